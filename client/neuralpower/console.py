@@ -1,0 +1,104 @@
+"""Tables and progress: drawn with rich on a terminal, plain aligned text elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+Cell = str | int | float | None
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, simulated: bool = False) -> None:
+    """Print a table on stdout. Text columns are left-aligned, number columns right; None and nan show as a dash.
+
+    Args:
+        title: one line above the table; "(simulated)" is added to it when `simulated`.
+        columns: the headings; put units here.
+        rows: cells, already rounded strings or plain numbers.
+    """
+    heading = f"{title} (simulated)" if simulated else title
+    cells = [[text(cell) for cell in row] for row in rows]
+    right = [all(_numeric(row[i]) for row in cells) and bool(cells) for i in range(len(columns))]
+    if sys.stdout.isatty():
+        _rich_table(heading, columns, cells, right)
+        return
+    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
+    print(heading)
+    for line in [list(columns), ["-" * width for width in widths], *cells]:
+        padded = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)]
+        print("  " + "  ".join(padded).rstrip())
+    print()
+
+
+def text(cell: Cell) -> str:
+    """A cell as text: four significant digits for floats, a dash for nothing."""
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return "-"
+    if isinstance(cell, float):
+        return f"{cell:.4g}"
+    return str(cell)
+
+
+def _numeric(cell: str) -> bool:
+    return cell == "-" or cell.lstrip("+-±").replace("±", "").replace("%", "").replace(" ", "")[:1].isdigit()
+
+
+def _rich_table(heading: str, columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=Text(heading, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name, is_right in zip(columns, right, strict=True):
+        drawn.add_column(Text(name), justify="right" if is_right else "left", overflow="fold")
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console().print(drawn)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as JSON for machines; numpy values become plain ones, nan becomes null."""
+    print(json.dumps(plain(value), indent=2))
+
+
+def plain(value: Any) -> Any:
+    """`value` with only what JSON knows: dict, list, str, int, finite float, bool, None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+@contextmanager
+def progress(label: str, total: float | None = None) -> Iterator[Callable[[float, str], None]]:
+    """Show progress on stderr while the block runs; yields `advance(done, note)`.
+
+    On a terminal it is a bar that clears itself; elsewhere nothing is drawn until the end, which is one line.
+    """
+    if not sys.stderr.isatty():
+        print(f"{label} ...", file=sys.stderr, flush=True)
+        yield lambda done, note: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    layout = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    with Progress(*layout, console=console, transient=True) as bars:
+        task = bars.add_task(label, total=total, note="")
+        yield lambda done, note: bars.update(task, completed=done, note=note)
