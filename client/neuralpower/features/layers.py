@@ -1,0 +1,99 @@
+"""The layer: one step of a network as it runs, with the geometry that decides its time and power."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KINDS = ("conv", "pool", "fc", "other", "unclassified")
+"""``conv``, ``pool`` and ``fc`` are modelled. ``other`` is known (reformat, elementwise, softmax, ...) and not modelled.
+``unclassified`` could not be told apart; its note says why."""
+
+_SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")
+_POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer. Sizes are in elements; 0 means not known, which only ``other`` and ``unclassified`` layers may have.
+
+    A fully connected layer (``fc``) has its features in ``in_c``·``in_h``·``in_w`` and ``out_c``, with a 1×1 output.
+    ``pad_h`` and ``pad_w`` are the padding before the data (top, left). ``groups`` equals ``in_c`` in a depthwise
+    convolution. ``precision`` is ``FP32``, ``FP16``, ``BF16``, ``FP8``, ``INT8``, ``INT4`` or empty when not known.
+    ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``).
+
+    Raises ValueError when ``kind`` is none of ``KINDS``, or a modelled layer has a size that is not positive.
+    """
+
+    name: str
+    kind: str
+    batch: int = 0
+    in_c: int = 0
+    in_h: int = 0
+    in_w: int = 0
+    out_c: int = 0
+    out_h: int = 0
+    out_w: int = 0
+    kernel_h: int = 1
+    kernel_w: int = 1
+    stride_h: int = 1
+    stride_w: int = 1
+    pad_h: int = 0
+    pad_w: int = 0
+    dilation_h: int = 1
+    dilation_w: int = 1
+    groups: int = 1
+    precision: str = ""
+    layer_type: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"layer {self.name}: kind {self.kind!r} is none of {', '.join(KINDS)}")
+        if self.modelled:
+            bad = [name for name in _POSITIVE if getattr(self, name) < 1]
+            if bad:
+                raise ValueError(f"layer {self.name}: a {self.kind} layer needs a positive {', '.join(bad)}")
+
+    @property
+    def modelled(self) -> bool:
+        """Whether the layer is of a kind that has a runtime and a power model."""
+        return self.kind in ("conv", "pool", "fc")
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether this is a convolution with one group for each input channel."""
+        return self.kind == "conv" and self.groups > 1 and self.groups == self.in_c
+
+    def inputs(self) -> int:
+        """Elements read from the layer's data input: N·Cin·Hin·Win."""
+        return self.batch * self.in_c * self.in_h * self.in_w
+
+    def outputs(self) -> int:
+        """Elements written: N·Cout·Ho·Wo."""
+        return self.batch * self.out_c * self.out_h * self.out_w
+
+    def weights(self) -> int:
+        """Weights without bias: conv Kh·Kw·(Cin/groups)·Cout, fc Cin·Hin·Win·Cout, otherwise 0."""
+        if self.kind == "conv":
+            return self.kernel_h * self.kernel_w * (self.in_c // self.groups) * self.out_c
+        if self.kind == "fc":
+            return self.in_c * self.in_h * self.in_w * self.out_c
+        return 0
+
+    def macs(self) -> int:
+        """Multiply-accumulates: conv N·Ho·Wo·Kh·Kw·(Cin/groups)·Cout, fc N·Cin·Hin·Win·Cout, otherwise 0."""
+        if self.kind == "conv":
+            return self.batch * self.out_h * self.out_w * self.weights()
+        if self.kind == "fc":
+            return self.batch * self.weights()
+        return 0
+
+    def flops(self) -> int:
+        """Floating-point operations: 2·MACs for conv and fc; for pool one per window element, N·C·Ho·Wo·Kh·Kw."""
+        if self.kind == "pool":
+            return self.outputs() * self.kernel_h * self.kernel_w
+        return 2 * self.macs()
+
+    def memory_accesses(self) -> int:
+        """Elements that must move at least once: inputs + weights + outputs. Caches and re-reading are not counted."""
+        return self.inputs() + self.weights() + self.outputs()
