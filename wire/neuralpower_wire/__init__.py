@@ -1,1 +1,47 @@
+"""What travels and what is shared: record types and their bytes. No socket, no clock, no thread in here."""
 
+from __future__ import annotations
+
+from .batch import VERSION, Batch, decode, encode
+from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
+from .errors import WireError
+from .journal import Kind, Record, batch_to_records, records_to_batch
+from .power import rail_power_w, total_power_w
+from .tick import READING, State, Ticks, tick_dtype
+from .ticks import batch_to_ticks, ticks_to_batch
+from .timeline import Timeline, TimelineWriter, close_if_abandoned, create_timeline
+from .topics import INFERENCES, LAYERS, RAILS, STATUS, TOPICS
+
+__all__ = [
+    "FRESHNESS",
+    "INFERENCES",
+    "LAYERS",
+    "QUANTITIES",
+    "RAILS",
+    "READING",
+    "STATUS",
+    "TOPICS",
+    "VERSION",
+    "Batch",
+    "Channel",
+    "Chip",
+    "Epoch",
+    "Kind",
+    "Record",
+    "State",
+    "Ticks",
+    "Timeline",
+    "TimelineWriter",
+    "WireError",
+    "batch_to_records",
+    "batch_to_ticks",
+    "close_if_abandoned",
+    "create_timeline",
+    "decode",
+    "encode",
+    "rail_power_w",
+    "records_to_batch",
+    "tick_dtype",
+    "ticks_to_batch",
+    "total_power_w",
+]

@@ -1,0 +1,143 @@
+"""An epoch: what one needs to know to understand a run of ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .errors import WireError
+from .tick import MAX_READINGS
+
+QUANTITIES = ("bus_uv", "shunt_uv", "current_ua", "power_uw", "energy_uj")
+"""What a channel may measure, with its integer unit."""
+
+FRESHNESS = ("known", "estimated", "nominal", "unknown")
+"""How a fresh rate came about: counted by the chip, estimated from changes, computed from the configuration, or not."""
+
+MAX_TEXT = 256
+MAX_CHIPS = 16
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One reading of a tick: a quantity of a rail, as the chip gives it.
+
+    `value` of the reading + `offset` is the quantity in its unit. `lsb` is the step of the value (0: unknown);
+    `shunt_uohm` is 0 where the quantity is not a shunt voltage or the resistance is unknown; `input` is the chip's
+    channel, counted from 1.
+    """
+
+    rail: str
+    quantity: str
+    chip: str
+    input: int
+    shunt_uohm: int = 0
+    offset: int = 0
+    lsb: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.quantity in QUANTITIES, f"quantity {self.quantity!r} is none of {', '.join(QUANTITIES)}")
+        _require(
+            bool(self.rail) and len(self.rail) <= MAX_TEXT, "a channel needs a rail name of at most 256 characters"
+        )
+        _require(0 <= self.shunt_uohm <= 10**9, f"shunt of {self.shunt_uohm} µΩ is impossible")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A power monitor and how it converts. Zero where it is not known; `freshness` is one of :data:`FRESHNESS`."""
+
+    name: str
+    shunt_conversion_us: int = 0
+    bus_conversion_us: int = 0
+    averaging: int = 0
+    scan_ns: int = 0
+    freshness: str = "unknown"
+
+    def __post_init__(self) -> None:
+        _require(self.freshness in FRESHNESS, f"freshness {self.freshness!r} is none of {', '.join(FRESHNESS)}")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Schema, period, chip configuration and source of the ticks from `first_index` on, until the next epoch.
+
+    `totals` are the rails whose sum is the power of the whole board; empty where no such sum is known.
+    `fresh_rate_hz` is None where `freshness` is "unknown". `simulated` marks everything made from these ticks.
+    """
+
+    number: int
+    first_index: int
+    period_ns: int
+    t0_ns: int
+    source: str
+    simulated: bool
+    board: str
+    channels: tuple[Channel, ...]
+    chips: tuple[Chip, ...] = ()
+    totals: tuple[str, ...] = ()
+    freshness: str = "unknown"
+    fresh_rate_hz: float | None = None
+    driver: str = "unknown"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _require(len(self.channels) <= MAX_READINGS, f"an epoch has at most {MAX_READINGS} channels")
+        _require(len(self.chips) <= MAX_CHIPS, f"an epoch has at most {MAX_CHIPS} chips")
+        _require(self.period_ns > 0, f"a period of {self.period_ns} ns is impossible")
+        _require(self.freshness in FRESHNESS, f"freshness {self.freshness!r} is none of {', '.join(FRESHNESS)}")
+        unknown = set(self.totals) - set(self.rails())
+        _require(not unknown, f"the total names rails that no channel measures: {', '.join(sorted(unknown))}")
+
+    def rails(self) -> list[str]:
+        """The rails in the order of their first channel."""
+        return list(dict.fromkeys(channel.rail for channel in self.channels))
+
+    def to_dict(self) -> dict[str, Any]:
+        """This epoch as plain dicts, lists, strings and numbers."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Epoch:
+        """The epoch of `body`; unknown keys are ignored (a newer daemon may add some), wrong types raise WireError."""
+        values = _typed(cls, body, skip=("channels", "chips", "totals"))
+        totals = _list(body.get("totals", ()), "totals")
+        _require(all(isinstance(name, str) for name in totals), "totals must be rail names")
+        channels = [Channel(**_typed(Channel, item)) for item in _list(body.get("channels"), "channels")]
+        chips = [Chip(**_typed(Chip, item)) for item in _list(body.get("chips", ()), "chips")]
+        return cls(channels=tuple(channels), chips=tuple(chips), totals=tuple(totals), **values)
+
+
+_TYPES = {"int": (int,), "str": (str,), "bool": (bool,), "float | None": (float, int, type(None))}
+
+
+def _typed(cls: type, body: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields of the dataclass `cls` found in `body`, each of its declared type and of bounded size."""
+    _require(isinstance(body, Mapping), f"a {cls.__name__.lower()} must be a map")
+    values = {}
+    for field in fields(cls):
+        if field.name in skip or field.name not in body:
+            continue
+        value = body[field.name]
+        allowed = _TYPES[str(field.type)]
+        good = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+        _require(good, f"{cls.__name__.lower()}.{field.name} must be {field.type}, not {type(value).__name__}")
+        _require(
+            not isinstance(value, str) or len(value) <= MAX_TEXT, f"{field.name} is longer than {MAX_TEXT} characters"
+        )
+        values[field.name] = value
+    required = {f.name for f in fields(cls) if f.default is f.default_factory} - set(skip)
+    missing = required - set(values)
+    _require(not missing, f"{cls.__name__.lower()} lacks {', '.join(sorted(missing))}")
+    return values
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    _require(isinstance(value, (list, tuple)) and len(value) <= MAX_READINGS, f"{name} must be a short list")
+    return list(value)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise WireError(message)

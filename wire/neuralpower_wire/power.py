@@ -1,0 +1,54 @@
+"""Power out of readings: the only place where voltages and currents become watts."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .epoch import Channel, Epoch
+from .tick import State, Ticks
+
+Series = npt.NDArray[np.float64]
+
+
+def rail_power_w(epoch: Epoch, ticks: Ticks) -> dict[str, Series]:
+    """Power of each rail at each tick, in watts, nan where a reading it needs is missing.
+
+    P = bus · shunt / R where the chip gives the shunt voltage (INA3221 datasheet, SBOS576B, 8.3), bus · current where
+    the driver gives the current, or the power itself. A rail without such a set of readings is nan throughout.
+
+    Args:
+        epoch: the epoch of all these ticks; its channels are in the order of the readings.
+        ticks: (n,) structured array of :func:`neuralpower_wire.tick_dtype`.
+    """
+    by_rail: dict[str, dict[str, Series]] = {rail: {} for rail in epoch.rails()}
+    for position, channel in enumerate(epoch.channels):
+        by_rail[channel.rail][channel.quantity] = _quantity(channel, ticks, position)
+    return {rail: _power(quantities, len(ticks)) for rail, quantities in by_rail.items()}
+
+
+def total_power_w(epoch: Epoch, ticks: Ticks) -> Series:
+    """Power of the board at each tick: (n,) watts, nan where a rail of the total is missing or no total is known."""
+    if not epoch.totals:
+        return np.full(len(ticks), np.nan)
+    rails = rail_power_w(epoch, ticks)
+    total: Series = np.sum([rails[name] for name in epoch.totals], axis=0)
+    return total
+
+
+def _quantity(channel: Channel, ticks: Ticks, position: int) -> Series:
+    """The channel's quantity in SI units; a shunt voltage becomes the current through the shunt."""
+    reading = ticks["readings"][:, position]
+    value = (reading["value"] + np.int64(channel.offset)) * 1e-6
+    if channel.quantity == "shunt_uv":
+        value = value / (channel.shunt_uohm * 1e-6) if channel.shunt_uohm else np.full(len(ticks), np.nan)
+    return np.where(reading["state"] == State.MISSING, np.nan, value)
+
+
+def _power(quantities: dict[str, Series], count: int) -> Series:
+    if "power_uw" in quantities:
+        return quantities["power_uw"]
+    current = quantities.get("shunt_uv", quantities.get("current_ua"))
+    if current is None or "bus_uv" not in quantities:
+        return np.full(count, np.nan)
+    return current * quantities["bus_uv"]

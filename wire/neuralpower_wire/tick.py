@@ -1,0 +1,46 @@
+"""The tick: what the sampler's loop writes each period, byte for byte."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ticks = npt.NDArray[np.void]
+"""A structured array of :func:`tick_dtype`."""
+
+
+class State(IntEnum):
+    """What is known of a reading."""
+
+    UNKNOWN = 0
+    """A value whose source cannot tell whether the chip has converted since the reading before."""
+    FRESH = 1
+    """A value converted since the reading before."""
+    REPEATED = 2
+    """The value of the reading before, known not to be a new conversion."""
+    MISSING = 3
+    """No value; the reading's `error` is the errno that says why."""
+
+
+READING = np.dtype(
+    [("value", "<i8"), ("begin_ns", "<u4"), ("end_ns", "<u4"), ("state", "u1"), ("error", "u1"), ("spare", "V6")]
+)
+"""One channel quantity: `begin_ns` and `end_ns` are offsets from the tick's `t_ns`, saturating at 2**32 - 1."""
+
+MAX_READINGS = 64
+"""Readings in a tick: four INA3221 chips with V and I on every channel are 24; the rest is room for energy counters."""
+
+
+def tick_dtype(readings: int) -> np.dtype[Any]:
+    """The layout of a tick of `readings` readings: 40 + 24 · readings bytes, little-endian, no padding.
+
+    `commit` is `index` + 1 once the tick is whole, `slot` the number of the deadline on the grid t0 + slot · period,
+    `t_ns` the CLOCK_MONOTONIC time when the tick began, `epoch` the epoch that explains the readings.
+    """
+    if not 0 <= readings <= MAX_READINGS:
+        raise ValueError(f"a tick holds 0 to {MAX_READINGS} readings, not {readings}")
+    head = [("commit", "<u8"), ("index", "<u8"), ("slot", "<u8"), ("t_ns", "<i8"), ("epoch", "<u4"), ("n", "<u4")]
+    return np.dtype([*head, ("readings", READING, (readings,))])

@@ -1,0 +1,57 @@
+"""Ticks on the wire: topic `rails`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .batch import MAX_COUNT, Batch, column, header_bytes, header_count
+from .errors import WireError
+from .tick import MAX_READINGS, READING, Ticks, tick_dtype
+from .topics import RAILS
+
+STREAM_BYTES = 16
+_READING_COLUMNS = [name for name in READING.names or () if name != "spare"]
+
+
+def ticks_to_batch(stream: bytes, ticks: Ticks) -> Batch:
+    """A batch of consecutive ticks of one epoch.
+
+    Args:
+        stream: the 16 bytes that name the ring.
+        ticks: (n,) structured array, n > 0, with consecutive `index` and one `epoch`.
+
+    Raises:
+        WireError: the ticks are not consecutive or of more than one epoch.
+    """
+    index, epoch = ticks["index"], ticks["epoch"]
+    if not len(ticks) or np.any(index != index[0] + np.arange(len(ticks), dtype="<u8")) or np.any(epoch != epoch[0]):
+        raise WireError("a batch takes consecutive ticks of one epoch")
+    readings = ticks["readings"]
+    header = {
+        "stream": stream,
+        "epoch": int(epoch[0]),
+        "first": int(index[0]),
+        "count": len(ticks),
+        "readings": readings.shape[1],
+    }
+    columns = {"slot": ticks["slot"], "t_ns": ticks["t_ns"]}
+    columns |= {name: np.ascontiguousarray(readings[name]).reshape(-1) for name in _READING_COLUMNS}
+    return Batch(RAILS, header, columns)
+
+
+def batch_to_ticks(batch: Batch) -> tuple[bytes, Ticks]:
+    """The stream and the (n,) ticks of a `rails` batch; WireError where it is not one."""
+    stream = header_bytes(batch.header, "stream", STREAM_BYTES)
+    count = header_count(batch.header, "count", MAX_COUNT)
+    width = header_count(batch.header, "readings", MAX_READINGS)
+    first = header_count(batch.header, "first", 2**63)
+    columns = {name: column(batch, name, READING[name].str, count * width) for name in _READING_COLUMNS}
+    slot, t_ns = column(batch, "slot", "<u8", count), column(batch, "t_ns", "<i8", count)
+    ticks = np.zeros(count, tick_dtype(width))
+    ticks["index"] = first + np.arange(count, dtype="<u8")
+    ticks["commit"] = ticks["index"] + np.uint64(1)
+    ticks["slot"], ticks["t_ns"] = slot, t_ns
+    ticks["epoch"], ticks["n"] = header_count(batch.header, "epoch", 2**32 - 1), width
+    for name, values in columns.items():
+        ticks["readings"][name] = values.reshape(count, width)
+    return stream, ticks
