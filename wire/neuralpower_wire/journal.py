@@ -127,7 +127,7 @@ _CHECKS: dict[Kind, Callable[[dict[str, Any]], None]] = {
 
 
 def records_to_batch(stream: bytes, first: int, records: Sequence[Record]) -> Batch:
-    """A batch of the journal's consecutive records from index `first` on; WireError where a record breaks the format."""
+    """A batch of consecutive journal records from index `first` on; WireError where one breaks the format."""
     bodies = [record.pack_body() for record in records]
     header = {"stream": stream, "first": first, "count": len(records)}
     columns = {
