@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KINDS = ("conv", "pool", "fc", "other", "unclassified")
-"""``conv``, ``pool`` and ``fc`` are modelled. ``other`` is known (reformat, elementwise, softmax, ...) and not modelled.
+"""``conv``, ``pool`` and ``fc`` are modelled. ``other`` is known (reformat, elementwise, softmax) and not modelled.
 ``unclassified`` could not be told apart; its note says why."""
+
+LARGEST = 1 << 31
+"""No dimension of a real layer comes near this."""
 
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")
 _POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
@@ -16,12 +19,12 @@ _POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_
 class Layer:
     """One layer. Sizes are in elements; 0 means not known, which only ``other`` and ``unclassified`` layers may have.
 
-    A fully connected layer (``fc``) has its features in ``in_c``·``in_h``·``in_w`` and ``out_c``, with a 1×1 output.
+    A fully connected layer (``fc``) has all its input features in ``in_c`` and all its output features in ``out_c``.
     ``pad_h`` and ``pad_w`` are the padding before the data (top, left). ``groups`` equals ``in_c`` in a depthwise
     convolution. ``precision`` is ``FP32``, ``FP16``, ``BF16``, ``FP8``, ``INT8``, ``INT4`` or empty when not known.
     ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``).
 
-    Raises ValueError when ``kind`` is none of ``KINDS``, or a modelled layer has a size that is not positive.
+    Raises ValueError when ``kind`` is none of ``KINDS``, or a modelled layer has a size that is not positive or absurd.
     """
 
     name: str
@@ -50,9 +53,9 @@ class Layer:
         if self.kind not in KINDS:
             raise ValueError(f"layer {self.name}: kind {self.kind!r} is none of {', '.join(KINDS)}")
         if self.modelled:
-            bad = [name for name in _POSITIVE if getattr(self, name) < 1]
+            bad = [name for name in _POSITIVE if not 1 <= getattr(self, name) < LARGEST]
             if bad:
-                raise ValueError(f"layer {self.name}: a {self.kind} layer needs a positive {', '.join(bad)}")
+                raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(bad)}")
 
     @property
     def modelled(self) -> bool:
@@ -73,15 +76,15 @@ class Layer:
         return self.batch * self.out_c * self.out_h * self.out_w
 
     def weights(self) -> int:
-        """Weights without bias: conv Kh·Kw·(Cin/groups)·Cout, fc Cin·Hin·Win·Cout, otherwise 0."""
+        """Weights without bias: conv Kh·Kw·(Cin/groups)·Cout, fc Cin·Cout, otherwise 0."""
         if self.kind == "conv":
             return self.kernel_h * self.kernel_w * (self.in_c // self.groups) * self.out_c
         if self.kind == "fc":
-            return self.in_c * self.in_h * self.in_w * self.out_c
+            return self.in_c * self.out_c
         return 0
 
     def macs(self) -> int:
-        """Multiply-accumulates: conv N·Ho·Wo·Kh·Kw·(Cin/groups)·Cout, fc N·Cin·Hin·Win·Cout, otherwise 0."""
+        """Multiply-accumulates: conv N·Ho·Wo·Kh·Kw·(Cin/groups)·Cout, fc N·Cin·Cout, otherwise 0."""
         if self.kind == "conv":
             return self.batch * self.out_h * self.out_w * self.weights()
         if self.kind == "fc":

@@ -1,0 +1,179 @@
+"""Layers from TensorRT's engine inspector JSON, versions 8.x to 11.x (profiling verbosity DETAILED).
+
+The keys differ between versions and layer types: docs/features.md lists them. A layer's kind comes from its geometry,
+never from its type alone: a ``CaskGemmConvolution`` is as often a 1×1 convolution as a fully connected layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neuralpower.errors import InputError
+from neuralpower.features import myelin
+from neuralpower.features.classify import Operation, Sliding, convolution, global_pooling, not_modelled, pooling
+from neuralpower.features.inspected import Entry, Unreadable
+from neuralpower.features.layers import Layer
+
+DETAILED = "build it with profiling verbosity DETAILED (trtexec --profilingVerbosity=detailed)"
+SHAPES = "inspect the engine with an execution context whose input shapes are set"
+
+_REGIONS = {
+    "myelin": f"a fused region of several layers; {DETAILED}",
+    "foreignnode": f"a fused region of several layers; {DETAILED}",
+    "dla": "a region of several layers on the DLA",
+    "plugin": "a plugin: what it computes is not in the engine's information",
+}
+"""Part of a layer type -> why such a layer cannot be told."""
+
+_OTHERS = {
+    "deconv": "deconvolution",
+    "reformat": "reformat",
+    "noop": "no operation",
+    "pointwise": "elementwise",
+    "elementwise": "elementwise",
+    "unary": "elementwise",
+    "activation": "elementwise",
+    "scale": "scale",
+    "softmax": "softmax",
+    "lrn": "local response normalisation",
+    "normalization": "normalisation",
+    "quantize": "quantise",
+    "shuffle": "shuffle",
+    "concat": "concatenation",
+    "slice": "slice",
+    "gather": "gather",
+    "resize": "resize",
+    "reduce": "reduction",
+    "topk": "top k",
+    "cast": "cast",
+    "copy": "copy",
+    "identity": "copy",
+    "constant": "constant",
+    "select": "select",
+    "fill": "fill",
+    "padding": "padding",
+    "shape": "shape computation",
+    "signal": "synchronisation",
+    "wait": "synchronisation",
+    "trainstation": "synchronisation",
+}
+"""Part of a layer type -> what such a layer does; known, and not modelled."""
+
+
+def layers_from_engine(inspector: object, name: str = "engine") -> list[Layer]:
+    """Every layer of an engine, in execution order.
+
+    Args:
+        inspector: the parsed JSON document; ``name`` is what errors call it.
+
+    Raises InputError when the document is no engine information, was made without DETAILED verbosity, or holds no
+    static shape at all. One layer that cannot be read does not fail the rest: it is ``unclassified`` and its note
+    says why.
+    """
+    entries = _entries(inspector, name)
+    layers = [_layer(Entry(entry, index)) for index, entry in enumerate(entries)]
+    dynamic = any(layer.kind == "unclassified" and SHAPES in layer.note for layer in layers)
+    if dynamic and not any(layer.modelled for layer in layers):
+        raise InputError(f"{name}: the engine's dimensions are dynamic (-1); {SHAPES}")
+    return layers
+
+
+def _entries(inspector: object, name: str) -> list[dict[str, Any]]:
+    entries = inspector.get("Layers") if isinstance(inspector, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{name}: not TensorRT engine information: it has no list of Layers")
+    if any(isinstance(entry, str) for entry in entries):
+        raise InputError(f"{name}: the engine lists only its layers' names; {DETAILED}")
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{name}: not TensorRT engine information: a layer is not an object")
+    return entries
+
+
+def _layer(entry: Entry) -> Layer:
+    try:
+        return _classify(entry)
+    except Unreadable as reason:
+        note = f"{reason}; {SHAPES}" if reason.dynamic else str(reason)
+    except ValueError as error:
+        note = str(error).partition(": ")[2]
+    return not_modelled("unclassified", Operation(entry.name, entry.layer_type, note=note))
+
+
+def _classify(entry: Entry) -> Layer:
+    kind = f"{entry.layer_type} {entry.text('ParameterType')}".lower()
+    for part, why in _REGIONS.items():
+        if part in kind:
+            return _not_modelled("unclassified", entry, why)
+    if "deconv" not in kind:
+        if "conv" in kind:
+            return _convolution(entry)
+        if "pool" in kind:
+            return _pooling(entry)
+    if any(part in kind for part in ("gemm", "matrixmultiply", "matmul", "fullyconnected")):
+        return myelin.matrix_product(entry)
+    if "kgen" in kind:
+        return myelin.generated_kernel(entry)
+    data, output = entry.shapes("Inputs"), entry.shapes("Outputs")
+    if "reduce" in kind and data and output and myelin.is_global_pooling(data[0], output[0]):
+        return global_pooling(entry.operation("a reduction over height and width"), data[0])
+    for part, what in _OTHERS.items():
+        if part in kind:
+            return _not_modelled("other", entry, what)
+    return _not_modelled("unclassified", entry, f"unknown layer type {entry.layer_type!r}")
+
+
+def _convolution(entry: Entry) -> Layer:
+    """A convolution, with or without a pooling fused behind it (``ConvActPool`` prefixes its keys)."""
+    data, batch_note = _maps(entry, "Inputs")
+    output, _ = _maps(entry, "Outputs")
+    kernel = entry.pair("ConvKernel", "Kernel")
+    window = Sliding(
+        kernel,
+        entry.pair("ConvStride", "Stride", default=(1, 1)),
+        entry.pair("ConvPrePadding", "PrePadding", default=(0, 0)),
+        entry.pair("ConvDilation", "Dilation", default=(1, 1)),
+    )
+    depthwise = "depthwise" in entry.layer_type.lower()
+    groups = entry.integer("ConvGroups", "Groups", default=data[1] if depthwise else 1)
+    channels = entry.integer("ConvOutMaps", "OutMaps", default=output[1])
+    notes = [batch_note]
+    if entry.has("PoolingWindowSize"):
+        pool = entry.pair("PoolingWindowSize")
+        post = entry.pair("ConvPostPadding", "PostPadding", default=window.pad)
+        output = (output[0], channels, *_convolved(data, window, post))
+        notes.append(f"with a fused {pool[0]}x{pool[1]} pooling, whose work is not counted")
+    note = "; ".join(filter(None, notes))
+    return convolution(entry.operation(note), data, (output[0], channels, *output[2:]), window, groups)
+
+
+def _pooling(entry: Entry) -> Layer:
+    data, note = _maps(entry, "Inputs")
+    output, _ = _maps(entry, "Outputs")
+    kernel = entry.pair("WindowSize", "PoolingWindowSize", "Kernel")
+    window = Sliding(
+        kernel,
+        entry.pair("Stride", "PoolingStride", default=kernel),
+        entry.pair("PrePadding", "PoolingPrePadding", default=(0, 0)),
+    )
+    return pooling(entry.operation(note), data, output, window)
+
+
+def _maps(entry: Entry, side: str) -> tuple[tuple[int, ...], str]:
+    """The first tensor's N,C,H,W shape, and a note when the batch had to be assumed."""
+    shape = entry.static_shape(side)
+    if len(shape) == 3:
+        return (1, *shape), "implicit batch, taken as 1"
+    if len(shape) != 4:
+        raise Unreadable(f"{len(shape)} dimensions, where N,C,H,W is known")
+    return shape, ""
+
+
+def _convolved(data: tuple[int, ...], window: Sliding, post: tuple[int, int]) -> tuple[int, ...]:
+    """Output height and width of a convolution: floor((in + pre + post - dilation·(k - 1) - 1) / stride) + 1."""
+    sizes = zip(data[2:], window.kernel, window.stride, window.pad, post, window.dilation, strict=True)
+    return tuple((n + pre + end - dilation * (k - 1) - 1) // stride + 1 for n, k, stride, pre, end, dilation in sizes)
+
+
+def _not_modelled(kind: str, entry: Entry, note: str) -> Layer:
+    data, output = entry.shapes("Inputs"), entry.shapes("Outputs")
+    return not_modelled(kind, entry.operation(note), data[0] if data else (), output[0] if output else ())

@@ -1,0 +1,113 @@
+"""One layer's entry in TensorRT's engine information, read without trust: keys differ between versions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from neuralpower.features.classify import Operation
+from neuralpower.features.layers import LARGEST
+
+Shape = tuple[int, ...]
+
+_PRECISIONS = {
+    "FP32": "FP32",
+    "FLOAT": "FP32",
+    "FP16": "FP16",
+    "HALF": "FP16",
+    "BF16": "BF16",
+    "BFLOAT16": "BF16",
+    "FP8": "FP8",
+    "INT8": "INT8",
+    "INT4": "INT4",
+}
+_WORD = re.compile(r"[A-Z]+[0-9]*")
+
+
+class Unreadable(Exception):
+    """Why one layer cannot be classified. ``dynamic`` tells that a dimension is only known at run time."""
+
+    def __init__(self, reason: str, *, dynamic: bool = False) -> None:
+        super().__init__(reason)
+        self.dynamic = dynamic
+
+
+class Entry:
+    """One element of ``Layers``. Methods raise Unreadable on what is missing or not of its type."""
+
+    def __init__(self, fields: dict[str, Any], index: int) -> None:
+        self._fields = fields
+        self.name = self.text("Name") or f"layer {index}"
+        self.layer_type = self.text("LayerType")
+
+    def text(self, key: str) -> str:
+        """A string, empty when it is missing or no string."""
+        value = self._fields.get(key)
+        return value if isinstance(value, str) else ""
+
+    def has(self, key: str) -> bool:
+        return key in self._fields
+
+    def operation(self, note: str = "") -> Operation:
+        """Name, type and the precision of the data input."""
+        return Operation(self.name, self.layer_type, self._precision(), note)
+
+    def pair(self, *keys: str, default: tuple[int, int] | None = None) -> tuple[int, int]:
+        """The first of ``keys`` that exists, as (h, w). One value stands for both."""
+        key = self._first(keys)
+        if key is None and default is not None:
+            return default
+        value = self._fields.get(key) if key else None
+        values = [value] if isinstance(value, int) else value
+        if not isinstance(values, list) or not all(_is_size(item) for item in values):
+            raise Unreadable(f"no usable {keys[-1]}")
+        if len(values) == 1:
+            return values[0], values[0]
+        if len(values) != 2:
+            raise Unreadable(f"{key} has {len(values)} dimensions, where height and width are known")
+        return values[0], values[1]
+
+    def integer(self, *keys: str, default: int) -> int:
+        """The first of ``keys`` that exists."""
+        key = self._first(keys)
+        value = default if key is None else self._fields[key]
+        if not _is_size(value):
+            raise Unreadable(f"no usable {key}")
+        return int(value)
+
+    def shapes(self, side: str) -> list[Shape]:
+        """The dimensions of all ``Inputs`` or ``Outputs``, as they are: -1 stands for a dynamic one."""
+        found = [tensor.get("Dimensions") for tensor in self._tensors(side)]
+        good = [dims for dims in found if isinstance(dims, list) and all(isinstance(size, int) for size in dims)]
+        return [tuple(dims) for dims in good] if len(good) == len(found) else []
+
+    def static_shape(self, side: str) -> Shape:
+        """The dimensions of the first tensor of ``Inputs`` or ``Outputs``, all of them positive."""
+        shapes = self.shapes(side)
+        if not shapes:
+            raise Unreadable(f"no dimensions under {side}")
+        if -1 in shapes[0]:
+            raise Unreadable("dynamic dimensions (-1)", dynamic=True)
+        if not all(1 <= size < LARGEST for size in shapes[0]):
+            raise Unreadable(f"impossible dimensions under {side}")
+        return shapes[0]
+
+    def _tensors(self, side: str) -> list[dict[str, Any]]:
+        tensors = self._fields.get(side)
+        return [tensor for tensor in tensors if isinstance(tensor, dict)] if isinstance(tensors, list) else []
+
+    def _precision(self) -> str:
+        """From ``Format/Datatype`` (8.x, 10.x) or ``Datatype`` (11.x) of the first input."""
+        for tensor in self._tensors("Inputs")[:1]:
+            told = (tensor.get(key) for key in ("Datatype", "DataType", "Format/Datatype"))
+            for word in _WORD.findall(" ".join(text for text in told if isinstance(text, str)).upper()):
+                if word in _PRECISIONS:
+                    return _PRECISIONS[word]
+        return ""
+
+    def _first(self, keys: tuple[str, ...]) -> str | None:
+        return next((key for key in keys if key in self._fields), None)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
