@@ -1,4 +1,4 @@
-"""Build neuralpower: five source roots, one distribution, one C extension that a machine without a compiler does without."""
+"""Build neuralpower: five source roots, one distribution, and one C extension that a machine without a compiler does without."""
 
 from __future__ import annotations
 
@@ -21,38 +21,45 @@ ROOTS = {
 
 
 class BuildSampler(build_ext):
-    """Compile the sampler; where that fails say so in one line and go on without it, unless NEURALPOWER_SAMPLER=required."""
+    """Compile the sampler; where that fails, say so in one line and go on without it, unless NEURALPOWER_SAMPLER=required."""
 
     missing = False
 
     def build_extensions(self) -> None:
         try:
             super().build_extensions()
-        except (BaseError, CCompilerError) as error:
+        except (BaseError, CCompilerError, OSError) as error:
             if os.environ.get("NEURALPOWER_SAMPLER") == "required":
                 raise
-            print(f"neuralpower: built without the C sampler ({error}): the client works, neuralpowerd does not", flush=True)
+            print(
+                f"neuralpower: the C sampler is left out ({error}); the client works, neuralpowerd will say how to add it",
+                flush=True,
+            )
             for extension in self.extensions:
-                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)  # one that an earlier build left behind
+                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)  # an earlier build's
             self.extensions.clear()
             self.missing = True
 
 
-class Wheel(bdist_wheel):
-    """One wheel for every CPython; the one without the sampler gets a name that no installer takes from its cache."""
+class BuildWheel(bdist_wheel):
+    """One abi3 wheel; without the sampler, a name that pip installs once and never takes from its cache (docs/decisions/0001)."""
 
-    def get_tag(self) -> tuple[str, str, str]:
+    def run(self) -> None:
+        super().run()
         if self.get_finalized_command("build_ext").missing:
-            return ("py3", "none", "without_sampler")
-        return super().get_tag()
+            platform = "any" if "UV" in os.environ else "without_sampler"  # uv installs no wheel of an unknown platform
+            for wheel in Path(self.dist_dir).glob(f"{self.wheel_dist_name}-{'-'.join(self.get_tag())}.whl"):
+                wheel.rename(wheel.with_name(f"{self.wheel_dist_name}-py3-none-{platform}.whl"))
 
 
 setup(
     package_dir={package: f"{root}/{package}" for package, root in ROOTS.items()},
-    packages=[name for package, root in ROOTS.items() for name in find_packages(root, include=[package, f"{package}.*"])],
+    packages=[
+        name for package, root in ROOTS.items() for name in find_packages(root, include=[package, f"{package}.*"])
+    ],
     include_package_data=False,
-    package_data={"": ["py.typed", "*.pyi"]},
+    package_data={"": ["py.typed", "*.pyi"], "neuralpower.report": ["*.html", "*.css", "*.js"]},
     cffi_modules=["sampler_c/neuralpower_sampler/_build.py:ffibuilder"],
-    cmdclass={"build_ext": BuildSampler, "bdist_wheel": Wheel},
+    cmdclass={"build_ext": BuildSampler, "bdist_wheel": BuildWheel},
     options={} if sysconfig.get_config_var("Py_GIL_DISABLED") else {"bdist_wheel": {"py_limited_api": "cp310"}},
 )
