@@ -1,0 +1,37 @@
+"""The zoo by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import InputError
+from . import zoo
+from .graph import Json
+
+NETWORKS: dict[str, Callable[[], Json]] = {
+    "lenet5": zoo.lenet5,
+    "alexnet": zoo.alexnet,
+    "vgg11": lambda: zoo.vgg(1, 1, 2, 2, 2),
+    "vgg13": lambda: zoo.vgg(2, 2, 2, 2, 2),
+    "vgg16": lambda: zoo.vgg(2, 2, 3, 3, 3),
+    "nin": zoo.nin,
+    "resnet18": lambda: zoo.resnet((2, 2, 2, 2), bottleneck=False),
+    "resnet34": lambda: zoo.resnet((3, 4, 6, 3), bottleneck=False),
+    "resnet50": lambda: zoo.resnet((3, 4, 6, 3), bottleneck=True),
+    "resnext50": lambda: zoo.resnet((3, 4, 6, 3), bottleneck=True, groups=32, width=4),
+    "squeezenet1.0": lambda: zoo.squeezenet("1.0"),
+    "squeezenet1.1": lambda: zoo.squeezenet("1.1"),
+    "mobilenet_v1": zoo.mobilenet_v1,
+    "mobilenet_v2": zoo.mobilenet_v2,
+    "googlenet": zoo.googlenet,
+    "densenet121": zoo.densenet121,
+    "shufflenet_v2": zoo.shufflenet_v2,
+}
+"""Name to builder of the engine's inspector JSON (TensorRT 10, fp16, batch 1)."""
+
+
+def build(name: str) -> Json:
+    """The engine JSON of the zoo's network `name`; InputError where there is none."""
+    if name not in NETWORKS:
+        raise InputError(f"no network {name!r} in the zoo; there are {', '.join(NETWORKS)}")
+    return NETWORKS[name]()
