@@ -114,7 +114,7 @@ def _windowed(kind: str, operation: Operation, data: Shape, output: Shape, windo
 
 
 def _nchw(shape: Shape) -> tuple[int, int, int, int]:
-    """A shape read as N,C,H,W: missing dimensions are 1, those beyond the fourth count into the last; 0 if not known."""
+    """A shape read as N,C,H,W: missing dimensions are 1, those beyond the fourth count into the last."""
     if not shape or min(shape) < 1 or prod(shape) >= LARGEST:
         return 0, 0, 0, 0
     batch, channels, height, *rest = (*shape, 1, 1, 1)

@@ -1,0 +1,56 @@
+"""A PyTorch callable as a temporary ONNX file. PyTorch is imported only here, and only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from neuralpower.errors import InputError
+
+
+@contextmanager
+def exported(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None) -> Iterator[Path]:
+    """Export ``torch:module:callable`` and yield the ONNX file, which is gone afterwards.
+
+    The callable takes no arguments and returns a ``torch.nn.Module``, or is one. Its example input is zeros of
+    ``input_shape``, or of the module's attribute ``INPUT_SHAPE`` (N,C,H,W) with N replaced by ``batch``.
+    This runs the named module's code. Raises InputError when PyTorch, the module or a shape is missing.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise InputError(f"{spec}: needs PyTorch: pip install torch") from None
+    source, shape = _resolve(spec)
+    wanted = tuple(input_shape) if input_shape else (batch, *shape[1:])
+    if len(wanted) < 2:
+        raise InputError(f"{spec}: no input shape; set INPUT_SHAPE = (1, 3, 224, 224) in the module")
+    # The exporter that needs only torch itself; the newer default needs onnxscript.
+    plain = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "network.onnx"
+        try:
+            model = source if isinstance(source, torch.nn.Module) else source()
+            torch.onnx.export(model.eval(), (torch.zeros(*wanted),), str(target), **plain)
+        except Exception as error:  # the user's code and the exporter can fail in any way
+            raise InputError(f"{spec}: cannot be exported to ONNX: {str(error).strip().splitlines()[:1]}") from error
+        yield target
+
+
+def _resolve(spec: str) -> tuple[Any, tuple[int, ...]]:
+    _, _, place = spec.partition(":")
+    name, _, attribute = place.partition(":")
+    if not name or not attribute:
+        raise InputError(f"{spec}: write torch:module:callable")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: modules of the current folder
+    try:
+        module = importlib.import_module(name)
+        return getattr(module, attribute), tuple(getattr(module, "INPUT_SHAPE", ()))
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{spec}: {error}") from None
