@@ -1,0 +1,70 @@
+# The front door. Every target sets itself up from a bare checkout: Python 3.10 or later, gcc, make and git are all it needs.
+PYTHON ?= python3
+VENV ?= .venv
+SEED ?=
+PYTEST ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neuralpower_sampler/_build.py)
+WARNINGS := -std=c11 -O2 -Wall -Wextra -Wconversion -Werror
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format-check lint types arrows warnings sanitize dist format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything in it, if it is not there yet
+
+demo: $(READY) ## measure, attribute, fit and predict on this machine; SEED=n repeats a run
+	@$(BIN)/neuralpower demo $(if $(SEED),--seed $(SEED))
+
+test: $(READY) ## C tests, then Python tests; PYTEST='-k ring' passes options on
+	@$(MAKE) --no-print-directory -C tests/c test
+	@$(BIN)/python -m pytest $(PYTEST)
+
+check: format-check lint types arrows warnings ## format, lint, types, import arrows, C warnings (-k: go on after a failure)
+
+format-check: $(READY)
+	@echo "check: format" && $(BIN)/ruff format --check --quiet .
+
+lint: $(READY)
+	@echo "check: lint" && $(BIN)/ruff check --quiet .
+
+types: $(READY)
+	@echo "check: types" && $(BIN)/mypy
+
+arrows: $(READY)
+	@echo "check: import arrows" && $(BIN)/lint-imports --no-logo
+
+warnings:
+	@echo "check: C warnings" && for source in sampler_c/src/*.c; do \
+		$(CC) $(WARNINGS) -Isampler_c/include -Isampler_c/src -c $$source -o /dev/null || exit 1; done
+
+sanitize: ## C tests under ASan + UBSan, then under TSan
+	@$(MAKE) --no-print-directory -C tests/c sanitize
+
+dist: $(READY) ## source distribution and wheel, in dist/
+	@rm -rf dist && mkdir -p build && echo "building dist/ (log: build/dist.log)"
+	@NEURALPOWER_SAMPLER=required $(BIN)/python -m build >build/dist.log 2>&1 || { tail -n 20 build/dist.log; exit 1; }
+	@ls dist
+
+format: $(READY) ## rewrite the Python files as the formatter and the import sorter want them
+	@$(BIN)/ruff format . && $(BIN)/ruff check --quiet --fix .
+
+clean: ## remove everything that was built, .venv too
+	@rm -rf build dist $(VENV) *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -f sampler_c/neuralpower_sampler/*.so
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@$(MAKE) --no-print-directory -C tests/c clean
+
+$(READY): setup.py pyproject.toml $(SAMPLER)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and f"neuralpower needs Python 3.10 or later, but {sys.executable} is {sys.version.split()[0]}: make PYTHON=...")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || { echo "$(PYTHON) has no C headers: apt install python3-dev" >&2; exit 1; }
+	@mkdir -p build && echo "setting up $(VENV): one to two minutes the first time (log: build/setup.log)"
+	@{ [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); } >build/setup.log 2>&1 \
+		&& NEURALPOWER_SAMPLER=required $(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]' >>build/setup.log 2>&1 \
+		|| { tail -n 20 build/setup.log >&2; echo "setting up $(VENV) failed: the end of build/setup.log is above" >&2; exit 1; }
+	@touch $@
