@@ -1,0 +1,102 @@
+"""``neuralpower import``: other tools' measurements as a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from neuralpower import console
+from neuralpower.errors import InputError
+from neuralpower.importers import FORMATS
+from neuralpower.importers.imported import Imported
+
+HELP = """Turn other tools' measurements into a dataset of layers.
+
+  edgeprofiler     a folder with its raw, preprocessed or desktop files
+  trtexec          NET.graph.json beside NET.profile.json, or a folder with such pairs; runtime only
+  neurstrucenergy  conv2d.txt, 999 measured convolutions
+
+example:
+  neuralpower import neurstrucenergy conv2d.txt -o layers.parquet"""
+
+SHOWN = 40
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("format", metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("path", metavar="PATH", type=Path, help="the file or folder to read")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the dataset to write (Parquet)")
+    parser.add_argument("--json", action="store_true", help="print what was read as JSON, every layer in it")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.format not in FORMATS:
+        raise InputError(f"{args.format}: no such format; known are {', '.join(FORMATS)}")
+    imported: Imported = importlib.import_module(f"neuralpower.importers.{args.format}").read(args.path)
+    if args.output:
+        from neuralpower.dataset import write_dataset
+
+        write_dataset(imported.dataset.table, args.output, imported.dataset.provenance)
+    if args.json:
+        console.print_json(_document(args, imported))
+    else:
+        _print(args, imported)
+    return 0
+
+
+def _document(args: argparse.Namespace, imported: Imported) -> dict[str, object]:
+    table = imported.dataset.table
+    names = ("network", "layer", "kind", "runtime_s", "power_w", "energy_j", "count")
+    layers = [dict(zip(names, cells, strict=True)) for cells in zip(*(table[name] for name in names), strict=True)]
+    return {
+        "read": imported.read,
+        "skipped": imported.skipped,
+        "provenance": imported.dataset.provenance,
+        "layers": layers,
+        "written": str(args.output) if args.output else None,
+    }
+
+
+def _print(args: argparse.Namespace, imported: Imported) -> None:
+    for line in imported.read:
+        print(f"read {line}")
+    _print_layers(imported)
+    for line in imported.skipped[:SHOWN]:
+        print(f"skipped {line}")
+    if len(imported.skipped) > SHOWN:
+        print(f"skipped {len(imported.skipped) - SHOWN} more; --json lists them")
+    if args.output:
+        print(f"wrote {args.output}: {len(imported.dataset)} layers")
+    else:
+        print("nothing written; -o FILE writes a dataset")
+    sys.stdout.flush()
+
+
+def _print_layers(imported: Imported) -> None:
+    table = imported.dataset.table
+    shown = min(len(imported.dataset), SHOWN)
+    rows: list[list[console.Cell]] = [
+        [
+            str(table["network"][i]),
+            _short(str(table["layer"][i])),
+            str(table["kind"][i]),
+            float(table["runtime_s"][i] * 1e3),
+            float(table["power_w"][i]),
+            float(table["energy_j"][i] * 1e3),
+            int(table["count"][i]),
+        ]
+        for i in range(shown)
+    ]
+    columns = ["network", "layer", "kind", "runtime ms", "power W", "energy mJ", "inferences"]
+    title = f"{len(imported.dataset)} measured layers" + (
+        f", the first {shown}" if shown < len(imported.dataset) else ""
+    )
+    console.table(title, columns, rows, simulated=imported.dataset.simulated)
+    for network, watts in imported.dataset.provenance.get("idle_power_w", {}).items():
+        print(f"{network}: idle power {watts:g} W, included in the powers above")
+
+
+def _short(name: str, width: int = 60) -> str:
+    return name if len(name) <= width else f"{name[: width - 3]}..."
