@@ -1,0 +1,83 @@
+"""Asking a daemon's history: one question, one answer, a bounded wait."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+
+from neuralpower_wire import Batch, WireError, decode
+from neuralpower_wire.batch import MAX_FRAME
+from neuralpower_wire.history import Reply, Request
+
+REQUEST_TIMEOUT_S = 2.0
+"""A reply takes milliseconds; a daemon that is busy for 2 s is asked again rather than waited for."""
+RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
+"""How soon a lost daemon is looked for again: a restart takes about a second, so it is found within the next one."""
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
+"""A peer that vanished without closing (power, cable) is noticed after three missed beats and the connection made anew."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply; `damaged` says why its batch could not be read, or is empty."""
+
+    reply: Reply
+    batch: Batch | None
+    damaged: str = ""
+
+
+class History:
+    """The history socket of one daemon. Not thread-safe: one thread asks."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self._socket = context.socket(zmq.DEALER)
+        configure(self._socket)
+        # Only a connected daemon gets the question: one queued for a dead daemon would be answered after its time.
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._socket.connect(endpoint)
+        self._ids = itertools.count(1)
+
+    def ask(self, do: str, timeout_s: float = REQUEST_TIMEOUT_S, **fields: Any) -> Answer | None:
+        """The answer to a question (fields as in :class:`neuralpower_wire.history.Request`), or None if none came in time."""
+        request = Request(next(self._ids), do, **fields)
+        deadline = time.monotonic() + timeout_s
+        if not self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT):
+            return None
+        self._socket.send(request.encode(), zmq.NOBLOCK)
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._socket.poll(int(left * 1000) + 1, zmq.POLLIN):
+                return None
+            answer = _answer(self._socket.recv_multipart())
+            if answer and answer.reply.id == request.id:
+                return answer
+        return None
+
+    def close(self) -> None:
+        """Close the socket; an unanswered question is dropped."""
+        self._socket.close(linger=0)
+
+
+def _answer(frames: list[bytes]) -> Answer | None:
+    """The answer in `frames`: head and batch are read apart, so that a damaged batch can be told from a missing answer."""
+    try:
+        reply = Reply.decode(frames[:1])
+    except WireError:
+        return None
+    try:
+        return Answer(reply, decode(frames[1:]) if len(frames) > 1 else None)
+    except WireError as error:
+        return Answer(reply, None, str(error))
+
+
+def configure(socket: zmq.Socket[bytes]) -> None:
+    """The options that all of a client's sockets share."""
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)

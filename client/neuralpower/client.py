@@ -1,0 +1,308 @@
+"""The client: everything a daemon publishes, each entry once and in order, repaired from the daemon's history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from neuralpower_wire import INFERENCES, LAYERS, RAILS, STATUS, TOPICS, Epoch, Kind, Record, WireError, decode
+from neuralpower_wire.journal import check
+
+from . import address as addresses
+from .asking import Answer, History, configure
+from .errors import Failure, InputError
+from .follower import JOURNAL, TICKS, Follower, Past
+from .messages import Energies, Found, Lost, Message, Records, Refused, Status, Ticks, engine_hash
+
+RECEIVE_HIGH_WATER = 4096
+"""Live messages that may wait for the caller: about 60 a second come, so this is a minute of a stalled disk and, at 9 KB
+for 50 ticks of six readings, some 40 MB at most. What overflows is dropped and repaired from the history."""
+DRAIN = 256
+"""Messages taken in one poll: 4 s of a busy daemon; a bound so that questions are asked in between."""
+SILENCE_S = 3.0
+"""The daemon says something at least once a second (its status); three missed ones mean it is not there."""
+ENGINE_PATIENCE_S = 2.0
+"""An engine's description follows its first inference in the journal within this; after it the history is asked."""
+ENGINE_RETRY_S = 10.0
+"""The daemon may itself be waiting for the description: ask again, rarely."""
+MAX_WAITING_ENGINES = 1024
+"""Unknown engines kept in mind: a sweep has hundreds. Beyond it a hostile daemon gets no more memory."""
+CATCH_UP_S = 10.0
+"""At the end the daemon may be in the middle of a restart; without any progress for this long it is given up."""
+
+
+class Client:
+    """A subscriber of one daemon. It may be started before the daemon, outlive restarts of it, and be paused.
+
+        with Client("ipc:///run/neuralpower") as client:
+            for batch in client.rails():
+                print(batch.total_power_w().mean())
+
+    Args:
+        address: `ipc:///run/neuralpower` or `tcp://host:port`.
+        topics: any of "rails", "inferences", "layers", "status".
+        past: also deliver what the daemon still holds from before joining: True for all, or seconds.
+        resume: for a recording that goes on: log name ("ticks", "journal") -> stream -> first index still wanted.
+
+    Not thread-safe. Raises InputError for an address or topic that cannot be.
+    """
+
+    def __init__(
+        self,
+        address: str = addresses.DEFAULT,
+        topics: Iterable[str | bytes] = ("rails", "inferences"),
+        past: Past = None,
+        resume: dict[str, dict[bytes, int]] | None = None,
+    ) -> None:
+        self.address = addresses.parse(address)
+        self.topics = {topic.encode() if isinstance(topic, str) else topic for topic in topics}
+        if unknown := self.topics - set(TOPICS):
+            raise InputError(f"no topic {min(unknown)!r}; there are {', '.join(t.decode() for t in TOPICS)}")
+        resume = resume or {}
+        followed = [(RAILS, TICKS), (INFERENCES, JOURNAL)]
+        self._followers = {
+            topic: Follower(log, past, resume.get(log.name)) for topic, log in followed if topic in self.topics
+        }
+        self.known_epochs: dict[tuple[bytes, int], Epoch] = {}
+        """Epochs seen so far, by stream and number."""
+        self._known_engines: set[str] = set()
+        self._waiting_engines: dict[str, float] = {}
+        self._heard = float("-inf")
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._history = History(self._context, self.address.history)
+        self._live = self._context.socket(zmq.SUB)
+        configure(self._live)
+        self._live.setsockopt(zmq.RCVHWM, RECEIVE_HIGH_WATER)
+        for topic in self.topics | {STATUS}:  # the status is also the daemon's heartbeat
+            self._live.setsockopt(zmq.SUBSCRIBE, topic)
+        self._live.connect(self.address.live)
+
+    # Life
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the sockets. Closing twice is fine."""
+        if not self._context.closed:
+            self._history.close()
+            self._live.close(linger=0)
+            self._context.term()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the daemon has been heard in the last three seconds."""
+        return time.monotonic() - self._heard < SILENCE_S
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any epoch seen so far comes from the chip in software."""
+        return any(epoch.simulated for epoch in self.known_epochs.values())
+
+    @property
+    def ticks_lost(self) -> int:
+        """Ticks that were missed and that the history no longer had."""
+        return self._followers[RAILS].lost if RAILS in self._followers else 0
+
+    @property
+    def records_lost(self) -> int:
+        """Journal records that were missed and that the history no longer had."""
+        return self._followers[INFERENCES].lost if INFERENCES in self._followers else 0
+
+    # Receiving
+
+    def __iter__(self) -> Iterator[Message]:
+        """All messages, for ever; without a daemon it waits for one."""
+        while not self._context.closed:
+            yield from self.poll(1.0)
+
+    def rails(self) -> Iterator[Ticks]:
+        """Batches of ticks, for ever: in order, each tick once."""
+        return (message for message in self if isinstance(message, Ticks))
+
+    def inferences(self) -> Iterator[Record]:
+        """Inference records of the journal, for ever."""
+        for message in self:
+            if isinstance(message, Records):
+                yield from (record for record in message.records if record.kind is Kind.INFERENCE)
+
+    def poll(self, timeout_s: float = 1.0) -> list[Message]:
+        """What has arrived, waiting at most `timeout_s` for something; at most one answer of the history per log."""
+        messages: list[Message] = []
+        busy = any(follower.question(time.monotonic()) for follower in self._followers.values())
+        if self._live.poll(0 if busy else int(timeout_s * 1000)):
+            for _ in range(DRAIN):
+                try:
+                    frames = self._live.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                messages += self._take(frames)
+        for follower in self._followers.values():
+            messages += self._repair(follower, timeout_s)
+        return self._explain(messages)
+
+    def catch_up(self, patience_s: float = CATCH_UP_S) -> Iterator[list[Message]]:
+        """Everything up to where the logs stand now, in portions; ends when all of it has come.
+
+        Raises:
+            Failure: the daemon gave nothing for `patience_s`; what it had is not known.
+        """
+        for follower in self._followers.values():
+            follower.locate()
+        deadline = time.monotonic() + patience_s
+        while pending := [f for f in self._followers.values() if f.question(float("inf"))]:
+            messages = self._explain([m for follower in pending for m in self._repair(follower, 0.1)])
+            if messages:
+                deadline = time.monotonic() + patience_s
+                yield messages
+            elif time.monotonic() > deadline:
+                raise Failure(
+                    f"{self.address.text}: the daemon gave no answer for {patience_s:g} s; its last entries are missing"
+                )
+            else:
+                time.sleep(0.01)
+
+    def _take(self, frames: list[bytes]) -> list[Message]:
+        self._heard = time.monotonic()
+        topic = bytes(frames[0])
+        if topic == STATUS and topic not in self.topics:
+            return []
+        try:
+            batch = decode(frames)
+            if topic in self._followers:
+                return self._followers[topic].live(batch)
+            return [Energies.of(batch)] if topic == LAYERS else [Status.of(batch)]
+        except WireError as error:
+            return [Refused(topic, str(error))]
+
+    def _repair(self, follower: Follower, timeout_s: float) -> list[Message]:
+        question = follower.question(time.monotonic())
+        if question is None:
+            return []
+        answer = self._history.ask(follower.log.name, max(timeout_s, 0.1), **question)
+        if answer:
+            self._heard = time.monotonic()
+        return follower.answered(question, answer, time.monotonic())
+
+    # Explaining: epochs of ticks, engines of inferences
+
+    def _explain(self, messages: list[Message]) -> list[Message]:
+        """The messages with epochs filled in, and what had to be found out for that."""
+        found: list[Message] = []
+        for message in messages:
+            if isinstance(message, Records):
+                self._note(message.records)
+        if any(isinstance(m, Ticks) and self._epoch_of(m) is None for m in messages):
+            found += self._find_epochs()
+        if self._waiting_engines:
+            found += self._find_engines()
+        return found + [Ticks(m.stream, m.ticks, self._epoch_of(m)) if isinstance(m, Ticks) else m for m in messages]
+
+    def _epoch_of(self, message: Ticks) -> Epoch | None:
+        return self.known_epochs.get((message.stream, int(message.ticks["epoch"][0])))
+
+    def _note(self, records: list[Record]) -> None:
+        for record in records:
+            if record.kind is Kind.EPOCH:
+                epoch = Epoch.from_dict(record.body)
+                self.known_epochs[record.body["stream"], epoch.number] = epoch
+            elif record.kind is Kind.ENGINE:
+                self.knows_engine(engine_hash(record.body))
+            elif record.kind is Kind.INFERENCE:
+                wanted = engine_hash(record.body)
+                if wanted not in self._known_engines and len(self._waiting_engines) < MAX_WAITING_ENGINES:
+                    self._waiting_engines.setdefault(wanted, time.monotonic() + ENGINE_PATIENCE_S)
+
+    def knows_engine(self, engine: str) -> None:
+        """Do not ask the daemon for the engine of this hash."""
+        self._known_engines.add(engine)
+        self._waiting_engines.pop(engine, None)
+
+    def _find_epochs(self) -> list[Message]:
+        found: list[Message] = []
+        for body in self._epoch_bodies():
+            key = body["stream"], body["number"]
+            if key not in self.known_epochs:
+                self.known_epochs[key] = Epoch.from_dict(body)
+                found.append(Found(Record(Kind.EPOCH, 0, body)))
+        return found
+
+    def _find_engines(self, now: float | None = None) -> list[Message]:
+        moment = time.monotonic() if now is None else now
+        found: list[Message] = []
+        for engine in [engine for engine, due in self._waiting_engines.items() if due <= moment]:
+            body = self.engine(engine)
+            if body is None:
+                self._waiting_engines[engine] = moment + ENGINE_RETRY_S
+            else:
+                self.knows_engine(engine)
+                found.append(Found(Record(Kind.ENGINE, 0, body)))
+        return found
+
+    def find_engines(self) -> list[Message]:
+        """Ask now for every engine that inferences named and nobody described."""
+        return self._find_engines(float("inf"))
+
+    def _epoch_bodies(self) -> list[dict[str, Any]]:
+        """The bodies of EPOCH records for the epochs that the daemon still knows; nothing if it does not answer."""
+        answer = self._history.ask("epochs")
+        listed = answer.reply.body.get("epochs") if answer else None
+        bodies = []
+        for body in listed if isinstance(listed, list) else []:
+            if isinstance(body, dict):
+                record = Record(Kind.EPOCH, 0, {"stream": answer.reply.stream if answer else b"", **body})
+                if _sound(record):
+                    bodies.append(record.body)
+        return bodies
+
+    # Asking
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon knows of itself. Raises Failure if none answers."""
+        return self._asked("status").reply.body
+
+    def epochs(self) -> list[Epoch]:
+        """The epochs the daemon still knows, oldest first. Raises Failure if none answers."""
+        self._asked("epochs")
+        return [Epoch.from_dict(body) for body in self._epoch_bodies()]
+
+    def engine(self, hash: str) -> dict[str, Any] | None:
+        """The description of an engine: hash, name, inspector, layers, simulated; None if the daemon does not have it (yet)."""
+        answer = self._history.ask("engine", hash=hash)
+        if answer is None or answer.reply.error:
+            return None
+        record = Record(Kind.ENGINE, 0, answer.reply.body)
+        return record.body if _sound(record) and record.body["hash"] == hash else None
+
+    def mark(self, name: str, text: str = "") -> None:
+        """Put a mark into the journal, now. Raises Failure if no daemon answers or it refuses."""
+        self._asked("mark", name=name, text=text)
+
+    def _asked(self, do: str, **fields: Any) -> Answer:
+        answer = self._history.ask(do, **fields)
+        if answer is None:
+            raise Failure(f"no daemon at {self.address.text}: is neuralpowerd running?")
+        if answer.reply.error:
+            raise Failure(f"{self.address.text}: {answer.reply.error}")
+        return answer
+
+
+def _sound(record: Record) -> bool:
+    """Whether the record, taken from an answer, keeps the wire format."""
+    try:
+        check(record)
+    except WireError:
+        return False
+    return True
+
+
+__all__ = ["Client", "Energies", "Found", "Lost", "Message", "Records", "Refused", "Status", "Ticks"]

@@ -1,0 +1,39 @@
+"""Entries of the two logs as a recording's files hold them: out of wire messages, into one ordered run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neuralpower_wire import INFERENCES, RAILS, Record, Ticks, WireError, batch_to_records, batch_to_ticks, decode
+
+Journal = list[tuple[int, Record]]
+"""Records of the journal with their indices."""
+
+
+def unpacked(message: Sequence[bytes]) -> tuple[str, bytes, int, Any]:
+    """Log, stream, first index and entries of a message of a write-ahead log; WireError where it is none of ours."""
+    batch = decode(message)
+    if batch.topic == RAILS:
+        stream, ticks = batch_to_ticks(batch)
+        return "ticks", stream, int(batch.header["first"]), ticks
+    if batch.topic == INFERENCES:
+        return "journal", *batch_to_records(batch)
+    raise WireError(f"topic {batch.topic!r} does not belong into a recording")
+
+
+def in_order(parts: Sequence[Ticks]) -> Ticks:
+    """The ticks of all parts by index, each index once."""
+    ticks: Ticks = np.concatenate(parts)
+    index = ticks["index"]
+    if np.all(index[1:] > index[:-1]):
+        return ticks
+    return ticks[np.unique(index, return_index=True)[1]]
+
+
+def journal_in_order(parts: Iterable[tuple[int, list[Record]]]) -> Journal:
+    """The records of all parts by index, each index once."""
+    by_index = {first + offset: record for first, records in parts for offset, record in enumerate(records)}
+    return sorted(by_index.items(), key=lambda entry: entry[0])

@@ -1,0 +1,121 @@
+"""The folder of a recording: which file is what, and its one describing document. docs/recordings.md explains it to others."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .errors import InputError
+from .wal import sync_folder
+
+FORMAT = "neuralpower recording"
+VERSION = 1
+DOCUMENT = "recording.json"
+LOCK = "lock"
+FACTS = "facts.wal"
+"""Engines and epochs that were asked for because the journal, as far as it was recorded, does not have them."""
+
+_SEGMENT = re.compile(r"(\d{12,})-(\d{12,})\.parquet")
+_STREAM = re.compile(r"[0-9a-f]{32}")
+_WAL = re.compile(r"(\d{6,})\.wal")
+
+
+@dataclass
+class Document:
+    """recording.json. `streams` are the tick streams in the order they began; `simulated` is None until an epoch was seen."""
+
+    address: str
+    created: str
+    neuralpower: str
+    simulated: bool | None = None
+    streams: list[str] = field(default_factory=list)
+    format: str = FORMAT
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A Parquet file of one log ("ticks" or "journal") and stream; `first` and `last` are the indices at its ends."""
+
+    path: Path
+    log: str
+    stream: bytes
+    first: int
+    last: int
+
+
+def read_document(folder: Path) -> Document:
+    """The document of the recording in `folder`. Raises InputError if there is none, or one this version cannot read."""
+    path = folder / DOCUMENT
+    if not folder.is_dir():
+        raise InputError(f"{folder}: {'a file' if folder.exists() else 'no such folder'}, not a recording")
+    if not path.is_file():
+        raise InputError(f"{folder}: not a recording, it has no {DOCUMENT}")
+    try:
+        body = json.loads(path.read_text())
+        version = body.pop("version")
+        if body.pop("format") != FORMAT:
+            raise ValueError("of another format")
+        if version != VERSION:
+            raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")
+        known = {name: body[name] for name in Document.__dataclass_fields__ if name in body}
+        document = Document(**known)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not the document of a recording ({error})") from None
+    if not isinstance(document.streams, list) or not all(isinstance(name, str) for name in document.streams):
+        raise InputError(f"{path}: streams must be a list of names")
+    return document
+
+
+def write_document(folder: Path, document: Document) -> None:
+    """Write recording.json, whole or not at all."""
+    write_whole(folder / DOCUMENT, (json.dumps(asdict(document), indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Put `data` into `path` so that after a crash the file is either the old one or whole: write aside, sync, rename, sync.
+
+    Raises OSError; the file written aside is then removed.
+    """
+    aside = path.with_name(f"{path.name}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def segment_path(folder: Path, log: str, stream: bytes, first: int, last: int) -> Path:
+    """Where the segment of these entries lies."""
+    return folder / log / stream.hex() / f"{first:012d}-{last:012d}.parquet"
+
+
+def segments(folder: Path, log: str) -> list[Segment]:
+    """The segments of a log, by stream and first index."""
+    found = []
+    for path in sorted((folder / log).glob("*/*.parquet")):
+        match = _SEGMENT.fullmatch(path.name)
+        if match and _STREAM.fullmatch(path.parent.name):
+            found.append(Segment(path, log, bytes.fromhex(path.parent.name), int(match[1]), int(match[2])))
+    return found
+
+
+def wal_path(folder: Path, number: int) -> Path:
+    """Where write-ahead log `number` lies."""
+    return folder / "wal" / f"{number:06d}.wal"
+
+
+def wals(folder: Path) -> list[tuple[int, Path]]:
+    """The write-ahead logs not yet turned into segments, oldest first."""
+    found = [(int(m[1]), path) for path in (folder / "wal").glob("*.wal") if (m := _WAL.fullmatch(path.name))]
+    return sorted(found)

@@ -1,0 +1,125 @@
+"""What a client hands out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_wire import Batch, Epoch, Record, WireError, rail_power_w, total_power_w
+from neuralpower_wire import Ticks as TickArray
+from neuralpower_wire.batch import column, header_text
+
+Series = npt.NDArray[np.float64]
+MAX_LAYER_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """Consecutive ticks of one epoch, each once and in order; `epoch` is None only while no daemon could tell it."""
+
+    stream: bytes
+    ticks: TickArray
+    epoch: Epoch | None = None
+
+    @property
+    def first(self) -> int:
+        """The index of the first tick."""
+        return int(self.ticks["index"][0])
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+    def rail_power_w(self) -> dict[str, Series]:
+        """Watts of each rail at each tick; empty while the epoch is not known."""
+        return rail_power_w(self.epoch, self.ticks) if self.epoch else {}
+
+    def total_power_w(self) -> Series:
+        """Watts of the whole board at each tick, nan where the total is not known."""
+        return total_power_w(self.epoch, self.ticks) if self.epoch else np.full(len(self.ticks), np.nan)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Consecutive records of the journal, each once and in order."""
+
+    stream: bytes
+    first: int
+    records: list[Record]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Entries `first` to `first + count - 1` of a log ("ticks" or "journal") were missed and the history has them no more."""
+
+    log: str
+    stream: bytes
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """An engine or epoch that was asked for because the journal, as far as it was seen, does not have it."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Energies:
+    """Energy of inferences, as the daemon reckons it live: total power held between ticks × overlap.
+
+    Arrays of one length: journal index, begin and end on CLOCK_MONOTONIC, joules (nan where unknown).
+    """
+
+    index: npt.NDArray[np.uint64]
+    begin_ns: npt.NDArray[np.int64]
+    end_ns: npt.NDArray[np.int64]
+    energy_j: Series
+
+    @classmethod
+    def of(cls, batch: Batch) -> Energies:
+        """The energies in a `layers` batch; WireError where it has none."""
+        rows = min(len(batch.columns.get("inference_index", ())), MAX_LAYER_ROWS)
+        index = column(batch, "inference_index", "<u8", rows)
+        begin_ns = column(batch, "inference_begin_ns", "<i8", rows)
+        end_ns = column(batch, "inference_end_ns", "<i8", rows)
+        energy_uj = column(batch, "inference_energy_uj", "<i8", rows)
+        return cls(index, begin_ns, end_ns, np.where(energy_uj < 0, np.nan, energy_uj * 1e-6))
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the daemon knows of itself, once a second."""
+
+    status: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, batch: Batch) -> Status:
+        """The status in a `status` batch; WireError where it has none."""
+        status = batch.header.get("status")
+        if not isinstance(status, dict):
+            raise WireError("a status message needs a map")
+        return cls(status)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A message broke the wire format and was dropped; what it carried is asked for again where there is a history."""
+
+    topic: bytes
+    reason: str
+
+
+Message = Ticks | Records | Lost | Found | Energies | Status | Refused
+"""Everything that :meth:`neuralpower.Client.poll` may return."""
+
+
+def engine_hash(body: dict[str, Any]) -> str:
+    """The content hash in the body of an inference ("engine") or of an engine ("hash")."""
+    return header_text(body, "hash" if "hash" in body else "engine")

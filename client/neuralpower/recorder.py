@@ -1,0 +1,161 @@
+"""Recording a daemon into a folder, so that nothing is lost that could be had.
+
+Everything that arrives is appended to a write-ahead log and synced each second; a process killed at any instant loses at most
+that second of its own disk, and asks the daemon's history for it when it is started again on the same folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from .client import Client
+from .errors import Failure
+from .follower import Past
+from .messages import Lost, Message, Refused
+from .writer import Writer
+
+SYNC_S = 1.0
+"""What a crash may cost. A sync takes milliseconds on a laptop's disk; ten times a second would wear it for nothing."""
+POLL_S = 0.2
+"""How soon a stop is noticed."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors that mean the disk, the quota or the allowed file size is used up."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one run of the recorder has added to the recording, or so far has."""
+
+    seconds: float
+    """Since the first entry arrived."""
+    ticks: int
+    inferences: int
+    records: int
+    ticks_lost: int
+    records_lost: int
+    simulated: bool
+    connected: bool
+
+
+def record(
+    address: str,
+    directory: str | os.PathLike[str],
+    seconds: float | None = None,
+    past: Past = None,
+    on_progress: Callable[[Summary], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Record until `seconds` after the first entry, or until `stop` is set; then fetch what is missing and finish the files.
+
+    Args:
+        address: of the daemon, which need not be there yet.
+        directory: made if missing; an existing recording of this daemon is continued and the gap since then fetched.
+        past: also take what the daemon holds from before now: True for all, or seconds.
+        on_progress: called each second.
+        on_notice: told one line for each thing found damaged or refused.
+
+    Raises:
+        InputError: the address, or a folder that is something else or in use by another recorder.
+        Failure: the disk is full or failed (what was synced stays readable), or the daemon was gone at the end.
+    """
+    with _Session(address, Path(directory), past, on_notice or (lambda line: None)) as session:
+        return session.run(seconds, on_progress or (lambda summary: None), stop or threading.Event())
+
+
+class _Session:
+    """One run of the recorder: a client that reads, a writer that keeps, and the errors of the disk made into one line."""
+
+    def __init__(self, address: str, folder: Path, past: Past, notice: Callable[[str], None]) -> None:
+        self._folder, self._notice = folder, notice
+        self._began: float | None = None
+        try:
+            self._writer = Writer(folder, address, notice)
+        except OSError as error:
+            raise Failure(_disk_line(folder, error, "nothing was recorded")) from None
+        try:
+            self._client = Client(address, past=past, resume=self._writer.resume())
+        except BaseException:
+            self._writer.abandon()
+            raise
+
+    def __enter__(self) -> _Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+        if kind is not None:
+            self._writer.abandon()
+        if isinstance(error, OSError):
+            kept = f"the {self._writer.ticks} ticks and {self._writer.inferences} inferences already synced are safe"
+            raise Failure(_disk_line(self._folder, error, kept)) from None
+
+    def run(self, seconds: float | None, on_progress: Callable[[Summary], None], stop: threading.Event) -> Summary:
+        synced = time.monotonic()
+        while not stop.is_set() and not self._over(seconds):
+            self._keep(self._client.poll(POLL_S))
+            if time.monotonic() - synced >= SYNC_S:
+                self._writer.sync()
+                synced = time.monotonic()
+                on_progress(self.summary())
+        self._writer.sync()
+        unanswered = self._catch_up()
+        self._writer.finish()
+        if unanswered:
+            raise Failure(f"{unanswered}; what was received is in {self._folder}")
+        return self.summary()
+
+    def _catch_up(self) -> str:
+        """Fetch what is missing up to now; returns why that could not be done, or nothing."""
+        try:
+            for messages in self._client.catch_up():
+                self._keep(messages)
+                self._writer.sync()
+            self._keep(self._client.find_engines())
+        except Failure as failure:
+            return str(failure)
+        return ""
+
+    def _over(self, seconds: float | None) -> bool:
+        return seconds is not None and self._began is not None and time.monotonic() - self._began >= seconds
+
+    def _keep(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._writer.keep(message)
+            if isinstance(message, Lost):
+                last = message.first + message.count - 1
+                self._notice(
+                    f"{message.log}: {message.count} entries ({message.first} to {last}) are lost, the history has them no more"
+                )
+            elif isinstance(message, Refused):
+                self._notice(f"{message.topic.decode(errors='replace')}: a message was refused: {message.reason}")
+        if messages and self._began is None:
+            self._began = time.monotonic()
+
+    def summary(self) -> Summary:
+        return Summary(
+            seconds=0.0 if self._began is None else time.monotonic() - self._began,
+            ticks=self._writer.ticks,
+            inferences=self._writer.inferences,
+            records=self._writer.records,
+            ticks_lost=self._client.ticks_lost,
+            records_lost=self._client.records_lost,
+            simulated=self._writer.simulated,
+            connected=self._client.connected,
+        )
+
+
+def _disk_line(folder: Path, error: OSError, kept: str) -> str:
+    reason = error.strerror or str(error)
+    if error.errno in FULL:
+        return f"{folder}: the disk is full ({reason}); recording ended, {kept}; free some space and run the same command again"
+    return f"{folder}: cannot write ({reason}); recording ended, {kept}"

@@ -1,0 +1,258 @@
+"""Reading a recording back: ticks and journal as numpy and Arrow, what is missing, and power."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_wire import Epoch, Kind, Record, Ticks, WireError, rail_power_w, tick_dtype, total_power_w
+
+from . import layout, wal
+from .entries import in_order, journal_in_order, unpacked
+from .errors import InputError
+from .statistics import Losses, TickStatistics, holes, tick_statistics
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Series = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One inference: `index` in the journal, host anchors on CLOCK_MONOTONIC, durations of the layers in execution order."""
+
+    index: int
+    engine: str
+    session: bytes
+    seq: int
+    begin_ns: int
+    end_ns: int
+    durations_ns: npt.NDArray[np.int64]
+
+
+class Recording:
+    """A recording, also one that is still being written or whose recorder was killed.
+
+    Nothing is read before it is asked for; what was read is kept. Ticks of different streams (after a reboot of the device or
+    a change of the set of readings) have different clocks and layouts and are never joined: name a stream where there are
+    several.
+
+    Args:
+        directory: the recording's folder.
+        skip_damaged: read past damaged files; :attr:`damaged` then lists them. Otherwise the first one raises InputError.
+
+    Raises:
+        InputError: the folder is no recording. Later, from any method: a damaged file, named.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], skip_damaged: bool = False) -> None:
+        self.directory = Path(directory)
+        self.document = layout.read_document(self.directory)
+        self.damaged: list[str] = []
+        """One line for each file that was skipped or cut."""
+        self._skip_damaged = skip_damaged
+        self._ticks: dict[bytes, Ticks] = {}
+
+    # Ticks
+
+    @cached_property
+    def streams(self) -> list[bytes]:
+        """The tick streams (16 bytes each), in the order they began."""
+        found = set(self._pending["ticks"]) | {segment.stream for segment in self._segments("ticks")}
+        listed = [stream for stream in map(_stream_bytes, self.document.streams) if stream in found]
+        return listed + sorted(found - set(listed))
+
+    def ticks(self, stream: bytes | None = None) -> Ticks:
+        """The (n,) ticks of a stream in the order of their index: a structured array of `neuralpower_wire.tick_dtype`.
+
+        The readings are as the chip gave them; :meth:`epochs` explains them. A recording without ticks gives an empty array.
+        """
+        chosen = self._chosen(stream)
+        if chosen is None:
+            return np.zeros(0, tick_dtype(0))
+        if chosen not in self._ticks:
+            from .segments import read_ticks
+
+            parts = [ticks for _, ticks in self._pending["ticks"].get(chosen, [])]
+            paths = [segment.path for segment in self._segments("ticks") if segment.stream == chosen]
+            parts = [part for path in paths for part in self._read(read_ticks, path)] + parts
+            if len({part.dtype for part in parts}) > 1:
+                raise InputError(f"{self.directory}: stream {chosen.hex()} mixes ticks of different layouts")
+            self._ticks[chosen] = in_order(parts) if parts else np.zeros(0, tick_dtype(0))
+        return self._ticks[chosen]
+
+    def arrow_ticks(self, stream: bytes | None = None) -> pa.Table:
+        """The ticks as an Arrow table: index, slot, t_ns, epoch, then value_0, begin_ns_0, end_ns_0, state_0, error_0, …"""
+        from .segments import ticks_to_table
+
+        return ticks_to_table(self.ticks(stream))
+
+    def rail_power_w(self, stream: bytes | None = None) -> dict[str, Series]:
+        """Watts of each rail at each tick of :meth:`ticks`; nan where a reading, or the epoch, is missing."""
+        ticks = self.ticks(stream)
+        power: dict[str, Series] = {}
+        for epoch, at in self._by_epoch(ticks, stream):
+            for rail, watts in rail_power_w(epoch, ticks[at]).items():
+                power.setdefault(rail, np.full(len(ticks), np.nan))[at] = watts
+        return power
+
+    def total_power_w(self, stream: bytes | None = None) -> Series:
+        """Watts of the whole board at each tick of :meth:`ticks`; nan where it is not known."""
+        ticks = self.ticks(stream)
+        power = np.full(len(ticks), np.nan)
+        for epoch, at in self._by_epoch(ticks, stream):
+            power[at] = total_power_w(epoch, ticks[at])
+        return power
+
+    def tick_statistics(self, stream: bytes | None = None) -> TickStatistics:
+        """Rate, lateness, missed slots, losses and freshness of a stream."""
+        return tick_statistics(self.ticks(stream), self.epochs(stream))
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first to the last tick, summed over the streams."""
+        spans = [self.ticks(stream)["t_ns"] for stream in self.streams]
+        return float(sum(int(t_ns[-1] - t_ns[0]) for t_ns in spans if len(t_ns)) * 1e-9)
+
+    def _by_epoch(self, ticks: Ticks, stream: bytes | None) -> Iterable[tuple[Epoch, slice]]:
+        known = {epoch.number: epoch for epoch in self.epochs(stream)}
+        edges = [0, *(np.flatnonzero(np.diff(ticks["epoch"].astype(np.int64))) + 1).tolist(), len(ticks)]
+        for begin, end in pairwise(edges):
+            if begin < end and (epoch := known.get(int(ticks["epoch"][begin]))):
+                yield epoch, slice(begin, end)
+
+    # Journal
+
+    @cached_property
+    def _journal(self) -> dict[bytes, list[tuple[int, Record]]]:
+        """Stream -> its records by index."""
+        from .segments import read_journal
+
+        parts = {stream: list(pending) for stream, pending in self._pending["journal"].items()}
+        for segment in self._segments("journal"):
+            for journal in self._read(read_journal, segment.path):
+                parts.setdefault(segment.stream, []).extend((index, [record]) for index, record in journal)
+        return {stream: journal_in_order(found) for stream, found in parts.items()}
+
+    @cached_property
+    def _facts(self) -> list[Record]:
+        """Engines and epochs that had to be asked for."""
+        path = self.directory / layout.FACTS
+        return [record for _, _, _, items in self._unpacked(path) for record in items] if path.exists() else []
+
+    def records(self, kind: Kind | None = None) -> list[Record]:
+        """The journal's records of a kind, or all, in the order they were written."""
+        every = [record for journal in self._journal.values() for _, record in journal]
+        return [record for record in every if kind is None or record.kind is kind]
+
+    @cached_property
+    def _inferences(self) -> list[Inference]:
+        found = []
+        for journal in self._journal.values():
+            for index, record in journal:
+                if record.kind is Kind.INFERENCE:
+                    found.append(Inference(index=index, **{name: record.body[name] for name in _INFERENCE_FIELDS}))
+        return found
+
+    def inferences(self) -> list[Inference]:
+        """All inferences, in the order of the journal."""
+        return list(self._inferences)
+
+    def engines(self) -> dict[str, dict[str, Any]]:
+        """Hash -> description (hash, name, inspector, layers, simulated) of every engine described or asked for."""
+        described = [record for record in self._facts if record.kind is Kind.ENGINE] + self.records(Kind.ENGINE)
+        return {record.body["hash"]: record.body for record in described}
+
+    def epochs(self, stream: bytes | None = None) -> list[Epoch]:
+        """The epochs of a stream, by number; like :meth:`ticks`, a stream must be named where there are several."""
+        chosen = self._chosen(stream)
+        bodies = [r.body for r in [*self._facts, *self.records(Kind.EPOCH)] if r.kind is Kind.EPOCH]
+        epochs = [Epoch.from_dict(body) for body in bodies if body["stream"] == chosen]
+        return sorted({epoch.number: epoch for epoch in epochs}.values(), key=lambda epoch: epoch.number)
+
+    def clock_maps(self) -> npt.NDArray[np.int64]:
+        """(n, 4) monotonic, boottime, realtime and bracket width in ns, a row each second: what maps ticks to wall time."""
+        rows = [[r.body[name] for name in _CLOCK_FIELDS] for r in self.records(Kind.CLOCK)]
+        return np.array(rows, dtype=np.int64).reshape(-1, len(_CLOCK_FIELDS))
+
+    # What it is, and what is missing
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of it was made by the chip or the device in software."""
+        marked = any(epoch.simulated for stream in self.streams for epoch in self.epochs(stream))
+        return marked or bool(self.document.simulated) or any(body["simulated"] for body in self.engines().values())
+
+    def losses(self) -> Losses:
+        """The holes in both logs: indices between the first and the last held of a stream that are not there."""
+        found = {("ticks", stream): holes(self.ticks(stream)["index"]) for stream in self.streams}
+        for stream, journal in self._journal.items():
+            found["journal", stream] = holes(np.array([index for index, _ in journal], dtype=np.uint64))
+        return Losses({key: ranges for key, ranges in found.items() if ranges})
+
+    # Files
+
+    def _chosen(self, stream: bytes | None) -> bytes | None:
+        if stream is not None:
+            return stream
+        if len(self.streams) > 1:
+            names = ", ".join(each.hex() for each in self.streams)
+            raise InputError(f"{self.directory}: holds {len(self.streams)} tick streams, name one of {names}")
+        return self.streams[0] if self.streams else None
+
+    def _segments(self, log: str) -> list[layout.Segment]:
+        return layout.segments(self.directory, log)
+
+    @cached_property
+    def _pending(self) -> dict[str, dict[bytes, list[tuple[int, Any]]]]:
+        """Log -> stream -> batches that are still in write-ahead logs.
+
+        Always read before the segments: what a recorder at work moves meanwhile is then seen twice rather than not at all.
+        """
+        logs: dict[str, dict[bytes, list[tuple[int, Any]]]] = {"ticks": {}, "journal": {}}
+        for _, path in layout.wals(self.directory):
+            for log, stream, first, items in self._unpacked(path):
+                logs[log].setdefault(stream, []).append((first, items))
+        return logs
+
+    def _unpacked(self, path: Path) -> list[tuple[str, bytes, int, Any]]:
+        try:
+            content = wal.read(path)
+        except FileNotFoundError:  # a recorder at work has just turned it into segments
+            return []
+        if content.damaged_bytes:
+            self.damaged.append(f"{path}: {content.damaged_bytes} bytes of a half-written end left out")
+        try:
+            return [unpacked(message) for message in content.messages]
+        except WireError as error:
+            raise InputError(f"{path}: not written by this version of neuralpower ({error})") from None
+
+    def _read(self, reader: Any, path: Path) -> list[Any]:
+        """What `reader` makes of `path`: one thing, or none if it is damaged and may be skipped."""
+        try:
+            return [reader(path)]
+        except InputError as error:
+            if not self._skip_damaged:
+                raise
+            self.damaged.append(str(error))
+            return []
+
+
+_INFERENCE_FIELDS = ("engine", "session", "seq", "begin_ns", "end_ns", "durations_ns")
+_CLOCK_FIELDS = ("monotonic_ns", "boottime_ns", "realtime_ns", "bracket_ns")
+
+
+def _stream_bytes(name: str) -> bytes:
+    try:
+        return bytes.fromhex(name)
+    except ValueError:
+        return b""

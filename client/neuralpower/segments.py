@@ -1,0 +1,130 @@
+"""Runs of ticks and journal records as Parquet, and back.
+
+Columns are flat because that is what numpy reads fastest: a tick's four words, then five columns for each reading.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from neuralpower_wire import READING, Record, Ticks, WireError, tick_dtype
+
+from .entries import Journal
+from .errors import InputError
+
+TICK_WORDS = ("index", "slot", "t_ns", "epoch")
+READING_WORDS = tuple(name for name in READING.names or () if name != "spare")
+JOURNAL_COLUMNS = ("index", "t_ns", "kind", "body")
+ZSTD_LEVEL = 3
+"""Level 3 packs a minute of six readings in about a tenth of a second; higher levels save little and stall the recorder."""
+
+
+def ticks_to_table(ticks: Ticks) -> pa.Table:
+    """Ticks as columns: index, slot, t_ns, epoch, then value_0, begin_ns_0, end_ns_0, state_0, error_0, value_1, …"""
+    columns = {name: np.ascontiguousarray(ticks[name]) for name in TICK_WORDS}
+    for position in range(ticks["readings"].shape[1]):
+        reading = ticks["readings"][:, position]
+        columns |= {f"{name}_{position}": np.ascontiguousarray(reading[name]) for name in READING_WORDS}
+    return pa.table(columns)
+
+
+def table_to_ticks(table: pa.Table) -> Ticks:
+    """The (n,) structured ticks of such a table; ValueError or KeyError where it is none."""
+    width = (table.num_columns - len(TICK_WORDS)) // len(READING_WORDS)
+    ticks = np.zeros(table.num_rows, tick_dtype(width))
+    for name in TICK_WORDS:
+        ticks[name] = _numpy(table, name)
+    ticks["commit"], ticks["n"] = ticks["index"] + np.uint64(1), width
+    for position in range(width):
+        for name in READING_WORDS:
+            ticks["readings"][name][:, position] = _numpy(table, f"{name}_{position}")
+    return ticks
+
+
+def _numpy(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = table.column(name).to_numpy()
+    return values
+
+
+def journal_to_table(journal: Journal) -> pa.Table:
+    """Journal records as columns index, t_ns, kind and body (msgpack, as on the wire)."""
+    return pa.table(
+        {
+            "index": pa.array([index for index, _ in journal], pa.uint64()),
+            "t_ns": pa.array([record.t_ns for _, record in journal], pa.int64()),
+            "kind": pa.array([int(record.kind) for _, record in journal], pa.uint8()),
+            "body": pa.array([record.pack_body() for _, record in journal], pa.binary()),
+        }
+    )
+
+
+def table_to_journal(table: pa.Table) -> Journal:
+    """The records of such a table; WireError, ValueError or KeyError where it is none."""
+    columns = [table.column(name).to_pylist() for name in JOURNAL_COLUMNS]
+    return [(index, Record.unpack(kind, t_ns, body)) for index, t_ns, kind, body in zip(*columns, strict=True)]
+
+
+def to_parquet(table: pa.Table, metadata: dict[str, Any]) -> memoryview:
+    """The bytes of a Parquet file; `metadata` goes under its key "neuralpower" as JSON.
+
+    Times and indices grow evenly, so their differences are stored; everything else is left to zstd.
+    """
+    encodings = {name: "DELTA_BINARY_PACKED" for name in table.column_names if name in ("index", "slot", "t_ns")}
+    sink = pa.BufferOutputStream()
+    described = table.replace_schema_metadata({b"neuralpower": json.dumps(metadata).encode()})
+    pq.write_table(
+        described,
+        sink,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=False,
+        column_encoding=encodings,
+    )
+    return memoryview(sink.getvalue())
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in `path`. Raises InputError, one line that says what to do, where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return pq.read_table(file, columns=list(columns) if columns else None)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """The error that names a damaged file and says what to do about it."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(
+        f"{path}: truncated or corrupt ({reason[:120]}); restore the file, or read the rest with --skip-damaged"
+    )
+
+
+def read_ticks(path: Path) -> Ticks:
+    """The ticks of a segment; InputError where it is damaged."""
+    try:
+        return table_to_ticks(read_parquet(path))
+    except (KeyError, TypeError, pa.ArrowException) as error:
+        raise damaged(path, error) from None
+    except ValueError as error:
+        raise (error if isinstance(error, InputError) else damaged(path, error)) from None
+
+
+def read_journal(path: Path) -> Journal:
+    """The records of a segment; InputError where it is damaged."""
+    try:
+        return table_to_journal(read_parquet(path))
+    except (KeyError, TypeError, pa.ArrowException, WireError) as error:
+        raise damaged(path, error) from None
+    except ValueError as error:
+        raise (error if isinstance(error, InputError) else damaged(path, error)) from None
