@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -18,13 +18,10 @@ def reinstall_command() -> str:
 
     It touches no dependency: a virtual environment on a Jetson often sees the system's numpy, which TensorRT needs.
     """
-    try:
-        installed = distribution(NAME)
-    except PackageNotFoundError:  # imported from a source tree that nobody installed
-        installer, what = "pip", [NAME]
-    else:
-        installer, what = (installed.read_text("INSTALLER") or "").strip(), _origin(installed)
-    if installer == "uv":
+    # What a build leaves in a checkout (.egg-info) was installed by nobody.
+    installed = next((found for found in Distribution.discover(name=NAME) if found.read_text("INSTALLER")), None)
+    what = _origin(installed) if installed else [NAME]
+    if installed and (installed.read_text("INSTALLER") or "").strip() == "uv":
         command = ["uv", "pip", "install", "--python", sys.executable, "--reinstall", "--no-cache", "--no-deps"]
     else:
         command = [sys.executable, "-m", "pip", "install", "--force-reinstall", "--no-cache-dir", "--no-deps"]
