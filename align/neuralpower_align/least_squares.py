@@ -1,0 +1,249 @@
+"""Power per layer of many engines from one series of readings, by least squares with the sensor searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.activity import Activity, Runs, activity
+from neuralpower_align.energy import energy_between
+from neuralpower_align.regression import autocorrelation_time, predicted
+from neuralpower_align.sensor import Readings, Search, Sensor, find_sensor, refine, with_sensor
+from neuralpower_align.units import resolve, schur
+from neuralpower_align.windows import layer_windows
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SEARCH_GROUPS = 10
+"""Into how many pieces of equal time an engine is cut while the sensor is searched."""
+LONGEST_HOLE_NS = 50_000_000
+"""Energy is summed over no longer hole in the readings than this."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """All inferences of one engine: anchors (m,), durations (m, n), ns; `alike` (n,) numbers layers 0, 1, .. in the order
+    of first appearance, with one number for layers known to be the same."""
+
+    begin_ns: Ints
+    end_ns: Ints
+    durations_ns: Ints
+    alike: Ints
+
+
+@dataclass(frozen=True)
+class EnginePower:
+    """Per layer (n,): the unit it belongs to, the unit's power and standard error, W. Gaps: between two inferences.
+
+    `condition`: of the units' correlations, 1 is best. `residual_w`: rms of the readings left over.
+    """
+
+    unit: Ints
+    power_w: Floats
+    power_se_w: Floats
+    gap_power_w: float
+    condition: float
+    residual_w: float
+    readings: int
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Where the measured energy went, J: measured = layers + gaps + idle + unattributed, exactly."""
+
+    measured_j: float
+    layers_j: float
+    gaps_j: float
+    idle_j: float
+
+    @property
+    def unattributed_j(self) -> float:
+        """What no class explains."""
+        return self.measured_j - self.layers_j - self.gaps_j - self.idle_j
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Power of every engine's layers, the sensor that was found, and the energy balance."""
+
+    engines: tuple[EnginePower, ...]
+    idle_power_w: float
+    sensor: Sensor
+    residual_w: float
+    balance: Balance
+
+
+def solve(
+    engines: Sequence[Engine], pieces: Sequence[Readings], largest_se: float = 0.1, search: Search | None = None
+) -> Solution:
+    """Attribute the readings to the layers of all engines.
+
+    Layers whose power would have a standard error above the share `largest_se` of their engine's mean power are merged
+    into units. The intervals are those of plain least squares, widened for residuals that resemble their neighbours and
+    for the fitted sensor; a drift, or a wrong sensor, is not in them. Raises ValueError if inferences overlap or there are no readings.
+    """
+    classes = _Classes(engines)
+    full = activity(classes.runs(engines), classes.idle, classes.count)
+    pieces = _while_running(full, pieces)
+    groups = classes.grouped([_search_groups(engine) for engine in engines])
+    sensor = find_sensor(full.regroup(groups), pieces, search)
+    for _ in range(2):
+        units = _units(classes, engines, full, pieces, sensor, largest_se)
+        merged = classes.grouped(units)
+        sensor = refine(full.regroup(merged), pieces, sensor, rounds=1)
+    return _solution(classes, engines, units, full.regroup(merged), pieces, sensor)
+
+
+class _Classes:
+    """Numbers for all unknowns: the layers of each engine, then its gap; idling last."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        sizes = [int(engine.alike.max()) + 1 if engine.alike.size else 0 for engine in engines]
+        starts = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64) + 1)])
+        self.layers = [np.arange(start, start + size) for start, size in zip(starts[:-1], sizes, strict=True)]
+        self.gaps = [int(start) + size for start, size in zip(starts[:-1], sizes, strict=True)]
+        self.idle = int(starts[-1])
+        self.count = self.idle + 1
+
+    def runs(self, engines: Sequence[Engine]) -> list[Runs]:
+        """The engines as the activity wants them."""
+        return [
+            Runs(layer_windows(e.begin_ns, e.end_ns, e.durations_ns), layers[e.alike], gap)
+            for e, layers, gap in zip(engines, self.layers, self.gaps, strict=True)
+        ]
+
+    def grouped(self, units: Sequence[Ints]) -> Ints:
+        """Class -> coarser class, where the layers of an engine are grouped as `units` says and gaps stay single."""
+        group_of = np.zeros(self.count, np.int64)
+        at = 0
+        for layers, gap, unit in zip(self.layers, self.gaps, units, strict=True):
+            group_of[layers] = at + unit
+            at += int(unit.max()) + 1 if unit.size else 0
+            group_of[gap] = at
+            at += 1
+        group_of[self.idle] = at
+        return group_of
+
+
+def _class_seconds(engine: Engine) -> Floats:
+    """Mean time per inference of each class of layers, s."""
+    mean = engine.durations_ns.mean(axis=0) * 1e-9
+    return np.asarray(np.bincount(engine.alike, mean), np.float64)
+
+
+def _search_groups(engine: Engine) -> Ints:
+    seconds = _class_seconds(engine)
+    middle = (np.cumsum(seconds) - seconds / 2) / max(float(seconds.sum()), 1e-12)
+    bins = np.minimum((middle * SEARCH_GROUPS).astype(np.int64), SEARCH_GROUPS - 1)
+    return np.asarray(np.unique(bins, return_inverse=True)[1].reshape(-1), np.int64)
+
+
+def _while_running(full: Activity, pieces: Sequence[Readings], margin_ns: int = 10**8) -> list[Readings]:
+    """The readings near inferences: long idling before the first and after the last teaches nothing."""
+    first, last = int(full.edges_ns[1]) - margin_ns, int(full.edges_ns[-1]) + margin_ns
+    near = [piece.take((piece.read_ns > first) & (piece.read_ns < last)) for piece in pieces]
+    return [piece for piece in near if piece.read_ns.size]
+
+
+def _noise(
+    activity_: Activity, pieces: Sequence[Readings], sensor: Sensor, power_w: Floats, owner: Ints, engines: int
+) -> list[tuple[float, float, int]]:
+    """Of the readings that fall to each engine: mean squared residual, W^2, its inflation, and how many there are."""
+    residual, who = [], []
+    for part in sensor.observe(pieces):
+        residual.append(predicted(activity_, part, power_w) - part.power_w)
+        stretch = np.searchsorted(activity_.edges_ns, part.at_ns, side="right") - 1
+        who.append(owner[activity_.classes[np.maximum(stretch, 0)]])
+    left, whose = np.concatenate(residual), np.concatenate(who)
+    everyone = float(left @ left) / max(left.size, 1)
+    noise = []
+    for number in range(engines):
+        mine = left[whose == number]
+        enough = mine.size >= 30
+        noise.append((float(mine @ mine) / mine.size if enough else everyone, autocorrelation_time(mine), mine.size))
+    return noise
+
+
+def _units(
+    classes: _Classes, engines: Sequence[Engine], full: Activity, pieces: Sequence[Readings], sensor: Sensor, share: float
+) -> list[Ints]:
+    """The unit of each class of layers of each engine."""
+    clear = sensor.clear(pieces)
+    normal = with_sensor(full, clear, sensor)
+    power = normal.solve()
+    owner = np.full(classes.count, -1)
+    for number, (layers, gap) in enumerate(zip(classes.layers, classes.gaps, strict=True)):
+        owner[np.append(layers, gap)] = number
+    noise = _noise(full, clear, sensor, power[: classes.count], owner, len(engines))
+    units = []
+    for engine, layers, (variance, inflation, readings) in zip(engines, classes.layers, noise, strict=True):
+        freedom = max(readings - layers.size - 1, 1) / max(readings, 1)
+        gram, moment = schur(normal.gram, normal.moment, layers)
+        seconds = _class_seconds(engine)
+        mean_power = float(np.average(power[layers], weights=np.maximum(seconds, 1e-12)))
+        units.append(resolve(gram, moment, variance * inflation / freedom, share * max(mean_power, 1e-9)))
+    return units
+
+
+def _solution(
+    classes: _Classes,
+    engines: Sequence[Engine],
+    units: Sequence[Ints],
+    merged: Activity,
+    pieces: Sequence[Readings],
+    sensor: Sensor,
+) -> Solution:
+    clear = sensor.clear(pieces)
+    normal = with_sensor(merged, clear, sensor)
+    everything, inverse = normal.solve(), normal.inverse()
+    power = everything[: merged.count]
+    group_of = classes.grouped(units)
+    owner = np.full(merged.count, -1)
+    for number, (layers, gap) in enumerate(zip(classes.layers, classes.gaps, strict=True)):
+        owner[group_of[np.append(layers, gap)]] = number
+    noise = _noise(merged, clear, sensor, power, owner, len(engines))
+    found = []
+    for number, engine in enumerate(engines):
+        variance, inflation, readings = noise[number]
+        mine = np.unique(group_of[classes.layers[number]])
+        freedom = max(readings - mine.size - 1, 1) / max(readings, 1)
+        column = group_of[classes.layers[number]][engine.alike]
+        error = np.sqrt(np.maximum(np.diag(inverse)[column] * variance * inflation / freedom, 0.0))
+        block = normal.gram[np.ix_(mine, mine)]
+        root = np.sqrt(np.maximum(np.diag(block), 1e-300))
+        found.append(
+            EnginePower(
+                units[number][engine.alike],
+                power[column],
+                error,
+                float(power[group_of[classes.gaps[number]]]),
+                float(np.linalg.cond(block / np.outer(root, root))),
+                float(np.sqrt(variance)),
+                readings,
+            )
+        )
+    idle_class = int(group_of[classes.idle])
+    gap_classes = group_of[np.array(classes.gaps, np.int64)]
+    balance = _balance(merged, pieces, power, gap_classes, idle_class)
+    rms = float(np.sqrt(normal.residual(everything) / max(normal.readings, 1)))
+    return Solution(tuple(found), float(power[idle_class]), sensor, rms, balance)
+
+
+def _balance(merged: Activity, pieces: Sequence[Readings], power: Floats, gaps: Ints, idle: int) -> Balance:
+    """Energy measured over all unbroken readings, and what the classes' powers make of the same time."""
+    measured, seconds = 0.0, np.zeros(merged.count)
+    for piece in pieces:
+        breaks = np.flatnonzero(np.diff(piece.read_ns) > LONGEST_HOLE_NS)
+        lows, highs = np.append(0, breaks + 1), np.append(breaks, piece.read_ns.size - 1)
+        for low, high in zip(lows, highs, strict=True):
+            begin, end = int(piece.read_ns[low]), int(piece.read_ns[high])
+            part = slice(low, high + 1)
+            measured += float(energy_between(piece.read_ns[part], piece.power_w[part], begin, end))
+            seconds += merged.occupied_s(begin, end)
+    energy = power * seconds
+    gaps_j, idle_j = float(energy[gaps].sum()), float(energy[idle])
+    return Balance(measured, float(energy.sum()) - gaps_j - idle_j, gaps_j, idle_j)

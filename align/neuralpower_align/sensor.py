@@ -1,0 +1,232 @@
+"""The sensor found from the readings: delay, lag and the chip's scan, jointly over all engines of a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.activity import Activity
+from neuralpower_align.regression import Normal, Observed, normal_equations, predicted
+from neuralpower_align.response import Response
+from neuralpower_align.scan import Scan, find_scan
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+COARSE_READINGS = 8000
+JUMP_MARGIN_NS = 80e3
+WORTH_IT = 0.8
+"""A scan is believed if it brings the squared error below this share of what is left without knowing it."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """One unbroken stretch of one chip: when it was read (k,) ns, power (k,) W, conversion and scan (0: unknown), ns.
+
+    No nan; what is missing is left out.
+    """
+
+    read_ns: Ints
+    power_w: Floats
+    window_ns: float
+    scan_ns: float
+
+
+    def take(self, keep: npt.NDArray[np.bool_] | Ints) -> Readings:
+        """The readings chosen by a mask or by indices."""
+        return replace(self, read_ns=self.read_ns[keep], power_w=self.power_w[keep])
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """Delay and lag, shared, and the scan of each stretch of readings, None where it was not found."""
+
+    delay_ns: float
+    lag_ns: float
+    scans: tuple[Scan | None, ...]
+
+    def observe(self, pieces: Sequence[Readings]) -> list[Observed]:
+        """What the readings saw, under this sensor."""
+        return [self._observe(piece, scan) for piece, scan in zip(pieces, self.scans, strict=True)]
+
+    def clear(self, pieces: Sequence[Readings], margin_ns: float = 20e3) -> list[Readings]:
+        """The readings without those read so close to the end of a conversion that they may hold it or the one before."""
+        kept = []
+        for piece, scan in zip(pieces, self.scans, strict=True):
+            if scan is not None:
+                age = piece.read_ns - scan.ended(piece.read_ns)
+                piece = piece.take((age > margin_ns) & (age < scan.period_ns - margin_ns))
+            kept.append(piece)
+        return kept
+
+    def _observe(self, piece: Readings, scan: Scan | None) -> Observed:
+        ended = piece.read_ns if scan is None else scan.ended(piece.read_ns)
+        response = Response(self.lag_ns, piece.window_ns, piece.scan_ns if scan is None else 0.0)
+        return Observed(np.asarray(ended - self.delay_ns, np.float64), piece.power_w, response)
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where to look: delays 0 to latest_delay_ns, lags up to longest_lag_ns, the scan within +- scan_tolerance."""
+
+    latest_delay_ns: float = 1.5e6
+    longest_lag_ns: float = 1.2e6
+    scan_tolerance: float = 0.03
+    seed: int = 0
+
+
+def find_sensor(activity: Activity, pieces: Sequence[Readings], search: Search | None = None) -> Sensor:
+    """Search delay, lag and scans that leave the smallest residual; `activity` in classes coarse enough to be resolved.
+
+    First on a grid with the place in the scan unknown (any place equally likely: unbiased, but noisy), then the scan of
+    each stretch, then all by Gauss-Newton. Raises ValueError without readings.
+    """
+    search = search or Search()
+    if not sum(piece.read_ns.size for piece in pieces):
+        raise ValueError("sensor: no readings while an engine ran")
+    coarse = _coarse(activity, pieces, search)
+    blind = normal_equations(activity, coarse.observe(pieces))
+    power = np.maximum(blind.solve(), 0.0)
+    longest = max(range(len(pieces)), key=lambda i: pieces[i].read_ns.size)
+    delay = coarse.delay_ns
+    scans: list[Scan | None] = [None] * len(pieces)
+    for i in sorted(range(len(pieces)), key=lambda i: i != longest):
+        piece = pieces[i]
+        if piece.scan_ns <= piece.window_ns:
+            continue
+        response = Response(coarse.lag_ns, piece.window_ns)
+        found = find_scan(
+            activity, power, piece.read_ns, piece.power_w, response, piece.scan_ns, search.latest_delay_ns,
+            search.scan_tolerance, search.seed,
+        )  # fmt: skip
+        if found is None:
+            continue
+        if i == longest:
+            delay = found.delay_ns
+        scans[i] = Scan(found.scan.period_ns, found.scan.phase_ns + delay - found.delay_ns)
+    sensor = refine(activity, pieces, Sensor(delay, coarse.lag_ns, tuple(scans)))
+    blind_sensor = refine(activity, pieces, coarse)
+    if mean_error(activity, pieces, sensor) > WORTH_IT * mean_error(activity, pieces, blind_sensor):
+        return blind_sensor
+    return sensor
+
+
+def mean_error(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -> float:
+    """Mean squared residual of the best powers under a sensor, W^2."""
+    normal = normal_equations(activity, sensor.observe(pieces))
+    return normal.residual(normal.solve()) / max(normal.readings, 1)
+
+
+def _coarse(activity: Activity, pieces: Sequence[Readings], search: Search) -> Sensor:
+    """The best delay and lag of a grid, scans unknown, from a random part of the readings."""
+    random = np.random.default_rng(search.seed)
+    total = sum(piece.read_ns.size for piece in pieces)
+    part = []
+    for piece in pieces:
+        part.append(piece.take(random.random(piece.read_ns.size) < COARSE_READINGS / total))
+    delays = np.arange(0.0, search.latest_delay_ns + 1, 1e5)
+    lags = search.longest_lag_ns / 2.0 ** np.arange(0, 7)
+    none = (None,) * len(pieces)
+    candidates = [Sensor(float(delay), float(lag), none) for delay, lag in product(delays, lags)]
+    return min(candidates, key=lambda sensor: mean_error(activity, part, sensor))
+
+
+def refine(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, rounds: int = 2) -> Sensor:
+    """Make a sensor that is nearly right exact: what moves readings smoothly and what moves them in jumps, in turn.
+
+    Phase and delay move all readings alike but for those near the end of a conversion, which jump to another one. So:
+    Gauss-Newton without these for phase less delay, then those alone tell the delay.
+    """
+    for _ in range(rounds):
+        sensor = _smooth(activity, sensor.clear(pieces, JUMP_MARGIN_NS), sensor)
+        sensor = _with_delay(activity, pieces, sensor)
+    return sensor
+
+
+def _smooth(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, rounds: int = 8) -> Sensor:
+    """Gauss-Newton on the lag, and on shift and drift of each scan (or on the delay where no scan is known)."""
+    best, best_error = sensor, mean_error(activity, pieces, sensor)
+    for _ in range(rounds):
+        change = with_sensor(activity, pieces, best).solve()[activity.count :]
+        for scale in (1.0, 0.5, 0.25, 0.1):
+            trial = _moved(best, pieces, scale * change)
+            error = mean_error(activity, pieces, trial)
+            if error < best_error:
+                break
+        else:
+            return best
+        gain = 1 - error / best_error
+        best, best_error = trial, error
+        if gain < 1e-5:
+            break
+    return best
+
+
+def with_sensor(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -> Normal:
+    """Normal equations with columns for small changes of the sensor after the classes: us of lag, then per stretch us of
+    shift and us of drift (at its ends).
+
+    Their solution is one Gauss-Newton step, and their inverse has the variance of the powers with the sensor unsure.
+    """
+    observed = sensor.observe(pieces)
+    power = normal_equations(activity, observed).solve()
+    parts = []
+    for i, (piece, part) in enumerate(zip(pieces, observed, strict=True)):
+        extra = np.zeros((piece.read_ns.size, 1 + 2 * len(pieces)))
+        step = 1e3
+        later, earlier = replace(part, at_ns=part.at_ns + step), replace(part, at_ns=part.at_ns - step)
+        extra[:, 1 + 2 * i] = (predicted(activity, later, power) - predicted(activity, earlier, power)) / 2
+        if sensor.scans[i] is not None:
+            extra[:, 2 + 2 * i] = extra[:, 1 + 2 * i] * _along(piece)
+        slower = replace(part, response=replace(part.response, lag_ns=sensor.lag_ns + step))
+        extra[:, 0] = predicted(activity, slower, power) - predicted(activity, part, power)
+        parts.append(replace(part, extra=extra))
+    return normal_equations(activity, parts)
+
+
+def _along(piece: Readings) -> Floats:
+    """Where in its stretch each reading lies, -1 to 1."""
+    first, last = (int(piece.read_ns[0]), int(piece.read_ns[-1])) if piece.read_ns.size else (0, 1)
+    return np.asarray((piece.read_ns - (first + last) / 2) / max((last - first) / 2, 1.0), np.float64)
+
+
+def _moved(sensor: Sensor, pieces: Sequence[Readings], change_us: Floats) -> Sensor:
+    """The sensor after a Gauss-Newton step (bounded, so that a wild one does no harm)."""
+    lag = float(np.clip(sensor.lag_ns + 1e3 * change_us[0], sensor.lag_ns / 2, sensor.lag_ns * 2 + 1e3))
+    moves = np.clip(1e3 * change_us[1:].reshape(-1, 2), -JUMP_MARGIN_NS / 2, JUMP_MARGIN_NS / 2)
+    scans: list[Scan | None] = []
+    delay = sensor.delay_ns
+    blind = [i for i, scan in enumerate(sensor.scans) if scan is None]
+    if blind:
+        weight = np.array([pieces[i].read_ns.size for i in blind], np.float64)
+        delay = max(delay - float(np.average(moves[blind, 0], weights=weight)), 0.0)
+    for piece, scan, (shift, drift) in zip(pieces, sensor.scans, moves, strict=True):
+        if scan is None:
+            scans.append(None)
+            continue
+        first, last = float(piece.read_ns[0]), float(piece.read_ns[-1])
+        middle, half = (first + last) / 2, max((last - first) / 2, 1.0)
+        scans.append(scan.moved(middle, shift + delay - sensor.delay_ns, drift / half))
+    return Sensor(delay, lag, tuple(scans))
+
+
+def _with_delay(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -> Sensor:
+    """The delay, all phases moving with it, that leaves the smallest error; powers are kept. Blind sensors stay as they are."""
+    if all(scan is None for scan in sensor.scans):
+        return sensor
+    power = normal_equations(activity, sensor.observe(pieces)).solve()
+    best, best_error = sensor, np.inf
+    for change in np.arange(-150e3, 151e3, 5e3):
+        if sensor.delay_ns + change < 0:
+            continue
+        scans = tuple(scan and Scan(scan.period_ns, scan.phase_ns + change) for scan in sensor.scans)
+        trial = Sensor(float(sensor.delay_ns + change), sensor.lag_ns, scans)
+        observed = trial.observe(pieces)
+        error = sum(float(np.sum((predicted(activity, part, power) - part.power_w) ** 2)) for part in observed)
+        if error < best_error:
+            best, best_error = trial, error
+    return best
