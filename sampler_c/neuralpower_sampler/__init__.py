@@ -1,1 +1,37 @@
+"""Reads a board's power rails on time, in C: sources, the loop, the tick ring, and the chip in software.
 
+Importing works without the extension: `AVAILABLE` is then False, and using anything raises a
+:class:`SamplerError` that names `REINSTALL`, the command that adds it.
+"""
+
+from __future__ import annotations
+
+from ._calls import AVAILABLE, REINSTALL, clocks
+from .errors import SamplerError
+from .ring import DEFAULT_SECONDS, Ring, RingReader, Slice
+from .sampler import Sampler, Stats
+from .sources import HwmonInput, HwmonSource, ReplaySource, SimChip, SimSource, Source, simulate
+from .tick import READING, tick_bytes, tick_dtype
+
+__all__ = [
+    "AVAILABLE",
+    "DEFAULT_SECONDS",
+    "READING",
+    "REINSTALL",
+    "HwmonInput",
+    "HwmonSource",
+    "ReplaySource",
+    "Ring",
+    "RingReader",
+    "Sampler",
+    "SamplerError",
+    "SimChip",
+    "SimSource",
+    "Slice",
+    "Source",
+    "Stats",
+    "clocks",
+    "simulate",
+    "tick_bytes",
+    "tick_dtype",
+]

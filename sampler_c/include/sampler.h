@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sampler.h - read a board's power rails on time, and keep what was read.
+ *
+ * A sampler is three things put together by its caller:
+ *
+ *   source   where readings come from: sysfs files, a chip in software, a recording
+ *   loop     a thread that reads the source at absolute deadlines
+ *   ring     a shared-memory file that holds the newest ticks (docs/ring.md has its bytes)
+ *
+ * Ownership. Every np_*_create / np_*_open / np_source_* call hands the caller an instance that he
+ * gives back with the matching close or destroy, once. A running sampler borrows its ring and its
+ * source: closing either one before np_sampler_stop() gives -EBUSY. A simulated source owns the
+ * timeline it was given. NULL may be passed to any close or destroy and does nothing.
+ *
+ * Threads. An instance belongs to one caller thread at a time, except: np_ring_info, np_ring_read and
+ * np_ring_epoch may be called from any number of threads (and, on their own mappings, processes)
+ * beside the writer; np_sampler_stats, np_sampler_lateness, np_sampler_errors and np_source_revive may
+ * be called from any thread while the sampler runs. After fork() only the parent may use them.
+ *
+ * Errors. Functions that can fail return 0 or a negative number: a negated errno, or a negated
+ * NP_E... from the table below. np_strerror() has the words for both.
+ *
+ * Times are nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
+ */
+#ifndef NEURALPOWER_SAMPLER_H
+#define NEURALPOWER_SAMPLER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The one table of our own errors: name, number (above any errno), words. */
+#define NP_ERRORS(X)                                                            \
+	X(NP_ENOTRING, 1001, "not a tick ring")                                 \
+	X(NP_EVERSION, 1002, "written by another version")                      \
+	X(NP_ETRUNCATED, 1003, "truncated: shorter than its header says")       \
+	X(NP_EHELD, 1004, "already sampled by another process")                 \
+	X(NP_ENOTTIMELINE, 1005, "not a power timeline")                        \
+	X(NP_EFORKED, 1006, "a sampler cannot be used in a forked process")     \
+	X(NP_ECPU, 1007, "the sampling thread cannot run on the CPU asked for")
+
+enum np_error {
+#define X(name, number, words) name = (number),
+	NP_ERRORS(X)
+#undef X
+};
+
+/* cffi begin */
+
+/* ---- Readings ------------------------------------------------------------------------------- */
+
+enum np_state {
+	NP_UNKNOWN = 0,		/* value valid; whether it is newer than the one before cannot be known */
+	NP_FRESH = 1,		/* value valid and certainly newer */
+	NP_REPEATED = 2,	/* value valid and certainly the one before */
+	NP_MISSING = 3		/* no value; error says why */
+};
+
+struct np_reading {
+	int64_t value;		/* in the unit of its channel: uV, uA, uW, uJ */
+	uint32_t begin_ns;	/* when the read began and ended, from the tick's t_ns, saturating */
+	uint32_t end_ns;
+	uint8_t state;		/* enum np_state */
+	uint8_t error;		/* errno when missing, else 0 */
+	uint8_t spare[6];
+};
+
+/* Words for 0, a negated errno or a negated NP_E...; never NULL, not to be freed. */
+const char *np_strerror(int err);
+
+/* ---- Clocks --------------------------------------------------------------------------------- */
+
+struct np_clocks {
+	int64_t monotonic_ns;	/* the middle of the bracket */
+	int64_t boottime_ns;
+	int64_t realtime_ns;
+	int64_t bracket_ns;	/* width: the three agree to within it */
+};
+
+/* Read the three clocks together: the narrowest bracket of a few tries. */
+int np_clocks(struct np_clocks *out);
+
+/* ---- Ring: lifecycle ------------------------------------------------------------------------ */
+
+struct np_ring;
+
+struct np_ring_info {
+	uint8_t stream[16];
+	uint8_t previous[16];	/* all zero: no stream before this one */
+	uint64_t capacity;	/* ticks */
+	uint64_t next_index;	/* of the tick that will be written next */
+	uint64_t oldest;	/* the oldest index that can still be read */
+	int64_t period_ns;
+	int64_t t0_ns;		/* origin of the slot grid; slot n is due at t0 + n * period */
+	uint32_t readings;	/* per tick */
+	uint32_t next_epoch;
+	int32_t resumed;	/* writer only: goes on in a stream that was there */
+};
+
+/*
+ * Open the ring as its only writer. The lock on PATH.lock comes before anything else: -NP_EHELD when
+ * another process has it. A ring of this boot, with this many readings and at least this capacity, is
+ * resumed at its next index, on its grid when the period is the same. Anything else that was once a
+ * ring is replaced by a new stream; a file that never was one is left alone (-NP_ENOTRING).
+ */
+int np_ring_create(const char *path, uint32_t readings, int64_t period_ns, uint64_t capacity,
+		   struct np_ring **out);
+
+/* Open the ring as a reader: mapped read-only, nothing locked. */
+int np_ring_open(const char *path, struct np_ring **out);
+
+/* -EBUSY while a sampler writes into it. */
+int np_ring_close(struct np_ring *ring);
+
+/* ---- Ring: writer's calls (-EBADF on a reader, -EBUSY while a sampler runs) ------------------- */
+
+/* A changed period sets a new grid origin at the present; an unchanged one keeps the grid. */
+int np_ring_set_period(struct np_ring *ring, int64_t period_ns);
+
+/* Enter a document of at most 8192 bytes in the epoch table; its number is stored in *number. */
+int np_ring_begin_epoch(struct np_ring *ring, const uint8_t *document, uint32_t length, uint32_t *number);
+
+/* Write one tick. The loop does this itself; the call is for tests and importers. */
+int np_ring_append(struct np_ring *ring, uint64_t slot, int64_t t_ns, uint32_t epoch,
+		   const struct np_reading *readings);
+
+/* ---- Ring: anyone's calls ------------------------------------------------------------------- */
+
+void np_ring_info(const struct np_ring *ring, struct np_ring_info *out);
+
+/*
+ * Copy up to max ticks from index first on into out (max * (5 + 3 * readings) words). Returns how many,
+ * contiguous from *got_first; *lost ticks between first and *got_first were overwritten. A first beyond
+ * the next index gives 0 ticks. Never returns a torn tick, never waits.
+ */
+int64_t np_ring_read(const struct np_ring *ring, uint64_t first, uint64_t max, uint64_t *out,
+		     uint64_t *got_first, uint64_t *lost);
+
+/*
+ * Copy epoch number's document (room for 8192 bytes). -ENOENT: never written, or pushed out by a newer one.
+ */
+int np_ring_epoch(const struct np_ring *ring, uint32_t number, uint64_t *first_index, uint8_t *document,
+		  uint32_t *length);
+
+/* ---- Sources -------------------------------------------------------------------------------- */
+
+struct np_source;
+
+/*
+ * Kept-open files that each hold one integer; value = integer * scale. A file that cannot be opened or
+ * read is a missing reading, not an error. The paths are copied.
+ */
+int np_source_hwmon(const char *const *paths, const int64_t *scales, uint32_t readings, struct np_source **out);
+
+/* Plays count rows of readings, one row a tick; afterwards -ENODATA readings, or from the start if repeat. */
+int np_source_replay(const struct np_reading *rows, uint64_t count, uint32_t readings, int repeat,
+		     struct np_source **out);
+
+struct np_timeline;
+
+struct np_timeline_record {
+	uint64_t index;
+	int64_t start_ns;
+	int64_t end_ns;
+	int64_t power_uw[8];
+	uint64_t check;
+};
+
+/* Map a timeline file read-only. */
+int np_timeline_open(const char *path, struct np_timeline **out);
+
+/* A closed timeline in memory; the records are borrowed and must outlive it; index and check are not looked at. */
+int np_timeline_memory(const struct np_timeline_record *records, uint64_t count, const int64_t *idle_uw,
+		       struct np_timeline **out);
+
+/* Column of a rail, or -ENOENT. Timelines in memory have no names. */
+int np_timeline_rail(const struct np_timeline *line, const char *name);
+
+void np_timeline_close(struct np_timeline *line);
+
+struct np_chip_options {
+	uint16_t config;	/* the INA3221's register 0 */
+	int32_t rail[3];	/* column in the timeline; -1: nothing connected, channel switched off */
+	int64_t bus_uv[3];
+	int64_t shunt_uohm[3];
+};
+
+struct np_sim_channel {
+	uint8_t chip;
+	uint8_t channel;	/* 0..2 */
+	uint8_t bus;		/* 1: bus voltage, 0: shunt voltage */
+};
+
+struct np_sim_options {
+	int64_t delay_ns;	/* the chip sees the rails this much later */
+	int64_t lag_ns;		/* time constant of one pole before the chip */
+	double clock_ppm;	/* the chip's periods are longer by this */
+	double noise_uv;	/* standard deviation at the shunt input, per conversion; the bus input has 200 times it */
+	uint64_t seed;		/* of the noise and of the scan's phase */
+};
+
+/* INA3221s in software over a timeline, which the source owns on success. */
+int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips, uint32_t chip_count,
+		  const struct np_sim_channel *channels, uint32_t readings, const struct np_sim_options *options,
+		  struct np_source **out);
+
+/*
+ * Housekeeping, to be called about once a second beside the loop: re-opens files that are gone or were
+ * replaced. Calls less than a second apart do nothing. Returns how many files were opened.
+ */
+int np_source_revive(struct np_source *source);
+
+/* -EBUSY while a sampler reads it. */
+int np_source_close(struct np_source *source);
+
+/*
+ * Read the source at each of count times in virtual time: no thread, no waiting. out has room for
+ * count * (5 + 3 * readings) words; slots count from 0.
+ */
+int np_simulate(struct np_source *source, const int64_t *t_ns, uint64_t count, uint32_t epoch, uint64_t *out);
+
+uint64_t np_source_underruns(const struct np_source *source);
+
+/* ---- Sampler -------------------------------------------------------------------------------- */
+
+struct np_sampler;
+
+struct np_sampler_options {
+	uint32_t epoch;		/* carried by every tick */
+	int32_t priority;	/* of SCHED_FIFO; 0: leave the scheduling class alone */
+	int32_t cpu;		/* -1: any */
+	int32_t lock_memory;
+};
+
+struct np_stats {
+	uint64_t ticks;
+	uint64_t missed_slots;	/* grid points this sampler passed over */
+	uint64_t last_slot;
+	int64_t last_t_ns;
+	int64_t lateness_max_ns;
+	int64_t thread_cpu_ns;
+	uint64_t underruns;	/* of a simulated source */
+	uint64_t locked_bytes;
+	int32_t policy;		/* > 0: SCHED_FIFO at this priority; 0: not asked; < 0: refused with this error */
+	int32_t cpu;		/* -1: not pinned */
+	int32_t lock_error;	/* why something stayed unlocked, or 0 */
+	int32_t running;
+	int32_t error;		/* what ended the loop, or 0 */
+};
+
+enum { NP_LATENESS_BINS = 352 };
+
+int np_sampler_create(struct np_ring *ring, struct np_source *source, const struct np_sampler_options *options,
+		      struct np_sampler **out);
+
+/* Returns when the thread has its rights and memory and waits for its first deadline. */
+int np_sampler_start(struct np_sampler *sampler);
+
+/*
+ * Ends the thread within one period or 100 ms, whichever is shorter, plus one read of the source.
+ * Returns what had ended the loop before, if anything. Doing it twice is harmless.
+ */
+int np_sampler_stop(struct np_sampler *sampler);
+
+/* Stops, then frees. */
+void np_sampler_destroy(struct np_sampler *sampler);
+
+void np_sampler_stats(struct np_sampler *sampler, struct np_stats *out);
+
+/* counts[NP_LATENESS_BINS]; the last bin is the overflow. */
+void np_sampler_lateness(const struct np_sampler *sampler, uint64_t *counts);
+
+/* Lower edge of a bin; bins are at most 1/16 wide relative to it (64 ns below 2 us). */
+int64_t np_lateness_edge(uint32_t bin);
+
+/* counts[256], by errno, of one reading. */
+int np_sampler_errors(const struct np_sampler *sampler, uint32_t reading, uint64_t *counts);
+
+/* cffi end */
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * source.h - what every source is to the loop
+ *
+ * An implementation embeds struct np_source as its first member and fills in the ops. To add one: a file
+ * source_<name>.c with a constructor declared in sampler.h.
+ */
+#ifndef NP_SOURCE_H
+#define NP_SOURCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clock.h"
+#include "sampler.h"
+
+struct np_source;
+
+struct np_source_ops {
+	/* Before the first read, not in the loop: may allocate and take its time. Optional. */
+	void (*start)(struct np_source *source, int64_t now_ns);
+	/* In the loop: no allocation, no opening, no logging. Fills every reading; t_ns is the tick's time. */
+	void (*read)(struct np_source *source, const struct np_clock *clock, int64_t t_ns, struct np_reading *readings);
+	/* Beside the loop, at most once a second: may open files. Returns how many it opened. Optional. */
+	int (*revive)(struct np_source *source);
+	void (*close)(struct np_source *source);
+};
+
+struct np_source {
+	const struct np_source_ops *ops;
+	uint32_t readings;
+	_Atomic uint64_t underruns;
+	_Atomic int64_t revived_ns;	/* when revive last ran */
+	atomic_bool busy;		/* a sampler reads it */
+};
+
+void source_init(struct np_source *source, const struct np_source_ops *ops, uint32_t readings);
+
+/* t - origin as a reading holds it: 0 .. 2^32 - 1 */
+static inline uint32_t reading_offset(int64_t t_ns, int64_t origin_ns)
+{
+	int64_t offset = t_ns - origin_ns;
+
+	return offset < 0 ? 0 : offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset;
+}
+
+/* A changed value is certainly new; an unchanged one proves nothing. */
+struct value_memory {
+	int64_t value;
+	bool known;
+};
+
+void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value);
+void reading_miss(struct np_reading *reading, int err);
+
+#endif
