@@ -38,7 +38,8 @@ def exported(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None
             model = source if isinstance(source, torch.nn.Module) else source()
             torch.onnx.export(model.eval(), (torch.zeros(*wanted),), str(target), **plain)
         except Exception as error:  # the user's code and the exporter can fail in any way
-            raise InputError(f"{spec}: cannot be exported to ONNX: {str(error).strip().splitlines()[:1]}") from error
+            told = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise InputError(f"{spec}: cannot be exported to ONNX: {told}") from error
         yield target
 
 

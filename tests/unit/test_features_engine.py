@@ -1,0 +1,211 @@
+"""Layers from TensorRT engine information: every version's keys, every form of a fully connected layer."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuralpower.errors import InputError
+from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.layers import KINDS, Layer
+from neuralpower.features.myelin import onnx_operators
+from neuralpower.features.network import load_network
+
+ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"
+
+
+def engine(name: str) -> list[Layer]:
+    return layers_from_engine(json.loads((ENGINES / f"{name}.json").read_text()), name)
+
+
+def geometry(layer: Layer) -> tuple[Any, ...]:
+    """All that the models look at."""
+    sizes = (layer.batch, layer.in_c, layer.in_h, layer.in_w, layer.out_c, layer.out_h, layer.out_w)
+    window = (layer.kernel_h, layer.kernel_w, layer.stride_h, layer.stride_w, layer.pad_h, layer.pad_w)
+    return layer.kind, *sizes, *window, layer.groups
+
+
+TINY = [
+    ("conv", 2, 3, 32, 32, 8, 16, 16, 3, 3, 2, 2, 1, 1, 1),
+    ("conv", 2, 8, 16, 16, 8, 16, 16, 3, 3, 1, 1, 1, 1, 8),
+    ("conv", 2, 8, 16, 16, 16, 16, 16, 1, 1, 1, 1, 0, 0, 1),
+    ("pool", 2, 16, 16, 16, 16, 8, 8, 3, 3, 2, 2, 1, 1, 1),
+    ("pool", 2, 16, 8, 8, 16, 1, 1, 8, 8, 1, 1, 0, 0, 1),
+    ("fc", 2, 16, 1, 1, 10, 1, 1, 1, 1, 1, 1, 0, 0, 1),
+]
+"""The network that trt8, trt10 and trt11 describe, each in its version's manner."""
+
+
+@pytest.mark.parametrize("version", ["trt8", "trt10", "trt11"])
+def test_one_network_has_the_same_layers_in_every_version(version: str) -> None:
+    """8.x, 10.x and 11.x information of one network gives one geometry, and all its tensors are FP16."""
+    layers = engine(version)
+    assert [geometry(layer) for layer in layers if layer.modelled] == TINY
+    assert {layer.precision for layer in layers if layer.modelled} == {"FP16"}
+    assert not [layer for layer in layers if layer.kind == "unclassified"]
+
+
+def test_every_other_layer_says_what_it_is() -> None:
+    """Layers that are not modelled are listed in their place, each with a word for what it does."""
+    notes = [layer.note for layer in engine("trt8") if layer.kind == "other"]
+    assert notes == ["reformat", "elementwise", "no operation", "softmax"]
+
+
+def test_a_gemm_convolution_on_a_map_is_a_convolution() -> None:
+    """The two CaskGemmConvolution of one engine are a 1x1 convolution and a fully connected layer."""
+    kinds = [layer.kind for layer in engine("trt10") if layer.layer_type == "CaskGemmConvolution"]
+    assert kinds == ["conv", "fc"]
+
+
+def test_depthwise_comes_from_groups_or_from_the_type() -> None:
+    """A CudaDepthwiseConvolution without Groups still has a group per channel."""
+    document = json.loads((ENGINES / "trt8.json").read_text())
+    del document["Layers"][2]["Groups"]
+    layer = layers_from_engine(document)[2]
+    assert layer.depthwise and layer.groups == 8
+    assert layer.weights() == 3 * 3 * 8
+    assert layer.macs() == 2 * 16 * 16 * 3 * 3 * 8
+
+
+def test_myelin_products_are_told_by_shapes_and_nodes() -> None:
+    """A gemm and a nameless MulSum kernel are fully connected; hidden convolutions and attention are not guessed at."""
+    layers = engine("myelin")
+    assert [layer.kind for layer in layers] == ["fc", "fc", "other", "unclassified", "pool", "unclassified"]
+    gemm, nameless, flatten, mixed, mean, attention = layers
+    assert (gemm.batch, gemm.in_c, gemm.out_c) == (2, 16, 10)
+    assert (nameless.batch, nameless.in_c, nameless.out_c) == (1, 16, 10)
+    assert "shapes" in nameless.note
+    assert "Flatten" in flatten.note
+    assert "Conv" in mixed.note
+    assert (mean.kernel_h, mean.out_h) == (8, 1)
+    assert "which input is the weight" in attention.note
+
+
+@pytest.mark.parametrize("separator", ["\x1e", "\x1f"])
+def test_metadata_is_split_at_both_separators(separator: str) -> None:
+    """Nodes in Metadata are joined by U+001E in some versions and by U+001F in others."""
+    assert onnx_operators(separator.join(["[ONNX Layer: /fc/Gemm]", "[ONNX Layer: Relu_12]"])) == ["Gemm", "Relu"]
+
+
+def test_a_pooling_fused_into_a_convolution_is_noted() -> None:
+    """ConvActPool is a convolution with its own output size, and a note on the pooling behind it."""
+    (layer,) = engine("conv_act_pool")
+    assert geometry(layer) == ("conv", 1, 3, 32, 32, 8, 16, 16, 5, 5, 2, 2, 2, 2, 1)
+    assert "2x2 pooling" in layer.note
+
+
+def test_names_only_asks_for_detailed_verbosity() -> None:
+    """An engine that lists only names is one line that says how to build it."""
+    with pytest.raises(InputError, match=r"^names_only: .*DETAILED.*$") as caught:
+        engine("names_only")
+    assert "\n" not in str(caught.value)
+
+
+def test_dynamic_dimensions_are_named() -> None:
+    """An engine whose every dimension is dynamic fails; one dynamic layer among static ones is unclassified."""
+    with pytest.raises(InputError, match="dynamic"):
+        engine("dynamic")
+    mixed = json.loads((ENGINES / "trt10.json").read_text())
+    mixed["Layers"][1]["Inputs"][0]["Dimensions"][0] = -1
+    layer = layers_from_engine(mixed)[1]
+    assert layer.kind == "unclassified" and "dynamic dimensions (-1)" in layer.note
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"LayerType": "PluginV2"}, "plugin"),
+        ({"LayerType": "Myelin", "Name": "{ForeignNode[a...b]}"}, "fused region"),
+        ({"LayerType": "Quantum"}, "unknown layer type 'Quantum'"),
+        ({"Kernel": [3, 3, 3]}, "3 dimensions"),
+        ({"Kernel": None}, "no usable Kernel"),
+        ({"Inputs": []}, "no dimensions"),
+        ({"Stride": [0, 0]}, "stride_h"),
+        ({"Outputs": [{"Dimensions": [1, 8, 16, 1 << 40]}]}, "impossible"),
+    ],
+)
+def test_what_cannot_be_told_is_unclassified_with_a_reason(change: dict[str, Any], note: str) -> None:
+    """One odd layer never fails the others, and its note says what was wrong with it."""
+    document = json.loads((ENGINES / "trt10.json").read_text())
+    document["Layers"][1] |= change
+    if "LayerType" in change:
+        del document["Layers"][1]["ParameterType"]
+    layers = layers_from_engine(document)
+    assert layers[1].kind == "unclassified" and note in layers[1].note
+    assert [layer.kind for layer in layers[2:]] == ["conv", "conv", "pool", "pool", "fc", "other"]
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"Layers": []}, {"Layers": 3}, {"Layers": [3]}])
+def test_other_json_is_refused(document: object) -> None:
+    """JSON that is no engine information is one clear line."""
+    with pytest.raises(InputError, match=r"^x: not TensorRT engine information"):
+        layers_from_engine(document, "x")
+
+
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=5)
+)
+_tensor = st.dictionaries(st.sampled_from(["Dimensions", "Format/Datatype", "Datatype"]), _anything)
+_types = st.sampled_from(["CaskConvolution", "CaskPooling", "kgen", "gemm", "Reduce", "ConvActPool", "NoOp", "", "?"])
+_keys = st.sampled_from(
+    ["Kernel", "WindowSize", "Stride", "PrePadding", "Groups", "OutMaps", "PoolingWindowSize", "Metadata"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    _types,
+    st.lists(_tensor, max_size=3) | _anything,
+    st.lists(_tensor, max_size=2) | _anything,
+    st.dictionaries(_keys, _anything),
+)
+def test_no_entry_breaks_the_reader(kind: str, inputs: object, outputs: object, fields: dict[str, Any]) -> None:
+    """Whatever a layer's fields hold, it becomes one layer of a known kind."""
+    static = {"Name": "fc", "LayerType": "NoOp", "Inputs": [{"Dimensions": [1, 2]}], "Outputs": []}
+    pooled = json.loads((ENGINES / "trt10.json").read_text())["Layers"][4]
+    entry = {**fields, "LayerType": kind, "Inputs": inputs, "Outputs": outputs}
+    layers = layers_from_engine({"Layers": [static, pooled, entry]})
+    assert [layer.kind for layer in layers[:2]] == ["other", "pool"]
+    assert layers[2].kind in KINDS
+
+
+@pytest.mark.parametrize(
+    ("file", "kinds", "gmacs"),
+    [
+        ("engines/resnet18_trt_engine_info.json", {"conv": 20, "pool": 2, "fc": 1, "other": 3}, 1.814),
+        ("engines/vgg16_trt_engine_info.json", {"conv": 13, "pool": 5, "fc": 3, "other": 16}, 15.470),
+        ("desktop/alexnet/trt_engine_info.json", {"conv": 5, "pool": 3, "fc": 3, "other": 6}, 0.714),
+        ("desktop/mobilenet_v2/trt_engine_info.json", {"conv": 52, "pool": 1, "fc": 1, "other": 5}, 0.301),
+        ("desktop/resnet18/trt_engine_info.json", {"conv": 20, "pool": 2, "fc": 1, "other": 6}, 1.814),
+        ("trtexec/alexnet/alexnet_fp16.graph.json", {"conv": 5, "pool": 3, "fc": 3, "other": 3}, 0.714),
+        ("trtexec/resnet18/resnet18_fp16.graph.json", {"conv": 20, "pool": 2, "fc": 1, "other": 3}, 1.814),
+    ],
+)
+def test_real_engines_are_classified_whole(public_data: Path, file: str, kinds: dict[str, int], gmacs: float) -> None:
+    """Real engines of known networks: every layer classified, and the published multiply-accumulates."""
+    layers = load_network(public_data / "edgeprofiler" / file).layers
+    assert Counter(layer.kind for layer in layers) == kinds
+    assert sum(layer.macs() for layer in layers) / 1e9 == pytest.approx(gmacs, abs=5e-4)
+
+
+def test_one_network_is_the_same_from_three_builders(public_data: Path) -> None:
+    """ResNet-18 of torch-tensorrt, of ONNX in FP32 and of trtexec in FP16: the same convolutions, pools and classifier."""
+    files = ["engines/resnet18_trt_engine_info.json", "desktop/resnet18/trt_engine_info.json"]
+    files.append("trtexec/resnet18/resnet18_fp16.graph.json")
+    networks = [load_network(public_data / "edgeprofiler" / file) for file in files]
+    modelled = [Counter(geometry(x) for x in network.layers if x.modelled) for network in networks]
+    assert modelled[0] == modelled[1] == modelled[2]
+    assert networks[0].name == networks[1].name == "resnet18"
+
+
+def test_the_pooling_window_is_the_window(public_data: Path) -> None:
+    """ResNet-18's first pool is 3x3, not the 112x112 of its input."""
+    network = load_network(public_data / "edgeprofiler" / "engines" / "resnet18_trt_engine_info.json")
+    first = next(layer for layer in network.layers if layer.kind == "pool")
+    assert (first.kernel_h, first.kernel_w, first.in_h, first.out_h) == (3, 3, 112, 56)

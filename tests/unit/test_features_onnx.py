@@ -1,0 +1,178 @@
+"""Layers from ONNX models: fusion, shapes, and the same classification as engine information."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from neuralpower.errors import InputError
+from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.layers import Layer
+from neuralpower.features.network import load_network
+from neuralpower.features.onnx_graph import layers_from_onnx
+
+ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+node = helper.make_node
+
+
+def weights(**shapes: tuple[int, ...]) -> list[Any]:
+    return [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in shapes.items()]
+
+
+def save(path: Path, nodes: list[Any], constants: list[Any], data: Sequence[int | str]) -> Path:
+    inputs = [helper.make_tensor_value_info("data", TensorProto.FLOAT, data)]
+    outputs = [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def tiny(path: Path, batch: int | str = "batch") -> Path:
+    """The network of the engine fixtures: convolution, depthwise, pointwise, two pools, one fully connected layer."""
+    nodes = [
+        node("Conv", ["data", "w1"], ["c1"], "/conv1/Conv", strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Relu", ["c1"], ["r1"], "/relu1/Relu"),
+        node("Conv", ["r1", "w2"], ["c2"], "/depthwise/Conv", group=8, pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["c2", "s", "s", "s", "s"], ["b2"], "/bn2/BatchNormalization"),
+        node("Relu", ["b2"], ["r2"], "/relu2/Relu"),
+        node("Conv", ["r2", "w3"], ["c3"], "/pointwise/Conv"),
+        node("Relu", ["c3"], ["r3"], "/relu3/Relu"),
+        node("MaxPool", ["r3"], ["p1"], "/maxpool/MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("GlobalAveragePool", ["p1"], ["p2"], "/avgpool/GlobalAveragePool"),
+        node("Flatten", ["p2"], ["f"], "/Flatten"),
+        node("Gemm", ["f", "w4", "b4"], ["y"], "/fc/Gemm", transB=1),
+    ]
+    shapes = {"w1": (8, 3, 3, 3), "w2": (8, 1, 3, 3), "s": (8,), "w3": (16, 8, 1, 1), "w4": (10, 16), "b4": (10,)}
+    return save(path, nodes, weights(**shapes), [batch, 3, 32, 32])
+
+
+def modelled(layers: list[Layer]) -> list[dict[str, Any]]:
+    """All that the models look at: everything but names and precision."""
+    named = ("name", "layer_type", "note", "precision")
+    return [{k: v for k, v in asdict(x).items() if k not in named} for x in layers if x.modelled]
+
+
+@pytest.mark.parametrize("version", ["trt8", "trt10", "trt11"])
+def test_onnx_and_engine_give_the_same_layers(tmp_path: Path, version: str) -> None:
+    """One network as ONNX with a dynamic batch of 2 and as engine information has the same modelled layers."""
+    built = layers_from_engine(json.loads((ENGINES / f"{version}.json").read_text()))
+    assert modelled(layers_from_onnx(tiny(tmp_path / "tiny.onnx"), batch=2)) == modelled(built)
+
+
+def test_layers_are_named_after_the_nodes_they_fuse(tmp_path: Path) -> None:
+    """A fused layer's name joins its nodes as TensorRT's does."""
+    names = [layer.name for layer in layers_from_onnx(tiny(tmp_path / "tiny.onnx"))]
+    assert names[1] == "/depthwise/Conv + /bn2/BatchNormalization + /relu2/Relu"
+    assert names[0] == "/conv1/Conv + /relu1/Relu"
+    assert len(names) == 7
+
+
+def test_a_residual_sum_goes_to_the_convolution_that_runs_last(tmp_path: Path) -> None:
+    """Of two convolutions that meet in a sum, only the second takes the sum and the activation behind it."""
+    nodes = [
+        node("Conv", ["data", "w"], ["a"], "first"),
+        node("Conv", ["data", "w"], ["b"], "second"),
+        node("Add", ["a", "b"], ["s"], "sum"),
+        node("Relu", ["s"], ["y"], "relu"),
+    ]
+    layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8]))
+    assert [layer.name for layer in layers] == ["first", "second + sum + relu"]
+
+
+def test_a_branch_is_not_fused_away(tmp_path: Path) -> None:
+    """A tensor that two nodes read stays a layer's output; elementwise nodes behind it are layers of their own."""
+    nodes = [
+        node("Conv", ["data", "w"], ["a"], "conv"),
+        node("Sigmoid", ["a"], ["g"], "gate"),
+        node("Mul", ["a", "g"], ["y"], "swish"),
+    ]
+    layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8]))
+    assert [(layer.name, layer.kind) for layer in layers] == [("conv", "conv"), ("gate", "other"), ("swish", "other")]
+
+
+def test_weights_alone_are_no_layers(tmp_path: Path) -> None:
+    """Nodes that depend on constants only are computed when the engine is built."""
+    nodes = [node("Transpose", ["w"], ["t"], "turn"), node("MatMul", ["data", "t"], ["y"], "product")]
+    layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(5, 7)), [4, 7]))
+    assert [(x.name, x.kind, x.batch, x.in_c, x.out_c) for x in layers] == [("product", "fc", 4, 7, 5)]
+
+
+def test_same_padding_is_worked_out(tmp_path: Path) -> None:
+    """auto_pad SAME_UPPER on 8 pixels with kernel 3 and stride 2 pads nothing before the data, SAME_LOWER one."""
+    pads = {}
+    for automatic in ("SAME_UPPER", "SAME_LOWER"):
+        nodes = [node("Conv", ["data", "w"], ["y"], "c", auto_pad=automatic, strides=[2, 2])]
+        (layer,) = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(4, 3, 3, 3)), [1, 3, 8, 8]))
+        pads[automatic] = (layer.pad_h, layer.out_h)
+    assert pads == {"SAME_UPPER": (0, 4), "SAME_LOWER": (1, 4)}
+
+
+def test_a_mean_over_the_map_is_a_pooling(tmp_path: Path) -> None:
+    """ReduceMean over height and width is global pooling; over channels it is not."""
+    kinds = []
+    for axes in ([2, 3], [-1, -2], [1]):
+        nodes = [node("ReduceMean", ["data"], ["y"], "mean", axes=axes)]
+        kinds.append(layers_from_onnx(save(tmp_path / "m.onnx", nodes, [], [1, 3, 8, 8]))[0].kind)
+    assert kinds == ["pool", "pool", "other"]
+
+
+def test_what_the_kinds_cannot_express_is_unclassified(tmp_path: Path) -> None:
+    """A product of two activations and a one-dimensional convolution are listed with a reason."""
+    nodes = [node("MatMul", ["data", "data"], ["y"], "square")]
+    (layer,) = layers_from_onnx(save(tmp_path / "m.onnx", nodes, [], [4, 4]))
+    assert layer.kind == "unclassified" and "both computed" in layer.note
+    nodes = [node("Conv", ["data", "w"], ["y"], "line")]
+    (layer,) = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(4, 3, 3)), [1, 3, 8]))
+    assert layer.kind == "unclassified" and "3 dimensions" in layer.note
+
+
+def test_dynamic_height_needs_a_shape(tmp_path: Path) -> None:
+    """A dynamic height is refused until the input's shape is given."""
+    nodes = [node("Conv", ["data", "w"], ["y"], "c")]
+    path = save(tmp_path / "m.onnx", nodes, weights(w=(4, 3, 1, 1)), ["n", 3, "h", "w"])
+    with pytest.raises(InputError, match="input data has a dynamic dimension 2"):
+        load_network(path)
+    (layer,) = load_network(path, input_shape=(1, 3, 20, 30)).layers
+    assert (layer.in_h, layer.out_w) == (20, 30)
+
+
+def test_a_fixed_batch_is_not_overruled(tmp_path: Path) -> None:
+    """A model whose batch is fixed keeps it, and refuses another."""
+    nodes = [node("Conv", ["data", "w"], ["y"], "c")]
+    path = save(tmp_path / "m.onnx", nodes, weights(w=(4, 3, 1, 1)), [2, 3, 8, 8])
+    assert load_network(path).layers[0].batch == 2
+    with pytest.raises(InputError, match="batch fixed at 2, not 4"):
+        load_network(path, batch=4)
+
+
+LIGHT_KINDS = {
+    "bvlc_alexnet": ({"conv": 5, "pool": 3, "fc": 3, "other": 4}, 0.6546),
+    "densenet121": ({"conv": 120, "pool": 5, "fc": 1, "other": 120}, 2.8342),
+    "inception_v1": ({"conv": 57, "pool": 14, "fc": 1, "other": 13}, 1.4316),
+    "inception_v2": ({"conv": 69, "pool": 13, "fc": 1, "other": 12}, 2.0189),
+    "resnet50": ({"conv": 53, "pool": 2, "fc": 1, "other": 2}, 4.0892),
+    "shufflenet": ({"conv": 49, "pool": 5, "fc": 1, "other": 56}, 0.1247),
+    "squeezenet": ({"conv": 26, "pool": 4, "other": 9}, 0.3492),
+    "vgg19": ({"conv": 16, "pool": 5, "fc": 3, "other": 2}, 19.6321),
+    "zfnet512": ({"conv": 5, "pool": 3, "fc": 3, "other": 4}, 1.4817),
+}
+
+
+@pytest.mark.parametrize("name", LIGHT_KINDS)
+def test_the_light_models_are_classified_whole(name: str) -> None:
+    """The models that ship with onnx: the number of layers of each kind, none unclassified, and GMACs."""
+    network = load_network(LIGHT / f"light_{name}.onnx")
+    kinds, gmacs = LIGHT_KINDS[name]
+    assert network.name == name and network.source == "onnx"
+    assert Counter(layer.kind for layer in network.layers) == kinds
+    assert sum(layer.macs() for layer in network.layers) / 1e9 == pytest.approx(gmacs, abs=1e-4)
