@@ -1,0 +1,158 @@
+"""The virtual device: publishes what its rails will draw ahead of time, and lets contexts run through it in real time."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from neuralpower_wire import TimelineWriter, WireError
+
+from ..errors import Failure, InputError
+from .context import VirtualContext, VirtualStream
+from .hardware import RAILS, Hardware
+from .load import Load
+from .plan import Planner, Times
+from .truth import Truth
+
+LEAD_MS = 400.0
+"""How far the timeline is always ahead: a Python process on a busy machine may be held up for 100 to 200 ms (other
+processes, page faults, garbage collection), and the chip looks no further than a few milliseconds behind now."""
+STEP_NS = 200_000_000
+"""Planning goes in steps of this length, on top of the lead."""
+REST_NS = 40_000_000
+"""The longest sleep between two looks at the lead."""
+IDLE_S = 0.3
+"""The rails idle at least so long before each engine, so that its idle power can be told."""
+
+
+class VirtualDevice:
+    """The one writer of a power timeline. Close it: the timeline says then that the rails idle.
+
+    Args:
+        timeline: the file that neuralpowerd made in its runtime directory (source sim).
+        seed: of the hardware's parameters and of all jitter.
+        lead_ms: the least time between the publication of a record and its start.
+        idle_s: idling before each engine.
+        clock_ns, sleep: CLOCK_MONOTONIC and the way to wait; tests bring their own.
+
+    Raises:
+        InputError: no timeline there, another device has it, or its rails are not this device's.
+    """
+
+    def __init__(
+        self,
+        timeline: str | os.PathLike[str],
+        seed: int,
+        lead_ms: float = LEAD_MS,
+        *,
+        idle_s: float = IDLE_S,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        try:
+            self._writer = TimelineWriter(timeline)
+        except WireError as error:
+            raise InputError(str(error)) from None
+        if self._writer.rails != list(RAILS):
+            rails = ", ".join(self._writer.rails)
+            self._writer.close()
+            raise InputError(f"{timeline}: the virtual device has the rails {', '.join(RAILS)}, not {rails}")
+        self.hardware = Hardware.drawn(seed)
+        self.stream = VirtualStream(self)
+        self._planner = Planner(self.hardware, self._writer.idle_uw, seed)
+        self._queue: deque[VirtualContext] = deque()
+        self._closed = False
+        self._clock_ns, self._sleep = clock_ns, sleep
+        self._lead_ns, self._idle_ns = int(lead_ms * 1e6), int(idle_s * 1e9)
+        idle_w = [power * 1e-6 for power in self._writer.idle_uw]
+        self.truth = Truth(seed, list(RAILS), RAILS[0], idle_w, lead_ms, least_lead_ms=math.inf)
+        self._horizon_ns = max(self._writer.horizon_ns, clock_ns() + self._lead_ns)
+        self._busy_until_ns = self._horizon_ns
+        self._fill()
+
+    def load(self, load: Load, runs: int) -> VirtualContext:
+        """A context for `runs` inferences of an engine, planned after those of the contexts loaded before.
+
+        Raises:
+            InputError: `runs` is below 1.
+        """
+        if runs < 1:
+            raise InputError(f"{load.name}: {runs} inferences cannot be run; ask for 1 or more")
+        context = VirtualContext(self, load, runs)
+        self._queue.append(context)
+        return context
+
+    def wait_until(self, t_ns: int) -> None:
+        """Sleep until `t_ns` on CLOCK_MONOTONIC and keep the timeline ahead meanwhile; Failure if it fell behind."""
+        self.pump()
+        while (left_ns := t_ns - self._clock_ns()) > 0:
+            self._sleep(min(left_ns, REST_NS) * 1e-9)
+            self.pump()
+
+    def idle(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wait_until(self._clock_ns() + int(seconds * 1e9))
+
+    def advance(self) -> None:
+        """Let just so much time pass that more can be planned."""
+        self.wait_until(self._clock_ns() + REST_NS // 4)
+
+    def pump(self) -> None:
+        """Publish what lies within the lead.
+
+        Raises:
+            Failure: the chip may already have asked for power that was not published.
+        """
+        ahead_ns = self._horizon_ns - self._clock_ns()
+        self.truth.least_lead_ms = min(self.truth.least_lead_ms, ahead_ns * 1e-6)
+        if ahead_ns < 0:
+            raise Failure(
+                f"the virtual device fell {-ahead_ns / 1e6:.0f} ms behind its timeline: what was measured since is void; "
+                "run it on a less busy machine"
+            )
+        self.truth.late_writes += ahead_ns < self._lead_ns
+        self._fill()
+
+    def close(self) -> Truth:
+        """Stop writing; from the last record on the rails idle."""
+        if not self._closed:
+            self._closed = True
+            self._writer.close()
+        return self.truth
+
+    def __enter__(self) -> VirtualDevice:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _fill(self) -> None:
+        goal_ns = self._clock_ns() + self._lead_ns + STEP_NS
+        while self._horizon_ns < goal_ns:
+            if self._queue:
+                self._plan(self._queue[0])
+            else:
+                power = self._planner.idle_power_uw(self._horizon_ns)
+                self._publish(np.array([self._horizon_ns]), np.array([goal_ns]), power[None])
+
+    def _plan(self, context: VirtualContext) -> None:
+        load = context.load
+        first = context.unplanned == context.runs
+        count = min(context.unplanned, math.ceil(STEP_NS / float(load.duration_ns.sum())))
+        pause_ns = max(0, self._busy_until_ns + self._idle_ns - self._horizon_ns) if first else None
+        chunk = self._planner.inferences(load, count, self._horizon_ns, pause_ns)
+        self._publish(chunk.start_ns, chunk.stop_ns, chunk.power_uw)
+        self._busy_until_ns = self._horizon_ns
+        self.truth.add(load, chunk)
+        context.take(chunk)
+        if not context.unplanned:
+            self._queue.popleft()
+
+    def _publish(self, start_ns: Times, stop_ns: Times, power_uw: Times) -> None:
+        self._writer.append(start_ns, stop_ns, power_uw)
+        self._horizon_ns = int(stop_ns[-1])

@@ -1,0 +1,150 @@
+"""What the virtual device will do: inferences laid out in time with jitter, gaps and wander, many at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .hardware import Hardware
+from .load import Floats, Load
+
+Times = npt.NDArray[np.int64]
+
+EVENT_STEP_NS = 1024
+"""CUDA events carry the time in steps of 1.024 µs; a duration is the difference of two."""
+JITTER_OWN = 0.01
+JITTER_COMMON = 0.01
+"""Standard deviations of a layer's duration: its own in each execution, and one for all layers of an inference."""
+GAP_JITTER = 0.3
+TURNAROUND_NS = 30_000
+"""From leaving synchronise to entering enqueue, at the least: back to back."""
+PAUSE_NS = (500_000, 3_000_000)
+BACK_TO_BACK = 0.25
+"""The host pauses for a time drawn evenly from the range above, but in this share of the cases not at all."""
+ENQUEUE_NS = 40_000
+ENQUEUE_SPREAD_NS = 15_000
+SYNC_RMS_NS = 30_000
+"""Enqueue is entered 40 µs and the absolute value of a normal 15 µs before the first kernel starts; synchronise
+returns the absolute value of a normal 30 µs after the last has ended."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """n consecutive inferences of one engine with L layers, times in CLOCK_MONOTONIC.
+
+    begin_ns, end_ns: of the GPU's work, (n,). enter_ns, leave_ns: the host's anchors around it, (n,). reported_ns:
+    (n, L) what TensorRT will tell. start_ns, stop_ns, power_uw: the timeline's records, (m,), (m,), (m, 3).
+    duration_s (A,) and energy_j (A, 3): true sums over the n inferences. inference_j (n, 3): true energy from begin to
+    end, of the records and the holes between them.
+    """
+
+    begin_ns: Times
+    end_ns: Times
+    enter_ns: Times
+    leave_ns: Times
+    reported_ns: Times
+    start_ns: Times
+    stop_ns: Times
+    power_uw: Times
+    duration_s: Floats
+    energy_j: Floats
+    inference_j: Floats
+
+
+class Wander:
+    """A slow random walk around 1 that is pulled back: exact steps of an Ornstein-Uhlenbeck process."""
+
+    def __init__(self, deviation: float, tau_s: float, rng: np.random.Generator) -> None:
+        self._deviation, self._tau_s, self._rng = deviation, tau_s, rng
+        self._at_ns, self._value = 0, rng.normal(0.0, deviation)
+
+    def at(self, t_ns: int) -> float:
+        """The factor at `t_ns`, which must not go back."""
+        keep = float(np.exp(-(t_ns - self._at_ns) * 1e-9 / self._tau_s))
+        self._value = self._value * keep + self._rng.normal(0.0, self._deviation * (1 - keep**2) ** 0.5)
+        self._at_ns = t_ns
+        return 1.0 + self._value
+
+
+class Planner:
+    """Draws the future from a seed.
+
+    Args:
+        hardware: the physics.
+        idle_uw: (3,) what the rails draw in the holes of the timeline.
+        seed: of everything random.
+    """
+
+    def __init__(self, hardware: Hardware, idle_uw: npt.ArrayLike, seed: int) -> None:
+        self._gap_ns = hardware.gap_s * 1e9
+        self._idle_uw = np.asarray(idle_uw, dtype=np.int64)
+        self._rng = np.random.default_rng([seed, 2])
+        self._clock = Wander(0.002, 20.0, self._rng)
+        self._warmth = Wander(0.005, 30.0, self._rng)
+        self._slack_ns = 0
+
+    def idle_power_uw(self, t_ns: int) -> Times:
+        """(3,) of an idle device at `t_ns`, with the leakage of its temperature."""
+        return np.rint(self._idle_uw * self._warmth.at(t_ns)).astype(np.int64)
+
+    def inferences(self, load: Load, count: int, after_ns: int, pause_ns: int | None = None) -> Chunk:
+        """`count` inferences after `after_ns`, the first after `pause_ns` of idling (drawn like the others if None)."""
+        clock = self._clock.at(after_ns)
+        idle_uw = self.idle_power_uw(after_ns)
+        duration, gap = self._times(load, count, clock)
+        done = np.cumsum(duration + gap, axis=1)
+        idle, enqueue, slack = self._host(count, pause_ns)
+        begin = after_ns + np.cumsum(idle) + np.concatenate([[0], np.cumsum(done[:-1, -1])])
+        stop = begin[:, None] + done
+        start = stop - duration
+        end = stop[:, -1]
+        # Voltage follows the clock, so power goes with a little more than its square.
+        power_w = idle_uw * 1e-6 + load.power_w * clock**2.2
+        first = load.slices
+        last = np.append(first[1:], len(load.active)) - 1
+        span = stop[:, last] - start[:, first]
+        work = np.add.reduceat(duration, first, axis=1)
+        hole_uw = (span - work)[..., None] * self._idle_uw
+        slice_uw = np.rint((work[..., None] * power_w[first] * 1e6 + hole_uw) / span[..., None]).astype(np.int64)
+        inference_fj = (slice_uw * span[..., None]).sum(axis=1) + (end - begin - span.sum(axis=1))[:, None] * self._idle_uw
+        idle_start = np.concatenate([[after_ns], end[:-1]])
+        idle_rows = np.broadcast_to(idle_uw, (count, 1, len(idle_uw)))
+        reported = np.zeros((count, len(load.layers)), np.int64)
+        reported[:, load.active] = (stop // EVENT_STEP_NS - start // EVENT_STEP_NS) * EVENT_STEP_NS
+        total_s = duration.sum(axis=0) * 1e-9
+        return Chunk(
+            begin_ns=begin,
+            end_ns=end,
+            enter_ns=begin - enqueue,
+            leave_ns=end + slack,
+            reported_ns=reported,
+            start_ns=np.concatenate([idle_start[:, None], start[:, first]], axis=1).ravel(),
+            stop_ns=np.concatenate([begin[:, None], stop[:, last]], axis=1).ravel(),
+            power_uw=np.concatenate([idle_rows, slice_uw], axis=1).reshape(-1, len(idle_uw)),
+            duration_s=total_s,
+            energy_j=total_s[:, None] * power_w,
+            inference_j=inference_fj * 1e-15,
+        )
+
+    def _times(self, load: Load, count: int, clock: float) -> tuple[Times, Times]:
+        """Durations and the launch gaps before them, (n, A) each."""
+        shape = (count, len(load.active))
+        mean = load.duration_ns * (1 + load.compute_share * (1 / clock - 1))
+        common = self._rng.normal(1.0, JITTER_COMMON, (count, 1))
+        own = self._rng.normal(1.0, JITTER_OWN, shape)
+        gap = self._gap_ns * np.maximum(self._rng.normal(1.0, GAP_JITTER, shape), 0)
+        gap[:, 0] = 0
+        return np.maximum(np.rint(mean * common * own), 500).astype(np.int64), np.rint(gap).astype(np.int64)
+
+    def _host(self, count: int, pause_ns: int | None) -> tuple[Times, Times, Times]:
+        """Idle time before each inference, enqueue before its begin, slack after its end: (n,) each."""
+        enqueue = (ENQUEUE_NS + np.abs(self._rng.normal(0, ENQUEUE_SPREAD_NS, count))).astype(np.int64)
+        slack = np.abs(self._rng.normal(0, SYNC_RMS_NS, count)).astype(np.int64)
+        pause = self._rng.uniform(*PAUSE_NS, count) * (self._rng.random(count) >= BACK_TO_BACK)
+        if pause_ns is not None:
+            pause[0] = pause_ns
+        idle = np.concatenate([[self._slack_ns], slack[:-1]]) + TURNAROUND_NS + enqueue + pause.astype(np.int64)
+        self._slack_ns = int(slack[-1])
+        return idle, enqueue, slack

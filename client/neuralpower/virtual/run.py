@@ -1,0 +1,157 @@
+"""Runs networks on the virtual device against a running daemon, with the profiler attached."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..profiler import LayerProfiler
+from .context import VirtualContext
+from .device import IDLE_S, LEAD_MS, VirtualDevice
+from .graph import Json
+from .load import Load
+from .networks import build
+from .plan import BACK_TO_BACK, PAUSE_NS
+from .sweep import repeated, sweep
+from .truth import Truth
+
+SWEEP = "sweep"
+SWEEP_SIZE = (44, 14, 12)
+"""Convolutions, pools and fully connected layers of a sweep."""
+SWEEP_SECONDS = 0.6
+"""For each repeated layer: about 28 inferences of 20 ms, 700 scans at the 140 µs setting."""
+_DRAIN_S = 10.0
+"""How long a restarting daemon is given to take what it has not yet acknowledged."""
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """An engine to run, for so many seconds or, if `runs` is given, so many inferences."""
+
+    name: str
+    inspector: Json
+    seconds: float
+    runs: int | None = None
+
+    def inferences(self, load: Load) -> int:
+        """How many inferences that makes, pauses included."""
+        pause_s = sum(PAUSE_NS) / 2 * (1 - BACK_TO_BACK) * 1e-9
+        period_s = float(load.duration_ns.sum()) * 1e-9 + pause_s
+        return self.runs if self.runs is not None else max(1, math.ceil(self.seconds / period_s))
+
+
+def run_virtual(
+    networks: Sequence[str],
+    rundir: str | os.PathLike[str],
+    seed: int,
+    seconds_each: float = 5.0,
+    on_progress: Progress | None = None,
+    *,
+    runs: int | None = None,
+    sweep_size: tuple[int, int, int] = SWEEP_SIZE,
+    sweep_seconds: float = SWEEP_SECONDS,
+    lead_ms: float = LEAD_MS,
+    truth_path: str | os.PathLike[str] | None = None,
+) -> Truth:
+    """Run each network in real time, one after another, with the rails idle for 0.3 s before each and after the last.
+
+    Args:
+        networks: names of the zoo, paths of engine JSON files, `sweep` for repeated-layer engines named `sweep/...`.
+        rundir: the daemon's runtime directory (source sim).
+        seed: of the device's physics and all that is random in it.
+        seconds_each, runs: how long to run each network, or how often. A network of the sweep runs `sweep_seconds`.
+        on_progress: called with (done, total, name) before each engine and once after the last.
+        truth_path: where to store the truth, also when the run ends early.
+
+    Raises:
+        InputError: no timeline in `rundir`, an unknown network, an engine that cannot be simulated.
+        Failure: the device fell behind its timeline.
+    """
+    total = sum(sum(sweep_size) if name == SWEEP else 1 for name in networks)
+    named = {name: engine_of(name) for name in networks if name != SWEEP}
+    with VirtualDevice(Path(rundir) / "timeline", seed, lead_ms) as device:
+        try:
+            engines = _contexts(device, networks, named, seed, seconds_each, runs, sweep_size, sweep_seconds)
+            # The next engine is planned before one runs, so that between them the rails idle as long as stated, no longer.
+            following = next(engines, None)
+            for done in range(total):
+                context, following = following, next(engines, None)
+                device.pump()
+                assert context is not None
+                if on_progress:
+                    on_progress(done, total, context.load.name)
+                _execute(device, context, rundir)
+            device.idle(IDLE_S)
+            if on_progress:
+                on_progress(total, total, "")
+        finally:
+            device.close()
+            if truth_path is not None:
+                device.truth.write(truth_path)
+    return device.truth
+
+
+def engine_of(network: str) -> Json:
+    """The engine JSON of a name of the zoo or of a file."""
+    if not network.endswith(".json"):
+        return build(network)
+    try:
+        document = json.loads(Path(network).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{network}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{network}: not JSON: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("Layers"), list):
+        raise InputError(f"{network}: not the JSON of a TensorRT engine inspector: it has no list Layers")
+    return document
+
+
+def _contexts(
+    device: VirtualDevice,
+    networks: Sequence[str],
+    named: dict[str, Json],
+    seed: int,
+    seconds_each: float,
+    runs: int | None,
+    sweep_size: tuple[int, int, int],
+    sweep_seconds: float,
+) -> Iterator[VirtualContext]:
+    """One loaded context after another; each is made when it is asked for, because making many takes longer than the lead."""
+    for name in networks:
+        if name != SWEEP:
+            yield _load(device, Workload(Path(name).stem if name.endswith(".json") else name, named[name], seconds_each, runs))
+            continue
+        for probe in sweep(seed, *sweep_size):
+            engine = repeated(probe, device.hardware, seed)
+            device.pump()
+            yield _load(device, Workload(f"{SWEEP}/{probe.name}", engine, sweep_seconds))
+
+
+def _load(device: VirtualDevice, work: Workload) -> VirtualContext:
+    load = Load.of(work.name, work.inspector, device.hardware)
+    return device.load(load, work.inferences(load))
+
+
+def _execute(device: VirtualDevice, context: VirtualContext, rundir: str | os.PathLike[str]) -> None:
+    """Run all that is planned for `context`, and let the daemon take it."""
+    stream = device.stream
+    profiler = LayerProfiler(context, address=rundir, clock_ns=context.clock_ns)
+    device.pump()
+    while context.remaining:
+        with profiler.inference():
+            context.execute_async_v3(stream.handle)
+            stream.synchronize()
+    deadline = time.monotonic() + _DRAIN_S
+    while profiler.pending and time.monotonic() < deadline:
+        device.idle(0.01)
+        profiler.poll()
+    profiler.close(0)
+    device.truth.lost += profiler.counts.offered - profiler.counts.acknowledged

@@ -1,0 +1,116 @@
+"""What really happened on the virtual device: for judging estimates, never for making them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .load import Floats, Load
+from .plan import Chunk
+
+
+@dataclass
+class EngineTruth:
+    """One engine's executions, summed.
+
+    A repeated-layer engine (`repeats` > 1) has one row for all its equal layers. Energies include idle power.
+    `total_*` are of all planned inferences; begin_ns, end_ns and inference_j list each of them, from the first kernel's
+    start to the last one's end; inference_j is {rail: [joules]}.
+    """
+
+    name: str
+    layers: list[str]
+    rails: list[str]
+    repeats: int = 1
+    runs: int = 0
+    total_s: list[float] = field(default_factory=list)
+    total_j: list[list[float]] = field(default_factory=list)
+    begin_ns: list[int] = field(default_factory=list)
+    end_ns: list[int] = field(default_factory=list)
+    inference_j: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def runtime_s(self) -> Floats:
+        """Mean duration of one execution of each row's layer."""
+        return np.array(self.total_s) / max(1, self.runs * self.repeats)
+
+    @property
+    def energy_j(self) -> Floats:
+        """(rows, rails): mean energy of one execution of each row's layer."""
+        return np.array(self.total_j) / max(1, self.runs * self.repeats)
+
+    @property
+    def power_w(self) -> Floats:
+        """(rows, rails): energy over time, nan where a layer takes none."""
+        total_s = np.array(self.total_s)[:, None]
+        return np.divide(np.array(self.total_j), total_s, out=np.full((len(total_s), len(self.rails)), np.nan), where=total_s > 0)
+
+    def add(self, load: Load, chunk: Chunk) -> None:
+        """Count the inferences of `chunk`."""
+        rows = len(self.layers)
+        seconds, joules = np.zeros(len(load.layers)), np.zeros((len(load.layers), len(self.rails)))
+        seconds[load.active], joules[load.active] = chunk.duration_s, chunk.energy_j
+        if self.repeats > 1:
+            seconds, joules = seconds.sum(keepdims=True), joules.sum(axis=0, keepdims=True)
+        if not self.runs:
+            self.total_s, self.total_j = [0.0] * rows, [[0.0] * len(self.rails)] * rows
+        self.total_s = (np.array(self.total_s) + seconds).tolist()
+        self.total_j = (np.array(self.total_j) + joules).tolist()
+        self.runs += len(chunk.begin_ns)
+        self.begin_ns += chunk.begin_ns.tolist()
+        self.end_ns += chunk.end_ns.tolist()
+        for column, rail in enumerate(self.rails):
+            self.inference_j.setdefault(rail, []).extend(chunk.inference_j[:, column].tolist())
+
+
+@dataclass
+class Truth:
+    """All engines by content hash, and how the device itself fared.
+
+    `idle_w` is what each rail of `rails` draws when idle; `total` is the rail that feeds the board. `late_writes` counts
+    plans published with less than the stated lead; `lost` the inferences that the daemon never got.
+    """
+
+    seed: int
+    rails: list[str]
+    total: str
+    idle_w: list[float]
+    lead_ms: float
+    late_writes: int = 0
+    least_lead_ms: float = 0.0
+    lost: int = 0
+    engines: dict[str, EngineTruth] = field(default_factory=dict)
+    simulated: bool = True
+
+    def add(self, load: Load, chunk: Chunk) -> None:
+        """Count the inferences of `chunk`, which belong to the engine of `load`."""
+        if load.hash not in self.engines:
+            layers = load.layers[:1] if load.repeats > 1 else load.layers
+            self.engines[load.hash] = EngineTruth(load.name, layers, self.rails, load.repeats)
+        self.engines[load.hash].add(load, chunk)
+
+    def named(self, name: str) -> EngineTruth:
+        """The engine called `name`; KeyError where none is."""
+        found = [engine for engine in self.engines.values() if engine.name == name]
+        if not found:
+            raise KeyError(name)
+        return found[0]
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Store as JSON."""
+        Path(path).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Truth:
+        """Load what :meth:`write` stored."""
+        document: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        engines = {key: EngineTruth(**engine) for key, engine in document.pop("engines").items()}
+        return cls(**document, engines=engines)
+
+
