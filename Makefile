@@ -21,7 +21,7 @@ demo: $(READY) ## measure, attribute, fit and predict on this machine; SEED=n re
 	@$(BIN)/neuralpower demo $(if $(SEED),--seed $(SEED))
 
 test: $(READY) ## C tests, then Python tests; PYTEST='-k ring' passes options on
-	@$(MAKE) --no-print-directory -C tests/c test
+	@$(MAKE) -s -C tests/c run
 	@$(BIN)/python -m pytest $(PYTEST)
 
 check: format-check lint types arrows warnings ## format, lint, types, import arrows, C warnings (-k: go on after a failure)
@@ -43,7 +43,8 @@ warnings:
 		$(CC) $(WARNINGS) -Isampler_c/include -Isampler_c/src -c $$source -o /dev/null || exit 1; done
 
 sanitize: ## C tests under ASan + UBSan, then under TSan
-	@$(MAKE) --no-print-directory -C tests/c sanitize
+	@echo "sanitize: address, undefined" && $(MAKE) -s -C tests/c asan
+	@echo "sanitize: thread" && $(MAKE) -s -C tests/c tsan
 
 dist: $(READY) ## source distribution and wheel, in dist/
 	@rm -rf dist && mkdir -p build && echo "building dist/ (log: build/dist.log)"
@@ -57,7 +58,6 @@ clean: ## remove everything that was built, .venv too
 	@rm -rf build dist $(VENV) *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@rm -f sampler_c/neuralpower_sampler/*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@$(MAKE) --no-print-directory -C tests/c clean
 
 $(READY): setup.py pyproject.toml $(SAMPLER)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and f"neuralpower needs Python 3.10 or later, but {sys.executable} is {sys.version.split()[0]}: make PYTHON=...")'
