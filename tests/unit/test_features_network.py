@@ -88,6 +88,15 @@ def test_torch_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         load_network("torch:module:callable")
 
 
+def test_a_broken_torch_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PyTorch whose libraries are missing is named with its own first line."""
+    (tmp_path / "torch.py").write_text("raise ImportError('libcudnn.so.9: cannot open\\nand more')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    with pytest.raises(InputError, match=r"cannot be loaded: libcudnn.so.9: cannot open$"):
+        load_network("torch:module:callable")
+
+
 def test_a_torch_callable_is_exported_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The callable's module is exported with its INPUT_SHAPE at the wanted batch, read, and the file removed."""
     made: dict[str, Any] = {}

@@ -26,6 +26,8 @@ def exported(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None
         import torch
     except ModuleNotFoundError:
         raise InputError(f"{spec}: needs PyTorch: pip install torch") from None
+    except (ImportError, OSError) as error:
+        raise InputError(f"{spec}: PyTorch is installed and cannot be loaded: {_first_line(error)}") from None
     source, shape = _resolve(spec)
     wanted = tuple(input_shape) if input_shape else (batch, *shape[1:])
     if len(wanted) < 2:
@@ -38,8 +40,7 @@ def exported(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None
             model = source if isinstance(source, torch.nn.Module) else source()
             torch.onnx.export(model.eval(), (torch.zeros(*wanted),), str(target), **plain)
         except Exception as error:  # the user's code and the exporter can fail in any way
-            told = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise InputError(f"{spec}: cannot be exported to ONNX: {told}") from error
+            raise InputError(f"{spec}: cannot be exported to ONNX: {_first_line(error)}") from error
         yield target
 
 
@@ -55,3 +56,7 @@ def _resolve(spec: str) -> tuple[Any, tuple[int, ...]]:
         return getattr(module, attribute), tuple(getattr(module, "INPUT_SHAPE", ()))
     except (ImportError, AttributeError) as error:
         raise InputError(f"{spec}: {error}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
