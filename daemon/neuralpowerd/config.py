@@ -22,10 +22,11 @@ else:
 T = TypeVar("T")
 
 
-def key(default: Any, doc: str, *, low: float | None = None, high: float | None = None, of: tuple[Any, ...] = ()) -> Any:
+def key(
+    default: Any, doc: str, *, low: float | None = None, high: float | None = None, of: tuple[Any, ...] = ()
+) -> Any:
     """A field with its explanation and what it may hold: a range (for lists and text: of length), or one of `of`."""
-    made = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
-    return field(**made, metadata={"doc": doc, "low": low, "high": high, "of": of})  # type: ignore[call-overload]
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "of": of})
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class Realtime:
 class Publish:
     """What leaves the daemon, and how often."""
 
-    batch_ms: int = key(50, "time between live batches: at 50 ms a publisher costs a third of what it does at 20", low=5, high=1000)
+    batch_ms: int = key(
+        50, "time between live batches: at 50 ms a publisher costs a third of what it does at 20", low=5, high=1000
+    )
     status_s: float = key(1.0, "time between status messages", low=0.1, high=60)
     high_water: int = key(1000, "messages kept for a slow subscriber before it loses some", low=10, high=100_000)
 
@@ -57,7 +60,9 @@ class Journal:
 class Inferences:
     """Bounds on what inference processes may make the daemon hold."""
 
-    max_sessions: int = key(32, "inference processes known at a time; the longest silent one is forgotten", low=1, high=1024)
+    max_sessions: int = key(
+        32, "inference processes known at a time; the longest silent one is forgotten", low=1, high=1024
+    )
     max_engines: int = key(256, "engine descriptions known at a time", low=1, high=4096)
     credit: int = key(256, "inferences a process may send before it must wait for more credit", low=1, high=65536)
     durations_tolerance: float = key(
@@ -69,14 +74,27 @@ class Inferences:
 class Sim:
     """The simulated power monitor, used where no rail is found or when asked for."""
 
-    rails: list[str] = key(["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"], "rails of the simulated board, three to a chip", low=1, high=8)
-    total: list[str] = key(["VDD_IN"], "rails whose sum is the board's power", low=0, high=8)
-    bus_uv: list[int] = key([5_000_000], "bus voltage of each rail in µV; one value serves all", low=1, high=8)
-    shunts_uohm: list[int] = key([5000], "shunt resistance of each rail in µΩ; one value serves all", low=1, high=8)
-    idle_uw: list[int] = key([3_000_000, 600_000, 900_000], "idle power of each rail in µW; one value serves all", low=1, high=8)
-    config: int = key(0x7007, "INA3221 configuration register; 0x7007 is 140 µs per conversion, the chip's reset is 0x7127", low=0, high=0xFFFF)
+    rails: tuple[str, ...] = key(
+        ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"), "rails of the simulated board, three to a chip", low=1, high=8
+    )
+    total: tuple[str, ...] = key(("VDD_IN",), "rails whose sum is the board's power", low=0, high=8)
+    bus_uv: tuple[int, ...] = key((5_000_000,), "bus voltage of each rail in µV; one value serves all", low=1, high=8)
+    shunts_uohm: tuple[int, ...] = key(
+        (5000,), "shunt resistance of each rail in µΩ; one value serves all", low=1, high=8
+    )
+    idle_uw: tuple[int, ...] = key(
+        (3_000_000, 600_000, 900_000), "idle power of each rail in µW; one value serves all", low=1, high=8
+    )
+    config: int = key(
+        0x7007,
+        "INA3221 configuration register; 0x7007 is 140 µs per conversion, the chip's reset is 0x7127",
+        low=0,
+        high=0xFFFF,
+    )
     delay_us: float = key(0.0, "pure delay between a rail and what a conversion sees", low=0, high=100_000)
-    lag_us: float = key(0.0, "time constant of the one-pole lag between a rail and what a conversion sees", low=0, high=100_000)
+    lag_us: float = key(
+        0.0, "time constant of the one-pole lag between a rail and what a conversion sees", low=0, high=100_000
+    )
     clock_ppm: float = key(0.0, "period error of the chip's clock", low=-50_000, high=50_000)
     noise_uv: float = key(20.0, "noise of a shunt conversion, standard deviation in µV", low=0, high=10_000)
     seed: int = key(1, "seed of the noise", low=0, high=2**31 - 1)
@@ -95,19 +113,31 @@ class Tcp:
     """Clients on other machines, always encrypted, only those whose key is in the allow-list."""
 
     bind: str = key("", 'address to listen at, as "*:7380"; history is at the next port; empty: no TCP', high=256)
-    keys_dir: str = key("/etc/neuralpower/keys", "folder of the server's key pair and of the allowed clients' keys", low=1, high=1024)
+    keys_dir: str = key(
+        "/etc/neuralpower/keys", "folder of the server's key pair and of the allowed clients' keys", low=1, high=1024
+    )
 
 
 @dataclass(frozen=True)
 class Config:
     """All of it. Tables of the file are the fields that are dataclasses."""
 
-    runtime_dir: str = key("/run/neuralpower", "folder of the logs and local sockets; lives in memory and over restarts", low=1, high=80)
+    runtime_dir: str = key(
+        "/run/neuralpower", "folder of the logs and local sockets; lives in memory and over restarts", low=1, high=80
+    )
     sysfs_root: str = key("/", "where sys/ and proc/ are looked for", low=1, high=1024)
-    source: str = key("auto", "where readings come from; auto takes hwmon if there are rails, else sim", of=("auto", "hwmon", "sim", "replay"))
-    replay: str = key("", "recorded ticks for source replay: a .npy file of ticks with its epoch beside it as .json", high=4096)
+    source: str = key(
+        "auto",
+        "where readings come from; auto takes hwmon if there are rails, else sim",
+        of=("auto", "hwmon", "sim", "replay"),
+    )
+    replay: str = key(
+        "", "recorded ticks for source replay: a .npy file of ticks with its epoch beside it as .json", high=4096
+    )
     period_us: int = key(1000, "time between ticks", low=100, high=10_000_000)
-    history_seconds: int = key(600, "ticks kept for late readers; about 11 MB a minute for three rails", low=1, high=86400)
+    history_seconds: int = key(
+        300, "ticks kept for late readers; about 11 MB a minute for three rails", low=1, high=86400
+    )
     realtime: Realtime = field(default_factory=Realtime)
     publish: Publish = field(default_factory=Publish)
     journal: Journal = field(default_factory=Journal)
@@ -173,17 +203,18 @@ _NAMES = {int: "an integer", float: "a number", str: "text in quotes", bool: "tr
 
 def _value(kind: Any, value: Any, rule: Mapping[str, Any], where: str) -> Any:
     """`value` checked against its type and its rule."""
-    if get_origin(kind) is list:
-        (element,) = get_args(kind)
+    if get_origin(kind) is tuple:
+        element = get_args(kind)[0]
         if not isinstance(value, list) or not all(_is(element, item) for item in value):
             raise ConfigError(f"{where}: must be a list, each {_NAMES[element]}, not {value!r}")
+        value = tuple(value)
     elif not _is(kind, value):
         raise ConfigError(f"{where}: must be {_NAMES[kind]}, not {value!r}")
     elif kind is float:
         value = float(value)
     if rule["of"] and value not in rule["of"]:
         raise ConfigError(f"{where}: {value!r} is impossible; choose one of {', '.join(rule['of'])}")
-    size, of_length = (len(value), True) if isinstance(value, (list, str)) else (value, False)
+    size, of_length = (len(value), True) if isinstance(value, (tuple, str)) else (value, False)
     low, high = rule["low"], rule["high"]
     if not ((low is None or size >= low) and (high is None or size <= high)):
         shown = f"a length of {size}" if of_length else f"{value}"
@@ -201,25 +232,31 @@ def _fit_together(config: Config, name: str) -> None:
     """What no single key shows."""
     sim = config.sim
     if len(set(sim.rails)) != len(sim.rails) or not all(0 < len(rail.encode()) < 32 for rail in sim.rails):
-        raise ConfigError(f"{name}: sim.rails: names must differ and have 1 to 31 bytes; rename {sim.rails!r}")
+        raise ConfigError(f"{name}: sim.rails: names must differ and have 1 to 31 bytes; rename {list(sim.rails)!r}")
     unknown = [rail for rail in sim.total if rail not in sim.rails]
     if unknown:
         raise ConfigError(f"{name}: sim.total: {unknown[0]!r} is not in sim.rails; add it there or take it out")
     for listed in ("bus_uv", "shunts_uohm", "idle_uw"):
         values = getattr(sim, listed)
         if len(values) not in (1, len(sim.rails)):
-            raise ConfigError(f"{name}: sim.{listed}: has {len(values)} values for {len(sim.rails)} rails; give one or as many")
+            raise ConfigError(
+                f"{name}: sim.{listed}: has {len(values)} values for {len(sim.rails)} rails; give one or as many"
+            )
         if min(values) < (0 if listed == "idle_uw" else 1) or max(values) > 10**9:
-            raise ConfigError(f"{name}: sim.{listed}: {values!r} is impossible; choose up to 1000000000")
+            raise ConfigError(f"{name}: sim.{listed}: {list(values)!r} is impossible; choose up to 1000000000")
     if sim.config & 0x7000 == 0 or sim.config & 7 != 7:
-        raise ConfigError(f"{name}: sim.config: {sim.config:#06x} does not measure continuously; end it in 7, with a channel on")
+        raise ConfigError(
+            f"{name}: sim.config: {sim.config:#06x} does not measure continuously; end it in 7, with a channel on"
+        )
     try:
         mode = int(config.sockets.mode, 8)
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o777:
-        raise ConfigError(f"{name}: sockets.mode: {config.sockets.mode!r} is no file mode; write it as \"0660\"")
+        raise ConfigError(f'{name}: sockets.mode: {config.sockets.mode!r} is no file mode; write it as "0660"')
     if config.source == "replay" and not config.replay:
         raise ConfigError(f"{name}: replay: source replay needs a file of ticks; name one")
     if config.period_us * 5 > config.history_seconds * 1_000_000:
-        raise ConfigError(f"{name}: history_seconds: {config.history_seconds} s hold fewer than 5 ticks; make it longer")
+        raise ConfigError(
+            f"{name}: history_seconds: {config.history_seconds} s hold fewer than 5 ticks; make it longer"
+        )

@@ -234,7 +234,9 @@ class Journal(JournalReader):
         body = record.pack_body()
         size = _RECORD.size + len(body)
         if size > self.capacity // 2:
-            raise WireError(f"a record of {size} bytes does not fit in a journal of {self.capacity}; enlarge the journal")
+            raise WireError(
+                f"a record of {size} bytes does not fit in a journal of {self.capacity}; enlarge the journal"
+            )
         self._make_room(size)
         state = self._state
         rest = _RECORD.pack(0, len(body), record.kind, 0, state.next, record.t_ns)[4:]

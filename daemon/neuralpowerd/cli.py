@@ -1,0 +1,132 @@
+"""The command `neuralpowerd`: run, check, keys, allow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from neuralpower_sampler import AVAILABLE, REINSTALL, SamplerError
+
+from .config import Config, load
+from .errors import ConfigError, DaemonError
+
+DEFAULT_FILE = Path("/etc/neuralpower/neuralpowerd.toml")
+MAX_RUNTIME_DIR = 80
+
+_EPILOG = """examples:
+  neuralpowerd run                                       the board's rails, or a simulated monitor where there are none
+  neuralpowerd run --source sim --runtime-dir /tmp/np    simulated, without privileges
+  neuralpowerd check                                     what this machine offers
+  neuralpowerd allow 'CLIENT-PUBLIC-KEY' --note laptop   let a client in over TCP
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 1 a failure, 2 bad input, each with one line on stderr."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except ConfigError as error:
+        return _say(str(error), 2)
+    except (DaemonError, SamplerError) as error:
+        return _say(str(error), 1)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _say(line: str, status: int) -> int:
+    print(f"neuralpowerd: {line}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="neuralpowerd",
+        description="Measures the power rails of this machine and serves the measurements.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(command=command)
+        made.add_argument("--config", type=Path, metavar="FILE", help=f"TOML file (default: {DEFAULT_FILE}, if there)")
+        return made
+
+    run = add("run", _run, "Be the service, in the foreground.")
+    run.add_argument("--source", choices=("auto", "hwmon", "sim", "replay"), help="where readings come from")
+    run.add_argument("--runtime-dir", metavar="DIR", help="folder of the logs and local sockets")
+    check = add("check", _check, "Say what this machine offers: rails, total, rights. Changes nothing.")
+    check.add_argument("--json", action="store_true", help="for machines")
+    keys = add("keys", _keys, "Make the server's key pair where there is none, and print the public key.")
+    keys.add_argument("--json", action="store_true", help="for machines")
+    allow = add("allow", _allow, "Let a client in over TCP, by its public key.")
+    allow.add_argument("key", metavar="KEY", help="the client's public key, 40 characters")
+    allow.add_argument("--note", default="", help="whose key it is")
+    return parser
+
+
+def _config(args: argparse.Namespace) -> Config:
+    """The file's configuration, or the defaults, with the command line's words over it."""
+    path = args.config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    config = load(path)
+    if getattr(args, "source", None):
+        if args.source == "replay" and not config.replay:
+            raise ConfigError(
+                "--source replay: needs the key replay in a configuration file; name a file of ticks there"
+            )
+        config = replace(config, source=args.source)
+    if getattr(args, "runtime_dir", None):
+        if len(args.runtime_dir.encode()) > MAX_RUNTIME_DIR:
+            raise ConfigError(
+                f"--runtime-dir: longer than {MAX_RUNTIME_DIR} bytes, too long for local sockets; shorten it"
+            )
+        config = replace(config, runtime_dir=args.runtime_dir)
+    return config
+
+
+def _run(args: argparse.Namespace) -> int:
+    config = _config(args)
+    if not AVAILABLE:
+        return _say(f"installed without the sampler; reinstall with it:\n{REINSTALL}", 1)
+    from . import logs
+    from .notify import Notifier
+    from .service import Service
+
+    try:
+        Path(config.runtime_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DaemonError(f"{config.runtime_dir}: {error.strerror}; choose another --runtime-dir") from None
+    logs.set_up()
+    Service(lambda: _config(args), Notifier()).run()
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from .check import examine, lines
+
+    found = examine(_config(args))
+    print(json.dumps(found, indent=2) if args.json else "\n".join(lines(found)))
+    return 0
+
+
+def _keys(args: argparse.Namespace) -> int:
+    from .keys import make_keys
+
+    folder = Path(_config(args).tcp.keys_dir)
+    public = make_keys(folder)
+    print(json.dumps({"public_key": public, "keys_dir": str(folder)}) if args.json else public)
+    return 0
+
+
+def _allow(args: argparse.Namespace) -> int:
+    from .keys import allow
+
+    added = allow(Path(_config(args).tcp.keys_dir), args.key, args.note)
+    print("allowed" if added else "already allowed")
+    return 0

@@ -1,0 +1,140 @@
+"""The daemon's sockets: local ones with their mode and group, and remote ones only behind CURVE and an allow-list."""
+
+from __future__ import annotations
+
+import grp
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import zmq
+
+from neuralpower_wire.batch import MAX_HEADER
+from neuralpower_wire.history import MAX_REQUEST
+from neuralpower_wire.journal import MAX_RECORD
+
+from .config import Config
+from .errors import DaemonError
+from .keys import server_keys
+
+MAX_PATH = 107
+"""Bytes of a local socket's path (sun_path less its end)."""
+HISTORY_HIGH_WATER = 16
+"""Replies waiting for one client: a greedy one costs at most this many times 8 MiB, then loses replies."""
+
+
+class Endpoints:
+    """`live` and `history` are lists (local, then TCP), `inferences` is local only. No send of theirs ever waits."""
+
+    def __init__(self, config: Config) -> None:
+        self._context = zmq.Context()
+        self._all: list[zmq.Socket[bytes]] = []
+        self._paths: list[Path] = []
+        folder = Path(config.runtime_dir)
+        try:
+            self.live = [self._local(zmq.PUB, folder / "live.ipc", config)]
+            self.history = [self._local(zmq.ROUTER, folder / "history.ipc", config)]
+            self.inferences = self._local(zmq.ROUTER, folder / "inferences.ipc", config)
+            self.zap: zmq.Socket[bytes] | None = None
+            if config.tcp.bind:
+                self._listen(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self, kind: int, config: Config) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.linger = 500
+        socket.sndhwm = config.publish.high_water if kind == zmq.PUB else HISTORY_HIGH_WATER
+        socket.maxmsgsize = MAX_RECORD + MAX_HEADER
+        socket.heartbeat_ivl, socket.heartbeat_timeout = 5000, 15000
+        self._all.append(socket)
+        return socket
+
+    def _local(self, kind: int, path: Path, config: Config) -> zmq.Socket[bytes]:
+        """A socket at `path`, which a killed daemon may have left behind; the ring's lock says that no other is alive."""
+        if len(os.fsencode(path)) > MAX_PATH:
+            raise DaemonError(
+                f"{path}: longer than the {MAX_PATH} bytes of a local socket; choose a shorter runtime_dir"
+            )
+        socket = self._make(kind, config)
+        if path.name == "inferences.ipc":
+            socket.sndhwm = 1000
+        elif kind == zmq.ROUTER:
+            socket.maxmsgsize = MAX_REQUEST
+        try:
+            path.unlink(missing_ok=True)
+            with _umask(0o177):
+                socket.bind(f"ipc://{path}")
+            if config.sockets.group:
+                os.chown(path, -1, grp.getgrnam(config.sockets.group).gr_gid)
+            os.chmod(path, int(config.sockets.mode, 8))
+        except KeyError:
+            raise DaemonError(
+                f"sockets.group: there is no group {config.sockets.group!r}; create it or name another"
+            ) from None
+        except (OSError, zmq.ZMQError) as error:
+            reason = os.strerror(error.errno or 0)
+            raise DaemonError(f"{path}: cannot be made a socket: {reason}; check its folder") from None
+        self._paths.append(path)
+        return socket
+
+    def _listen(self, config: Config) -> None:
+        host, _, port = config.tcp.bind.rpartition(":")
+        secret, public = server_keys(Path(config.tcp.keys_dir))
+        self.zap = self._make(zmq.REP, config)
+        self.zap.bind("inproc://zeromq.zap.01")
+        for offset, kind, sockets in ((0, zmq.PUB, self.live), (1, zmq.ROUTER, self.history)):
+            socket = self._make(kind, config)
+            socket.curve_server = True
+            socket.curve_secretkey, socket.curve_publickey = secret, public
+            socket.zap_domain = b"neuralpower"
+            if kind == zmq.ROUTER:
+                socket.maxmsgsize = MAX_REQUEST
+            address = f"tcp://{host}:{int(port) + offset}"
+            try:
+                socket.bind(address)
+            except zmq.ZMQError as error:
+                raise DaemonError(f"{address}: {os.strerror(error.errno or 0)}; choose another tcp.bind") from None
+            sockets.append(socket)
+
+    def publish(self, frames: list[bytes]) -> None:
+        """Send to every subscriber that keeps up."""
+        for socket in self.live:
+            send(socket, frames)
+
+    def close(self) -> None:
+        """Let everything go within half a second; local paths disappear."""
+        for socket in self._all:
+            socket.close()
+        self._context.term()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+
+def send(socket: zmq.Socket[bytes], frames: list[bytes]) -> None:
+    """Send without waiting; what a peer cannot take is dropped."""
+    try:
+        socket.send_multipart(frames, zmq.NOBLOCK)
+    except zmq.ZMQError as error:
+        if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+            raise
+
+
+def received(socket: zmq.Socket[bytes], most: int) -> Iterator[list[bytes]]:
+    """Up to `most` messages that are there already."""
+    for _ in range(most):
+        try:
+            yield socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -1,0 +1,61 @@
+"""The live feeds: what the logs gained since the last look, as batches. Each is just a reader by index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from neuralpower_sampler import RingReader
+from neuralpower_wire import Batch, Ticks, records_to_batch, ticks_to_batch
+from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS
+
+from .journal import Journal
+
+
+class TickFeed:
+    """Follows a ring. `lost` counts ticks that were overwritten before they could be published."""
+
+    def __init__(self, reader: RingReader, first: int) -> None:
+        self.reader = reader
+        self.next = first
+        self.lost = 0
+
+    def ticks(self) -> Iterator[Ticks]:
+        """Runs of new consecutive ticks, each of one epoch."""
+        newest = self.reader.next_index
+        while self.next < newest:
+            got = self.reader.read(self.next, max_ticks=MAX_TICKS)
+            self.lost += got.lost
+            self.next = got.first + len(got.ticks)
+            if not len(got.ticks):
+                return
+            yield from one_epoch_each(got.ticks)
+
+    def batch(self, ticks: Ticks) -> Batch:
+        """The `rails` message of a run."""
+        return ticks_to_batch(self.reader.stream, ticks)
+
+
+class JournalFeed:
+    """Follows the journal. `lost` counts records that were overwritten before they could be published."""
+
+    def __init__(self, journal: Journal, first: int) -> None:
+        self.journal = journal
+        self.next = first
+        self.lost = 0
+
+    def batches(self) -> Iterator[Batch]:
+        """`inferences` messages of the new records."""
+        while self.next < self.journal.next_index:
+            got = self.journal.read(self.next, MAX_RECORDS, MAX_REPLY)
+            self.lost += got.lost
+            self.next = got.first + len(got.records)
+            if not got.records:
+                return
+            yield records_to_batch(self.journal.stream, got.first, got.records)
+
+
+def one_epoch_each(ticks: Ticks) -> list[Ticks]:
+    """`ticks` cut where the epoch changes."""
+    return np.split(ticks, np.flatnonzero(np.diff(ticks["epoch"])) + 1)

@@ -1,0 +1,95 @@
+"""Answers questions about the past: ranges of both logs, epochs, engines, status; and takes marks. Every reply is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from neuralpower_sampler import RingReader
+from neuralpower_wire import Kind, WireError, records_to_batch, ticks_to_batch
+from neuralpower_wire.batch import unpack
+from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS, Reply, Request
+
+from .feeds import one_epoch_each
+from .ledger import Ledger
+
+
+class History:
+    """Serves the ring that `reader()` gives now, the ledger's journal, and what `status()` says."""
+
+    def __init__(self, reader: Callable[[], RingReader], ledger: Ledger, status: Callable[[], dict[str, Any]]) -> None:
+        self._reader = reader
+        self._ledger = ledger
+        self._status = status
+
+    def answer(self, frame: bytes) -> Reply:
+        """The reply to a request, which may be hostile."""
+        identity = 0
+        try:
+            request = Request.decode(frame)
+            identity = request.id
+            return _ANSWERS[request.do](self, request)
+        except WireError as error:
+            return Reply(identity, error=str(error)[:1000])
+
+    def _ticks(self, request: Request) -> Reply:
+        reader = self._reader()
+        stream, oldest, following = reader.stream, reader.oldest, reader.next_index
+        if request.stream not in (None, stream):
+            return Reply(request.id, "this stream of ticks is no longer held", stream, oldest, following, request.count)
+        wanted = min(request.count, MAX_TICKS)
+        got = reader.read(request.first, max_ticks=wanted) if wanted else None
+        if got is None or got.first >= request.first + wanted or not len(got.ticks):
+            lost = min(wanted, max(0, oldest - request.first))
+            return Reply(request.id, "", stream, oldest, following, lost)
+        run = one_epoch_each(got.ticks[: wanted - (got.first - request.first)])[0]
+        return Reply(
+            request.id,
+            "",
+            stream,
+            reader.oldest,
+            following,
+            got.first - request.first,
+            batch=ticks_to_batch(stream, run),
+        )
+
+    def _journal(self, request: Request) -> Reply:
+        journal = self._ledger.journal
+        stream, oldest, following = journal.stream, journal.oldest, journal.next_index
+        if request.stream not in (None, stream):
+            return Reply(
+                request.id, "this stream of the journal is no longer held", stream, oldest, following, request.count
+            )
+        wanted = min(request.count, MAX_RECORDS)
+        lost = min(wanted, max(0, oldest - request.first))
+        got = journal.read(request.first + lost, wanted - lost, MAX_REPLY)
+        batch = records_to_batch(stream, got.first, got.records) if got.records else None
+        return Reply(request.id, "", stream, oldest, following, lost, batch=batch)
+
+    def _status_now(self, request: Request) -> Reply:
+        return Reply(request.id, stream=self._reader().stream, body=self._status())
+
+    def _epochs(self, request: Request) -> Reply:
+        reader = self._reader()
+        epochs = [unpack(document) for _, _, document in reader.epochs()]
+        return Reply(request.id, stream=reader.stream, body={"epochs": epochs})
+
+    def _engine(self, request: Request) -> Reply:
+        body = self._ledger.engine(request.hash)
+        if body is None:
+            return Reply(request.id, f"no engine {request.hash[:64]!r} is described in the journal")
+        return Reply(request.id, stream=self._ledger.journal.stream, body=body)
+
+    def _mark(self, request: Request) -> Reply:
+        index = self._ledger.write(Kind.MARK, {"name": request.name, "text": request.text})
+        return Reply(request.id, stream=self._ledger.journal.stream, body={"index": index})
+
+
+_ANSWERS: dict[str, Callable[[History, Request], Reply]] = {
+    "ticks": History._ticks,
+    "journal": History._journal,
+    "status": History._status_now,
+    "epochs": History._epochs,
+    "engine": History._engine,
+    "mark": History._mark,
+}

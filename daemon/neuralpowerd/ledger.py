@@ -1,0 +1,54 @@
+"""What the daemon keeps, and how: one place that writes the journal and remembers where its engines lie."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from neuralpower_wire import Kind, Record
+
+from .journal import Journal
+
+MAX_EVENT_TEXT = 1000
+
+
+class Ledger:
+    """The journal with a clock and an index of the engines in it.
+
+    Engine descriptions can be megabytes, so none is kept in memory: `engines` maps a hash to the record that describes
+    it. Once that record is overwritten the engine is unknown again, and whoever uses it is asked to describe it anew.
+    """
+
+    def __init__(self, journal: Journal, now_ns: Callable[[], int], max_engines: int) -> None:
+        self.journal = journal
+        self.now_ns = now_ns
+        self.max_engines = max_engines
+        self._engines: OrderedDict[str, int] = OrderedDict()
+
+    def write(self, kind: Kind, body: dict[str, Any]) -> int:
+        """Append a record made now; returns its index. WireError where the body breaks the format."""
+        index = self.journal.append(Record(kind, self.now_ns(), body))
+        if kind is Kind.ENGINE:
+            self.note_engine(body["hash"], index)
+        return index
+
+    def event(self, name: str, text: str, **more: Any) -> int:
+        """Journal an event: a short name for machines, a line for people, and numbers."""
+        return self.write(Kind.EVENT, {"name": name, "text": text[:MAX_EVENT_TEXT], **more})
+
+    def note_engine(self, engine: str, index: int) -> None:
+        """Remember where the engine is described; the one described longest ago is forgotten for it."""
+        self._engines[engine] = index
+        self._engines.move_to_end(engine)
+        while len(self._engines) > self.max_engines:
+            self._engines.popitem(last=False)
+
+    def knows_engine(self, engine: str) -> bool:
+        """Whether the engine's description is still held."""
+        return self._engines.get(engine, -1) >= self.journal.oldest
+
+    def engine(self, engine: str) -> dict[str, Any] | None:
+        """The body of the engine's record, or None."""
+        record = self.journal.get(self._engines[engine]) if self.knows_engine(engine) else None
+        return record.body if record and record.kind is Kind.ENGINE else None

@@ -1,0 +1,134 @@
+"""One run of the sampler: ring, source, loop, and the epoch that explains its ticks."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from neuralpower_sampler import Ring, RingReader, Sampler, SamplerError, Source, Stats
+from neuralpower_wire import Epoch, close_if_abandoned
+from neuralpower_wire.batch import pack
+
+from .config import Config
+from .errors import DaemonError
+from .plan import Plan, make_plan
+
+log = logging.getLogger(__name__)
+
+
+class Sampling:
+    """Holds the ring's lock from construction on; ticks flow between `start` and `stop`.
+
+    Raises:
+        DaemonError: another daemon samples into this ring, or the source asked for is not there.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.path = Path(config.runtime_dir) / "ticks.ring"
+        self.plan: Plan = make_plan(config)
+        self.epoch: Epoch | None = None
+        self._ring = self._open_ring()
+        self._source: Source | None = None
+        self._sampler: Sampler | None = None
+        self.reader = RingReader(self.path)
+
+    def _open_ring(self) -> Ring:
+        config = self.config
+        try:
+            return Ring.create(self.path, len(self.plan.channels), config.period_us * 1000, config.history_seconds)
+        except SamplerError as error:
+            text = str(error)
+            if "another process" in text:
+                text = f"{self.path}: already sampled by another process; stop that neuralpowerd, or choose another --runtime-dir"
+            raise DaemonError(text) from None
+
+    @property
+    def stream(self) -> bytes:
+        """The ring's 16 bytes."""
+        return self._ring.stream
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the ring goes on in the stream of a daemon before."""
+        return self._ring.resumed
+
+    @property
+    def previous(self) -> bytes | None:
+        """The stream before this one, if any."""
+        return self._ring.previous
+
+    def start(self) -> Epoch:
+        """Open the source, enter a new epoch in the ring's table and start the loop."""
+        config, ring = self.config, self._ring
+        number = ring.next_epoch
+        epoch = self.plan.epoch(number, ring.next_index, config.period_us * 1000, ring.t0_ns)
+        try:
+            self._source = self.plan.open()
+            ring.begin_epoch(pack(epoch.to_dict()))
+            realtime = config.realtime
+            self._sampler = Sampler(
+                ring,
+                self._source,
+                config.period_us * 1000,
+                number,
+                priority=realtime.priority or None,
+                cpu=None if realtime.cpu < 0 else realtime.cpu,
+                lock_memory=realtime.lock_memory,
+            )
+            self._sampler.start()
+        except SamplerError as error:
+            raise DaemonError(str(error)) from None
+        self.epoch = epoch
+        return epoch
+
+    def stop(self) -> str:
+        """End the loop and give the source back; returns what had ended the loop before, or nothing."""
+        error = ""
+        if self._sampler is not None:
+            try:
+                self._sampler.stop()
+            except SamplerError as raised:
+                error = str(raised)
+        self._sampler = None
+        if self._source is not None:
+            self._source.close()
+        self._source = None
+        return error
+
+    def change(self, config: Config) -> bool:
+        """Take another configuration while stopped; True where it needed a new ring. Nothing changes where it raises."""
+        plan = make_plan(config)
+        if config is self.config and plan.source != self.plan.source:
+            return False  # looking again, as after a suspend: rails that are gone for now are missing, not simulated
+        same = (len(plan.channels), config.period_us, config.history_seconds) == (
+            len(self.plan.channels),
+            self.config.period_us,
+            self.config.history_seconds,
+        )
+        self.config, self.plan = config, plan
+        if same:
+            return False
+        before = self.stream
+        self._ring.close()
+        self._ring = self._open_ring()
+        self.reader.close()
+        self.reader = RingReader(self.path)
+        return self.stream != before
+
+    def stats(self) -> Stats:
+        """The loop's account of itself; only between `start` and `stop`."""
+        assert self._sampler is not None, "no stats before start"
+        return self._sampler.stats()
+
+    def housekeeping(self) -> bool:
+        """Once a second: re-open files that came back; True where a virtual device died and its timeline was closed."""
+        if self._source is not None:
+            self._source.revive()
+        return self.plan.timeline is not None and close_if_abandoned(self.plan.timeline)
+
+    def close(self) -> None:
+        """Stop, and let the ring go; what it holds stays."""
+        self.stop()
+        self.reader.close()
+        self._ring.close()

@@ -1,0 +1,329 @@
+"""The service: one loop over sockets, signals and the clock. The sampler's own thread never comes here."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from neuralpower_sampler import clocks
+from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, encode, rail_power_w
+from neuralpower_wire.link import Inference
+
+from .clockwatch import Clocks, ClockWatch
+from .config import Config
+from .endpoints import Endpoints, received, send
+from .errors import ConfigError, DaemonError
+from .feeds import JournalFeed, TickFeed
+from .history import History
+from .inferences import Ingest
+from .join import Join
+from .journal import Journal, boot_id
+from .keys import allowed_keys, answer_zap
+from .ledger import Ledger
+from .notify import Notifier
+from .railwatch import RailWatch
+from .sampling import Sampling
+from .status import Parts, Status
+
+log = logging.getLogger(__name__)
+
+SECOND_NS = 1_000_000_000
+QUESTIONS_A_ROUND, INFERENCES_A_ROUND = 32, 512
+"""Messages taken before the live feed has its turn again: nobody can keep the daemon from the others."""
+FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences")
+"""What a reload cannot change, because sockets and files stay as they are."""
+
+
+class Service:
+    """Everything that lives while the daemon runs. The ring is locked before any socket is bound.
+
+    `load` gives the configuration, at the start and at each reload. `read_clocks` gives (monotonic, boottime, realtime,
+    bracket) in ns; tests put their own in.
+    """
+
+    def __init__(
+        self, load: Callable[[], Config], notifier: Notifier, read_clocks: Callable[[], Clocks] = clocks
+    ) -> None:
+        self._load = load
+        self.config = config = load()
+        self._notifier = notifier
+        self._clock = ClockWatch(read_clocks)
+        folder = Path(config.runtime_dir)
+        self.sampling = Sampling(config)
+        journal = Journal(folder / "journal.ring", config.journal.mebibytes << 20, boot_id())
+        self.ledger = Ledger(journal, time.monotonic_ns, config.inferences.max_engines)
+        self._endpoints = Endpoints(config)
+        self._join = Join(journal.stream)
+        self._ingest = Ingest(self.ledger, config.inferences, self._answer_profiler, self._joined)
+        self._history = History(lambda: self.sampling.reader, self.ledger, lambda: self._latest)
+        self._ticks = TickFeed(self.sampling.reader, self.sampling.reader.next_index)
+        self._journal = JournalFeed(journal, journal.next_index)
+        self._status = Status()
+        self._latest: dict[str, Any] = {}
+        self._last_w: dict[str, float] = {}
+        self._total_w = math.nan
+        self._broken = 0
+        self._stopping = self._stalled = self._ready = False
+        self._fed_ns = self._tick_seen_ns = 0
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads. DaemonError where the sampler ends by itself."""
+        wake, woken = socket.socketpair()
+        wake.setblocking(False)
+        woken.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        self.ledger.event("daemon-started", f"neuralpowerd {os.getpid()}", pid=os.getpid())
+        self._begin_epoch("resumed" if self.sampling.resumed else "a new stream")
+        try:
+            self._serve(woken)
+        finally:
+            self._notifier.send("STOPPING=1")
+            signal.set_wakeup_fd(-1)
+            self._finish()
+
+    def _serve(self, woken: socket.socket) -> None:
+        ends = self._endpoints
+        poller = zmq.Poller()
+        for end in (*ends.history, ends.inferences, woken, *([ends.zap] if ends.zap else [])):
+            poller.register(end, zmq.POLLIN)
+        next_batch_ns = next_second_ns = next_status_ns = time.monotonic_ns()
+        while not self._stopping:
+            wait_ms = math.ceil(max(0, next_batch_ns - time.monotonic_ns()) / 1e6)
+            ready = {end for end, _ in poller.poll(wait_ms)}
+            if woken.fileno() in ready:
+                self._signals(woken.recv(64))
+            if ends.zap and ends.zap in ready:
+                self._admit(ends.zap)
+            if ends.inferences in ready:
+                self._take_inferences()
+            for end in ends.history:
+                if end in ready:
+                    self._answer_questions(end)
+            now = time.monotonic_ns()
+            if now >= next_batch_ns:
+                next_batch_ns = max(next_batch_ns + self.config.publish.batch_ms * 1_000_000, now)
+                self._batch()
+            if now >= next_second_ns:
+                next_second_ns = max(next_second_ns + SECOND_NS, now)
+                self._second()
+            if now >= next_status_ns:
+                next_status_ns = max(next_status_ns + round(self.config.publish.status_s * 1e9), now)
+                self._tell_status()
+
+    def _finish(self) -> None:
+        """Publish what is left, and let go. What the logs hold stays for the next daemon."""
+        self.sampling.stop()
+        self.ledger.event("daemon-stopped", f"neuralpowerd {os.getpid()}", pid=os.getpid())
+        self._publish_logs()
+        self._endpoints.close()
+        self.sampling.close()
+        self.ledger.journal.close()
+
+    def _signals(self, numbers: bytes) -> None:
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            self._stopping = True
+        elif signal.SIGHUP in numbers:
+            self._reload()
+
+    # ---- epochs --------------------------------------------------------------------------------
+
+    def _begin_epoch(self, reason: str) -> None:
+        epoch = self.sampling.start()
+        body = {**epoch.to_dict(), "stream": self.sampling.stream, "reason": reason}
+        if self.sampling.previous:
+            body["previous"] = self.sampling.previous
+        self.ledger.write(Kind.EPOCH, body)
+        stats = self.sampling.stats()
+        conditions = {"realtime": stats.policy, "locked_bytes": stats.locked_bytes, "kernel": os.uname().release}
+        self.ledger.write(Kind.CONDITION, {**conditions, "cpu_dma_latency": "not held", "spin": "no"})
+        self._join.new_epoch(epoch.period_ns)
+        self._rails = RailWatch(epoch)
+        total = " + ".join(epoch.totals) or "unknown"
+        marked = ", simulated" if epoch.simulated else ""
+        rails = ", ".join(epoch.rails())
+        log.info("epoch %d, %s: %s (%s%s)", epoch.number, reason, epoch.board, epoch.source, marked)
+        log.info("rails: %s; total: %s", rails, total)
+        if epoch.note:
+            log.info("%s", epoch.note)
+        if not stats.policy.startswith("fifo") and self.config.realtime.priority:
+            log.warning("the loop has no real-time priority: %s", stats.policy)
+
+    def _change_epoch(self, reason: str, config: Config) -> None:
+        """Stop, publish what the epoch before still holds, and go on under `config`."""
+        self.sampling.stop()
+        self._publish_logs()
+        try:
+            if self.sampling.change(config):
+                self._ticks.next = 0
+        finally:
+            self._ticks.reader = self.sampling.reader
+        self._begin_epoch(reason)
+
+    def _reload(self) -> None:
+        log.info("reloading the configuration")
+        self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        before = self.config
+        try:
+            wanted = self._load()
+            kept = {name: getattr(before, name) for name in FIXED_KEYS}
+            ignored = [name for name in FIXED_KEYS if getattr(wanted, name) != kept[name]]
+            if ignored:
+                log.warning("a reload cannot change %s; restart for that", ", ".join(ignored))
+            self.config = replace(wanted, **kept)
+            self._change_epoch("reload", self.config)
+            self.ledger.event("reloaded", "the configuration was read again")
+        except (ConfigError, DaemonError) as error:
+            log.error("not reloaded, going on as before: %s", error)
+            self.ledger.event("reload-refused", str(error))
+            self.config = before
+            if isinstance(error, DaemonError):
+                self._change_epoch("reload refused", before)
+        self._notifier.send("READY=1")
+
+    # ---- now and then --------------------------------------------------------------------------
+
+    def _batch(self) -> None:
+        sight = self._clock.look()
+        if sight.map:
+            self.ledger.write(Kind.CLOCK, sight.map)
+        if sight.stepped_ns:
+            log.info("the wall clock was stepped by %.3f s", sight.stepped_ns / 1e9)
+            self.ledger.event(
+                "clock-stepped", f"the wall clock was stepped by {sight.stepped_ns} ns", step_ns=sight.stepped_ns
+            )
+        if sight.suspended_ns:
+            log.info("the machine was suspended for %.3f s", sight.suspended_ns / 1e9)
+            self.ledger.event("suspended", f"suspended for {sight.suspended_ns} ns", suspended_ns=sight.suspended_ns)
+            self._change_epoch("resume", self.config)
+        self._publish_logs()
+        self._watch()
+
+    def _publish_logs(self) -> None:
+        """The journal first, so that an epoch is known before its ticks."""
+        for batch in self._journal.batches():
+            self._endpoints.publish(encode(batch))
+        for ticks in self._ticks.ticks():
+            self._endpoints.publish(encode(self._ticks.batch(ticks)))
+            self._look_at(ticks)
+        joined = self._join.finished()
+        while joined:
+            self._endpoints.publish(encode(joined))
+            joined = self._join.finished()
+
+    def _look_at(self, ticks: Ticks) -> None:
+        """Learn from ticks of the current epoch: power for the join, last values, rails that fail."""
+        epoch = self.sampling.epoch
+        if epoch is None or int(ticks["epoch"][0]) != epoch.number:
+            return
+        self._tick_seen_ns = time.monotonic_ns()
+        rails = rail_power_w(epoch, ticks)
+        total = sum((rails[name] for name in epoch.totals[1:]), rails[epoch.totals[0]]) if epoch.totals else None
+        self._last_w = {name: float(power[-1]) for name, power in rails.items()}
+        self._total_w = float(total[-1]) if total is not None else math.nan
+        if total is not None:
+            self._join.add_power(ticks["t_ns"].astype("<i8"), total)
+        for change in self._rails.see(ticks):
+            if change.error:
+                log.warning("rail %s cannot be read: %s; going on without it", change.rail, change.error)
+                self.ledger.event(
+                    "rail-failing", f"{change.rail}: {change.error}", rail=change.rail, error=change.error
+                )
+            else:
+                log.info("rail %s can be read again", change.rail)
+                self.ledger.event("rail-recovered", change.rail, rail=change.rail)
+
+    def _second(self) -> None:
+        if self.sampling.housekeeping():
+            log.warning("the virtual device ended without closing its timeline; its rails idle")
+            self.ledger.event("timeline-abandoned", "the writer of the power timeline ended without closing it")
+        stats = self.sampling.stats()
+        if stats.error:
+            raise DaemonError(f"the sampling loop ended: {stats.error}; see the line before, then restart")
+
+    def _watch(self) -> None:
+        """Ready with the first tick; then feed the watchdog at half its time or sooner, while the ring advances."""
+        now = time.monotonic_ns()
+        if self._tick_seen_ns and not self._ready:
+            self._ready = True
+            self._notifier.send("READY=1")
+        patience_ns = max(self._notifier.watchdog_ns // 2, 3 * self.config.period_us * 1000, SECOND_NS)
+        stalled = self._ready and now - self._tick_seen_ns > patience_ns
+        if stalled and not self._stalled:
+            log.error("no tick for %.1f s", (now - self._tick_seen_ns) / 1e9)
+            self.ledger.event("ring-stalled", f"no tick for {now - self._tick_seen_ns} ns")
+        self._stalled = stalled
+        due = self._notifier.watchdog_ns and now - self._fed_ns >= min(self._notifier.watchdog_ns // 2, SECOND_NS)
+        if due and self._ready and not stalled:
+            self._fed_ns = now
+            self._notifier.send("WATCHDOG=1")
+
+    def _tell_status(self) -> None:
+        parts = Parts(
+            self.sampling,
+            self._ticks,
+            self._journal,
+            self._ingest,
+            self._join,
+            self._rails,
+            self._last_w,
+            self._total_w,
+            self._broken,
+        )
+        self._latest = status = self._status.make(parts)
+        self._endpoints.publish(encode(Batch(STATUS, {"first": 0, "count": 0, "status": status}, {})))
+        rate = status["tick_rate_hz"]
+        if rate is not None:
+            total = f"{self._total_w:.2f} W" if math.isfinite(self._total_w) else "total unknown"
+            failing = f", failing: {', '.join(self._rails.failing)}" if self._rails.failing else ""
+            simulated = " (simulated)" if status["simulated"] else ""
+            self._notifier.send(
+                f"STATUS={rate:.0f} ticks/s, {total}{simulated}, {status['missed_slots']} missed{failing}"
+            )
+
+    # ---- messages ------------------------------------------------------------------------------
+
+    def _take_inferences(self) -> None:
+        for peer, *frames in received(self._endpoints.inferences, INFERENCES_A_ROUND):
+            try:
+                self._ingest.handle(peer, decode(frames))
+            except WireError as error:
+                self._refuse_bytes(error)
+        self._ingest.acknowledge()
+
+    def _answer_questions(self, end: zmq.Socket[bytes]) -> None:
+        for peer, *frames in received(end, QUESTIONS_A_ROUND):
+            if len(frames) == 1:
+                send(end, [peer, *self._history.answer(frames[0]).encode()])
+            else:
+                self._refuse_bytes(WireError(f"a question of {len(frames)} frames"))
+
+    def _refuse_bytes(self, error: WireError) -> None:
+        self._broken += 1
+        if self._broken == 1:
+            log.warning("a message was refused: %s (told once; status counts them)", error)
+
+    def _answer_profiler(self, peer: bytes, batch: Batch) -> None:
+        send(self._endpoints.inferences, [peer, *encode(batch)])
+
+    def _joined(self, index: int, inference: Inference) -> None:
+        self._join.add_inference(index, inference)
+
+    def _admit(self, zap: zmq.Socket[bytes]) -> None:
+        folder = Path(self.config.tcp.keys_dir)
+        for request in received(zap, QUESTIONS_A_ROUND):
+            answer = answer_zap(request, lambda: allowed_keys(folder))
+            send(zap, answer if answer else [b"1.0", b"", b"500", b"not a ZAP request", b"", b""])

@@ -1,0 +1,139 @@
+"""What the daemon says of itself once a second: a bounded dict of plain values. docs/operations.md explains each key."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neuralpower_sampler import Stats
+from neuralpower_wire import Epoch
+
+from .feeds import JournalFeed, TickFeed
+from .inferences import Ingest
+from .join import Join
+from .railwatch import RailWatch, error_name
+from .sampling import Sampling
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class Parts:
+    """What a status is made of."""
+
+    sampling: Sampling
+    ticks: TickFeed
+    journal: JournalFeed
+    ingest: Ingest
+    join: Join
+    rails: RailWatch
+    last_w: dict[str, float]
+    total_w: float
+    broken_messages: int
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Counters of one moment; rates come from two."""
+
+    at_ns: int
+    ticks: int
+    inferences: int
+    process_ns: int
+    loop_ns: int
+
+
+class Status:
+    """Makes statuses; keeps what the rates need."""
+
+    def __init__(self) -> None:
+        self._started_ns = time.monotonic_ns()
+        self._before: _Counts | None = None
+
+    def make(self, parts: Parts) -> dict[str, Any]:
+        """The status now; rates are over the time since the last one."""
+        stats, epoch = parts.sampling.stats(), parts.sampling.epoch
+        assert epoch is not None, "no status before the first epoch"
+        now = _Counts(
+            time.monotonic_ns(),
+            parts.sampling.reader.next_index,
+            parts.ingest.taken,
+            time.process_time_ns(),
+            stats.thread_cpu_ns,
+        )
+        before = self._before or now
+        self._before = now
+        span_ns = now.at_ns - before.at_ns
+        return {
+            "stream": parts.sampling.stream,
+            "epoch": epoch.number,
+            "board": epoch.board,
+            "source": epoch.source,
+            "simulated": epoch.simulated,
+            "driver": epoch.driver,
+            "note": epoch.note,
+            "period_ns": epoch.period_ns,
+            "rails": {rail: _known(power) for rail, power in parts.last_w.items()},
+            "total_w": _known(parts.total_w),
+            "totals": list(epoch.totals),
+            "failing": parts.rails.failing,
+            "tick_rate_hz": (now.ticks - before.ticks) * 1e9 / span_ns if span_ns else None,
+            "fresh_rate_hz": epoch.fresh_rate_hz,
+            "freshness": epoch.freshness,
+            **_loop(stats, epoch),
+            "ticks": {"oldest": parts.sampling.reader.oldest, "next": now.ticks, "lost": parts.ticks.lost},
+            "journal": {
+                "stream": parts.journal.journal.stream,
+                "oldest": parts.journal.journal.oldest,
+                "next": parts.journal.journal.next_index,
+                "lost": parts.journal.lost,
+            },
+            "inferences": {
+                "taken": now.inferences,
+                "per_s": (now.inferences - before.inferences) * 1e9 / span_ns if span_ns else None,
+                "refused": parts.ingest.refused,
+                "lost": parts.ingest.lost,
+                "unjoined": parts.join.given_up,
+                "sessions": parts.ingest.sessions,
+            },
+            "broken_messages": parts.broken_messages,
+            "cpu": {
+                "process": max(0, now.process_ns - before.process_ns) / span_ns if span_ns else None,
+                "loop": max(0, now.loop_ns - before.loop_ns) / span_ns if span_ns else None,
+            },
+            "rss_bytes": resident_bytes(),
+            "uptime_s": (now.at_ns - self._started_ns) / 1e9,
+            "pid": os.getpid(),
+        }
+
+
+def _loop(stats: Stats, epoch: Epoch) -> dict[str, Any]:
+    errors = {
+        f"{channel.rail} {channel.quantity}": {error_name(number): count for number, count in counts.items()}
+        for channel, counts in zip(epoch.channels, stats.errors, strict=True)
+        if counts
+    }
+    return {
+        "sampled": stats.ticks,
+        "missed_slots": stats.missed_slots,
+        "lateness_ns": {"p50": stats.lateness_ns(0.5), "p99": stats.lateness_ns(0.99), "max": stats.lateness_max_ns},
+        "realtime": stats.policy,
+        "locked_bytes": stats.locked_bytes,
+        "lock_note": stats.lock_note,
+        "underruns": stats.underruns,
+        "errors": errors,
+    }
+
+
+def _known(power_w: float) -> float | None:
+    return float(power_w) if np.isfinite(power_w) else None
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process, the shared and locked ring included."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * _PAGE
