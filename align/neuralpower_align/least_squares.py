@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from neuralpower_align.activity import Activity, Runs, activity
 from neuralpower_align.energy import energy_between
-from neuralpower_align.regression import autocorrelation_time, predicted
+from neuralpower_align.regression import autocorrelation_time, normal_equations, predicted
 from neuralpower_align.sensor import Readings, Search, Sensor, find_sensor, refine, with_sensor
 from neuralpower_align.units import resolve, schur
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.windows import launch_gap_ns, layer_windows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -53,7 +53,10 @@ class EnginePower:
 
 @dataclass(frozen=True)
 class Balance:
-    """Where the measured energy went, J: measured = layers + gaps + idle + unattributed, exactly."""
+    """Where the measured energy went, J: measured = layers + gaps + idle + unattributed, exactly.
+
+    The launch gaps between the layers of an inference are counted with the layers.
+    """
 
     measured_j: float
     layers_j: float
@@ -75,6 +78,7 @@ class Solution:
     sensor: Sensor
     residual_w: float
     balance: Balance
+    launch_gap_ns: float
 
 
 def solve(
@@ -107,12 +111,16 @@ class _Classes:
         self.layers = [np.arange(start, start + size) for start, size in zip(starts[:-1], sizes, strict=True)]
         self.gaps = [int(start) + size for start, size in zip(starts[:-1], sizes, strict=True)]
         self.idle = int(starts[-1])
+        self.between_ns = launch_gap_ns(
+            [float(np.median(e.end_ns - e.begin_ns - e.durations_ns.sum(axis=1))) for e in engines],
+            [_launches(e) for e in engines],
+        )
         self.count = self.idle + 1
 
     def runs(self, engines: Sequence[Engine]) -> list[Runs]:
         """The engines as the activity wants them."""
         return [
-            Runs(layer_windows(e.begin_ns, e.end_ns, e.durations_ns), layers[e.alike], gap)
+            Runs(layer_windows(e.begin_ns, e.end_ns, e.durations_ns, between_ns=self.between_ns), layers[e.alike], gap)
             for e, layers, gap in zip(engines, self.layers, self.gaps, strict=True)
         ]
 
@@ -127,6 +135,18 @@ class _Classes:
             at += 1
         group_of[self.idle] = at
         return group_of
+
+
+def _launches(engine: Engine) -> int:
+    """How many gaps between kernels an inference has."""
+    return max(int(np.median((engine.durations_ns > 0).sum(axis=1))) - 1, 0)
+
+
+def _gap_shares(engine: Engine, unit: Ints, between_ns: float) -> Floats:
+    """For each layer, the share of launch gaps in its unit's time: there the GPU waits, and draws what it draws in gaps."""
+    mean = engine.durations_ns.mean(axis=0)
+    gaps = np.bincount(unit, (mean > 0) * between_ns)
+    return np.asarray((gaps / np.maximum(gaps + np.bincount(unit, mean), 1e-9))[unit], np.float64)
 
 
 def _class_seconds(engine: Engine) -> Floats:
@@ -173,12 +193,12 @@ def _units(
 ) -> list[Ints]:
     """The unit of each class of layers of each engine."""
     clear = sensor.clear(pieces)
-    normal = with_sensor(full, clear, sensor)
+    normal = normal_equations(full, sensor.observe(clear))
     power = normal.solve()
     owner = np.full(classes.count, -1)
     for number, (layers, gap) in enumerate(zip(classes.layers, classes.gaps, strict=True)):
         owner[np.append(layers, gap)] = number
-    noise = _noise(full, clear, sensor, power[: classes.count], owner, len(engines))
+    noise = _noise(full, clear, sensor, power, owner, len(engines))
     units = []
     for engine, layers, (variance, inflation, readings) in zip(engines, classes.layers, noise, strict=True):
         freedom = max(readings - layers.size - 1, 1) / max(readings, 1)
@@ -212,15 +232,18 @@ def _solution(
         mine = np.unique(group_of[classes.layers[number]])
         freedom = max(readings - mine.size - 1, 1) / max(readings, 1)
         column = group_of[classes.layers[number]][engine.alike]
-        error = np.sqrt(np.maximum(np.diag(inverse)[column] * variance * inflation / freedom, 0.0))
+        gap_power = float(power[group_of[classes.gaps[number]]])
+        share = _gap_shares(engine, units[number][engine.alike], classes.between_ns)
+        layer_power = (power[column] - share * gap_power) / (1 - share)
+        error = np.sqrt(np.maximum(np.diag(inverse)[column] * variance * inflation / freedom, 0.0)) / (1 - share)
         block = normal.gram[np.ix_(mine, mine)]
         root = np.sqrt(np.maximum(np.diag(block), 1e-300))
         found.append(
             EnginePower(
                 units[number][engine.alike],
-                power[column],
+                layer_power,
                 error,
-                float(power[group_of[classes.gaps[number]]]),
+                gap_power,
                 float(np.linalg.cond(block / np.outer(root, root))),
                 float(np.sqrt(variance)),
                 readings,
@@ -230,7 +253,7 @@ def _solution(
     gap_classes = group_of[np.array(classes.gaps, np.int64)]
     balance = _balance(merged, pieces, power, gap_classes, idle_class)
     rms = float(np.sqrt(normal.residual(everything) / max(normal.readings, 1)))
-    return Solution(tuple(found), float(power[idle_class]), sensor, rms, balance)
+    return Solution(tuple(found), float(power[idle_class]), sensor, rms, balance, classes.between_ns)
 
 
 def _balance(merged: Activity, pieces: Sequence[Readings], power: Floats, gaps: Ints, idle: int) -> Balance:

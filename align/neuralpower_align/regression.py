@@ -14,7 +14,8 @@ from neuralpower_align.response import Response, shares
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-CHUNK = 4096
+CHUNK = 768
+"""Readings at once: few enough that they touch few classes, which makes the dense part small."""
 RIDGE = 1e-9
 """Relative to the mean diagonal: makes classes that never ran harmless, and moves nothing that was measured."""
 

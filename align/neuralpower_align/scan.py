@@ -26,7 +26,7 @@ STEPS = 24
 """Ages within one scan that are told apart."""
 FIRST_PIECE_S = 0.4
 GROWTH = 4.0
-MOST_READINGS = 8000
+MOST_READINGS = 5000
 MOST_PIECES = 20
 
 

@@ -17,7 +17,9 @@ from neuralpower_align.scan import Scan, find_scan
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-COARSE_READINGS = 8000
+COARSE_READINGS = 4000
+REFINE_READINGS = 24000
+JUMP_READINGS = 5000
 JUMP_MARGIN_NS = 80e3
 WORTH_IT = 0.8
 """A scan is believed if it brings the squared error below this share of what is left without knowing it."""
@@ -74,7 +76,7 @@ class Search:
     """Where to look: delays 0 to latest_delay_ns, lags up to longest_lag_ns, the scan within +- scan_tolerance."""
 
     latest_delay_ns: float = 1.5e6
-    longest_lag_ns: float = 1.2e6
+    longest_lag_ns: float = 2.0e6
     scan_tolerance: float = 0.03
     seed: int = 0
 
@@ -88,7 +90,9 @@ def find_sensor(activity: Activity, pieces: Sequence[Readings], search: Search |
     search = search or Search()
     if not sum(piece.read_ns.size for piece in pieces):
         raise ValueError("sensor: no readings while an engine ran")
-    coarse = _coarse(activity, pieces, search)
+    random = np.random.default_rng(search.seed)
+    pieces = thinned(informative(activity, pieces, search), REFINE_READINGS, random)
+    coarse = _coarse(activity, thinned(pieces, COARSE_READINGS, random), search)
     blind = normal_equations(activity, coarse.observe(pieces))
     power = np.maximum(blind.solve(), 0.0)
     longest = max(range(len(pieces)), key=lambda i: pieces[i].read_ns.size)
@@ -121,18 +125,29 @@ def mean_error(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -
     return normal.residual(normal.solve()) / max(normal.readings, 1)
 
 
-def _coarse(activity: Activity, pieces: Sequence[Readings], search: Search) -> Sensor:
-    """The best delay and lag of a grid, scans unknown, from a random part of the readings."""
-    random = np.random.default_rng(search.seed)
-    total = sum(piece.read_ns.size for piece in pieces)
-    part = []
+def informative(activity: Activity, pieces: Sequence[Readings], search: Search) -> list[Readings]:
+    """The readings that may hold a change of class: those of long steady stretches tell nothing of the sensor."""
+    kept = []
     for piece in pieces:
-        part.append(piece.take(random.random(piece.read_ns.size) < COARSE_READINGS / total))
-    delays = np.arange(0.0, search.latest_delay_ns + 1, 1e5)
-    lags = search.longest_lag_ns / 2.0 ** np.arange(0, 7)
+        reach = piece.window_ns + piece.scan_ns + search.latest_delay_ns + 3 * search.longest_lag_ns
+        low = np.searchsorted(activity.edges_ns, piece.read_ns - int(reach))
+        kept.append(piece.take(np.searchsorted(activity.edges_ns, piece.read_ns) > low))
+    return kept
+
+
+def thinned(pieces: Sequence[Readings], most: int, random: np.random.Generator) -> list[Readings]:
+    """A random part of the readings, about `most` altogether."""
+    total = sum(piece.read_ns.size for piece in pieces)
+    return [piece.take(random.random(piece.read_ns.size) * total < most) for piece in pieces]
+
+
+def _coarse(activity: Activity, pieces: Sequence[Readings], search: Search) -> Sensor:
+    """The best delay and lag of a grid, scans unknown."""
+    delays = np.arange(0.0, search.latest_delay_ns + 1, 1.5e5)
+    lags = search.longest_lag_ns / 2.5 ** np.arange(0, 6)
     none = (None,) * len(pieces)
     candidates = [Sensor(float(delay), float(lag), none) for delay, lag in product(delays, lags)]
-    return min(candidates, key=lambda sensor: mean_error(activity, part, sensor))
+    return min(candidates, key=lambda sensor: mean_error(activity, pieces, sensor))
 
 
 def refine(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, rounds: int = 2) -> Sensor:
@@ -141,6 +156,7 @@ def refine(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, round
     Phase and delay move all readings alike but for those near the end of a conversion, which jump to another one. So:
     Gauss-Newton without these for phase less delay, then those alone tell the delay.
     """
+    pieces = thinned(pieces, REFINE_READINGS, np.random.default_rng(0))
     for _ in range(rounds):
         sensor = _smooth(activity, sensor.clear(pieces, JUMP_MARGIN_NS), sensor)
         sensor = _with_delay(activity, pieces, sensor)
@@ -164,6 +180,16 @@ def _smooth(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, roun
         if gain < 1e-5:
             break
     return best
+
+
+def _near_jumps(pieces: Sequence[Readings], sensor: Sensor, margin_ns: float = 160e3) -> list[Readings]:
+    """The readings whose conversion may be another one if the phase is off by up to the margin."""
+    near = []
+    for piece, scan in zip(pieces, sensor.scans, strict=True):
+        age = np.zeros(piece.read_ns.size) if scan is None else piece.read_ns - scan.ended(piece.read_ns)
+        far = np.zeros(age.size, bool) if scan is None else (age > margin_ns) & (age < scan.period_ns - margin_ns)
+        near.append(piece.take(~far))
+    return near
 
 
 def with_sensor(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -> Normal:
@@ -218,7 +244,8 @@ def _with_delay(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) 
     """The delay, all phases moving with it, that leaves the smallest error; powers are kept. Blind sensors stay as they are."""
     if all(scan is None for scan in sensor.scans):
         return sensor
-    power = normal_equations(activity, sensor.observe(pieces)).solve()
+    power = normal_equations(activity, sensor.observe(sensor.clear(pieces, JUMP_MARGIN_NS))).solve()
+    pieces = thinned(_near_jumps(pieces, sensor), JUMP_READINGS, np.random.default_rng(0))
     best, best_error = sensor, np.inf
     for change in np.arange(-150e3, 151e3, 5e3):
         if sensor.delay_ns + change < 0:

@@ -7,25 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from neuralpower_align.energy import energy_between
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.windows import launch_gap_ns, layer_windows
 
 DURATIONS = st.integers(1, 6).flatmap(
     lambda n: st.lists(st.lists(st.integers(0, 10**7), min_size=n, max_size=n), min_size=1, max_size=5)
 )
 
 
-@given(DURATIONS, st.integers(0, 2**60), st.integers(0, 10**8), st.floats(0, 1))
-def test_windows_keep_order_and_anchors(durations: list[list[int]], begin: int, span: int, lead: float) -> None:
+@given(DURATIONS, st.integers(0, 2**60), st.integers(0, 10**8), st.floats(0, 1), st.floats(0, 1e6))
+def test_windows_keep_order_and_anchors(
+    durations: list[list[int]], begin: int, span: int, lead: float, between: float
+) -> None:
     """Windows are ordered, do not overlap and lie between the anchors, also when the durations do not fit."""
     d = np.array(durations)
     begins = begin + np.arange(len(d)) * span
-    windows = layer_windows(begins, begins + span, d, lead)
+    windows = layer_windows(begins, begins + span, d, lead, between)
     flat = windows.reshape(len(d), -1)
     assert windows.shape == (*d.shape, 2)
     assert np.all(np.diff(flat, axis=1) >= 0)
     assert np.all(flat[:, 0] >= begins) and np.all(flat[:, -1] <= begins + span)
-    fits = d.sum(axis=1) <= span
-    np.testing.assert_array_equal((windows[..., 1] - windows[..., 0])[fits], d[fits])
+    fits = d.sum(axis=1) + between * d.shape[1] <= span
+    np.testing.assert_allclose((windows[..., 1] - windows[..., 0])[fits], d[fits], atol=1)
 
 
 def test_slack_is_split_by_lead() -> None:
@@ -33,6 +35,15 @@ def test_slack_is_split_by_lead() -> None:
     assert layer_windows(100, 200, [30, 50], lead=0.0).tolist() == [[100, 130], [130, 180]]
     assert layer_windows(100, 200, [30, 50], lead=1.0).tolist() == [[120, 150], [150, 200]]
     assert layer_windows(100, 140, [30, 50], lead=0.3).tolist() == [[100, 115], [115, 140]]
+
+
+def test_launch_gaps_lie_between_layers_that_run() -> None:
+    """A gap comes before each further layer that takes time, and its length is found from engines of different sizes."""
+    assert layer_windows(0, 100, [30, 0, 20, 10], 0.5, 5.0).tolist() == [[15, 45], [45, 45], [50, 70], [75, 85]]
+    launches = np.array([0, 10, 50, 100, 100, 2000])
+    slack = 80e3 + 600.0 * launches + np.array([500, -400, 300, -200, 300e3, 0])
+    assert launch_gap_ns(slack, launches) == pytest.approx(600, abs=10)
+    assert launch_gap_ns([5e4], [10]) == 0.0 and launch_gap_ns([5e4, 1e4], [10, 20]) == 0.0
 
 
 def test_windows_refuse_what_cannot_be() -> None:
