@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ class LayerProfiler:
         context: Any,
         engine: Any = None,
         *,
-        address: str | Path = DEFAULT_ADDRESS,
+        address: str | os.PathLike[str] = DEFAULT_ADDRESS,
         name: str = "",
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:

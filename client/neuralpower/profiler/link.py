@@ -6,11 +6,11 @@ not acknowledged stays here, bounded, and goes out again after the next greeting
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
-from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -59,16 +59,16 @@ class Counts:
     forgotten: int = 0
 
 
-def endpoint(address: str | Path) -> str:
+def endpoint(address: str | os.PathLike[str]) -> str:
     """The socket of `address`: a runtime directory, `ipc://` with one, or the path of the socket itself."""
-    path = str(address).removeprefix("ipc://").rstrip("/")
+    path = os.fspath(address).removeprefix("ipc://").rstrip("/")
     return f"ipc://{path}" if path.endswith(".ipc") else f"ipc://{path}/inferences.ipc"
 
 
 class Link:
     """One session. Call :meth:`poll` now and then (each :meth:`offer` does); all calls return at once but `close`."""
 
-    def __init__(self, address: str | Path, hello: Hello) -> None:
+    def __init__(self, address: str | os.PathLike[str], hello: Hello) -> None:
         self._hello = encode(hello.batch())
         self._engines: dict[str, list[bytes]] = {}
         self._waiting: deque[tuple[int, list[bytes]]] = deque()
@@ -82,7 +82,9 @@ class Link:
         # IMMEDIATE: nothing is queued for a connection that does not stand, so a send tells whether the daemon is there.
         for option, value in ((zmq.LINGER, 0), (zmq.IMMEDIATE, 1), (zmq.SNDHWM, KEPT), (zmq.RECONNECT_IVL_MAX, 1000)):
             self._socket.setsockopt(option, value)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
         self._socket.connect(endpoint(address))
 
     @property

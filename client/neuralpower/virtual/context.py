@@ -153,7 +153,7 @@ class VirtualContext:
 
     def _next(self) -> Planned:
         if not self.remaining:
-            raise Failure(f"{self.load.name}: all {self.runs} planned inferences are done; load the engine again for more")
+            raise Failure(f"{self.load.name}: all {self.runs} planned inferences are done; load it again for more")
         while not self._planned:
             self._device.advance()
         return self._planned[0]

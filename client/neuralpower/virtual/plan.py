@@ -87,7 +87,8 @@ class Planner:
 
     def idle_power_uw(self, t_ns: int) -> Times:
         """(3,) of an idle device at `t_ns`, with the leakage of its temperature."""
-        return np.rint(self._idle_uw * self._warmth.at(t_ns)).astype(np.int64)
+        power: Times = np.rint(self._idle_uw * self._warmth.at(t_ns)).astype(np.int64)
+        return power
 
     def inferences(self, load: Load, count: int, after_ns: int, pause_ns: int | None = None) -> Chunk:
         """`count` inferences after `after_ns`, the first after `pause_ns` of idling (drawn like the others if None)."""
@@ -108,7 +109,8 @@ class Planner:
         work = np.add.reduceat(duration, first, axis=1)
         hole_uw = (span - work)[..., None] * self._idle_uw
         slice_uw = np.rint((work[..., None] * power_w[first] * 1e6 + hole_uw) / span[..., None]).astype(np.int64)
-        inference_fj = (slice_uw * span[..., None]).sum(axis=1) + (end - begin - span.sum(axis=1))[:, None] * self._idle_uw
+        holes = end - begin - span.sum(axis=1)
+        inference_fj = (slice_uw * span[..., None]).sum(axis=1) + holes[:, None] * self._idle_uw
         idle_start = np.concatenate([[after_ns], end[:-1]])
         idle_rows = np.broadcast_to(idle_uw, (count, 1, len(idle_uw)))
         reported = np.zeros((count, len(load.layers)), np.int64)

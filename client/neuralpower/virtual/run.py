@@ -127,7 +127,8 @@ def _contexts(
     """One loaded context after another; each is made when it is asked for, because making many takes longer than the lead."""
     for name in networks:
         if name != SWEEP:
-            yield _load(device, Workload(Path(name).stem if name.endswith(".json") else name, named[name], seconds_each, runs))
+            title = Path(name).stem if name.endswith(".json") else name
+            yield _load(device, Workload(title, named[name], seconds_each, runs))
             continue
         for probe in sweep(seed, *sweep_size):
             engine = repeated(probe, device.hardware, seed)

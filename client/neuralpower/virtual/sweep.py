@@ -60,7 +60,7 @@ def sweep(seed: int, n_conv: int, n_pool: int, n_fc: int) -> list[Probe]:
     Returns:
         n_conv convolutions, n_pool pools, n_fc fully connected layers, all different.
     """
-    kinds: tuple[tuple[int, Callable[[list[float]], Probe | None]], ...] = ((n_conv, _conv), (n_pool, _pool), (n_fc, _fc))
+    kinds: list[tuple[int, Callable[[list[float]], Probe | None]]] = [(n_conv, _conv), (n_pool, _pool), (n_fc, _fc)]
     probes: dict[str, Probe] = {}
     for number, (wanted, make) in enumerate(kinds):
         goal = len(probes) + wanted
@@ -160,7 +160,7 @@ def _brief(tensor: Tensor) -> Json:
 
 def _between(share: float, low: int, high: int) -> int:
     """The integer at `share` of the way from `low` to `high` on a logarithmic scale."""
-    return round(low * (high / low) ** share)
+    return int(low * (high / low) ** share + 0.5)
 
 
 def _eights(share: float, low: int, high: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,8 @@ class EngineTruth:
     def power_w(self) -> Floats:
         """(rows, rails): energy over time, nan where a layer takes none."""
         total_s = np.array(self.total_s)[:, None]
-        return np.divide(np.array(self.total_j), total_s, out=np.full((len(total_s), len(self.rails)), np.nan), where=total_s > 0)
+        power_w: Floats = np.array(self.total_j) / np.where(total_s > 0, total_s, np.nan)
+        return power_w
 
     def add(self, load: Load, chunk: Chunk) -> None:
         """Count the inferences of `chunk`."""
@@ -112,5 +112,3 @@ class Truth:
         document: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         engines = {key: EngineTruth(**engine) for key, engine in document.pop("engines").items()}
         return cls(**document, engines=engines)
-
-
