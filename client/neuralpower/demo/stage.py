@@ -1,0 +1,109 @@
+"""Sets the stage: daemon, recorder and workload at work together, and a recording at the end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..client import Client
+from ..console import progress
+from ..errors import Failure, InputError
+from ..virtual.run import SWEEP, run_virtual
+from ..virtual.truth import Truth
+from . import workload
+from .processes import Process, runtime_directory
+from .sensor import Sensor
+
+RAILS_ONLY_SECONDS = 30.0
+"""How long real rails are recorded where there is no network to run on them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was recorded, the daemon's last status, and the truth where the device was virtual."""
+
+    recording: Path
+    status: dict[str, Any]
+    truth: Truth | None
+
+
+def record_everything(directory: Path, sensor: Sensor) -> Outcome:
+    """Run the daemon, the recorder and the workload; returns when all of them have ended.
+
+    Raises:
+        Failure: one of them failed, or the power timeline ran dry, which makes every reading after it worthless.
+    """
+    recording = directory / "recording"
+    with ExitStack() as stack:
+        rundir = stack.enter_context(runtime_directory())
+        config = directory / "neuralpowerd.toml"
+        config.write_text(sensor.daemon_config(rundir), encoding="utf-8")
+        daemon = stack.enter_context(
+            Process(["neuralpowerd", "run", "--config", str(config)], directory / "neuralpowerd.log", signal.SIGTERM)
+        )
+        client = stack.enter_context(Client(f"ipc://{rundir}"))
+        daemon.wait_until(lambda: _answers(client))
+        recorder = stack.enter_context(
+            Process(
+                ["neuralpower.cli", "record", f"ipc://{rundir}", "-o", str(recording)],
+                directory / "recorder.log",
+                signal.SIGINT,
+            )
+        )
+        recorder.wait_until((recording / "recording.json").exists)
+        truth = _run_workload(client, rundir, directory, sensor.seed, lambda: (daemon.check(), recorder.check()))
+        status = client.status()
+    if status.get("underruns"):
+        raise Failure(
+            f"the simulated chip ran past the power timeline {status['underruns']} times: this machine is too busy to keep "
+            "the virtual device ahead of the time; close other programs and run the demo again"
+        )
+    return Outcome(recording, status, truth)
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return bool(client.status())
+    except (Failure, InputError):
+        return False
+
+
+def _run_workload(
+    client: Client, rundir: Path, directory: Path, seed: int, check: Callable[[], object]
+) -> Truth | None:
+    """The networks on the virtual device, or, on real rails, the time to watch them."""
+    if not client.status().get("simulated"):
+        return _watch_rails(check)
+    engines = len(workload.TRAINING) + 1 + sum(workload.SWEEP_SIZE)
+    with progress(f"running {engines} engines on the virtual device (simulated)", engines) as advance:
+
+        def show(done: int, total: int, name: str) -> None:
+            check()
+            advance(done, name)
+
+        return run_virtual(
+            [*workload.TRAINING, workload.HELD_OUT, SWEEP],
+            rundir,
+            seed,
+            workload.SECONDS_EACH,
+            show,
+            sweep_size=workload.SWEEP_SIZE,
+            sweep_seconds=workload.SWEEP_SECONDS,
+            truth_path=directory / "truth.json",
+        )
+
+
+def _watch_rails(check: Callable[[], object]) -> None:
+    import time
+
+    with progress("recording this machine's rails", RAILS_ONLY_SECONDS) as advance:
+        begin = time.monotonic()
+        while (passed := time.monotonic() - begin) < RAILS_ONLY_SECONDS:
+            check()
+            advance(passed, f"{passed:.0f} s")
+            time.sleep(0.5)
