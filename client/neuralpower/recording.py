@@ -80,15 +80,22 @@ class Recording:
         if chosen is None:
             return np.zeros(0, tick_dtype(0))
         if chosen not in self._ticks:
-            from .segments import read_ticks
-
-            parts = [ticks for _, ticks in self._pending["ticks"].get(chosen, [])]
-            paths = [segment.path for segment in self._segments("ticks") if segment.stream == chosen]
-            parts = [part for path in paths for part in self._read(read_ticks, path)] + parts
-            if len({part.dtype for part in parts}) > 1:
-                raise InputError(f"{self.directory}: stream {chosen.hex()} mixes ticks of different layouts")
-            self._ticks[chosen] = in_order(parts) if parts else np.zeros(0, tick_dtype(0))
+            self._ticks[chosen] = self._load(chosen)
         return self._ticks[chosen]
+
+    def _load(self, stream: bytes) -> Ticks:
+        import pyarrow as pa
+
+        from .segments import read_ticks, table_to_ticks
+
+        parts = [ticks for _, ticks in self._pending["ticks"].get(stream, [])]
+        paths = [segment.path for segment in self._segments("ticks") if segment.stream == stream]
+        tables = [table for path in paths for table in self._read(read_ticks, path)]
+        if len({table.num_columns for table in tables}) == 1:
+            parts.insert(0, table_to_ticks(pa.concat_tables(tables)))
+        if len({part.dtype for part in parts}) > 1 or len({table.num_columns for table in tables}) > 1:
+            raise InputError(f"{self.directory}: stream {stream.hex()} mixes ticks of different layouts")
+        return in_order(parts) if parts else np.zeros(0, tick_dtype(0))
 
     def arrow_ticks(self, stream: bytes | None = None) -> pa.Table:
         """The ticks as an Arrow table: index, slot, t_ns, epoch, then value_0, begin_ns_0, end_ns_0, state_0, error_0, …"""

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neuralpower_wire import READING, Record, Ticks, WireError, tick_dtype
+from neuralpower_wire.tick import MAX_READINGS
 
 from .entries import Journal
 from .errors import InputError
@@ -37,7 +38,7 @@ def ticks_to_table(ticks: Ticks) -> pa.Table:
 
 
 def table_to_ticks(table: pa.Table) -> Ticks:
-    """The (n,) structured ticks of such a table; ValueError or KeyError where it is none."""
+    """The (n,) structured ticks of such a table."""
     width = (table.num_columns - len(TICK_WORDS)) // len(READING_WORDS)
     ticks = np.zeros(table.num_rows, tick_dtype(width))
     for name in TICK_WORDS:
@@ -110,14 +111,13 @@ def damaged(path: Path, error: Exception) -> InputError:
     )
 
 
-def read_ticks(path: Path) -> Ticks:
-    """The ticks of a segment; InputError where it is damaged."""
-    try:
-        return table_to_ticks(read_parquet(path))
-    except (KeyError, TypeError, pa.ArrowException) as error:
-        raise damaged(path, error) from None
-    except ValueError as error:
-        raise (error if isinstance(error, InputError) else damaged(path, error)) from None
+def read_ticks(path: Path) -> pa.Table:
+    """The table of a segment of ticks; InputError where it is damaged or holds something else."""
+    table = read_parquet(path)
+    width = (table.num_columns - len(TICK_WORDS)) // len(READING_WORDS)
+    if width > MAX_READINGS or not table.schema.equals(ticks_to_table(np.zeros(0, tick_dtype(max(width, 0)))).schema):
+        raise damaged(path, ValueError("not the columns of ticks"))
+    return table
 
 
 def read_journal(path: Path) -> Journal:

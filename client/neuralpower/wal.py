@@ -127,11 +127,14 @@ class Wal:
         os.fdatasync(self._file)
 
     def close(self) -> None:
-        """Sync and close."""
+        """Sync and close. Closing twice is fine."""
+        if self._file < 0:
+            return
         try:
             self.sync()
         finally:
             os.close(self._file)
+            self._file = -1
 
 
 def sync_folder(folder: Path) -> None:

@@ -28,7 +28,7 @@ Notice = Callable[[str], None]
 
 
 class Writer:
-    """The one writer of a recording. Opening repairs what a crash left; see :class:`neuralpower.recorder`.
+    """The one writer of a recording. Opening repairs what a crash left; see :mod:`neuralpower.recorder`.
 
     Args:
         folder: made if missing; a folder with other things in it is refused.
@@ -151,16 +151,21 @@ class Writer:
         self._wal.close()
         self._compact(self._wal.path)
         self._facts.close()
-        os.close(self._lock)
+        self._unlock()
 
     def abandon(self) -> None:
-        """Close without another write, after an error of the disk; everything synced stays readable."""
+        """Close without turning anything into segments, after an error; everything synced stays readable."""
         for wal in (self._wal, self._facts):
             try:
                 wal.close()
             except OSError:
                 continue  # the disk said no already; the error that brought us here is the one to report
-        os.close(self._lock)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def _make(folder: Path) -> None:

@@ -1,0 +1,241 @@
+"""Recordings on disk: written, killed, damaged, read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuralpower import InputError, Recording, layout
+from neuralpower.messages import Found, Records, Ticks
+from neuralpower.statistics import holes, missed_slots
+from neuralpower.writer import Writer
+from neuralpower_wire import Channel, Epoch, Kind, Record, State, tick_dtype
+
+STREAM, OTHER, JOURNAL = b"T" * 16, b"U" * 16, b"J" * 16
+PERIOD_NS = 1_000_000
+
+
+def epoch(number: int = 1, t0_ns: int = 0, simulated: bool = False) -> Epoch:
+    """One rail of a chip that gives voltage and current."""
+    channels = (Channel("VDD_IN", "bus_uv", "ina", 1), Channel("VDD_IN", "current_ua", "ina", 1))
+    return Epoch(number, 0, PERIOD_NS, t0_ns, "hwmon", simulated, "nano", channels, totals=("VDD_IN",))
+
+
+def ticks(first: int, count: int, number: int = 1, readings: int = 2) -> Any:
+    """Ticks whose slot is their index, 5 V and 2 A, 30 µs late."""
+    made = np.zeros(count, tick_dtype(readings))
+    made["index"] = first + np.arange(count)
+    made["commit"], made["slot"], made["epoch"], made["n"] = made["index"] + 1, made["index"], number, readings
+    made["t_ns"] = made["slot"].astype(np.int64) * PERIOD_NS + 30_000
+    made["readings"]["value"], made["readings"]["state"] = [5_000_000, 2_000_000][:readings], State.FRESH
+    return made
+
+
+def record_of(kind: Kind, body: dict[str, Any], t_ns: int = 5) -> Record:
+    """A record of the journal."""
+    return Record(kind, t_ns, body)
+
+
+def journal(simulated: bool = False) -> list[Record]:
+    """An epoch, a clock map, a mark."""
+    clock = {"monotonic_ns": 1, "boottime_ns": 2, "realtime_ns": 3, "bracket_ns": 4}
+    return [
+        record_of(Kind.EPOCH, {**epoch(simulated=simulated).to_dict(), "stream": STREAM}),
+        record_of(Kind.CLOCK, clock),
+        record_of(Kind.MARK, {"name": "m", "text": ""}),
+    ]
+
+
+def recorded(folder: Path, killed: bool = False, segments: int = 2) -> Writer:
+    """A recording of `segments` segments of 100 ticks and three journal records; `killed` leaves the last in its log."""
+    writer = Writer(folder, "ipc:///run/neuralpower")
+    writer.keep(Records(JOURNAL, 0, journal()))
+    for number in range(segments):
+        writer.keep(Ticks(STREAM, ticks(100 * number, 100), epoch()))
+        if number < segments - 1:
+            writer.turn_over()
+    writer.abandon() if killed else writer.finish()
+    return writer
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_written_is_read(tmp_path: Path, killed: bool) -> None:
+    """Segments and write-ahead log together give all ticks, records, epochs and power back."""
+    recorded(tmp_path / "rec", killed)
+    recording = Recording(tmp_path / "rec")
+    assert recording.streams == [STREAM]
+    assert recording.ticks().dtype == tick_dtype(2)
+    assert np.array_equal(recording.ticks(), ticks(0, 200))
+    assert [record.kind for record in recording.records()] == [Kind.EPOCH, Kind.CLOCK, Kind.MARK]
+    assert recording.clock_maps().tolist() == [[1, 2, 3, 4]]
+    assert recording.epochs() == [epoch()]
+    assert recording.rail_power_w()["VDD_IN"] == pytest.approx(10.0)
+    assert recording.total_power_w() == pytest.approx(10.0)
+    assert recording.duration_s == pytest.approx(0.199)
+    assert not recording.simulated
+    assert recording.arrow_ticks().num_rows == 200
+    statistics = recording.tick_statistics()
+    assert (statistics.ticks, statistics.missed_slots, statistics.lost) == (200, 0, 0)
+    assert statistics.rate_hz == pytest.approx(1000.0)
+    assert statistics.lateness_p99_us == pytest.approx(30.0)
+    assert statistics.states == {"unknown": 0, "fresh": 400, "repeated": 0, "missing": 0}
+
+
+def test_a_killed_recorder_goes_on(tmp_path: Path) -> None:
+    """Opening again turns the log into segments, cuts a torn tail with one line, and resumes after the last tick."""
+    recorded(tmp_path / "rec", killed=True)
+    (_, wal), *_ = layout.wals(tmp_path / "rec")
+    wal.write_bytes(wal.read_bytes() + b"torn")
+    notices: list[str] = []
+    writer = Writer(tmp_path / "rec", "ipc:///run/neuralpower", notices.append)
+    assert len(notices) == 1 and "cut 4 bytes of a half-written end" in notices[0]
+    assert writer.resume() == {"ticks": {STREAM: 200}, "journal": {JOURNAL: 3}}
+    writer.keep(Ticks(STREAM, ticks(200, 50), epoch()))
+    writer.finish()
+    assert len(Recording(tmp_path / "rec").ticks()) == 250
+
+
+def test_a_kill_between_segment_and_log_changes_nothing(tmp_path: Path) -> None:
+    """Ticks that are in a segment and still in the write-ahead log come once."""
+    recorded(tmp_path / "rec", killed=True, segments=1)
+    (_, wal), *_ = layout.wals(tmp_path / "rec")
+    whole = wal.read_bytes()
+    Writer(tmp_path / "rec", "").finish()
+    wal.write_bytes(whole)
+    (layout.segments(tmp_path / "rec", "ticks")[0].path.parent / "half.parquet.tmp").write_bytes(b"PAR1")
+    assert np.array_equal(Recording(tmp_path / "rec").ticks(), ticks(0, 100))
+    Writer(tmp_path / "rec", "").finish()
+    assert np.array_equal(Recording(tmp_path / "rec").ticks(), ticks(0, 100))
+    assert not list((tmp_path / "rec").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("size", [0, 3, 200, -1])
+def test_a_truncated_segment_is_named_and_can_be_skipped(tmp_path: Path, size: int) -> None:
+    """One line names the damaged file; with skip_damaged the other segments are read and the hole is counted."""
+    recorded(tmp_path / "rec", segments=3)
+    broken = layout.segments(tmp_path / "rec", "ticks")[1].path
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:size])
+    with pytest.raises(InputError, match=f"{broken.name}.*truncated or corrupt.*--skip-damaged") as caught:
+        Recording(tmp_path / "rec").ticks()
+    assert "\n" not in str(caught.value)
+    recording = Recording(tmp_path / "rec", skip_damaged=True)
+    assert recording.ticks()["index"].tolist() == [*range(100), *range(200, 300)]
+    assert recording.losses().holes == {("ticks", STREAM): [range(100, 200)]}
+    assert len(recording.damaged) == 1 and broken.name in recording.damaged[0]
+
+
+def test_another_parquet_file_is_no_segment(tmp_path: Path) -> None:
+    """A sound Parquet file of other columns is refused like a damaged one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    recorded(tmp_path / "rec")
+    for log, reading in (("ticks", Recording.ticks), ("journal", Recording.records)):
+        path = layout.segments(tmp_path / "rec", log)[0].path
+        pq.write_table(pa.table({"x": [1]}), path)
+        with pytest.raises(InputError, match=path.name):
+            reading(Recording(tmp_path / "rec"))
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (None, "not a recording"),
+        ("{", "not the document"),
+        ("[]", "not the document"),
+        ('{"version": 1}', "not the doc"),
+    ],
+)
+def test_a_folder_that_is_no_recording_is_refused(tmp_path: Path, document: str | None, reason: str) -> None:
+    """One line says what is missing or wrong; a recorder does not write into it either."""
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / ("notes.txt" if document is None else layout.DOCUMENT)).write_text(document or "mine")
+    with pytest.raises(InputError, match=reason):
+        Recording(folder)
+    with pytest.raises(InputError, match="notes.txt" if document is None else reason):
+        Writer(folder, "")
+
+
+def test_a_newer_format_is_refused_by_version(tmp_path: Path) -> None:
+    """A recording of a later format names both versions."""
+    recorded(tmp_path / "rec")
+    path = tmp_path / "rec" / layout.DOCUMENT
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 9}))
+    with pytest.raises(InputError, match="format version 9; this neuralpower reads version 1"):
+        Recording(tmp_path / "rec")
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    """The line says that there is no such folder."""
+    with pytest.raises(InputError, match="no such folder"):
+        Recording(tmp_path / "none")
+
+
+def test_streams_are_never_joined(tmp_path: Path) -> None:
+    """After a reboot there are two streams with clocks of their own: one must be named."""
+    writer = Writer(tmp_path / "rec", "")
+    writer.keep(Ticks(OTHER, ticks(0, 10, readings=1), epoch()))
+    writer.keep(Ticks(STREAM, ticks(0, 20), epoch()))
+    writer.finish()
+    recording = Recording(tmp_path / "rec")
+    assert recording.streams == [OTHER, STREAM]
+    with pytest.raises(InputError, match="2 tick streams"):
+        recording.ticks()
+    assert (len(recording.ticks(OTHER)), len(recording.ticks(STREAM))) == (10, 20)
+
+
+def test_what_was_asked_for_is_kept_apart(tmp_path: Path) -> None:
+    """Epochs and engines that the journal did not bring are read from the facts."""
+    body = {"hash": "e1", "name": "n", "inspector": {}, "layers": ["l"], "simulated": True}
+    writer = Writer(tmp_path / "rec", "")
+    writer.keep(Found(Record(Kind.EPOCH, 0, {**epoch().to_dict(), "stream": STREAM})))
+    writer.keep(Found(Record(Kind.ENGINE, 0, body)))
+    writer.keep(Ticks(STREAM, ticks(0, 10), epoch()))
+    writer.finish()
+    recording = Recording(tmp_path / "rec")
+    assert recording.epochs() == [epoch()]
+    assert recording.engines() == {"e1": body}
+    assert recording.records() == []
+    assert recording.simulated
+
+
+def test_an_empty_recording_is_readable(tmp_path: Path) -> None:
+    """A recorder that never met a daemon leaves a recording with nothing in it."""
+    Writer(tmp_path / "rec", "").finish()
+    recording = Recording(tmp_path / "rec")
+    assert (len(recording.ticks()), recording.inferences(), recording.duration_s) == (0, [], 0.0)
+    assert recording.tick_statistics().ticks == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 5), st.booleans()), min_size=1, max_size=8), st.data())
+def test_missed_slots_are_exact_whatever_was_lost(runs: list[tuple[int, int, bool]], data: st.DataObject) -> None:
+    """Slots skipped on a grid count, over restarts on that grid too; a new grid and lost ticks add nothing."""
+    slots, numbers, epochs, slot, skipped, grid = list[int](), list[int](), list[Epoch](), 0, 0, 0
+    for number, (count, skip, same_grid) in enumerate(runs):
+        if number and same_grid:
+            skipped += skip
+        elif number:
+            grid += 1
+            slot = data.draw(st.integers(0, 1000))
+        slot += skip
+        epochs.append(epoch(number, t0_ns=grid * 12345))
+        slots += range(slot, slot + count)
+        numbers += [number] * count
+        slot += count
+    made = ticks(0, len(slots))
+    made["slot"], made["epoch"] = slots, numbers
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(slots), max_size=len(slots))))
+    edges = np.flatnonzero(np.diff(made["epoch"])) + 1
+    keep[[0, -1, *edges, *(edges - 1)]] = (
+        True  # each epoch keeps its ends: only what lies between held ticks is knowable
+    )
+    assert missed_slots(made[keep], epochs) == skipped
+    assert sum(map(len, holes(made[keep]["index"]))) == int((~keep).sum())
