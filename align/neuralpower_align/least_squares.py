@@ -189,7 +189,12 @@ def _noise(
 
 
 def _units(
-    classes: _Classes, engines: Sequence[Engine], full: Activity, pieces: Sequence[Readings], sensor: Sensor, share: float
+    classes: _Classes,
+    engines: Sequence[Engine],
+    full: Activity,
+    pieces: Sequence[Readings],
+    sensor: Sensor,
+    share: float,
 ) -> list[Ints]:
     """The unit of each class of layers of each engine."""
     clear = sensor.clear(pieces)

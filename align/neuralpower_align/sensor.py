@@ -37,7 +37,6 @@ class Readings:
     window_ns: float
     scan_ns: float
 
-
     def take(self, keep: npt.NDArray[np.bool_] | Ints) -> Readings:
         """The readings chosen by a mask or by indices."""
         return replace(self, read_ns=self.read_ns[keep], power_w=self.power_w[keep])

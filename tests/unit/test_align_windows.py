@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from neuralpower_align.energy import energy_between
 from neuralpower_align.windows import launch_gap_ns, layer_windows
 
