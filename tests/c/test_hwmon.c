@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_hwmon.c - integers in files, whatever the files do; and the replay of what was read */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "check.h"
+#include "ring.h"
+#include "source.h"
+
+static struct np_reading read_one(struct np_source *source)
+{
+	struct np_reading readings[RING_MAX_READINGS] = { 0 };
+
+	source->ops->read(source, &np_system_clock, np_clock_monotonic(&np_system_clock), readings);
+	return readings[0];
+}
+
+static struct np_source *open_one(const char *path, int64_t scale)
+{
+	struct np_source *source;
+
+	CHECK_EQUAL(np_source_hwmon(&path, &scale, 1, &source), 0);
+	return source;
+}
+
+/* Texts and what they are read as: a value, or the errno of a missing reading. */
+static void test_texts(void)
+{
+	const struct {
+		const char *text;
+		int64_t scale;
+		int error;
+		int64_t value;
+	} cases[] = {
+		{ "5000\n", 1000, 0, 5000000 },
+		{ "-40\n", 1, 0, -40 },
+		{ "+7", 1, 0, 7 },
+		{ "0\n", 1000, 0, 0 },
+		{ "12 \n", 1, 0, 12 },
+		{ "9223372036854775807\n", 1, 0, INT64_MAX },
+		{ "-9223372036854775808\n", 1, 0, INT64_MIN },
+		{ "9223372036854775808\n", 1, ERANGE, 0 },
+		{ "-9223372036854775809\n", 1, ERANGE, 0 },
+		{ "9223372036854775807\n", 2, ERANGE, 0 },
+		{ "99999999999999999999999999999999999999999\n", 1, ERANGE, 0 },
+		{ "", 1, EBADMSG, 0 },
+		{ "\n", 1, EBADMSG, 0 },
+		{ "-", 1, EBADMSG, 0 },
+		{ "--1", 1, EBADMSG, 0 },
+		{ " 5", 1, EBADMSG, 0 },
+		{ "5 mV\n", 1, EBADMSG, 0 },
+		{ "0x10\n", 1, EBADMSG, 0 },
+		{ "<not read>\n", 1, EBADMSG, 0 },
+		{ "1                                        ", 1, EBADMSG, 0 },
+	};
+	const char *path = test_path("in1_input");
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct np_source *source;
+		struct np_reading reading;
+
+		write_text(path, cases[i].text);
+		source = open_one(path, cases[i].scale);
+		reading = read_one(source);
+		CHECK_EQUAL(reading.error, cases[i].error);
+		CHECK_EQUAL(reading.state, cases[i].error ? NP_MISSING : NP_UNKNOWN);
+		CHECK_EQUAL(reading.value, cases[i].value);
+		CHECK(reading.end_ns >= reading.begin_ns);
+		np_source_close(source);
+	}
+}
+
+/* A changed value is fresh; an unchanged one, and the first, prove nothing. */
+static void test_freshness(void)
+{
+	const char *path = test_path("curr1_input");
+	struct np_source *source;
+
+	write_text(path, "1\n");
+	source = open_one(path, 1);
+	CHECK_EQUAL(read_one(source).state, NP_UNKNOWN);
+	CHECK_EQUAL(read_one(source).state, NP_UNKNOWN);
+	write_text(path, "2\n");
+	CHECK_EQUAL(read_one(source).state, NP_FRESH);
+	CHECK_EQUAL(read_one(source).state, NP_UNKNOWN);
+	write_text(path, "");
+	CHECK_EQUAL(read_one(source).state, NP_MISSING);
+	write_text(path, "2\n");
+	CHECK_EQUAL(read_one(source).state, NP_UNKNOWN);
+	np_source_close(source);
+}
+
+static void allow_revive(struct np_source *source)
+{
+	atomic_store(&source->revived_ns, INT64_MIN / 2);
+}
+
+/* A file that comes, goes and is replaced is found again by revive, at most once a second. */
+static void test_revive(void)
+{
+	const char *path = test_path("in2_input");
+	const char *other = test_path("in2_other");
+	struct np_source *source = open_one(path, 1);
+
+	CHECK_EQUAL(read_one(source).error, ENOENT);
+	CHECK_EQUAL(np_source_revive(source), 0);
+	CHECK_EQUAL(mkdir(path, 0755), 0);
+	allow_revive(source);
+	CHECK_EQUAL(np_source_revive(source), 1);
+	CHECK_EQUAL(read_one(source).error, EISDIR);
+	CHECK_EQUAL(rmdir(path), 0);
+	write_text(path, "3\n");
+	CHECK_EQUAL(np_source_revive(source), 0); /* too soon */
+	allow_revive(source);
+	CHECK_EQUAL(np_source_revive(source), 1);
+	CHECK_EQUAL(read_one(source).value, 3);
+	allow_revive(source);
+	CHECK_EQUAL(np_source_revive(source), 0); /* nothing to do */
+
+	write_text(other, "4\n");
+	CHECK_EQUAL(rename(other, path), 0);
+	CHECK_EQUAL(read_one(source).value, 3);
+	allow_revive(source);
+	CHECK_EQUAL(np_source_revive(source), 1);
+	CHECK_EQUAL(read_one(source).value, 4);
+	CHECK_EQUAL(unlink(path), 0);
+	allow_revive(source);
+	CHECK_EQUAL(np_source_revive(source), 0); /* the open file is all there is */
+	CHECK_EQUAL(read_one(source).value, 4);
+	np_source_close(source);
+}
+
+static atomic_bool finished;
+
+static void *read_on(void *arg)
+{
+	while (!atomic_load(&finished)) {
+		struct np_reading reading = read_one(arg);
+
+		CHECK(reading.state != NP_MISSING && (reading.value == 1000 || reading.value == 2000));
+	}
+	return NULL;
+}
+
+/* Files can be exchanged under a loop that reads without pause. */
+static void test_revive_beside_reading(void)
+{
+	const char *path = test_path("in3_input");
+	const char *other = test_path("in3_other");
+	struct np_source *source;
+	pthread_t thread;
+
+	write_text(path, "1\n");
+	source = open_one(path, 1000);
+	CHECK_EQUAL(pthread_create(&thread, NULL, read_on, source), 0);
+	for (int i = 0; i < 500; i++) {
+		write_text(other, i % 2 ? "1\n" : "2\n");
+		CHECK_EQUAL(rename(other, path), 0);
+		allow_revive(source);
+		CHECK_EQUAL(np_source_revive(source), 1);
+	}
+	atomic_store(&finished, true);
+	pthread_join(thread, NULL);
+	np_source_close(source);
+}
+
+/* An impossible number of inputs is refused. */
+static void test_limits(void)
+{
+	const char *path = "/dev/null";
+	const int64_t scale = 1;
+	struct np_source *source;
+
+	CHECK_EQUAL(np_source_hwmon(&path, &scale, 0, &source), -EINVAL);
+	CHECK_EQUAL(np_source_hwmon(&path, &scale, RING_MAX_READINGS + 1, &source), -EINVAL);
+	source = open_one("/dev/null", 1);
+	CHECK_EQUAL(read_one(source).error, EBADMSG);
+	np_source_close(source);
+}
+
+/* A replay gives its rows in order, then says that there are no more, or begins again. */
+static void test_replay(void)
+{
+	struct np_reading rows[3] = { { .value = 1 }, { .value = 2, .state = NP_FRESH }, { .error = EIO, .state = NP_MISSING } };
+	struct np_source *source;
+
+	CHECK_EQUAL(np_source_replay(rows, 0, 1, 0, &source), -EINVAL);
+	CHECK_EQUAL(np_source_replay(rows, UINT64_MAX / 8, 1, 0, &source), -ENOMEM);
+	for (int repeat = 0; repeat < 2; repeat++) {
+		CHECK_EQUAL(np_source_replay(rows, 3, 1, repeat, &source), 0);
+		for (int i = 0; i < 3; i++) {
+			struct np_reading reading = read_one(source);
+
+			CHECK(!memcmp(&reading, &rows[i], sizeof(reading)));
+		}
+		CHECK_EQUAL(read_one(source).error, repeat ? 0 : ENODATA);
+		np_source_close(source);
+	}
+}
+
+int main(void)
+{
+	test_texts();
+	test_freshness();
+	test_revive();
+	test_revive_beside_reading();
+	test_limits();
+	test_replay();
+	puts("test_hwmon: ok");
+	return 0;
+}
