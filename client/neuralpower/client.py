@@ -154,8 +154,10 @@ class Client:
         """Everything up to where the logs stand now, in portions; ends when all of it has come.
 
         Raises:
-            Failure: the daemon gave nothing for `patience_s`; what it had is not known.
+            Failure: no daemon was ever there, or it gave nothing for `patience_s`; what it had is not known.
         """
+        if self._followers and not any(follower.started for follower in self._followers.values()):
+            raise Failure(f"no daemon at {self.address.text}: is neuralpowerd running?")
         for follower in self._followers.values():
             follower.locate()
         deadline = time.monotonic() + patience_s

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from . import address as addresses
 from .client import Client
 from .errors import Failure
 from .follower import Past
@@ -77,7 +78,7 @@ class _Session:
         self._folder, self._notice = folder, notice
         self._began: float | None = None
         try:
-            self._writer = Writer(folder, address, notice)
+            self._writer = Writer(folder, addresses.parse(address).text, notice)
         except OSError as error:
             raise Failure(_disk_line(folder, error, "nothing was recorded")) from None
         try:

@@ -1,0 +1,175 @@
+"""neuralpower info: what a recording or a dataset holds, and what is missing."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuralpower_wire import Kind
+
+from ..console import Cell, print_json, table
+from ..dataset import read_dataset
+from ..errors import InputError
+from ..recording import Recording
+
+HELP = """What a recording or dataset holds, and what is missing.
+
+example: neuralpower info monday"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("path", help="folder of a recording, or a dataset file")
+    parser.add_argument("--skip-damaged", action="store_true", help="read past damaged files of a recording")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is there."""
+    path = Path(args.path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    facts = recording_facts(Recording(path, args.skip_damaged)) if path.is_dir() else dataset_facts(path)
+    if args.json:
+        print_json(facts)
+    elif path.is_dir():
+        _print_recording(facts)
+    else:
+        _print_dataset(facts)
+    return 0
+
+
+def recording_facts(recording: Recording) -> dict[str, Any]:
+    """All that is worth knowing of a recording, as plain values."""
+    losses = recording.losses()
+    inferences = Counter(inference.engine for inference in recording.inferences())
+    engines = recording.engines()
+    return {
+        "recording": str(recording.directory),
+        "simulated": recording.simulated,
+        "address": recording.document.address,
+        "created": recording.document.created,
+        "neuralpower": recording.document.neuralpower,
+        "began": _began(recording),
+        "duration_s": recording.duration_s,
+        "streams": [_stream_facts(recording, stream) for stream in recording.streams],
+        "inferences": sum(inferences.values()),
+        "engines": [
+            {
+                "hash": engine,
+                "name": engines[engine]["name"] if engine in engines else None,
+                "layers": len(engines[engine]["layers"]) if engine in engines else None,
+                "inferences": inferences[engine],
+            }
+            for engine in dict.fromkeys([*inferences, *engines])
+        ],
+        "records": {kind.name.lower(): len(recording.records(kind)) for kind in Kind},
+        "ticks_lost": losses.ticks_lost,
+        "records_lost": losses.records_lost,
+        "losses": [
+            {"log": log, "stream": stream.hex(), "first": hole.start, "count": len(hole)}
+            for (log, stream), ranges in losses.holes.items()
+            for hole in ranges
+        ],
+        "damaged": recording.damaged,
+    }
+
+
+def _began(recording: Recording) -> str | None:
+    """Wall time of the first clock map, which is within a second of the first tick."""
+    maps = recording.clock_maps()
+    if not len(maps):
+        return None
+    return datetime.fromtimestamp(int(maps[0, 2]) * 1e-9, timezone.utc).isoformat(timespec="seconds")
+
+
+def _stream_facts(recording: Recording, stream: bytes) -> dict[str, Any]:
+    epochs = recording.epochs(stream)
+    power = {rail: _mean(watts) for rail, watts in recording.rail_power_w(stream).items()}
+    return {
+        "stream": stream.hex(),
+        "board": epochs[-1].board if epochs else None,
+        "source": epochs[-1].source if epochs else None,
+        **asdict(recording.tick_statistics(stream)),
+        "mean_power_w": power,
+        "mean_total_w": _mean(recording.total_power_w(stream)),
+    }
+
+
+def _mean(watts: Any) -> float:
+    return float(np.nanmean(watts)) if np.any(~np.isnan(watts)) else float("nan")
+
+
+def _print_recording(facts: dict[str, Any]) -> None:
+    rows: list[list[Cell]] = [
+        ["address", facts["address"]],
+        ["began (UTC)", facts["began"]],
+        ["duration s", round(facts["duration_s"], 3)],
+        ["inferences", facts["inferences"]],
+        ["records lost", facts["records_lost"]],
+    ]
+    for number, stream in enumerate(facts["streams"]):
+        name = f"stream {number + 1}: " if len(facts["streams"]) > 1 else ""
+        rows += [[name + label, value] for label, value in _stream_rows(stream)]
+    rows += [["damaged", line] for line in facts["damaged"]]
+    table(facts["recording"], ["", "value"], rows, simulated=facts["simulated"])
+    if facts["losses"]:
+        lost: list[list[Cell]] = [
+            [hole["log"], hole["stream"][:8], hole["first"], hole["first"] + hole["count"] - 1, hole["count"]]
+            for hole in facts["losses"]
+        ]
+        table("lost", ["log", "stream", "first index", "last index", "entries"], lost)
+    if facts["engines"]:
+        engines: list[list[Cell]] = [
+            [e["name"], e["hash"][:12], e["layers"], e["inferences"]] for e in facts["engines"]
+        ]
+        table("engines", ["name", "hash", "layers", "inferences"], engines, simulated=facts["simulated"])
+
+
+def _stream_rows(stream: dict[str, Any]) -> list[tuple[str, Cell]]:
+    fresh = "unknown" if stream["fresh_rate_hz"] is None else f"{stream['fresh_rate_hz']:.4g} ({stream['freshness']})"
+    states = ", ".join(f"{name} {count}" for name, count in stream["states"].items() if count)
+    watts = [(f"mean {rail} W", mean) for rail, mean in stream["mean_power_w"].items()]
+    return [
+        ("board, source", f"{stream['board']}, {stream['source']}"),
+        ("ticks", stream["ticks"]),
+        ("tick rate Hz", round(stream["rate_hz"], 3)),
+        ("fresh rate Hz", fresh),
+        ("readings", states),
+        ("lateness p50, p99 µs", f"{stream['lateness_p50_us']:.1f}, {stream['lateness_p99_us']:.1f}"),
+        ("missed slots", stream["missed_slots"]),
+        ("ticks lost", stream["lost"]),
+        ("epochs", stream["epochs"]),
+        *watts,
+        ("mean total W", stream["mean_total_w"]),
+    ]
+
+
+def dataset_facts(path: Path) -> dict[str, Any]:
+    """Rows of a dataset by origin and kind, and where it came from."""
+    dataset = read_dataset(path)
+    rows = Counter(zip(dataset["origin"].tolist(), dataset["kind"].tolist(), strict=True))
+    return {
+        "dataset": str(path),
+        "simulated": dataset.simulated,
+        "rows": len(dataset),
+        "networks": len(set(dataset["network"].tolist())),
+        "by_origin_and_kind": [{"origin": o, "kind": k, "rows": n} for (o, k), n in sorted(rows.items())],
+        "measured": {name: int(np.sum(~np.isnan(dataset[name]))) for name in ("runtime_s", "power_w", "energy_j")},
+        "provenance": dataset.provenance,
+    }
+
+
+def _print_dataset(facts: dict[str, Any]) -> None:
+    counted: list[list[Cell]] = [[row["origin"], row["kind"], row["rows"]] for row in facts["by_origin_and_kind"]]
+    title = f"{facts['dataset']}: {facts['rows']} layers of {facts['networks']} networks"
+    table(title, ["origin", "kind", "layers"], counted, simulated=facts["simulated"])
+    known: list[list[Cell]] = [[f"with {name}", count] for name, count in facts["measured"].items()]
+    known += [[f"from: {key}", str(value)[:200]] for key, value in facts["provenance"].items()]
+    table("provenance", ["", "value"], known)

@@ -1,0 +1,130 @@
+"""neuralpower record: a daemon into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from .. import address as addresses
+from ..console import print_json, progress
+from ..errors import InputError
+from ..follower import Past
+from ..recorder import Summary, record
+from ..recording import Recording
+from ..statistics import Losses, TickStatistics
+
+HELP = """Record everything a daemon publishes, fetch what was missed, survive restarts of either side.
+Ctrl-C ends it cleanly. Started again on the same folder it goes on and fills the gap.
+
+example: neuralpower record ipc:///run/neuralpower -o monday --seconds 60 --past all"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "address", nargs="?", default=addresses.DEFAULT, help="ipc:///run/neuralpower or tcp://host:port"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the recording")
+    parser.add_argument("--seconds", type=float, metavar="N", help="end N seconds after the first entry arrived")
+    parser.add_argument(
+        "--past", metavar="N|all", help="also what the daemon holds of the last N seconds, or all of it"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record; 0 also after Ctrl-C."""
+    past = _past(args.past)
+    if args.seconds is not None and not args.seconds > 0:
+        raise InputError(f"--seconds {args.seconds:g}: give a positive number")
+    with _stop_on_signal() as stop, progress(f"recording {args.address}", args.seconds) as advance:
+        summary = record(
+            args.address,
+            args.output,
+            args.seconds,
+            past,
+            on_progress=_shown(args.address, advance),
+            on_notice=_say,
+            stop=stop,
+        )
+    recording = Recording(args.output)
+    statistics = [recording.tick_statistics(stream) for stream in recording.streams]
+    if args.json:
+        print_json({**asdict(summary), "recording": args.output, "streams": [asdict(each) for each in statistics]})
+    else:
+        print(ending(args.output, summary, statistics, recording.losses()))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(f"neuralpower: {line}", file=sys.stderr, flush=True)
+
+
+def _shown(address: str, advance: Callable[[float, str], None]) -> Callable[[Summary], None]:
+    """Moves the progress bar; where there is no terminal to draw it on, says when the daemon comes and goes."""
+    connected = True
+
+    def show(summary: Summary) -> None:
+        nonlocal connected
+        advance(summary.seconds, note(summary, address))
+        if summary.connected != connected and not sys.stderr.isatty():
+            _say("the daemon is there" if summary.connected else note(summary, address))
+        connected = summary.connected
+
+    return show
+
+
+def note(summary: Summary, address: str) -> str:
+    """The running line: what has come so far, or that nobody is there."""
+    if not summary.connected:
+        return f"no daemon at {address}: is neuralpowerd running?"
+    mark = " (simulated)" if summary.simulated else ""
+    return f"{summary.ticks} ticks, {summary.inferences} inferences, {summary.ticks_lost + summary.records_lost} lost{mark}"
+
+
+def ending(folder: str, summary: Summary, streams: list[TickStatistics], losses: Losses) -> str:
+    """The last lines: what this run added, and how the whole recording stands."""
+    mark = " (simulated)" if summary.simulated else ""
+    missed = sum(each.missed_slots for each in streams)
+    total = sum(each.ticks for each in streams)
+    return (
+        f"{folder}{mark}: {summary.ticks} ticks and {summary.inferences} inferences in {summary.seconds:.1f} s, "
+        f"lost {summary.ticks_lost} ticks and {summary.records_lost} records\n"
+        f"the recording holds {total} ticks; missed slots {missed}; "
+        f"lost {losses.ticks_lost} ticks and {losses.records_lost} records"
+    )
+
+
+def _past(text: str | None) -> Past:
+    if text is None or text == "all":
+        return text == "all"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InputError(f"--past {text}: give seconds, or all")
+    return seconds
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; a second SIGINT interrupts as usual."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
