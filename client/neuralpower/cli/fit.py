@@ -1,0 +1,107 @@
+"""``neuralpower fit``: the six models of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuralpower import console
+from neuralpower.errors import InputError
+
+if TYPE_CHECKING:
+    from neuralpower.models.six import SixModels
+
+HELP = """Fit runtime and power models of convolutions, pools and fully connected layers.
+
+Each is a sparse sum of polynomial terms; its degree and its number of terms are chosen by cross-validation. The errors
+shown come from folds that took no part in fitting or choosing; networks are kept whole.
+
+example:
+  neuralpower fit layers.parquet -o model.json"""
+
+PER_UNIT = {"runtime": (1e3, "ms"), "power": (1.0, "W")}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", type=Path, help="datasets (Parquet); rows of all are joined"
+    )
+    parser.add_argument("-o", "--output", metavar="MODEL.json", type=Path, required=True, help="the models to write")
+    parser.add_argument("--folds", type=int, default=5, help="folds of the cross-validation (5)")
+    parser.add_argument("--seed", type=int, default=0, help="which rows go into which fold (0)")
+    parser.add_argument("--json", action="store_true", help="print the models as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not 2 <= args.folds <= 1000:
+        raise InputError(f"--folds {args.folds}: from 2 to 1000")
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: 0 or more")
+    from neuralpower.dataset import concat, read_dataset
+    from neuralpower.models import store
+    from neuralpower.models.six import SixModels
+
+    dataset = concat([read_dataset(path) for path in args.files])
+    with console.progress("fitting", 6) as advance:
+        models = SixModels(args.folds, args.seed).fit(dataset, advance)
+    store.save(models, args.output)
+    if args.json:
+        console.print_json(store.document(models))
+        return 0
+    print_models(models, "The six models")
+    print_published(models)
+    print(f"wrote {args.output}")
+    return 0
+
+
+def print_models(models: SixModels, title: str) -> None:
+    """The table of the models with their cross-validated errors, and why a model is missing."""
+    rows: list[list[console.Cell]] = []
+    for model in models.models_.values():
+        cv = model.cross_validation
+        scale, unit = PER_UNIT[model.target]
+        rows.append(
+            [
+                model.kind,
+                model.target,
+                cv.score.rows,
+                cv.unresolved,
+                len(model.polynomial.terms),
+                model.polynomial.degree,
+                percent(cv.score.rmspe),
+                f"{percent(cv.low)} to {percent(cv.high)}",
+                f"{cv.score.rmse * scale:.4g} {unit}",
+                percent(cv.score.median_ape),
+                cv.grouped_by,
+            ]
+        )
+    columns = ["type", "target", "rows", "unresolved", "terms", "degree", "RMSPE", "over folds", "RMSE", "median error"]
+    where = ", ".join(models.devices_) or "device not named"
+    heading = f"{title}, {models.folds}-fold cross-validation, seed {models.seed} ({where})"
+    console.table(heading, [*columns, "folds by"], rows, simulated=models.simulated_)
+    for (kind, target), reason in models.skipped_.items():
+        print(f"no {kind} {target} model: {reason}")
+    if models.remainder_:
+        mean = models.remainder_
+        print(
+            f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {mean.power_w:.4g} W stands for each"
+        )
+
+
+def print_published(models: SixModels) -> None:
+    """The published models of the same types, marked as what they are."""
+    from neuralpower.models.published import PUBLISHED
+
+    rows: list[list[console.Cell]] = [
+        [p.source, p.kind, p.target, p.terms, f"{p.rmspe_percent:.2f} %", f"{p.rmse:.4g} {PER_UNIT[p.target][1]}"]
+        for p in PUBLISHED
+        if (p.kind, p.target) in models.models_
+    ]
+    print()
+    title = "For context: published, other hardware and other layers, errors on the training rows"
+    console.table(title, ["source", "type", "target", "terms", "RMSPE", "RMSE"], rows)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

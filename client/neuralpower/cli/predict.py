@@ -1,0 +1,160 @@
+"""``neuralpower predict``: runtime, power and energy of a network, layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuralpower import console
+from neuralpower.errors import InputError
+
+if TYPE_CHECKING:
+    from neuralpower.models.network import NetworkPrediction, Prediction
+    from neuralpower.models.six import SixModels
+
+HELP = """Predict runtime, power and energy of each layer of a network and of the whole.
+
+NETWORK is TensorRT engine JSON (inspector, verbosity DETAILED), an ONNX model, or torch:module:callable. Every layer is
+listed; what has no model says so and is not in the sums.
+
+example:
+  neuralpower predict model.json resnet18_trt_engine_info.json"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL.json", type=Path, help="what neuralpower fit wrote")
+    parser.add_argument("network", metavar="NETWORK", help="engine JSON, ONNX, or torch:module:callable")
+    parser.add_argument("--batch", type=int, default=1, help="batch size where the model leaves it open (1)")
+    parser.add_argument("--json", action="store_true", help="print the prediction as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.batch < 1:
+        raise InputError(f"--batch {args.batch}: 1 or more")
+    from neuralpower.features.network import load_network
+    from neuralpower.models import store
+    from neuralpower.models.network import predict_network
+
+    models = store.load(args.model)
+    network = load_network(args.network, args.batch)
+    predicted = predict_network(models, network.name, network.layers)
+    if args.json:
+        console.print_json(document(models, predicted))
+    else:
+        _print_layers(models, predicted)
+        _print_totals(models, predicted)
+    return 0
+
+
+def _print_layers(models: SixModels, predicted: NetworkPrediction) -> None:
+    rows: list[list[console.Cell]] = [_row(place, p) for place, p in enumerate(predicted.layers, 1)]
+    columns = ["#", "layer", "type", "in", "out", "kernel", "runtime µs", "power W", "energy µJ", "note"]
+    console.table(f"Predicted layers of {predicted.name}", columns, rows, simulated=models.simulated_)
+
+
+def _row(place: int, p: Prediction) -> list[console.Cell]:
+    layer = p.layer
+    note = p.reason
+    if p.outside:
+        note = f"{note}; outside the data: {', '.join(p.outside)}".removeprefix("; ")
+    if layer.kind == "unclassified" and layer.note:
+        note = f"unclassified: {layer.note}"
+    sized = layer.modelled
+    return [
+        place,
+        _short(layer.name),
+        layer.kind,
+        f"{layer.in_c}x{layer.in_h}x{layer.in_w}" if sized else None,
+        f"{layer.out_c}x{layer.out_h}x{layer.out_w}" if sized else None,
+        f"{layer.kernel_h}x{layer.kernel_w}/{layer.stride_h}" if sized and layer.kind != "fc" else None,
+        _scaled(p.runtime_s, 1e6),
+        _scaled(p.power_w, 1.0),
+        _scaled(p.energy_j, 1e6),
+        note,
+    ]
+
+
+def _print_totals(models: SixModels, predicted: NetworkPrediction) -> None:
+    rows: list[list[console.Cell]] = []
+    for kind in ("conv", "pool", "fc"):
+        chosen = [p for p in predicted.covered if p.layer.kind == kind]
+        if chosen:
+            rows.append(
+                _sum_row(
+                    kind, len(chosen), sum(p.runtime_s or 0.0 for p in chosen), sum(p.energy_j or 0.0 for p in chosen)
+                )
+            )
+    if predicted.remainder and predicted.remainder_layers:
+        rows.append(
+            _sum_row(
+                "other, each as the mean one",
+                predicted.remainder_layers,
+                predicted.remainder_runtime_s,
+                predicted.remainder_energy_j,
+            )
+        )
+    rows.append(_sum_row("sum", sum(int(str(row[1])) for row in rows), predicted.runtime_s, predicted.energy_j))
+    columns = ["layers", "count", "runtime ms", "power W", "energy mJ"]
+    console.table(f"Predicted for {predicted.name}", columns, rows, simulated=models.simulated_)
+    total = len(predicted.layers)
+    for reason, count in predicted.missing.items():
+        print(f"not in the sum: {count} of {total} layers: {reason}")
+    strange = sum(bool(p.outside) for p in predicted.covered)
+    if strange:
+        print(
+            f"warning: {strange} of {len(predicted.covered)} predictions lie outside the data the models were fitted to"
+        )
+    errors = [
+        f"{model.kind} {model.target} {100 * model.cross_validation.score.rmspe:.0f} %"
+        for model in models.models_.values()
+    ]
+    print(f"error of one layer to expect (RMSPE, cross-validated): {', '.join(errors)}")
+
+
+def _sum_row(name: str, count: int, runtime_s: float, energy_j: float) -> list[console.Cell]:
+    power = energy_j / runtime_s if runtime_s > 0 else None
+    return [name, count, runtime_s * 1e3, power, energy_j * 1e3]
+
+
+def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
+    """The prediction as JSON values, SI units."""
+    return {
+        "network": predicted.name,
+        "simulated": models.simulated_,
+        "devices": models.devices_,
+        "layers": [
+            {
+                "layer": p.layer.name,
+                "kind": p.layer.kind,
+                "kernel_h": p.layer.kernel_h,
+                "kernel_w": p.layer.kernel_w,
+                "runtime_s": p.runtime_s,
+                "power_w": p.power_w,
+                "energy_j": p.energy_j,
+                "outside": list(p.outside),
+                "reason": p.reason,
+                "note": p.layer.note,
+            }
+            for p in predicted.layers
+        ],
+        "covered": len(predicted.covered),
+        "missing": predicted.missing,
+        "other": {
+            "layers": predicted.remainder_layers,
+            "in_sum": predicted.remainder is not None,
+            "runtime_s": predicted.remainder_runtime_s,
+            "energy_j": predicted.remainder_energy_j,
+        },
+        "runtime_s": predicted.runtime_s,
+        "power_w": predicted.power_w,
+        "energy_j": predicted.energy_j,
+    }
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _short(name: str, width: int = 44) -> str:
+    return name if len(name) <= width else f"{name[: width - 3]}..."

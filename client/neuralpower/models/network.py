@@ -1,0 +1,100 @@
+"""What a network will take, from the models of its layers: T = ΣT_n, E = ΣP_n·T_n, P = E/T."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from neuralpower.features.layers import Layer
+from neuralpower.models.six import Remainder, SixModels
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One layer: its runtime, power and energy, or the reason why there is none.
+
+    `outside` names what of the layer lies outside the training data; the prediction is then an extrapolation.
+    """
+
+    layer: Layer
+    runtime_s: float | None = None
+    power_w: float | None = None
+    energy_j: float | None = None
+    outside: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class NetworkPrediction:
+    """All layers of a network in order, and sums over those that are covered.
+
+    `remainder` is the mean layer that stands for each of the `remainder_layers` layers of kind ``other``, which the sums include.
+    """
+
+    name: str
+    layers: tuple[Prediction, ...]
+    remainder: Remainder | None
+    remainder_layers: int
+
+    @property
+    def covered(self) -> tuple[Prediction, ...]:
+        """The layers that have a model of both runtime and power."""
+        return tuple(layer for layer in self.layers if layer.energy_j is not None)
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """Why layers are not in the sums -> how many."""
+        stands = self.remainder is not None
+        reasons = (p.reason for p in self.layers if p.energy_j is None and not (stands and p.layer.kind == "other"))
+        return dict(Counter(reasons))
+
+    @property
+    def remainder_runtime_s(self) -> float:
+        return self.remainder.runtime_s * self.remainder_layers if self.remainder else 0.0
+
+    @property
+    def remainder_energy_j(self) -> float:
+        return self.remainder_runtime_s * self.remainder.power_w if self.remainder else 0.0
+
+    @property
+    def runtime_s(self) -> float:
+        return sum((p.runtime_s or 0.0 for p in self.covered), self.remainder_runtime_s)
+
+    @property
+    def energy_j(self) -> float:
+        return sum((p.energy_j or 0.0 for p in self.covered), self.remainder_energy_j)
+
+    @property
+    def power_w(self) -> float | None:
+        """Mean power while it runs; None where nothing is covered."""
+        return self.energy_j / self.runtime_s if self.runtime_s > 0 else None
+
+
+def predict_network(models: SixModels, name: str, layers: Sequence[Layer]) -> NetworkPrediction:
+    """Predict each layer and the network. Nothing is dropped: a layer without a model says so."""
+    found: dict[int, Prediction] = {}
+    for kind in dict.fromkeys(layer.kind for layer in layers):
+        places = [place for place, layer in enumerate(layers) if layer.kind == kind]
+        chosen = [layers[place] for place in places]
+        found.update(zip(places, _of_kind(models, kind, chosen), strict=True))
+    others = sum(layer.kind == "other" for layer in layers)
+    return NetworkPrediction(name, tuple(found[place] for place in range(len(layers))), models.remainder_, others)
+
+
+def _of_kind(models: SixModels, kind: str, layers: Sequence[Layer]) -> list[Prediction]:
+    runtime, power = models.models_.get((kind, "runtime")), models.models_.get((kind, "power"))
+    if kind == "other":
+        return [Prediction(layer, reason="other, not modelled") for layer in layers]
+    if kind == "unclassified":
+        return [Prediction(layer, reason="unclassified") for layer in layers]
+    seconds = runtime.predict(layers).tolist() if runtime else [None] * len(layers)
+    watts = power.predict(layers).tolist() if power else [None] * len(layers)
+    model = runtime or power
+    outside: list[list[str]] = model.outside(layers) if model else [[] for _ in layers]
+    missing = [target for target, model in (("runtime", runtime), ("power", power)) if model is None]
+    reason = f"no {kind} {' or '.join(missing)} model" if missing else ""
+    return [
+        Prediction(layer, t, p, None if missing else t * p, tuple(strange), reason)
+        for layer, t, p, strange in zip(layers, seconds, watts, outside, strict=True)
+    ]

@@ -1,0 +1,83 @@
+"""The quantities of a layer that models are built from: its sizes, and what they make it do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralpower.features.layers import Layer
+
+Floats = NDArray[np.float64]
+
+_ELEMENT_BYTES = {"FP32": 4.0, "FP16": 2.0, "BF16": 2.0, "FP8": 1.0, "INT8": 1.0, "INT4": 0.5}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of a layer, always positive: its unit, its meaning, and how it is found."""
+
+    unit: str
+    meaning: str
+    of: Callable[[Layer], float]
+
+
+def element_bytes(layer: Layer) -> float:
+    """Bytes of one element in the layer's precision; 4 where the precision is not known."""
+    return _ELEMENT_BYTES.get(layer.precision.upper(), 4.0)
+
+
+def _window(layer: Layer) -> float:
+    """Elements that make one output: the length of a dot product, or of a pooling window."""
+    if layer.kind == "fc":
+        return layer.in_c * layer.in_h * layer.in_w
+    per_group = layer.in_c // layer.groups if layer.kind == "conv" else 1
+    return max(per_group, 1) * layer.kernel_h * layer.kernel_w
+
+
+def _operations(layer: Layer) -> float:
+    """MACs of a convolution or a fully connected layer; window elements visited by a pool."""
+    return layer.flops() if layer.kind == "pool" else layer.macs()
+
+
+def _bytes(layer: Layer) -> float:
+    return layer.memory_accesses() * element_bytes(layer)
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "batch": Quantity("1", "images in one inference, N", lambda x: x.batch),
+    "in_c": Quantity("1", "input channels, Cin", lambda x: x.in_c),
+    "out_c": Quantity("1", "output channels, Cout", lambda x: x.out_c),
+    "in_side": Quantity("pixel", "side of the input, sqrt(Hin·Win)", lambda x: sqrt(x.in_h * x.in_w)),
+    "out_side": Quantity("pixel", "side of the output, sqrt(Ho·Wo)", lambda x: sqrt(x.out_h * x.out_w)),
+    "out_pixels": Quantity("pixel", "pixels of one output channel, Ho·Wo", lambda x: x.out_h * x.out_w),
+    "kernel_side": Quantity("pixel", "side of the kernel, sqrt(Kh·Kw)", lambda x: sqrt(x.kernel_h * x.kernel_w)),
+    "stride": Quantity("pixel", "stride, sqrt(Sh·Sw)", lambda x: sqrt(x.stride_h * x.stride_w)),
+    "groups": Quantity("1", "groups of channels", lambda x: x.groups),
+    "filters": Quantity("1", "outputs made from the same inputs, Cout/groups", lambda x: x.out_c / x.groups),
+    "in_features": Quantity("1", "inputs of one image, Cin·Hin·Win", lambda x: x.in_c * x.in_h * x.in_w),
+    "element_bytes": Quantity("B", "bytes of an element; 4 where the precision is not known", element_bytes),
+    "window": Quantity("element", "elements behind one output, Kh·Kw·Cin/groups; a pool's Kh·Kw", _window),
+    "operations": Quantity("1", "multiply-accumulates; a pool's window elements N·C·Ho·Wo·Kh·Kw", _operations),
+    "unrolled": Quantity(
+        "element",
+        "the input unrolled per output pixel, N·Ho·Wo·Kh·Kw·Cin",
+        lambda x: x.batch * x.out_h * x.out_w * x.kernel_h * x.kernel_w * x.in_c,
+    ),
+    "inputs": Quantity("element", "elements read, N·Cin·Hin·Win", lambda x: x.inputs()),
+    "outputs": Quantity("element", "elements written, N·Cout·Ho·Wo", lambda x: x.outputs()),
+    "weights": Quantity("element", "weights, Kh·Kw·(Cin/groups)·Cout", lambda x: x.weights()),
+    "image_outputs": Quantity("element", "outputs of one image, Cout·Ho·Wo", lambda x: x.out_c * x.out_h * x.out_w),
+    "bytes": Quantity("B", "(inputs + weights + outputs)·element bytes: what must move at least once", _bytes),
+    "intensity": Quantity("1/B", "operations for each byte", lambda x: _operations(x) / _bytes(x)),
+}
+"""Name -> quantity. The names are those of the columns and terms in a stored model."""
+
+
+def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
+    """The named quantities of each layer: shape (layers, names), in the units of ``QUANTITIES``."""
+    values = [[QUANTITIES[name].of(layer) for name in names] for layer in layers]
+    return np.asarray(values, dtype=np.float64).reshape(len(layers), len(names))

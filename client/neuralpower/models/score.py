@@ -1,0 +1,41 @@
+"""How wrong predictions are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def rmspe(predicted: Floats, measured: Floats) -> float:
+    """Root of the mean squared relative error, sqrt(mean(((ŷ - y)/y)²)); 0.1 is 10 %. `measured` must not be 0."""
+    return float(np.sqrt(np.mean((predicted / measured - 1.0) ** 2)))
+
+
+def rmse(predicted: Floats, measured: Floats) -> float:
+    """Root of the mean squared error, in the unit of the values."""
+    return float(np.sqrt(np.mean((predicted - measured) ** 2)))
+
+
+def median_ape(predicted: Floats, measured: Floats) -> float:
+    """Median of the absolute relative error |ŷ - y|/y."""
+    return float(np.median(np.abs(predicted / measured - 1.0)))
+
+
+@dataclass(frozen=True)
+class Score:
+    """The errors of one set of predictions: relative ones as fractions, `rmse` in the target's unit."""
+
+    rows: int
+    rmspe: float
+    rmse: float
+    median_ape: float
+
+    @classmethod
+    def of(cls, predicted: Floats, measured: Floats) -> Score:
+        return cls(
+            len(measured), rmspe(predicted, measured), rmse(predicted, measured), median_ape(predicted, measured)
+        )

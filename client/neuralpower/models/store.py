@@ -1,0 +1,274 @@
+"""Models as readable JSON: every term a formula with its coefficient. What is loaded is checked to the last number."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from neuralpower import __version__
+from neuralpower.errors import Failure, InputError
+from neuralpower.models.design import DICTIONARIES
+from neuralpower.models.polynomial import Bounds, Polynomial
+from neuralpower.models.quantities import QUANTITIES
+from neuralpower.models.score import Score
+from neuralpower.models.six import UNITS, CrossValidation, LayerModel, Remainder, SixModels
+from neuralpower.models.terms import MAX_POWER, Term, check_feature
+
+FORMAT, VERSION = "neuralpower-models", 1
+LARGEST_FILE = 64 << 20
+"""Bytes. Six models are some 100 KiB."""
+
+
+def save(models: SixModels, path: str | os.PathLike[str]) -> None:
+    """Write fitted models; `path` is replaced only once the new file is whole. Raises Failure when it cannot be written."""
+    target = Path(path)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(document(models), file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise Failure(f"{target}: cannot write the models: {error.strerror or error}") from None
+
+
+def load(path: str | os.PathLike[str]) -> SixModels:
+    """Read what :func:`save` wrote. Raises InputError, one line, on anything else."""
+    source = Path(path)
+    try:
+        if source.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{source}: too large for a model file")
+        found = json.loads(source.read_text(encoding="utf-8"), parse_constant=_not_a_number)
+        return parse(found)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror}") from None
+    except InputError:
+        raise
+    except json.JSONDecodeError as error:
+        raise InputError(f"{source}: broken JSON, perhaps cut off: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not a model: {str(error).splitlines()[0]}") from None
+
+
+def document(models: SixModels) -> dict[str, Any]:
+    """The models as JSON values; docs/models.md explains each key."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "made_by": f"neuralpower {__version__}",
+        "simulated": models.simulated_,
+        "devices": models.devices_,
+        "folds": models.folds,
+        "seed": models.seed,
+        "trained_on": {"sha256": models.sha256_, "rows": models.rows_, "networks": models.networks_},
+        "remainder": asdict(models.remainder_) if models.remainder_ else None,
+        "skipped": [{"kind": k, "target": t, "reason": reason} for (k, t), reason in models.skipped_.items()],
+        "models": [_model_document(model) for model in models.models_.values()],
+    }
+
+
+def _model_document(model: LayerModel) -> dict[str, Any]:
+    polynomial, cv = model.polynomial, model.cross_validation
+    listed = zip(polynomial.terms, polynomial.coefficients, polynomial.scales, strict=True)
+    return {
+        "kind": model.kind,
+        "target": model.target,
+        "unit": UNITS[model.target],
+        "degree": polynomial.degree,
+        "intercept": polynomial.intercept,
+        "terms": [
+            {"term": term.name, "exponents": dict(term.exponents), "coefficient": coefficient, "scale": scale}
+            for term, coefficient, scale in listed
+        ],
+        "bounds": asdict(polynomial.bounds),
+        "domain": {
+            name: {"unit": QUANTITIES[name].unit, "from": polynomial.domain[name][0], "to": polynomial.domain[name][1]}
+            for name in polynomial.columns
+        },
+        "cross_validation": asdict(cv),
+    }
+
+
+def parse(found: object) -> SixModels:
+    """Models from JSON values. Raises ValueError, one line with the place, on what :func:`document` cannot have made."""
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError(f'no "format": "{FORMAT}" in it')
+    if found.get("version") != VERSION:
+        raise ValueError(f"version {found.get('version')!r}, this program reads {VERSION}; fit again")
+    trained = _object(found, "trained_on")
+    models = SixModels(
+        folds=_integer(found, "folds", least=2, most=1000),
+        seed=_integer(found, "seed", least=0, most=2**63),
+        remainder_=_remainder(found.get("remainder")),
+        sha256_=_text(trained, "sha256"),
+        rows_=_integer(trained, "rows", least=0, most=2**53),
+        networks_=_texts(trained, "networks"),
+        devices_=_texts(found, "devices"),
+        simulated_=_flag(found, "simulated"),
+    )
+    for entry in _list(found, "skipped"):
+        models.skipped_[_key(entry)] = _text(entry, "reason")
+    for entry in _list(found, "models"):
+        key = _key(entry)
+        if key in models.models_:
+            raise ValueError(f"two models of {key[0]} {key[1]}")
+        try:
+            models.models_[key] = _model(entry, *key)
+        except ValueError as error:
+            raise ValueError(f"{key[0]} {key[1]}: {error}") from None
+    return models
+
+
+def _model(entry: Mapping[str, Any], kind: str, target: str) -> LayerModel:
+    if entry.get("unit") != UNITS[target]:
+        raise ValueError(f"unit {entry.get('unit')!r}, not {UNITS[target]}")
+    domain = {name: _range(name, value) for name, value in _object(entry, "domain").items()}
+    columns = tuple(domain)
+    terms = [_term(item, columns) for item in _list(entry, "terms")]
+    if len({term.name for term in terms}) < len(terms):
+        raise ValueError("a term is listed twice")
+    items = _list(entry, "terms")
+    polynomial = Polynomial(
+        columns=columns,
+        degree=_integer(entry, "degree", least=1, most=MAX_POWER),
+        intercept=_number(entry, "intercept"),
+        terms=tuple(terms),
+        coefficients=tuple(_number(item, "coefficient") for item in items),
+        scales=tuple(_number(item, "scale", above=0.0) for item in items),
+        bounds=_bounds(_object(entry, "bounds"), columns),
+        domain=domain,
+    )
+    return LayerModel(kind, target, polynomial, _cross_validation(_object(entry, "cross_validation")))
+
+
+def _term(item: object, columns: tuple[str, ...]) -> Term:
+    exponents = _object(item, "exponents")
+    for feature in exponents:
+        check_feature(feature, columns)
+        _integer(exponents, feature, least=1, most=MAX_POWER)
+    term = Term(tuple(exponents.items()))
+    if not exponents or term.name != _text(item, "term"):
+        raise ValueError(f"term {_text(item, 'term')!r} does not agree with its exponents")
+    return term
+
+
+def _range(name: str, value: object) -> tuple[float, float]:
+    if name not in QUANTITIES:
+        raise ValueError(f"unknown quantity {name!r}")
+    low, high = _number(value, "from", above=0.0), _number(value, "to", above=0.0)
+    if low > high:
+        raise ValueError(f"domain of {name} from {low} to {high}")
+    return low, high
+
+
+def _bounds(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Bounds:
+    rates = _object(entry, "rates")
+    unknown = set(rates) - set(columns)
+    if unknown:
+        raise ValueError(f"a rate of the unknown quantity {min(unknown)!r}")
+    lowest = _number(entry, "lowest", above=0.0)
+    highest = None if entry.get("highest") is None else _number(entry, "highest", above=0.0)
+    if highest is not None and highest < lowest:
+        raise ValueError(f"bounds from {lowest} to {highest}")
+    return Bounds(lowest, highest, {name: _number(rates, name, above=0.0) for name in rates})
+
+
+def _cross_validation(entry: Mapping[str, Any]) -> CrossValidation:
+    score = _object(entry, "score")
+    errors = (_number(score, name, least=0.0) for name in ("rmspe", "rmse", "median_ape"))
+    return CrossValidation(
+        score=Score(_integer(score, "rows", least=1, most=2**53), *errors),
+        low=_number(entry, "low", least=0.0),
+        high=_number(entry, "high", least=0.0),
+        folds=_integer(entry, "folds", least=1, most=1000),
+        grouped_by=_text(entry, "grouped_by"),
+        unresolved=_integer(entry, "unresolved", least=0, most=2**53),
+    )
+
+
+def _remainder(entry: object) -> Remainder | None:
+    if entry is None:
+        return None
+    return Remainder(
+        _integer(entry, "layers", least=1, most=2**53),
+        _number(entry, "runtime_s", least=0.0),
+        _number(entry, "power_w", above=0.0),
+    )
+
+
+def _key(entry: object) -> tuple[str, str]:
+    key = _text(entry, "kind"), _text(entry, "target")
+    if key not in DICTIONARIES:
+        raise ValueError(f"no model of {key[0]!r} {key[1]!r}")
+    return key
+
+
+def _get(container: object, key: str) -> Any:
+    if not isinstance(container, dict):
+        raise ValueError(f"no object where {key!r} should be")
+    if key not in container:
+        raise ValueError(f"{key!r} is missing")
+    return container[key]
+
+
+def _object(container: object, key: str) -> dict[str, Any]:
+    value = _get(container, key)
+    if not isinstance(value, dict):
+        raise ValueError(f"{key!r} is not an object")
+    return value
+
+
+def _list(container: object, key: str) -> list[Any]:
+    value = _get(container, key)
+    if not isinstance(value, list):
+        raise ValueError(f"{key!r} is not a list")
+    return value
+
+
+def _text(container: object, key: str) -> str:
+    value = _get(container, key)
+    if not isinstance(value, str):
+        raise ValueError(f"{key!r} is not a text")
+    return value
+
+
+def _texts(container: object, key: str) -> list[str]:
+    values = _list(container, key)
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{key!r} is not a list of texts")
+    return values
+
+
+def _flag(container: object, key: str) -> bool:
+    value = _get(container, key)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key!r} is neither true nor false")
+    return value
+
+
+def _integer(container: object, key: str, least: int, most: int) -> int:
+    value = _get(container, key)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{key!r} is {value!r}, not a whole number from {least} to {most}")
+    return value
+
+
+def _number(container: object, key: str, least: float = -math.inf, above: float = -math.inf) -> float:
+    value = _get(container, key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{key!r} is {value!r}, not a number")
+    if value < least or value <= above:
+        raise ValueError(f"{key!r} is {value!r}, which is too small")
+    return float(value)
+
+
+def _not_a_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")
