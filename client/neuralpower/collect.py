@@ -1,0 +1,62 @@
+"""Dataset rows from a recording: its attribution joined with the layers' geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from neuralpower.attribution import Attribution, EngineAttribution, attribute
+from neuralpower.dataset import Dataset, concat, dataset_of, row
+from neuralpower.features.layers import Layer
+from neuralpower.recording import Recording
+
+
+def collect(recordings: Sequence[Recording], method: str = "least-squares") -> Dataset:
+    """The measured layers of recordings as one dataset. Raises InputError, ValueError as `attribute` and `concat` do."""
+    return concat([rows_of(attribute(recording, method), str(recording.directory)) for recording in recordings])
+
+
+def rows_of(attribution: Attribution, source: str) -> Dataset:
+    """The measured layers of an attribution, with where they came from.
+
+    A network has a row for each layer, a repeated-layer engine one row altogether. A layer that shares its unit keeps its
+    own runtime and has the unit's power with the wider standard error; none is dropped. Copies of the same engine that ran
+    under one name are told apart by `engine`.
+    """
+    rows = []
+    for engine in attribution.engines.values():
+        for position, layer in enumerate(engine.layers):
+            geometry = layer.geometry or Layer(layer.name, "unclassified", note="the engine does not tell its geometry")
+            rows.append(
+                row(
+                    geometry,
+                    network=engine.name,
+                    position=position,
+                    origin="sweep" if engine.repeated else "network",
+                    runtime_s=layer.runtime_s,
+                    runtime_se_s=layer.runtime_se_s,
+                    power_w=layer.power_w,
+                    power_se_w=layer.power_se_w,
+                    energy_j=layer.energy_j,
+                    energy_se_j=layer.energy_se_j,
+                    count=layer.count,
+                    method=_method(engine, layer.members),
+                    engine=engine.hash,
+                    device=attribution.board,
+                    simulated=attribution.simulated or engine.simulated,
+                )
+            )
+    provenance = {
+        "recording": source,
+        "method": attribution.method,
+        "device": attribution.board,
+        "simulated": attribution.simulated,
+        "delay_s": attribution.delay_s,
+        "lag_s": attribution.lag_s,
+        "idle_power_w": {"all": attribution.idle_power_w},
+        "notes": list(attribution.notes),
+    }
+    return dataset_of(rows, provenance)
+
+
+def _method(engine: EngineAttribution, members: int) -> str:
+    return f"{engine.method}, unit of {members}" if members > 1 else engine.method

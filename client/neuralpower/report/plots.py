@@ -1,0 +1,248 @@
+"""Plots, for files and for the page: the same figures, where colours of the page follow its light or dark theme."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from neuralpower.attribution import EngineAttribution
+
+Floats = npt.NDArray[np.float64]
+Figure = Any
+
+INK, MUTED, GRID = "#22262b", "#737a82", "#dfe2e5"
+COLOURS = {"conv": "#3c6e9f", "pool": "#c27a3a", "fc": "#5b8c5a", "other": "#9a93a8", "unclassified": "#9a93a8"}
+SERIES = ("#3c6e9f", "#c27a3a", "#5b8c5a", "#8a6aa8", "#a85f6a", "#5f9aa0", "#8f8a4a", "#7a7f87")
+_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", **{c: f"--c{i + 1}" for i, c in enumerate(SERIES)}}
+_VARIABLES[COLOURS["other"]] = "--c9"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A value measured and predicted."""
+
+    kind: str
+    measured: float
+    predicted: float
+
+
+def layer_power(engines: Sequence[EngineAttribution], *, simulated: bool) -> Figure:
+    """Layers in order, as wide as their runtime and as high as their power, so that area is energy.
+
+    A block between white lines is a unit: what the data could tell apart. The line at its middle is plus and minus two
+    standard errors; a layer that shares its unit is paler.
+    """
+    with _style():
+        import matplotlib.pyplot as plt
+
+        figure, rows = plt.subplots(len(engines), 1, figsize=(8, 2.5 * len(engines) + 0.5), squeeze=False)
+        for axes, engine in zip(rows[:, 0], engines, strict=True):
+            _layers(axes, engine)
+            axes.set_title(f"{engine.name}{'  (simulated)' if simulated else ''}", loc="left")
+        rows[-1, 0].set_xlabel("time in one inference, layers end to end, ms")
+        figure.tight_layout()
+        return figure
+
+
+def _layers(axes: Any, engine: EngineAttribution) -> None:
+    layers = [layer for layer in engine.layers if layer.runtime_s > 0]
+    ends = np.cumsum([layer.runtime_s * 1e3 for layer in layers])
+    starts = np.concatenate([[0.0], ends[:-1]])
+    seen: set[str] = set()
+    for layer, start, end in zip(layers, starts, ends, strict=True):
+        label = layer.kind if layer.kind in ("conv", "pool", "fc") else "other"
+        axes.bar(
+            start, layer.power_w, width=end - start, align="edge", color=COLOURS[label], linewidth=0,
+            alpha=0.55 if layer.members > 1 else 0.9, label=None if label in seen else label,
+        )  # fmt: skip
+        seen.add(label)
+    axes.axhline(engine.gap_power_w, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    units: dict[int, list[int]] = {}
+    for index, layer in enumerate(layers):
+        units.setdefault(layer.unit, []).append(index)
+    top = 0.0
+    for members in units.values():
+        first, last = members[0], members[-1]
+        alone = [layers[i] for i in members]
+        power, error = alone[0].power_w, 2 * min(layer.power_se_w for layer in alone)
+        middle = (starts[first] + ends[last]) / 2
+        axes.plot([middle, middle], [power - error, power + error], color=INK, linewidth=0.9, solid_capstyle="butt")
+        axes.plot([starts[first]] * 2, [0, power], color=GRID, linewidth=0.5)
+        top = max(top, power)
+        if (ends[last] - starts[first]) > 0.09 * ends[-1] and len(members) == 1:
+            axes.text(
+                middle,
+                power * 0.05,
+                _label(alone[0].name),
+                rotation=90,
+                fontsize=6.5,
+                color=INK,
+                ha="right",
+                va="bottom",
+            )
+    axes.set_ylabel("power, W")
+    axes.set_xlim(0, float(ends[-1]) if len(ends) else 1.0)
+    axes.set_ylim(0, 1.15 * top if np.isfinite(top) and top > 0 else None)
+    axes.legend(ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+
+
+def rails(
+    t_s: Floats, power_w: Mapping[str, Floats], spans: Sequence[tuple[float, float, str]], *, bins: int = 700
+) -> Figure:
+    """Power of each rail over time: mean of each bin, and its least and largest reading as a band; what ran, above."""
+    with _style():
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(figsize=(8, 3.2))
+        edges = np.linspace(t_s[0], t_s[-1], bins + 1)
+        bounds = np.searchsorted(t_s, edges)
+        middle = (edges[:-1] + edges[1:]) / 2
+        for colour, (rail, watts) in zip(SERIES, power_w.items(), strict=False):
+            low, mean, high = _envelope(watts, bounds)
+            axes.fill_between(middle, low, high, color=colour, alpha=0.22, linewidth=0)
+            axes.plot(middle, mean, color=colour, linewidth=1.0, label=rail)
+        top = axes.get_ylim()[1]
+        shown = sorted(spans, key=lambda span: span[0] - span[1])[:14]
+        for begin, end, name in spans:
+            axes.plot([begin, end], [top, top], color=MUTED, linewidth=2.0, solid_capstyle="butt")
+        for begin, end, name in shown:
+            if end - begin > 0.02 * (t_s[-1] - t_s[0]):
+                axes.text((begin + end) / 2, top * 1.02, name, fontsize=6.5, rotation=40, color=MUTED)
+        axes.set(xlabel="time, s", ylabel="power, W", xlim=(t_s[0], t_s[-1]), ylim=(0, None))
+        axes.legend(ncols=4, loc="upper right", bbox_to_anchor=(1.0, -0.18))
+        figure.tight_layout()
+        return figure
+
+
+def _envelope(watts: Floats, bounds: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    low, mean, high = (np.full(len(bounds) - 1, np.nan) for _ in range(3))
+    for i, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        part = watts[a:b][np.isfinite(watts[a:b])]
+        if part.size:
+            low[i], mean[i], high[i] = part.min(), part.mean(), part.max()
+    return low, mean, high
+
+
+def lateness(late_us: Floats) -> Figure:
+    """How late ticks began, as the share that was later: its tail shows what a histogram hides."""
+    with _style():
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(figsize=(8, 2.4))
+        ordered = np.sort(np.maximum(late_us, 0.1))
+        share = 1 - np.arange(ordered.size) / max(ordered.size, 1)
+        keep = np.unique(
+            np.concatenate([np.linspace(0, ordered.size - 1, 400), ordered.size - np.geomspace(1, ordered.size, 400)])
+        )
+        at = np.clip(keep.astype(int), 0, ordered.size - 1)
+        axes.plot(ordered[at], share[at], color=SERIES[0], linewidth=1.4)
+        axes.set(xscale="log", yscale="log", xlabel="lateness, µs", ylabel="share of ticks later")
+        figure.tight_layout()
+        return figure
+
+
+def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
+    """Predicted against measured on equal logarithmic axes, a panel for each quantity; lines at equal and plus-minus 20 %."""
+    with _style():
+        import matplotlib.pyplot as plt
+
+        figure, row = plt.subplots(1, len(panels), figsize=(2.75 * len(panels), 3.0), squeeze=False)
+        for axes, (title, pairs) in zip(row[0], panels.items(), strict=True):
+            good = [p for p in pairs if p.measured > 0 and p.predicted > 0]
+            values = [v for p in good for v in (p.measured, p.predicted)] or [1.0]
+            low, high = min(values) / 1.3, max(values) * 1.3
+            line = np.array([low, high])
+            axes.fill_between(line, line * 0.8, line * 1.2, color=GRID, alpha=0.6, linewidth=0)
+            axes.plot(line, line, color=MUTED, linewidth=0.8)
+            for kind in ("conv", "pool", "fc"):
+                of_kind = [p for p in good if p.kind == kind]
+                x, y = [p.measured for p in of_kind], [p.predicted for p in of_kind]
+                axes.scatter(x, y, s=9, color=COLOURS[kind], alpha=0.75, linewidths=0, label=kind)
+            axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="measured", title=title)
+            axes.set_aspect("equal")
+        row[0][0].set_ylabel("predicted")
+        row[0][0].legend(loc="upper left")
+        figure.tight_layout()
+        return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as .svg, .png or .pdf. Raises ValueError on another ending, OSError as files do."""
+    ending = path.suffix.lower()
+    if ending not in (".svg", ".png", ".pdf"):
+        raise ValueError(f"a plot ends in .svg, .png or .pdf, not in {ending or 'nothing'}")
+    with _style():
+        figure.savefig(path, facecolor="white", dpi=200)
+    _close(figure)
+
+
+def inline(figure: Figure, name: str, description: str) -> str:
+    """The figure as SVG to be put into a page: text stays text, colours are the page's, `description` for who cannot see it."""
+    with _style(salt=name):
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    _close(figure)
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    if size:
+        svg = svg.replace(size.group(0), f'role="img" aria-label="{description}"', 1)
+    return svg
+
+
+@contextmanager
+def _style(salt: str = "neuralpower") -> Iterator[None]:
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    settings = {
+        "font.family": "sans-serif",
+        "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "DejaVu Sans"],
+        "font.size": 8,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": MUTED,
+        "axes.titlecolor": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.6,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "text.color": INK,
+        "legend.frameon": False,
+        "legend.fontsize": 7.5,
+        "svg.fonttype": "none",
+        "svg.hashsalt": salt,
+    }
+    import logging
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # one of the fonts above is enough
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def _close(figure: Figure) -> None:
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+
+
+def _label(name: str) -> str:
+    name = name.split(" + ")[0].strip("/")
+    return name if len(name) <= 22 else f"{name[:21]}…"
