@@ -111,7 +111,7 @@ def _measure(args: argparse.Namespace, rundir: str) -> int:
         print_json([vars(outcome) for outcome in outcomes])
         return 0
     heads = ["engine", "layers", "inferences", "acknowledged", "ms unprofiled", "ms profiled", "ratio"]
-    rows = [
+    rows: list[list[Cell]] = [
         [
             o.name,
             o.layers,

@@ -30,8 +30,10 @@ from neuralpower_wire.link import (
 )
 
 DEFAULT_ADDRESS = "/run/neuralpower"
-KEPT = 1024
-"""Inferences held until the daemon has journaled them: some seconds of a busy service, a daemon's restart."""
+KEPT = 4096
+KEPT_BYTES = 32 << 20
+"""Most inferences, and bytes of them, held until the daemon has journaled them: a daemon's restart takes some seconds, in
+which a busy service makes 500 inferences a second."""
 SILENCE_NS = 1_000_000_000
 """After so long without an answer the link greets again, which also recovers from a lost credit."""
 _RECEIVE_AT_MOST = 64
@@ -80,7 +82,12 @@ class Link:
         self.last_refusal = ""
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         # IMMEDIATE: nothing is queued for a connection that does not stand, so a send tells whether the daemon is there.
-        for option, value in ((zmq.LINGER, 0), (zmq.IMMEDIATE, 1), (zmq.SNDHWM, KEPT), (zmq.RECONNECT_IVL_MAX, 1000)):
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.IMMEDIATE, 1),
+            (zmq.SNDHWM, 2 * _MOST_CREDIT),
+            (zmq.RECONNECT_IVL_MAX, 1000),
+        ):
             self._socket.setsockopt(option, value)
         self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(
             zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
@@ -99,9 +106,11 @@ class Link:
     def offer(self, inference: Inference) -> None:
         """Send `inference` when there is credit, keep it until it is acknowledged; the oldest makes room."""
         self.counts.offered += 1
-        if self.pending >= KEPT:
+        frames = encode(inference.batch())
+        most = max(1, min(KEPT, KEPT_BYTES // sum(map(len, frames))))
+        while self.pending >= most:
             self._make_room()
-        self._waiting.append((inference.seq, encode(inference.batch())))
+        self._waiting.append((inference.seq, frames))
         self.poll()
 
     def poll(self) -> None:

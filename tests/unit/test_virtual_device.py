@@ -1,0 +1,241 @@
+"""The virtual device in a time that the test makes pass: lead, pacing, contexts with TensorRT's face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neuralpower.errors import Failure, InputError
+from neuralpower.virtual.device import VirtualDevice
+from neuralpower.virtual.hardware import RAILS
+from neuralpower.virtual.load import Load
+from neuralpower.virtual.networks import build
+from neuralpower.virtual.truth import Truth
+from neuralpower_wire import Timeline, create_timeline
+
+IDLE_UW = [3_000_000, 600_000, 900_000]
+LEAD_NS = 400_000_000
+
+
+class Time:
+    """A clock that only sleeping moves; `stall_ns` is how much longer each sleep takes."""
+
+    def __init__(self) -> None:
+        self.now_ns, self.stall_ns = 10**12, 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def sleep(self, seconds: float) -> None:
+        self.now_ns += int(seconds * 1e9) + self.stall_ns
+
+
+class Bench:
+    """A device on a fresh timeline."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.path = folder / "timeline"
+        create_timeline(self.path, RAILS, IDLE_UW)
+        self.time = Time()
+        self.device = VirtualDevice(self.path, 1, clock_ns=self.time, sleep=self.time.sleep, **options)
+
+    def context(self, name: str = "lenet5", runs: int = 20) -> Any:
+        return self.device.load(Load.of(name, build(name), self.device.hardware), runs)
+
+    def run(self, context: Any, each: Callable[[], None] = lambda: None) -> None:
+        while context.remaining:
+            context.execute_async_v3(self.device.stream.handle)
+            self.device.stream.synchronize()
+            each()
+
+    def records(self) -> np.ndarray:
+        timeline = Timeline(self.path)
+        records = timeline._records[: timeline.count].copy()
+        timeline.close()
+        return records
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+class Listener:
+    """A profiler that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, float]] = []
+
+    def report_layer_time(self, layer_name: str, ms: float) -> None:
+        self.calls.append((layer_name, ms))
+
+
+def test_the_timeline_is_always_its_lead_ahead(bench: Bench) -> None:
+    """At each step of a run the horizon is at least the lead ahead, and no plan was late."""
+    leads: list[int] = []
+    context = bench.context(runs=200)
+    bench.run(context, lambda: leads.append(int(bench.records()["end_ns"][-1]) - bench.time.now_ns))
+    truth = bench.device.close()
+    assert min(leads) >= LEAD_NS and truth.late_writes == 0 and truth.least_lead_ms >= 400
+
+
+def test_the_timeline_has_neither_overlap_nor_hole_but_launch_gaps(bench: Bench) -> None:
+    """Records of several engines follow one another, and no hole is longer than a launch gap."""
+    bench.run(bench.context("lenet5"))
+    bench.run(bench.context("resnet18", 5))
+    bench.device.close()
+    records = bench.records()
+    holes = records["start_ns"][1:] - records["end_ns"][:-1]
+    assert holes.min() >= 0 and holes.max() < 3000
+
+
+def test_engines_idle_before_they_run(bench: Bench) -> None:
+    """The rails idle for 0.3 s before an engine that was loaded in time, and hardly longer."""
+    first, second = bench.context(runs=30), bench.context("alexnet", 5)
+    bench.run(first)
+    bench.run(second)
+    one, two = bench.device.close().engines.values()
+    idle_s = (two.begin_ns[0] - one.end_ns[-1]) * 1e-9
+    assert 0.3 <= idle_s < 0.31
+
+
+def test_late_plans_are_counted(bench: Bench) -> None:
+    """A host that is held up by less than the lead is reported, and nothing is void."""
+    context = bench.context(runs=50)
+    bench.time.stall_ns = 250_000_000
+    bench.run(context)
+    truth = bench.device.close()
+    assert truth.late_writes > 0 and 0 < truth.least_lead_ms < 400
+
+
+def test_falling_behind_fails_loudly(bench: Bench) -> None:
+    """Once the horizon lies in the past the run ends with one line that says so."""
+    context = bench.context(runs=50)
+    bench.time.stall_ns = 900_000_000
+    with pytest.raises(Failure, match="ms behind its timeline"):
+        bench.run(context)
+
+
+def test_close_says_that_the_rails_idle(bench: Bench) -> None:
+    """The timeline is open while the device lives and closed after, once."""
+    timeline = Timeline(bench.path)
+    assert timeline.open
+    bench.device.close()
+    bench.device.close()
+    assert not timeline.open
+    timeline.close()
+
+
+def test_a_second_device_is_refused(bench: Bench) -> None:
+    """One timeline has one writer."""
+    with pytest.raises(InputError, match="another virtual device"):
+        VirtualDevice(bench.path, 2)
+
+
+def test_no_timeline_is_one_clear_line(tmp_path: Path) -> None:
+    """Without a daemon of source sim the message says what to start."""
+    with pytest.raises(InputError, match="start neuralpowerd"):
+        VirtualDevice(tmp_path / "timeline", 1)
+
+
+def test_other_rails_are_refused(tmp_path: Path) -> None:
+    """The device does not run on a board that it does not model."""
+    create_timeline(tmp_path / "timeline", ["POM_5V_IN"], [1000])
+    with pytest.raises(InputError, match="POM_5V_IN"):
+        VirtualDevice(tmp_path / "timeline", 1)
+
+
+def test_synchronise_waits_until_the_planned_end(bench: Bench) -> None:
+    """An inference is over only after its time has passed."""
+    context = bench.context(runs=3)
+    ends: list[int] = []
+    bench.run(context, lambda: ends.append(bench.time.now_ns))
+    truth = bench.device.close().named("lenet5")
+    assert all(now >= end for now, end in zip(ends, truth.end_ns, strict=True))
+
+
+def test_reports_come_after_the_fact_in_order(bench: Bench) -> None:
+    """Nothing is reported before synchronise; then each layer once, in order, as C floats of 1.024 µs steps."""
+    context = bench.context(runs=2)
+    context.profiler, context.enqueue_emits_profile = Listener(), False
+    context.execute_async_v3(0)
+    assert context.report_to_profiler() is False and not context.profiler.calls
+    bench.device.stream.synchronize()
+    assert context.report_to_profiler() is True
+    assert [name for name, _ in context.profiler.calls] == context.load.layers
+    for _, ms in context.profiler.calls:
+        assert ms == float(np.float32(ms)) and abs(ms / 0.001024 - round(ms / 0.001024)) < 1e-3
+    assert context.report_to_profiler() is False
+
+
+def test_enqueue_emits_the_profile_unless_told_not_to(bench: Bench) -> None:
+    """By default execute is synchronous with a profiler attached, as TensorRT's is."""
+    context = bench.context(runs=1)
+    context.profiler = Listener()
+    context.execute_async_v3(0)
+    assert len(context.profiler.calls) == context.engine.num_layers
+
+
+def test_exceptions_in_the_callback_are_swallowed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """As TensorRT does: printed, and the burst goes on."""
+
+    class Broken(Listener):
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            super().report_layer_time(layer_name, ms)
+            raise ValueError("mine")
+
+    context = bench.context(runs=1)
+    context.profiler = Broken()
+    context.execute_async_v3(0)
+    assert len(context.profiler.calls) == context.engine.num_layers
+    assert "ValueError: mine" in capsys.readouterr().err
+
+
+def test_the_host_clock_gives_the_planned_anchors(bench: Bench) -> None:
+    """Before execute the clock stands where the host enters enqueue, after synchronise where it leaves."""
+    context = bench.context(runs=2)
+    context.profiler, context.enqueue_emits_profile = Listener(), False
+    anchors = []
+    while context.remaining:
+        begin = context.clock_ns()
+        context.execute_async_v3(0)
+        bench.device.stream.synchronize()
+        anchors.append((begin, context.clock_ns()))
+        context.report_to_profiler()
+    truth = bench.device.close().named("lenet5")
+    for (enter, leave), begin, end in zip(anchors, truth.begin_ns, truth.end_ns, strict=True):
+        assert enter + 40_000 <= begin < end <= leave <= bench.time.now_ns
+
+
+def test_misuse_is_told(bench: Bench) -> None:
+    """Two inferences at once, and more than were planned, are errors with one clear line."""
+    context = bench.context(runs=2)
+    context.execute_async_v3(0)
+    with pytest.raises(Failure, match="synchronise before"):
+        context.execute_async_v3(0)
+    bench.device.stream.synchronize()
+    bench.run(context)
+    with pytest.raises(Failure, match="all 2 planned"):
+        context.execute_async_v3(0)
+    with pytest.raises(InputError, match="0 inferences"):
+        bench.context(runs=0)
+
+
+def test_truth_survives_its_file(bench: Bench, tmp_path: Path) -> None:
+    """What is written is read back, with means per execution and energy = power × time."""
+    bench.run(bench.context(runs=7))
+    truth = bench.device.close()
+    truth.write(tmp_path / "truth.json")
+    again = Truth.read(tmp_path / "truth.json")
+    assert again == truth and again.simulated
+    engine = again.named("lenet5")
+    assert engine.runs == len(engine.begin_ns) == len(engine.inference_j["VDD_IN"]) == 7
+    busy = engine.runtime_s > 0
+    np.testing.assert_allclose((engine.power_w * engine.runtime_s[:, None])[busy], engine.energy_j[busy])
+    assert np.isnan(engine.power_w[~busy]).all() and 20e-6 < engine.runtime_s.sum() < 200e-6
+    with pytest.raises(KeyError):
+        again.named("vgg16")

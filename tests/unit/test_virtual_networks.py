@@ -1,0 +1,82 @@
+"""The zoo: geometry as published, read back by the tool's own features."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from neuralpower.errors import InputError
+from neuralpower.features.engine import layers_from_engine
+from neuralpower.virtual.networks import NETWORKS, build
+
+PUBLISHED = {  # multiply-accumulates and weights without bias, both in millions, as torchvision and the papers give them
+    "alexnet": (714, 61.1),
+    "vgg11": (7609, 132.9),
+    "vgg16": (15470, 138.3),
+    "resnet18": (1814, 11.7),
+    "resnet34": (3664, 21.8),
+    "resnet50": (4089, 25.5),
+    "resnext50": (4230, 25.0),
+    "squeezenet1.0": (819, 1.24),
+    "squeezenet1.1": (349, 1.23),
+    "mobilenet_v1": (569, 4.2),
+    "mobilenet_v2": (301, 3.47),
+    "googlenet": (1498, 6.61),
+    "densenet121": (2834, 7.9),
+    "shufflenet_v2": (145, 2.26),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_networks_have_their_published_size(name: str) -> None:
+    """Multiply-accumulates and weights, as features read them from the engine JSON, are the published ones."""
+    layers = layers_from_engine(build(name), name)
+    macs, weights = PUBLISHED[name]
+    assert sum(layer.macs() for layer in layers) / 1e6 == pytest.approx(macs, rel=0.005)
+    assert sum(layer.weights() for layer in layers) / 1e6 == pytest.approx(weights, rel=0.005)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_is_classified_as_meant(name: str) -> None:
+    """Convolution, pool, fully connected and the rest come back as what they were described as, under unique names."""
+    described = build(name)["Layers"]
+    layers = layers_from_engine(build(name), name)
+    for entry, layer in zip(described, layers, strict=True):
+        meant = "other"
+        if "WindowSize" in entry:
+            meant = "pool"
+        elif "Kernel" in entry:
+            meant = "fc" if "/Gemm" in entry["Name"] else "conv"
+        assert (layer.name, layer.kind) == (entry["Name"], meant)
+    assert len({layer.name for layer in layers}) == len(layers)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tensors_connect(name: str) -> None:
+    """No layer reads a shape that none before it wrote, unless it joins or splits channels."""
+    shapes = {(3, 224), (1, 32)}
+    for entry in build(name)["Layers"]:
+        read = entry["Inputs"][0]
+        _, channels, height, width = read["Dimensions"]
+        joined = "Concat" in read["Name"] or read["Name"].endswith((":0", ":1"))
+        assert height == width and (joined or (channels, height) in shapes)
+        shapes.add(tuple(entry["Outputs"][0]["Dimensions"][1:3]))
+
+
+def test_depthwise_and_grouped_convolutions_are_there() -> None:
+    """The zoo covers what a model of convolutions must know."""
+    groups = {name: {layer.groups for layer in layers_from_engine(build(name), name)} for name in NETWORKS}
+    assert any(layer.depthwise for layer in layers_from_engine(build("mobilenet_v2"), ""))
+    assert 32 in groups["resnext50"]
+
+
+def test_engine_json_is_json() -> None:
+    """The description survives being written and read."""
+    assert json.loads(json.dumps(build("lenet5"))) == build("lenet5")
+
+
+def test_unknown_network_is_one_clear_line() -> None:
+    """A wrong name lists the right ones."""
+    with pytest.raises(InputError, match="no network 'x' in the zoo; there are lenet5"):
+        build("x")
