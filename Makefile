@@ -30,7 +30,7 @@ format-check: $(READY)
 	@echo "check: format" && $(BIN)/ruff format --check --quiet .
 
 lint: $(READY)
-	@echo "check: lint" && $(BIN)/ruff check --quiet .
+	@echo "check: lint" && $(BIN)/ruff check --quiet --output-format concise .
 
 types: $(READY)
 	@echo "check: types" && $(BIN)/mypy
