@@ -13,7 +13,7 @@ from neuralpower_wire import INFERENCES, LAYERS, RAILS, STATUS, TOPICS, Epoch, K
 from neuralpower_wire.journal import check
 
 from . import address as addresses
-from .asking import Answer, History, configure
+from .asking import REQUEST_TIMEOUT_S, Answer, History, configure
 from .errors import Failure, InputError
 from .follower import JOURNAL, TICKS, Follower, Past
 from .messages import Energies, Found, Lost, Message, Records, Refused, Status, Ticks, engine_hash
@@ -156,8 +156,8 @@ class Client:
         Raises:
             Failure: no daemon was ever there, or it gave nothing for `patience_s`; what it had is not known.
         """
-        if self._followers and not any(follower.started for follower in self._followers.values()):
-            raise Failure(f"no daemon at {self.address.text}: is neuralpowerd running?")
+        known = any(follower.started for follower in self._followers.values())
+        patience_s = patience_s if known else min(patience_s, REQUEST_TIMEOUT_S)
         for follower in self._followers.values():
             follower.locate()
         deadline = time.monotonic() + patience_s
@@ -167,9 +167,8 @@ class Client:
                 deadline = time.monotonic() + patience_s
                 yield messages
             elif time.monotonic() > deadline:
-                raise Failure(
-                    f"{self.address.text}: the daemon gave no answer for {patience_s:g} s; its last entries are missing"
-                )
+                silence = f"gave no answer for {patience_s:g} s; its last entries are missing"
+                raise Failure(f"{self.address.text}: the daemon {silence}" if known else self._nobody())
             else:
                 time.sleep(0.01)
 
@@ -289,10 +288,13 @@ class Client:
         """Put a mark into the journal, now. Raises Failure if no daemon answers or it refuses."""
         self._asked("mark", name=name, text=text)
 
+    def _nobody(self) -> str:
+        return f"no daemon at {self.address.text}: is neuralpowerd running?"
+
     def _asked(self, do: str, **fields: Any) -> Answer:
         answer = self._history.ask(do, **fields)
         if answer is None:
-            raise Failure(f"no daemon at {self.address.text}: is neuralpowerd running?")
+            raise Failure(self._nobody())
         if answer.reply.error:
             raise Failure(f"{self.address.text}: {answer.reply.error}")
         return answer

@@ -43,7 +43,9 @@ class Daemon:
         oldest, end = (self.oldest, self.next) if stream == self.stream else self.keeps[stream]
         first = max(question["first"], oldest)
         count = min(question["first"] + question["count"], end) - first
-        return Answer(Reply(1, stream=stream, oldest=oldest, next=end), batch(stream, first, count) if count > 0 else None)
+        return Answer(
+            Reply(1, stream=stream, oldest=oldest, next=end), batch(stream, first, count) if count > 0 else None
+        )
 
 
 @dataclass

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record; 0 also after Ctrl-C."""
     past = _past(args.past)
+    addresses.parse(args.address)
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds:g}: give a positive number")
     with _stop_on_signal() as stop, progress(f"recording {args.address}", args.seconds) as advance:

@@ -1,0 +1,47 @@
+"""neuralpower export: a recording as tables or as a trace."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..console import print_json, progress
+from ..errors import Failure, InputError
+from ..exporting import write_csv, write_perfetto
+from ..recording import Recording
+
+HELP = """A recording as CSV tables (rails.csv, inferences.csv, layers.csv) or as a trace for ui.perfetto.dev.
+
+example: neuralpower export monday --perfetto monday.json.gz --csv tables"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("recording", metavar="DIR", help="folder of a recording")
+    parser.add_argument("--csv", metavar="OUT", help="folder for the tables, made if missing")
+    parser.add_argument("--perfetto", metavar="FILE", help="Chrome JSON trace; compressed if the name ends in .gz")
+    parser.add_argument("--skip-damaged", action="store_true", help="read past damaged files")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write what was asked for."""
+    if not args.csv and not args.perfetto:
+        raise InputError("nothing to write: give --csv OUT, --perfetto FILE or both")
+    recording = Recording(args.recording, args.skip_damaged)
+    written: dict[str, int] = {}
+    with progress(f"exporting {args.recording}"):
+        try:
+            if args.csv:
+                written |= write_csv(recording, Path(args.csv))
+            if args.perfetto:
+                written |= write_perfetto(recording, Path(args.perfetto))
+        except OSError as error:
+            raise Failure(f"{error.filename or args.csv or args.perfetto}: {error.strerror or error}") from None
+    if args.json:
+        print_json({"simulated": recording.simulated, "written": written})
+    else:
+        mark = " (simulated)" if recording.simulated else ""
+        for path, count in written.items():
+            print(f"{path}: {count} rows{mark}" if path.endswith(".csv") else f"{path}: {count} events{mark}")
+    return 0

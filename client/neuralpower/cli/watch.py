@@ -1,0 +1,195 @@
+"""neuralpower watch: a daemon, live in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import address as addresses
+from ..client import Client
+from ..console import plain, text
+from ..errors import InputError
+from ..live import Curve, Live
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+HELP = """Live rails, rates, losses and inferences in the terminal; one line a second where the output is not a terminal.
+
+example: neuralpower watch ipc:///run/neuralpower --seconds 10"""
+
+REFRESH_S = 0.25
+"""Four times a second is as fast as numbers can be read."""
+LINE_S = 1.0
+BARS = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH = 40
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "address", nargs="?", default=addresses.DEFAULT, help="ipc:///run/neuralpower or tcp://host:port"
+    )
+    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
+    parser.add_argument("--json", action="store_true", help="one JSON object a second")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until the time is over or Ctrl-C."""
+    if args.seconds is not None and not args.seconds > 0:
+        raise InputError(f"--seconds {args.seconds:g}: give a positive number")
+    end = time.monotonic() + (args.seconds or float("inf"))
+    with Client(args.address, topics=("rails", "inferences", "layers", "status")) as client:
+        try:
+            if sys.stdout.isatty() and not args.json:
+                _draw(client, end)
+            else:
+                _print_lines(client, end, args.json)
+        except KeyboardInterrupt:
+            return 0  # the usual way to leave a live view
+    return 0
+
+
+def _draw(client: Client, end: float) -> None:
+    from rich.live import Live as Screen
+
+    live = Live()
+    with Screen(view(live, client), auto_refresh=False, screen=False) as screen:
+        while (now := time.monotonic()) < end:
+            while time.monotonic() < min(now + REFRESH_S, end):
+                live.take(client.poll(REFRESH_S / 2))
+            screen.update(view(live, client), refresh=True)
+
+
+def _print_lines(client: Client, end: float, as_json: bool) -> None:
+    live, waiting = Live(), False
+    while (now := time.monotonic()) < end:
+        while time.monotonic() < min(now + LINE_S, end):
+            live.take(client.poll(0.2))
+        if as_json:
+            print(json.dumps(plain(facts(live, client))), flush=True)
+        elif client.connected or not waiting:
+            print(line(live, client), flush=True)
+        waiting = not client.connected
+
+
+def facts(live: Live, client: Client) -> dict[str, Any]:
+    """What the view shows, as plain values."""
+    p50, p99 = live.lateness_us()
+    return {
+        "connected": client.connected,
+        "simulated": live.simulated,
+        "rails_w": {rail: curve.now for rail, curve in live.rails.items()},
+        "total_w": live.total.now,
+        "rate_hz": live.rate_hz(),
+        "fresh": live.fresh,
+        "lateness_p50_us": p50,
+        "lateness_p99_us": p99,
+        "missed_slots": live.missed_slots,
+        "ticks": live.tick_count,
+        "ticks_lost": client.ticks_lost,
+        "records_lost": client.records_lost,
+        "inferences": live.inference_count,
+        "last_inferences": [
+            {"engine": name_of(live, seen.engine), "ms": seen.duration_ms, "energy_j": seen.energy_j}
+            for seen in reversed(live.inferences.values())
+        ],
+    }
+
+
+def line(live: Live, client: Client) -> str:
+    """One second as one line."""
+    if not client.connected:
+        return waiting_line(client)
+    rails = "  ".join(f"{rail} {text(curve.now)} W" for rail, curve in live.rails.items())
+    return f"{rails} | {sampling_line(live, client)} | {live.inference_count} inferences{_last(live)}"
+
+
+def _last(live: Live) -> str:
+    if not live.inferences:
+        return ""
+    seen = next(reversed(live.inferences.values()))
+    return f", last {name_of(live, seen.engine)} {seen.duration_ms:.3f} ms {text(seen.energy_j * 1e3)} mJ"
+
+
+def waiting_line(client: Client) -> str:
+    """What to say while nobody answers."""
+    return f"no daemon at {client.address.text}: is neuralpowerd running?"
+
+
+def sampling_line(live: Live, client: Client) -> str:
+    """Rates, lateness, missed slots and losses."""
+    p50, p99 = live.lateness_us()
+    mark = " (simulated)" if live.simulated else ""
+    return (
+        f"{live.rate_hz():.1f} Hz, fresh {live.fresh}{mark} | late p50 {p50:.0f} p99 {p99:.0f} µs | "
+        f"missed {live.missed_slots} | lost {client.ticks_lost} ticks, {client.records_lost} records"
+    )
+
+
+def name_of(live: Live, engine: str) -> str:
+    """The engine's name, or the beginning of its hash."""
+    return live.engines.get(engine, engine[:12])
+
+
+def sparkline(points: Sequence[float]) -> str:
+    """The last points as bars from zero to their largest; a blank where a point is not known."""
+    shown = list(points)[-SPARK_WIDTH:]
+    most = max((point for point in shown if point > 0), default=0.0)
+    return "".join(_bar(point, most) for point in shown)
+
+
+def _bar(point: float, most: float) -> str:
+    if point != point:  # nan
+        return " "
+    return BARS[min(len(BARS) - 1, int(point / most * len(BARS)))] if most > 0 and point > 0 else BARS[0]
+
+
+def view(live: Live, client: Client) -> RenderableType:
+    """The whole picture for rich."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    title = f"{client.address.text}{' (simulated)' if live.simulated else ''}"
+    if not client.connected and not live.rails:
+        return Panel(Text(waiting_line(client), style="yellow"), title=title)
+    parts: list[RenderableType] = [_rails(live), Text(sampling_line(live, client), style="dim")]
+    if not client.connected:
+        parts.append(Text(waiting_line(client), style="yellow"))
+    if live.inferences:
+        parts.append(_inferences(live))
+    parts.append(Text(f"{live.inference_count} inferences of {len(live.engines)} engines; Ctrl-C ends", style="dim"))
+    return Panel(Group(*parts), title=title)
+
+
+def _rails(live: Live) -> RenderableType:
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False)
+    for heading, justify in (("rail", "left"), ("W", "right"), ("last 20 s", "left")):
+        drawn.add_column(heading, justify="right" if justify == "right" else "left")
+    rows: list[tuple[str, Curve]] = [*live.rails.items()]
+    if len(live.totals) > 1:
+        rows.append(("total", live.total))
+    for rail, curve in rows:
+        style = "bold" if rail in live.totals or rail == "total" else ""
+        drawn.add_row(rail, f"{curve.now:.3f}", sparkline([*curve.points, curve.now]), style=style)
+    return drawn
+
+
+def _inferences(live: Live) -> RenderableType:
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False)
+    drawn.add_column("last inferences")
+    for heading in ("ms", "mJ", "mean W"):
+        drawn.add_column(heading, justify="right")
+    for seen in reversed(live.inferences.values()):
+        watts = seen.energy_j / (seen.duration_ms * 1e-3)
+        drawn.add_row(name_of(live, seen.engine), f"{seen.duration_ms:.3f}", text(seen.energy_j * 1e3), text(watts))
+    return drawn
