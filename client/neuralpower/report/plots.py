@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def rails(
             axes.plot(middle, mean, color=colour, linewidth=1.0, label=rail)
         top = axes.get_ylim()[1]
         shown = sorted(spans, key=lambda span: span[0] - span[1])[:14]
-        for begin, end, name in spans:
+        for begin, end, _ in spans:
             axes.plot([begin, end], [top, top], color=MUTED, linewidth=2.0, solid_capstyle="butt")
         for begin, end, name in shown:
             if end - begin > 0.02 * (t_s[-1] - t_s[0]):
@@ -125,7 +126,7 @@ def rails(
 
 def _envelope(watts: Floats, bounds: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
     low, mean, high = (np.full(len(bounds) - 1, np.nan) for _ in range(3))
-    for i, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(bounds)):
         part = watts[a:b][np.isfinite(watts[a:b])]
         if part.size:
             low[i], mean[i], high[i] = part.min(), part.mean(), part.max()
@@ -208,7 +209,7 @@ def _style(salt: str = "neuralpower") -> Iterator[None]:
     import matplotlib
 
     matplotlib.use("Agg", force=False)
-    settings = {
+    settings: Any = {
         "font.family": "sans-serif",
         "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "DejaVu Sans"],
         "font.size": 8,

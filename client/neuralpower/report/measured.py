@@ -1,0 +1,189 @@
+"""Sections about a recording: how it was sampled, what the rails did, what each layer took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
+from neuralpower.recording import Recording
+from neuralpower.report import plots
+from neuralpower.report.blocks import Block, Facts, Figure, Heading, Notes, Row, Section, Table, fixed, number, percent
+from neuralpower.statistics import lateness_ns
+
+ENERGY_COLUMNS = ("runtime, µs", "±", "power, W", "±", "energy, mJ", "±")
+
+
+def sampling(recording: Recording) -> Section:
+    """Tick statistics of each stream, its lateness, and what was lost."""
+    rows: list[Row] = []
+    blocks: list[Block] = []
+    for stream in recording.streams:
+        s = recording.tick_statistics(stream)
+        fresh = f"{number(s.fresh_rate_hz)} ({s.freshness})" if s.fresh_rate_hz else s.freshness
+        cells = [
+            stream.hex()[:8],
+            f"{s.ticks}",
+            number(s.duration_s),
+            fixed(s.rate_hz, 1),
+            fresh,
+            fixed(s.lateness_p50_us, 1),
+        ]
+        rows.append(Row([*cells, fixed(s.lateness_p99_us, 1), f"{s.missed_slots}", f"{s.lost}"]))
+    columns = ["stream", "ticks", "s", "rate, Hz", "fresh, Hz", "late p50, µs", "late p99, µs", "missed slots", "lost"]
+    caption = (
+        "Fresh is how often the chip has something new, with how that is known. A missed slot is a deadline that passed without "
+        "a tick; lost are ticks that were taken and are not held here."
+    )
+    blocks.append(Table(columns, rows, range(1, 9), caption))
+    longest = max(recording.streams, key=lambda each: len(recording.ticks(each)), default=None)
+    if longest is not None and len(recording.ticks(longest)) > 100:
+        late = lateness_ns(recording.ticks(longest), recording.epochs(longest)) / 1e3
+        svg = plots.inline(plots.lateness(late), "lateness", "share of ticks by lateness")
+        blocks.append(Figure(Markup(svg), "Share of ticks that began later than so long after their deadline."))
+    return Section("Ticks", blocks)
+
+
+def losses(recording: Recording) -> Section:
+    """What is missing in both logs."""
+    found = recording.losses()
+    if not found.holes:
+        return Section("Losses", [], "Nothing is missing between the first and the last index of either log.")
+    rows = [
+        Row([log, stream.hex()[:8], f"{hole.start}", f"{hole.stop - 1}", f"{len(hole)}"])
+        for (log, stream), holes in found.holes.items()
+        for hole in holes[:50]
+    ]
+    text = f"{found.ticks_lost} ticks and {found.records_lost} journal records are missing."
+    return Section("Losses", [Table(["log", "stream", "first", "last", "missing"], rows, range(2, 5))], text)
+
+
+def rails(recording: Recording, attribution: Attribution | None) -> Section | None:
+    """Power of the rails over time; None for a recording without power."""
+    stream = max(recording.streams, key=lambda each: len(recording.ticks(each)), default=None)
+    if stream is None or len(recording.ticks(stream)) < 2:
+        return None
+    t_ns = recording.ticks(stream)["t_ns"]
+    power = {name: watts for name, watts in recording.rail_power_w(stream).items() if np.isfinite(watts).any()}
+    if not power:
+        return None
+    names = {key: body["name"] for key, body in recording.engines().items()}
+    spans: list[tuple[float, float, str]] = []
+    for inference in sorted(recording.inferences(), key=lambda each: each.begin_ns):
+        begin, end = ((at - int(t_ns[0])) * 1e-9 for at in (inference.begin_ns, inference.end_ns))
+        name = names.get(inference.engine, inference.engine[:8])
+        if spans and spans[-1][2] == name and begin - spans[-1][1] < 1.0:
+            spans[-1] = (spans[-1][0], end, name)
+        else:
+            spans.append((begin, end, name))
+    t_s = (t_ns - t_ns[0]) * 1e-9
+    svg = plots.inline(plots.rails(t_s, power, spans), "rails", "power of each rail over time")
+    rows = []
+    for name, watts in power.items():
+        known = watts[np.isfinite(watts)]
+        quantiles = np.quantile(known, [0.01, 0.5, 0.99])
+        rows.append(
+            Row(
+                [
+                    name,
+                    *(fixed(float(v), 3) for v in (known.mean(), *quantiles)),
+                    percent(1 - known.size / watts.size, 2),
+                ]
+            )
+        )
+    caption = "Mean of each bin as a line, its lowest and highest reading as a band; above, when engines ran."
+    table = Table(["rail", "mean, W", "p1", "median", "p99", "missing"], rows, range(1, 6))
+    return Section("Rails", [Figure(Markup(svg), caption), table])
+
+
+def layers(attribution: Attribution) -> list[Section]:
+    """The networks' layers with plots, the repeated layers, and how the numbers came about."""
+    networks = [engine for engine in attribution.engines.values() if not engine.repeated]
+    repeated = [engine for engine in attribution.engines.values() if engine.repeated]
+    sections = []
+    if networks:
+        blocks: list[Block] = [_networks(networks)]
+        for engine in networks:
+            blocks += _network(engine, attribution.simulated)
+        text = (
+            "Width is runtime and height is power, so area is energy. What the data cannot tell apart is one unit, drawn paler: its "
+            "layers share the unit's power and have a wider error. The dashed line is the power between inferences."
+        )
+        sections.append(Section("Networks, layer by layer", blocks, text))
+    if repeated:
+        rows = [
+            Row([_name(e.layers[0]), e.layers[0].kind, f"{e.layers[0].repeats}", *_cells(e.layers[0])])
+            for e in repeated
+        ]
+        table = Table(
+            ["layer", "kind", "copies", *ENERGY_COLUMNS], rows, range(2, 9), folded=f"{len(repeated)} repeated layers"
+        )
+        text = "Engines of one layer, repeated until the sensor settles: their power is read directly."
+        sections.append(Section("Repeated layers", [table], text))
+    sections.append(_method(attribution))
+    return sections
+
+
+def _networks(networks: Sequence[EngineAttribution]) -> Table:
+    rows = []
+    for e in networks:
+        cells = [
+            e.name,
+            f"{e.inferences}",
+            f"{len(e.layers)}",
+            f"{e.units}",
+            fixed(e.runtime_s * 1e3, 3),
+            fixed(e.power_w, 2),
+        ]
+        rows.append(Row([*cells, fixed(e.energy_per_inference_j * 1e3, 2), fixed(e.gap_power_w, 2)]))
+    columns = ["network", "inferences", "layers", "units", "runtime, ms", "power, W", "energy, mJ", "gaps, W"]
+    return Table(columns, rows, range(1, 8), "Per inference, over the time its layers run.")
+
+
+def _network(engine: EngineAttribution, simulated: bool) -> list[Block]:
+    figure = plots.layer_power([engine], simulated=simulated)
+    svg = plots.inline(figure, f"layers-{engine.hash[:12]}", f"power of each layer of {engine.name}")
+    rows = []
+    for at, layer in enumerate(engine.layers):
+        joined = at + 1 < len(engine.layers) and engine.layers[at + 1].unit == layer.unit
+        unit = f"{layer.unit + 1}" if not at or engine.layers[at - 1].unit != layer.unit else ""
+        rows.append(Row([_name(layer), layer.kind, unit, *_cells(layer)], "same" if joined else ""))
+    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units. Lines: two standard errors."
+    table = Table(
+        ["layer", "kind", "unit", *ENERGY_COLUMNS], rows, range(2, 9), folded=f"all {len(engine.layers)} layers"
+    )
+    return [Heading(engine.name), Figure(Markup(svg), caption), table]
+
+
+def _name(layer: LayerPower) -> str:
+    return layer.name if len(layer.name) <= 70 else f"{layer.name[:69]}…"
+
+
+def _cells(layer: LayerPower) -> list[str]:
+    return [
+        fixed(layer.runtime_s * 1e6, 2), fixed(layer.runtime_se_s * 1e6, 2), fixed(layer.power_w, 3), fixed(layer.power_se_w, 3),
+        fixed(layer.energy_j * 1e3, 4), fixed(layer.energy_se_j * 1e3, 4),
+    ]  # fmt: skip
+
+
+def _method(attribution: Attribution) -> Section:
+    a = attribution
+    facts = [("method", a.method)]
+    if a.method == "least-squares":
+        scan = f"{number(a.scan_period_s * 1e6, 6)} µs" if a.scan_period_s else "not recovered"
+        facts += [
+            ("sensor delay", f"{number(a.delay_s * 1e6, 3)} µs"),
+            ("sensor lag", f"{number(a.lag_s * 1e6, 3)} µs"),
+            ("scan of the chip", scan),
+            ("launch gap", f"{number(a.launch_gap_s * 1e6, 3)} µs"),
+            ("idle power", f"{number(a.idle_power_w)} W"),
+            ("residual", f"{number(a.residual_w * 1e3, 3)} mW rms"),
+        ]
+    if a.balance:
+        b = a.balance
+        parts = [("layers", b.layers_j), ("gaps", b.gaps_j), ("idle", b.idle_j), ("unattributed", b.unattributed_j)]
+        shares = ", ".join(f"{name} {number(joules)} J" for name, joules in parts)
+        facts.append((f"energy measured: {number(b.measured_j, 5)} J", shares))
+    return Section("How power was attributed", [Facts(facts), Notes(list(a.notes))])

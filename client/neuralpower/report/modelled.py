@@ -1,0 +1,175 @@
+"""Sections about models: their errors, what they predict, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from neuralpower.attribution import Attribution
+from neuralpower.dataset import Dataset
+from neuralpower.models.evaluation import network_errors
+from neuralpower.models.network import NetworkPrediction
+from neuralpower.models.published import PUBLISHED
+from neuralpower.models.rows import rows_of
+from neuralpower.models.six import LayerModel, SixModels
+from neuralpower.report import plots
+from neuralpower.report.blocks import DASH, Block, Facts, Figure, Heading, Row, Section, Table, fixed, number, percent
+from neuralpower.report.plots import Pair
+
+SHOWN_TERMS = 40
+_SCALE = {"runtime": (1e3, "ms"), "power": (1.0, "W")}
+
+
+def six_models(models: SixModels) -> Section:
+    """The table of the six models, with what was published elsewhere."""
+    rows = []
+    for (kind, target), model in models.models_.items():
+        cv, (scale, unit) = model.cross_validation, _SCALE[target]
+        cells = [f"{kind} {target}", f"{len(model.polynomial.terms)}", f"{model.polynomial.degree}", f"{cv.score.rows}"]
+        spread = f"{percent(cv.low, 0)} to {percent(cv.high, 0)}"
+        rmse = f"{number(cv.score.rmse * scale, 3)} {unit}"
+        rows.append(Row([*cells, percent(cv.score.rmspe), spread, percent(cv.score.median_ape), rmse], "same"))
+        for row in PUBLISHED:
+            if (row.kind, row.target) == (kind, target):
+                quoted = [f"{row.rmspe_percent:.2f} %", "", "", f"{number(row.rmse, 3)} {unit}"]
+                rows.append(Row([row.source, f"{row.terms}", "", "", *quoted], "context"))
+    rows += [Row([f"{k} {t}", DASH, DASH, DASH, reason, "", "", ""]) for (k, t), reason in models.skipped_.items()]
+    grouped = ", ".join(sorted({model.cross_validation.grouped_by for model in models.models_.values()}))
+    caption = (
+        f"Ours: {models.folds} folds grouped by {grouped}, degree and penalty chosen anew in each; the errors to expect. Grey: published "
+        "errors on other boards and other layers, on rows that the models were fitted to. They are context, not a comparison."
+    )
+    columns = ["model", "terms", "degree", "rows", "RMSPE", "best and worst fold", "median error", "RMSE"]
+    facts = [
+        ("fitted to", f"{models.rows_} layers of {len(models.networks_)} networks and repeated layers"),
+        ("devices", ", ".join(models.devices_) or DASH),
+        ("data", f"sha256 {models.sha256_[:16]}…"),
+    ]
+    return Section("Six models", [Table(columns, rows, range(1, 8), caption), Facts(facts)])
+
+
+def compared(models: SixModels, dataset: Dataset) -> Section:
+    """Predicted against measured, per layer and per network."""
+    panels: dict[str, list[Pair]] = {}
+    for (kind, target), model in models.models_.items():
+        rows, (scale, unit) = rows_of(dataset, kind, target), _SCALE[target]
+        predicted = model.polynomial.predict(rows.x) if len(rows) else np.zeros(0)
+        pairs = zip(rows.y * scale, predicted * scale, strict=True)
+        panels.setdefault(f"{target}, {unit}", []).extend(Pair(kind, float(m), float(p)) for m, p in pairs)
+    blocks: list[Block] = []
+    panels = {title: pairs for title, pairs in panels.items() if pairs}
+    if panels:
+        seen = set(dataset["network"].tolist()) <= set(models.networks_)
+        which = (
+            "The models were fitted to these layers." if seen else "Some of these layers the models have never seen."
+        )
+        caption = f"Each point is a layer; the band is plus and minus 20 %. {which}"
+        svg = plots.inline(plots.scatter(panels), "scatter", "predicted against measured values of all layers")
+        blocks.append(Figure(Markup(svg), caption))
+    errors = network_errors(models, dataset)
+    if errors:
+        rows_ = [
+            Row(
+                [
+                    e.network,
+                    f"{e.layers}",
+                    percent(e.runtime, sign=True),
+                    percent(e.energy, sign=True),
+                    "yes" if e.trained_on else "no",
+                ]
+            )
+            for e in errors
+        ]
+        caption = "Sums over the layers of each network that have both models and both measurements."
+        blocks.append(
+            Table(["network", "layers", "runtime error", "energy error", "trained on"], rows_, (1, 2, 3), caption)
+        )
+    return Section("Predicted and measured", blocks)
+
+
+def predicted(prediction: NetworkPrediction, models: SixModels | None, attribution: Attribution | None) -> Section:
+    """A network's prediction, beside its measurement where there is one."""
+    engines = attribution.engines.values() if attribution else ()
+    measured = next((engine for engine in engines if engine.name == prediction.name), None)
+    held_out = models is not None and prediction.name not in models.networks_
+    rows = []
+    values: Sequence[tuple[str, float | None, float | None, float]] = (
+        ("runtime, ms", prediction.runtime_s, measured.runtime_s if measured else None, 1e3),
+        ("power, W", prediction.power_w, measured.power_w if measured else None, 1.0),
+        ("energy, mJ", prediction.energy_j, measured.energy_per_inference_j if measured else None, 1e3),
+    )
+    for label, value, truth, scale in values:
+        known = value is not None and truth
+        error = value / truth - 1 if value is not None and truth else None
+        shown = number(truth * scale) if truth else DASH
+        rows.append(
+            Row(
+                [
+                    label,
+                    number(value * scale if value is not None else None),
+                    shown,
+                    percent(error, sign=True) if known else DASH,
+                ]
+            )
+        )
+    covered = f"{len(prediction.covered)} of {len(prediction.layers)} layers have both models"
+    stands = (
+        f"; {prediction.remainder_layers} other layers count with the mean of such layers"
+        if prediction.remainder
+        else ""
+    )
+    missing = "".join(f"; {count} {reason}" for reason, count in prediction.missing.items())
+    blocks: list[Block] = [
+        Table(["", "predicted", "measured", "error"], rows, (1, 2, 3), f"{covered}{stands}{missing}.")
+    ]
+    blocks.append(_predicted_layers(prediction, {layer.name: layer for layer in measured.layers} if measured else {}))
+    text = "No layer of this network was in the training data." if held_out else ""
+    return Section(f"{'Held out: ' if held_out else 'Predicted: '}{prediction.name}", blocks, text)
+
+
+def _predicted_layers(prediction: NetworkPrediction, measured: Mapping[str, object]) -> Table:
+    rows = []
+    for p in prediction.layers:
+        m = measured.get(p.layer.name)
+        pairs = [(p.runtime_s, "runtime_s", 1e6, 2), (p.power_w, "power_w", 1.0, 2), (p.energy_j, "energy_j", 1e3, 4)]
+        cells = []
+        for value, field, scale, places in pairs:
+            cells.append(fixed(value * scale if value is not None else None, places))
+            cells.append(fixed(getattr(m, field) * scale if m else None, places))
+        note = p.reason or ("extrapolated: " + "; ".join(p.outside) if p.outside else "")
+        rows.append(Row([p.layer.name[:70], p.layer.kind, *cells, note]))
+    columns = ["layer", "kind", "runtime, µs", "measured", "power, W", "measured", "energy, mJ", "measured", "note"]
+    return Table(columns, rows, range(2, 8), folded=f"all {len(rows)} layers")
+
+
+def coefficients(models: SixModels) -> Section:
+    """The models written out, the terms that move predictions most first."""
+    blocks: list[Block] = []
+    for (kind, target), model in models.models_.items():
+        blocks += [Heading(f"{kind} {target}"), _formula(model)]
+    text = "A prediction is the intercept plus each coefficient times its term. The effect is what one standard deviation of the term moves."
+    return Section("Inside the models", blocks, text)
+
+
+def _formula(model: LayerModel) -> Table:
+    scale, unit = _SCALE[model.target]
+    polynomial = model.polynomial
+    listed = sorted(
+        zip(polynomial.terms, polynomial.coefficients, polynomial.scales, strict=True),
+        key=lambda item: -abs(item[1] * item[2]),
+    )
+    rows = [Row(["intercept", f"{polynomial.intercept * scale:.4g}".replace("-", "−"), ""])]
+    for term, coefficient, spread in listed[:SHOWN_TERMS]:
+        effect = f"{coefficient * spread * scale:+.3g}".replace("-", "−")
+        rows.append(Row([term.name, f"{coefficient * scale:.4g}".replace("-", "−"), effect]))
+    more = len(listed) - SHOWN_TERMS
+    caption = f"{more} more terms of smaller effect are in the model file." if more > 0 else ""
+    return Table(
+        ["term", f"coefficient, {unit}", f"effect, {unit}"],
+        rows,
+        (1, 2),
+        caption,
+        f"{len(listed)} terms, degree {polynomial.degree}",
+    )

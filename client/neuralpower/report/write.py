@@ -1,0 +1,179 @@
+"""The page put together and written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neuralpower import __version__
+from neuralpower.attribution import Attribution
+from neuralpower.dataset import Dataset
+from neuralpower.errors import Failure
+from neuralpower.models.network import NetworkPrediction
+from neuralpower.models.six import SixModels
+from neuralpower.recording import Recording
+from neuralpower.report import measured, modelled
+from neuralpower.report.blocks import Facts, Headline, Page, Section, fixed, number, percent
+
+_MOST_CONDITIONS = 40
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    recording: Recording | None = None,
+    attribution: Attribution | None = None,
+    models: SixModels | None = None,
+    evaluation: Dataset | None = None,
+    predictions: Sequence[NetworkPrediction] = (),
+    provenance: Mapping[str, Any] | None = None,
+    title: str = "",
+) -> Path:
+    """Write one self-contained HTML page about what is given; what is not given has no section.
+
+    evaluation: measured layers to set the models against. predictions: of networks; one that `attribution` has measured
+    is set beside its measurement. provenance: further facts, label -> value. Raises Failure where the file cannot be written.
+    """
+    page = compose(recording, attribution, models, evaluation, predictions, provenance or {}, title)
+    target = Path(path)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.write_text(render(page), encoding="utf-8")
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise Failure(f"{target}: cannot write the report: {error.strerror or error}") from None
+    return target
+
+
+def render(page: Page) -> str:
+    """The page as HTML; everything that comes from outside is escaped."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    here = Path(__file__).parent
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((here / "page.html").read_text(encoding="utf-8"))
+    style = Markup((here / "style.css").read_text(encoding="utf-8"))
+    return template.render(vars(page), style=style, version=__version__)
+
+
+def compose(
+    recording: Recording | None,
+    attribution: Attribution | None,
+    models: SixModels | None,
+    evaluation: Dataset | None,
+    predictions: Sequence[NetworkPrediction],
+    provenance: Mapping[str, Any],
+    title: str,
+) -> Page:
+    """Decide what is on the page."""
+    simulated = any(
+        [
+            recording is not None and recording.simulated,
+            attribution is not None and attribution.simulated,
+            models is not None and models.simulated_,
+            evaluation is not None and evaluation.simulated,
+            bool(provenance.get("simulated")),
+        ]
+    )
+    name = title or (recording.directory.name if recording is not None else "Models of layers")
+    page = Page(name, _lead(recording, attribution, models), simulated)
+    page.figures = _headlines(recording, attribution, models, predictions)
+    for prediction in predictions:
+        page.sections.append(modelled.predicted(prediction, models, attribution))
+    if models is not None:
+        page.sections.append(modelled.six_models(models))
+        if evaluation is not None:
+            page.sections.append(modelled.compared(models, evaluation))
+    if attribution is not None:
+        page.sections += measured.layers(attribution)
+    if recording is not None:
+        rails = measured.rails(recording, attribution)
+        page.sections += [*([rails] if rails else []), measured.sampling(recording), measured.losses(recording)]
+    if models is not None:
+        page.sections.append(modelled.coefficients(models))
+    page.sections.append(_conditions(recording, provenance))
+    return page
+
+
+def _lead(recording: Recording | None, attribution: Attribution | None, models: SixModels | None) -> str:
+    parts = []
+    if recording is not None:
+        boards = {epoch.board for stream in recording.streams for epoch in recording.epochs(stream)}
+        parts.append(
+            f"{fixed(recording.duration_s, 0)} s of power on {', '.join(sorted(boards)) or 'an unknown board'}"
+        )
+    if attribution is not None:
+        networks = sum(not engine.repeated for engine in attribution.engines.values())
+        repeated = len(attribution.engines) - networks
+        parts.append(f"{networks} networks and {repeated} repeated layers" if repeated else f"{networks} networks")
+    if models is not None:
+        parts.append(f"{len(models.models_)} models fitted to {models.rows_} layers")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _headlines(
+    recording: Recording | None,
+    attribution: Attribution | None,
+    models: SixModels | None,
+    predictions: Sequence[NetworkPrediction],
+) -> list[Headline]:
+    found = []
+    engines = {engine.name: engine for engine in attribution.engines.values()} if attribution else {}
+    for prediction in predictions[:1]:
+        engine = engines.get(prediction.name)
+        if engine is not None and engine.energy_per_inference_j > 0:
+            error = prediction.energy_j / engine.energy_per_inference_j - 1
+            found.append(
+                Headline(f"energy of {prediction.name}, predicted", percent(error, sign=True), "off the measured")
+            )
+    if models is not None and ("conv", "runtime") in models.models_:
+        for target in ("runtime", "power"):
+            model = models.models_.get(("conv", target))
+            if model:
+                found.append(
+                    Headline(f"conv {target}, RMSPE on held-out folds", percent(model.cross_validation.score.rmspe))
+                )
+    if attribution is not None:
+        layers = sum(len(engine.layers) for engine in attribution.engines.values())
+        units = sum(engine.units for engine in attribution.engines.values())
+        found.append(Headline("layers told apart", f"{units}", f"of {layers}"))
+    if recording is not None and recording.streams:
+        every = [recording.tick_statistics(stream) for stream in recording.streams]
+        most = max(every, key=lambda each: each.ticks)
+        found.append(Headline("ticks", f"{number(sum(s.ticks for s in every), 9)}", f"at {fixed(most.rate_hz, 0)} Hz"))
+        found.append(
+            Headline(
+                "ticks lost", f"{sum(s.lost for s in every)}", f"{sum(s.missed_slots for s in every)} missed slots"
+            )
+        )
+    return found
+
+
+def _conditions(recording: Recording | None, provenance: Mapping[str, Any]) -> Section:
+    """Conditions and provenance: board, chips, epochs, conditions of the journal, and what the caller adds."""
+    facts: list[tuple[str, str]] = []
+    if recording is not None:
+        from neuralpower_wire import Kind
+
+        facts.append(("recording", str(recording.directory.name)))
+        for stream in recording.streams:
+            for epoch in recording.epochs(stream):
+                chips = ", ".join(
+                    f"{c.name} shunt {c.shunt_conversion_us} µs, bus {c.bus_conversion_us} µs, averaging {c.averaging}"
+                    for c in epoch.chips
+                )
+                text = f"{epoch.board}, source {epoch.source}, driver {epoch.driver}, every {epoch.period_ns / 1e6:g} ms; {chips or 'no chip known'}"
+                facts.append(
+                    (f"epoch {epoch.number} of {stream.hex()[:8]}", text + (f"; {epoch.note}" if epoch.note else ""))
+                )
+        conditions: dict[str, Any] = {}
+        for record in recording.records(Kind.CONDITION):
+            conditions.update(record.body)
+        facts += [(str(key), str(value)) for key, value in list(conditions.items())[:_MOST_CONDITIONS]]
+    facts += [(str(key), "yes" if value is True else str(value)) for key, value in provenance.items()]
+    facts.append(("made by", f"neuralpower {__version__}"))
+    return Section("Conditions and provenance", [Facts(facts)])
