@@ -14,11 +14,12 @@ MAX_SOCKET_PATH = 107
 
 @dataclass(frozen=True)
 class Address:
-    """The two ZeroMQ endpoints of a daemon; `text` is what the user wrote."""
+    """The two ZeroMQ endpoints of a daemon; `text` is what the user wrote, `host` is None for local sockets."""
 
     text: str
     live: str
     history: str
+    host: str | None = None
 
 
 def parse(text: str) -> Address:
@@ -39,5 +40,5 @@ def parse(text: str) -> Address:
     match = re.fullmatch(r"tcp://(\[[0-9a-fA-F:.]+\]|[^\s/:*]+):(\d{1,5})", text)
     if match and 0 < int(match[2]) < 65535:
         host, port = match[1], int(match[2])
-        return Address(text, f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}")
+        return Address(text, f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}", host)
     raise InputError(f"{text!r} is no address of a daemon; write ipc:///run/neuralpower or tcp://host:port")

@@ -13,6 +13,8 @@ from neuralpower_wire import Batch, WireError, decode
 from neuralpower_wire.batch import MAX_FRAME
 from neuralpower_wire.history import Reply, Request
 
+from .keys import Keys
+
 REQUEST_TIMEOUT_S = 2.0
 """A reply takes milliseconds; a daemon that is busy for 2 s is asked again rather than waited for."""
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
@@ -33,9 +35,9 @@ class Answer:
 class History:
     """The history socket of one daemon. Not thread-safe: one thread asks."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: Keys | None = None) -> None:
         self._socket = context.socket(zmq.DEALER)
-        configure(self._socket)
+        configure(self._socket, keys)
         # Only a connected daemon gets the question: one queued for a dead daemon would be answered after its time.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.connect(endpoint)
@@ -73,11 +75,13 @@ def _answer(frames: list[bytes]) -> Answer | None:
         return Answer(reply, None, str(error))
 
 
-def configure(socket: zmq.Socket[bytes]) -> None:
-    """The options that all of a client's sockets share."""
+def configure(socket: zmq.Socket[bytes], keys: Keys | None = None) -> None:
+    """The options that all of a client's sockets share; with `keys`, encryption."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+    if keys:
+        socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = keys.server, keys.public, keys.secret

@@ -16,6 +16,7 @@ from . import address as addresses
 from .asking import REQUEST_TIMEOUT_S, Answer, History, configure
 from .errors import Failure, InputError
 from .follower import JOURNAL, TICKS, Follower, Past
+from .keys import keys_for
 from .messages import Energies, Found, Lost, Message, Records, Refused, Status, Ticks, engine_hash
 
 RECEIVE_HIGH_WATER = 4096
@@ -48,7 +49,8 @@ class Client:
         past: also deliver what the daemon still holds from before joining: True for all, or seconds.
         resume: for a recording that goes on: log name ("ticks", "journal") -> stream -> first index still wanted.
 
-    Not thread-safe. Raises InputError for an address or topic that cannot be.
+    Not thread-safe. Raises InputError for an address or topic that cannot be, and for a TCP address without keys
+    (:mod:`neuralpower.keys`).
     """
 
     def __init__(
@@ -72,10 +74,11 @@ class Client:
         self._known_engines: set[str] = set()
         self._waiting_engines: dict[str, float] = {}
         self._heard = float("-inf")
+        keys = keys_for(self.address)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._history = History(self._context, self.address.history)
+        self._history = History(self._context, self.address.history, keys)
         self._live = self._context.socket(zmq.SUB)
-        configure(self._live)
+        configure(self._live, keys)
         self._live.setsockopt(zmq.RCVHWM, RECEIVE_HIGH_WATER)
         for topic in self.topics | {STATUS}:  # the status is also the daemon's heartbeat
             self._live.setsockopt(zmq.SUBSCRIBE, topic)
@@ -289,7 +292,7 @@ class Client:
         self._asked("mark", name=name, text=text)
 
     def _nobody(self) -> str:
-        return f"no daemon at {self.address.text}: is neuralpowerd running?"
+        return nobody(self.address)
 
     def _asked(self, do: str, **fields: Any) -> Answer:
         answer = self._history.ask(do, **fields)
@@ -298,6 +301,12 @@ class Client:
         if answer.reply.error:
             raise Failure(f"{self.address.text}: {answer.reply.error}")
         return answer
+
+
+def nobody(address: addresses.Address) -> str:
+    """What to say while no daemon answers."""
+    question = "is neuralpowerd running" + (", and has it allowed this client's key" if address.host else "")
+    return f"no daemon at {address.text}: {question}?"
 
 
 def _sound(record: Record) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from .. import address as addresses
+from ..client import nobody
 from ..console import print_json, progress
 from ..errors import InputError
 from ..follower import Past
@@ -83,7 +84,7 @@ def _shown(address: str, advance: Callable[[float, str], None]) -> Callable[[Sum
 def note(summary: Summary, address: str) -> str:
     """The running line: what has come so far, or that nobody is there."""
     if not summary.connected:
-        return f"no daemon at {address}: is neuralpowerd running?"
+        return nobody(addresses.parse(address))
     mark = " (simulated)" if summary.simulated else ""
     return f"{summary.ticks} ticks, {summary.inferences} inferences, {summary.ticks_lost + summary.records_lost} lost{mark}"
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import address as addresses
-from ..client import Client
+from ..client import Client, nobody
 from ..console import plain, text
 from ..errors import InputError
 from ..live import Curve, Live
@@ -104,7 +104,7 @@ def facts(live: Live, client: Client) -> dict[str, Any]:
 def line(live: Live, client: Client) -> str:
     """One second as one line."""
     if not client.connected:
-        return waiting_line(client)
+        return nobody(client.address)
     rails = "  ".join(f"{rail} {text(curve.now)} W" for rail, curve in live.rails.items())
     return f"{rails} | {sampling_line(live, client)} | {live.inference_count} inferences{_last(live)}"
 
@@ -114,11 +114,6 @@ def _last(live: Live) -> str:
         return ""
     seen = next(reversed(live.inferences.values()))
     return f", last {name_of(live, seen.engine)} {seen.duration_ms:.3f} ms {text(seen.energy_j * 1e3)} mJ"
-
-
-def waiting_line(client: Client) -> str:
-    """What to say while nobody answers."""
-    return f"no daemon at {client.address.text}: is neuralpowerd running?"
 
 
 def sampling_line(live: Live, client: Client) -> str:
@@ -157,10 +152,10 @@ def view(live: Live, client: Client) -> RenderableType:
 
     title = f"{client.address.text}{' (simulated)' if live.simulated else ''}"
     if not client.connected and not live.rails:
-        return Panel(Text(waiting_line(client), style="yellow"), title=title)
+        return Panel(Text(nobody(client.address), style="yellow"), title=title)
     parts: list[RenderableType] = [_rails(live), Text(sampling_line(live, client), style="dim")]
     if not client.connected:
-        parts.append(Text(waiting_line(client), style="yellow"))
+        parts.append(Text(nobody(client.address), style="yellow"))
     if live.inferences:
         parts.append(_inferences(live))
     parts.append(Text(f"{live.inference_count} inferences of {len(live.engines)} engines; Ctrl-C ends", style="dim"))

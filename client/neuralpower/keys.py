@@ -1,0 +1,84 @@
+"""The keys of encrypted connections: this user's pair, and the public keys of the daemons that may be talked to.
+
+They lie in ``~/.config/neuralpower`` (or ``$NEURALPOWER_KEYS``): ``client.secret``, ``client.public``, and for each daemon
+``HOST.public``, a copy of the ``server.public`` that ``neuralpowerd keys`` made on the device.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from .address import Address
+from .errors import Failure, InputError
+
+_KEY = re.compile(r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")
+"""Z85: 32 bytes as 40 characters."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What CURVE needs of a client."""
+
+    server: bytes
+    public: bytes
+    secret: bytes
+
+
+def folder() -> Path:
+    """Where the keys lie."""
+    return Path(os.environ.get("NEURALPOWER_KEYS") or Path.home() / ".config" / "neuralpower")
+
+
+def keys_for(address: Address) -> Keys | None:
+    """The keys for a TCP address, None for a local one. This user's pair is made when it is first needed.
+
+    Raises:
+        InputError: the daemon's public key is not there; the line says what to copy where, and what to allow.
+        Failure: the pair cannot be made or read.
+    """
+    if address.host is None:
+        return None
+    try:
+        public, secret = _own_pair(folder())
+    except OSError as error:
+        raise Failure(
+            f"{error.filename}: {error.strerror}; set NEURALPOWER_KEYS to a folder that can be written"
+        ) from None
+    path = folder() / f"{address.host.strip('[]').replace(':', '_')}.public"
+    server = _read(path)
+    if server is None:
+        raise InputError(
+            f"{address.text}: no key in {path}; copy the device's server.public there, "
+            f"and on the device run: neuralpowerd allow '{public.decode()}'"
+        )
+    return Keys(server, public, secret)
+
+
+def _own_pair(where: Path) -> tuple[bytes, bytes]:
+    secret = _read(where / "client.secret")
+    if secret is None:
+        where.mkdir(parents=True, exist_ok=True)
+        public, secret = zmq.curve_keypair()
+        descriptor = os.open(where / "client.secret", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(secret + b"\n")
+        (where / "client.public").write_bytes(public + b"\n")
+    return zmq.curve_public(secret), secret
+
+
+def _read(path: Path) -> bytes | None:
+    """The key in a file, None if there is no file; InputError if it holds something else."""
+    try:
+        text = path.read_text("ascii").strip()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        text = ""
+    if not _KEY.match(text):
+        raise InputError(f"{path}: holds no key of 40 characters; replace it")
+    return text.encode()
