@@ -16,7 +16,7 @@ from ..errors import Failure, InputError
 from .context import VirtualContext, VirtualStream
 from .hardware import RAILS, Hardware
 from .load import Load
-from .plan import Planner, Times
+from .plan import MEAN_PAUSE_NS, Planner, Times
 from .truth import Truth
 
 LEAD_MS = 400.0
@@ -143,7 +143,7 @@ class VirtualDevice:
     def _plan(self, context: VirtualContext) -> None:
         load = context.load
         first = context.unplanned == context.runs
-        count = min(context.unplanned, math.ceil(STEP_NS / float(load.duration_ns.sum())))
+        count = min(context.unplanned, math.ceil(STEP_NS / (float(load.duration_ns.sum()) + MEAN_PAUSE_NS)))
         pause_ns = max(0, self._busy_until_ns + self._idle_ns - self._horizon_ns) if first else None
         chunk = self._planner.inferences(load, count, self._horizon_ns, pause_ns)
         self._publish(chunk.start_ns, chunk.stop_ns, chunk.power_uw)

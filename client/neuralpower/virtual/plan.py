@@ -23,6 +23,7 @@ TURNAROUND_NS = 30_000
 PAUSE_NS = (500_000, 3_000_000)
 BACK_TO_BACK = 0.25
 """The host pauses for a time drawn evenly from the range above, but in this share of the cases not at all."""
+MEAN_PAUSE_NS = (PAUSE_NS[0] + PAUSE_NS[1]) / 2 * (1 - BACK_TO_BACK)
 ENQUEUE_NS = 40_000
 ENQUEUE_SPREAD_NS = 15_000
 SYNC_RMS_NS = 30_000

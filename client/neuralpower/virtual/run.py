@@ -17,7 +17,7 @@ from .device import IDLE_S, LEAD_MS, VirtualDevice
 from .graph import Json
 from .load import Load
 from .networks import build
-from .plan import BACK_TO_BACK, PAUSE_NS
+from .plan import MEAN_PAUSE_NS
 from .sweep import repeated, sweep
 from .truth import Truth
 
@@ -43,8 +43,7 @@ class Workload:
 
     def inferences(self, load: Load) -> int:
         """How many inferences that makes, pauses included."""
-        pause_s = sum(PAUSE_NS) / 2 * (1 - BACK_TO_BACK) * 1e-9
-        period_s = float(load.duration_ns.sum()) * 1e-9 + pause_s
+        period_s = (float(load.duration_ns.sum()) + MEAN_PAUSE_NS) * 1e-9
         return self.runs if self.runs is not None else max(1, math.ceil(self.seconds / period_s))
 
 
@@ -143,16 +142,16 @@ def _load(device: VirtualDevice, work: Workload) -> VirtualContext:
 
 def _execute(device: VirtualDevice, context: VirtualContext, rundir: str | os.PathLike[str]) -> None:
     """Run all that is planned for `context`, and let the daemon take it."""
-    stream = device.stream
     profiler = LayerProfiler(context, address=rundir, clock_ns=context.clock_ns)
-    device.pump()
-    while context.remaining:
-        with profiler.inference():
-            context.execute_async_v3(stream.handle)
-            stream.synchronize()
-    deadline = time.monotonic() + _DRAIN_S
-    while profiler.pending and time.monotonic() < deadline:
-        device.idle(0.01)
-        profiler.poll()
-    profiler.close(0)
-    device.truth.lost += profiler.counts.offered - profiler.counts.acknowledged
+    try:
+        device.pump()
+        while context.remaining:
+            with profiler.inference(device.stream):
+                context.execute_async_v3(device.stream.handle)
+        deadline = time.monotonic() + _DRAIN_S
+        while profiler.pending and time.monotonic() < deadline:
+            device.idle(0.01)
+            profiler.poll()
+    finally:
+        profiler.close(0)
+        device.truth.lost += profiler.counts.offered - profiler.counts.acknowledged
