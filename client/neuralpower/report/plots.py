@@ -93,7 +93,11 @@ def _layers(axes: Any, engine: EngineAttribution) -> None:
     axes.set_ylabel("power, W")
     axes.set_xlim(0, float(ends[-1]) if len(ends) else 1.0)
     axes.set_ylim(0, 1.15 * top if np.isfinite(top) and top > 0 else None)
-    axes.legend(ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: list(COLOURS).index(labels[i]))
+    axes.legend(
+        [handles[i] for i in order], [labels[i] for i in order], ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0)
+    )
 
 
 def rails(
@@ -156,7 +160,7 @@ def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
     with _style():
         import matplotlib.pyplot as plt
 
-        figure, row = plt.subplots(1, len(panels), figsize=(2.75 * len(panels), 3.0), squeeze=False)
+        figure, row = plt.subplots(1, len(panels), figsize=(8, 8 / max(len(panels), 2) - 0.1), squeeze=False)
         for axes, (title, pairs) in zip(row[0], panels.items(), strict=True):
             good = [p for p in pairs if p.measured > 0 and p.predicted > 0]
             values = [v for p in good for v in (p.measured, p.predicted)] or [1.0]
@@ -170,10 +174,21 @@ def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
                 axes.scatter(x, y, s=9, color=COLOURS[kind], alpha=0.75, linewidths=0, label=kind)
             axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="measured", title=title)
             axes.set_aspect("equal")
+            for axis in (axes.xaxis, axes.yaxis):
+                _plain_decades(axis, short=high / low < 30)
         row[0][0].set_ylabel("predicted")
         row[0][0].legend(loc="upper left")
         figure.tight_layout()
         return figure
+
+
+def _plain_decades(axis: Any, short: bool) -> None:
+    """Ticks of a logarithmic axis as plain numbers; within a decade and a half also at 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if short else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -15,7 +15,7 @@ from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.six import SixModels
 from neuralpower.recording import Recording
 from neuralpower.report import measured, modelled
-from neuralpower.report.blocks import Facts, Headline, Page, Section, fixed, number, percent
+from neuralpower.report.blocks import Facts, Headline, Page, Section, fixed, percent
 
 _MOST_CONDITIONS = 40
 
@@ -144,7 +144,7 @@ def _headlines(
     if recording is not None and recording.streams:
         every = [recording.tick_statistics(stream) for stream in recording.streams]
         most = max(every, key=lambda each: each.ticks)
-        found.append(Headline("ticks", f"{number(sum(s.ticks for s in every), 9)}", f"at {fixed(most.rate_hz, 0)} Hz"))
+        found.append(Headline("ticks", fixed(float(sum(s.ticks for s in every)), 0), f"at {fixed(most.rate_hz, 0)} Hz"))
         found.append(
             Headline(
                 "ticks lost", f"{sum(s.lost for s in every)}", f"{sum(s.missed_slots for s in every)} missed slots"
