@@ -11,7 +11,7 @@ import numpy as np
 from neuralpower_wire import Kind, Record
 
 from .messages import Energies, Found, Message, Records, Status, Ticks
-from .statistics import lateness_ns
+from .statistics import MissedSlots, lateness_ns
 
 POINT_NS = 500_000_000
 """One point of a rail's curve: the mean of half a second, so that the 60 points drawn are 30 s."""
@@ -75,11 +75,16 @@ class Live:
         self.engines: OrderedDict[str, str] = OrderedDict()
         """Hash -> name."""
         self.inferences: OrderedDict[int, Seen] = OrderedDict()
-        self.inference_count = self.tick_count = self.missed_slots = 0
+        self.inference_count = self.tick_count = 0
         self.simulated = False
         self.fresh = "unknown"
         self._recent: deque[Ticks] = deque()
-        self._last: tuple[bytes, int, int, int, int] | None = None
+        self._missed = MissedSlots()
+
+    @property
+    def missed_slots(self) -> int:
+        """Deadlines without a tick since the view began."""
+        return self._missed.count
 
     def take(self, messages: list[Message]) -> None:
         """Take what a client's poll returned."""
@@ -105,7 +110,7 @@ class Live:
             self._recent.popleft()
         if epoch is None:
             return
-        self._missed(message.stream, epoch.t0_ns, epoch.period_ns, ticks)
+        self._missed.take(message.stream, epoch, ticks)
         self.simulated = self.simulated or epoch.simulated
         rate = "" if epoch.fresh_rate_hz is None else f"{epoch.fresh_rate_hz:.4g} Hz "
         self.fresh = f"{rate}({epoch.freshness})" if rate else epoch.freshness
@@ -114,15 +119,6 @@ class Live:
         for rail, watts in message.rail_power_w().items():
             self.rails.setdefault(rail, Curve()).add(began, watts)
         self.total.add(began, message.total_power_w())
-
-    def _missed(self, stream: bytes, t0_ns: int, period_ns: int, ticks: Any) -> None:
-        """Slots skipped since the last batch of the same grid, and within this one."""
-        first, last = ticks[0], ticks[-1]
-        slot, index = int(first["slot"]), int(first["index"])
-        if self._last and self._last[:3] == (stream, t0_ns, period_ns):
-            slot, index = self._last[3:]
-        self.missed_slots += (int(last["slot"]) - slot) - (int(last["index"]) - index)
-        self._last = (stream, t0_ns, period_ns, int(last["slot"]), int(last["index"]))
 
     def _record(self, index: int, record: Record) -> None:
         body = record.body

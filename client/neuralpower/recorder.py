@@ -19,7 +19,8 @@ from . import address as addresses
 from .client import Client
 from .errors import Failure
 from .follower import Past
-from .messages import Lost, Message, Refused
+from .messages import Lost, Message, Refused, Ticks
+from .statistics import MissedSlots
 from .writer import Writer
 
 SYNC_S = 1.0
@@ -39,6 +40,8 @@ class Summary:
     ticks: int
     inferences: int
     records: int
+    missed_slots: int
+    """Deadlines without a tick between the first and the last tick of this run."""
     ticks_lost: int
     records_lost: int
     simulated: bool
@@ -77,6 +80,7 @@ class _Session:
     def __init__(self, address: str, folder: Path, past: Past, notice: Callable[[str], None]) -> None:
         self._folder, self._notice = folder, notice
         self._began: float | None = None
+        self._missed = MissedSlots()
         try:
             self._writer = Writer(folder, addresses.parse(address).text, notice)
         except OSError as error:
@@ -132,7 +136,9 @@ class _Session:
     def _keep(self, messages: list[Message]) -> None:
         for message in messages:
             self._writer.keep(message)
-            if isinstance(message, Lost):
+            if isinstance(message, Ticks) and message.epoch:
+                self._missed.take(message.stream, message.epoch, message.ticks)
+            elif isinstance(message, Lost):
                 last = message.first + message.count - 1
                 self._notice(
                     f"{message.log}: {message.count} entries ({message.first} to {last}) are lost, the history has them no more"
@@ -148,6 +154,7 @@ class _Session:
             ticks=self._writer.ticks,
             inferences=self._writer.inferences,
             records=self._writer.records,
+            missed_slots=self._missed.count,
             ticks_lost=self._client.ticks_lost,
             records_lost=self._client.records_lost,
             simulated=self._writer.simulated,

@@ -81,6 +81,24 @@ def missed_slots(ticks: Ticks, epochs: Sequence[Epoch]) -> int:
     return missed
 
 
+class MissedSlots:
+    """Counts missed slots of ticks as they come: in order, stream after stream."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._grid: tuple[bytes, int, int] | None = None
+        self._slot = self._index = 0
+
+    def take(self, stream: bytes, epoch: Epoch, ticks: Ticks) -> None:
+        """Add the slots skipped within these ticks of one epoch, and since the ones before if they share a grid."""
+        grid = (stream, epoch.t0_ns, epoch.period_ns)
+        first, last = ticks[0], ticks[-1]
+        if grid != self._grid:
+            self._grid, self._slot, self._index = grid, int(first["slot"]), int(first["index"])
+        self.count += (int(last["slot"]) - self._slot) - (int(last["index"]) - self._index)
+        self._slot, self._index = int(last["slot"]), int(last["index"])
+
+
 def lateness_ns(ticks: Ticks, epochs: Sequence[Epoch]) -> npt.NDArray[np.int64]:
     """How long after its deadline t0 + slot × period each tick began; ticks of unknown epochs are left out."""
     parts = [np.zeros(0, np.int64)]

@@ -77,6 +77,7 @@ def held(folder: Path) -> int:
     return len(Recording(folder).ticks()) if (folder / "recording.json").exists() else 0
 
 
+@pytest.mark.slow
 def test_pause_late_joining_and_a_killed_daemon_lose_nothing(
     run: Path, tmp_path: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -104,11 +105,10 @@ def test_pause_late_joining_and_a_killed_daemon_lose_nothing(
     assert (summary["ticks_lost"], summary["records_lost"], summary["simulated"]) == (0, 0, True)
     ticks = Recording(tmp_path / "rec").ticks()
     assert ticks["index"].tolist() == list(range(len(ticks)))
-    (stream,) = summary["streams"]
-    assert stream["ticks"] == summary["ticks"] == len(ticks)
-    assert stream["epochs"] == 2
-    assert stream["missed_slots"] == int(ticks["slot"][-1] - ticks["slot"][0]) + 1 - len(ticks)
-    assert stream["missed_slots"] >= 500
+    assert summary["ticks"] == len(ticks)
+    assert summary["missed_slots"] == int(ticks["slot"][-1] - ticks["slot"][0]) + 1 - len(ticks) >= 500
+    statistics = Recording(tmp_path / "rec").tick_statistics()
+    assert (statistics.missed_slots, statistics.epochs) == (summary["missed_slots"], 2)
 
 
 def test_a_killed_recorder_costs_nothing_once_it_is_started_again(
@@ -133,6 +133,7 @@ def test_a_killed_recorder_costs_nothing_once_it_is_started_again(
     assert recording.losses().records_lost == 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_costs_nothing_written(
     run: Path, tmp_path: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:

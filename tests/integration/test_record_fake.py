@@ -102,7 +102,7 @@ def test_a_restarted_daemon_loses_nothing_and_its_missed_slots_are_exact(run: Pa
 
         until(goes_on)
         summary = recorder.end()
-    assert (summary.ticks, summary.ticks_lost) == (len(daemon.ticks), 0)
+    assert (summary.ticks, summary.missed_slots, summary.ticks_lost) == (len(daemon.ticks), 1000, 0)
     statistics = Recording(tmp_path / "rec").tick_statistics()
     assert (statistics.missed_slots, statistics.lost, statistics.epochs) == (1000, 0, 2)
     assert statistics.lateness_p50_us == pytest.approx(50.0)

@@ -16,8 +16,6 @@ from ..console import print_json, progress
 from ..errors import InputError
 from ..follower import Past
 from ..recorder import Summary, record
-from ..recording import Recording
-from ..statistics import Losses, TickStatistics
 
 HELP = """Record everything a daemon publishes, fetch what was missed, survive restarts of either side.
 Ctrl-C ends it cleanly. Started again on the same folder it goes on and fills the gap.
@@ -54,12 +52,10 @@ def run(args: argparse.Namespace) -> int:
             on_notice=_say,
             stop=stop,
         )
-    recording = Recording(args.output)
-    statistics = [recording.tick_statistics(stream) for stream in recording.streams]
     if args.json:
-        print_json({**asdict(summary), "recording": args.output, "streams": [asdict(each) for each in statistics]})
+        print_json({"recording": args.output, **asdict(summary)})
     else:
-        print(ending(args.output, summary, statistics, recording.losses()))
+        print(ending(args.output, summary))
     return 0
 
 
@@ -89,16 +85,12 @@ def note(summary: Summary, address: str) -> str:
     return f"{summary.ticks} ticks, {summary.inferences} inferences, {summary.ticks_lost + summary.records_lost} lost{mark}"
 
 
-def ending(folder: str, summary: Summary, streams: list[TickStatistics], losses: Losses) -> str:
-    """The last lines: what this run added, and how the whole recording stands."""
+def ending(folder: str, summary: Summary) -> str:
+    """The last line: what this run added."""
     mark = " (simulated)" if summary.simulated else ""
-    missed = sum(each.missed_slots for each in streams)
-    total = sum(each.ticks for each in streams)
     return (
-        f"{folder}{mark}: {summary.ticks} ticks and {summary.inferences} inferences in {summary.seconds:.1f} s, "
-        f"lost {summary.ticks_lost} ticks and {summary.records_lost} records\n"
-        f"the recording holds {total} ticks; missed slots {missed}; "
-        f"lost {losses.ticks_lost} ticks and {losses.records_lost} records"
+        f"{folder}{mark}: {summary.ticks} ticks and {summary.inferences} inferences in {summary.seconds:.1f} s; "
+        f"missed slots {summary.missed_slots}; lost {summary.ticks_lost} ticks and {summary.records_lost} records"
     )
 
 
