@@ -97,7 +97,7 @@ class Sim:
     )
     clock_ppm: float = key(0.0, "period error of the chip's clock", low=-50_000, high=50_000)
     noise_uv: float = key(20.0, "noise of a shunt conversion, standard deviation in µV", low=0, high=10_000)
-    seed: int = key(1, "seed of the noise", low=0, high=2**31 - 1)
+    seed: int = key(1, "seed of the noise, so that a run can be repeated", low=0, high=2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,12 @@ class Config:
     replay: str = key(
         "", "recorded ticks for source replay: a .npy file of ticks with its epoch beside it as .json", high=4096
     )
-    period_us: int = key(1000, "time between ticks", low=100, high=10_000_000)
+    period_us: int = key(
+        1000,
+        "time between ticks; 1000 is as fast as an INA3221 with three channels can be fresh",
+        low=100,
+        high=10_000_000,
+    )
     history_seconds: int = key(
         300, "ticks kept for late readers; about 11 MB a minute for three rails", low=1, high=86400
     )
@@ -254,6 +259,9 @@ def _fit_together(config: Config, name: str) -> None:
         mode = -1
     if not 0 <= mode <= 0o777:
         raise ConfigError(f'{name}: sockets.mode: {config.sockets.mode!r} is no file mode; write it as "0660"')
+    port = config.tcp.bind.rpartition(":")[2]
+    if config.tcp.bind and not (port.isascii() and port.isdigit() and 0 < int(port) < 65535 and ":" in config.tcp.bind):
+        raise ConfigError(f'{name}: tcp.bind: {config.tcp.bind!r} is no address; write host:port, as "*:7380"')
     if config.source == "replay" and not config.replay:
         raise ConfigError(f"{name}: replay: source replay needs a file of ticks; name one")
     if config.period_us * 5 > config.history_seconds * 1_000_000:

@@ -15,10 +15,12 @@ from .ledger import Ledger
 
 
 class History:
-    """Serves the ring that `reader()` gives now, the ledger's journal, and what `status()` says."""
+    """Serves the rings that `readers()` gives (the newest first), the ledger's journal, and what `status()` says."""
 
-    def __init__(self, reader: Callable[[], RingReader], ledger: Ledger, status: Callable[[], dict[str, Any]]) -> None:
-        self._reader = reader
+    def __init__(
+        self, readers: Callable[[], list[RingReader]], ledger: Ledger, status: Callable[[], dict[str, Any]]
+    ) -> None:
+        self._readers = readers
         self._ledger = ledger
         self._status = status
 
@@ -33,7 +35,8 @@ class History:
             return Reply(identity, error=str(error)[:1000])
 
     def _ticks(self, request: Request) -> Reply:
-        reader = self._reader()
+        readers = self._readers()
+        reader = next((each for each in readers if each.stream == request.stream), readers[0])
         stream, oldest, following = reader.stream, reader.oldest, reader.next_index
         if request.stream not in (None, stream):
             return Reply(request.id, "this stream of ticks is no longer held", stream, oldest, following, request.count)
@@ -67,12 +70,12 @@ class History:
         return Reply(request.id, "", stream, oldest, following, lost, batch=batch)
 
     def _status_now(self, request: Request) -> Reply:
-        return Reply(request.id, stream=self._reader().stream, body=self._status())
+        return Reply(request.id, stream=self._readers()[0].stream, body=self._status())
 
     def _epochs(self, request: Request) -> Reply:
-        reader = self._reader()
+        reader = self._readers()[0]
         epochs = [unpack(document) for _, _, document in reader.epochs()]
-        return Reply(request.id, stream=reader.stream, body={"epochs": epochs})
+        return Reply(request.id, stream=reader.stream, body={"stream": reader.stream, "epochs": epochs})
 
     def _engine(self, request: Request) -> Reply:
         body = self._ledger.engine(request.hash)

@@ -25,6 +25,7 @@ def make_keys(folder: Path) -> str:
             folder.mkdir(parents=True, exist_ok=True)
             _write_new(folder / PUBLIC, public + b"\n", 0o644)
             _write_new(folder / SECRET, secret + b"\n", 0o600)
+            _give_to_owner(folder, PUBLIC, SECRET)
         except OSError as error:
             raise DaemonError(
                 f"{error.filename}: {error.strerror}; choose a folder that can be written in tcp.keys_dir"
@@ -57,6 +58,7 @@ def allow(folder: Path, key: str, note: str) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ALLOWED, "a", encoding="utf-8") as file:
             file.write(line)
+        _give_to_owner(folder, ALLOWED)
     except OSError as error:
         raise DaemonError(
             f"{error.filename}: {error.strerror}; choose a folder that can be written in tcp.keys_dir"
@@ -65,7 +67,7 @@ def allow(folder: Path, key: str, note: str) -> bool:
 
 
 def allowed_keys(folder: Path) -> set[bytes]:
-    """The clients' public keys: the first word of each line where it is a key (which may begin with #)."""
+    """The clients' public keys: the first word of each line where it is a key."""
     try:
         lines = (folder / ALLOWED).read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -80,11 +82,20 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
 
 
+def _give_to_owner(folder: Path, *names: str) -> None:
+    """What root makes belongs to the folder's owner, who is the daemon's user."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        for name in names:
+            os.chown(folder / name, owner.st_uid, owner.st_gid)
+
+
 def answer_zap(request: list[bytes], allowed: Callable[[], set[bytes]]) -> list[bytes] | None:
     """The reply to libzmq's question whether a client may connect (ZAP, RFC 27); None where it is no such question."""
     if len(request) < 6 or request[0] != b"1.0":
         return None
     mechanism, credentials = request[5], request[6:]
-    welcome = mechanism == b"CURVE" and len(credentials) == 1 and zmq.utils.z85.encode(credentials[0]) in allowed()
+    key = zmq.utils.z85.encode(credentials[0]) if len(credentials) == 1 and len(credentials[0]) == 32 else b""
+    welcome = mechanism == b"CURVE" and key in allowed()
     status, text = (b"200", b"OK") if welcome else (b"400", b"this key is not allowed; run: neuralpowerd allow KEY")
     return [b"1.0", request[1], status, text, b"", b""]

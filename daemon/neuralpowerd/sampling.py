@@ -32,6 +32,7 @@ class Sampling:
         self._source: Source | None = None
         self._sampler: Sampler | None = None
         self.reader = RingReader(self.path)
+        self._past: RingReader | None = None
 
     def _open_ring(self) -> Ring:
         config = self.config
@@ -97,7 +98,7 @@ class Sampling:
         return error
 
     def change(self, config: Config) -> bool:
-        """Take another configuration while stopped; True where it needed a new ring. Nothing changes where it raises."""
+        """Take another configuration while stopped; True where a new stream began. Nothing changes where it raises."""
         plan = make_plan(config)
         if config is self.config and plan.source != self.plan.source:
             return False  # looking again, as after a suspend: rails that are gone for now are missing, not simulated
@@ -109,12 +110,20 @@ class Sampling:
         self.config, self.plan = config, plan
         if same:
             return False
-        before = self.stream
         self._ring.close()
         self._ring = self._open_ring()
-        self.reader.close()
-        self.reader = RingReader(self.path)
-        return self.stream != before
+        before, self.reader = self.reader, RingReader(self.path)
+        if before.stream == self.stream:
+            before.close()
+            return False
+        if self._past:
+            self._past.close()
+        self._past = before
+        return True
+
+    def readers(self) -> list[RingReader]:
+        """This stream's reader and, after a change of stream, that of the one before, whose late readers may still come."""
+        return [self.reader, self._past] if self._past else [self.reader]
 
     def stats(self) -> Stats:
         """The loop's account of itself; only between `start` and `stop`."""
@@ -130,5 +139,6 @@ class Sampling:
     def close(self) -> None:
         """Stop, and let the ring go; what it holds stays."""
         self.stop()
-        self.reader.close()
+        for reader in self.readers():
+            reader.close()
         self._ring.close()

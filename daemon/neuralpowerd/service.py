@@ -65,7 +65,7 @@ class Service:
         self._endpoints = Endpoints(config)
         self._join = Join(journal.stream)
         self._ingest = Ingest(self.ledger, config.inferences, self._answer_profiler, self._joined)
-        self._history = History(lambda: self.sampling.reader, self.ledger, lambda: self._latest)
+        self._history = History(self.sampling.readers, self.ledger, lambda: self._latest)
         self._ticks = TickFeed(self.sampling.reader, self.sampling.reader.next_index)
         self._journal = JournalFeed(journal, journal.next_index)
         self._status = Status()

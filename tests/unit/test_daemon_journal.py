@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from neuralpower_wire import Kind, Record, WireError
 
+from neuralpower_wire import Kind, Record, WireError
 from neuralpowerd.errors import DaemonError
 from neuralpowerd.journal import HEADER_BYTES, Journal, JournalReader
 

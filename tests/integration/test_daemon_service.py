@@ -1,0 +1,457 @@
+"""The real daemon as a process: what clients, signals and broken hardware see of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from neuralpower_sampler import AVAILABLE
+from neuralpower_wire import (
+    Batch,
+    Epoch,
+    Kind,
+    Record,
+    State,
+    batch_to_records,
+    batch_to_ticks,
+    decode,
+    encode,
+    total_power_w,
+)
+from neuralpower_wire.history import Reply, Request
+from neuralpower_wire.link import Credit, Describe, Engine, Hello, Inference, Refused
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
+
+SMALL = "history_seconds = 30\n[realtime]\npriority = 0\n[journal]\nmebibytes = 2\n"
+SESSION = bytes(range(16))
+
+
+class Daemon:
+    """A daemon in its own folder, and the clients' ends of its sockets."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="np"))
+        self.file = self.folder / "d.toml"
+        self.configure("")
+        self.process: subprocess.Popen[str] | None = None
+        self.environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        self.context = zmq.Context()
+        self.identity = 0
+
+    def configure(self, text: str, *, tables: str = SMALL) -> None:
+        """Write the configuration: `text` before the tables that keep the daemon small."""
+        self.file.write_text(f'source = "sim"\nruntime_dir = "{self.folder}"\n{text}\n{tables}')
+
+    def start(self) -> Daemon:
+        """Start it and wait until its history answers."""
+        self.spawn()
+        self.until(lambda: (self.folder / "history.ipc").exists() and self.ask("ticks").next > 0)
+        return self
+
+    def spawn(self) -> subprocess.Popen[str]:
+        """Start it and wait for nothing."""
+        command = [sys.executable, "-m", "neuralpowerd", "run", "--config", str(self.file)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self.environment)
+        return self.process
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send the signal; returns exit status and what was logged."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        _, logged = self.process.communicate(timeout=10)
+        return self.process.returncode, logged
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop(signal.SIGKILL)
+        self.context.destroy(linger=0)
+        shutil.rmtree(self.folder)
+
+    def connect(self, kind: int, name: str) -> zmq.Socket[bytes]:
+        """A client's socket."""
+        end: zmq.Socket[bytes] = self.context.socket(kind)
+        if kind == zmq.SUB:
+            end.subscribe(b"")
+        end.connect(f"ipc://{self.folder}/{name}.ipc")
+        return end
+
+    def ask(self, do: str, **more: Any) -> Reply:
+        """One question to the history; a daemon that does not answer is asked again."""
+        for _ in range(20):
+            with self.connect(zmq.DEALER, "history") as end:
+                self.identity += 1
+                end.send(Request(self.identity, do, **more).encode())
+                if end.poll(500):
+                    reply = Reply.decode(end.recv_multipart())
+                    assert reply.id == self.identity
+                    return reply
+        raise AssertionError("no answer")
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that must come."""
+        for _ in range(400):
+            if condition():
+                return
+            assert self.process is not None and self.process.poll() is None, self.process.communicate()[1]
+            time.sleep(0.025)
+        raise AssertionError("it never came")
+
+    def records(self, kind: Kind) -> list[Record]:
+        """What the journal holds of a kind."""
+        found, first = [], 0
+        while True:
+            reply = self.ask("journal", first=first, count=1000)
+            if reply.batch is None:
+                return [record for record in found if record.kind is kind]
+            _, start, records = batch_to_records(reply.batch)
+            first = start + len(records)
+            found += records
+
+    def events(self) -> list[str]:
+        """The names of the events."""
+        return [record.body["name"] for record in self.records(Kind.EVENT)]
+
+    def ticks(self, first: int, count: int) -> Any:
+        """Ticks of the newest stream, all of them."""
+        parts = []
+        while count > 0:
+            reply = self.ask("ticks", first=first, count=count)
+            assert reply.lost == 0 and not reply.error
+            if reply.batch is None:
+                break
+            parts.append(batch_to_ticks(reply.batch)[1])
+            first, count = first + len(parts[-1]), count - len(parts[-1])
+        return np.concatenate(parts)
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    """A daemon that is not started yet."""
+    made = Daemon()
+    yield made
+    made.close()
+
+
+def receive(end: zmq.Socket[bytes], seconds: float) -> Iterator[Batch]:
+    """What arrives in this time."""
+    last = time.monotonic() + seconds
+    while (left := last - time.monotonic()) > 0:
+        if end.poll(left * 1000):
+            yield decode(end.recv_multipart())
+
+
+def test_publishes_what_it_holds(daemon: Daemon) -> None:
+    """Live ticks are contiguous, the history gives the same ticks, and everything says that it is simulated."""
+    daemon.start()
+    live, status = [], None
+    for batch in receive(daemon.connect(zmq.SUB, "live"), 1.8):
+        if batch.topic == b"rails":
+            live.append(batch_to_ticks(batch)[1])
+        elif batch.topic == b"status":
+            status = batch.header["status"]
+    ticks = np.concatenate(live)
+    assert np.all(np.diff(ticks["index"].astype("i8")) == 1) and len(ticks) > 500
+    assert np.array_equal(daemon.ticks(int(ticks["index"][0]), len(ticks)), ticks)
+    (document,) = daemon.ask("epochs").body["epochs"]
+    epoch = Epoch.from_dict(document)
+    assert epoch.simulated and epoch.freshness == "nominal" and epoch.fresh_rate_hz == pytest.approx(1e6 / 840)
+    assert np.nanmean(total_power_w(epoch, ticks)) == pytest.approx(3.0, rel=0.05)
+    assert np.array_equal(Epoch.from_dict(daemon.records(Kind.EPOCH)[0].body).to_dict(), epoch.to_dict())
+    assert status is not None and status["simulated"] and status["rails"]["VDD_IN"] == pytest.approx(3.0, rel=0.1)
+    assert status["ticks"]["lost"] == status["underruns"] == 0
+    assert daemon.ask("status").body["pid"] == daemon.process.pid  # type: ignore[union-attr]
+    assert [oct(path.stat().st_mode & 0o777) for path in daemon.folder.glob("*.ipc")] == ["0o660"] * 3
+    code, _ = daemon.stop()
+    assert code == 0 and not list(daemon.folder.glob("*.ipc"))
+
+
+def test_kill_and_restart_go_on_in_the_same_logs(daemon: Daemon) -> None:
+    """After kill -9 both logs keep their streams and indices, and the slots tell how long nobody measured."""
+    daemon.start()
+    tick_stream, journal_stream = daemon.ask("ticks").stream, daemon.ask("journal").stream
+    time.sleep(0.3)
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    assert daemon.ask("ticks").stream == tick_stream and daemon.ask("journal").stream == journal_stream
+    ticks = daemon.ticks(0, daemon.ask("ticks").next)
+    assert np.array_equal(ticks["index"], np.arange(len(ticks)))
+    (border,) = np.flatnonzero(np.diff(ticks["epoch"]))
+    assert ticks["epoch"][0] == 1 and ticks["epoch"][-1] == 2
+    missed = int(ticks["slot"][border + 1] - ticks["slot"][border])
+    seconds = (ticks["t_ns"][border + 1] - ticks["t_ns"][border]) / 1e9
+    assert missed > 20 and missed * 1e-3 == pytest.approx(seconds, abs=0.05)
+    reply = daemon.ask("ticks", first=int(border), count=10)
+    assert reply.batch is not None and reply.batch.header["count"] == 1, "a batch spans two epochs"
+
+
+def test_reload_begins_an_epoch_and_a_bad_file_changes_nothing(daemon: Daemon) -> None:
+    """SIGHUP takes a new period or other rails in a new epoch, and keeps the old configuration where the new one is wrong."""
+    daemon.start()
+    assert daemon.process is not None
+    stream = daemon.ask("ticks").stream
+    daemon.configure("period_us = 0")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until(lambda: "reload-refused" in daemon.events())
+    assert len(daemon.records(Kind.EPOCH)) == 1
+    daemon.configure("period_us = 2000")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until(lambda: len(daemon.records(Kind.EPOCH)) == 2)
+    assert daemon.ask("ticks").stream == stream and daemon.records(Kind.EPOCH)[-1].body["period_ns"] == 2_000_000
+    daemon.configure("", tables=SMALL + '[sim]\nrails = ["VDD_IN"]\nidle_uw = [2000000]\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until(lambda: len(daemon.records(Kind.EPOCH)) == 3)
+    body = daemon.records(Kind.EPOCH)[-1].body
+    assert body["stream"] != stream and body["previous"] == stream
+    assert daemon.ask("ticks", stream=stream, count=5).batch is not None, "the stream before is no longer served"
+    code, logged = daemon.stop()
+    assert code == 0 and f"{daemon.file}: period_us: 0 is impossible" in logged
+
+
+def test_a_second_daemon_gives_up_before_any_socket(daemon: Daemon) -> None:
+    """A second daemon on the same folder says so in one line and leaves the first one's sockets and timeline alone."""
+    daemon.start()
+    before = {path.name: path.stat().st_ino for path in daemon.folder.iterdir()}
+    command = [sys.executable, "-m", "neuralpowerd", "run", "--config", str(daemon.file)]
+    second = subprocess.run(command, capture_output=True, text=True, env=daemon.environment, timeout=20, check=False)
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1 and "already sampled by another process" in second.stderr
+    assert {path.name: path.stat().st_ino for path in daemon.folder.iterdir()} == before
+    assert daemon.ask("ticks").next > 0
+
+
+def test_a_bad_configuration_and_a_taken_port_are_one_line(daemon: Daemon) -> None:
+    """Exit status 2 names file and key; exit status 1 names the port."""
+    daemon.configure("perod_us = 1000")
+    process = daemon.spawn()
+    _, logged = process.communicate(timeout=20)
+    assert process.returncode == 2 and logged.count("\n") == 1 and f"{daemon.file}: perod_us: unknown key" in logged
+    subprocess.run([sys.executable, "-m", "neuralpowerd", "keys", "--config", str(keys(daemon, 1))], check=True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        keys(daemon, taken.getsockname()[1])
+        process = daemon.spawn()
+        _, logged = process.communicate(timeout=20)
+    assert process.returncode == 1 and "Address already in use" in logged and logged.count("\n") == 1
+
+
+def keys(daemon: Daemon, port: int) -> Path:
+    """Configure TCP at the port."""
+    daemon.configure("", tables=f'{SMALL}[tcp]\nbind = "127.0.0.1:{port}"\nkeys_dir = "{daemon.folder}/keys"\n')
+    return daemon.file
+
+
+def test_tcp_lets_in_only_allowed_keys(daemon: Daemon) -> None:
+    """A client with an allowed key hears the ticks and may ask; one with another key, or none, hears nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    run = [sys.executable, "-m", "neuralpowerd"]
+    file = str(keys(daemon, port))
+    made = subprocess.run([*run, "keys", "--config", file], check=True, capture_output=True, text=True)
+    assert oct((daemon.folder / "keys/server.secret").stat().st_mode & 0o777) == "0o600"
+    known, stranger = zmq.curve_keypair(), zmq.curve_keypair()
+    subprocess.run([*run, "allow", known[0].decode(), "--note", "laptop", "--config", file], check=True)
+    daemon.start()
+
+    def connect(kind: int, pair: tuple[bytes, bytes] | None, at: int) -> zmq.Socket[bytes]:
+        end: zmq.Socket[bytes] = daemon.context.socket(kind)
+        if pair:
+            end.curve_publickey, end.curve_secretkey = pair
+            end.curve_serverkey = made.stdout.strip().encode()
+        if kind == zmq.SUB:
+            end.subscribe(b"rails")
+        end.connect(f"tcp://127.0.0.1:{at}")
+        return end
+
+    friend, other, naked = (connect(zmq.SUB, pair, port) for pair in (known, stranger, None))
+    assert friend.poll(3000) and decode(friend.recv_multipart()).topic == b"rails"
+    asker = connect(zmq.DEALER, known, port + 1)
+    asker.send(Request(1, "ticks").encode())
+    assert asker.poll(3000) and Reply.decode(asker.recv_multipart()).next > 0
+    assert not other.poll(300) and not naked.poll(0)
+
+
+# ---- inferences --------------------------------------------------------------------------------
+
+
+class Process:
+    """An inference process, by hand."""
+
+    def __init__(self, daemon: Daemon, session: bytes = SESSION) -> None:
+        self.session = session
+        self.end = daemon.connect(zmq.DEALER, "inferences")
+
+    def say(self, batch: Batch) -> None:
+        self.end.send_multipart(encode(batch))
+
+    def hear(self, topic: bytes) -> Batch:
+        """The next message of the topic."""
+        for batch in receive(self.end, 3):
+            if batch.topic == topic:
+                return batch
+        raise AssertionError(f"no {topic!r}")
+
+    def hello(self) -> Credit:
+        self.say(Hello(self.session, os.getpid(), "a test").batch())
+        return Credit.of(self.hear(b"credit"))
+
+    def infer(self, seq: int, begin_ns: int, end_ns: int, layers: tuple[int, ...] = (10_000_000, 5_000_000)) -> None:
+        self.say(Inference(self.session, seq, "e1", begin_ns, end_ns, np.array(layers)).batch())
+
+
+def test_inferences_are_journaled_once_and_joined(daemon: Daemon) -> None:
+    """An inference gets credit, its engine is asked for once, its layers get windows and energy; sent again after a restart
+    it is not taken twice, and a hole in the numbers is an event."""
+    daemon.start()
+    live = daemon.connect(zmq.SUB, "live")
+    process = Process(daemon)
+    assert process.hello() == Credit(256, -1)
+    begin = time.monotonic_ns()
+    time.sleep(0.03)
+    process.infer(0, begin, begin + 20_000_000)
+    assert Describe.of(process.hear(b"describe")).engine == "e1"
+    assert Credit.of(process.hear(b"credit")) == Credit(1, 0)
+    process.say(Engine("e1", "net", {"Layers": []}, ["a", "b"], True).batch())
+    layers = next(batch for batch in receive(live, 3) if batch.topic == b"layers")
+    assert layers.columns["end_ns"].tolist() == [begin + 12_500_000, begin + 17_500_000]
+    assert layers.columns["inference_energy_uj"][0] == pytest.approx(3e6 * 0.02, rel=0.1)
+    assert layers.columns["energy_uj"].tolist() == pytest.approx([30_000, 15_000], rel=0.1)
+    daemon.until(lambda: not daemon.ask("engine", hash="e1").error)
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    assert process.hello() == Credit(256, 0)
+    now = time.monotonic_ns()
+    process.infer(0, begin, begin + 20_000_000)
+    process.infer(3, now - 20_000_000, now)
+    while Credit.of(process.hear(b"credit")).upto != 3:
+        pass
+    assert [record.body["seq"] for record in daemon.records(Kind.INFERENCE)] == [0, 3]
+    (event,) = [record.body for record in daemon.records(Kind.EVENT) if record.body["name"] == "inferences-lost"]
+    assert (event["first"], event["count"]) == (1, 2)
+    assert daemon.ask("engine", hash="e1").body["layers"] == ["a", "b"], "the engine was forgotten in the restart"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "layers", "reason"),
+    [
+        (-30, 1000, (1,), "future"),
+        (-30, -10, (25_000_000, 25_000_000), "its layers last 50000000 ns"),
+        (-60, -10, (1,), "before the session's last one ended"),
+    ],
+)
+def test_impossible_inferences_are_refused(
+    daemon: Daemon, begin: int, end: int, layers: tuple[int, ...], reason: str
+) -> None:
+    """Anchors in the future or before the last ones, and layers longer than their window, are refused with the reason."""
+    daemon.start()
+    process = Process(daemon)
+    process.hello()
+    now = time.monotonic_ns()
+    process.infer(0, now - 100_000_000, now - 50_000_000)
+    process.infer(1, now + begin * 1_000_000, now + end * 1_000_000, layers)
+    assert reason in Refused.of(process.hear(b"refused")).reason
+    assert len(daemon.records(Kind.INFERENCE)) == 1
+
+
+def test_hostile_bytes_change_nothing(daemon: Daemon) -> None:
+    """Noise on either ROUTER, false columns and foreign sessions are counted, and the daemon goes on."""
+    daemon.start()
+    rng = np.random.default_rng(7)
+    process, asker = Process(daemon), daemon.connect(zmq.DEALER, "history")
+    process.infer(0, 1, 2)
+    assert "hello" in Refused.of(process.hear(b"refused")).reason
+    good = encode(Inference(SESSION, 0, "e", 1, 2, np.array([1])).batch())
+    for length in range(120):
+        noise = rng.bytes(length)
+        process.end.send_multipart([b"inference", noise])
+        process.end.send_multipart([good[0], good[1][:length] + noise, good[2]])
+        process.end.send_multipart([noise] * (length % 7 + 1))
+        asker.send(noise)
+    asker.send_multipart([b"", b"", b""])
+    now = time.monotonic_ns()
+    process.hello()
+    process.infer(2**62, now - 1000, now - 10)
+    assert "its number is" in Refused.of(process.hear(b"refused")).reason
+    process.infer(0, now - 30_000_000, now - 10_000_000)
+    daemon.until(lambda: len(daemon.records(Kind.INFERENCE)) == 1)
+    daemon.until(lambda: daemon.ask("status").body["broken_messages"] > 200)
+
+
+def test_a_dead_virtual_device_is_noticed(daemon: Daemon) -> None:
+    """A timeline whose writer died is closed and the rails idle; underruns are counted until then."""
+    daemon.start()
+    code = (
+        "import os, sys, time; from neuralpower_wire import TimelineWriter; w = TimelineWriter(sys.argv[1]);"
+        "t = time.monotonic_ns(); w.append([t], [t + 100_000_000], [[9_000_000] * 3]); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(daemon.folder / "timeline")], check=True)
+    daemon.until(lambda: "timeline-abandoned" in daemon.events())
+    daemon.until(lambda: daemon.ask("status").body["underruns"] > 0)
+    daemon.until(lambda: daemon.ask("status").body["rails"]["VDD_IN"] == pytest.approx(3.0, rel=0.1))
+
+
+# ---- real files --------------------------------------------------------------------------------
+
+
+def test_rails_of_sysfs_may_fail_and_return(daemon: Daemon) -> None:
+    """Rails are read from sysfs; one that vanishes is missing, one line and one event each way, and the others go on."""
+    chip = daemon.folder / "root/sys/class/hwmon/hwmon7"
+    chip.mkdir(parents=True)
+    (chip / "name").write_text("ina3221\n")
+    for channel, rail in enumerate(("VDD_IN", "VDD_SOC"), 1):
+        texts = {f"in{channel}_label": rail, f"in{channel}_input": "5000", f"in{channel + 3}_input": "4000"}
+        for name, text in {**texts, f"shunt{channel}_resistor": "5000"}.items():
+            (chip / name).write_text(f"{text}\n")
+    daemon.configure(f'sysfs_root = "{daemon.folder}/root"')
+    daemon.file.write_text(daemon.file.read_text().replace('source = "sim"', 'source = "auto"'))
+    daemon.start()
+    daemon.until(lambda: bool(daemon.ask("status").body))
+    status = daemon.ask("status").body
+    assert not status["simulated"] and status["total_w"] == pytest.approx(4.0) and status["freshness"] == "unknown"
+    (chip / "in5_input").write_text("")
+    daemon.until(lambda: "rail-failing" in daemon.events())
+    newest = daemon.ask("ticks").next - 1
+    readings = daemon.ticks(newest, 1)["readings"][0]
+    assert readings["state"].tolist().count(State.MISSING) == 1 and readings["value"][1] == 4000
+    (chip / "in5_input").write_text("4000\n")
+    daemon.until(lambda: "rail-recovered" in daemon.events())
+    _, logged = daemon.stop()
+    assert logged.count("VDD_SOC cannot be read") == 1 and logged.count("VDD_SOC can be read again") == 1
+
+
+def test_tells_the_service_manager(daemon: Daemon) -> None:
+    """READY after the first tick and before any watchdog feed, a status text, a reload with its time, and the end."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    channel.bind(f"\0np-test-{os.getpid()}")
+    channel.settimeout(10)
+    daemon.environment |= {"NOTIFY_SOCKET": f"@np-test-{os.getpid()}", "WATCHDOG_USEC": "200000"}
+    process = daemon.spawn()
+    seen: list[str] = []
+
+    def wait_for(text: str) -> None:
+        while not any(line.startswith(text) for line in seen):
+            seen.extend(channel.recv(4096).decode().split("\n"))
+
+    wait_for("READY=1")
+    assert not any(line.startswith("WATCHDOG") for line in seen[: seen.index("READY=1")])
+    wait_for("WATCHDOG=1")
+    wait_for("STATUS=")
+    process.send_signal(signal.SIGHUP)
+    wait_for("MONOTONIC_USEC=")
+    process.send_signal(signal.SIGTERM)
+    wait_for("STOPPING=1")
+    assert process.wait(10) == 0
+    channel.close()

@@ -1,0 +1,172 @@
+"""Small parts of the daemon: clocks, notification, failing rails, the join, keys, the suspend."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+import zmq.utils.z85
+
+from neuralpower_sampler import AVAILABLE
+from neuralpower_wire import Channel, Epoch, Kind, State, tick_dtype
+from neuralpower_wire.link import Inference
+from neuralpowerd.clockwatch import ClockWatch
+from neuralpowerd.config import parse
+from neuralpowerd.errors import ConfigError, DaemonError
+from neuralpowerd.join import Join
+from neuralpowerd.journal import JournalReader
+from neuralpowerd.keys import allow, allowed_keys, answer_zap, make_keys, server_keys
+from neuralpowerd.notify import Notifier
+from neuralpowerd.railwatch import Change, RailWatch
+
+SECOND = 1_000_000_000
+
+
+def test_clocks_are_compared_not_trusted() -> None:
+    """A map each second; a suspend moves BOOTTIME, a step moves REALTIME, slewing and brackets are neither."""
+    times = iter(
+        [
+            (0, 0, 0, 100),
+            (SECOND // 2, SECOND // 2, SECOND // 2 + 400_000, 100),
+            (SECOND, SECOND, SECOND + 500_000, 100),
+            (SECOND + 1, 4 * SECOND + 1, 4 * SECOND + 500_001, 100),
+            (SECOND + 2, 4 * SECOND + 2, 3 * SECOND + 500_002, 100),
+            (SECOND + 3, 4 * SECOND + 3, 3 * SECOND + 4_500_003, 5_000_000),
+        ]
+    )
+    watch = ClockWatch(lambda: next(times))
+    sights = [watch.look() for _ in range(6)]
+    assert [sight.map is not None for sight in sights] == [True, False, True, True, True, False]
+    assert [sight.suspended_ns for sight in sights] == [0, 0, 0, 3 * SECOND, 0, 0]
+    assert [sight.stepped_ns for sight in sights] == [0, 0, 0, 0, -SECOND, 0]
+
+
+@pytest.mark.parametrize("abstract", [True, False])
+def test_notifies_over_either_kind_of_socket(abstract: bool, tmp_path: Path) -> None:
+    """Lines arrive in one datagram at a path or an abstract name; nobody listening is no error."""
+    name = f"@np-{os.getpid()}" if abstract else str(tmp_path / "n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(f"\0{name[1:]}" if abstract else name)
+        assert Notifier(name, 0).send("READY=1", "STATUS=on")
+        assert end.recv(100) == b"READY=1\nSTATUS=on"
+    assert not Notifier(str(tmp_path / "gone"), 0).send("READY=1")
+    assert not Notifier("", 0).send("READY=1")
+
+
+EPOCH = Epoch(1, 0, 1_000_000, 0, "hwmon", False, "b", (Channel("A", "bus_uv", "c", 1), Channel("B", "bus_uv", "c", 2)))
+
+
+def test_a_failing_rail_is_told_once() -> None:
+    """However many ticks miss a rail, it is told when it begins and when it has been quiet for two seconds."""
+    watch, told = RailWatch(EPOCH), []
+    for step in range(80):
+        ticks = np.zeros(50, tick_dtype(2))
+        ticks["t_ns"] = (step * 50 + np.arange(50)) * 1_000_000
+        if 3 <= step < 20:
+            ticks["readings"]["state"][::3, 1] = State.MISSING
+            ticks["readings"]["error"][::3, 1] = 11
+        told += [(step, change) for change in watch.see(ticks)]
+        assert watch.failing == (["B"] if 3 <= step < 59 else [])
+    assert told == [(3, Change("B", "EAGAIN")), (59, Change("B", ""))]
+
+
+def inference(begin_ms: float, end_ms: float, *layers_ms: float) -> Inference:
+    """An inference with times in milliseconds."""
+    durations = np.array([round(layer * 1e6) for layer in layers_ms], dtype="<i8")
+    return Inference(bytes(16), 0, "e", round(begin_ms * 1e6), round(end_ms * 1e6), durations)
+
+
+def test_join_waits_for_the_ticks_and_integrates() -> None:
+    """An inference is joined once ticks passed its end; energy is power times time, unknown where there was no power."""
+    join = Join(bytes(16))
+    join.new_epoch(1_000_000)
+    join.add_inference(7, inference(10, 20, 4, 2))
+    join.add_power(np.arange(16) * 1_000_000, np.full(16, 2.0))
+    assert join.finished() is None
+    power = np.full(10, 2.0)
+    power[8:] = np.nan
+    join.add_power(np.arange(16, 26) * 1_000_000, power)
+    join.add_inference(8, inference(20, 25, 1))
+    batch = join.finished()
+    assert batch is not None and join.finished() is None
+    assert batch.columns["inference_energy_uj"].tolist() == [20_000, -1]
+    assert batch.columns["energy_uj"].tolist() == [8_000, 4_000, 2_000]
+    assert batch.columns["begin_ns"].tolist() == [12_000_000, 16_000_000, 22_000_000]
+    assert batch.columns["inference"].tolist() == [7, 7, 8] and batch.columns["layer"].tolist() == [0, 1, 0]
+
+
+def test_join_never_integrates_across_epochs() -> None:
+    """Energy of an inference that began in the epoch before is unknown."""
+    join = Join(bytes(16))
+    join.new_epoch(1_000_000)
+    join.add_power(np.arange(10) * 1_000_000, np.full(10, 2.0))
+    join.new_epoch(1_000_000)
+    join.add_inference(0, inference(5, 15, 1))
+    join.add_power(np.arange(10, 20) * 1_000_000, np.full(10, 2.0))
+    batch = join.finished()
+    assert batch is not None and batch.columns["inference_energy_uj"].tolist() == [-1]
+
+
+def test_keys_and_the_allow_list(tmp_path: Path) -> None:
+    """Keys are made once and kept from others; only a listed key passes."""
+    public = make_keys(tmp_path)
+    assert make_keys(tmp_path) == public and server_keys(tmp_path)[1].decode() == public
+    client = zmq.curve_keypair()[0]
+    known = zmq.utils.z85.decode(client)
+    assert allow(tmp_path, client.decode(), "lap\ntop") and not allow(tmp_path, client.decode(), "")
+    assert allowed_keys(tmp_path) == {client}
+    with pytest.raises(ConfigError, match="no public key"):
+        allow(tmp_path, "short", "")
+
+    def ask(mechanism: bytes, *credentials: bytes) -> bytes:
+        answer = answer_zap([b"1.0", b"1", b"d", b"a", b"", mechanism, *credentials], lambda: allowed_keys(tmp_path))
+        assert answer is not None
+        return answer[2]
+
+    assert ask(b"CURVE", known) == b"200"
+    assert ask(b"CURVE", bytes(32)) == ask(b"CURVE", b"x") == ask(b"NULL") == ask(b"PLAIN", known, b"") == b"400"
+    (tmp_path / "server.secret").chmod(0o644)
+    with pytest.raises(DaemonError, match="others may read it"):
+        server_keys(tmp_path)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Puts the handlers of signals back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
+def test_a_suspend_begins_an_epoch_and_a_step_does_not(tmp_path: Path, signals: None) -> None:
+    """When BOOTTIME has run ahead, a new epoch begins; a step of the wall clock is an event and moves no tick."""
+    from neuralpowerd.service import Service
+
+    tables = "[realtime]\npriority = 0\nlock_memory = false\n[journal]\nmebibytes = 1\n"
+    config = parse(f'source = "sim"\nruntime_dir = "{tmp_path}"\nhistory_seconds = 10\n{tables}', "f")
+    looks = 0
+
+    def clocks() -> tuple[int, int, int, int]:
+        nonlocal looks
+        looks += 1
+        if looks == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        now = time.monotonic_ns()
+        slept = 5 * SECOND if looks >= 4 else 0
+        return now, now + slept, now + slept + (SECOND if looks >= 8 else 0), 100
+
+    Service(lambda: config, Notifier("", 0), clocks).run()
+    records = JournalReader(tmp_path / "journal.ring").read(0, 1000).records
+    assert [record.body["reason"] for record in records if record.kind is Kind.EPOCH] == ["a new stream", "resume"]
+    events = {record.body["name"]: record.body for record in records if record.kind is Kind.EVENT}
+    assert events["suspended"]["suspended_ns"] == 5 * SECOND and events["clock-stepped"]["step_ns"] == SECOND
+    assert "daemon-stopped" in events
