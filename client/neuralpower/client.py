@@ -63,7 +63,9 @@ class Client:
         self.address = addresses.parse(address)
         self.topics = {topic.encode() if isinstance(topic, str) else topic for topic in topics}
         if unknown := self.topics - set(TOPICS):
-            raise InputError(f"no topic {min(unknown)!r}; there are {', '.join(t.decode() for t in TOPICS)}")
+            raise InputError(
+                f"no topic {min(unknown).decode(errors='replace')!r}; there are {', '.join(t.decode() for t in TOPICS)}"
+            )
         resume = resume or {}
         followed = [(RAILS, TICKS), (INFERENCES, JOURNAL)]
         self._followers = {

@@ -120,7 +120,7 @@ class Follower:
             self._located(answer, now)
             return []
         if answer.reply.error or answer.reply.stream != question["stream"]:
-            return self._unknown_stream(question["stream"], now)
+            return self._not_served(question["stream"], answer.reply.error, now)
         if self._search:
             self._searched(answer)
             return []
@@ -148,12 +148,12 @@ class Follower:
         self.stream = stream
         self._streams[stream] = Continuity(self._resume.get(stream, start))
 
-    def _unknown_stream(self, stream: bytes, now: float) -> list[Message]:
-        """The history has no such stream: if it is not its newest either, what is missing of it is lost."""
+    def _not_served(self, stream: bytes, reason: str, now: float) -> list[Message]:
+        """The history refuses this stream: if it is not the newest, what is missing of it is lost, else ask anew where it is."""
         if stream == self.stream:
             self._where = True
             self._not_before = now + RETRY_S
-            return []
+            return [Refused(self.log.name.encode(), reason)] if reason else []
         continuity = self._streams.pop(stream)
         lost, ready = continuity.gone(continuity.head)
         return self._losses(stream, lost) + self._deliver(stream, ready)
