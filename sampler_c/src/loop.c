@@ -149,29 +149,47 @@ void sampler_set_clock(struct np_sampler *sampler, const struct np_clock *clock)
 	sampler->clock = clock;
 }
 
-static int spawn(struct np_sampler *sampler)
+static void drop_stack(struct np_sampler *sampler)
+{
+	rights_stack_free(sampler->stack, sampler->stack_bytes);
+	sampler->stack = NULL;
+}
+
+static int create_thread(struct np_sampler *sampler, size_t stack_bytes)
 {
 	pthread_attr_t attr;
+	int err;
+
+	sampler->stack_bytes = stack_bytes;
+	sampler->stack = rights_stack_make(stack_bytes);
+	if (!sampler->stack)
+		return -ENOMEM;
+	pthread_attr_init(&attr);
+	pthread_attr_setstack(&attr, (char *)sampler->stack + STACK_GUARD, stack_bytes - STACK_GUARD);
+	err = -pthread_create(&sampler->thread, &attr, thread_main, sampler);
+	pthread_attr_destroy(&attr);
+	if (err)
+		drop_stack(sampler);
+	return err;
+}
+
+static int spawn(struct np_sampler *sampler)
+{
+	size_t bytes = STACK_BYTES;
 	sigset_t all;
 	sigset_t before;
 	int err;
 
-	sampler->stack = rights_stack_make();
-	if (!sampler->stack)
-		return -ENOMEM;
-	pthread_attr_init(&attr);
-	pthread_attr_setstack(&attr, (char *)sampler->stack + STACK_GUARD, STACK_BYTES - STACK_GUARD);
 	/* Signals are the caller's business: the thread is born with all of them blocked. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = -pthread_create(&sampler->thread, &attr, thread_main, sampler);
+	/* The thread-local storage of every library lies on the stack: a process with many needs a larger one. */
+	do
+		err = create_thread(sampler, bytes);
+	while (err == -EINVAL && (bytes *= 2) <= STACK_MAX_BYTES);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	if (err) {
-		rights_stack_free(sampler->stack);
-		sampler->stack = NULL;
+	if (err)
 		return err;
-	}
 	pthread_setname_np(sampler->thread, "np-sampler");
 	while (sem_wait(&sampler->ready))
 		;
@@ -182,8 +200,7 @@ static void join(struct np_sampler *sampler)
 {
 	atomic_store(&sampler->stop, true);
 	pthread_join(sampler->thread, NULL);
-	rights_stack_free(sampler->stack);
-	sampler->stack = NULL;
+	drop_stack(sampler);
 	sampler->started = false;
 	atomic_store(&sampler->source->busy, false);
 	atomic_store(&sampler->ring->busy, false);

@@ -29,6 +29,7 @@ struct np_sampler {
 	bool started;
 	pid_t owner;		/* the process that may use it */
 	void *stack;
+	size_t stack_bytes;
 	sem_t ready;
 
 	/* Set by the thread before it posts ready, constant after. */
@@ -55,10 +56,14 @@ void sampler_set_clock(struct np_sampler *sampler, const struct np_clock *clock)
 
 /* rights.c: what the thread asks of the kernel before its first deadline. Called in the thread. */
 void rights_take(struct np_sampler *sampler);
-void *rights_stack_make(void);
-void rights_stack_free(void *stack);
+void *rights_stack_make(size_t bytes);
+void rights_stack_free(void *stack, size_t bytes);
 
-enum { STACK_BYTES = 512 * 1024, STACK_GUARD = 64 * 1024 };
+#ifndef STACK_BYTES
+#define STACK_BYTES (256 * 1024)
+#endif
+
+enum { STACK_MAX_BYTES = 8 * 1024 * 1024, STACK_GUARD = 64 * 1024 };
 
 /* lateness.c */
 uint32_t lateness_bin(int64_t lateness_ns);

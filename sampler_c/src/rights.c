@@ -17,9 +17,9 @@
 
 /* ---- Stack ---------------------------------------------------------------------------------- */
 
-void *rights_stack_make(void)
+void *rights_stack_make(size_t bytes)
 {
-	void *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	void *stack = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 
 	if (stack == MAP_FAILED)
 		return NULL;
@@ -27,10 +27,10 @@ void *rights_stack_make(void)
 	return stack;
 }
 
-void rights_stack_free(void *stack)
+void rights_stack_free(void *stack, size_t bytes)
 {
 	if (stack)
-		munmap(stack, STACK_BYTES);
+		munmap(stack, bytes);
 }
 
 /* ---- Memory --------------------------------------------------------------------------------- */
@@ -85,7 +85,7 @@ static void lock_memory(struct np_sampler *sampler)
 
 	dl_iterate_phdr(find_code, &code);
 	/* The small ones first: a limit that is too low for the ring still holds them. */
-	lock_range(sampler, (struct range){ (uintptr_t)sampler->stack + STACK_GUARD, STACK_BYTES - STACK_GUARD });
+	lock_range(sampler, (struct range){ (uintptr_t)sampler->stack + STACK_GUARD, sampler->stack_bytes - STACK_GUARD });
 	lock_range(sampler, code);
 	lock_range(sampler, (struct range){ (uintptr_t)sampler->ring->header, sampler->ring->bytes });
 }

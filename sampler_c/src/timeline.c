@@ -156,7 +156,7 @@ static enum fetched fetch(const struct np_timeline *line, uint64_t index, struct
 	uint64_t words[RECORD_WORDS];
 	const shared_u64 *slot;
 
-	if (line->records) {
+	if (!line->header) {
 		if (index >= line->count)
 			return NOT_YET;
 		*record = line->records[index];
@@ -180,7 +180,7 @@ static bool is_open(const struct np_timeline *line)
 
 static uint64_t record_count(const struct np_timeline *line)
 {
-	return line->records ? line->count : atomic_load_explicit(&line->header->count, memory_order_acquire);
+	return line->header ? atomic_load_explicit(&line->header->count, memory_order_acquire) : line->count;
 }
 
 /* ---- Cursor --------------------------------------------------------------------------------- */
@@ -201,7 +201,7 @@ static void hold(struct np_cursor *cursor, const struct np_timeline_record *reco
 /* Oldest index worth looking at: the writer may be busy in the slots after it. */
 static uint64_t oldest_index(const struct np_timeline *line, uint64_t count)
 {
-	return line->records || count <= line->capacity / 2 ? 0 : count - line->capacity / 2;
+	return line->header && count > line->capacity / 2 ? count - line->capacity / 2 : 0;
 }
 
 /* Hold the newest record that began at or before t: by halving, as records lie in time order. */
