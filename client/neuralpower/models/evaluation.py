@@ -91,7 +91,7 @@ def _mean(rows: Rows, train: Bools, test: Bools) -> Floats:
 
 
 def _original(rows: Rows, matrix: Floats, seed: int, train: Bools, test: Bools) -> Floats:
-    from neuralpower.models.lasso import distinct, weighted_path
+    from neuralpower.models.lasso import WeightedLasso, distinct
 
     y = rows.y[train]
     kept, z = distinct(matrix[train])
@@ -101,9 +101,9 @@ def _original(rows: Rows, matrix: Floats, seed: int, train: Bools, test: Bools) 
     squared = np.zeros(len(shares))
     for number in np.unique(fold):
         out = fold == number
-        coefficients, intercepts, _ = weighted_path(z[~out], y[~out], even[~out], shares)
+        coefficients, intercepts = WeightedLasso(z[~out], y[~out], even[~out]).follow(shares, tolerance=1e-3)
         squared += ((intercepts + z[out] @ coefficients - y[out, None]) ** 2).sum(axis=0)
     best = int(squared.argmin())
-    coefficients, intercepts, _ = weighted_path(matrix[train][:, kept], y, even, shares[: best + 1], tolerance=1e-4)
+    coefficients, intercepts = WeightedLasso(matrix[train][:, kept], y, even).follow(shares[: best + 1])
     predicted = intercepts[-1] + matrix[test][:, kept] @ coefficients[:, -1]
     return Bounds(float(y.min()), None, {}).apply(predicted, {})

@@ -23,8 +23,10 @@ from neuralpower.models.terms import Term
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LEAST_PENALTY = 3e-4
-"""The least penalty tried, as a share of the one that leaves no term. Below it the error only rises."""
+LEAST_PENALTY = 1e-4
+"""The least penalty tried, as a share of the one that leaves no term."""
+PATIENCE = 5
+"""Penalties without a lower error after which no lesser one is tried."""
 INNER_SEED = 7919
 """Added to the seed of the inner folds, so that they are not the outer ones."""
 
@@ -56,7 +58,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self,
         dictionary: Dictionary,
         degrees: Sequence[int] = (1, 2, 3),
-        penalties: int = 30,
+        penalties: int = 40,
         folds: int = 5,
         seed: int = 0,
     ) -> None:
@@ -95,25 +97,29 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """The best penalty at one degree, over the folds."""
         terms = self.dictionary.terms(degree, x)
         kept, z = distinct(self.dictionary.matrix(terms, x))
-        held_out = np.full((len(y), self.penalties), np.nan)
-        for train, test in splits(fold, configurations):
-            if not train.any():
-                continue
-            coefficients, intercepts, _ = weighted_path(z[train], y[train], y[train] ** -2, self._shares())
-            bounds = self._bounds(x[train], y[train])
-            held_out[test] = bounds.apply(intercepts + z[test] @ coefficients, _named(self.dictionary, x[test]))
-        scored = ~np.isnan(held_out[:, 0])
-        errors = [rmspe(held_out[scored, k], y[scored]) for k in range(self.penalties)]
+        parts = [(train, test) for train, test in splits(fold, configurations) if train.any()]
+        solvers = [WeightedLasso(z[train], y[train], y[train] ** -2) for train, _ in parts]
+        bounds = [self._bounds(x[train], y[train]) for train, _ in parts]
+        scored = np.any([test for _, test in parts], axis=0)
+        shares = self._shares()
+        errors: list[float] = []
+        # The error falls, and then rises as terms fit noise; far past its minimum the solving is slow and tells nothing.
+        while len(errors) < len(shares) and len(errors) - int(np.argmin(errors or [0.0])) <= PATIENCE:
+            chunk = shares[len(errors) : len(errors) + PATIENCE]
+            held_out = np.empty((len(y), len(chunk)))
+            for (_, test), solver, bound in zip(parts, solvers, bounds, strict=True):
+                coefficients, intercepts = solver.follow(chunk)
+                held_out[test] = bound.apply(intercepts + z[test] @ coefficients, _named(self.dictionary, x[test]))
+            errors += [rmspe(held_out[scored, k], y[scored]) for k in range(len(chunk))]
         chosen = int(np.argmin(errors))
-        return _Trial(degree, float(self._shares()[chosen]), errors[chosen], [terms[index] for index in kept])
+        return _Trial(degree, float(shares[chosen]), errors[chosen], [terms[index] for index in kept])
 
     def _final(self, trial: _Trial, x: Floats, y: Floats) -> Polynomial:
         """The model on all rows, at the chosen degree and penalty."""
         matrix = self.dictionary.matrix(trial.terms, x)
         shares = self._shares()
-        coefficients, intercepts, scales = weighted_path(
-            matrix, y, y**-2, shares[shares >= trial.penalty], tolerance=1e-6
-        )
+        solver = WeightedLasso(matrix, y, y**-2)
+        coefficients, intercepts = solver.follow(shares[shares >= trial.penalty], tolerance=1e-5, sweeps=5000)
         used = np.flatnonzero(coefficients[:, -1])
         return Polynomial(
             columns=self.dictionary.columns,
@@ -121,7 +127,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             intercept=float(intercepts[-1]),
             terms=tuple(trial.terms[index] for index in used),
             coefficients=tuple(coefficients[used, -1].tolist()),
-            scales=tuple(scales[used].tolist()),
+            scales=tuple(solver.scales[used].tolist()),
             bounds=self._bounds(x, y),
             domain={name: (float(v.min()), float(v.max())) for name, v in _named(self.dictionary, x).items()},
         )
@@ -157,42 +163,57 @@ def distinct(matrix: Floats) -> tuple[NDArray[np.intp], Floats]:
     return vary[first], z[:, first]
 
 
-def weighted_path(
-    matrix: Floats, y: Floats, weights: Floats, shares: Floats, tolerance: float = 1e-2
-) -> tuple[Floats, Floats, Floats]:
-    """The weighted Lasso's path on standardised columns; one Gram matrix serves all penalties.
+class WeightedLasso:
+    """The weighted Lasso on one matrix, solved along falling penalties from one solution to the next.
+
+    Columns are standardised under the weights, and one Gram matrix serves all penalties.
 
     Args:
         matrix: term values, shape (rows, terms).
         y: targets, shape (rows,).
         weights: of the squared errors, shape (rows,), positive; y^-2 makes the errors relative.
-        shares: penalties in falling order, as shares of the least that leaves no term.
-        tolerance: duality gap to stop at, as a share of the target's weighted variance.
 
-    Returns:
-        coefficients for `matrix` as it is, shape (terms, penalties); intercepts (penalties,); the scales used (terms,).
+    Attributes:
+        scales: the columns' weighted standard deviations, infinite for constant ones, shape (terms,).
     """
-    rows = len(y)
-    weight = weights / weights.sum()
-    mean, level = weight @ matrix, weight @ y
-    centred = matrix - mean
-    scale = np.sqrt(weight @ centred**2)
-    scale[scale <= 1e-9 * np.abs(matrix).max(axis=0)] = np.inf
-    root = np.sqrt(weight * rows)
-    z = np.asfortranarray(centred / scale * root[:, None])
-    target = (y - level) * root
-    gram, correlation = z.T @ z, z.T @ target
-    start = float(np.abs(correlation).max(initial=0.0)) / rows
-    if start == 0.0:
-        return np.zeros((matrix.shape[1], len(shares))), np.full(len(shares), level), scale
-    with warnings.catch_warnings():
-        # Near-equal columns converge slowly at the least penalties; the held-out error judges the result anyway.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        _, path, _ = lasso_path(
-            z, target, alphas=start * shares, precompute=gram, Xy=correlation, tol=tolerance, max_iter=2000
-        )
-    coefficients = path / scale[:, None]
-    return coefficients, level - mean @ coefficients, scale
+
+    def __init__(self, matrix: Floats, y: Floats, weights: Floats) -> None:
+        weight = weights / weights.sum()
+        self._mean, self._level = weight @ matrix, float(weight @ y)
+        centred = matrix - self._mean
+        self.scales = np.sqrt(weight @ centred**2)
+        self.scales[self.scales <= 1e-9 * np.abs(matrix).max(axis=0)] = np.inf
+        root = np.sqrt(weight * len(y))
+        self._z = np.asfortranarray(centred / self.scales * root[:, None])
+        self._target = (y - self._level) * root
+        self._gram, self._correlation = self._z.T @ self._z, self._z.T @ self._target
+        self._highest = float(np.abs(self._correlation).max(initial=0.0)) / len(y)
+        self._last = np.zeros(matrix.shape[1])
+
+    def follow(self, shares: Floats, tolerance: float = 1e-4, sweeps: int = 200) -> tuple[Floats, Floats]:
+        """Coefficients, shape (terms, penalties), and intercepts, (penalties,), for the matrix as it was given.
+
+        `shares` are penalties in falling order, as shares of the least that leaves no term; `tolerance` is the duality gap to
+        stop at, as a share of the target's weighted variance, `sweeps` the most passes over the columns for each penalty.
+        """
+        if self._highest == 0.0:
+            return np.zeros((len(self._last), len(shares))), np.full(len(shares), self._level)
+        with warnings.catch_warnings():
+            # Near-equal columns converge slowly at the least penalties; the held-out error judges the result anyway.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            _, path, _ = lasso_path(
+                self._z,
+                self._target,
+                alphas=self._highest * shares,
+                precompute=self._gram,
+                Xy=self._correlation,
+                coef_init=self._last,
+                tol=tolerance,
+                max_iter=sweeps,
+            )
+        self._last = path[:, -1].copy()
+        coefficients = path / self.scales[:, None]
+        return coefficients, self._level - self._mean @ coefficients
 
 
 def _checked(X: ArrayLike, y: ArrayLike, dictionary: Dictionary) -> tuple[Floats, Floats]:

@@ -91,7 +91,7 @@ def _feature(feature: str, columns: Mapping[str, Floats]) -> Floats:
     if match := _LOG2.fullmatch(feature):
         return np.asarray(np.log2(columns[match[1]]))
     if match := _HINGE.fullmatch(feature):
-        return np.maximum(0.0, np.log2(columns[match[1]]) + int(match[2]))
+        return np.asarray(np.maximum(0.0, np.log2(columns[match[1]]) + int(match[2])))
     if match := _ROOFLINE.fullmatch(feature):
-        return np.maximum(columns[match[1]], 2.0 ** int(match[2]) * columns[match[3]])
+        return np.asarray(np.maximum(columns[match[1]], 2.0 ** int(match[2]) * columns[match[3]]))
     raise ValueError(f"unknown feature {feature!r}")

@@ -1,0 +1,147 @@
+"""The estimator, its folds, its scores and its bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+
+from neuralpower.models.design import Dictionary
+from neuralpower.models.folds import assign, labels, splits
+from neuralpower.models.lasso import SparsePolynomial, WeightedLasso, distinct
+from neuralpower.models.polynomial import Bounds
+from neuralpower.models.score import Score, median_ape, rmse, rmspe
+
+SIZES = Dictionary(columns=("in_c", "out_c", "batch"), powers=("in_c", "out_c", "batch"))
+
+
+def sizes(rows: int, seed: int = 10) -> np.ndarray:
+    return np.round(2 ** np.random.default_rng(seed).uniform(2, 8, (rows, 3)))
+
+
+def test_rmspe_is_the_root_of_the_mean_squared_relative_error() -> None:
+    """Errors of 10 % and -20 % give sqrt((0.01 + 0.04)/2), whatever the sizes."""
+    predicted, measured = np.array([1.1, 80.0]), np.array([1.0, 100.0])
+    assert rmspe(predicted, measured) == pytest.approx(np.sqrt(0.025))
+    assert rmse(predicted, measured) == pytest.approx(np.sqrt((0.01 + 400) / 2))
+    assert median_ape(predicted, measured) == pytest.approx(0.15)
+    assert Score.of(predicted, measured).rows == 2
+
+
+def test_a_known_sparse_polynomial_is_recovered() -> None:
+    """From 3 + 2·in_c² + 0.5·in_c·out_c with 1 % noise come degree 2, few terms, and the truth on new layers."""
+    x, new = sizes(300), sizes(300, seed=11)
+
+    def truth(q: np.ndarray) -> np.ndarray:
+        return 3 + 2 * q[:, 0] ** 2 + 0.5 * q[:, 0] * q[:, 1]
+
+    noise = 1 + 0.01 * np.random.default_rng(12).standard_normal(300)
+    fitted = SparsePolynomial(SIZES, seed=10).fit(x, truth(x) * noise)
+    assert fitted.degree_ >= 2
+    assert {"in_c^2", "in_c*out_c"} <= {term.name for term in fitted.polynomial_.terms}
+    assert len(fitted.polynomial_.terms) <= 8
+    assert rmspe(fitted.predict(new), truth(new)) < 0.02
+
+
+def test_the_loss_is_relative() -> None:
+    """Where one straight line cannot fit both small and large values, the small ones are fitted too."""
+    x = sizes(200)
+    y = 1e-3 * x[:, 0] * (1 + (x[:, 0] > 100))
+    columns = x[:, :1]
+    shares = np.geomspace(1, 1e-4, 20)
+    relative = WeightedLasso(columns, y, y**-2).follow(shares, tolerance=1e-8)
+    even = WeightedLasso(columns, y, np.ones(len(y))).follow(shares, tolerance=1e-8)
+    errors = [rmspe(intercept[-1] + columns @ c[:, -1], y) for c, intercept in (relative, even)]
+    assert errors[0] < 0.6 * errors[1]
+
+
+def test_weights_are_as_good_as_repeated_rows() -> None:
+    """A weight of 2 gives what a row written twice gives."""
+    x = sizes(40)
+    y = x[:, 0] + x[:, 1]
+    double = np.arange(40) % 3 == 0
+    shares = np.geomspace(1, 1e-3, 10)
+    weighted = WeightedLasso(x, y, 1.0 + double).follow(shares, tolerance=1e-10)
+    repeated = np.r_[np.arange(40), np.flatnonzero(double)]
+    twice = WeightedLasso(x[repeated], y[repeated], np.ones(len(repeated))).follow(shares, tolerance=1e-10)
+    np.testing.assert_allclose(weighted[0], twice[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_estimator_keeps_to_scikit_learn() -> None:
+    """The constructor only stores, clone gives an unfitted twin, and fit returns the estimator."""
+    estimator = SparsePolynomial(SIZES, degrees=(1,), seed=13)
+    twin = clone(estimator)
+    assert twin is not estimator
+    assert twin.get_params() == estimator.get_params()
+    assert not [name for name in vars(twin) if name.endswith("_")]
+    x = sizes(30)
+    assert twin.fit(x, x.sum(axis=1)) is twin
+    np.testing.assert_array_equal(twin.predict(x), clone(twin).fit(x, x.sum(axis=1)).predict(x))
+
+
+def test_bad_input_is_refused() -> None:
+    """Zero or missing targets, zero sizes and wrong shapes are errors that name the trouble."""
+    x, y = sizes(20), np.ones(20)
+    estimator = SparsePolynomial(SIZES)
+    for bad_x, bad_y in ((x, y * 0), (x, y * np.nan), (x * 0, y), (x[:, :2], y), (x, y[:10]), (x[:0], y[:0])):
+        with pytest.raises(ValueError, match=r"positive|shape"):
+            estimator.fit(bad_x, bad_y)
+    with pytest.raises(ValueError, match="two groups"):
+        estimator.fit(x, y, groups=np.zeros(20))
+
+
+def test_columns_that_say_the_same_are_offered_once() -> None:
+    """Constants and multiples of an earlier column are left out; the earlier one stays."""
+    x = sizes(50)
+    matrix = np.column_stack([np.full(50, 7.0), x[:, 0], 3 * x[:, 0] + 1, x[:, 1], -x[:, 0]])
+    assert distinct(matrix)[0].tolist() == [1, 3]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 25)), min_size=2, max_size=80),
+    st.integers(2, 6),
+    st.integers(0, 99),
+)
+def test_no_group_and_no_configuration_is_on_both_sides(rows: list[tuple[int, int]], folds: int, seed: int) -> None:
+    """Training and test rows share neither a group nor a configuration, and every row is tested once."""
+    groups = labels([group for group, _ in rows])
+    configurations = labels([configuration for _, configuration in rows])
+    fold = assign(groups, folds, seed)
+    tested = np.zeros(len(rows), dtype=int)
+    for train, test in splits(fold, configurations):
+        assert not set(groups[train]) & set(groups[test])
+        assert not set(configurations[train]) & set(configurations[test])
+        tested += test
+    assert (tested == 1).all()
+    assert len(np.unique(fold)) == min(folds, len(np.unique(groups)))
+
+
+def test_folds_follow_the_seed_and_are_even() -> None:
+    """The same seed gives the same folds, another seed others; equal groups fill the folds evenly."""
+    groups = np.arange(100)
+    assert (assign(groups, 5, 1) == assign(groups, 5, 1)).all()
+    assert (assign(groups, 5, 1) != assign(groups, 5, 2)).any()
+    assert np.bincount(assign(groups, 5, 1)).tolist() == [20] * 5
+
+
+def test_bounds_come_from_what_was_measured() -> None:
+    """A runtime is no less than the least measured, nor than its work at the best rate measured; a cap holds above."""
+    work = np.array([10.0, 100.0, 1000.0])
+    bounds = Bounds.of({"operations": work}, np.array([1.0, 5.0, 20.0]), ("operations",), capped=False)
+    assert bounds.apply(np.array([-3.0, 0.5, 1e9]), {"operations": np.array([1.0, 1e4, 1.0])}).tolist() == [
+        1.0,
+        200.0,
+        1e9,
+    ]
+    capped = Bounds.of({}, np.array([3.0, 8.0]), (), capped=True)
+    assert capped.apply(np.array([[1.0, 9.0], [4.0, -1.0]]), {}).tolist() == [[3.0, 8.0], [4.0, 3.0]]
+
+
+def test_predictions_stay_positive_far_outside_the_data() -> None:
+    """Even where a polynomial falls below zero, the prediction is what was measured at least."""
+    x = sizes(60)
+    y = 50 - 0.1 * x[:, 0]
+    fitted = SparsePolynomial(SIZES, degrees=(1,)).fit(x, y)
+    assert fitted.predict(np.array([[1e5, 1.0, 1.0]]))[0] == y.min()
