@@ -48,12 +48,12 @@ def test_the_domain_is_covered() -> None:
     assert max(weights) / min(weights) > 100
 
 
-def test_repeats_reach_the_target_or_the_limit() -> None:
-    """An engine runs for 20 ms or more, or has as many layers as are allowed."""
-    for probe in sweep(3, 8, 3, 3):
+def test_repeats_reach_the_target() -> None:
+    """An engine runs for 20 ms or more, however short its layer."""
+    for probe in sweep(3, 8, 4, 6):
         load = Load.of(probe.name, repeated(probe, HARDWARE, 3), HARDWARE)
         assert load.repeats <= MOST_REPEATS
-        assert load.duration_ns.sum() * 1e-9 >= TARGET_S or load.repeats == MOST_REPEATS
+        assert load.duration_ns.sum() * 1e-9 >= TARGET_S, probe.name
 
 
 def test_halton_fills_evenly() -> None:

@@ -17,8 +17,8 @@ from .topics import INFERENCES
 
 MAX_RECORD = 8 * 1024 * 1024
 """One record: the inspector's JSON of a network of some thousand layers is about 4 MiB."""
-MAX_LAYERS = 4096
-"""Layers of an engine: the largest of the classic networks has about 500; repeated-layer engines go to 2048."""
+MAX_LAYERS = 8192
+"""Layers of an engine: the largest of the classic networks has about 500; repeated-layer engines go to 6144."""
 SESSION_BYTES = 16
 _END_OF_TIME = 2**63 - 1
 

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import Protocol, cast
 
+from neuralpower_wire import WireError
+
 from .. import __version__
 from ..errors import Failure, InputError
 
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         return complain(f'{name} needs the package {error.name}: pip install "neuralpower[client]"', 1)
     except InputError as error:
         return complain(str(error), 2)
-    except Failure as error:
+    except (Failure, WireError) as error:
         return complain(str(error), 1)
     except KeyboardInterrupt:
         return complain("stopped", 130)

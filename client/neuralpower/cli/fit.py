@@ -77,8 +77,8 @@ def print_models(models: SixModels, title: str) -> None:
             ]
         )
     columns = ["type", "target", "rows", "unresolved", "terms", "degree", "RMSPE", "over folds", "RMSE", "median error"]
-    where = ", ".join(models.devices_) or "device not named"
-    heading = f"{title}, {models.folds}-fold cross-validation, seed {models.seed} ({where})"
+    where = "" if models.simulated_ else f" ({', '.join(models.devices_) or 'device not named'})"
+    heading = f"{title}, {models.folds}-fold cross-validation, seed {models.seed}{where}"
     console.table(heading, [*columns, "folds by"], rows, simulated=models.simulated_)
     for (kind, target), reason in models.skipped_.items():
         print(f"no {kind} {target} model: {reason}")

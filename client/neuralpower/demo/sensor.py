@@ -30,12 +30,18 @@ class Sensor:
         delay, lag, ppm = random.uniform([100, 100, -30_000], [900, 1500, 30_000])
         return cls(seed, round(float(delay), 1), round(float(lag), 1), round(float(ppm), 0))
 
+    @property
+    def nominal_scan_s(self) -> float:
+        """Time of one scan if the chip's clock were right: six conversions."""
+        return 6 * 140e-6
+
     def daemon_config(self, runtime_dir: Path) -> str:
         """The daemon's TOML: rails of this machine if it has any, else this sensor at 140 µs."""
         lines = [
             f'runtime_dir = "{runtime_dir}"',
             'source = "auto"',
             "history_seconds = 300",
+            "journal = { mebibytes = 128 }",
             "[sim]",
             f"config = {CONFIG_140_US:#06x}",
             f"delay_us = {self.delay_us}",

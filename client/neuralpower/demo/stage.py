@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,13 +50,13 @@ def record_everything(directory: Path, sensor: Sensor) -> Outcome:
         daemon.wait_until(lambda: _answers(client))
         recorder = stack.enter_context(
             Process(
-                ["neuralpower.cli", "record", f"ipc://{rundir}", "-o", str(recording)],
+                ["neuralpower.cli", "record", f"ipc://{rundir}", "-o", str(recording), "--past", "all"],
                 directory / "recorder.log",
                 signal.SIGINT,
             )
         )
         recorder.wait_until((recording / "recording.json").exists)
-        truth = _run_workload(client, rundir, directory, sensor.seed, lambda: (daemon.check(), recorder.check()))
+        truth = _run_workload(client, rundir, directory, sensor.seed, [daemon, recorder])
         status = client.status()
     if status.get("underruns"):
         raise Failure(
@@ -74,16 +74,17 @@ def _answers(client: Client) -> bool:
 
 
 def _run_workload(
-    client: Client, rundir: Path, directory: Path, seed: int, check: Callable[[], object]
+    client: Client, rundir: Path, directory: Path, seed: int, processes: Sequence[Process]
 ) -> Truth | None:
     """The networks on the virtual device, or, on real rails, the time to watch them."""
     if not client.status().get("simulated"):
-        return _watch_rails(check)
+        _watch_rails(processes)
+        return None
     engines = len(workload.TRAINING) + 1 + sum(workload.SWEEP_SIZE)
     with progress(f"running {engines} engines on the virtual device (simulated)", engines) as advance:
 
         def show(done: int, total: int, name: str) -> None:
-            check()
+            check(processes)
             advance(done, name)
 
         return run_virtual(
@@ -94,16 +95,21 @@ def _run_workload(
             show,
             sweep_size=workload.SWEEP_SIZE,
             sweep_seconds=workload.SWEEP_SECONDS,
+            idle_s=workload.IDLE_S,
             truth_path=directory / "truth.json",
         )
 
 
-def _watch_rails(check: Callable[[], object]) -> None:
-    import time
-
+def _watch_rails(processes: Sequence[Process]) -> None:
     with progress("recording this machine's rails", RAILS_ONLY_SECONDS) as advance:
         begin = time.monotonic()
         while (passed := time.monotonic() - begin) < RAILS_ONLY_SECONDS:
-            check()
+            check(processes)
             advance(passed, f"{passed:.0f} s")
             time.sleep(0.5)
+
+
+def check(processes: Sequence[Process]) -> None:
+    """Failure if one of them has ended."""
+    for process in processes:
+        process.check()

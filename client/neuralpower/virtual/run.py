@@ -58,9 +58,10 @@ def run_virtual(
     sweep_size: tuple[int, int, int] = SWEEP_SIZE,
     sweep_seconds: float = SWEEP_SECONDS,
     lead_ms: float = LEAD_MS,
+    idle_s: float = IDLE_S,
     truth_path: str | os.PathLike[str] | None = None,
 ) -> Truth:
-    """Run each network in real time, one after another, with the rails idle for 0.3 s before each and after the last.
+    """Run each network in real time, one after another, with the rails idle before each and after the last.
 
     Args:
         networks: names of the zoo, paths of engine JSON files, `sweep` for repeated-layer engines named `sweep/...`.
@@ -68,6 +69,7 @@ def run_virtual(
         seed: of the device's physics and all that is random in it.
         seconds_each, runs: how long to run each network, or how often. A network of the sweep runs `sweep_seconds`.
         on_progress: called with (done, total, name) before each engine and once after the last.
+        idle_s: how long the rails idle before each engine.
         truth_path: where to store the truth, also when the run ends early.
 
     Raises:
@@ -76,7 +78,7 @@ def run_virtual(
     """
     total = sum(sum(sweep_size) if name == SWEEP else 1 for name in networks)
     named = {name: engine_of(name) for name in networks if name != SWEEP}
-    with VirtualDevice(Path(rundir) / "timeline", seed, lead_ms) as device:
+    with VirtualDevice(Path(rundir) / "timeline", seed, lead_ms, idle_s=idle_s) as device:
         try:
             engines = _contexts(device, networks, named, seed, seconds_each, runs, sweep_size, sweep_seconds)
             # The next engine is planned before one runs, so that between them the rails idle as long as stated, no longer.
@@ -88,7 +90,7 @@ def run_virtual(
                 if on_progress:
                     on_progress(done, total, context.load.name)
                 _execute(device, context, rundir)
-            device.idle(IDLE_S)
+            device.idle(idle_s)
             if on_progress:
                 on_progress(total, total, "")
         finally:

@@ -1,0 +1,165 @@
+"""The demo from beginning to end, and what it prints."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .. import console
+from ..attribution import Attribution, EngineAttribution, attribute
+from ..cli.attribute import print_engine, summary
+from ..cli.fit import print_models, print_published
+from ..collect import rows_of
+from ..dataset import Dataset, write_dataset
+from ..models import store
+from ..models.network import NetworkPrediction, predict_network
+from ..models.six import SixModels
+from ..recording import Recording
+from ..report.write import write_report
+from ..virtual.truth import EngineTruth, Truth
+from . import workload
+from .sensor import Sensor
+from .stage import Outcome, record_everything
+
+
+def run(directory: Path, seed: int) -> None:
+    """Record, attribute, fit, predict and report into `directory`, printing each result.
+
+    Raises:
+        Failure: a part of it failed.
+    """
+    begin = time.monotonic()
+    directory.mkdir(parents=True, exist_ok=True)
+    sensor = Sensor.draw(seed)
+    outcome = record_everything(directory, sensor)
+    recording = Recording(outcome.recording)
+    print_ticks(recording, outcome)
+    if not recording.inferences():
+        print("no network ran: TensorRT with a GPU is needed for layers; `neuralpower profile` runs one")
+        return
+    with console.progress("attributing power to layers"):
+        attribution = attribute(recording)
+    by_name = {engine.name: engine for engine in attribution.engines.values()}
+    print_layers(attribution, by_name[workload.SHOWN], outcome.truth)
+    everything = rows_of(attribution, str(outcome.recording))
+    training = everything.take(everything["network"] != workload.HELD_OUT)
+    models = fit(training, directory)
+    held_out = by_name[workload.HELD_OUT]
+    layers = [layer.geometry for layer in held_out.layers if layer.geometry is not None]
+    prediction = predict_network(models, held_out.name, layers)
+    print_held_out(training, prediction, held_out, outcome.truth)
+    report = directory / "report.html"
+    write_report(
+        report,
+        recording=recording,
+        attribution=attribution,
+        models=models,
+        evaluation=everything.take(everything["network"] == workload.HELD_OUT),
+        predictions=[prediction],
+        provenance={"command": f"neuralpower demo --seed {seed}"},
+    )
+    print_end(sensor, attribution, outcome, report, time.monotonic() - begin)
+
+
+def fit(training: Dataset, directory: Path) -> SixModels:
+    """Fit the six models, store dataset and models, print the table."""
+    write_dataset(training.table, directory / "layers.parquet", training.provenance)
+    with console.progress("fitting six models", 6) as advance:
+        models = SixModels().fit(training, advance)
+    store.save(models, directory / "models.json")
+    print_models(models, "The six models")
+    print_published(models)
+    return models
+
+
+def print_ticks(recording: Recording, outcome: Outcome) -> None:
+    """How the sampling went, from the recording itself."""
+    ticks = recording.tick_statistics()
+    losses = recording.losses()
+    fresh = (
+        "unknown"
+        if ticks.fresh_rate_hz is None
+        else f"{ticks.fresh_rate_hz:.0f} scans/s of the chip, {ticks.freshness}"
+    )
+    rows: list[list[console.Cell]] = [
+        ["ticks", f"{ticks.ticks} in {ticks.duration_s:.1f} s, {ticks.rate_hz:.1f} per second"],
+        ["fresh rate", fresh],
+        ["lateness", f"p50 {ticks.lateness_p50_us:.0f} µs, p99 {ticks.lateness_p99_us:.0f} µs"],
+        ["missed slots", str(ticks.missed_slots)],
+        ["lost", f"{losses.ticks_lost} ticks, {losses.records_lost} journal records"],
+        ["inferences", str(len(recording.inferences()))],
+        ["loop", str(outcome.status.get("realtime", "unknown"))],
+    ]
+    print()
+    console.table("Sampling", ["what", "measured"], rows, simulated=recording.simulated)
+
+
+def print_layers(attribution: Attribution, engine: EngineAttribution, truth: Truth | None) -> None:
+    """One network's layers, with the truth beside them where there is one."""
+    true_w = dict(zip(*_true_power(truth.engines[engine.hash], truth.total), strict=True)) if truth else None
+    print_engine(engine, true_w, simulated=attribution.simulated)
+    for line in summary(attribution):
+        print(line)
+    print()
+
+
+def _true_power(engine: EngineTruth, rail: str) -> tuple[list[str], list[float]]:
+    return engine.layers, engine.power_w[:, engine.rails.index(rail)].tolist()
+
+
+def print_held_out(
+    training: Dataset, prediction: NetworkPrediction, measured: EngineAttribution, truth: Truth | None
+) -> None:
+    """The network that the models have never seen: predicted, measured, and true where that is known."""
+    rows: list[list[console.Cell]] = []
+    true = _true_sums(truth.engines[measured.hash], truth.total) if truth else None
+    power_w = prediction.power_w or float("nan")
+    for place, (what, unit, scale, predicted, found) in enumerate(
+        [
+            ("runtime", "ms", 1e3, prediction.runtime_s, measured.runtime_s),
+            ("power", "W", 1.0, power_w, measured.power_w),
+            ("energy", "mJ", 1e3, prediction.energy_j, measured.energy_per_inference_j),
+        ]
+    ):
+        cells: list[console.Cell] = [f"{what} {unit}", predicted * scale, found * scale]
+        cells.append(f"{100 * (predicted / found - 1):+.1f} %")
+        rows.append([*cells, true[place] * scale] if true else cells)
+    columns = ["one inference, its layers", "predicted", "measured", "error", *(["true"] if true else [])]
+    console.table(f"{measured.name}, held out", columns, rows, simulated=measured.simulated)
+    seen = {_geometry(layer) for layer in training.layers()}
+    known = sum(_geometry(p.layer) in seen for p in prediction.covered)
+    print(
+        f"  {len(prediction.covered)} of {len(prediction.layers)} layers have a model, {prediction.remainder_layers} count "
+        f"as the mean other layer; {known} of the modelled ones are like a layer that was trained on"
+    )
+    print()
+
+
+def _geometry(layer: object) -> tuple[object, ...]:
+    return tuple(value for name, value in vars(layer).items() if name not in ("name", "layer_type", "note"))
+
+
+def _true_sums(engine: EngineTruth, rail: str) -> tuple[float, float, float]:
+    """Runtime in s, power in W and energy in J of the layers of a mean inference."""
+    runtime_s = float(engine.runtime_s.sum())
+    energy_j = float(engine.energy_j[:, engine.rails.index(rail)].sum())
+    return runtime_s, energy_j / runtime_s, energy_j
+
+
+def print_end(sensor: Sensor, attribution: Attribution, outcome: Outcome, report: Path, seconds: float) -> None:
+    """The seed and what it hid, where the report is, and how long it took."""
+    if outcome.truth is not None:
+        found_ppm = None
+        if attribution.scan_period_s is not None:
+            found_ppm = f"{(attribution.scan_period_s / sensor.nominal_scan_s - 1) * 1e6:+.0f}"
+        rows: list[list[console.Cell]] = [
+            ["delay µs", f"{sensor.delay_us:.0f}", f"{attribution.delay_s * 1e6:.0f}"],
+            ["lag µs", f"{sensor.lag_us:.0f}", f"{attribution.lag_s * 1e6:.0f}"],
+            ["scan period error ppm", f"{sensor.clock_ppm:+.0f}", found_ppm],
+        ]
+        title = f"What seed {sensor.seed} hid from the estimator, and what it found"
+        console.table(title, ["sensor", "true", "found"], rows, simulated=True)
+        print(f"Everything above was measured on a simulated board. Again with: make demo SEED={sensor.seed}")
+    print(f"recording  {outcome.recording}")
+    print(f"report     {report}")
+    print(f"took       {seconds:.0f} s")
