@@ -11,15 +11,16 @@ import numpy.typing as npt
 from neuralpower_align.activity import Activity, Runs, activity
 from neuralpower_align.energy import energy_between
 from neuralpower_align.regression import autocorrelation_time, normal_equations, predicted
-from neuralpower_align.sensor import Readings, Search, Sensor, find_sensor, refine, with_sensor
+from neuralpower_align.sensor import Readings, Search, Sensor, find_sensor, fitted, refine, with_sensor
 from neuralpower_align.units import resolve, schur
 from neuralpower_align.windows import launch_gap_ns, layer_windows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-SEARCH_GROUPS = 10
-"""Into how many pieces of equal time an engine is cut while the sensor is searched."""
+SEARCH_GROUPS = (10, 40)
+"""Into how many pieces of equal time an engine is cut, at least and at most, while the sensor is searched; between them a
+piece is half a scan long."""
 LONGEST_HOLE_NS = 50_000_000
 """Energy is summed over no longer hole in the readings than this."""
 
@@ -93,12 +94,14 @@ def solve(
     classes = _Classes(engines)
     full = activity(classes.runs(engines), classes.idle, classes.count)
     pieces = _while_running(full, pieces)
-    groups = classes.grouped([_search_groups(engine) for engine in engines])
+    if not pieces:
+        raise ValueError("least squares: no readings while an engine ran")
+    half_scan_s = max(piece.scan_ns for piece in pieces) / 2e9
+    groups = classes.grouped([_search_groups(engine, half_scan_s) for engine in engines])
     sensor = find_sensor(full.regroup(groups), pieces, search)
-    for _ in range(2):
-        units = _units(classes, engines, full, pieces, sensor, largest_se)
-        merged = classes.grouped(units)
-        sensor = refine(full.regroup(merged), pieces, sensor, rounds=1)
+    units = _units(classes, engines, full, pieces, sensor, largest_se)
+    merged = classes.grouped(units)
+    sensor = refine(full.regroup(merged), pieces, sensor)
     return _solution(classes, engines, units, full.regroup(merged), pieces, sensor)
 
 
@@ -155,10 +158,11 @@ def _class_seconds(engine: Engine) -> Floats:
     return np.asarray(np.bincount(engine.alike, mean), np.float64)
 
 
-def _search_groups(engine: Engine) -> Ints:
+def _search_groups(engine: Engine, piece_s: float) -> Ints:
     seconds = _class_seconds(engine)
+    pieces = int(np.clip(seconds.sum() / max(piece_s, 1e-6), *SEARCH_GROUPS))
     middle = (np.cumsum(seconds) - seconds / 2) / max(float(seconds.sum()), 1e-12)
-    bins = np.minimum((middle * SEARCH_GROUPS).astype(np.int64), SEARCH_GROUPS - 1)
+    bins = np.minimum((middle * pieces).astype(np.int64), pieces - 1)
     return np.asarray(np.unique(bins, return_inverse=True)[1].reshape(-1), np.int64)
 
 
@@ -223,7 +227,7 @@ def _solution(
     sensor: Sensor,
 ) -> Solution:
     clear = sensor.clear(pieces)
-    normal = with_sensor(merged, clear, sensor)
+    normal = with_sensor(merged, clear, sensor, fitted(merged, clear, sensor)[0])
     everything, inverse = normal.solve(), normal.inverse()
     power = everything[: merged.count]
     group_of = classes.grouped(units)

@@ -25,8 +25,8 @@ from neuralpower_align.activity import Activity
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-MEMORY_LAGS = 14.0
-"""Older than this many lags the sensor has forgotten: exp(-14) is a millionth."""
+MEMORY_LAGS = 10.0
+"""Older than this many lags the sensor has forgotten: exp(-10) is less than a readings' noise."""
 
 
 @dataclass(frozen=True)

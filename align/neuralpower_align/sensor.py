@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 COARSE_READINGS = 4000
-REFINE_READINGS = 24000
+REFINE_READINGS = 16000
 JUMP_READINGS = 5000
 JUMP_MARGIN_NS = 80e3
 WORTH_IT = 0.8
@@ -76,7 +76,7 @@ class Search:
 
     latest_delay_ns: float = 1.5e6
     longest_lag_ns: float = 2.0e6
-    scan_tolerance: float = 0.03
+    scan_tolerance: float = 0.04
     seed: int = 0
 
 
@@ -118,10 +118,16 @@ def find_sensor(activity: Activity, pieces: Sequence[Readings], search: Search |
     return sensor
 
 
+def fitted(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -> tuple[Floats, float]:
+    """The best powers under a sensor, W, and the mean squared residual that they leave, W^2."""
+    normal = normal_equations(activity, sensor.observe(pieces))
+    power = normal.solve()
+    return power, normal.residual(power) / max(normal.readings, 1)
+
+
 def mean_error(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -> float:
     """Mean squared residual of the best powers under a sensor, W^2."""
-    normal = normal_equations(activity, sensor.observe(pieces))
-    return normal.residual(normal.solve()) / max(normal.readings, 1)
+    return fitted(activity, pieces, sensor)[1]
 
 
 def informative(activity: Activity, pieces: Sequence[Readings], search: Search) -> list[Readings]:
@@ -164,18 +170,19 @@ def refine(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, round
 
 def _smooth(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, rounds: int = 8) -> Sensor:
     """Gauss-Newton on the lag, and on shift and drift of each scan (or on the delay where no scan is known)."""
-    best, best_error = sensor, mean_error(activity, pieces, sensor)
+    best = sensor
+    power, best_error = fitted(activity, pieces, best)
     for _ in range(rounds):
-        change = with_sensor(activity, pieces, best).solve()[activity.count :]
+        change = with_sensor(activity, pieces, best, power).solve()[activity.count :]
         for scale in (1.0, 0.5, 0.25, 0.1):
             trial = _moved(best, pieces, scale * change)
-            error = mean_error(activity, pieces, trial)
+            trial_power, error = fitted(activity, pieces, trial)
             if error < best_error:
                 break
         else:
             return best
         gain = 1 - error / best_error
-        best, best_error = trial, error
+        best, power, best_error = trial, trial_power, error
         if gain < 1e-5:
             break
     return best
@@ -191,24 +198,23 @@ def _near_jumps(pieces: Sequence[Readings], sensor: Sensor, margin_ns: float = 1
     return near
 
 
-def with_sensor(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -> Normal:
+def with_sensor(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, power: Floats) -> Normal:
     """Normal equations with columns for small changes of the sensor after the classes: us of lag, then per stretch us of
     shift and us of drift (at its ends).
 
-    Their solution is one Gauss-Newton step, and their inverse has the variance of the powers with the sensor unsure.
+    `power`: of the classes, where the readings are taken as straight lines in the sensor. Their solution is one Gauss-Newton step, and their inverse has the variance of the powers with the sensor unsure.
     """
     observed = sensor.observe(pieces)
-    power = normal_equations(activity, observed).solve()
     parts = []
     for i, (piece, part) in enumerate(zip(pieces, observed, strict=True)):
         extra = np.zeros((piece.read_ns.size, 1 + 2 * len(pieces)))
         step = 1e3
-        later, earlier = replace(part, at_ns=part.at_ns + step), replace(part, at_ns=part.at_ns - step)
-        extra[:, 1 + 2 * i] = (predicted(activity, later, power) - predicted(activity, earlier, power)) / 2
+        base = predicted(activity, part, power)
+        extra[:, 1 + 2 * i] = predicted(activity, replace(part, at_ns=part.at_ns + step), power) - base
         if sensor.scans[i] is not None:
             extra[:, 2 + 2 * i] = extra[:, 1 + 2 * i] * _along(piece)
         slower = replace(part, response=replace(part.response, lag_ns=sensor.lag_ns + step))
-        extra[:, 0] = predicted(activity, slower, power) - predicted(activity, part, power)
+        extra[:, 0] = predicted(activity, slower, power) - base
         parts.append(replace(part, extra=extra))
     return normal_equations(activity, parts)
 

@@ -23,7 +23,7 @@ def resolve(gram: Floats, moment: Floats, variance: float, largest_se_w: float) 
     """Merge neighbours until every unit's power is known to `largest_se_w` and is not negative, or one unit is left.
 
     gram (n, n), moment (n,): normal equations of the layers of one engine in order, others solved out. variance: of a
-    reading, W^2. The least known unit is merged first, with the neighbour whose estimate trades off most against its own.
+    reading, W^2. The least known units are merged first, some at a time, each with the neighbour whose estimate trades off most against its own.
     A layer's own estimate decides nothing unless it is negative, which no layer can be. Returns the unit of each layer (n,).
     """
     unit = np.arange(len(moment))
@@ -39,8 +39,13 @@ def resolve(gram: Floats, moment: Floats, variance: float, largest_se_w: float) 
         bad = np.flatnonzero((error > largest_se_w) | (power < 0.0))
         if size == 1 or bad.size == 0:
             return unit
-        worst = int(bad[np.argmax(error[bad])])
-        neighbours = [other for other in (worst - 1, worst + 1) if 0 <= other < size]
         root = np.sqrt(np.diag(inverse))
-        partner = min(neighbours, key=lambda other: inverse[worst, other] / (root[worst] * root[other]))
-        unit = unit - (unit >= max(worst, partner))
+        touched: set[int] = set()
+        for worst in bad[np.argsort(-error[bad])][: 1 + bad.size // 4].tolist():
+            neighbours = np.array([other for other in (worst - 1, worst + 1) if 0 <= other < size])
+            partner = int(neighbours[np.argmin(inverse[worst, neighbours] / root[neighbours])])
+            if worst not in touched and partner not in touched:
+                touched |= {worst, partner}
+                member[:, min(worst, partner)] += member[:, max(worst, partner)]
+                member[:, max(worst, partner)] = 0.0
+        unit = np.unique(np.argmax(member, axis=1), return_inverse=True)[1].reshape(-1)
