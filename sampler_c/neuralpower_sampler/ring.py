@@ -15,6 +15,7 @@ from .tick import MAX_READINGS, Ticks
 DEFAULT_SECONDS = 120.0
 """History in a ring: a client that comes 20 s late, and a service that restarts, five times over, in 22 MB at 1 kHz."""
 KEPT_EPOCHS = 64
+MAX_PERIOD_NS = 86_400 * 10**9
 _MIN_CAPACITY = 16
 
 
@@ -103,7 +104,7 @@ class Ring(_Mapped):
         """
         if not 1 <= readings <= MAX_READINGS:
             raise SamplerError(f"{os.fspath(path)}: a tick holds 1 to {MAX_READINGS} readings, not {readings}")
-        if period_ns < 1 or not 0 < seconds < 1e9:
+        if not 1 <= period_ns <= MAX_PERIOD_NS or not 0 < seconds < 1e9:
             raise SamplerError(f"{os.fspath(path)}: no ring of {seconds} s with a period of {period_ns} ns")
         capacity = max(_MIN_CAPACITY, -int(-seconds * 1e9 // period_ns))
         return cls(_calls.ring_create(path, readings, period_ns, capacity), path)

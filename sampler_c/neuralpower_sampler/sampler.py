@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from functools import cache
 
@@ -139,6 +140,8 @@ class Sampler:
     def _lock_note(self, code: int) -> str:
         if not self._lock_memory:
             return "not asked for"
+        if abs(code) in (errno.ENOMEM, errno.EPERM, errno.EAGAIN):
+            return "not everything: the limit on locked memory (RLIMIT_MEMLOCK) is too low"
         return f"not everything: {_calls.words(code)}" if code else ""
 
     def __enter__(self) -> Sampler:

@@ -99,6 +99,11 @@ static int try_resume(const char *path, uint32_t readings, uint64_t capacity, st
 	return 0;
 }
 
+static bool good_period(int64_t period_ns)
+{
+	return period_ns >= 1 && period_ns <= RING_MAX_PERIOD_NS;
+}
+
 static void set_grid(struct np_ring *ring, int64_t period_ns)
 {
 	int64_t now = np_clock_monotonic(&np_system_clock);
@@ -121,7 +126,7 @@ int np_ring_create(const char *path, uint32_t readings, int64_t period_ns, uint6
 	struct np_ring *ring;
 	int err;
 
-	if (!path || !out || readings < 1 || readings > RING_MAX_READINGS || period_ns < 1 || capacity < 2)
+	if (!path || !out || readings < 1 || readings > RING_MAX_READINGS || !good_period(period_ns) || capacity < 2)
 		return -EINVAL;
 	ring = calloc(1, sizeof(*ring));
 	if (!ring)
@@ -194,7 +199,7 @@ int np_ring_set_period(struct np_ring *ring, int64_t period_ns)
 {
 	int err = writer_check(ring);
 
-	if (!err && period_ns < 1)
+	if (!err && !good_period(period_ns))
 		err = -EINVAL;
 	if (!err)
 		set_grid(ring, period_ns);

@@ -31,6 +31,9 @@ enum {
 	RING_MAX_READINGS = 64
 };
 
+/* A day: slot times period stays far from the end of an int64. */
+#define RING_MAX_PERIOD_NS INT64_C(86400000000000)
+
 typedef _Atomic uint64_t shared_u64;
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "the ring needs lock-free 64 bit atomics");

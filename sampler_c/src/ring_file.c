@@ -165,7 +165,7 @@ int ring_make(const char *path, uint32_t readings, uint64_t capacity, const uint
 	int fd;
 	int err;
 
-	if (bytes > MAX_FILE_BYTES)
+	if (capacity > MAX_FILE_BYTES / tick_bytes(readings))
 		return -EFBIG;
 	if (asprintf(&fresh, "%s.new", path) < 0)
 		return -ENOMEM;

@@ -167,6 +167,26 @@ static void test_revive_beside_reading(void)
 	np_source_close(source);
 }
 
+/* What a driver or an odd file answers is the reading's errno: here an I/O error, a pipe and a folder. */
+static void test_failing_reads(void)
+{
+	const char *pipe = test_path("pipe");
+	const struct {
+		const char *path;
+		int error;
+	} cases[] = { { "/proc/self/mem", EIO }, { pipe, ESPIPE }, { "/proc", EISDIR }, { "/proc/none/in", ENOENT } };
+
+	CHECK_EQUAL(mkfifo(pipe, 0600), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct np_source *source = open_one(cases[i].path, 1);
+		struct np_reading reading = read_one(source);
+
+		CHECK_EQUAL(reading.state, NP_MISSING);
+		CHECK_EQUAL(reading.error, cases[i].error);
+		np_source_close(source);
+	}
+}
+
 /* An impossible number of inputs is refused. */
 static void test_limits(void)
 {
@@ -207,6 +227,7 @@ int main(void)
 	test_freshness();
 	test_revive();
 	test_revive_beside_reading();
+	test_failing_reads();
 	test_limits();
 	test_replay();
 	puts("test_hwmon: ok");

@@ -154,6 +154,10 @@ static void test_strange_files(void)
 	CHECK_EQUAL(np_ring_open(test_path("none"), &reader), -ENOENT);
 	CHECK_EQUAL(np_ring_open(test_folder, &reader), -NP_ENOTRING);
 	CHECK_EQUAL(np_ring_create(test_path("no/such"), READINGS, PERIOD, CAPACITY, &ring), -ENOENT);
+	CHECK_EQUAL(np_ring_create(test_path("huge"), READINGS, PERIOD, UINT64_MAX, &ring), -EFBIG);
+	CHECK_EQUAL(np_ring_create(test_path("slow"), READINGS, INT64_MAX, CAPACITY, &ring), -EINVAL);
+	CHECK_EQUAL(np_ring_create(test_path("many"), RING_MAX_READINGS + 1, PERIOD, CAPACITY, &ring), -EINVAL);
+	CHECK(access(test_path("huge"), F_OK) && access(test_path("huge.new"), F_OK));
 }
 
 /* A header that promises what the file does not hold is refused before anything is touched. */

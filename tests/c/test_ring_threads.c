@@ -13,7 +13,7 @@
 #include "ring.h"
 #include "tick_check.h"
 
-enum { READINGS = 6, CAPACITY = 64, READERS = 3, TICKS = 400000 };
+enum { READINGS = 6, CAPACITY = 64, READERS = 3, TICKS = 150000 };
 
 struct reader {
 	const struct np_ring *ring;
@@ -43,6 +43,8 @@ static void *read_all(void *arg)
 		next = first + (uint64_t)count;
 		if (last && next == TICKS)
 			return NULL;
+		if (!count)
+			sched_yield();
 	}
 }
 
