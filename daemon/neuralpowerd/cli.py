@@ -34,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(str(error), 2)
     except (DaemonError, SamplerError) as error:
         return _say(str(error), 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror}; check the folder, its rights and its room", 1)
     except KeyboardInterrupt:
         return 130
 

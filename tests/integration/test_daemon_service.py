@@ -3,141 +3,31 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import zmq
+from daemon_process import SMALL, Daemon, receive
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import (
-    Batch,
     Epoch,
     Kind,
-    Record,
     State,
-    batch_to_records,
     batch_to_ticks,
     decode,
-    encode,
     total_power_w,
 )
 from neuralpower_wire.history import Reply, Request
-from neuralpower_wire.link import Credit, Describe, Engine, Hello, Inference, Refused
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
-
-SMALL = "history_seconds = 30\n[realtime]\npriority = 0\n[journal]\nmebibytes = 2\n"
-SESSION = bytes(range(16))
-
-
-class Daemon:
-    """A daemon in its own folder, and the clients' ends of its sockets."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="np"))
-        self.file = self.folder / "d.toml"
-        self.configure("")
-        self.process: subprocess.Popen[str] | None = None
-        self.environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-        self.context = zmq.Context()
-        self.identity = 0
-
-    def configure(self, text: str, *, tables: str = SMALL) -> None:
-        """Write the configuration: `text` before the tables that keep the daemon small."""
-        self.file.write_text(f'source = "sim"\nruntime_dir = "{self.folder}"\n{text}\n{tables}')
-
-    def start(self) -> Daemon:
-        """Start it and wait until its history answers."""
-        self.spawn()
-        self.until(lambda: (self.folder / "history.ipc").exists() and self.ask("ticks").next > 0)
-        return self
-
-    def spawn(self) -> subprocess.Popen[str]:
-        """Start it and wait for nothing."""
-        command = [sys.executable, "-m", "neuralpowerd", "run", "--config", str(self.file)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self.environment)
-        return self.process
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Send the signal; returns exit status and what was logged."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        _, logged = self.process.communicate(timeout=10)
-        return self.process.returncode, logged
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-        if self.process is not None and self.process.poll() is None:
-            self.stop(signal.SIGKILL)
-        self.context.destroy(linger=0)
-        shutil.rmtree(self.folder)
-
-    def connect(self, kind: int, name: str) -> zmq.Socket[bytes]:
-        """A client's socket."""
-        end: zmq.Socket[bytes] = self.context.socket(kind)
-        end.linger = 0
-        if kind == zmq.SUB:
-            end.subscribe(b"")
-        end.connect(f"ipc://{self.folder}/{name}.ipc")
-        return end
-
-    def ask(self, do: str, **more: Any) -> Reply:
-        """One question to the history; a daemon that does not answer is asked again."""
-        for _ in range(20):
-            with self.connect(zmq.DEALER, "history") as end:
-                self.identity += 1
-                end.send(Request(self.identity, do, **more).encode())
-                if end.poll(500):
-                    reply = Reply.decode(end.recv_multipart())
-                    assert reply.id == self.identity
-                    return reply
-        raise AssertionError("no answer")
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that must come."""
-        for _ in range(400):
-            if condition():
-                return
-            assert self.process is not None and self.process.poll() is None, self.process.communicate()[1]
-            time.sleep(0.025)
-        raise AssertionError("it never came")
-
-    def records(self, kind: Kind) -> list[Record]:
-        """What the journal holds of a kind."""
-        found, first = [], 0
-        while True:
-            reply = self.ask("journal", first=first, count=1000)
-            if reply.batch is None:
-                return [record for record in found if record.kind is kind]
-            _, start, records = batch_to_records(reply.batch)
-            first = start + len(records)
-            found += records
-
-    def events(self) -> list[str]:
-        """The names of the events."""
-        return [record.body["name"] for record in self.records(Kind.EVENT)]
-
-    def ticks(self, first: int, count: int) -> Any:
-        """Ticks of the newest stream, all of them."""
-        parts = []
-        while count > 0:
-            reply = self.ask("ticks", first=first, count=count)
-            assert reply.lost == 0 and not reply.error
-            if reply.batch is None:
-                break
-            parts.append(batch_to_ticks(reply.batch)[1])
-            first, count = first + len(parts[-1]), count - len(parts[-1])
-        return np.concatenate(parts)
 
 
 @pytest.fixture
@@ -146,14 +36,6 @@ def daemon() -> Iterator[Daemon]:
     made = Daemon()
     yield made
     made.close()
-
-
-def receive(end: zmq.Socket[bytes], seconds: float) -> Iterator[Batch]:
-    """What arrives in this time."""
-    last = time.monotonic() + seconds
-    while (left := last - time.monotonic()) > 0:
-        if end.poll(left * 1000):
-            yield decode(end.recv_multipart())
 
 
 def test_publishes_what_it_holds(daemon: Daemon) -> None:
@@ -314,121 +196,6 @@ def test_greedy_clients_do_not_hold_up_others(daemon: Daemon) -> None:
     assert status["ticks"]["lost"] == 0 and status["rss_bytes"] < 300e6
 
 
-# ---- inferences --------------------------------------------------------------------------------
-
-
-class Process:
-    """An inference process, by hand."""
-
-    def __init__(self, daemon: Daemon, session: bytes = SESSION) -> None:
-        self.session = session
-        self.end = daemon.connect(zmq.DEALER, "inferences")
-
-    def say(self, batch: Batch) -> None:
-        self.end.send_multipart(encode(batch))
-
-    def hear(self, topic: bytes) -> Batch:
-        """The next message of the topic."""
-        for batch in receive(self.end, 3):
-            if batch.topic == topic:
-                return batch
-        raise AssertionError(f"no {topic!r}")
-
-    def hello(self) -> Credit:
-        self.say(Hello(self.session, os.getpid(), "a test").batch())
-        return Credit.of(self.hear(b"credit"))
-
-    def infer(self, seq: int, begin_ns: int, end_ns: int, layers: tuple[int, ...] = (10_000_000, 5_000_000)) -> None:
-        self.say(Inference(self.session, seq, "e1", begin_ns, end_ns, np.array(layers)).batch())
-
-
-def hear_layers(live: zmq.Socket[bytes]) -> Batch:
-    """The next layers message."""
-    return next(batch for batch in receive(live, 5) if batch.topic == b"layers")
-
-
-def test_inferences_are_journaled_once_and_joined(daemon: Daemon) -> None:
-    """An inference gets credit, its engine is asked for once, its layers get windows and energy; sent again after a restart
-    it is not taken twice, and a hole in the numbers is an event."""
-    daemon.start()
-    live = daemon.connect(zmq.SUB, "live")
-    process = Process(daemon)
-    assert process.hello() == Credit(256, -1)
-    process.infer(0, (begin := time.monotonic_ns() - 30_000_000), begin + 20_000_000)
-    assert Describe.of(process.hear(b"describe")).engine == "e1"
-    assert Credit.of(process.hear(b"credit")) == Credit(1, 0)
-    process.say(Engine("e1", "net", {"Layers": []}, ["a", "b"], True).batch())
-    last, layers = 0, hear_layers(live)
-    assert layers.columns["end_ns"].tolist() == [begin + 12_500_000, begin + 17_500_000]
-    while (
-        layers.columns["inference_energy_uj"][0] < 0
-    ):  # before the first tick, or ticks passed over: energy is not guessed
-        last += 1
-        process.infer(last, (begin := time.monotonic_ns() - 30_000_000), begin + 20_000_000)
-        layers = hear_layers(live)
-    assert layers.columns["inference_energy_uj"][0] == pytest.approx(3e6 * 0.02, rel=0.1)
-    assert layers.columns["energy_uj"].tolist() == pytest.approx([30_000, 15_000], rel=0.1)
-    daemon.until(lambda: not daemon.ask("engine", hash="e1").error)
-    daemon.stop(signal.SIGKILL)
-    daemon.start()
-    process = Process(daemon)
-    assert process.hello() == Credit(256, last)
-    process.infer(last, begin, begin + 20_000_000)
-    process.infer(last + 3, (begin := time.monotonic_ns() - 20_000_000), begin + 10_000_000)
-    while Credit.of(process.hear(b"credit")).upto != last + 3:
-        pass
-    assert [record.body["seq"] for record in daemon.records(Kind.INFERENCE)] == [*range(last + 1), last + 3]
-    (event,) = [record.body for record in daemon.records(Kind.EVENT) if record.body["name"] == "inferences-lost"]
-    assert (event["first"], event["count"]) == (last + 1, 2)
-    assert daemon.ask("engine", hash="e1").body["layers"] == ["a", "b"], "the engine was forgotten in the restart"
-
-
-@pytest.mark.parametrize(
-    ("begin", "end", "layers", "reason"),
-    [
-        (-30, 1000, (1,), "future"),
-        (-30, -10, (25_000_000, 25_000_000), "its layers last 50000000 ns"),
-        (-60, -10, (1,), "before the session's last one ended"),
-    ],
-)
-def test_impossible_inferences_are_refused(
-    daemon: Daemon, begin: int, end: int, layers: tuple[int, ...], reason: str
-) -> None:
-    """Anchors in the future or before the last ones, and layers longer than their window, are refused with the reason."""
-    daemon.start()
-    process = Process(daemon)
-    process.hello()
-    now = time.monotonic_ns()
-    process.infer(0, now - 100_000_000, now - 50_000_000)
-    process.infer(1, now + begin * 1_000_000, now + end * 1_000_000, layers)
-    assert reason in Refused.of(process.hear(b"refused")).reason
-    assert len(daemon.records(Kind.INFERENCE)) == 1
-
-
-def test_hostile_bytes_change_nothing(daemon: Daemon) -> None:
-    """Noise on either ROUTER, false columns and foreign sessions are counted, and the daemon goes on."""
-    daemon.start()
-    rng = np.random.default_rng(7)
-    process, asker = Process(daemon), daemon.connect(zmq.DEALER, "history")
-    process.infer(0, 1, 2)
-    assert "hello" in Refused.of(process.hear(b"refused")).reason
-    good = encode(Inference(SESSION, 0, "e", 1, 2, np.array([1])).batch())
-    for length in range(120):
-        noise = rng.bytes(length)
-        process.end.send_multipart([b"inference", noise])
-        process.end.send_multipart([good[0], good[1][:length] + noise, good[2]])
-        process.end.send_multipart([noise] * (length % 7 + 1))
-        asker.send(noise)
-    asker.send_multipart([b"", b"", b""])
-    now = time.monotonic_ns()
-    process.hello()
-    process.infer(2**62, now - 1000, now - 10)
-    assert "its number is" in Refused.of(process.hear(b"refused")).reason
-    process.infer(0, now - 30_000_000, now - 10_000_000)
-    daemon.until(lambda: len(daemon.records(Kind.INFERENCE)) == 1)
-    daemon.until(lambda: daemon.ask("status").body["broken_messages"] > 200)
-
-
 def test_a_dead_virtual_device_is_noticed(daemon: Daemon) -> None:
     """A timeline whose writer died is closed and the rails idle; underruns are counted until then."""
     daemon.start()
@@ -457,7 +224,7 @@ def test_rails_of_sysfs_may_fail_and_return(daemon: Daemon) -> None:
     daemon.configure(f'sysfs_root = "{daemon.folder}/root"')
     daemon.file.write_text(daemon.file.read_text().replace('source = "sim"', 'source = "auto"'))
     daemon.start()
-    daemon.until(lambda: bool(daemon.ask("status").body))
+    daemon.until(lambda: daemon.ask("status").body.get("total_w") is not None)
     status = daemon.ask("status").body
     assert not status["simulated"] and status["total_w"] == pytest.approx(4.0) and status["freshness"] == "unknown"
     (chip / "in5_input").write_text("")

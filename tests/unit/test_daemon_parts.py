@@ -17,6 +17,7 @@ import zmq.utils.z85
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Channel, Epoch, Kind, State, tick_dtype
 from neuralpower_wire.link import Inference
+from neuralpowerd import cli
 from neuralpowerd.clockwatch import ClockWatch
 from neuralpowerd.config import parse
 from neuralpowerd.errors import ConfigError, DaemonError
@@ -135,6 +136,22 @@ def test_keys_and_the_allow_list(tmp_path: Path) -> None:
     (tmp_path / "server.secret").chmod(0o644)
     with pytest.raises(DaemonError, match="others may read it"):
         server_keys(tmp_path)
+
+
+def test_without_the_sampler_the_remedy_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run` without the extension prints the exact command that reinstalls with it and ends with 1."""
+    monkeypatch.setattr(cli, "AVAILABLE", False)
+    assert cli.main(["run"]) == 1
+    assert capsys.readouterr().err.rstrip().endswith(cli.REINSTALL)
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` shows how it is used."""
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "neuralpowerd run --source sim" in capsys.readouterr().out
 
 
 @pytest.fixture
