@@ -44,6 +44,14 @@ def text(cell: Cell) -> str:
     return str(cell)
 
 
+def shortened(name: str, width: int = 48) -> str:
+    """`name` in at most `width` characters, its middle left out: layers' names differ at both ends."""
+    if len(name) <= width:
+        return name
+    head = (width - 1) // 2
+    return f"{name[:head]}…{name[head + 1 - width :]}"
+
+
 def _numeric(cell: str) -> bool:
     return cell == "-" or cell.lstrip("+-±").replace("±", "").replace("%", "").replace(" ", "")[:1].isdigit()
 

@@ -23,8 +23,6 @@ HELP = """Power, energy and runtime of each layer of a recording, with standard 
 example:
   neuralpower attribute run1 --engine resnet18 --plot resnet18.svg"""
 
-NAME_WIDTH = 48
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="the recording")
@@ -75,7 +73,7 @@ def print_attribution(attribution: Attribution, engines: list[EngineAttribution]
         rows: list[list[console.Cell]] = []
         for engine in repeated:
             layer = engine.layers[0]
-            cells: list[console.Cell] = [_short(layer.name), layer.kind, layer.repeats, layer.count]
+            cells: list[console.Cell] = [console.shortened(layer.name), layer.kind, layer.repeats, layer.count]
             rows.append([*cells, *_numbers(layer), engine.method])
         columns = ["repeated layer", "kind", "copies", "runs", *_HEADINGS, "how"]
         console.table("Repeated layers", columns, rows, simulated=attribution.simulated)
@@ -88,7 +86,7 @@ def print_engine(engine: EngineAttribution, truth_w: Mapping[str, float] | None 
     rows: list[list[console.Cell]] = []
     for layer in engine.layers:
         unit = f"{layer.unit + 1}" + (f" ({layer.members} layers)" if layer.members > 1 else "")
-        cells: list[console.Cell] = [_short(layer.name), layer.kind, unit, *_numbers(layer)]
+        cells: list[console.Cell] = [console.shortened(layer.name), layer.kind, unit, *_numbers(layer)]
         rows.append([*cells, truth_w.get(layer.name)] if truth_w is not None else cells)
     columns = ["layer", "kind", "unit", *_HEADINGS, *(["true W"] if truth_w is not None else [])]
     title = f"{engine.name}: {engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units"
@@ -173,7 +171,3 @@ def _numbers(layer: Any) -> list[console.Cell]:
         float(layer.energy_j * 1e3),
         float(f"{layer.energy_se_j * 1e3:.2g}"),
     ]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"

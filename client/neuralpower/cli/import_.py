@@ -62,7 +62,8 @@ def _document(args: argparse.Namespace, imported: Imported) -> dict[str, object]
 def _print(args: argparse.Namespace, imported: Imported) -> None:
     for line in imported.read:
         print(f"read {line}")
-    _print_layers(imported)
+    if not args.output:
+        _print_layers(imported)
     for line in imported.skipped[:SHOWN]:
         print(f"skipped {line}")
     if len(imported.skipped) > SHOWN:
@@ -80,7 +81,7 @@ def _print_layers(imported: Imported) -> None:
     rows: list[list[console.Cell]] = [
         [
             str(table["network"][i]),
-            _short(str(table["layer"][i])),
+            console.shortened(str(table["layer"][i])),
             str(table["kind"][i]),
             float(table["runtime_s"][i] * 1e3),
             float(table["power_w"][i]),
@@ -96,7 +97,3 @@ def _print_layers(imported: Imported) -> None:
     console.table(title, columns, rows, simulated=imported.dataset.simulated)
     for network, watts in imported.dataset.provenance.get("idle_power_w", {}).items():
         print(f"{network}: idle power {watts:g} W, included in the powers above")
-
-
-def _short(name: str, width: int = 60) -> str:
-    return name if len(name) <= width else f"{name[: width - 3]}..."

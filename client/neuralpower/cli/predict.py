@@ -63,7 +63,7 @@ def _row(place: int, p: Prediction) -> list[console.Cell]:
     sized = layer.modelled
     return [
         place,
-        _short(layer.name),
+        console.shortened(layer.name),
         layer.kind,
         f"{layer.in_c}x{layer.in_h}x{layer.in_w}" if sized else None,
         f"{layer.out_c}x{layer.out_h}x{layer.out_w}" if sized else None,
@@ -154,7 +154,3 @@ def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
-
-
-def _short(name: str, width: int = 44) -> str:
-    return name if len(name) <= width else f"{name[: width - 3]}..."
