@@ -11,7 +11,7 @@ import numpy.typing as npt
 from neuralpower_align.activity import Activity, Runs, activity
 from neuralpower_align.energy import energy_between
 from neuralpower_align.regression import autocorrelation_time, normal_equations, predicted
-from neuralpower_align.sensor import Readings, Search, Sensor, find_sensor, fitted, refine, with_sensor
+from neuralpower_align.sensor import Readings, Search, Sensor, find_sensor, fitted, mean_error, refine, with_sensor
 from neuralpower_align.units import resolve, schur
 from neuralpower_align.windows import launch_gap_ns, layer_windows
 
@@ -21,6 +21,11 @@ Ints = npt.NDArray[np.int64]
 SEARCH_GROUPS = (10, 40)
 """Into how many pieces of equal time an engine is cut, at least and at most, while the sensor is searched; between them a
 piece is half a scan long."""
+MOST_ROUNDS = 5
+SETTLED_NS = 30e3
+"""A sensor that moves less than this when units take the place of the search's groups was right already."""
+UNEXPLAINED = 8.0
+"""So many times the scatter of idle readings is more than wander and jitter bring."""
 LONGEST_HOLE_NS = 50_000_000
 """Energy is summed over no longer hole in the readings than this."""
 
@@ -80,6 +85,9 @@ class Solution:
     residual_w: float
     balance: Balance
     launch_gap_ns: float
+    unexplained: bool
+    """Whether readings while engines run scatter far more than while idle: the sensor was not found right, and the intervals
+    are too narrow."""
 
 
 def solve(
@@ -99,9 +107,15 @@ def solve(
     half_scan_s = max(piece.scan_ns for piece in pieces) / 2e9
     groups = classes.grouped([_search_groups(engine, half_scan_s) for engine in engines])
     sensor = find_sensor(full.regroup(groups), pieces, search)
-    units = _units(classes, engines, full, pieces, sensor, largest_se)
-    merged = classes.grouped(units)
-    sensor = refine(full.regroup(merged), pieces, sensor)
+    error = np.inf
+    for _ in range(MOST_ROUNDS):
+        units = _units(classes, engines, full, pieces, sensor, largest_se)
+        merged = classes.grouped(units)
+        before, sensor = sensor, refine(full.regroup(merged), pieces, sensor)
+        last, error = error, mean_error(full.regroup(merged), pieces, sensor)
+        settled = abs(sensor.delay_ns - before.delay_ns) + abs(sensor.lag_ns - before.lag_ns) < SETTLED_NS
+        if settled or error > 0.9 * last:
+            break
     return _solution(classes, engines, units, full.regroup(merged), pieces, sensor)
 
 
@@ -176,7 +190,7 @@ def _while_running(full: Activity, pieces: Sequence[Readings], margin_ns: int = 
 def _noise(
     activity_: Activity, pieces: Sequence[Readings], sensor: Sensor, power_w: Floats, owner: Ints, engines: int
 ) -> list[tuple[float, float, int]]:
-    """Of the readings that fall to each engine: mean squared residual, W^2, its inflation, and how many there are."""
+    """Of the readings that fall to each engine, and last to idling: mean squared residual, W^2, its inflation, their number."""
     residual, who = [], []
     for part in sensor.observe(pieces):
         residual.append(predicted(activity_, part, power_w) - part.power_w)
@@ -185,7 +199,7 @@ def _noise(
     left, whose = np.concatenate(residual), np.concatenate(who)
     everyone = float(left @ left) / max(left.size, 1)
     noise = []
-    for number in range(engines):
+    for number in [*range(engines), -1]:
         mine = left[whose == number]
         enough = mine.size >= 30
         noise.append((float(mine @ mine) / mine.size if enough else everyone, autocorrelation_time(mine), mine.size))
@@ -209,7 +223,7 @@ def _units(
         owner[np.append(layers, gap)] = number
     noise = _noise(full, clear, sensor, power, owner, len(engines))
     units = []
-    for engine, layers, (variance, inflation, readings) in zip(engines, classes.layers, noise, strict=True):
+    for engine, layers, (variance, inflation, readings) in zip(engines, classes.layers, noise[:-1], strict=True):
         freedom = max(readings - layers.size - 1, 1) / max(readings, 1)
         gram, moment = schur(normal.gram, normal.moment, layers)
         seconds = _class_seconds(engine)
@@ -262,7 +276,9 @@ def _solution(
     gap_classes = group_of[np.array(classes.gaps, np.int64)]
     balance = _balance(merged, pieces, power, gap_classes, idle_class)
     rms = float(np.sqrt(normal.residual(everything) / max(normal.readings, 1)))
-    return Solution(tuple(found), float(power[idle_class]), sensor, rms, balance, classes.between_ns)
+    busy = float(np.median([variance for variance, _, _ in noise[:-1]]))
+    unexplained = noise[-1][2] >= 30 and busy > UNEXPLAINED**2 * noise[-1][0]
+    return Solution(tuple(found), float(power[idle_class]), sensor, rms, balance, classes.between_ns, unexplained)
 
 
 def _balance(merged: Activity, pieces: Sequence[Readings], power: Floats, gaps: Ints, idle: int) -> Balance:

@@ -20,7 +20,12 @@ Ints = npt.NDArray[np.int64]
 COARSE_READINGS = 4000
 REFINE_READINGS = 16000
 JUMP_READINGS = 5000
-JUMP_MARGIN_NS = 80e3
+MOST_SHIFT_NS = 40e3
+JUMP_MARGIN = 0.2
+"""How far off the phase of a scan may still be, as a share of its period."""
+CLEAR_MARGIN = 0.025
+MOST_SEARCHES = 4
+SETTLED_GAIN = 0.1
 WORTH_IT = 0.8
 """A scan is believed if it brings the squared error below this share of what is left without knowing it."""
 
@@ -54,13 +59,13 @@ class Sensor:
         """What the readings saw, under this sensor."""
         return [self._observe(piece, scan) for piece, scan in zip(pieces, self.scans, strict=True)]
 
-    def clear(self, pieces: Sequence[Readings], margin_ns: float = 20e3) -> list[Readings]:
-        """The readings without those read so close to the end of a conversion that they may hold it or the one before."""
+    def clear(self, pieces: Sequence[Readings], margin: float = CLEAR_MARGIN) -> list[Readings]:
+        """The readings without those so close (a share of the period) to the end of a conversion that they may hold another."""
         kept = []
         for piece, scan in zip(pieces, self.scans, strict=True):
             if scan is not None:
                 age = piece.read_ns - scan.ended(piece.read_ns)
-                piece = piece.take((age > margin_ns) & (age < scan.period_ns - margin_ns))
+                piece = piece.take((age > margin * scan.period_ns) & (age < (1 - margin) * scan.period_ns))
             kept.append(piece)
         return kept
 
@@ -92,30 +97,39 @@ def find_sensor(activity: Activity, pieces: Sequence[Readings], search: Search |
     random = np.random.default_rng(search.seed)
     pieces = thinned(informative(activity, pieces, search), REFINE_READINGS, random)
     coarse = _coarse(activity, thinned(pieces, COARSE_READINGS, random), search)
-    blind = normal_equations(activity, coarse.observe(pieces))
-    power = np.maximum(blind.solve(), 0.0)
+    best = refine(activity, pieces, coarse)
+    power, error = fitted(activity, pieces, best)
+    enough = WORTH_IT
+    for _ in range(MOST_SEARCHES):
+        trial = refine(activity, pieces, _with_scans(activity, pieces, power, best, search))
+        trial_power, trial_error = fitted(activity, pieces, trial)
+        if trial_error < enough * error:
+            gain, best, power, error, enough = 1 - trial_error / error, trial, trial_power, trial_error, 1.0
+            if gain > SETTLED_GAIN:
+                continue
+        break
+    return best
+
+
+def _with_scans(activity: Activity, pieces: Sequence[Readings], power: Floats, guess: Sensor, search: Search) -> Sensor:
+    """The scan of each stretch searched from rough powers and lag; the delay is that of the longest stretch."""
     longest = max(range(len(pieces)), key=lambda i: pieces[i].read_ns.size)
-    delay = coarse.delay_ns
+    delay = guess.delay_ns
     scans: list[Scan | None] = [None] * len(pieces)
     for i in sorted(range(len(pieces)), key=lambda i: i != longest):
         piece = pieces[i]
         if piece.scan_ns <= piece.window_ns:
             continue
-        response = Response(coarse.lag_ns, piece.window_ns)
         found = find_scan(
-            activity, power, piece.read_ns, piece.power_w, response, piece.scan_ns, search.latest_delay_ns,
-            search.scan_tolerance, search.seed,
+            activity, np.maximum(power, 0.0), piece.read_ns, piece.power_w, Response(guess.lag_ns, piece.window_ns),
+            piece.scan_ns, search.latest_delay_ns, search.scan_tolerance, search.seed,
         )  # fmt: skip
         if found is None:
             continue
         if i == longest:
             delay = found.delay_ns
         scans[i] = Scan(found.scan.period_ns, found.scan.phase_ns + delay - found.delay_ns)
-    sensor = refine(activity, pieces, Sensor(delay, coarse.lag_ns, tuple(scans)))
-    blind_sensor = refine(activity, pieces, coarse)
-    if mean_error(activity, pieces, sensor) > WORTH_IT * mean_error(activity, pieces, blind_sensor):
-        return blind_sensor
-    return sensor
+    return Sensor(delay, guess.lag_ns, tuple(scans))
 
 
 def fitted(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) -> tuple[Floats, float]:
@@ -163,7 +177,7 @@ def refine(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, round
     """
     pieces = thinned(pieces, REFINE_READINGS, np.random.default_rng(0))
     for _ in range(rounds):
-        sensor = _smooth(activity, sensor.clear(pieces, JUMP_MARGIN_NS), sensor)
+        sensor = _smooth(activity, sensor.clear(pieces, JUMP_MARGIN), sensor)
         sensor = _with_delay(activity, pieces, sensor)
     return sensor
 
@@ -188,12 +202,16 @@ def _smooth(activity: Activity, pieces: Sequence[Readings], sensor: Sensor, roun
     return best
 
 
-def _near_jumps(pieces: Sequence[Readings], sensor: Sensor, margin_ns: float = 160e3) -> list[Readings]:
-    """The readings whose conversion may be another one if the phase is off by up to the margin."""
+def _near_jumps(pieces: Sequence[Readings], sensor: Sensor) -> list[Readings]:
+    """The readings whose conversion may be another one if the phase is off by up to JUMP_MARGIN."""
     near = []
     for piece, scan in zip(pieces, sensor.scans, strict=True):
         age = np.zeros(piece.read_ns.size) if scan is None else piece.read_ns - scan.ended(piece.read_ns)
-        far = np.zeros(age.size, bool) if scan is None else (age > margin_ns) & (age < scan.period_ns - margin_ns)
+        far = (
+            np.zeros(age.size, bool)
+            if scan is None
+            else (age > JUMP_MARGIN * scan.period_ns) & (age < (1 - JUMP_MARGIN) * scan.period_ns)
+        )
         near.append(piece.take(~far))
     return near
 
@@ -228,7 +246,7 @@ def _along(piece: Readings) -> Floats:
 def _moved(sensor: Sensor, pieces: Sequence[Readings], change_us: Floats) -> Sensor:
     """The sensor after a Gauss-Newton step (bounded, so that a wild one does no harm)."""
     lag = float(np.clip(sensor.lag_ns + 1e3 * change_us[0], sensor.lag_ns / 2, sensor.lag_ns * 2 + 1e3))
-    moves = np.clip(1e3 * change_us[1:].reshape(-1, 2), -JUMP_MARGIN_NS / 2, JUMP_MARGIN_NS / 2)
+    moves = np.clip(1e3 * change_us[1:].reshape(-1, 2), -MOST_SHIFT_NS, MOST_SHIFT_NS)
     scans: list[Scan | None] = []
     delay = sensor.delay_ns
     blind = [i for i, scan in enumerate(sensor.scans) if scan is None]
@@ -249,10 +267,11 @@ def _with_delay(activity: Activity, pieces: Sequence[Readings], sensor: Sensor) 
     """The delay, all phases moving with it, that leaves the smallest error; powers are kept. Blind sensors stay as they are."""
     if all(scan is None for scan in sensor.scans):
         return sensor
-    power = normal_equations(activity, sensor.observe(sensor.clear(pieces, JUMP_MARGIN_NS))).solve()
+    power = normal_equations(activity, sensor.observe(sensor.clear(pieces, JUMP_MARGIN))).solve()
     pieces = thinned(_near_jumps(pieces, sensor), JUMP_READINGS, np.random.default_rng(0))
+    reach = JUMP_MARGIN * max(scan.period_ns for scan in sensor.scans if scan is not None)
     best, best_error = sensor, np.inf
-    for change in np.arange(-150e3, 151e3, 5e3):
+    for change in reach * np.linspace(-1, 1, 61):
         if sensor.delay_ns + change < 0:
             continue
         scans = tuple(scan and Scan(scan.period_ns, scan.phase_ns + change) for scan in sensor.scans)

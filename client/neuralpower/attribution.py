@@ -171,6 +171,10 @@ def attribute(recording: Source, method: str = "least-squares", largest_se: floa
     scans = [scan.period_ns for scan in sensor.scans if scan is not None]
     if not scans:
         notes.append("the place of readings in the chip's scan could not be recovered: few layers can be told apart")
+    if solution.unexplained:
+        notes.append(
+            "the sensor found does not explain the readings: layers' powers and intervals are not to be trusted"
+        )
     notes.append("intervals are those of plain least squares: drift and a wrong sensor model are not in them")
     return Attribution(
         method, engines, sensor.delay_ns * 1e-9, sensor.lag_ns * 1e-9, scans[0] * 1e-9 if scans else None,
