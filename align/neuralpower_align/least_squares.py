@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from neuralpower_align.activity import Activity, Runs, activity
 from neuralpower_align.energy import energy_between
-from neuralpower_align.regression import autocorrelation_time, normal_equations, predicted
+from neuralpower_align.regression import Normal, autocorrelation_time, normal_equations, predicted
 from neuralpower_align.sensor import Readings, Search, Sensor, find_sensor, fitted, mean_error, refine, with_sensor
-from neuralpower_align.units import resolve, schur
+from neuralpower_align.units import Units, resolve
 from neuralpower_align.windows import launch_gap_ns, layer_windows
 
 Floats = npt.NDArray[np.float64]
@@ -107,16 +107,17 @@ def solve(
     half_scan_s = max(piece.scan_ns for piece in pieces) / 2e9
     groups = classes.grouped([_search_groups(engine, half_scan_s) for engine in engines])
     sensor = find_sensor(full.regroup(groups), pieces, search)
+    problem = _Problem(classes, engines, full, pieces, largest_se)
     error = np.inf
     for _ in range(MOST_ROUNDS):
-        units = _units(classes, engines, full, pieces, sensor, largest_se)
-        merged = classes.grouped(units)
-        before, sensor = sensor, refine(full.regroup(merged), pieces, sensor)
-        last, error = error, mean_error(full.regroup(merged), pieces, sensor)
+        units = [each.unit for each in problem.units(sensor)]
+        merged = full.regroup(classes.grouped(units))
+        before, sensor = sensor, refine(merged, pieces, sensor)
+        last, error = error, mean_error(merged, pieces, sensor)
         settled = abs(sensor.delay_ns - before.delay_ns) + abs(sensor.lag_ns - before.lag_ns) < SETTLED_NS
         if settled or error > 0.9 * last:
             break
-    return _solution(classes, engines, units, full.regroup(merged), pieces, sensor)
+    return problem.solution(sensor)
 
 
 class _Classes:
@@ -187,103 +188,95 @@ def _while_running(full: Activity, pieces: Sequence[Readings], margin_ns: int = 
     return [piece for piece in near if piece.read_ns.size]
 
 
-def _noise(
-    activity_: Activity, pieces: Sequence[Readings], sensor: Sensor, power_w: Floats, owner: Ints, engines: int
-) -> list[tuple[float, float, int]]:
-    """Of the readings that fall to each engine, and last to idling: mean squared residual, W^2, its inflation, their number."""
-    residual, who = [], []
-    for part in sensor.observe(pieces):
-        residual.append(predicted(activity_, part, power_w) - part.power_w)
-        stretch = np.searchsorted(activity_.edges_ns, part.at_ns, side="right") - 1
-        who.append(owner[activity_.classes[np.maximum(stretch, 0)]])
-    left, whose = np.concatenate(residual), np.concatenate(who)
-    everyone = float(left @ left) / max(left.size, 1)
-    noise = []
-    for number in [*range(engines), -1]:
-        mine = left[whose == number]
-        enough = mine.size >= 30
-        noise.append((float(mine @ mine) / mine.size if enough else everyone, autocorrelation_time(mine), mine.size))
-    return noise
+@dataclass(frozen=True)
+class _Noise:
+    """Of some readings: mean squared residual, W^2, how much correlation inflates variances, and how many there are."""
+
+    variance: float
+    inflation: float
+    readings: int
 
 
-def _units(
-    classes: _Classes,
-    engines: Sequence[Engine],
-    full: Activity,
-    pieces: Sequence[Readings],
-    sensor: Sensor,
-    share: float,
-) -> list[Ints]:
-    """The unit of each class of layers of each engine."""
-    clear = sensor.clear(pieces)
-    normal = normal_equations(full, sensor.observe(clear))
-    power = normal.solve()
-    owner = np.full(classes.count, -1)
-    for number, (layers, gap) in enumerate(zip(classes.layers, classes.gaps, strict=True)):
-        owner[np.append(layers, gap)] = number
-    noise = _noise(full, clear, sensor, power, owner, len(engines))
-    units = []
-    for engine, layers, (variance, inflation, readings) in zip(engines, classes.layers, noise[:-1], strict=True):
-        freedom = max(readings - layers.size - 1, 1) / max(readings, 1)
-        gram, moment = schur(normal.gram, normal.moment, layers)
-        seconds = _class_seconds(engine)
-        mean_power = float(np.average(power[layers], weights=np.maximum(seconds, 1e-12)))
-        units.append(resolve(gram, moment, variance * inflation / freedom, share * max(mean_power, 1e-9)))
-    return units
+@dataclass(frozen=True)
+class _Problem:
+    """Everything that stays the same while the sensor changes."""
 
+    classes: _Classes
+    engines: Sequence[Engine]
+    full: Activity
+    pieces: Sequence[Readings]
+    largest_se: float
 
-def _solution(
-    classes: _Classes,
-    engines: Sequence[Engine],
-    units: Sequence[Ints],
-    merged: Activity,
-    pieces: Sequence[Readings],
-    sensor: Sensor,
-) -> Solution:
-    clear = sensor.clear(pieces)
-    normal = with_sensor(merged, clear, sensor, fitted(merged, clear, sensor)[0])
-    everything, inverse = normal.solve(), normal.inverse()
-    power = everything[: merged.count]
-    group_of = classes.grouped(units)
-    owner = np.full(merged.count, -1)
-    for number, (layers, gap) in enumerate(zip(classes.layers, classes.gaps, strict=True)):
-        owner[group_of[np.append(layers, gap)]] = number
-    noise = _noise(merged, clear, sensor, power, owner, len(engines))
-    found = []
-    for number, engine in enumerate(engines):
-        variance, inflation, readings = noise[number]
-        mine = np.unique(group_of[classes.layers[number]])
-        freedom = max(readings - mine.size - 1, 1) / max(readings, 1)
-        column = group_of[classes.layers[number]][engine.alike]
-        gap_power = float(power[group_of[classes.gaps[number]]])
-        share = _gap_shares(engine, units[number][engine.alike], classes.between_ns)
-        layer_power = (power[column] - share * gap_power) / (1 - share)
-        error = np.sqrt(np.maximum(np.diag(inverse)[column] * variance * inflation / freedom, 0.0)) / (1 - share)
-        block = normal.gram[np.ix_(mine, mine)]
-        root = np.sqrt(np.maximum(np.diag(block), 1e-300))
-        found.append(
-            EnginePower(
-                units[number][engine.alike],
-                layer_power,
-                error,
-                gap_power,
-                float(np.linalg.cond(block / np.outer(root, root))),
-                float(np.sqrt(variance)),
-                readings,
-            )
+    def units(self, sensor: Sensor) -> list[Units]:
+        """The units of each engine's classes of layers, the sensor taken as it is."""
+        clear = sensor.clear(self.pieces)
+        normal = normal_equations(self.full, sensor.observe(clear))
+        return self._units(normal, normal.solve(), self._noise(clear, sensor, normal.solve()))
+
+    def solution(self, sensor: Sensor) -> Solution:
+        """The powers under the final sensor, its uncertainty included."""
+        classes = self.classes
+        clear = sensor.clear(self.pieces)
+        normal = with_sensor(self.full, clear, sensor, fitted(self.full, clear, sensor)[0])
+        everything = normal.solve()
+        power = everything[: self.full.count]
+        noise = self._noise(clear, sensor, power)
+        found = []
+        for number, units in enumerate(self._units(normal, power, noise)):
+            alike, gap_power = self.engines[number].alike, float(power[classes.gaps[number]])
+            unit = units.unit[alike]
+            share = _gap_shares(self.engines[number], unit, classes.between_ns)
+            layer_power = (units.power_w[unit] - share * gap_power) / (1 - share)
+            error = units.power_se_w[unit] / (1 - share)
+            residual, readings = float(np.sqrt(noise[number].variance)), noise[number].readings
+            found.append(EnginePower(unit, layer_power, error, gap_power, units.condition, residual, readings))
+        gaps = np.array(classes.gaps, np.int64)
+        busy = float(np.median([each.variance for each in noise[:-1]]))
+        idle = noise[-1]
+        return Solution(
+            engines=tuple(found),
+            idle_power_w=float(power[classes.idle]),
+            sensor=sensor,
+            residual_w=float(np.sqrt(normal.residual(everything) / max(normal.readings, 1))),
+            balance=_balance(self.full, self.pieces, power, gaps, classes.idle),
+            launch_gap_ns=classes.between_ns,
+            unexplained=idle.readings >= 30 and busy > UNEXPLAINED**2 * idle.variance,
         )
-    idle_class = int(group_of[classes.idle])
-    gap_classes = group_of[np.array(classes.gaps, np.int64)]
-    balance = _balance(merged, pieces, power, gap_classes, idle_class)
-    rms = float(np.sqrt(normal.residual(everything) / max(normal.readings, 1)))
-    busy = float(np.median([variance for variance, _, _ in noise[:-1]]))
-    unexplained = noise[-1][2] >= 30 and busy > UNEXPLAINED**2 * noise[-1][0]
-    return Solution(tuple(found), float(power[idle_class]), sensor, rms, balance, classes.between_ns, unexplained)
+
+    def _units(self, normal: Normal, power: Floats, noise: Sequence[_Noise]) -> list[Units]:
+        inverse = normal.inverse()
+        found = []
+        for engine, layers, seen in zip(self.engines, self.classes.layers, noise[:-1], strict=True):
+            freedom = max(seen.readings - layers.size - 1, 1) / max(seen.readings, 1)
+            covariance = inverse[np.ix_(layers, layers)] * (seen.variance * seen.inflation / freedom)
+            seconds = _class_seconds(engine)
+            mean_power = float(np.average(power[layers], weights=np.maximum(seconds, 1e-12)))
+            found.append(resolve(power[layers], covariance, seconds, self.largest_se * max(mean_power, 1e-9)))
+        return found
+
+    def _noise(self, clear: Sequence[Readings], sensor: Sensor, power: Floats) -> list[_Noise]:
+        """The noise of the readings that fall to each engine, and last of those while idling."""
+        owner = np.full(self.classes.count, -1)
+        for number, (layers, gap) in enumerate(zip(self.classes.layers, self.classes.gaps, strict=True)):
+            owner[np.append(layers, gap)] = number
+        residuals, owners = [], []
+        for part in sensor.observe(clear):
+            residuals.append(predicted(self.full, part, power) - part.power_w)
+            stretch = np.searchsorted(self.full.edges_ns, part.at_ns, side="right") - 1
+            owners.append(owner[self.full.classes[np.maximum(stretch, 0)]])
+        residual, whose = np.concatenate(residuals), np.concatenate(owners)
+        everyone = float(residual @ residual) / max(residual.size, 1)
+        noise = []
+        for number in [*range(len(self.engines)), -1]:
+            mine = residual[whose == number]
+            variance = float(mine @ mine) / mine.size if mine.size >= 30 else everyone
+            noise.append(_Noise(variance, autocorrelation_time(mine), mine.size))
+        return noise
 
 
-def _balance(merged: Activity, pieces: Sequence[Readings], power: Floats, gaps: Ints, idle: int) -> Balance:
+def _balance(full: Activity, pieces: Sequence[Readings], power: Floats, gaps: Ints, idle: int) -> Balance:
     """Energy measured over all unbroken readings, and what the classes' powers make of the same time."""
-    measured, seconds = 0.0, np.zeros(merged.count)
+    measured, seconds = 0.0, np.zeros(full.count)
     for piece in pieces:
         breaks = np.flatnonzero(np.diff(piece.read_ns) > LONGEST_HOLE_NS)
         lows, highs = np.append(0, breaks + 1), np.append(breaks, piece.read_ns.size - 1)
@@ -291,7 +284,7 @@ def _balance(merged: Activity, pieces: Sequence[Readings], power: Floats, gaps: 
             begin, end = int(piece.read_ns[low]), int(piece.read_ns[high])
             part = slice(low, high + 1)
             measured += float(energy_between(piece.read_ns[part], piece.power_w[part], begin, end))
-            seconds += merged.occupied_s(begin, end)
+            seconds += full.occupied_s(begin, end)
     energy = power * seconds
     gaps_j, idle_j = float(energy[gaps].sum()), float(energy[idle])
     return Balance(measured, float(energy.sum()) - gaps_j - idle_j, gaps_j, idle_j)

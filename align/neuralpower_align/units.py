@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,43 +11,58 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def schur(gram: Floats, moment: Floats, kept: Ints) -> tuple[Floats, Floats]:
-    """Normal equations of the `kept` unknowns with all others solved out: (k, k) and (k,)."""
-    others = np.setdiff1d(np.flatnonzero(np.any(gram[kept] != 0.0, axis=0)), kept)
-    inner = gram[np.ix_(others, others)]
-    inner = inner + np.eye(others.size) * 1e-12 * max(float(np.trace(inner)), 1e-300)
-    cross = gram[np.ix_(kept, others)]
-    solved = np.linalg.solve(inner, np.column_stack([cross.T, moment[others]]))
-    return gram[np.ix_(kept, kept)] - cross @ solved[:, :-1], moment[kept] - cross @ solved[:, -1]
+@dataclass(frozen=True)
+class Units:
+    """The unit of each layer (n,), and power (u,) W and covariance (u, u) W^2 of the units."""
+
+    unit: Ints
+    power_w: Floats
+    covariance: Floats
+
+    @property
+    def power_se_w(self) -> Floats:
+        """Standard error of each unit's power (u,), W."""
+        return np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
+
+    @property
+    def condition(self) -> float:
+        """Condition number of the correlations between units, 1 where each is told for itself."""
+        root = np.maximum(self.power_se_w, 1e-300)
+        return float(np.linalg.cond(self.covariance / np.outer(root, root)))
 
 
-def resolve(gram: Floats, moment: Floats, variance: float, largest_se_w: float) -> Ints:
+def resolve(power_w: Floats, covariance: Floats, seconds: Floats, largest_se_w: float) -> Units:
     """Merge neighbours until every unit's power is known to `largest_se_w` and is not negative, or one unit is left.
 
-    gram (n, n), moment (n,): normal equations of the layers of one engine in order, others solved out. variance: of a
-    reading, W^2. The least known units are merged first, some at a time, each with the neighbour whose estimate trades off most against its own.
-    A layer's own estimate decides nothing unless it is negative, which no layer can be. Returns the unit of each layer (n,).
+    A unit's power is the mean of its layers' estimates weighted by their time: its energy over its time, without a bias from
+    how the power is spread inside it; what trades off between its layers cancels. The least known units are merged first,
+    some at a time, each with the neighbour against which its estimate trades off most. A layer's own estimate decides
+    nothing unless it is negative, which no layer can be.
+
+    power_w (n,), covariance (n, n): estimates of the layers of one engine in order. seconds (n,): their times.
     """
-    unit = np.arange(len(moment))
+    seconds = np.maximum(seconds, 1e-12)
+    unit = np.arange(power_w.size)
     while True:
-        size = int(unit[-1]) + 1
-        member = np.zeros((unit.size, size))
-        member[np.arange(unit.size), unit] = 1.0
-        reduced = member.T @ gram @ member
-        scale = max(float(np.trace(reduced)) / size, 1e-300)
-        inverse = np.linalg.inv(reduced + np.eye(size) * 1e-9 * scale)
-        power = inverse @ (member.T @ moment)
-        error = np.sqrt(np.maximum(variance * np.diag(inverse), 0.0))
-        bad = np.flatnonzero((error > largest_se_w) | (power < 0.0))
-        if size == 1 or bad.size == 0:
-            return unit
-        root = np.sqrt(np.diag(inverse))
+        found = _merged(power_w, covariance, seconds, unit)
+        size, error = found.power_w.size, found.power_se_w
+        bad = np.flatnonzero((error > largest_se_w) | (found.power_w < 0.0))
+        if size <= 1 or bad.size == 0:
+            return found
+        joined = np.arange(size)
         touched: set[int] = set()
         for worst in bad[np.argsort(-error[bad])][: 1 + bad.size // 4].tolist():
             neighbours = np.array([other for other in (worst - 1, worst + 1) if 0 <= other < size])
-            partner = int(neighbours[np.argmin(inverse[worst, neighbours] / root[neighbours])])
+            partner = int(neighbours[np.argmin(found.covariance[worst, neighbours] / error[neighbours])])
             if worst not in touched and partner not in touched:
                 touched |= {worst, partner}
-                member[:, min(worst, partner)] += member[:, max(worst, partner)]
-                member[:, max(worst, partner)] = 0.0
-        unit = np.unique(np.argmax(member, axis=1), return_inverse=True)[1].reshape(-1)
+                joined[max(worst, partner)] = min(worst, partner)
+        unit = np.unique(joined[unit], return_inverse=True)[1].reshape(-1)
+
+
+def _merged(power_w: Floats, covariance: Floats, seconds: Floats, unit: Ints) -> Units:
+    """Power and covariance of units by averaging over time."""
+    average = np.zeros((int(unit[-1]) + 1, unit.size))
+    average[unit, np.arange(unit.size)] = seconds
+    average /= average.sum(axis=1, keepdims=True)
+    return Units(unit, average @ power_w, average @ covariance @ average.T)

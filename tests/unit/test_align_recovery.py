@@ -10,7 +10,7 @@ import pytest
 from neuralpower_align.least_squares import Engine, Solution, solve
 from neuralpower_align.sensor import Readings
 from neuralpower_align.steady import steady_power
-from neuralpower_align.units import resolve, schur
+from neuralpower_align.units import resolve
 from neuralpower_align.window_mean import window_mean
 from neuralpower_align.windows import layer_windows
 
@@ -148,19 +148,21 @@ def test_baseline_misses_short_layers(bench: Bench) -> None:
 
 
 def test_merging_stops_at_the_wanted_error() -> None:
-    """Layers that only occur together become one unit; others stay alone; one unit is left when nothing can be told."""
+    """Layers that only occur together become one unit with the mean of their powers over time; others stay alone."""
     random = np.random.default_rng(3)
     share = random.random((4000, 4))
     share[:, 2] = share[:, 1] * 0.5
-    power = np.array([5.0, 8.0, 8.0, 11.0])
+    power, seconds = np.array([5.0, 9.0, 6.0, 11.0]), np.array([2.0, 2.0, 1.0, 3.0])
     value = share @ power + 0.05 * random.standard_normal(4000)
-    gram, moment = share.T @ share, share.T @ value
-    assert resolve(gram, moment, 0.05**2, 0.1).tolist() == [0, 1, 1, 2]
-    assert resolve(gram, moment, 1e6, 0.1).tolist() == [0, 0, 0, 0]
-    part, right = schur(
-        gram[np.ix_([0, 1, 3], [0, 1, 3])], moment[[0, 1, 3]] - gram[[0, 1, 3], 2] * 8.0, np.array([0, 1])
-    )
-    np.testing.assert_allclose(np.linalg.solve(part, right), power[:2], atol=0.05)
+    inverse = np.linalg.inv(share.T @ share + 1e-6 * np.eye(4))
+    estimate = inverse @ share.T @ value
+    units = resolve(estimate, inverse * 0.05**2, seconds, 0.1)
+    assert units.unit.tolist() == [0, 1, 1, 2]
+    np.testing.assert_allclose(units.power_w, [5.0, 8.0, 11.0], atol=0.03)
+    assert np.all(units.power_se_w < 0.1) and units.condition >= 1.0
+    assert resolve(estimate, inverse * 1e6, seconds, 0.1).unit.tolist() == [0, 0, 0, 0]
+    negative = resolve(np.array([5.0, -1.0, 7.0]), np.eye(3) * 1e-6, np.array([1.0, 1.0, 1.0]), 0.1)
+    assert negative.unit[-1] == 1 and np.all(negative.power_w > 0)
 
 
 def test_steady_reading_leaves_the_edges_out() -> None:

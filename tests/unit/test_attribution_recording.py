@@ -1,0 +1,219 @@
+"""Attribution of a small recording held in memory: repeated layers, networks, the dataset, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neuralpower.attribution import Attribution, attribute
+from neuralpower.cli import attribute as command
+from neuralpower.collect import rows_of
+from neuralpower.errors import InputError
+from neuralpower_wire import Channel, Chip, Epoch, tick_dtype
+
+IDLE_W, NETWORK_W, REPEATED_W = 4.0, np.array([9.0, 6.5, 12.0, 8.0, 10.0, 7.0]), 10.5
+NETWORK_NS = np.array([300_000, 150_000, 500_000, 200_000, 400_000, 250_000])
+COPIES, COPY_NS, GAP_NS = 100, 250_000, 600
+
+
+def convolution(name: str, channels: int) -> dict[str, Any]:
+    """A 1x1 convolution as TensorRT 10 tells it."""
+
+    def tensor(label: str, c: int) -> dict[str, Any]:
+        return {"Name": label, "Dimensions": [1, c, 28, 28], "Format/Datatype": "Channel major FP16 format"}
+
+    return {
+        "Name": name, "LayerType": "CaskConvolution", "Inputs": [tensor("x", channels)], "Outputs": [tensor("y", 64)],
+        "Kernel": [1, 1], "PaddingMode": "kEXPLICIT_ROUND_DOWN", "PrePadding": [0, 0], "PostPadding": [0, 0], "Stride": [1, 1],
+        "Dilation": [1, 1], "OutMaps": 64, "Groups": 1, "Weights": {"Type": "Half", "Count": channels * 64}, "Activation": "NONE",
+        "TacticName": "t", "StreamId": 0, "Metadata": "",
+    }  # fmt: skip
+
+
+def engine(name: str, channels: Sequence[int]) -> dict[str, Any]:
+    layers = [convolution(f"{name}.{i}", c) for i, c in enumerate(channels)]
+    names = [layer["Name"] for layer in layers]
+    return {
+        "hash": name,
+        "name": name,
+        "inspector": {"Layers": layers, "Bindings": ["x"]},
+        "layers": names,
+        "simulated": True,
+    }
+
+
+@dataclass
+class Memory:
+    """A recording that was never on a disk."""
+
+    epoch: Epoch
+    rows: np.ndarray
+    bodies: dict[str, dict[str, Any]]
+    runs: list[Any]
+    streams: list[bytes] = field(default_factory=lambda: [b"s" * 16])
+    simulated: bool = True
+
+    def ticks(self, stream: bytes | None = None) -> np.ndarray:
+        return self.rows
+
+    def epochs(self, stream: bytes | None = None) -> list[Epoch]:
+        return [self.epoch]
+
+    def inferences(self) -> list[Any]:
+        return self.runs
+
+    def engines(self) -> dict[str, dict[str, Any]]:
+        return self.bodies
+
+
+@pytest.fixture(scope="module")
+def memory() -> Memory:
+    """Three seconds of a network and of a repeated layer, read by a sensor of 200 us delay without scan or lag."""
+    random = np.random.default_rng(1)
+    bodies = {"net": engine("net", [8, 16, 24, 32, 40, 48]), "same": engine("same", [64] * COPIES)}
+    edges, power, runs, t = [0], [IDLE_W], [], 500_000_000
+    for name, count in (("net", 700), ("same", 40)):
+        watts = NETWORK_W if name == "net" else np.full(COPIES, REPEATED_W)
+        mean = NETWORK_NS if name == "net" else np.full(COPIES, COPY_NS)
+        for _ in range(count):
+            t += int(random.exponential(700_000)) + 300_000
+            begin = t
+            durations = np.rint(mean * (1 + 0.03 * random.standard_normal(mean.size))).astype(np.int64)
+            for duration, watt in zip(durations, watts, strict=True):
+                edges += [t, t + int(duration)]
+                power += [float(watt), IDLE_W]
+                t += int(duration) + GAP_NS
+            t -= GAP_NS
+            runs.append(SimpleNamespace(engine=name, begin_ns=begin, end_ns=t, durations_ns=durations))
+        t += 200_000_000
+    edge, level = np.array(edges), np.array(power)
+    total = np.concatenate([[0.0], np.cumsum(level[:-1] * np.diff(edge))])
+
+    def energy(at: np.ndarray) -> np.ndarray:
+        which = np.searchsorted(edge, at, side="right") - 1
+        return np.asarray(total[which] + level[which] * (at - edge[which]))
+
+    t_ns = np.arange(400_000_000, t, 1_000_000) + random.integers(0, 60_000, np.arange(400_000_000, t, 1_000_000).size)
+    watts = (energy(t_ns - 200_000) - energy(t_ns - 340_000)) / 140_000 + 0.01 * random.standard_normal(t_ns.size)
+    channel = Channel("VDD_IN", "power_uw", "ina", 1)
+    chip = Chip("ina", shunt_conversion_us=140, averaging=1, scan_ns=0)
+    epoch = Epoch(1, 0, 1_000_000, 0, "sim", True, "bench", (channel,), (chip,), ("VDD_IN",))
+    rows = np.zeros(t_ns.size, tick_dtype(1))
+    rows["t_ns"], rows["epoch"], rows["index"] = t_ns, 1, np.arange(t_ns.size)
+    rows["readings"]["value"][:, 0] = np.rint(watts * 1e6)
+    return Memory(epoch, rows, bodies, runs)
+
+
+@pytest.fixture(scope="module")
+def attribution(memory: Memory) -> Attribution:
+    return attribute(memory)
+
+
+def test_network_layers_are_found(attribution: Attribution) -> None:
+    """Each layer of the network has its power and runtime, with errors that hold the truth."""
+    net = attribution.engines["net"]
+    assert net.units == 6 and net.inferences == 700 and not net.repeated and net.simulated
+    for layer, watts, ns in zip(net.layers, NETWORK_W, NETWORK_NS, strict=True):
+        assert layer.power_w == pytest.approx(watts, rel=0.02)
+        assert abs(layer.runtime_s - ns * 1e-9) < 4 * layer.runtime_se_s
+        assert layer.energy_j == pytest.approx(layer.power_w * layer.runtime_s)
+        assert layer.kind == "conv" and layer.geometry is not None
+    assert attribution.delay_s == pytest.approx(200e-6, abs=15e-6)
+    assert attribution.launch_gap_s == pytest.approx(GAP_NS * 1e-9, abs=2e-7)
+
+
+def test_repeated_layer_is_read_directly(attribution: Attribution) -> None:
+    """Equal layers are one row, its power the mean of settled readings, launch gaps taken out."""
+    same = attribution.engines["same"]
+    assert same.repeated and same.method == "direct" and same.layers[0].repeats == COPIES
+    assert same.layers[0].power_w == pytest.approx(REPEATED_W, rel=2e-3)
+    assert same.layers[0].runtime_s == pytest.approx(COPY_NS * 1e-9, rel=2e-3)
+    assert same.energy_per_inference_j == pytest.approx(COPIES * REPEATED_W * COPY_NS * 1e-9, rel=5e-3)
+
+
+def test_dataset_has_every_layer_once(attribution: Attribution) -> None:
+    """A row for each layer of the network and one for the repeated layer, told apart by origin, all marked simulated."""
+    dataset = rows_of(attribution, "run")
+    assert dataset["origin"].tolist() == ["network"] * 6 + ["sweep"]
+    assert dataset["in_c"].tolist() == [8, 16, 24, 32, 40, 48, 64]
+    assert dataset["simulated"].all() and dataset["position"].tolist() == [0, 1, 2, 3, 4, 5, 0]
+    assert np.isfinite(dataset["power_w"]).all() and dataset["device"].tolist() == ["bench"] * 7
+    assert dataset.provenance["method"] == "least-squares"
+
+
+def test_layers_that_share_a_unit_have_a_wider_error(memory: Memory) -> None:
+    """A hopeless demand merges the network; its layers keep their runtimes and get the unit's power with a wide error."""
+    net = attribute(memory, largest_se=1e-6).engines["net"]
+    assert net.units == 1 and {layer.members for layer in net.layers} == {6}
+    mean = float(np.average(NETWORK_W, weights=NETWORK_NS))
+    for layer, watts in zip(net.layers, NETWORK_W, strict=True):
+        assert layer.power_w == pytest.approx(mean, rel=0.02)
+        assert abs(layer.power_w - watts) < 3 * layer.power_se_w
+
+
+def test_window_mean_says_what_it_is(memory: Memory) -> None:
+    """The baseline has its own method name, no sensor, and a note that says how many layers met no reading."""
+    baseline = attribute(memory, "window-mean")
+    assert baseline.method == "window-mean" and np.isnan(baseline.delay_s) and baseline.balance is None
+    assert any("baseline" in note for note in baseline.notes)
+    powers = np.array([layer.power_w for layer in baseline.engines["net"].layers])
+    assert np.abs(powers - NETWORK_W).max() > 1.0
+
+
+def test_missing_readings_are_left_out(memory: Memory) -> None:
+    """A third of the readings missing changes no power by more than its error allows."""
+    rows = memory.rows.copy()
+    rows["readings"]["state"][::3] = 3
+    rows["readings"]["value"][::3] = 0
+    holed = attribute(replace(memory, rows=rows)).engines["net"]
+    for layer, watts in zip(holed.layers, NETWORK_W, strict=True):
+        assert layer.power_w == pytest.approx(watts, rel=0.03)
+
+
+def test_what_cannot_be_attributed_is_refused_in_one_line(memory: Memory) -> None:
+    """No ticks, no inferences, no total, an unknown method: each one line that says what."""
+    with pytest.raises(InputError, match="no ticks"):
+        attribute(replace(memory, streams=[]))
+    with pytest.raises(InputError, match="no inference"):
+        attribute(replace(memory, runs=[]))
+    with pytest.raises(InputError, match="total power"):
+        attribute(replace(memory, epoch=replace(memory.epoch, totals=())))
+    with pytest.raises(InputError, match="window-mean"):
+        attribute(memory, "guess")
+
+
+def test_inferences_that_cannot_be_used_are_counted(memory: Memory) -> None:
+    """Overlapping, undescribed and ill-sized inferences are left out, and a note says how many."""
+    first = memory.runs[0]
+    odd = [
+        SimpleNamespace(
+            engine="net", begin_ns=first.begin_ns + 10, end_ns=first.end_ns, durations_ns=first.durations_ns
+        ),
+        SimpleNamespace(
+            engine="ghost", begin_ns=first.end_ns + 5, end_ns=first.end_ns + 6, durations_ns=first.durations_ns
+        ),
+        SimpleNamespace(
+            engine="net", begin_ns=first.end_ns + 7, end_ns=first.end_ns + 8, durations_ns=first.durations_ns[:2]
+        ),
+    ]
+    found = attribute(replace(memory, runs=[*memory.runs, *odd]), "window-mean")
+    assert any(note.startswith("3 inferences left out") for note in found.notes)
+    assert found.engines["net"].inferences == 700
+
+
+def test_tables_name_every_layer(attribution: Attribution, capsys: pytest.CaptureFixture[str]) -> None:
+    """The printed tables hold each layer, the repeated layer, the sensor and the balance, marked simulated."""
+    command.print_attribution(attribution, command.choose(attribution, None))
+    printed = capsys.readouterr().out
+    assert all(f"net.{i}" in printed for i in range(6)) and "same.0" in printed
+    assert "(simulated)" in printed and "delay" in printed and "unattributed" in printed
+    with pytest.raises(InputError, match="no engine 'other'"):
+        command.choose(attribution, "other")
+    document = command.document(attribution, command.choose(attribution, "net"))
+    assert [each["name"] for each in document["engines"]] == ["net"]
+    assert len(document["engines"][0]["layers"]) == 6
