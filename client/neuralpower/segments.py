@@ -22,7 +22,7 @@ from .entries import Journal
 from .errors import InputError
 
 TICK_WORDS = ("index", "slot", "t_ns", "epoch")
-READING_WORDS = tuple(name for name in READING.names or () if name != "spare")
+READING_WORDS = READING.names or ()
 JOURNAL_COLUMNS = ("index", "t_ns", "kind", "body")
 ZSTD_LEVEL = 3
 """Level 3 packs a minute of six readings in about a tenth of a second; higher levels save little and stall the recorder."""

@@ -56,13 +56,20 @@ enum np_state {
 	NP_MISSING = 3		/* no value; error says why */
 };
 
+enum np_flag {
+	NP_MIXED = 1,		/* voltage and current of this rail may come from different scans */
+	NP_SCAN = 2		/* scan and span are known */
+};
+
 struct np_reading {
 	int64_t value;		/* in the unit of its channel: uV, uA, uW, uJ */
 	uint32_t begin_ns;	/* when the read began and ended, from the tick's t_ns, saturating */
 	uint32_t end_ns;
 	uint8_t state;		/* enum np_state */
 	uint8_t error;		/* errno when missing, else 0 */
-	uint8_t spare[6];
+	uint8_t flags;		/* enum np_flag */
+	uint8_t span;		/* with NP_SCAN: the value is from a scan in [scan - span, scan] */
+	uint32_t scan;
 };
 
 /* Words for 0, a negated errno or a negated NP_E...; never NULL, not to be freed. */

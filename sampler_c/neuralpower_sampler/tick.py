@@ -11,7 +11,16 @@ Ticks = npt.NDArray[np.void]
 """A structured array of :func:`tick_dtype`."""
 
 READING = np.dtype(
-    [("value", "<i8"), ("begin_ns", "<u4"), ("end_ns", "<u4"), ("state", "u1"), ("error", "u1"), ("spare", "V6")]
+    [
+        ("value", "<i8"),
+        ("begin_ns", "<u4"),
+        ("end_ns", "<u4"),
+        ("state", "u1"),
+        ("error", "u1"),
+        ("flags", "u1"),
+        ("span", "u1"),
+        ("scan", "<u4"),
+    ]
 )
 MAX_READINGS = 64
 

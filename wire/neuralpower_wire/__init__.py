@@ -7,7 +7,7 @@ from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
 from .errors import WireError
 from .journal import Kind, Record, batch_to_records, records_to_batch
 from .power import rail_power_w, total_power_w
-from .tick import READING, State, Ticks, tick_dtype
+from .tick import READING, Flag, State, Ticks, tick_dtype
 from .ticks import batch_to_ticks, ticks_to_batch
 from .timeline import Timeline, TimelineWriter, close_if_abandoned, create_timeline
 from .topics import INFERENCES, LAYERS, RAILS, STATUS, TOPICS
@@ -26,6 +26,7 @@ __all__ = [
     "Channel",
     "Chip",
     "Epoch",
+    "Flag",
     "Kind",
     "Record",
     "State",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,32 @@ class State(IntEnum):
     """No value; the reading's `error` is the errno that says why."""
 
 
+class Flag(IntFlag):
+    """What else a source knows of a reading."""
+
+    MIXED = 1
+    """Voltage and current of this rail may come from different scans of the chip."""
+    SCAN = 2
+    """`scan` and `span` are known."""
+
+
 READING = np.dtype(
-    [("value", "<i8"), ("begin_ns", "<u4"), ("end_ns", "<u4"), ("state", "u1"), ("error", "u1"), ("spare", "V6")]
+    [
+        ("value", "<i8"),
+        ("begin_ns", "<u4"),
+        ("end_ns", "<u4"),
+        ("state", "u1"),
+        ("error", "u1"),
+        ("flags", "u1"),
+        ("span", "u1"),
+        ("scan", "<u4"),
+    ]
 )
-"""One channel quantity: `begin_ns` and `end_ns` are offsets from the tick's `t_ns`, saturating at 2**32 - 1."""
+"""One channel quantity: `begin_ns` and `end_ns` are offsets from the tick's `t_ns`, saturating at 2**32 - 1.
+
+Where :attr:`Flag.SCAN` is set, the value comes from a scan of the chip in [`scan` - `span`, `scan`], counted by the source
+from its start, modulo 2**32.
+"""
 
 MAX_READINGS = 64
 """Readings in a tick: four INA3221 chips with V and I on every channel are 24; the rest is room for energy counters."""

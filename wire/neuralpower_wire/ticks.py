@@ -10,7 +10,9 @@ from .tick import MAX_READINGS, READING, Ticks, tick_dtype
 from .topics import RAILS
 
 STREAM_BYTES = 16
-_READING_COLUMNS = [name for name in READING.names or () if name != "spare"]
+_READING_COLUMNS = READING.names or ()
+_SCAN_COLUMNS = ("flags", "span", "scan")
+"""Left out of a batch where they are all zero: only a source that reads the chip's registers has them."""
 
 
 def ticks_to_batch(stream: bytes, ticks: Ticks) -> Batch:
@@ -35,7 +37,9 @@ def ticks_to_batch(stream: bytes, ticks: Ticks) -> Batch:
         "readings": readings.shape[1],
     }
     columns = {"slot": ticks["slot"], "t_ns": ticks["t_ns"]}
-    columns |= {name: np.ascontiguousarray(readings[name]).reshape(-1) for name in _READING_COLUMNS}
+    for name in _READING_COLUMNS:
+        if name not in _SCAN_COLUMNS or readings[name].any():
+            columns[name] = np.ascontiguousarray(readings[name]).reshape(-1)
     return Batch(RAILS, header, columns)
 
 
@@ -45,7 +49,8 @@ def batch_to_ticks(batch: Batch) -> tuple[bytes, Ticks]:
     count = header_count(batch.header, "count", MAX_COUNT)
     width = header_count(batch.header, "readings", MAX_READINGS)
     first = header_count(batch.header, "first", 2**63)
-    columns = {name: column(batch, name, READING[name].str, count * width) for name in _READING_COLUMNS}
+    sent = [name for name in _READING_COLUMNS if name in batch.columns or name not in _SCAN_COLUMNS]
+    columns = {name: column(batch, name, READING[name].str, count * width) for name in sent}
     slot, t_ns = column(batch, "slot", "<u8", count), column(batch, "t_ns", "<i8", count)
     ticks = np.zeros(count, tick_dtype(width))
     ticks["index"] = first + np.arange(count, dtype="<u8")
