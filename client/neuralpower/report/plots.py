@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,13 +210,14 @@ def inline(figure: Figure, name: str, description: str) -> str:
     _close(figure)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)  # each text once more, unescaped
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
     if size:
-        svg = svg.replace(size.group(0), f'role="img" aria-label="{description}"', 1)
+        svg = svg.replace(size.group(0), f'role="img" aria-label="{escape(description, quote=True)}"', 1)
     return svg
 
 
@@ -241,6 +243,7 @@ def _style(salt: str = "neuralpower") -> Iterator[None]:
         "xtick.major.width": 0.6,
         "ytick.major.width": 0.6,
         "text.color": INK,
+        "text.parse_math": False,  # a layer's name may hold dollar signs
         "legend.frameon": False,
         "legend.fontsize": 7.5,
         "svg.fonttype": "none",
