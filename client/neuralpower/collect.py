@@ -50,11 +50,14 @@ def rows_of(attribution: Attribution, source: str) -> Dataset:
         "method": attribution.method,
         "device": attribution.board,
         "simulated": attribution.simulated,
-        "delay_s": attribution.delay_s,
-        "lag_s": attribution.lag_s,
-        "idle_power_w": {"all": attribution.idle_power_w},
         "notes": list(attribution.notes),
     }
+    if attribution.method == "least-squares":
+        provenance |= {
+            "delay_s": attribution.delay_s,
+            "lag_s": attribution.lag_s,
+            "idle_power_w": {"between engines": attribution.idle_power_w},
+        }
     return dataset_of(rows, provenance)
 
 
