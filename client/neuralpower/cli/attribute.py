@@ -92,7 +92,8 @@ def print_engine(engine: EngineAttribution, truth_w: Mapping[str, float] | None 
     title = f"{engine.name}: {engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units"
     console.table(title, columns, rows, simulated=simulated)
     total = f"{engine.runtime_s * 1e3:.4g} ms, {engine.power_w:.4g} W, {engine.energy_per_inference_j * 1e3:.4g} mJ"
-    print(f"  an inference: {total} in its layers; {engine.gap_power_w:.4g} W between inferences\n")
+    gaps = "" if engine.gap_power_w != engine.gap_power_w else f"; {engine.gap_power_w:.4g} W between inferences"
+    print(f"  an inference: {total} in its layers{gaps}\n")
 
 
 def summary(attribution: Attribution) -> list[str]:
