@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from .. import console
 from ..attribution import Attribution, EngineAttribution, attribute
@@ -20,6 +24,8 @@ from ..virtual.truth import EngineTruth, Truth
 from . import workload
 from .sensor import Sensor
 from .stage import Outcome, record_everything
+
+Floats = npt.NDArray[np.float64]
 
 
 def run(directory: Path, seed: int) -> None:
@@ -101,6 +107,42 @@ def print_layers(attribution: Attribution, engine: EngineAttribution, truth: Tru
     for line in summary(attribution):
         print(line)
     print()
+    if truth:
+        print_judgement(attribution, truth)
+
+
+def print_judgement(attribution: Attribution, truth: Truth) -> None:
+    """How far the attribution is from the truth, over all networks and over the repeated layers."""
+    rows: list[list[console.Cell]] = []
+    for title, repeated in (("layers of networks", False), ("repeated layers", True)):
+        engines = [engine for engine in attribution.engines.values() if engine.repeated == repeated]
+        found, error, true = (np.concatenate(part) for part in zip(*map(partial(_layers, truth), engines), strict=True))
+        known = np.isfinite(found) & np.isfinite(true)
+        off, error = found[known] - true[known], error[known]
+        energies = [
+            engine.energy_per_inference_j / _true_sums(truth.engines[engine.hash], truth.total)[2] - 1
+            for engine in engines
+        ]
+        rows.append(
+            [
+                title,
+                int(known.sum()),
+                f"{100 * np.median(np.abs(off) / true[known]):.2f} %",
+                f"{100 * np.mean(np.abs(off) <= 2 * error):.0f} %",
+                f"{100 * np.max(np.abs(energies)):.2f} %" if not repeated else None,
+            ]
+        )
+    columns = ["", "layers", "median error of power", "within two standard errors", "worst network's energy"]
+    console.table(
+        "Attribution against the truth; 95 % within two standard errors would be right", columns, rows, simulated=True
+    )
+
+
+def _layers(truth: Truth, engine: EngineAttribution) -> tuple[Floats, Floats, Floats]:
+    """Power found, its standard error, and the true power of an engine's layers, W."""
+    found = np.array([layer.power_w for layer in engine.layers])
+    error = np.array([layer.power_se_w for layer in engine.layers])
+    return found, error, np.array(_true_power(truth.engines[engine.hash], truth.total)[1])
 
 
 def _true_power(engine: EngineTruth, rail: str) -> tuple[list[str], list[float]]:
