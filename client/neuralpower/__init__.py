@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from .errors import Failure, InputError
 
 if TYPE_CHECKING:
-    from .client import Client
     from .profiler import LayerProfiler
-    from .recording import Recording
+    from .recordings.recording import Recording
+    from .subscriber.client import Client
 
 __version__ = "0.1.0"
 __all__ = ["Client", "Failure", "InputError", "LayerProfiler", "Recording", "__version__"]
 
-_LAZY = {"Client": "client", "LayerProfiler": "profiler", "Recording": "recording"}
+_LAZY = {"Client": "subscriber.client", "LayerProfiler": "profiler", "Recording": "recordings.recording"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from neuralpower.attribution import Attribution, EngineAttribution, attribute
 from neuralpower.dataset import Dataset, concat, dataset_of, row
 from neuralpower.features.layers import Layer
-from neuralpower.recording import Recording
+from neuralpower.recordings.recording import Recording
 
 
 def collect(recordings: Sequence[Recording], method: str = "least-squares") -> Dataset:

@@ -11,8 +11,8 @@ import pytest
 from fake_daemon import STREAM, FakeDaemon, engine, epoch, inference, ticks
 
 from neuralpower import Client, Failure, InputError, Recording
-from neuralpower.messages import Ticks
-from neuralpower.recorder import Summary, record
+from neuralpower.recordings.recorder import Summary, record
+from neuralpower.subscriber.messages import Ticks
 from neuralpower_wire import Kind, Record
 
 PATIENCE_S = 20.0
@@ -166,7 +166,7 @@ def test_a_daemon_that_is_gone_at_the_end_is_said_so(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was received is kept, and the failure says that the end could not be asked for."""
-    monkeypatch.setattr("neuralpower.client.Client.catch_up.__defaults__", (0.5,))
+    monkeypatch.setattr("neuralpower.subscriber.client.Client.catch_up.__defaults__", (0.5,))
     with FakeDaemon(run) as daemon:
         daemon.add_ticks(ticks(0, 10))
         recorder = Recorder(run, tmp_path / "rec")

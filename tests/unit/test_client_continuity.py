@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuralpower.continuity import Continuity
+from neuralpower.subscriber.continuity import Continuity
 
 
 def test_in_order_batches_pass_through() -> None:

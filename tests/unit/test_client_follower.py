@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuralpower.asking import Answer
-from neuralpower.follower import RETRY_S, TICKS, Follower
-from neuralpower.messages import Lost, Ticks
+from neuralpower.subscriber.asking import Answer
+from neuralpower.subscriber.follower import RETRY_S, TICKS, Follower
+from neuralpower.subscriber.messages import Lost, Ticks
 from neuralpower_wire import Batch, tick_dtype, ticks_to_batch
 from neuralpower_wire.history import Reply
 

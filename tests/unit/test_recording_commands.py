@@ -12,10 +12,10 @@ import pytest
 from fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
 
 from neuralpower.cli import main
+from neuralpower.cli.live import Live
 from neuralpower.dataset import COLUMNS, write_dataset
-from neuralpower.live import Live
-from neuralpower.messages import Energies, Found, Records, Status, Ticks
-from neuralpower.writer import Writer
+from neuralpower.recordings.writer import Writer
+from neuralpower.subscriber.messages import Energies, Found, Records, Status, Ticks
 from neuralpower_wire import Kind, Record
 
 

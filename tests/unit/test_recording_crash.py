@@ -12,8 +12,8 @@ import pytest
 from fake_daemon import STREAM, epoch, ticks
 
 from neuralpower import Recording
-from neuralpower.messages import Ticks
-from neuralpower.writer import Writer
+from neuralpower.recordings.writer import Writer
+from neuralpower.subscriber.messages import Ticks
 
 STEPS = [(os, "write"), (os, "fdatasync"), (os, "fsync"), (Path, "replace"), (Path, "unlink"), (os, "ftruncate")]
 

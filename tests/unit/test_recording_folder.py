@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuralpower import InputError, Recording, layout
-from neuralpower.messages import Found, Records, Ticks
-from neuralpower.statistics import holes, missed_slots
-from neuralpower.writer import Writer
+from neuralpower import InputError, Recording
+from neuralpower.recordings import layout
+from neuralpower.recordings.statistics import holes, missed_slots
+from neuralpower.recordings.writer import Writer
+from neuralpower.subscriber.messages import Found, Records, Ticks
 from neuralpower_wire import Channel, Epoch, Kind, Record, State, tick_dtype
 
 STREAM, OTHER, JOURNAL = b"T" * 16, b"U" * 16, b"J" * 16

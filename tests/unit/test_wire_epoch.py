@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from neuralpower_wire import Channel, Chip, Epoch, State, WireError, rail_power_w, tick_dtype, total_power_w
 
 CHANNELS = (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from neuralpower_wire import Timeline, TimelineWriter, WireError, close_if_abandoned, create_timeline
 from neuralpower_wire.timeline import CAPACITY, FILE_BYTES, HEADER_BYTES, RECORD, checksum, make_records
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from neuralpower.attribution import attribute
-    from neuralpower.recording import Recording
+    from neuralpower.recordings.recording import Recording
 
     recording = Recording(args.directory)
     with console.progress("attributing"):

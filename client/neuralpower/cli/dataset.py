@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from neuralpower.collect import collect
     from neuralpower.dataset import write_dataset
-    from neuralpower.recording import Recording
+    from neuralpower.recordings.recording import Recording
 
     recordings = [Recording(directory) for directory in args.directories]
     with console.progress("attributing"):

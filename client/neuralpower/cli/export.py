@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..console import print_json, progress
 from ..errors import Failure, InputError
-from ..exporting import write_csv, write_perfetto
-from ..recording import Recording
+from ..recordings.exporting import write_csv, write_perfetto
+from ..recordings.recording import Recording
 
 HELP = """A recording as CSV tables (rails.csv, inferences.csv, layers.csv) or as a trace for ui.perfetto.dev.
 

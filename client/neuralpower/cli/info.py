@@ -16,7 +16,7 @@ from neuralpower_wire import Kind
 from ..console import Cell, print_json, table
 from ..dataset import read_dataset
 from ..errors import InputError
-from ..recording import Recording
+from ..recordings.recording import Recording
 
 HELP = """What a recording or dataset holds, and what is missing.
 

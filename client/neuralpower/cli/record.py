@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from .. import address as addresses
-from ..client import nobody
 from ..console import print_json, progress
 from ..errors import InputError
-from ..follower import Past
-from ..recorder import Summary, record
+from ..recordings.recorder import Summary, record
+from ..subscriber import address as addresses
+from ..subscriber.client import nobody
+from ..subscriber.follower import Past
 
 HELP = """Record everything a daemon publishes, fetch what was missed, survive restarts of either side.
 Ctrl-C ends it cleanly. Started again on the same folder it goes on and fills the gap.

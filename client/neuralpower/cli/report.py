@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from neuralpower.dataset import Dataset
     from neuralpower.models.network import NetworkPrediction
     from neuralpower.models.six import SixModels
-    from neuralpower.recording import Recording
+    from neuralpower.recordings.recording import Recording
 
 HELP = """Write one self-contained HTML page: conditions, ticks, rails, layers, models.
 
@@ -74,7 +74,7 @@ def _opened(sources: list[Path]) -> tuple[Recording | None, SixModels | None, Da
 
 def _open(path: Path) -> tuple[str, Any]:
     if path.is_dir():
-        from neuralpower.recording import Recording
+        from neuralpower.recordings.recording import Recording
 
         return "recording", Recording(path)
     if not path.exists():

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import address as addresses
-from ..client import Client, nobody
 from ..console import plain, text
 from ..errors import InputError
-from ..live import Curve, Live
+from ..subscriber import address as addresses
+from ..subscriber.client import Client, nobody
+from .live import Curve, Live
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..client import Client
 from ..console import progress
 from ..errors import Failure, InputError
+from ..subscriber.client import Client
 from ..virtual.run import SWEEP, run_virtual
 from ..virtual.truth import Truth
 from . import workload

@@ -18,7 +18,7 @@ from ..dataset import Dataset, write_dataset
 from ..models import store
 from ..models.network import NetworkPrediction, predict_network
 from ..models.six import SixModels
-from ..recording import Recording
+from ..recordings.recording import Recording
 from ..report.write import write_report
 from ..virtual.truth import EngineTruth, Truth
 from . import workload

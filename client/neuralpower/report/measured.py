@@ -8,10 +8,10 @@ import numpy as np
 from markupsafe import Markup
 
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
-from neuralpower.recording import Recording
+from neuralpower.recordings.recording import Recording
+from neuralpower.recordings.statistics import lateness_ns
 from neuralpower.report import plots
 from neuralpower.report.blocks import Block, Facts, Figure, Heading, Notes, Row, Section, Table, fixed, number, percent
-from neuralpower.statistics import lateness_ns
 
 ENERGY_COLUMNS = ("runtime, µs", "±", "power, W", "±", "energy, mJ", "±")
 

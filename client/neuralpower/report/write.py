@@ -13,7 +13,7 @@ from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.six import SixModels
-from neuralpower.recording import Recording
+from neuralpower.recordings.recording import Recording
 from neuralpower.report import measured, modelled
 from neuralpower.report.blocks import Facts, Headline, Page, Section, fixed, percent
 

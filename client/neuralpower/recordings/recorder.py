@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from . import address as addresses
-from .client import Client
-from .errors import Failure
-from .follower import Past
-from .messages import Lost, Message, Refused, Ticks
+from ..errors import Failure
+from ..subscriber import address as addresses
+from ..subscriber.client import Client
+from ..subscriber.follower import Past
+from ..subscriber.messages import Lost, Message, Refused, Ticks
 from .statistics import MissedSlots
 from .writer import Writer
 

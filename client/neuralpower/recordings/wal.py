@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgpack
 
-from .errors import InputError
+from ..errors import InputError
 
 MAGIC = b"NPWALOG\n"
 VERSION = 1

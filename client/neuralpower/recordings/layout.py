@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 from .wal import sync_folder
 
 FORMAT = "neuralpower recording"

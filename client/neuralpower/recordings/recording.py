@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from neuralpower_wire import Epoch, Kind, Record, Ticks, WireError, rail_power_w, tick_dtype, total_power_w
 
+from ..errors import InputError
 from . import layout, wal
 from .entries import in_order, journal_in_order, unpacked
-from .errors import InputError
 from .statistics import Losses, TickStatistics, holes, tick_statistics
 
 if TYPE_CHECKING:

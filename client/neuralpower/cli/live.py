@@ -10,8 +10,8 @@ import numpy as np
 
 from neuralpower_wire import Kind, Record
 
-from .messages import Energies, Found, Message, Records, Status, Ticks
-from .statistics import MissedSlots, lateness_ns
+from ..recordings.statistics import MissedSlots, lateness_ns
+from ..subscriber.messages import Energies, Found, Message, Records, Status, Ticks
 
 POINT_NS = 500_000_000
 """One point of a rail's curve: the mean of half a second, so that the 60 points drawn are 30 s."""

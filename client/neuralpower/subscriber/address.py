@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .errors import InputError
+from ..errors import InputError
 
 DEFAULT = "ipc:///run/neuralpower"
 MAX_SOCKET_PATH = 107

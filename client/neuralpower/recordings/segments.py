@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from neuralpower_wire import READING, Record, Ticks, WireError, tick_dtype
 from neuralpower_wire.tick import MAX_READINGS
 
+from ..errors import InputError
 from .entries import Journal
-from .errors import InputError
 
 TICK_WORDS = ("index", "slot", "t_ns", "epoch")
 READING_WORDS = READING.names or ()

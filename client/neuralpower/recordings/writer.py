@@ -12,9 +12,11 @@ from typing import Any
 
 from neuralpower_wire import Kind, encode, records_to_batch, ticks_to_batch
 
-from . import __version__, layout, messages, segments
+from .. import __version__
+from ..errors import InputError
+from ..subscriber import messages
+from . import layout, segments
 from .entries import in_order, journal_in_order, unpacked
-from .errors import InputError
 from .wal import Message, Wal, read, sync_folder
 
 SEGMENT_S = 60.0
@@ -28,7 +30,7 @@ Notice = Callable[[str], None]
 
 
 class Writer:
-    """The one writer of a recording. Opening repairs what a crash left; see :mod:`neuralpower.recorder`.
+    """The one writer of a recording. Opening repairs what a crash left; see :mod:`neuralpower.recordings.recorder`.
 
     Args:
         folder: made if missing; a folder with other things in it is refused.

@@ -12,9 +12,9 @@ import zmq
 from neuralpower_wire import INFERENCES, LAYERS, RAILS, STATUS, TOPICS, Epoch, Kind, Record, WireError, decode
 from neuralpower_wire.journal import check
 
+from ..errors import Failure, InputError
 from . import address as addresses
 from .asking import REQUEST_TIMEOUT_S, Answer, History, configure
-from .errors import Failure, InputError
 from .follower import JOURNAL, TICKS, Follower, Past
 from .keys import keys_for
 from .messages import Energies, Found, Lost, Message, Records, Refused, Status, Ticks, engine_hash
@@ -50,7 +50,7 @@ class Client:
         resume: for a recording that goes on: log name ("ticks", "journal") -> stream -> first index still wanted.
 
     Not thread-safe. Raises InputError for an address or topic that cannot be, and for a TCP address without keys
-    (:mod:`neuralpower.keys`).
+    (:mod:`neuralpower.subscriber.keys`).
     """
 
     def __init__(

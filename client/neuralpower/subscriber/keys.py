@@ -13,8 +13,8 @@ from pathlib import Path
 
 import zmq
 
+from ..errors import Failure, InputError
 from .address import Address
-from .errors import Failure, InputError
 
 _KEY = re.compile(r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")
 """Z85: 32 bytes as 40 characters."""

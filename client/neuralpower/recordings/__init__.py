@@ -1,0 +1,1 @@
+"""Recordings: written so that a crash costs a second, and read back as numpy and Arrow."""
