@@ -159,6 +159,13 @@ _keys = st.sampled_from(
 
 
 @settings(max_examples=150, deadline=None)
+def test_a_scalar_output_is_unclassified_with_the_reason() -> None:
+    """A product whose output has no dimensions cannot be read, and says so."""
+    tensors = {"Inputs": [{"Dimensions": [1, 2]}, {"Dimensions": [2, 3]}], "Outputs": [{"Dimensions": []}]}
+    (layer,) = layers_from_engine({"Layers": [{"Name": "a", "LayerType": "gemm", **tensors}]})
+    assert (layer.kind, layer.note) == ("unclassified", "no dimensions under Outputs")
+
+
 @given(
     _types,
     st.lists(_tensor, max_size=3) | _anything,

@@ -84,7 +84,7 @@ class Entry:
     def static_shape(self, side: str) -> Shape:
         """The dimensions of the first tensor of ``Inputs`` or ``Outputs``, all of them positive."""
         shapes = self.shapes(side)
-        if not shapes:
+        if not shapes or not shapes[0]:
             raise Unreadable(f"no dimensions under {side}")
         if -1 in shapes[0]:
             raise Unreadable("dynamic dimensions (-1)", dynamic=True)
