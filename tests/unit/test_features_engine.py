@@ -158,7 +158,6 @@ _keys = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
 def test_a_scalar_output_is_unclassified_with_the_reason() -> None:
     """A product whose output has no dimensions cannot be read, and says so."""
     tensors = {"Inputs": [{"Dimensions": [1, 2]}, {"Dimensions": [2, 3]}], "Outputs": [{"Dimensions": []}]}
@@ -166,6 +165,7 @@ def test_a_scalar_output_is_unclassified_with_the_reason() -> None:
     assert (layer.kind, layer.note) == ("unclassified", "no dimensions under Outputs")
 
 
+@settings(max_examples=150, deadline=None)
 @given(
     _types,
     st.lists(_tensor, max_size=3) | _anything,
