@@ -155,9 +155,19 @@ struct np_source;
 
 /*
  * Kept-open files that each hold one integer; value = integer * scale. A file that cannot be opened or
- * read is a missing reading, not an error. The paths are copied.
+ * read is a missing reading, not an error. The paths are copied. waits: the driver waits for the end of a
+ * scan in each read. scan_ns: longest time that a scan takes, 0 when that is not known.
  */
-int np_source_hwmon(const char *const *paths, const int64_t *scales, uint32_t readings, struct np_source **out);
+int np_source_hwmon(const char *const *paths, const int64_t *scales, uint32_t readings, int waits, int64_t scan_ns,
+		    struct np_source **out);
+
+enum np_quantity { NP_SHUNT_UV = 0, NP_BUS_UV = 1, NP_CURRENT_UA = 2, NP_POWER_UW = 3 };
+
+/*
+ * Kept-open files of NVIDIA's IIO driver: `ui_input_N` ("mV mA", read once a tick for all its readings) or one
+ * integer in mV, mA or mW. The quantities are NP_BUS_UV, NP_CURRENT_UA, NP_POWER_UW.
+ */
+int np_source_iio(const char *const *paths, const int32_t *quantities, uint32_t readings, struct np_source **out);
 
 /* Plays count rows of readings, one row a tick; afterwards -ENODATA readings, or from the start if repeat. */
 int np_source_replay(const struct np_reading *rows, uint64_t count, uint32_t readings, int repeat,
@@ -195,21 +205,53 @@ struct np_chip_options {
 struct np_sim_channel {
 	uint8_t chip;
 	uint8_t channel;	/* 0..2 */
-	uint8_t bus;		/* 1: bus voltage, 0: shunt voltage */
+	uint8_t quantity;	/* enum np_quantity; NP_CURRENT_UA and NP_POWER_UW under NP_DRIVER_IIO only */
+};
+
+/* How the chip is read. docs/chip.md says what each of them does and knows. */
+enum np_driver {
+	NP_DRIVER_CONTINUOUS = 0,	/* newer hwmon driver: a read is one transfer and may repeat */
+	NP_DRIVER_WAITING = 1,		/* older hwmon driver: every read waits for the end of a scan */
+	NP_DRIVER_IIO = 2,		/* JetPack 4: voltage and current of a channel in one go */
+	NP_DRIVER_I2C = 3,		/* registers, as np_source_i2c() */
+	NP_DRIVER_SINGLE_SHOT = 4	/* newer hwmon driver with ti,single-shot: every read makes a scan */
 };
 
 struct np_sim_options {
 	int64_t delay_ns;	/* the chip sees the rails this much later */
 	int64_t lag_ns;		/* time constant of one pole before the chip */
-	double clock_ppm;	/* the chip's periods are longer by this */
 	double noise_uv;	/* standard deviation at the shunt input, per conversion; the bus input has 200 times it */
-	uint64_t seed;		/* of the noise and of the scan's phase */
+	double offset_uv;	/* at the shunt input; the bus input has 200 times it */
+	double gain_ppm;	/* of both inputs */
+	int64_t droop_uohm;	/* resistance of each supply: the bus voltage falls with the current */
+	double clock_ppm;	/* the chips' periods are longer by this, */
+	double spread_ppm;	/* and each by a drawn error of this standard deviation, */
+	double swing_ppm;	/* and by a sine of this amplitude */
+	double swing_s;		/* and period, */
+	double walk_ppm;	/* and by a random walk that gains this standard deviation in a second */
+	uint64_t seed;		/* of everything drawn: noise, phase of the scan, clocks, the driver's sleeps */
+	int32_t driver;		/* enum np_driver */
+	int32_t bus_hz;		/* bit clock of the wire, 48 bits a transfer; 0: transfers take no time */
+	int32_t narrow;		/* the recursive average is kept in 13 bits, not finer than the register */
+	int32_t averaged_ready;	/* the conversion-ready flag is set every N scans, N being the averaging; else every scan */
 };
 
-/* INA3221s in software over a timeline, which the source owns on success. */
+/* Reads number first .. first + count - 1 of a reading fail, and again every `every` reads if that is not 0. */
+struct np_sim_error {
+	uint32_t reading;
+	int32_t error;		/* an errno; ETIMEDOUT of a waiting driver comes after its two waits */
+	uint64_t first;
+	uint64_t count;
+	uint64_t every;
+};
+
+/*
+ * INA3221s in software over a timeline, which the source owns on success. Transfers and the driver's sleeps take
+ * their time on the clock of whoever reads: the loop really waits, np_simulate() moves on.
+ */
 int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips, uint32_t chip_count,
 		  const struct np_sim_channel *channels, uint32_t readings, const struct np_sim_options *options,
-		  struct np_source **out);
+		  const struct np_sim_error *errors, uint32_t error_count, struct np_source **out);
 
 /*
  * Housekeeping, to be called about once a second beside the loop: re-opens files that are gone or were
@@ -222,9 +264,10 @@ int np_source_close(struct np_source *source);
 
 /*
  * Read the source at each of count times in virtual time: no thread, no waiting. out has room for
- * count * (5 + 3 * readings) words; slots count from 0.
+ * count * (5 + 3 * readings) words; the slot is the position of the time. Returns how many ticks were taken: like the
+ * loop, a time that passed while the read before went on is a slot that is missed.
  */
-int np_simulate(struct np_source *source, const int64_t *t_ns, uint64_t count, uint32_t epoch, uint64_t *out);
+int64_t np_simulate(struct np_source *source, const int64_t *t_ns, uint64_t count, uint32_t epoch, uint64_t *out);
 
 uint64_t np_source_underruns(const struct np_source *source);
 

@@ -10,7 +10,8 @@ from ._calls import AVAILABLE, REINSTALL, clocks
 from .errors import SamplerError
 from .ring import DEFAULT_SECONDS, Ring, RingReader, Slice
 from .sampler import Sampler, Stats
-from .sources import HwmonInput, HwmonSource, ReplaySource, SimChip, SimSource, Source, simulate
+from .sim import SimChip, SimError, SimSource, simulate
+from .sources import HwmonInput, HwmonSource, IioInput, IioSource, ReplaySource, Source
 from .tick import READING, tick_bytes, tick_dtype
 
 __all__ = [
@@ -20,12 +21,15 @@ __all__ = [
     "REINSTALL",
     "HwmonInput",
     "HwmonSource",
+    "IioInput",
+    "IioSource",
     "ReplaySource",
     "Ring",
     "RingReader",
     "Sampler",
     "SamplerError",
     "SimChip",
+    "SimError",
     "SimSource",
     "Slice",
     "Source",

@@ -202,18 +202,43 @@ class ChipOptions(NamedTuple):
 
 
 class SimOptions(NamedTuple):
+    """The fields of struct np_sim_options, in its order."""
+
     delay_ns: int
     lag_ns: int
-    clock_ppm: float
     noise_uv: float
+    offset_uv: float
+    gain_ppm: float
+    droop_uohm: int
+    clock_ppm: float
+    spread_ppm: float
+    swing_ppm: float
+    swing_s: float
+    walk_ppm: float
     seed: int
+    driver: int
+    bus_hz: int
+    narrow: int
+    averaged_ready: int
 
 
-def source_hwmon(paths: Sequence[str], scales: Sequence[int]) -> Handle:
+QUANTITIES = {"shunt_uv": 0, "bus_uv": 1, "current_ua": 2, "power_uw": 3}
+"""enum np_quantity"""
+
+
+def source_hwmon(paths: Sequence[str], scales: Sequence[int], waits: bool, scan_ns: int) -> Handle:
     out = _new("struct np_source **")
     names = [_ffi.new("char[]", _path(path)) for path in paths]
-    code = _lib.np_source_hwmon(_ffi.new("char *[]", names), list(scales), len(names), out)
+    code = _lib.np_source_hwmon(_ffi.new("char *[]", names), list(scales), len(names), waits, scan_ns, out)
     _check(code, f"a source of {len(names)} files")
+    return Handle(out[0], _lib.np_source_close, "the source")
+
+
+def source_iio(paths: Sequence[str], quantities: Sequence[int]) -> Handle:
+    out = _new("struct np_source **")
+    names = [_ffi.new("char[]", _path(path)) for path in paths]
+    code = _lib.np_source_iio(_ffi.new("char *[]", names), list(quantities), len(names), out)
+    _check(code, f"a source of {len(names)} readings")
     return Handle(out[0], _lib.np_source_close, "the source")
 
 
@@ -243,7 +268,11 @@ def timeline_rail(line: Handle, name: str) -> int | None:
 
 
 def source_sim(
-    line: Handle, chips: Sequence[ChipOptions], channels: Sequence[tuple[int, int, bool]], options: SimOptions
+    line: Handle,
+    chips: Sequence[ChipOptions],
+    channels: Sequence[tuple[int, int, int]],
+    options: SimOptions,
+    errors: Sequence[tuple[int, int, int, int, int]],
 ) -> Handle:
     out = _ffi.new("struct np_source **")
     code = _lib.np_source_sim(
@@ -253,6 +282,8 @@ def source_sim(
         _ffi.new("struct np_sim_channel[]", list(channels)),
         len(channels),
         _ffi.new("struct np_sim_options *", tuple(options)),
+        _ffi.new("struct np_sim_error[]", [tuple(error) for error in errors]),
+        len(errors),
         out,
     )
     _check(code, "the simulated chips")
@@ -272,8 +303,8 @@ def source_underruns(source: Handle) -> int:
 def simulate(source: Handle, t_ns: npt.NDArray[np.int64], readings: int, epoch: int) -> Ticks:
     ticks = np.empty(len(t_ns), tick_dtype(readings))
     times = _ffi.from_buffer("int64_t[]", t_ns)
-    _check(_lib.np_simulate(source.pointer, times, len(t_ns), epoch, _words_of(ticks)), "the simulation")
-    return ticks
+    taken = _check(_lib.np_simulate(source.pointer, times, len(t_ns), epoch, _words_of(ticks)), "the simulation")
+    return ticks[:taken]
 
 
 # ---- Sampler -----------------------------------------------------------------------------------------------------

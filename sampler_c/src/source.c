@@ -18,10 +18,10 @@ void source_init(struct np_source *source, const struct np_source_ops *ops, uint
 	atomic_init(&source->busy, false);
 }
 
-void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value)
+void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value, bool certain)
 {
 	reading->value = value;
-	reading->state = memory->known && memory->value != value ? NP_FRESH : NP_UNKNOWN;
+	reading->state = memory->known && (certain || memory->value != value) ? NP_FRESH : NP_UNKNOWN;
 	reading->error = 0;
 	memory->value = value;
 	memory->known = true;
@@ -63,7 +63,7 @@ uint64_t np_source_underruns(const struct np_source *source)
 	return atomic_load_explicit(&source->underruns, memory_order_relaxed);
 }
 
-/* A clock that stands where it is put. */
+/* A clock that goes on only when somebody waits. */
 struct virtual_clock {
 	struct np_clock clock;
 	int64_t now_ns;
@@ -75,22 +75,37 @@ static int64_t virtual_now(const struct np_clock *clock, int id)
 	return ((const struct virtual_clock *)clock)->now_ns;
 }
 
-int np_simulate(struct np_source *source, const int64_t *t_ns, uint64_t count, uint32_t epoch, uint64_t *out)
+static int virtual_sleep_until(const struct np_clock *clock, int64_t deadline_ns)
 {
-	struct virtual_clock virtual = { .clock = { .now = virtual_now } };
+	struct virtual_clock *virtual = (struct virtual_clock *)clock;
+
+	if (deadline_ns > virtual->now_ns)
+		virtual->now_ns = deadline_ns;
+	return 0;
+}
+
+int64_t np_simulate(struct np_source *source, const int64_t *t_ns, uint64_t count, uint32_t epoch, uint64_t *out)
+{
+	struct virtual_clock virtual = { .clock = { .now = virtual_now, .sleep_until = virtual_sleep_until } };
 	struct np_reading readings[RING_MAX_READINGS];
 	uint64_t words = RING_TICK_WORDS + RING_READING_WORDS * (uint64_t)source->readings;
+	uint64_t taken = 0;
+	bool blocked = false;
 
 	if (atomic_exchange(&source->busy, true))
 		return -EBUSY;
 	if (count && source->ops->start)
 		source->ops->start(source, t_ns[0]);
 	for (uint64_t i = 0; i < count; i++) {
+		if (blocked && t_ns[i] <= virtual.now_ns)
+			continue; /* as the loop does */
 		virtual.now_ns = t_ns[i];
 		memset(readings, 0, sizeof(readings));
 		source->ops->read(source, &virtual.clock, t_ns[i], readings);
-		ring_tick_words(out + i * words, i, i, t_ns[i], epoch, readings, source->readings);
+		ring_tick_words(out + taken * words, taken, i, t_ns[i], epoch, readings, source->readings);
+		blocked = virtual.now_ns > t_ns[i];
+		taken++;
 	}
 	atomic_store(&source->busy, false);
-	return 0;
+	return (int64_t)taken;
 }

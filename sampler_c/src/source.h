@@ -45,13 +45,14 @@ static inline uint32_t reading_offset(int64_t t_ns, int64_t origin_ns)
 	return offset < 0 ? 0 : offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset;
 }
 
-/* A changed value is certainly new; an unchanged one proves nothing. */
+/* A changed value is certainly new; an unchanged one proves nothing, unless the source knows better. */
 struct value_memory {
 	int64_t value;
 	bool known;
 };
 
-void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value);
+/* certain: the source knows that the chip has converted since the value in the memory. */
+void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value, bool certain);
 void reading_miss(struct np_reading *reading, int err);
 
 #endif

@@ -2,84 +2,68 @@
 /*
  * source_hwmon.c - integers in sysfs files, kept open
  *
- * One pread at offset 0 per reading. Nothing that a driver answers stops the loop: every failure is the
- * errno of one reading. Files that are gone are opened again by revive(), beside the loop.
+ * One pread per reading. Nothing that a driver answers stops the loop: every failure is the errno of one
+ * reading. Files that are gone are opened again by revive(), beside the loop.
+ *
+ * Freshness. A changed value is certainly new. An unchanged one is so in two cases:
+ *
+ *   - the reads are further apart than a scan lasts;
+ *   - the driver waits for a scan's end in each read, and three ended since this file was read: the chip may
+ *     have finished one between the driver's look at its flag and its look at the register, and that register
+ *     may already have been the first of the next scan. The third scan then began after the read before.
+ *
+ * Reads of files in one folder are reads of one chip.
  */
-#define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "ring.h"
 #include "source.h"
+#include "sysfs_file.h"
 
-enum { TEXT_BYTES = 32 };
+enum { CERTAIN_SCANS = 3 };
 
 struct hwmon_input {
-	char *path;
+	struct sysfs_file file;
 	int64_t scale;
-	/* Written by revive(), read by the loop: once open, a descriptor stays valid until close(). */
-	atomic_int fd;
-	atomic_int open_error;
-	/* Written by the loop, read by revive(). */
-	atomic_bool dead;
 	struct value_memory memory;
+	int64_t read_ns;	/* when the last good read ended */
+	uint32_t chip;		/* first input of the same folder */
+	uint64_t scans;		/* of that one: scans that reads of the chip have waited for */
+	uint64_t scans_before;	/* at the last good read of this one */
 };
 
 struct source_hwmon {
 	struct np_source source;
+	bool waits;
+	int64_t scan_ns;
 	struct hwmon_input inputs[];
 };
 
-/* "-123\n": a sign, digits, blanks. EBADMSG: anything else, or nothing; ERANGE: too large. */
-static int parse_integer(const char *text, size_t length, int64_t *out)
-{
-	bool negative = length > 0 && text[0] == '-';
-	size_t at = length > 0 && (text[0] == '-' || text[0] == '+');
-	size_t digits = 0;
-	int64_t value = 0;
-
-	for (; at < length && text[at] >= '0' && text[at] <= '9'; at++, digits++) {
-		int64_t digit = text[at] - '0';
-
-		if (__builtin_mul_overflow(value, 10, &value) ||
-		    __builtin_add_overflow(value, negative ? -digit : digit, &value))
-			return ERANGE;
-	}
-	for (; at < length; at++) {
-		if (text[at] != '\n' && text[at] != ' ')
-			return EBADMSG;
-	}
-	*out = value;
-	/* A text that fills the buffer may go on. */
-	return digits > 0 && length < TEXT_BYTES ? 0 : EBADMSG;
-}
-
 static int read_value(struct hwmon_input *input, int64_t *value)
 {
-	char text[TEXT_BYTES];
-	int fd = atomic_load_explicit(&input->fd, memory_order_acquire);
-	ssize_t length;
+	char text[SYSFS_TEXT_BYTES];
+	int length = sysfs_file_read(&input->file, text);
 	int err;
 
-	if (fd < 0)
-		return atomic_load_explicit(&input->open_error, memory_order_relaxed);
-	length = pread(fd, text, sizeof(text), 0);
 	if (length < 0)
-		return errno;
-	err = parse_integer(text, (size_t)length, value);
+		return -length;
+	err = -sysfs_parse(text, (size_t)length, value, 1);
 	if (!err && __builtin_mul_overflow(*value, input->scale, value))
 		err = ERANGE;
 	return err;
 }
 
-/* Errors after which the same descriptor never works again. */
-static bool is_final(int err)
+static bool certainly_new(const struct source_hwmon *hwmon, struct hwmon_input *input, uint64_t scans,
+			  int64_t begin_ns)
 {
-	return err == ENODEV || err == ENXIO || err == EBADF || err == ESTALE || err == ENOENT;
+	uint64_t ended = scans - input->scans_before;
+
+	input->scans_before = scans;
+	if (hwmon->scan_ns > 0 && begin_ns - input->read_ns >= hwmon->scan_ns)
+		return true;
+	return hwmon->waits && ended >= CERTAIN_SCANS;
 }
 
 static void hwmon_read(struct np_source *source, const struct np_clock *clock, int64_t t_ns,
@@ -89,58 +73,22 @@ static void hwmon_read(struct np_source *source, const struct np_clock *clock, i
 
 	for (uint32_t i = 0; i < source->readings; i++) {
 		struct hwmon_input *input = &hwmon->inputs[i];
+		struct hwmon_input *chip = &hwmon->inputs[input->chip];
+		int64_t begin = np_clock_monotonic(clock);
 		int64_t value = 0;
-		int err;
+		int err = read_value(input, &value);
+		int64_t end = np_clock_monotonic(clock);
 
-		readings[i].begin_ns = reading_offset(np_clock_monotonic(clock), t_ns);
-		err = read_value(input, &value);
-		readings[i].end_ns = reading_offset(np_clock_monotonic(clock), t_ns);
-		if (err)
+		readings[i].begin_ns = reading_offset(begin, t_ns);
+		readings[i].end_ns = reading_offset(end, t_ns);
+		if (err) {
 			reading_miss(&readings[i], err);
-		else
-			reading_set(&readings[i], &input->memory, value);
-		atomic_store_explicit(&input->dead, is_final(err), memory_order_relaxed);
+			continue;
+		}
+		chip->scans++;
+		reading_set(&readings[i], &input->memory, value, certainly_new(hwmon, input, chip->scans, begin));
+		input->read_ns = end;
 	}
-}
-
-static int open_input(const struct hwmon_input *input)
-{
-	int fd = open(input->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-	return fd < 0 ? -errno : fd;
-}
-
-/* Whether the path now leads to another file than the one that is open. */
-static bool is_replaced(const struct hwmon_input *input, int fd)
-{
-	struct stat here;
-	struct stat there;
-
-	if (fstat(fd, &here) || stat(input->path, &there))
-		return false;
-	return here.st_dev != there.st_dev || here.st_ino != there.st_ino;
-}
-
-static bool revive_input(struct hwmon_input *input)
-{
-	int old = atomic_load_explicit(&input->fd, memory_order_acquire);
-	int fd;
-
-	if (old >= 0 && !atomic_load_explicit(&input->dead, memory_order_relaxed) && !is_replaced(input, old))
-		return false;
-	fd = open_input(input);
-	if (fd < 0) {
-		atomic_store_explicit(&input->open_error, -fd, memory_order_relaxed);
-		return false;
-	}
-	if (old < 0) {
-		atomic_store_explicit(&input->fd, fd, memory_order_release);
-		return true;
-	}
-	/* The loop may be reading it: exchange the file behind the number, never close the number. */
-	dup3(fd, old, O_CLOEXEC);
-	close(fd);
-	return true;
 }
 
 static int hwmon_revive(struct np_source *source)
@@ -149,7 +97,7 @@ static int hwmon_revive(struct np_source *source)
 	int opened = 0;
 
 	for (uint32_t i = 0; i < source->readings; i++)
-		opened += revive_input(&hwmon->inputs[i]);
+		opened += sysfs_file_revive(&hwmon->inputs[i].file);
 	return opened;
 }
 
@@ -157,13 +105,8 @@ static void hwmon_close(struct np_source *source)
 {
 	struct source_hwmon *hwmon = (struct source_hwmon *)source;
 
-	for (uint32_t i = 0; i < source->readings; i++) {
-		int fd = atomic_load(&hwmon->inputs[i].fd);
-
-		if (fd >= 0)
-			close(fd);
-		free(hwmon->inputs[i].path);
-	}
+	for (uint32_t i = 0; i < source->readings; i++)
+		sysfs_file_close(&hwmon->inputs[i].file);
 	free(hwmon);
 }
 
@@ -173,31 +116,47 @@ static const struct np_source_ops hwmon_ops = {
 	.close = hwmon_close,
 };
 
-int np_source_hwmon(const char *const *paths, const int64_t *scales, uint32_t readings, struct np_source **out)
+static size_t folder_length(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? (size_t)(slash - path) : 0;
+}
+
+static uint32_t chip_of(const char *const *paths, uint32_t input)
+{
+	size_t length = folder_length(paths[input]);
+
+	for (uint32_t i = 0; i < input; i++) {
+		if (folder_length(paths[i]) == length && !strncmp(paths[i], paths[input], length))
+			return i;
+	}
+	return input;
+}
+
+int np_source_hwmon(const char *const *paths, const int64_t *scales, uint32_t readings, int waits, int64_t scan_ns,
+		    struct np_source **out)
 {
 	struct source_hwmon *hwmon;
 
-	if (readings < 1 || readings > RING_MAX_READINGS)
+	if (readings < 1 || readings > RING_MAX_READINGS || scan_ns < 0)
 		return -EINVAL;
 	hwmon = calloc(1, sizeof(*hwmon) + readings * sizeof(hwmon->inputs[0]));
 	if (!hwmon)
 		return -ENOMEM;
-	source_init(&hwmon->source, &hwmon_ops, readings);
-	for (uint32_t i = 0; i < readings; i++)
-		atomic_init(&hwmon->inputs[i].fd, -1);
+	source_init(&hwmon->source, &hwmon_ops, 0);
+	hwmon->waits = waits != 0;
+	hwmon->scan_ns = scan_ns;
 	for (uint32_t i = 0; i < readings; i++) {
 		struct hwmon_input *input = &hwmon->inputs[i];
-		int fd;
 
-		input->path = strdup(paths[i]);
-		if (!input->path) {
+		input->scale = scales[i];
+		input->chip = chip_of(paths, i);
+		hwmon->source.readings++; /* close() closes what is there */
+		if (sysfs_file_open(&input->file, paths[i])) {
 			hwmon_close(&hwmon->source);
 			return -ENOMEM;
 		}
-		input->scale = scales[i];
-		fd = open_input(input);
-		atomic_init(&input->fd, fd < 0 ? -1 : fd);
-		atomic_init(&input->open_error, fd < 0 ? -fd : 0);
 	}
 	*out = &hwmon->source;
 	return 0;

@@ -57,11 +57,11 @@ static void sim_read(struct np_source *source, const struct np_clock *clock, int
 		int err = behind[channel->at.chip];
 
 		if (!err)
-			err = chip_read(&sim->chips[channel->at.chip], channel->at.channel, channel->at.bus, &uv);
+			err = chip_read(&sim->chips[channel->at.chip], channel->at.channel, channel->at.quantity == NP_BUS_UV, &uv);
 		if (err)
 			reading_miss(&readings[i], -err);
 		else
-			reading_set(&readings[i], &channel->memory, uv);
+			reading_set(&readings[i], &channel->memory, uv, false);
 		readings[i].begin_ns = reading_offset(now, t_ns);
 		readings[i].end_ns = end_ns;
 	}
@@ -79,11 +79,14 @@ static const struct np_source_ops sim_ops = { .start = sim_start, .read = sim_re
 
 int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips, uint32_t chip_count,
 		  const struct np_sim_channel *channels, uint32_t readings, const struct np_sim_options *options,
-		  struct np_source **out)
+		  const struct np_sim_error *errors, uint32_t error_count, struct np_source **out)
 {
 	struct source_sim *sim;
 	int err = 0;
 
+	(void)errors;
+	if (options->driver || options->bus_hz || error_count)
+		return -ENOTSUP;
 	if (!line || chip_count < 1 || chip_count > MAX_CHIPS || readings < 1 || readings > RING_MAX_READINGS)
 		return -EINVAL;
 	sim = calloc(1, sizeof(*sim));
@@ -95,7 +98,7 @@ int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips,
 		err = chip_init(&sim->chips[i], &chips[i], options, i);
 	for (uint32_t i = 0; i < readings && !err; i++) {
 		sim->channels[i].at = channels[i];
-		if (channels[i].chip >= chip_count || channels[i].channel >= CHIP_CHANNELS || channels[i].bus > 1)
+		if (channels[i].chip >= chip_count || channels[i].channel >= CHIP_CHANNELS || channels[i].quantity > NP_BUS_UV)
 			err = -EINVAL;
 	}
 	if (err) {

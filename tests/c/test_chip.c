@@ -137,8 +137,8 @@ static void run_series(struct series *series, uint16_t config, struct np_sim_opt
 	struct np_source *source;
 
 	CHECK_EQUAL(np_timeline_memory(series->records, series->pieces, idle, &line), 0);
-	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, &source), 0);
-	CHECK_EQUAL(np_simulate(source, series->t, series->ticks, 1, series->words), 0);
+	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, NULL, 0, &source), 0);
+	CHECK_EQUAL(np_simulate(source, series->t, series->ticks, 1, series->words), series->ticks);
 	CHECK_EQUAL(np_source_underruns(source), 0);
 	np_source_close(source);
 }
@@ -363,8 +363,8 @@ static void test_underrun(void)
 	options.rail[2] = -1;
 	line_append(&file, 0, 11000000, 1000000);
 	line_state(&file, 1);
-	CHECK_EQUAL(np_source_sim(line_open(&file), &options, 1, channels, 2, &sim, &source), 0);
-	CHECK_EQUAL(np_simulate(source, early, 4, 1, words), 0);
+	CHECK_EQUAL(np_source_sim(line_open(&file), &options, 1, channels, 2, &sim, NULL, 0, &source), 0);
+	CHECK_EQUAL(np_simulate(source, early, 4, 1, words), 4);
 	for (uint64_t i = 0; i < 4; i++) {
 		memcpy(readings[i], words + i * (RING_TICK_WORDS + 6) + RING_TICK_WORDS, sizeof(readings[i]));
 		CHECK_EQUAL(readings[i][0].state == NP_MISSING, i >= 2);
@@ -374,7 +374,7 @@ static void test_underrun(void)
 	CHECK_EQUAL(readings[1][0].value, 2000);
 	CHECK_EQUAL(np_source_underruns(source), 2);
 	line_append(&file, 11000000, 30000000, 3000000);
-	CHECK_EQUAL(np_simulate(source, early, 4, 1, words), 0);
+	CHECK_EQUAL(np_simulate(source, early, 4, 1, words), 4);
 	memcpy(readings[3], words + 3 * (RING_TICK_WORDS + 6) + RING_TICK_WORDS, sizeof(readings[3]));
 	CHECK_EQUAL(readings[3][0].value, 6000);
 	CHECK_EQUAL(np_source_underruns(source), 2);
@@ -396,16 +396,16 @@ static void test_refused(void)
 
 	CHECK_EQUAL(np_timeline_memory(NULL, 0, idle, &line), 0);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &bad[i], &source), -EINVAL);
+		CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &bad[i], NULL, 0, &source), -EINVAL);
 	options.bus_uv[1] = 0;
-	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, &source), -EINVAL);
+	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, NULL, 0, &source), -EINVAL);
 	options.rail[1] = -1;
 	channel.chip = 1;
-	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, &source), -EINVAL);
+	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, NULL, 0, &source), -EINVAL);
 	channel = (struct np_sim_channel){ 0, 3, 0 };
-	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, &source), -EINVAL);
+	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, NULL, 0, &source), -EINVAL);
 	channel.channel = 2;
-	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, &source), 0);
+	CHECK_EQUAL(np_source_sim(line, &options, 1, &channel, 1, &sim, NULL, 0, &source), 0);
 	np_source_close(source);
 }
 

@@ -22,7 +22,7 @@ static struct np_source *open_one(const char *path, int64_t scale)
 {
 	struct np_source *source;
 
-	CHECK_EQUAL(np_source_hwmon(&path, &scale, 1, &source), 0);
+	CHECK_EQUAL(np_source_hwmon(&path, &scale, 1, 0, 0, &source), 0);
 	return source;
 }
 
@@ -54,7 +54,7 @@ static void test_texts(void)
 		{ "5 mV\n", 1, EBADMSG, 0 },
 		{ "0x10\n", 1, EBADMSG, 0 },
 		{ "<not read>\n", 1, EBADMSG, 0 },
-		{ "1                                        ", 1, EBADMSG, 0 },
+		{ "1                                                    ", 1, EBADMSG, 0 },
 	};
 	const char *path = test_path("in1_input");
 
@@ -194,8 +194,8 @@ static void test_limits(void)
 	const int64_t scale = 1;
 	struct np_source *source;
 
-	CHECK_EQUAL(np_source_hwmon(&path, &scale, 0, &source), -EINVAL);
-	CHECK_EQUAL(np_source_hwmon(&path, &scale, RING_MAX_READINGS + 1, &source), -EINVAL);
+	CHECK_EQUAL(np_source_hwmon(&path, &scale, 0, 0, 0, &source), -EINVAL);
+	CHECK_EQUAL(np_source_hwmon(&path, &scale, RING_MAX_READINGS + 1, 0, 0, &source), -EINVAL);
 	source = open_one("/dev/null", 1);
 	CHECK_EQUAL(read_one(source).error, EBADMSG);
 	np_source_close(source);
