@@ -218,3 +218,16 @@ def test_requests_and_replies_survive_the_wire() -> None:
     assert Request.decode(request.encode()) == request
     reply = Reply(5, stream=STREAM, oldest=1, next=9, lost=2, body={"a": [1, None]})
     assert Reply.decode(reply.encode()) == reply
+
+
+@pytest.mark.parametrize("value", [2**64, "\ud800", {"\ud800": 1}])
+def test_what_msgpack_cannot_hold_is_refused_in_one_way(value: object) -> None:
+    """An integer over 64 bits and half a surrogate pair, as JSON may hold them, are WireErrors."""
+    with pytest.raises(WireError, match="cannot be sent"):
+        pack({"value": value})
+
+
+def test_an_engine_of_too_many_layers_is_refused_where_it_is_made() -> None:
+    """The profiler learns it at once, and not from inferences that the daemon refuses one by one."""
+    with pytest.raises(WireError, match="8192"):
+        Engine("hash", "name", {}, ["layer"] * 8193, False).batch()

@@ -36,6 +36,7 @@ def test_an_epoch_survives_a_dict() -> None:
         ({"period_ns": "1"}, "period_ns must be int"),
         ({"simulated": 1}, "simulated must be bool"),
         ({"number": True}, "number must be int"),
+        ({"t0_ns": 2**63}, "does not fit in 64 bits"),
         ({"channels": 5}, "channels must be a short list"),
         ({"channels": [5]}, "channel must be a map"),
         ({"channels": [{"rail": "a"}]}, "channel lacks"),
@@ -71,3 +72,9 @@ def test_a_missing_reading_makes_the_rail_and_the_total_unknown() -> None:
     assert np.isnan(rail_power_w(epoch(), ticks)["VDD_IN"]).tolist() == [False, True]
     assert np.isnan(total_power_w(epoch(), ticks)).tolist() == [False, True]
     assert np.isnan(total_power_w(epoch(totals=()), ticks)).all()
+
+
+def test_ticks_of_another_width_than_the_epoch_are_refused() -> None:
+    """An epoch that does not explain its ticks gives no power rather than a wrong one or a crash."""
+    with pytest.raises(WireError, match="5 channels, its ticks 3 readings"):
+        rail_power_w(epoch(), np.zeros(4, tick_dtype(3)))

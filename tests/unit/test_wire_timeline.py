@@ -97,3 +97,9 @@ def test_what_is_no_timeline_is_refused(tmp_path: Path, content: bytes) -> None:
         Timeline(tmp_path / "t")
     with pytest.raises(WireError, match="source sim"):
         Timeline(tmp_path / "missing")
+
+
+def test_a_rail_whose_name_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """A name is never cut short, perhaps in the middle of a letter."""
+    with pytest.raises(WireError, match="at most 32 bytes"):
+        create_timeline(tmp_path / "timeline", ["é" * 17], [0])

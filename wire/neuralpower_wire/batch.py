@@ -40,8 +40,11 @@ class Batch:
 
 
 def pack(value: Any) -> bytes:
-    """`value` as msgpack."""
-    return bytes(msgpack.packb(value, use_bin_type=True))
+    """`value` as msgpack; WireError where it cannot be: an integer over 64 bits, half a surrogate pair, too deep."""
+    try:
+        return bytes(msgpack.packb(value, use_bin_type=True))
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise WireError(f"cannot be sent: {error}") from None
 
 
 def unpack(data: bytes, limit: int = MAX_HEADER) -> dict[str, Any]:

@@ -126,6 +126,9 @@ def _typed(cls: type, body: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
         _require(
             not isinstance(value, str) or len(value) <= MAX_TEXT, f"{field.name} is longer than {MAX_TEXT} characters"
         )
+        _require(
+            not isinstance(value, int) or -(2**63) <= value < 2**63, f"{field.name} does not fit in 64 bits with a sign"
+        )
         values[field.name] = value
     required = {f.name for f in fields(cls) if f.default is f.default_factory} - set(skip)
     missing = required - set(values)

@@ -122,7 +122,12 @@ class Engine:
         }
 
     def batch(self) -> Batch:
-        """This message; the description travels as a column because it can be megabytes."""
+        """This message; the description travels as a column because it can be megabytes.
+
+        Raises:
+            WireError: more layers, or more bytes, than the journal takes.
+        """
+        check(Record(Kind.ENGINE, 0, self.body()))
         packed = pack(self.body())
         if len(packed) > MAX_RECORD:
             raise WireError(

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .epoch import Channel, Epoch
+from .errors import WireError
 from .tick import State, Ticks
 
 Series = npt.NDArray[np.float64]
@@ -20,7 +21,13 @@ def rail_power_w(epoch: Epoch, ticks: Ticks) -> dict[str, Series]:
     Args:
         epoch: the epoch of all these ticks; its channels are in the order of the readings.
         ticks: (n,) structured array of :func:`neuralpower_wire.tick_dtype`.
+
+    Raises:
+        WireError: the ticks have other readings than the epoch.
     """
+    readings = ticks["readings"].shape[1]
+    if readings != len(epoch.channels):
+        raise WireError(f"epoch {epoch.number} has {len(epoch.channels)} channels, its ticks {readings} readings")
     by_rail: dict[str, dict[str, Series]] = {rail: {} for rail in epoch.rails()}
     for position, channel in enumerate(epoch.channels):
         by_rail[channel.rail][channel.quantity] = _quantity(channel, ticks, position)

@@ -86,6 +86,8 @@ def create_timeline(path: str | os.PathLike[str], names: Sequence[str], idle_uw:
     """Make a closed timeline of these rails at `path`, idle power in microwatts; an existing file is replaced whole."""
     if not 0 < len(names) <= MAX_RAILS or len(idle_uw) != len(names) or any(power < 0 for power in idle_uw):
         raise WireError(f"a timeline has 1 to {MAX_RAILS} rails, each with a name and an idle power")
+    if too_long := [name for name in names if len(name.encode()) > NAME_BYTES]:
+        raise WireError(f"rail {too_long[0]!r}: a timeline takes names of at most {NAME_BYTES} bytes")
     header = np.zeros(1, HEADER)
     header["magic"], header["version"], header["rails"], header["capacity"] = MAGIC, VERSION, len(names), CAPACITY
     header["idle_uw"][0, : len(names)] = idle_uw
@@ -105,9 +107,8 @@ class Timeline:
         try:
             self._file = open(self.path, "r+b" if writable else "rb")  # noqa: SIM115  # closed with the timeline
         except OSError as error:
-            raise WireError(
-                f"{self.path}: no timeline: {error.strerror}; start neuralpowerd with source sim first"
-            ) from None
+            advice = "; start neuralpowerd with source sim first" if isinstance(error, FileNotFoundError) else ""
+            raise WireError(f"{self.path}: no timeline: {error.strerror}{advice}") from None
         try:
             if os.fstat(self._file.fileno()).st_size != FILE_BYTES:
                 raise WireError(f"{self.path}: not a power timeline of {FILE_BYTES} bytes")
