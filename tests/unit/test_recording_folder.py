@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,35 @@ def test_missed_slots_are_exact_whatever_was_lost(runs: list[tuple[int, int, boo
     )
     assert missed_slots(made[keep], epochs) == skipped
     assert sum(map(len, holes(made[keep]["index"]))) == int((~keep).sum())
+
+
+@pytest.mark.parametrize("hidden", ["ticks", "journal", "wal"])
+def test_a_folder_that_may_not_be_read_is_not_taken_for_empty(
+    tmp_path: Path, hidden: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording with forbidden parts is refused; as an empty one it would seem to have lost everything."""
+    recorded(tmp_path, killed=True)
+    listed = Path.iterdir
+
+    def refuse(path: Path) -> Any:
+        if path.name == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match=f"{hidden}: cannot be read: Permission denied"):
+        recording = Recording(tmp_path)
+        recording.ticks()
+        recording.inferences()
+
+
+def test_a_document_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names the file and the reason."""
+    recorded(tmp_path)
+
+    def refuse(path: Path, *_: Any, **__: Any) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(InputError, match=r"recording.json: cannot be read: Permission denied"):
+        Recording(tmp_path)

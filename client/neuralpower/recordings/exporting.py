@@ -53,7 +53,7 @@ def write_csv(recording: Recording, folder: Path) -> dict[str, int]:
 
 def _write(path: Path, columns: list[str], rows: Iterable[Sequence[Any]]) -> int:
     count = 0
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         for row in rows:
@@ -115,7 +115,8 @@ def _layers(inference: Inference, engines: dict[str, dict[str, Any]]) -> Iterato
 def write_perfetto(recording: Recording, path: Path) -> dict[str, int]:
     """Write a trace: rails as counters, inferences and layers as slices, marks and events as instants; returns path -> events."""
     count = 0
-    with gzip.open(path, "wt", encoding="utf-8") if path.name.endswith(".gz") else path.open("w") as file:
+    opener: Any = gzip.open if path.name.endswith(".gz") else open
+    with opener(path, "wt", encoding="utf-8") as file:
         file.write('{"displayTimeUnit":"ns","otherData":' + json.dumps({"simulated": recording.simulated}))
         file.write(',"traceEvents":[\n')
         for event in _events(recording):

@@ -50,12 +50,17 @@ class Segment:
 def read_document(folder: Path) -> Document:
     """The document of the recording in `folder`. Raises InputError if there is none, or one this version cannot read."""
     path = folder / DOCUMENT
-    if not folder.is_dir():
-        raise InputError(f"{folder}: {'a file' if folder.exists() else 'no such folder'}, not a recording")
-    if not path.is_file():
-        raise InputError(f"{folder}: not a recording, it has no {DOCUMENT}")
     try:
-        body = json.loads(path.read_text())
+        text = path.read_text("utf-8", errors="replace")
+    except NotADirectoryError:
+        raise InputError(f"{folder}: a file, not a recording") from None
+    except FileNotFoundError:
+        missing = f"not a recording, it has no {DOCUMENT}" if folder.is_dir() else "no such folder, not a recording"
+        raise InputError(f"{folder}: {missing}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        body = json.loads(text)
         version = body.pop("version")
         if body.pop("format") != FORMAT:
             raise ValueError("of another format")
@@ -63,7 +68,7 @@ def read_document(folder: Path) -> Document:
             raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")
         known = {name: body[name] for name in Document.__dataclass_fields__ if name in body}
         document = Document(**known)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not the document of a recording ({error})") from None
@@ -101,12 +106,12 @@ def segment_path(folder: Path, log: str, stream: bytes, first: int, last: int) -
 
 
 def segments(folder: Path, log: str) -> list[Segment]:
-    """The segments of a log, by stream and first index."""
+    """The segments of a log, by stream and first index. Raises InputError where a folder may not be looked into."""
     found = []
-    for path in sorted((folder / log).glob("*/*.parquet")):
-        match = _SEGMENT.fullmatch(path.name)
-        if match and _STREAM.fullmatch(path.parent.name):
-            found.append(Segment(path, log, bytes.fromhex(path.parent.name), int(match[1]), int(match[2])))
+    for stream in _content(folder / log):
+        for path in _content(stream) if _STREAM.fullmatch(stream.name) else []:
+            if match := _SEGMENT.fullmatch(path.name):
+                found.append(Segment(path, log, bytes.fromhex(stream.name), int(match[1]), int(match[2])))
     return found
 
 
@@ -116,6 +121,15 @@ def wal_path(folder: Path, number: int) -> Path:
 
 
 def wals(folder: Path) -> list[tuple[int, Path]]:
-    """The write-ahead logs not yet turned into segments, oldest first."""
-    found = [(int(m[1]), path) for path in (folder / "wal").glob("*.wal") if (m := _WAL.fullmatch(path.name))]
-    return sorted(found)
+    """The write-ahead logs not yet turned into segments, oldest first. Raises InputError as :func:`segments`."""
+    return sorted((int(m[1]), path) for path in _content(folder / "wal") if (m := _WAL.fullmatch(path.name)))
+
+
+def _content(folder: Path) -> list[Path]:
+    """What lies in `folder`, sorted; nothing if it is not there. `Path.glob` would take a forbidden folder for an empty one."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}") from None

@@ -116,7 +116,8 @@ class _Session:
         unanswered = self._catch_up()
         self._writer.finish()
         if unanswered:
-            raise Failure(f"{unanswered}; what was received is in {self._folder}")
+            received = "" if self._began is None else f"; what was received is in {self._folder}"
+            raise Failure(f"{unanswered}{received}")
         return self.summary()
 
     def _catch_up(self) -> str:
