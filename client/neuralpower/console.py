@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,8 @@ def plain(value: Any) -> Any:
         return plain(value.item())
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
@@ -106,7 +109,8 @@ def progress(label: str, total: float | None = None) -> Iterator[Callable[[float
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    layout = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    words = [TextColumn(part, markup=False) for part in ("{task.description}", "{task.fields[note]}")]
+    layout = (words[0], BarColumn(), words[1], TimeElapsedColumn())
     with Progress(*layout, console=console, transient=True) as bars:
         task = bars.add_task(label, total=total, note="")
         yield lambda done, note: bars.update(task, completed=done, note=note)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from neuralpower_wire import WireError
 
@@ -40,6 +41,14 @@ class Command(Protocol):
     def run(self, args: argparse.Namespace) -> int: ...
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses in one line, as everything else does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `message` says as an InputError."""
+        raise InputError(f"{message}; {self.prog} --help shows what there is")
+
+
 def load(name: str) -> Command:
     """Import the module of the subcommand `name`."""
     module = "import_" if name == "import" else name
@@ -65,37 +74,62 @@ def overview() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C."""
+    _prepare_streams()
     arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if arguments[0] == "--version":
-        print(f"neuralpower {__version__}")
-        return 0
-    name = arguments[0]
-    if name not in COMMANDS:
-        return complain(f"no command {name!r}; neuralpower --help lists them", 2)
     try:
-        command = load(name)
-        parser = argparse.ArgumentParser(
-            prog=f"neuralpower {name}", description=command.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        command.add_arguments(parser)
-        return command.run(parser.parse_args(arguments[1:]))
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+        return status
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("neuralpower"):
             raise
-        return complain(f'{name} needs the package {error.name}: pip install "neuralpower[client]"', 1)
+        return complain(f'{arguments[0]} needs the package {error.name}: pip install "neuralpower[client]"', 1)
     except InputError as error:
         return complain(str(error), 2)
     except (Failure, WireError) as error:
         return complain(str(error), 1)
     except KeyboardInterrupt:
         return complain("stopped", 130)
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); point stdout at nothing so that the interpreter's last flush is quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has gone (`| head`)
+        _abandon_stdout()
         return 0
+    except OSError as error:
+        if error.filename is None:
+            _abandon_stdout()  # it may be the output's disk that is full
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return complain(f"{arguments[0]}: {where}{error.strerror or error}", 1)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    name = arguments[0]
+    if name == "--version":
+        print(f"neuralpower {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise InputError(f"no command {name!r}; neuralpower --help lists them")
+    command = load(name)
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog=f"neuralpower {name}", description=command.HELP, formatter_class=layout)
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments[1:]))
+
+
+def _prepare_streams() -> None:
+    """A terminal that lacks a letter (`µ` under LC_ALL=C) gets a question mark, and a closed stream nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # open as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _abandon_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush is quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(line: str, status: int) -> int:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from ..console import print_json
 from ..errors import Failure, InputError
 
 HELP = """Run everything on this machine in about three minutes: start the daemon, run networks with the profiler
@@ -23,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, help="of all that is drawn; without it one is drawn, and printed at the end"
     )
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("build/demo"), help="(build/demo)")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON, and the tables on stderr")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,8 +38,23 @@ def run(args: argparse.Namespace) -> int:
     from ..demo import story
 
     _make_room(args.output)
-    story.run(args.output, seed)
+    with _stop_on_signal(), contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+        results = story.run(args.output, seed)
+    if args.json:
+        print_json(results)
     return 0
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[None]:
+    """SIGTERM and SIGHUP (the terminal is gone) end the block as Ctrl-C does, so that nothing is left running."""
+    ended = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ended}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _make_room(directory: Path) -> None:

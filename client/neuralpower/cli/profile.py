@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return _list_zoo(args.json)
     if not args.network:
         raise InputError("name a network; neuralpower profile --list shows the zoo")
-    if (args.runs if args.runs is not None else args.seconds) <= 0 or args.seed < 0:
+    if not 0 < (args.runs if args.runs is not None else args.seconds) < float("inf") or args.seed < 0:
         raise InputError("--runs and --seconds must be positive, and --seed not negative")
     rundir = args.address.removeprefix("ipc://")
     if "://" in rundir:

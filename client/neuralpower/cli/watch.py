@@ -150,7 +150,7 @@ def view(live: Live, client: Client) -> RenderableType:
     from rich.panel import Panel
     from rich.text import Text
 
-    title = f"{client.address.text}{' (simulated)' if live.simulated else ''}"
+    title = Text(f"{client.address.text}{' (simulated)' if live.simulated else ''}")
     if not client.connected and not live.rails:
         return Panel(Text(nobody(client.address), style="yellow"), title=title)
     parts: list[RenderableType] = [_rails(live), Text(sampling_line(live, client), style="dim")]
@@ -164,6 +164,7 @@ def view(live: Live, client: Client) -> RenderableType:
 
 def _rails(live: Live) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False)
     for heading, justify in (("rail", "left"), ("W", "right"), ("last 20 s", "left")):
@@ -173,12 +174,13 @@ def _rails(live: Live) -> RenderableType:
         rows.append(("total", live.total))
     for rail, curve in rows:
         style = "bold" if rail in live.totals or rail == "total" else ""
-        drawn.add_row(rail, f"{curve.now:.3f}", sparkline([*curve.points, curve.now]), style=style)
+        drawn.add_row(Text(rail), f"{curve.now:.3f}", sparkline([*curve.points, curve.now]), style=style)
     return drawn
 
 
 def _inferences(live: Live) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False)
     drawn.add_column("last inferences")
@@ -186,5 +188,6 @@ def _inferences(live: Live) -> RenderableType:
         drawn.add_column(heading, justify="right")
     for seen in reversed(live.inferences.values()):
         watts = seen.energy_j / (seen.duration_ms * 1e-3)
-        drawn.add_row(name_of(live, seen.engine), f"{seen.duration_ms:.3f}", text(seen.energy_j * 1e3), text(watts))
+        name = Text(name_of(live, seen.engine))
+        drawn.add_row(name, f"{seen.duration_ms:.3f}", text(seen.energy_j * 1e3), text(watts))
     return drawn

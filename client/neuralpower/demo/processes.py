@@ -60,8 +60,9 @@ class Process:
         if self._process.poll() is None:
             self._process.send_signal(self._stop_signal)
             try:
-                self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(STOP_TIMEOUT_S)
+            finally:  # by force also where a second Ctrl-C cuts the waiting short
                 self._process.kill()
                 self._process.wait()
         if kind is None and self._process.returncode != 0:

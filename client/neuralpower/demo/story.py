@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +30,8 @@ from .stage import Outcome, record_everything
 Floats = npt.NDArray[np.float64]
 
 
-def run(directory: Path, seed: int) -> None:
-    """Record, attribute, fit, predict and report into `directory`, printing each result.
+def run(directory: Path, seed: int) -> dict[str, Any]:
+    """Record, attribute, fit, predict and report into `directory`, printing each result; returns the main ones.
 
     Raises:
         Failure: a part of it failed.
@@ -42,7 +44,7 @@ def run(directory: Path, seed: int) -> None:
     print_ticks(recording, outcome)
     if not recording.inferences():
         print("no network ran: TensorRT with a GPU is needed for layers; `neuralpower profile` runs one")
-        return
+        return facts(recording, sensor, begin)
     with console.progress("attributing power to layers"):
         attribution = attribute(recording)
     by_name = {engine.name: engine for engine in attribution.engines.values()}
@@ -65,6 +67,28 @@ def run(directory: Path, seed: int) -> None:
         provenance={"command": f"neuralpower demo --seed {seed}"},
     )
     print_end(sensor, attribution, outcome, report, time.monotonic() - begin)
+    return facts(recording, sensor, begin) | {
+        "models": directory / "models.json",
+        "dataset": directory / "layers.parquet",
+        "report": report,
+        "sensor": _sensor(sensor, attribution) if outcome.truth else None,
+        "held_out": {"network": held_out.name, **_held_out(prediction, held_out, outcome.truth)},
+    }
+
+
+def facts(recording: Recording, sensor: Sensor, begin: float) -> dict[str, Any]:
+    """What was recorded, and since `begin` (time.monotonic) how long it took."""
+    losses = recording.losses()
+    return {
+        "seed": sensor.seed,
+        "simulated": recording.simulated,
+        "seconds": time.monotonic() - begin,
+        "recording": recording.directory,
+        "sampling": asdict(recording.tick_statistics()),
+        "inferences": len(recording.inferences()),
+        "ticks_lost": losses.ticks_lost,
+        "records_lost": losses.records_lost,
+    }
 
 
 def fit(training: Dataset, directory: Path) -> SixModels:
@@ -154,19 +178,16 @@ def print_held_out(
 ) -> None:
     """The network that the models have never seen: predicted, measured, and true where that is known."""
     rows: list[list[console.Cell]] = []
-    true = _true_sums(truth.engines[measured.hash], truth.total) if truth else None
-    power_w = prediction.power_w or float("nan")
-    for place, (what, unit, scale, predicted, found) in enumerate(
-        [
-            ("runtime", "ms", 1e3, prediction.runtime_s, measured.runtime_s),
-            ("power", "W", 1.0, power_w, measured.power_w),
-            ("energy", "mJ", 1e3, prediction.energy_j, measured.energy_per_inference_j),
-        ]
+    values = _held_out(prediction, measured, truth)
+    for quantity, what, scale in (
+        ("runtime_s", "runtime ms", 1e3),
+        ("power_w", "power W", 1.0),
+        ("energy_j", "energy mJ", 1e3),
     ):
-        cells: list[console.Cell] = [f"{what} {unit}", predicted * scale, found * scale]
-        cells.append(f"{100 * (predicted / found - 1):+.1f} %")
-        rows.append([*cells, true[place] * scale] if true else cells)
-    columns = ["one inference, its layers", "predicted", "measured", "error", *(["true"] if true else [])]
+        predicted, found = values[quantity]["predicted"], values[quantity]["measured"]
+        cells: list[console.Cell] = [what, predicted * scale, found * scale, f"{100 * (predicted / found - 1):+.1f} %"]
+        rows.append([*cells, values[quantity]["true"] * scale] if truth else cells)
+    columns = ["one inference, its layers", "predicted", "measured", "error", *(["true"] if truth else [])]
     console.table(f"{measured.name}, held out", columns, rows, simulated=measured.simulated)
     seen = {_geometry(layer) for layer in training.layers()}
     known = sum(_geometry(p.layer) in seen for p in prediction.covered)
@@ -175,6 +196,21 @@ def print_held_out(
         f"as the mean other layer; {known} of the modelled ones are like a layer that was trained on"
     )
     print()
+
+
+def _held_out(
+    prediction: NetworkPrediction, measured: EngineAttribution, truth: Truth | None
+) -> dict[str, dict[str, float]]:
+    """Runtime, power and energy of one inference's layers: predicted, measured and, where it is known, true; SI units."""
+    values = {
+        "runtime_s": {"predicted": prediction.runtime_s, "measured": measured.runtime_s},
+        "power_w": {"predicted": prediction.power_w or float("nan"), "measured": measured.power_w},
+        "energy_j": {"predicted": prediction.energy_j, "measured": measured.energy_per_inference_j},
+    }
+    if truth:
+        for value, true in zip(values.values(), _true_sums(truth.engines[measured.hash], truth.total), strict=True):
+            value["true"] = true
+    return values
 
 
 def _geometry(layer: object) -> tuple[object, ...]:
@@ -188,17 +224,25 @@ def _true_sums(engine: EngineTruth, rail: str) -> tuple[float, float, float]:
     return runtime_s, energy_j / runtime_s, energy_j
 
 
+def _sensor(sensor: Sensor, attribution: Attribution) -> dict[str, dict[str, float | None]]:
+    """What the seed hid and what the estimator found."""
+    scan_s = attribution.scan_period_s
+    found_ppm = None if scan_s is None else (scan_s / sensor.nominal_scan_s - 1) * 1e6
+    return {
+        "delay_us": {"true": sensor.delay_us, "found": attribution.delay_s * 1e6},
+        "lag_us": {"true": sensor.lag_us, "found": attribution.lag_s * 1e6},
+        "scan_period_error_ppm": {"true": sensor.clock_ppm, "found": found_ppm},
+    }
+
+
 def print_end(sensor: Sensor, attribution: Attribution, outcome: Outcome, report: Path, seconds: float) -> None:
     """The seed and what it hid, where the report is, and how long it took."""
     if outcome.truth is not None:
-        found_ppm = None
-        if attribution.scan_period_s is not None:
-            found_ppm = f"{(attribution.scan_period_s / sensor.nominal_scan_s - 1) * 1e6:+.0f}"
-        rows: list[list[console.Cell]] = [
-            ["delay µs", f"{sensor.delay_us:.0f}", f"{attribution.delay_s * 1e6:.0f}"],
-            ["lag µs", f"{sensor.lag_us:.0f}", f"{attribution.lag_s * 1e6:.0f}"],
-            ["scan period error ppm", f"{sensor.clock_ppm:+.0f}", found_ppm],
-        ]
+        rows: list[list[console.Cell]] = []
+        for what, value in _sensor(sensor, attribution).items():
+            sign = "+" if what.endswith("ppm") else ""
+            cells = ["-" if each is None else f"{each:{sign}.0f}" for each in (value["true"], value["found"])]
+            rows.append([what.replace("_us", " µs").replace("_", " "), *cells])
         title = f"What seed {sensor.seed} hid from the estimator, and what it found"
         console.table(title, ["sensor", "true", "found"], rows, simulated=True)
         print(f"Everything above was measured on a simulated board. Again with: make demo SEED={sensor.seed}")

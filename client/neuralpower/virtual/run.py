@@ -73,11 +73,14 @@ def run_virtual(
         truth_path: where to store the truth, also when the run ends early.
 
     Raises:
-        InputError: no timeline in `rundir`, an unknown network, an engine that cannot be simulated.
+        InputError: no timeline in `rundir`, an unknown network, an engine that cannot be simulated, a truth that cannot be
+            written.
         Failure: the device fell behind its timeline.
     """
     total = sum(sum(sweep_size) if name == SWEEP else 1 for name in networks)
     named = {name: engine_of(name) for name in networks if name != SWEEP}
+    if truth_path is not None:
+        _check_writable(truth_path)
     with VirtualDevice(Path(rundir) / "timeline", seed, lead_ms, idle_s=idle_s) as device:
         try:
             engines = _contexts(device, networks, named, seed, seconds_each, runs, sweep_size, sweep_seconds)
@@ -100,6 +103,15 @@ def run_virtual(
     return device.truth
 
 
+def _check_writable(path: str | os.PathLike[str]) -> None:
+    """InputError now, rather than after minutes of running, where `path` cannot be written."""
+    try:
+        with open(path, "ab"):
+            pass
+    except OSError as error:
+        raise InputError(f"{os.fspath(path)}: cannot be written: {error.strerror}") from None
+
+
 def engine_of(network: str) -> Json:
     """The engine JSON of a name of the zoo or of a file."""
     if not network.endswith(".json"):
@@ -108,7 +120,7 @@ def engine_of(network: str) -> Json:
         document = json.loads(Path(network).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{network}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{network}: not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("Layers"), list):
         raise InputError(f"{network}: not the JSON of a TensorRT engine inspector: it has no list Layers")
