@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
+from collections import deque
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
+from rich.console import Console
 
 from neuralpower.cli import main
-from neuralpower.cli.live import Live
+from neuralpower.cli.live import Curve, Live
+from neuralpower.cli.watch import view
 from neuralpower.dataset import COLUMNS, write_dataset
 from neuralpower.recordings.writer import Writer
+from neuralpower.subscriber.client import Client
 from neuralpower.subscriber.messages import Energies, Found, Records, Status, Ticks
 from neuralpower_wire import Kind, Record
 
@@ -131,6 +136,23 @@ def test_the_live_view_counts_what_it_sees() -> None:
     assert live.lateness_us() == pytest.approx((50.0, 50.0))
     assert live.inferences[1].energy_j == 0.25
     assert live.engines["abc"] == "net" and live.simulated and live.fresh == "800 Hz (known)"
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_the_live_view_fits_and_shows_the_newest_point(width: int) -> None:
+    """A narrow terminal loses the oldest points; names that look like markup are shown as they are."""
+    live = Live()
+    live.rails["[/red]"] = Curve(deque([1.0] * 99, maxlen=40))
+    live.rails["[/red]"].add(0, np.array([9.0]))
+    live.engines["abc"] = "[/]net"
+    live.take([Records(JOURNAL_STREAM, 0, [inference(7)])])
+    shown = io.StringIO()
+    with Client("ipc:///nowhere") as client:
+        Console(file=shown, width=width).print(view(live, client, width))
+    lines = shown.getvalue().splitlines()
+    (rail,) = [line for line in lines if "[/red]" in line]
+    assert rail.rstrip(" │").endswith("▁█") and "…" not in rail
+    assert any("[/]net" in line for line in lines) and max(map(len, lines)) <= width
 
 
 def test_watching_nobody_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,8 @@ from ..recordings.statistics import MissedSlots, lateness_ns
 from ..subscriber.messages import Energies, Found, Message, Records, Status, Ticks
 
 POINT_NS = 500_000_000
-"""One point of a rail's curve: the mean of half a second, so that the 60 points drawn are 30 s."""
-POINTS = 60
+"""One point of a rail's curve: the mean of half a second, so that the 40 points drawn are 20 s."""
+POINTS = 40
 RECENT_NS = 2_000_000_000
 """Rate and lateness are of the last two seconds: long enough for a p99 at 1 kHz, short enough to be called live."""
 SHOWN = 8
@@ -41,7 +41,7 @@ class Seen:
 
 @dataclass
 class Curve:
-    """A rail's power over the last 30 s: finished points, and the one in the making."""
+    """A rail's power over the last 20 s: finished points, and the one in the making."""
 
     points: deque[float] = field(default_factory=lambda: deque(maxlen=POINTS))
     _at: int = 0

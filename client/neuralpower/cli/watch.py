@@ -26,7 +26,8 @@ REFRESH_S = 0.25
 """Four times a second is as fast as numbers can be read."""
 LINE_S = 1.0
 BARS = "▁▂▃▄▅▆▇█"
-SPARK_WIDTH = 40
+FRAME = 18
+"""Characters of a rail's line beside its name and its curve."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +63,7 @@ def _draw(client: Client, end: float) -> None:
         while (now := time.monotonic()) < end:
             while time.monotonic() < min(now + REFRESH_S, end):
                 live.take(client.poll(REFRESH_S / 2))
-            screen.update(view(live, client), refresh=True)
+            screen.update(view(live, client, screen.console.width), refresh=True)
 
 
 def _print_lines(client: Client, end: float, as_json: bool) -> None:
@@ -132,10 +133,9 @@ def name_of(live: Live, engine: str) -> str:
 
 
 def sparkline(points: Sequence[float]) -> str:
-    """The last points as bars from zero to their largest; a blank where a point is not known."""
-    shown = list(points)[-SPARK_WIDTH:]
-    most = max((point for point in shown if point > 0), default=0.0)
-    return "".join(_bar(point, most) for point in shown)
+    """The points as bars from zero to their largest; a blank where a point is not known."""
+    most = max((point for point in points if point > 0), default=0.0)
+    return "".join(_bar(point, most) for point in points)
 
 
 def _bar(point: float, most: float) -> str:
@@ -144,8 +144,8 @@ def _bar(point: float, most: float) -> str:
     return BARS[min(len(BARS) - 1, int(point / most * len(BARS)))] if most > 0 and point > 0 else BARS[0]
 
 
-def view(live: Live, client: Client) -> RenderableType:
-    """The whole picture for rich."""
+def view(live: Live, client: Client, width: int = 80) -> RenderableType:
+    """The whole picture for rich, on a terminal `width` characters wide."""
     from rich.console import Group
     from rich.panel import Panel
     from rich.text import Text
@@ -153,7 +153,7 @@ def view(live: Live, client: Client) -> RenderableType:
     title = Text(f"{client.address.text}{' (simulated)' if live.simulated else ''}")
     if not client.connected and not live.rails:
         return Panel(Text(nobody(client.address), style="yellow"), title=title)
-    parts: list[RenderableType] = [_rails(live), Text(sampling_line(live, client), style="dim")]
+    parts: list[RenderableType] = [_rails(live, width), Text(sampling_line(live, client), style="dim")]
     if not client.connected:
         parts.append(Text(nobody(client.address), style="yellow"))
     if live.inferences:
@@ -162,7 +162,7 @@ def view(live: Live, client: Client) -> RenderableType:
     return Panel(Group(*parts), title=title)
 
 
-def _rails(live: Live) -> RenderableType:
+def _rails(live: Live, width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
@@ -172,9 +172,10 @@ def _rails(live: Live) -> RenderableType:
     rows: list[tuple[str, Curve]] = [*live.rails.items()]
     if len(live.totals) > 1:
         rows.append(("total", live.total))
+    room = max(1, width - FRAME - max((len(rail) for rail, _ in rows), default=0))
     for rail, curve in rows:
         style = "bold" if rail in live.totals or rail == "total" else ""
-        drawn.add_row(Text(rail), f"{curve.now:.3f}", sparkline([*curve.points, curve.now]), style=style)
+        drawn.add_row(Text(rail), f"{curve.now:.3f}", sparkline([*curve.points, curve.now][-room:]), style=style)
     return drawn
 
 
