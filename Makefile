@@ -10,7 +10,7 @@ SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neura
 WARNINGS := -std=c11 -O2 -Wall -Wextra -Wconversion -Werror
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format-check lint types arrows warnings sanitize dist format clean
+.PHONY: help setup demo test check format-check lint types arrows warnings sanitize bench bench-instructions dist format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ warnings:
 sanitize: ## C tests under ASan + UBSan, then under TSan
 	@echo "sanitize: address, undefined" && $(MAKE) -s -C tests/c asan
 	@echo "sanitize: thread" && $(MAKE) -s -C tests/c tsan
+
+bench: $(READY) ## what it costs beside references; PART=a one part, QUICK=1 a short form, ROUNDS=n
+	@$(BIN)/python -m benchmarks $(PART) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-instructions: $(READY) ## instructions per tick against the budget, fit for CI
+	@$(BIN)/python -m benchmarks g
 
 dist: $(READY) ## source distribution and wheel, in dist/
 	@rm -rf dist && mkdir -p build && echo "building dist/ (log: build/dist.log)"
