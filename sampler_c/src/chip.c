@@ -1,103 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* chip.c - an INA3221 in software */
+/* chip.c - the chip in time: one conversion after another, and what each of them sees of the rails */
 #include "chip.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
-/* Bus noise for shunt noise: the same in steps of the converter. */
-#define BUS_NOISE (CHIP_BUS_STEP_UV / CHIP_SHUNT_STEP_UV)
+#include "draw.h"
 
-/* ---- The config register -------------------------------------------------------------------- */
+/* Bus noise and offset for those of the shunt: the same in steps of the converter. */
+#define BUS_SHARE ((double)CHIP_BUS_STEP_UV / CHIP_SHUNT_STEP_UV)
 
-enum { MODE_SHUNT = 1, MODE_BUS = 2, MODE_CONTINUOUS = 4 };
+enum { DRAW_START = 0, DRAW_NOISE = 4 };
 
-static const int32_t conversion_us[8] = { 140, 204, 332, 588, 1100, 2116, 4156, 8244 };
-static const int32_t averages[8] = { 1, 4, 16, 64, 128, 256, 512, 1024 };
-
-static void add_conversion(struct np_chip *chip, uint8_t channel, uint8_t bus, unsigned time_code)
+static bool is_valid(const struct np_chip_options *options, const struct np_sim_options *sim)
 {
-	chip->scan[chip->scan_length++] = (struct chip_conversion){
-		.channel = channel,
-		.bus = bus,
-		.length_ns = conversion_us[time_code & 7] * 1e3 * (1 + chip->sim.clock_ppm * 1e-6),
-	};
-}
+	/* Half the nominal rate or twice it is not a clock error any more. */
+	bool clock = fabs(sim->clock_ppm) + 2 * fabs(sim->spread_ppm) + fabs(sim->swing_ppm) <= 500000 &&
+		     sim->walk_ppm >= 0 && sim->walk_ppm <= 1000 && (sim->swing_ppm == 0 || sim->swing_s > 0);
+	bool input = sim->noise_uv >= 0 && sim->noise_uv < 1e6 && fabs(sim->offset_uv) < 1e6 &&
+		     fabs(sim->gain_ppm) < 1e6 && sim->droop_uohm >= 0 && sim->delay_ns >= 0 && sim->lag_ns >= 0;
 
-static void decode_config(struct np_chip *chip)
-{
-	unsigned config = chip->options.config;
-
-	chip->scan_length = 0;
-	chip->continuous = config & MODE_CONTINUOUS;
-	chip->weight = 1.0 / averages[config >> 9 & 7];
-	for (uint8_t channel = 0; channel < CHIP_CHANNELS; channel++) {
-		/* Channel 1 is the highest of the three enable bits. */
-		if (!(config >> (14 - channel) & 1) || chip->options.rail[channel] < 0)
-			continue;
-		if (config & MODE_SHUNT)
-			add_conversion(chip, channel, 0, config >> 3);
-		if (config & MODE_BUS)
-			add_conversion(chip, channel, 1, config >> 6);
+	for (int channel = 0; channel < CHIP_CHANNELS; channel++) {
+		if (options->rail[channel] >= TIMELINE_RAILS)
+			return false;
+		if (options->rail[channel] >= 0 && (options->bus_uv[channel] < 1 || options->shunt_uohm[channel] < 1))
+			return false;
 	}
-}
-
-double chip_scan_ns(const struct np_chip *chip)
-{
-	double sum = 0;
-
-	for (uint32_t i = 0; i < chip->scan_length; i++)
-		sum += chip->scan[i].length_ns;
-	return sum;
+	return clock && input;
 }
 
 int chip_init(struct np_chip *chip, const struct np_chip_options *options, const struct np_sim_options *sim,
 	      uint64_t number)
 {
 	memset(chip, 0, sizeof(*chip));
+	if (!is_valid(options, sim))
+		return -EINVAL;
 	chip->options = *options;
 	chip->sim = *sim;
-	chip->noise_seed = sim->seed * UINT64_C(0x9e3779b97f4a7c15) + number;
-	/* Half the nominal rate or twice it is not a clock error any more. */
-	if (!(fabs(sim->clock_ppm) <= 500000) || !(sim->noise_uv >= 0 && sim->noise_uv < 1e6))
-		return -EINVAL;
-	if (sim->delay_ns < 0 || sim->lag_ns < 0)
-		return -EINVAL;
-	for (int channel = 0; channel < CHIP_CHANNELS; channel++) {
-		if (options->rail[channel] >= TIMELINE_RAILS)
-			return -EINVAL;
-		if (options->rail[channel] >= 0 && (options->bus_uv[channel] < 1 || options->shunt_uohm[channel] < 1))
-			return -EINVAL;
-	}
-	decode_config(chip);
+	chip->seed = draw_bits(sim->seed, number);
+	chip_registers_reset(chip);
+	chip->plain[CHIP_CONFIG] = options->config;
+	chip_decode_config(chip);
 	return 0;
-}
-
-/* ---- Noise: a function of seed and conversion, so that when it is read does not matter -------- */
-
-static uint64_t scramble(uint64_t x)
-{
-	x += UINT64_C(0x9e3779b97f4a7c15);
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return x ^ x >> 31;
-}
-
-static double uniform(uint64_t seed)
-{
-	return (double)(scramble(seed) >> 11) * 0x1p-53;
-}
-
-/* Mean 0, deviation 1, close to normal: the sum of four uniforms of 16 bits has variance 4/12. */
-static double deviate(uint64_t seed, uint64_t number)
-{
-	uint64_t bits = scramble(scramble(seed) ^ number);
-	double sum = 0;
-
-	for (int i = 0; i < 4; i++)
-		sum += (double)(bits >> 16 * i & 0xffff) + 0.5;
-	return (sum / 65536 - 2) * sqrt(3.0);
 }
 
 /* ---- Observing ------------------------------------------------------------------------------ */
@@ -139,11 +84,17 @@ static int observe_until(struct np_chip *chip, int64_t until_ns)
 
 /* ---- Converting ----------------------------------------------------------------------------- */
 
-/* Input in uV for the mean power of a rail. The bus voltage is stiff: power goes into the current. */
+/*
+ * Input in uV for the mean power of a rail. A supply of v0 behind a resistance r gives power p at the voltage v with
+ * v (v0 - v) = r p, down to half of v0, where it gives the most.
+ */
 static double input_uv(const struct np_chip *chip, uint32_t channel, bool bus, double power_uw)
 {
 	double bus_uv = (double)chip->options.bus_uv[channel];
+	double under_root = bus_uv * bus_uv - 4 * (double)chip->sim.droop_uohm * power_uw;
 
+	if (chip->sim.droop_uohm > 0)
+		bus_uv = (bus_uv + sqrt(under_root > 0 ? under_root : 0)) / 2;
 	return bus ? bus_uv : power_uw / bus_uv * (double)chip->options.shunt_uohm[channel];
 }
 
@@ -154,36 +105,44 @@ static double clamp(double value, double low, double high)
 
 static void convert(struct np_chip *chip, const struct chip_conversion *conversion, double window_ns)
 {
-	struct chip_register *out = &chip->registers[conversion->channel][conversion->bus];
-	double noise = chip->sim.noise_uv * deviate(chip->noise_seed, chip->conversions);
+	double noise = chip->sim.noise_uv * draw_deviate(chip->seed + DRAW_NOISE, chip->conversions);
+	double error_uv = (chip->sim.offset_uv + noise) * (conversion->bus ? BUS_SHARE : 1);
 	double uv = input_uv(chip, conversion->channel, conversion->bus, chip->area[conversion->channel] / window_ns);
-	double steps;
+	double steps = (uv * (1 + chip->sim.gain_ppm * 1e-6) + error_uv) /
+		       (conversion->bus ? CHIP_BUS_STEP_UV : CHIP_SHUNT_STEP_UV);
 
 	/* 13 bits with a sign; the bus input does not go below 0. */
-	if (conversion->bus)
-		steps = clamp(floor((uv + BUS_NOISE * noise) / CHIP_BUS_STEP_UV + 0.5), 0, 4095);
-	else
-		steps = clamp(floor((uv + noise) / CHIP_SHUNT_STEP_UV + 0.5), -4096, 4095);
-	if (out->converted)
-		out->average += (steps - out->average) * chip->weight;
-	else
-		out->average = steps; /* a chip that has been running for long */
-	out->converted = true;
-	out->steps = (int32_t)floor(out->average + 0.5);
+	chip_store(chip, conversion->channel, conversion->bus,
+		   (int32_t)clamp(floor(steps + 0.5), conversion->bus ? 0 : -4096, 4095));
+}
+
+/* The conversion that begins now; its length is settled by the clock at its beginning. */
+static void begin_conversion(struct np_chip *chip)
+{
+	memset(chip->area, 0, sizeof(chip->area));
+	if (chip->converting)
+		chip->length_ns = chip_clock_length(&chip->clock, chip->scan[chip->position].nominal_ns, chip->began_ns,
+						    chip->conversions);
 }
 
 void chip_start(struct np_chip *chip, const struct np_timeline *line, int64_t now_ns)
 {
-	double ahead = chip_scan_ns(chip) * (1 + uniform(chip->noise_seed));
+	double ahead = chip_scan_ns(chip) * (1 + draw_uniform(chip->seed, DRAW_START));
 	const double *power_uw;
 	int64_t until;
 
+	chip_clock_init(&chip->clock, &chip->sim, chip->seed);
+	ahead *= 1 + chip->clock.error_ppm * 1e-6;
+	/* Swing and walk are small: a hundredth more makes sure of a whole scan. */
+	ahead *= chip->sim.swing_ppm != 0 || chip->sim.walk_ppm != 0 ? 1.01 : 1;
+	chip_decode_config(chip);
 	chip->conversions = 0;
+	chip->scans = 0;
+	chip->position = 0;
 	chip->began_ns = now_ns - (int64_t)ceil(ahead);
 	chip->part_ns = 0;
 	chip->seen_ns = chip->began_ns - chip->sim.delay_ns;
-	memset(chip->registers, 0, sizeof(chip->registers));
-	memset(chip->area, 0, sizeof(chip->area));
+	memset(chip->results, 0, sizeof(chip->results));
 	np_cursor_seek(&chip->cursor, line, chip->seen_ns);
 	if (np_cursor_at(&chip->cursor, chip->seen_ns, chip->seen_ns, &power_uw, &until))
 		power_uw = chip->cursor.idle_uw;
@@ -192,15 +151,26 @@ void chip_start(struct np_chip *chip, const struct np_timeline *line, int64_t no
 
 		chip->lagged_uw[channel] = rail < 0 ? 0 : power_uw[rail];
 	}
+	begin_conversion(chip);
+}
+
+int chip_restart(struct np_chip *chip, int64_t now_ns)
+{
+	int err = observe_until(chip, now_ns - chip->sim.delay_ns);
+
+	chip->position = 0;
+	chip->began_ns = now_ns;
+	chip->part_ns = 0;
+	begin_conversion(chip);
+	return err;
 }
 
 int chip_advance(struct np_chip *chip, int64_t now_ns)
 {
 	uint64_t underruns = chip->cursor.underruns;
 
-	while (chip->scan_length && (chip->continuous || chip->conversions < chip->scan_length)) {
-		const struct chip_conversion *conversion = &chip->scan[chip->conversions % chip->scan_length];
-		double length = chip->part_ns + conversion->length_ns;
+	while (chip->converting) {
+		double length = chip->part_ns + chip->length_ns;
 		int64_t whole = (int64_t)length;
 		int64_t end = chip->began_ns + whole;
 
@@ -208,26 +178,14 @@ int chip_advance(struct np_chip *chip, int64_t now_ns)
 			break;
 		if (observe_until(chip, end - chip->sim.delay_ns))
 			return -ESTALE;
-		convert(chip, conversion, (double)whole);
-		memset(chip->area, 0, sizeof(chip->area));
+		convert(chip, &chip->scan[chip->position], (double)whole);
 		chip->began_ns = end;
 		chip->part_ns = length - (double)whole;
 		chip->conversions++;
+		chip->position = (chip->position + 1) % chip->scan_length;
+		if (!chip->position)
+			chip_scan_ended(chip);
+		begin_conversion(chip);
 	}
 	return chip->cursor.underruns == underruns ? 0 : -ESTALE;
-}
-
-int chip_read(const struct np_chip *chip, uint32_t channel, bool bus, int64_t *uv)
-{
-	const struct chip_register *from = &chip->registers[channel][bus];
-
-	if (!from->converted) {
-		for (uint32_t i = 0; i < chip->scan_length; i++) {
-			if (chip->scan[i].channel == channel && chip->scan[i].bus == bus)
-				return -EAGAIN;
-		}
-		return -ENODATA;
-	}
-	*uv = (int64_t)from->steps * (bus ? CHIP_BUS_STEP_UV : CHIP_SHUNT_STEP_UV);
-	return 0;
 }

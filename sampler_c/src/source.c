@@ -18,6 +18,14 @@ void source_init(struct np_source *source, const struct np_source_ops *ops, uint
 	atomic_init(&source->busy, false);
 }
 
+bool waited_enough(struct value_memory *memory, uint64_t scans)
+{
+	uint64_t ended = scans - memory->scans;
+
+	memory->scans = scans;
+	return ended >= 3;
+}
+
 void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value, bool certain)
 {
 	reading->value = value;

@@ -49,7 +49,15 @@ static inline uint32_t reading_offset(int64_t t_ns, int64_t origin_ns)
 struct value_memory {
 	int64_t value;
 	bool known;
+	uint64_t scans; /* for waited_enough() */
 };
+
+/*
+ * For a driver that waits for a scan's end in each read: `scans` are those that reads of the chip have waited for.
+ * The chip may have ended one between the driver's look at its flag and its look at the register, and that register may
+ * already have been the first of the next scan; the third scan after a reading certainly began after it.
+ */
+bool waited_enough(struct value_memory *memory, uint64_t scans);
 
 /* certain: the source knows that the chip has converted since the value in the memory. */
 void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value, bool certain);

@@ -8,9 +8,7 @@
  * Freshness. A changed value is certainly new. An unchanged one is so in two cases:
  *
  *   - the reads are further apart than a scan lasts;
- *   - the driver waits for a scan's end in each read, and three ended since this file was read: the chip may
- *     have finished one between the driver's look at its flag and its look at the register, and that register
- *     may already have been the first of the next scan. The third scan then began after the read before.
+ *   - the driver waits for a scan's end in each read, and three ended since this file was read.
  *
  * Reads of files in one folder are reads of one chip.
  */
@@ -22,8 +20,6 @@
 #include "source.h"
 #include "sysfs_file.h"
 
-enum { CERTAIN_SCANS = 3 };
-
 struct hwmon_input {
 	struct sysfs_file file;
 	int64_t scale;
@@ -31,7 +27,6 @@ struct hwmon_input {
 	int64_t read_ns;	/* when the last good read ended */
 	uint32_t chip;		/* first input of the same folder */
 	uint64_t scans;		/* of that one: scans that reads of the chip have waited for */
-	uint64_t scans_before;	/* at the last good read of this one */
 };
 
 struct source_hwmon {
@@ -58,12 +53,9 @@ static int read_value(struct hwmon_input *input, int64_t *value)
 static bool certainly_new(const struct source_hwmon *hwmon, struct hwmon_input *input, uint64_t scans,
 			  int64_t begin_ns)
 {
-	uint64_t ended = scans - input->scans_before;
+	bool waited = waited_enough(&input->memory, scans) && hwmon->waits;
 
-	input->scans_before = scans;
-	if (hwmon->scan_ns > 0 && begin_ns - input->read_ns >= hwmon->scan_ns)
-		return true;
-	return hwmon->waits && ended >= CERTAIN_SCANS;
+	return waited || (hwmon->scan_ns > 0 && begin_ns - input->read_ns >= hwmon->scan_ns);
 }
 
 static void hwmon_read(struct np_source *source, const struct np_clock *clock, int64_t t_ns,

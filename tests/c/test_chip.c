@@ -48,7 +48,6 @@ static void test_scan_times(void)
 	CHECK(fabs(scan_ns(RESET, 0) - 6.6e6) < 1e-3);
 	CHECK(fabs(scan_ns(FAST, 0) - 0.84e6) < 1e-3);
 	CHECK(fabs(scan_ns(FAST | 7 << 9, 0) - 0.84e6) < 1e-3);
-	CHECK(fabs(scan_ns(FAST, 30000) - 0.8652e6) < 1e-3);
 	CHECK(fabs(scan_ns(0x7005, 0) - 0.42e6) < 1e-3);	/* shunt only */
 	CHECK(fabs(scan_ns(0x4007, 0) - 0.28e6) < 1e-3);	/* one channel */
 	CHECK(fabs(scan_ns(0x7000 | 0 << 6 | 1 << 3 | 7, 0) - 1.032e6) < 1e-3); /* shunt 204, bus 140: 969 Hz */
@@ -186,13 +185,13 @@ static void test_averaging(void)
 		chip_start(&chip, line, SECOND);
 		CHECK_EQUAL(chip_advance(&chip, SECOND + 140000), 0);
 		/* The first conversion after the step saw only a part of it. */
-		split = chip.registers[0][0].average * n / 4000;
+		split = chip.results[0][0].average * n / 4000;
 		for (int k = 1; k < 2000; k++) {
 			double rest = (1 - split / n) * pow(1 - 1 / n, k);
 
 			CHECK_EQUAL(chip_advance(&chip, chip.began_ns + 140000), 0);
-			CHECK(fabs(chip.registers[0][0].average - 4000 * (1 - rest)) < 1e-6);
-			CHECK_EQUAL(chip.registers[0][0].steps, floor(4000 * (1 - rest) + 0.5 + 1e-9));
+			CHECK(fabs(chip.results[0][0].average - 4000 * (1 - rest)) < 1e-6);
+			CHECK_EQUAL(chip.results[0][0].steps, floor(4000 * (1 - rest) + 0.5 + 1e-9));
 		}
 		np_timeline_close(line);
 	}
@@ -265,7 +264,7 @@ static void test_delay_and_lag(void)
 				CHECK_EQUAL(chip_advance(&chip, now), 0);
 			mean = step_mean((double)begin, (double)(chip.began_ns - sims[s].delay_ns - SECOND),
 					 (double)sims[s].lag_ns, 80e6 * UV_PER_UW);
-			CHECK(fabs((double)chip.registers[0][0].steps * 40 - mean) <= 20 + 1e-6);
+			CHECK(fabs((double)chip.results[0][0].steps * 40 - mean) <= 20 + 1e-6);
 		}
 		np_timeline_close(line);
 	}

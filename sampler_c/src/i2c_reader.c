@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* i2c_reader.c - a look at the flag, the registers in their order, and what follows for each reading */
+#include "i2c_reader.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "chip.h"
+
+/* ---- The scan, from the config -------------------------------------------------------------- */
+
+/* When in the scan this register's conversion ends; 0: it is not converted. */
+static double offset_ns(uint16_t config, uint32_t wanted_channel, bool wanted_bus, double *scan_ns)
+{
+	double at = 0;
+	double found = 0;
+
+	for (uint32_t channel = 0; channel < CHIP_CHANNELS; channel++) {
+		for (int bus = 0; bus < 2; bus++) {
+			if (!chip_enabled(config, channel) || !(config & (bus ? CHIP_MODE_BUS : CHIP_MODE_SHUNT)))
+				continue;
+			at += chip_conversion_us(config, bus) * 1e3;
+			if (channel == wanted_channel && bus == wanted_bus)
+				found = at;
+		}
+	}
+	*scan_ns = at;
+	return found;
+}
+
+static bool comes_before(const struct i2c_reader_channel *a, const struct i2c_reader_channel *b)
+{
+	return a->chip != b->chip ? a->chip < b->chip : a->reg < b->reg;
+}
+
+/* Chip by chip, in the order of the scan. */
+static void sort(struct i2c_reader *reader)
+{
+	for (uint32_t i = 0; i < reader->channel_count; i++) {
+		uint32_t at = i;
+
+		for (; at > 0 && comes_before(&reader->channels[i], &reader->channels[reader->order[at - 1]]); at--)
+			reader->order[at] = reader->order[at - 1];
+		reader->order[at] = i;
+	}
+}
+
+int i2c_reader_init(struct i2c_reader *reader)
+{
+	if (reader->chip_count < 1 || reader->chip_count > I2C_MAX_CHIPS || reader->channel_count < 1 ||
+	    reader->channel_count > I2C_MAX_CHANNELS || reader->wait_ns < 0)
+		return -EINVAL;
+	for (uint32_t i = 0; i < reader->channel_count; i++) {
+		struct i2c_reader_channel *channel = &reader->channels[i];
+
+		if (channel->chip >= reader->chip_count || channel->channel >= CHIP_CHANNELS)
+			return -EINVAL;
+		channel->reg = chip_register_of(channel->channel, channel->bus);
+	}
+	sort(reader);
+	i2c_reader_start(reader);
+	return 0;
+}
+
+void i2c_reader_start(struct i2c_reader *reader)
+{
+	double scan_ns;
+
+	for (uint32_t i = 0; i < reader->chip_count; i++) {
+		uint16_t config = reader->chips[i].config;
+
+		offset_ns(config, 0, false, &scan_ns);
+		scan_track_init(&reader->chips[i].track, config & CHIP_MODE_CONTINUOUS ? scan_ns : 0);
+	}
+	for (uint32_t i = 0; i < reader->channel_count; i++) {
+		struct i2c_reader_channel *channel = &reader->channels[i];
+
+		channel->offset_ns =
+			offset_ns(reader->chips[channel->chip].config, channel->channel, channel->bus, &scan_ns);
+		channel->converted = channel->offset_ns > 0;
+		channel->placed = false;
+		channel->memory.known = false;
+	}
+}
+
+/* ---- Reading -------------------------------------------------------------------------------- */
+
+static void look(struct i2c_reader *reader, struct i2c_reader_chip *chip, const struct np_clock *clock)
+{
+	int64_t give_up = np_clock_monotonic(clock) + reader->wait_ns;
+	struct scan_step step;
+
+	chip->step = (struct scan_step){ 0, 0 };
+	do {
+		int64_t begin = np_clock_monotonic(clock);
+		uint16_t flags;
+
+		if (reader->bus->ops->read(reader->bus, clock, chip->address, CHIP_MASK_ENABLE, &flags)) {
+			scan_track_lose(&chip->track);
+			chip->step = (struct scan_step){ 0, SCAN_UNKNOWN };
+			return;
+		}
+		step = scan_track_look(&chip->track, begin, np_clock_monotonic(clock), flags & CHIP_CVRF);
+		chip->step.low += step.low;
+		if (step.high == SCAN_UNKNOWN || chip->step.high == SCAN_UNKNOWN)
+			chip->step.high = SCAN_UNKNOWN;
+		else
+			chip->step.high += step.high;
+		if (flags & CHIP_CVRF)
+			return;
+	} while (np_clock_monotonic(clock) < give_up);
+}
+
+/* A look moves the newest scan, relative to which the channels remember theirs. */
+static void shift(struct i2c_reader *reader, uint32_t chip)
+{
+	struct scan_step step = reader->chips[chip].step;
+
+	for (uint32_t i = 0; i < reader->channel_count; i++) {
+		struct i2c_reader_channel *channel = &reader->channels[i];
+
+		if (channel->chip != chip)
+			continue;
+		channel->placed &= step.high != SCAN_UNKNOWN;
+		channel->low -= step.high;
+		channel->high -= step.low;
+	}
+}
+
+static int64_t value_of(const struct i2c_reader *reader, const struct i2c_reader_channel *channel, uint16_t raw)
+{
+	int64_t steps = (int16_t)raw >> 3;
+	int32_t offset_uv = reader->chips[channel->chip].offset_uv[channel->channel];
+
+	if (channel->bus)
+		return steps * CHIP_BUS_STEP_UV;
+	/* As NVIDIA's driver applies the device tree's shunt-volt-offset-uv: to the amount, whatever the sign. */
+	return steps * CHIP_SHUNT_STEP_UV + (steps < 0 ? offset_uv : -offset_uv);
+}
+
+/* State and scans of a good value. */
+static void judge(struct i2c_reader *reader, struct i2c_reader_channel *channel, struct np_reading *reading,
+		  int64_t value, int64_t begin_ns, int64_t end_ns)
+{
+	const struct scan_track *track = &reader->chips[channel->chip].track;
+	/* Scans that are known only to some percent last no longer than this. */
+	double longest = track->nominal_ns * (1 + SCAN_TOLERANCE);
+	bool certain = longest > 0 && (double)(begin_ns - channel->read_ns) >= longest;
+	bool repeated = false;
+	bool placed = track->known;
+
+	if (placed) {
+		struct scan_step at = scan_track_register(track, channel->offset_ns, begin_ns, end_ns);
+		uint32_t span = at.high - at.low + track->slack;
+
+		if (channel->placed) {
+			certain |= at.low > channel->high;
+			repeated = at.high <= channel->low && channel->memory.known && channel->memory.value == value;
+		}
+		channel->low = at.low;
+		channel->high = at.high;
+		reading->scan = track->count + at.high;
+		reading->span = (uint8_t)(span > UINT8_MAX ? 0 : span);
+		reading->flags |= span > UINT8_MAX ? 0 : NP_SCAN;
+	}
+	channel->placed = placed;
+	channel->read_ns = end_ns;
+	reading_set(reading, &channel->memory, value, certain);
+	if (repeated)
+		reading->state = NP_REPEATED;
+}
+
+static void read_channel(struct i2c_reader *reader, struct i2c_reader_channel *channel, const struct np_clock *clock,
+			 int64_t t_ns, struct np_reading *reading)
+{
+	uint8_t address = reader->chips[channel->chip].address;
+	int64_t begin = np_clock_monotonic(clock);
+	uint16_t raw = 0;
+	int err = -ENODATA;
+	int64_t end;
+
+	if (channel->converted)
+		err = reader->bus->ops->read(reader->bus, clock, address, channel->reg, &raw);
+	end = np_clock_monotonic(clock);
+	reading->begin_ns = reading_offset(begin, t_ns);
+	reading->end_ns = reading_offset(end, t_ns);
+	if (err)
+		reading_miss(reading, -err);
+	else
+		judge(reader, channel, reading, value_of(reader, channel, raw), begin, end);
+}
+
+/* Voltage and current of a channel are of one scan only if both are known to be, and of the same one. */
+static void mark_mixed(struct i2c_reader *reader, struct np_reading *readings)
+{
+	for (uint32_t i = 0; i < reader->channel_count; i++) {
+		const struct i2c_reader_channel *a = &reader->channels[i];
+
+		for (uint32_t j = 0; j < i; j++) {
+			const struct i2c_reader_channel *b = &reader->channels[j];
+
+			if (a->chip != b->chip || a->channel != b->channel || a->bus == b->bus ||
+			    readings[i].state == NP_MISSING || readings[j].state == NP_MISSING)
+				continue;
+			if (a->placed && b->placed && a->low == a->high && b->low == b->high && a->low == b->low)
+				continue;
+			readings[i].flags |= NP_MIXED;
+			readings[j].flags |= NP_MIXED;
+		}
+	}
+}
+
+void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns, struct np_reading *readings)
+{
+	uint32_t next = 0;
+
+	for (uint32_t chip = 0; chip < reader->chip_count; chip++) {
+		look(reader, &reader->chips[chip], clock);
+		shift(reader, chip);
+		for (; next < reader->channel_count && reader->channels[reader->order[next]].chip == chip; next++) {
+			uint32_t i = reader->order[next];
+
+			read_channel(reader, &reader->channels[i], clock, t_ns, &readings[i]);
+		}
+	}
+	mark_mixed(reader, readings);
+}
