@@ -136,9 +136,8 @@ def _trial(tables: list[tuple[Floats, Floats]], period_ns: float, nominal_ns: fl
         one_hot = np.zeros((STEPS, t.size))
         one_hot[where, np.arange(t.size)] = 1.0
         table = one_hot @ errors
-        delays = np.arange(errors.shape[1] - STEPS + 1)
-        age = (bucket[:, None] - bucket[None, :] - 1) % STEPS
-        cost = table[bucket[:, None, None], age[:, :, None] + delays[None, None, :]].sum(axis=0)
+        at_age = np.lib.stride_tricks.sliding_window_view(table, errors.shape[1] - STEPS + 1, axis=1)
+        cost = at_age[bucket[:, None], (bucket[:, None] - bucket[None, :] - 1) % STEPS].sum(axis=0)
         phases = np.argmin(cost, axis=0)
         total = cost.min(axis=0) if total.size == 0 else total + cost.min(axis=0)
         readings += t.size

@@ -80,6 +80,14 @@ def test_regrouping_keeps_time(some_activity: Activity) -> None:
     assert merged.edges_ns.size < some_activity.edges_ns.size
 
 
+def test_copies_of_a_layer_are_one_stretch() -> None:
+    """Neighbouring layers of one class make one stretch, from the first one's begin to the last one's end."""
+    windows = np.array([[[10, 20], [20, 30], [30, 40], [40, 50]]]) * 10**6
+    joined = activity([Runs(windows, np.array([0, 0, 0, 1]), 2)], 3, 4)
+    assert joined.edges_ns[1:].tolist() == [10 * 10**6, 40 * 10**6, 50 * 10**6]
+    assert joined.classes.tolist() == [3, 0, 1, 3]
+
+
 def test_gaps_between_different_engines_are_idling() -> None:
     """A gap belongs to an engine only between two inferences of its own that follow soon; overlap is refused."""
     first = layer_windows([0, 1000, 4000], [500, 1500, 4500], [[500]] * 3)
