@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -275,10 +275,10 @@ def _geometry(body: Mapping[str, Any], notes: list[str]) -> tuple[Layer | None, 
 
 def _copies(geometry: Sequence[Layer | None], mean_ns: Floats) -> Ints:
     """The positions of the one layer of which an engine is made, or none."""
-    kinds: dict[Layer, list[int]] = {}
+    kinds: dict[tuple[str | int, ...], list[int]] = {}
     for position, layer in enumerate(geometry):
         if layer is not None and layer.modelled:
-            kinds.setdefault(replace(layer, name="", note=""), []).append(position)
+            kinds.setdefault((layer.layer_type, *layer.shape), []).append(position)
     most = max(kinds.values(), key=lambda positions: float(mean_ns[positions].sum()), default=[])
     if len(most) < 8 or mean_ns[most].sum() < REPEATED_SHARE * mean_ns.sum():
         return np.zeros(0, np.int64)

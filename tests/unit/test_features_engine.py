@@ -100,6 +100,28 @@ def test_a_pooling_fused_into_a_convolution_is_noted() -> None:
     assert "2x2 pooling" in layer.note
 
 
+def test_a_fused_pooling_without_stride_is_unclassified() -> None:
+    """The output of a convolution with a stride of 0 cannot be found, and that is no crash."""
+    document = json.loads((ENGINES / "conv_act_pool.json").read_text())
+    document["Layers"][0]["ConvStride"] = [0, 0]
+    (layer,) = layers_from_engine(document)
+    assert (layer.kind, layer.note) == ("unclassified", "a stride of 0")
+
+
+def test_equal_entries_differ_in_name_only() -> None:
+    """Copies of a layer keep their own names; a generated kernel, told by its name, is no copy of one of another name."""
+    conv = next(e for e in json.loads((ENGINES / "trt10.json").read_text())["Layers"] if "Kernel" in e)
+    layers = layers_from_engine({"Layers": [conv | {"Name": f"copy: {n}"} for n in range(3)]})
+    assert [layer.name for layer in layers] == ["copy: 0", "copy: 1", "copy: 2"]
+    assert len({layer.shape for layer in layers}) == 1 and layers[0] == layers[2].renamed("copy: 0")
+    (odd,) = layers_from_engine({"Layers": [conv | {"Name": "a: b", "Stride": [0, 1]}]})
+    assert odd.note == "a conv layer with an impossible stride_h"
+    kernel = {"LayerType": "kgen", "Inputs": [{"Dimensions": [1, 8]}, {"Dimensions": [8, 4]}]}
+    kernel["Outputs"] = [{"Dimensions": [1, 4]}]
+    two = layers_from_engine({"Layers": [kernel | {"Name": name} for name in ("__myl_Add", "__myl_MulSum")]})
+    assert [layer.kind for layer in two] == ["other", "fc"]
+
+
 def test_names_only_asks_for_detailed_verbosity() -> None:
     """An engine that lists only names is one line that says how to build it."""
     with pytest.raises(InputError, match=r"^names_only: .*DETAILED.*$") as caught:

@@ -67,11 +67,18 @@ def layers_from_engine(inspector: object, name: str = "engine") -> list[Layer]:
         inspector: the parsed JSON document; ``name`` is what errors call it.
 
     Raises InputError when the document is no engine information, was made without DETAILED verbosity, or holds no
-    static shape at all. One layer that cannot be read does not fail the rest: it is ``unclassified`` and its note
+    static shape at all. Entries that differ in names alone are read once; only a generated kernel (``kgen``) is told by its
+    name too. One layer that cannot be read does not fail the rest: it is ``unclassified`` and its note
     says why.
     """
-    entries = _entries(inspector, name)
-    layers = [_layer(Entry(entry, index)) for index, entry in enumerate(entries)]
+    layers: list[Layer] = []
+    alike: dict[str, Layer] = {}
+    for index, fields in enumerate(_entries(inspector, name)):
+        entry = Entry(fields, index)
+        told = entry.nameless() + (entry.name if "kgen" in entry.layer_type.lower() else "")
+        if told not in alike:
+            alike[told] = _layer(entry)
+        layers.append(alike[told].renamed(entry.name))
     dynamic = any(layer.kind == "unclassified" and SHAPES in layer.note for layer in layers)
     if dynamic and not any(layer.modelled for layer in layers):
         raise InputError(f"{name}: the engine's dimensions are dynamic (-1); {SHAPES}")
@@ -95,7 +102,7 @@ def _layer(entry: Entry) -> Layer:
     except Unreadable as reason:
         note = f"{reason}; {SHAPES}" if reason.dynamic else str(reason)
     except ValueError as error:
-        note = str(error).partition(": ")[2]
+        note = str(error).removeprefix(f"layer {entry.name}: ")
     return not_modelled("unclassified", Operation(entry.name, entry.layer_type, note=note))
 
 
@@ -170,6 +177,8 @@ def _maps(entry: Entry, side: str) -> tuple[tuple[int, ...], str]:
 
 def _convolved(data: tuple[int, ...], window: Sliding, post: tuple[int, int]) -> tuple[int, ...]:
     """Output height and width of a convolution: floor((in + pre + post - dilation·(k - 1) - 1) / stride) + 1."""
+    if 0 in window.stride:
+        raise Unreadable("a stride of 0")
     sizes = zip(data[2:], window.kernel, window.stride, window.pad, post, window.dilation, strict=True)
     return tuple((n + pre + end - dilation * (k - 1) - 1) // stride + 1 for n, k, stride, pre, end, dilation in sizes)
 

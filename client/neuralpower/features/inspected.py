@@ -45,6 +45,13 @@ class Entry:
         value = self._fields.get(key)
         return value if isinstance(value, str) else ""
 
+    def nameless(self) -> str:
+        """All that the entry tells but the names of the layer and its tensors, as text to compare."""
+        fields = {key: value for key, value in self._fields.items() if key != "Name"}
+        for side in ("Inputs", "Outputs"):
+            fields[side] = [{k: v for k, v in tensor.items() if k != "Name"} for tensor in self._tensors(side)]
+        return repr(fields)
+
     def has(self, key: str) -> bool:
         return key in self._fields
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 KINDS = ("conv", "pool", "fc", "other", "unclassified")
 """``conv``, ``pool`` and ``fc`` are modelled. ``other`` is known (reformat, elementwise, softmax) and not modelled.
@@ -13,6 +14,7 @@ LARGEST = 1 << 31
 
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")
 _POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
+_SHAPE = attrgetter("kind", *_POSITIVE, "pad_h", "pad_w", "precision")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ class Layer:
             bad = [name for name in _POSITIVE if not 1 <= getattr(self, name) < LARGEST]
             if bad:
                 raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(bad)}")
+
+    @property
+    def shape(self) -> tuple[str | int, ...]:
+        """Kind, sizes and precision: equal for layers that ask the same of the machine, whatever they are called."""
+        shape: tuple[str | int, ...] = _SHAPE(self)
+        return shape
+
+    def renamed(self, name: str) -> Layer:
+        """This layer under another name. Nothing is checked again: engines repeat a layer thousands of times."""
+        copy = object.__new__(Layer)
+        copy.__dict__.update(self.__dict__, name=name)
+        return copy
 
     @property
     def modelled(self) -> bool:

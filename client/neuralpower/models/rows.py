@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def groups_of(dataset: Dataset, rows: Rows, folds: int) -> tuple[Ints, str]:
 def networks_of(dataset: Dataset) -> set[str]:
     """The networks that hold at least two different modelled layers."""
     named = zip(dataset["network"].tolist(), dataset.layers(), strict=True)
-    shapes = {(network, replace(layer, name="", layer_type="", note="")) for network, layer in named if layer.modelled}
+    shapes = {(network, layer.shape) for network, layer in named if layer.modelled}
     counts = Counter(network for network, _ in shapes)
     return {network for network, count in counts.items() if network and count > 1}
 
