@@ -132,8 +132,12 @@ class FakeDaemon:
         with self._lock:
             self._send(Batch(STATUS, {"status": {"ok": True}}, {}))
 
+    def publish(self, frames: list[bytes]) -> None:
+        """Publish what need not be a message."""
+        self._pub.send_multipart(frames)
+
     def _send(self, batch: Batch) -> None:
-        self._pub.send_multipart(encode(batch))
+        self.publish(encode(batch))
 
     def _serve(self) -> None:
         while not self._stopping.is_set():

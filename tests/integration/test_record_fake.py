@@ -13,7 +13,8 @@ from fake_daemon import STREAM, FakeDaemon, engine, epoch, inference, ticks
 from neuralpower import Client, Failure, InputError, Recording
 from neuralpower.recordings.recorder import Summary, record
 from neuralpower.subscriber.messages import Ticks
-from neuralpower_wire import Kind, Record
+from neuralpower_wire import Kind, Record, VersionError
+from neuralpower_wire.batch import pack
 
 PATIENCE_S = 20.0
 
@@ -221,3 +222,16 @@ def test_asking_nobody_is_one_clear_line(run: Path) -> None:
         assert not client.connected
         with pytest.raises(Failure, match=r"no daemon at ipc://.*: is neuralpowerd running\?"):
             client.status()
+
+
+def test_a_daemon_of_another_version_is_named(run: Path) -> None:
+    """A client ends with the reason instead of receiving nothing for ever."""
+    with FakeDaemon(run) as daemon, Client(str(run)) as client:
+
+        def meet() -> bool:
+            daemon.publish([b"rails", pack({"v": 2, "columns": []})])
+            client.poll(0.05)
+            return False
+
+        with pytest.raises(VersionError, match="install the same neuralpower on both"):
+            until(meet)

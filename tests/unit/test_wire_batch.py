@@ -15,6 +15,7 @@ from neuralpower_wire import (
     Batch,
     Kind,
     Record,
+    VersionError,
     WireError,
     batch_to_records,
     batch_to_ticks,
@@ -194,8 +195,13 @@ def test_big_endian_columns_are_sent_little_endian(dtype: str, length: int) -> N
 
 def test_another_version_is_refused_by_name() -> None:
     """A reader says which version it met and which it speaks."""
-    with pytest.raises(WireError, match="version 2; this end speaks 1"):
-        decode([b"rails", pack({"v": 2, "columns": []})])
+    for read in (
+        lambda: decode([b"rails", pack({"v": 2, "columns": []})]),
+        lambda: Reply.decode([pack({"v": 2})]),
+        lambda: Request.decode(pack({"v": 2})),
+    ):
+        with pytest.raises(VersionError, match=r"speaks version 2 .* this one version 1"):
+            read()
 
 
 def test_link_messages_survive_the_wire() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .batch import VERSION, Batch, decode, encode
 from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
-from .errors import WireError
+from .errors import VersionError, WireError
 from .journal import Kind, Record, batch_to_records, records_to_batch
 from .power import rail_power_w, total_power_w
 from .tick import READING, Flag, State, Ticks, tick_dtype
@@ -33,6 +33,7 @@ __all__ = [
     "Ticks",
     "Timeline",
     "TimelineWriter",
+    "VersionError",
     "WireError",
     "batch_to_records",
     "batch_to_ticks",

@@ -14,7 +14,7 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from .errors import WireError
+from .errors import VersionError, WireError
 
 VERSION = 1
 MAX_HEADER = 256 * 1024
@@ -93,13 +93,13 @@ def decode(frames: Sequence[bytes]) -> Batch:
     """The batch in `frames`; its columns are read-only views of the frames.
 
     Raises:
-        WireError: anything in the message breaks the format.
+        VersionError: it is of another version.
+        WireError: anything else in the message breaks the format.
     """
     if not 2 <= len(frames) <= MAX_COLUMNS + 2:
         raise WireError(f"a message of {len(frames)} frames; a batch has 2 to {MAX_COLUMNS + 2}")
     header = unpack(frames[1])
-    if header.get("v") != VERSION:
-        raise WireError(f"version {header.get('v')!r}; this end speaks {VERSION}")
+    check_version(header)
     described = header.pop("columns", None)
     if not isinstance(described, list) or len(described) != len(frames) - 2:
         raise WireError(f"the header does not describe the message's {len(frames) - 2} columns")
@@ -121,6 +121,14 @@ def _column(description: Any, frame: bytes) -> tuple[str, Column]:
     if not is_count(length, MAX_FRAME) or len(frame) != length * np.dtype(dtype).itemsize:
         raise WireError(f"column {name!r} has {len(frame)} bytes, which are not its {length!r} values")
     return name, np.frombuffer(frame, dtype=dtype)
+
+
+def check_version(header: Mapping[str, Any]) -> None:
+    """Raise VersionError where `header` is of another version, WireError where it tells none."""
+    if not is_count(header.get("v"), 2**31):
+        raise WireError("v must be the version of the message")
+    if header["v"] != VERSION:
+        raise VersionError(header["v"], VERSION)
 
 
 def is_count(value: Any, most: int) -> TypeGuard[int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .batch import VERSION, Batch, decode, encode, header_bytes, header_count, header_text, pack, unpack
+from .batch import VERSION, Batch, check_version, decode, encode, header_bytes, header_count, header_text, pack, unpack
 from .errors import WireError
 from .journal import MAX_RECORD
 from .ticks import STREAM_BYTES
@@ -47,8 +47,7 @@ class Request:
     def decode(cls, frame: bytes) -> Request:
         """The request in `frame`, which may be hostile; WireError where it is none."""
         body = {"first": 0, "count": 0, "hash": "", "name": "", "text": "", **unpack(frame, MAX_REQUEST)}
-        if body.get("v") != VERSION:
-            raise WireError(f"version {str(body.get('v'))[:20]}; this daemon speaks {VERSION}")
+        check_version(body)
         if body.get("do") not in QUESTIONS:
             raise WireError(f"no question {str(body.get('do'))[:40]!r}; there are {', '.join(QUESTIONS)}")
         return cls(
@@ -93,9 +92,10 @@ class Reply:
         if not frames:
             raise WireError("an empty reply")
         head = unpack(frames[0], MAX_RECORD)
+        check_version(head)
         body = head.get("body")
-        if head.get("v") != VERSION or not isinstance(body, dict):
-            raise WireError(f"a reply of version {str(head.get('v'))[:20]}; this end speaks {VERSION}")
+        if not isinstance(body, dict):
+            raise WireError("a reply needs a map body")
         stream = head.get("stream")
         if not isinstance(stream, bytes) or len(stream) not in (0, STREAM_BYTES):
             raise WireError(f"a stream is {STREAM_BYTES} bytes")

@@ -15,7 +15,7 @@ from enum import Enum, auto
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from neuralpower_wire import Batch, WireError, decode, encode
+from neuralpower_wire import Batch, VersionError, WireError, decode, encode
 from neuralpower_wire.link import (
     CREDIT,
     DESCRIBE,
@@ -179,6 +179,9 @@ class Link:
                 return
             try:
                 self._answer(decode(frames))
+            except VersionError as error:
+                self.last_refusal = str(error)
+                continue
             except WireError:
                 continue  # nothing in a message is trusted; one that breaks the format says nothing
             self._heard_ns = time.monotonic_ns()

@@ -9,7 +9,7 @@ from typing import Any
 
 import zmq
 
-from neuralpower_wire import Batch, WireError, decode
+from neuralpower_wire import Batch, VersionError, WireError, decode
 from neuralpower_wire.batch import MAX_FRAME
 from neuralpower_wire.history import Reply, Request
 
@@ -44,7 +44,11 @@ class History:
         self._ids = itertools.count(1)
 
     def ask(self, do: str, timeout_s: float = REQUEST_TIMEOUT_S, **fields: Any) -> Answer | None:
-        """The answer to a question (fields as in :class:`neuralpower_wire.history.Request`), or None if none came in time."""
+        """The answer to a question (fields as in :class:`neuralpower_wire.history.Request`), or None if none came in time.
+
+        Raises:
+            VersionError: the daemon speaks another version of the wire.
+        """
         request = Request(next(self._ids), do, **fields)
         deadline = time.monotonic() + timeout_s
         if not self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT):
@@ -67,6 +71,8 @@ def _answer(frames: list[bytes]) -> Answer | None:
     """The answer in `frames`: head and batch are read apart, so that a damaged batch can be told from a missing answer."""
     try:
         reply = Reply.decode(frames[:1])
+    except VersionError:
+        raise
     except WireError:
         return None
     try:

@@ -9,7 +9,19 @@ from typing import Any
 
 import zmq
 
-from neuralpower_wire import INFERENCES, LAYERS, RAILS, STATUS, TOPICS, Epoch, Kind, Record, WireError, decode
+from neuralpower_wire import (
+    INFERENCES,
+    LAYERS,
+    RAILS,
+    STATUS,
+    TOPICS,
+    Epoch,
+    Kind,
+    Record,
+    VersionError,
+    WireError,
+    decode,
+)
 from neuralpower_wire.journal import check
 
 from ..errors import Failure, InputError
@@ -141,7 +153,11 @@ class Client:
                 yield from (record for record in message.records if record.kind is Kind.INFERENCE)
 
     def poll(self, timeout_s: float = 1.0) -> list[Message]:
-        """What has arrived, waiting at most `timeout_s` for something; at most one answer of the history per log."""
+        """What has arrived, waiting at most `timeout_s` for something; at most one answer of the history per log.
+
+        Raises:
+            VersionError: the daemon speaks another version of the wire.
+        """
         messages: list[Message] = []
         busy = any(follower.question(time.monotonic()) for follower in self._followers.values())
         if self._live.poll(0 if busy else int(timeout_s * 1000)):
@@ -187,6 +203,8 @@ class Client:
             if topic in self._followers:
                 return self._followers[topic].live(batch)
             return [Energies.of(batch)] if topic == LAYERS else [Status.of(batch)]
+        except VersionError:
+            raise
         except WireError as error:
             return [Refused(topic, str(error))]
 
