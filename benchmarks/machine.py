@@ -20,7 +20,7 @@ MEMORY = Path("/dev/shm")
 """tmpfs: files whose reading costs a system call and a copy, and rings that no disk slows."""
 
 PRIORITY = 80
-CPU = (os.cpu_count() or 1) - 1
+CPU = max(os.sched_getaffinity(0))
 """Loops are pinned to the last processor: the first takes most interrupts."""
 PERIOD_NS = 1_000_000
 
