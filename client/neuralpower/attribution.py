@@ -36,7 +36,7 @@ class LayerPower:
     """One layer of an engine: nan where a thing was not measured.
 
     `unit` numbers what could be told apart, in order; `members` is how many layers share it. A layer that shares its unit has
-    the unit's mean power, and a standard error widened by how much units of this engine differ. `count`: inferences.
+    the unit's mean power, and a standard error widened by how far from it a layer may be. `count`: inferences.
     `repeats`: in how many copies the layer ran in the engine. `geometry` is None where the engine does not tell it.
     """
 
@@ -318,17 +318,26 @@ def _layers(each: _Measured, unit: Ints, power: Floats, error: Floats, gap_power
     if each.copies.size:
         at, spent = int(each.copies[0]), np.asarray(durations[:, each.copies].mean(axis=1), np.float64)
         return (_row(each, at, str(names[at]), 0, 1, int(each.copies.size), spent, power[at], error[at]),)
-    runs = durations.mean(axis=0) > 0
-    members = np.bincount(unit, runs, int(unit.max()) + 1).astype(int)
-    values = np.array([power[unit == u][0] for u in range(len(members))])
-    known = values[np.isfinite(values)]
-    spread = float(np.std(known, ddof=1)) if known.size >= 3 else abs(float(np.nanmean(values)) - gap_power_w) / 2
-    rows: list[LayerPower] = []
-    for i, name in enumerate(names):
-        shared = int(members[unit[i]])
-        wider = float(np.hypot(error[i], spread)) if shared > 1 else float(error[i])
-        rows.append(_row(each, i, str(name), int(unit[i]), max(shared, 1), 1, durations[:, i], power[i], wider))
-    return tuple(rows)
+    mean_s = durations.mean(axis=0)
+    members = np.bincount(unit, mean_s > 0, int(unit.max()) + 1).astype(int)
+    wider = np.hypot(error, _apart(unit, mean_s, power, gap_power_w))
+    return tuple(
+        _row(each, i, str(name), int(unit[i]), max(int(members[unit[i]]), 1), 1, durations[:, i], power[i], wider[i])
+        for i, name in enumerate(names)
+    )
+
+
+def _apart(unit: Ints, seconds: Floats, power_w: Floats, gap_power_w: float) -> Floats:
+    """How far a layer's power may be from its unit's (n,), W, as a standard deviation; 0 for a layer that is a unit.
+
+    Nothing is known of a layer within its unit but that it draws between what gaps draw and the most that any unit of the engine
+    draws: a standard deviation of that range over sqrt(12). Its unit's power is the mean over time with shares w, so the
+    variance of the difference is (1 - 2 w_i + sum w^2) of that: a layer that is most of its unit has about the unit's power.
+    """
+    share = seconds / np.maximum(np.bincount(unit, seconds), 1e-300)[unit]
+    freedom = np.where(share < 1.0, 1 - 2 * share + np.bincount(unit, share**2)[unit], 0.0)
+    most = np.nanmax(power_w, initial=gap_power_w)
+    return np.where(freedom > 0, max(most - gap_power_w, 0.0) * np.sqrt(np.maximum(freedom, 0.0) / 12), 0.0)
 
 
 def _row(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuralpower.attribution import Attribution, attribute
+from neuralpower.attribution import Attribution, _apart, attribute
 from neuralpower.cli import attribute as command
 from neuralpower.collect import rows_of
 from neuralpower.errors import InputError
@@ -154,6 +154,16 @@ def test_layers_that_share_a_unit_have_a_wider_error(memory: Memory) -> None:
     for layer, watts in zip(net.layers, NETWORK_W, strict=True):
         assert layer.power_w == pytest.approx(mean, rel=0.02)
         assert abs(layer.power_w - watts) < 3 * layer.power_se_w
+    by_time = sorted(net.layers, key=lambda layer: layer.runtime_s)
+    assert by_time[0].power_se_w > by_time[-1].power_se_w > 0
+
+
+def test_a_layer_alone_in_its_unit_keeps_the_error_of_its_unit() -> None:
+    """Two equal members may differ by half the variance of the range; one that takes all the time cannot differ at all."""
+    unit, power = np.array([0, 0, 1, 2, 2]), np.array([5.0, 5.0, 9.0, 6.0, 6.0])
+    apart = _apart(unit, np.array([1e-3, 1e-3, 2e-3, 1e-3, 0.0]), power, 3.0)
+    assert apart[:4] == pytest.approx([np.sqrt(0.5 * 36 / 12), np.sqrt(0.5 * 36 / 12), 0.0, 0.0])
+    assert apart[4] == pytest.approx(np.sqrt(2 * 36 / 12))
 
 
 def test_window_mean_says_what_it_is(memory: Memory) -> None:
