@@ -93,6 +93,33 @@ def test_all_of_the_past_begins_at_the_oldest() -> None:
     assert reader.lost == {}
 
 
+def test_the_past_that_is_overwritten_while_it_is_asked_for_is_not_lost() -> None:
+    """A full ring overwrites its oldest entry every period; only what came after joining can be lost."""
+    daemon = Daemon(oldest=5, next=10_000)
+    reader = Reader(Follower(TICKS, past=True))
+    question = reader.follower.question(0.0)
+    assert question is not None
+    reader.take(reader.follower.answered(question, daemon.answer(question), 0.0))
+    daemon.oldest = 20
+    reader.settle(daemon)
+    assert reader.delivered == {daemon.stream: list(range(20, 10_000))}
+    assert reader.lost == {} and reader.follower.lost == 0
+
+
+def test_what_came_after_joining_and_is_overwritten_is_lost() -> None:
+    """A reader that joined and then slept longer than the ring holds says what it missed, and nothing from before."""
+    daemon = Daemon(oldest=5, next=100)
+    reader = Reader(Follower(TICKS, past=True))
+    question = reader.follower.question(0.0)
+    assert question is not None
+    reader.take(reader.follower.answered(question, daemon.answer(question), 0.0))
+    daemon.oldest, daemon.next = 150, 200
+    reader.follower.locate()
+    reader.settle(daemon)
+    assert reader.delivered == {daemon.stream: list(range(150, 200))}
+    assert reader.lost == {daemon.stream: list(range(100, 150))}
+
+
 @given(st.integers(0, 300), st.integers(1, 3000), st.floats(0.001, 4.0))
 def test_seconds_of_the_past_begin_at_the_first_tick_within(oldest: int, count: int, seconds: float) -> None:
     """past=seconds begins at the first entry that is at most so much older than the newest."""

@@ -273,3 +273,14 @@ def test_a_document_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(InputError, match=r"recording.json: cannot be read: Permission denied"):
         Recording(tmp_path)
+
+
+def test_a_damaged_log_can_be_skipped_like_a_damaged_segment(tmp_path: Path) -> None:
+    """A write-ahead log of random bytes is named, and with skip_damaged all the rest is read."""
+    recorded(tmp_path)
+    (tmp_path / "wal" / "000009.wal").write_bytes(b"?" * 100)
+    with pytest.raises(InputError, match=r"000009\.wal"):
+        Recording(tmp_path).ticks()
+    recording = Recording(tmp_path, skip_damaged=True)
+    assert len(recording.ticks()) == 200
+    assert "000009.wal" in recording.damaged[0]

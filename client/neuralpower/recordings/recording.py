@@ -154,7 +154,9 @@ class Recording:
     def _facts(self) -> list[Record]:
         """Engines and epochs that had to be asked for."""
         path = self.directory / layout.FACTS
-        return [record for _, _, _, items in self._unpacked(path) for record in items] if path.exists() else []
+        return [
+            record for entries in self._read(self._unpacked, path) for _, _, _, items in entries for record in items
+        ]
 
     def records(self, kind: Kind | None = None) -> list[Record]:
         """The journal's records of a kind, or all, in the order they were written."""
@@ -227,14 +229,15 @@ class Recording:
         """
         logs: dict[str, dict[bytes, list[tuple[int, Any]]]] = {"ticks": {}, "journal": {}}
         for _, path in layout.wals(self.directory):
-            for log, stream, first, items in self._unpacked(path):
-                logs[log].setdefault(stream, []).append((first, items))
+            for entries in self._read(self._unpacked, path):
+                for log, stream, first, items in entries:
+                    logs[log].setdefault(stream, []).append((first, items))
         return logs
 
     def _unpacked(self, path: Path) -> list[tuple[str, bytes, int, Any]]:
         try:
             content = wal.read(path)
-        except FileNotFoundError:  # a recorder at work has just turned it into segments
+        except FileNotFoundError:  # there are no facts, or a recorder at work has just turned it into segments
             return []
         if content.damaged_bytes:
             self.damaged.append(f"{path}: {content.damaged_bytes} bytes of a half-written end left out")

@@ -25,6 +25,8 @@ class Continuity(Generic[T]):
     """
 
     def __init__(self, start: int, held_batches: int = HELD_BATCHES) -> None:
+        self.start = start
+        """The first index that is wanted and can be had."""
         self.next = start
         """The first index that is neither delivered nor lost."""
         self.head = start

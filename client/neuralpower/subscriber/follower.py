@@ -71,6 +71,9 @@ class Follower:
         self._past = past
         self._resume = dict(resume or {})
         self._streams: dict[bytes, Continuity[Any]] = {}
+        self._joined: bytes | None = None
+        self._joined_at = 0
+        """The stream that was joined, and the index that it had reached: what came before is not lost if it is not there."""
         self._where = True
         self._search: _Search | None = None
         self._most = log.most
@@ -138,6 +141,8 @@ class Follower:
 
     def _begin(self, stream: bytes, oldest: int, end: int) -> None:
         joining = self.stream is None and not self._resume
+        if joining:
+            self._joined, self._joined_at = stream, end
         start, self._search = oldest, None
         if joining and not self._past:
             start = end
@@ -191,6 +196,10 @@ class Follower:
             return self._damaged(question, damage)
         self._most = self.log.most
         lost, ready = continuity.gone(first)
+        if stream == self._joined and lost.start == continuity.start:
+            # Of the past that was there when joining, the oldest end is overwritten while one asks for it.
+            continuity.start = lost.stop
+            lost = range(min(max(lost.start, self._joined_at), lost.stop), lost.stop)
         out = self._losses(stream, lost) + self._deliver(stream, ready)
         if items is not None:
             out += self._deliver(stream, continuity.offer(first, items))
