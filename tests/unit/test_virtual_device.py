@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neuralpower.errors import Failure, InputError
-from neuralpower.virtual.device import VirtualDevice
+from neuralpower.virtual.device import LEAD_MS, VirtualDevice
 from neuralpower.virtual.hardware import RAILS
 from neuralpower.virtual.load import Load
 from neuralpower.virtual.networks import build
@@ -106,16 +106,16 @@ def test_engines_idle_before_they_run(bench: Bench) -> None:
 def test_late_plans_are_counted(bench: Bench) -> None:
     """A host that is held up by less than the lead is reported, and nothing is void."""
     context = bench.context(runs=50)
-    bench.time.stall_ns = 250_000_000
+    bench.time.stall_ns = int(0.6e6 * LEAD_MS)
     bench.run(context)
     truth = bench.device.close()
-    assert truth.late_writes > 0 and 0 < truth.least_lead_ms < 400
+    assert truth.late_writes > 0 and 0 < truth.least_lead_ms < LEAD_MS
 
 
 def test_falling_behind_fails_loudly(bench: Bench) -> None:
     """Once the horizon lies in the past the run ends with one line that says so."""
     context = bench.context(runs=50)
-    bench.time.stall_ns = 900_000_000
+    bench.time.stall_ns = int(2e6 * LEAD_MS)
     with pytest.raises(Failure, match="ms behind its timeline"):
         bench.run(context)
 

@@ -19,9 +19,9 @@ from .load import Load
 from .plan import MEAN_PAUSE_NS, Planner, Times
 from .truth import Truth
 
-LEAD_MS = 400.0
-"""How far the timeline is always ahead: a Python process on a busy machine may be held up for 100 to 200 ms (other
-processes, page faults, garbage collection), and the chip looks no further than a few milliseconds behind now."""
+LEAD_MS = 1000.0
+"""How far the timeline is always ahead. A Python process is held up for 100 to 200 ms now and then (page faults, garbage
+collection, describing an engine of 6000 layers), and several times as long where others want the same processors."""
 STEP_NS = 200_000_000
 """Planning goes in steps of this length, on top of the lead."""
 REST_NS = 40_000_000

@@ -6,8 +6,10 @@ import json
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ..errors import InputError
@@ -26,6 +28,8 @@ SWEEP_SIZE = (44, 14, 12)
 """Convolutions, pools and fully connected layers of a sweep."""
 SWEEP_SECONDS = 0.6
 """For each repeated layer: about 28 inferences of 20 ms, 700 scans at the 140 µs setting."""
+AHEAD = 4
+"""Engines planned beyond the one that runs: of the short ones of a sweep, more than the device's lead."""
 _DRAIN_S = 10.0
 """How long a restarting daemon is given to take what it has not yet acknowledged."""
 
@@ -67,7 +71,7 @@ def run_virtual(
         networks: names of the zoo, paths of engine JSON files, `sweep` for repeated-layer engines named `sweep/...`.
         rundir: the daemon's runtime directory (source sim).
         seed: of the device's physics and all that is random in it.
-        seconds_each, runs: how long to run each network, or how often. A network of the sweep runs `sweep_seconds`.
+        seconds_each, runs: how long to run each network, or how often. Without `runs`, one of the sweep runs `sweep_seconds`.
         on_progress: called with (done, total, name) before each engine and once after the last.
         idle_s: how long the rails idle before each engine.
         truth_path: where to store the truth, also when the run ends early.
@@ -84,12 +88,12 @@ def run_virtual(
     with VirtualDevice(Path(rundir) / "timeline", seed, lead_ms, idle_s=idle_s) as device:
         try:
             engines = _contexts(device, networks, named, seed, seconds_each, runs, sweep_size, sweep_seconds)
-            # The next engine is planned before one runs, so that between them the rails idle as long as stated, no longer.
-            following = next(engines, None)
+            # Engines are planned before their turn, so that between them the rails idle as long as stated, no longer.
+            waiting = deque(islice(engines, AHEAD))
             for done in range(total):
-                context, following = following, next(engines, None)
+                context = waiting.popleft()
+                waiting.extend(islice(engines, 1))
                 device.pump()
-                assert context is not None
                 if on_progress:
                     on_progress(done, total, context.load.name)
                 _execute(device, context, rundir)
@@ -146,7 +150,7 @@ def _contexts(
         for probe in sweep(seed, *sweep_size):
             engine = repeated(probe, device.hardware, seed)
             device.pump()
-            yield _load(device, Workload(f"{SWEEP}/{probe.name}", engine, sweep_seconds))
+            yield _load(device, Workload(f"{SWEEP}/{probe.name}", engine, sweep_seconds, runs))
 
 
 def _load(device: VirtualDevice, work: Workload) -> VirtualContext:
