@@ -10,10 +10,10 @@ SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neura
 WARNINGS := -std=c11 -O2 -Wall -Wextra -Wconversion -Werror
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format-check lint types arrows warnings sanitize bench bench-instructions dist format clean
+.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-memory-model test-systemd bench bench-instructions dist format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it, if it is not there yet
 
@@ -45,6 +45,12 @@ warnings:
 sanitize: ## C tests under ASan + UBSan, then under TSan
 	@echo "sanitize: address, undefined" && $(MAKE) -s -C tests/c asan
 	@echo "sanitize: thread" && $(MAKE) -s -C tests/c tsan
+
+test-memory-model: ## the ring's protocol in a weak memory model, as it is and weakened; needs relacy-dev
+	@$(PYTHON) tests/beds/memory_model/run.py
+
+test-systemd: $(READY) ## the unit under a real systemd in a container; as root; needs systemd-container and mmdebstrap
+	@$(BIN)/python tests/beds/systemd/run.py
 
 bench: $(READY) ## what it costs beside references; PART=a one part, QUICK=1 a short form, ROUNDS=n
 	@$(BIN)/python -m benchmarks $(PART) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))

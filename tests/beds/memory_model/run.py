@@ -1,12 +1,13 @@
 """Check the tick ring's protocol in a weak memory model: the shipped source must hold, and each weakened one must be found out.
 
 The source itself is compiled, over a stand-in for <stdatomic.h>; a weakening is an edit of a copy. Exit status 1 where
-the shipped protocol fails, a weakening is not judged as expected, or something needed is missing.
+the shipped protocol fails, a weakening is not judged as expected, or the bed cannot run: then a line begins with "not run:".
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,11 @@ C = [
 CXX = [os.environ.get("CXX", "c++"), "-std=c++14", "-O2", "-w"]
 EXECUTIONS = int(os.environ.get("EXECUTIONS", "50000"))
 """Of Relacy, for each scenario."""
-RELACY_HEADER = Path("/usr/include/relacy/relacy.hpp")
+NEEDED = {
+    "gcc": shutil.which(C[0]),
+    "g++": shutil.which(CXX[0]),
+    "relacy-dev": Path("/usr/include/relacy/relacy.hpp").exists(),
+}
 
 
 def compile_or_exit(command: list[str]) -> None:
@@ -82,8 +87,9 @@ def judge(folder: Path, engine: str) -> tuple[str, int]:
 
 def main() -> int:
     """Print one row for each protocol; returns the exit status."""
-    if not RELACY_HEADER.exists():
-        print("memory model: the package relacy-dev is missing: apt install relacy-dev", file=sys.stderr)
+    missing = [package for package, found in NEEDED.items() if not found]
+    if missing:
+        print(f"not run: missing: apt install {' '.join(missing)}", file=sys.stderr)
         return 1
     BUILD.mkdir(parents=True, exist_ok=True)
     build_engines()
