@@ -253,6 +253,33 @@ int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips,
 		  const struct np_sim_channel *channels, uint32_t readings, const struct np_sim_options *options,
 		  const struct np_sim_error *errors, uint32_t error_count, struct np_source **out);
 
+/* ---- Registers over /dev/i2c-N ---------------------------------------------------------------- */
+
+struct np_i2c;
+
+int np_i2c_open(const char *device, struct np_i2c **out);
+void np_i2c_close(struct np_i2c *i2c);
+
+/* -EBUSY: a driver is bound to this address. Reading and writing work all the same, beside the driver. */
+int np_i2c_claim(struct np_i2c *i2c, uint8_t address);
+
+int np_i2c_read(struct np_i2c *i2c, uint8_t address, uint8_t reg, uint16_t *value);
+int np_i2c_write(struct np_i2c *i2c, uint8_t address, uint8_t reg, uint16_t value);
+
+struct np_i2c_chip {
+	uint8_t address;
+	uint16_t config;	/* as it stands in the chip: nothing is written */
+	int32_t offset_uv[3];	/* of the shunt voltage: its amount is lessened by this */
+};
+
+/*
+ * INA3221s on a bus, which the source owns on success. A tick looks at each chip's conversion-ready flag, for the next
+ * end of a scan up to wait_ns if that is not 0, then reads the registers in the order of the scan. Readings know
+ * whether they are new (docs/chip.md), as long as nobody else looks at the flag.
+ */
+int np_source_i2c(struct np_i2c *i2c, const struct np_i2c_chip *chips, uint32_t chip_count,
+		  const struct np_sim_channel *channels, uint32_t readings, int64_t wait_ns, struct np_source **out);
+
 /*
  * Housekeeping, to be called about once a second beside the loop: re-opens files that are gone or were
  * replaced. Calls less than a second apart do nothing. Returns how many files were opened.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ._calls import AVAILABLE, REINSTALL, clocks
 from .errors import SamplerError
+from .i2c import I2cChip, I2cSource, i2c_restore
 from .ring import DEFAULT_SECONDS, Ring, RingReader, Slice
 from .sampler import Sampler, Stats
 from .sim import SimChip, SimError, SimSource, simulate
@@ -21,6 +22,8 @@ __all__ = [
     "REINSTALL",
     "HwmonInput",
     "HwmonSource",
+    "I2cChip",
+    "I2cSource",
     "IioInput",
     "IioSource",
     "ReplaySource",
@@ -35,6 +38,7 @@ __all__ = [
     "Source",
     "Stats",
     "clocks",
+    "i2c_restore",
     "simulate",
     "tick_bytes",
     "tick_dtype",

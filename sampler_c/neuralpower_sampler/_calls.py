@@ -292,6 +292,52 @@ def source_sim(
     return Handle(out[0], _lib.np_source_close, "the source", keep=keep)
 
 
+class I2cChipOptions(NamedTuple):
+    """The fields of struct np_i2c_chip, in its order."""
+
+    address: int
+    config: int
+    offset_uv: Sequence[int]
+
+
+def i2c_open(device: str) -> Handle:
+    out = _new("struct np_i2c **")
+    _check(_lib.np_i2c_open(_path(device), out), device)
+    return Handle(out[0], _lib.np_i2c_close, "the I2C bus")
+
+
+def i2c_claim(bus: Handle, address: int) -> None:
+    _check(_lib.np_i2c_claim(bus.pointer, address), f"the chip at {address:#04x}")
+
+
+def i2c_read(bus: Handle, address: int, register: int) -> int:
+    value = _ffi.new("uint16_t *")
+    _check(_lib.np_i2c_read(bus.pointer, address, register, value), f"register {register:#04x} of {address:#04x}")
+    return int(value[0])
+
+
+def i2c_write(bus: Handle, address: int, register: int, value: int) -> None:
+    _check(_lib.np_i2c_write(bus.pointer, address, register, value), f"register {register:#04x} of {address:#04x}")
+
+
+def source_i2c(
+    bus: Handle, chips: Sequence[I2cChipOptions], channels: Sequence[tuple[int, int, int]], wait_ns: int
+) -> Handle:
+    out = _ffi.new("struct np_source **")
+    code = _lib.np_source_i2c(
+        bus.pointer,
+        _ffi.new("struct np_i2c_chip[]", [tuple(chip) for chip in chips]),
+        len(chips),
+        _ffi.new("struct np_sim_channel[]", list(channels)),
+        len(channels),
+        wait_ns,
+        out,
+    )
+    _check(code, "the chips on the I2C bus")
+    bus.release()
+    return Handle(out[0], _lib.np_source_close, "the source")
+
+
 def source_revive(source: Handle) -> int:
     return int(_lib.np_source_revive(source.pointer))
 

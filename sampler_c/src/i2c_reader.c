@@ -89,6 +89,7 @@ static void look(struct i2c_reader *reader, struct i2c_reader_chip *chip, const 
 {
 	int64_t give_up = np_clock_monotonic(clock) + reader->wait_ns;
 	struct scan_step step;
+	bool old = reader->wait_ns > 0; /* a flag set at the first look is of any age: wait for the next */
 
 	chip->step = (struct scan_step){ 0, 0 };
 	do {
@@ -106,8 +107,9 @@ static void look(struct i2c_reader *reader, struct i2c_reader_chip *chip, const 
 			chip->step.high = SCAN_UNKNOWN;
 		else
 			chip->step.high += step.high;
-		if (flags & CHIP_CVRF)
+		if (flags & CHIP_CVRF && !old)
 			return;
+		old = false;
 	} while (np_clock_monotonic(clock) < give_up);
 }
 

@@ -39,7 +39,7 @@ struct i2c_reader_channel {
 
 struct i2c_reader {
 	struct i2c_bus *bus;
-	int64_t wait_ns;	/* how long a tick may wait for a chip's flag */
+	int64_t wait_ns;	/* how long a tick may wait for the next end of a chip's scan; 0: it looks once */
 	uint32_t chip_count;
 	uint32_t channel_count;
 	struct i2c_reader_chip chips[I2C_MAX_CHIPS];

@@ -101,7 +101,7 @@ static struct scan_step find(struct scan_track *track, struct moment before)
 	track->end = (struct moment){ track->look.low - track->longest_ns, track->look.high };
 	if (track->looked) {
 		track->end.low = later(track->end.low, before.low);
-		ended = (struct scan_step){ 1, whole(later(1, ceil((track->look.high - before.low) / track->shortest_ns))) };
+		ended = (struct scan_step){ 1, whole(later(1, ceil((track->look.high - track->counted_ns) / track->shortest_ns))) };
 	}
 	learn_length(track, 0);
 	count_scans(track, ended);
@@ -138,6 +138,9 @@ struct scan_step scan_track_look(struct scan_track *track, int64_t begin_ns, int
 		count_scans(track, step);
 	else
 		step = find(track, before);
+	/* Before the first look there was nothing to count. */
+	if (track->known || !track->looked)
+		track->counted_ns = (double)begin_ns;
 	track->looked = true;
 	return step;
 }

@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #define SCAN_TOLERANCE 0.15
-#define SCAN_DRIFT 0.0005
-#define SCAN_ANCHOR 256
+#define SCAN_DRIFT 0.00015
+#define SCAN_ANCHOR 512
 
 /* A moment that lies in [low, high]. */
 struct moment {
@@ -34,6 +34,7 @@ struct scan_track {
 	struct moment end;	/* of the newest scan that had ended then */
 	struct moment anchor;	/* end of an earlier scan .. */
 	uint32_t since_anchor;	/* .. so many scans ago; 0: none */
+	double counted_ns;	/* scans are counted up to this moment or a later one */
 	uint32_t count;		/* scans that have ended since the start, at most */
 	uint32_t slack;		/* .. and at least count - slack */
 };
