@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def engine(hash: str = "abc") -> Record:
 class FakeDaemon:
     """Holds both logs; `stop` and a new one with the same logs is a restart. Use as a context manager.
 
-    `write` puts entries into the logs; `publish` says whether they also go out live.
+    `publish` says whether entries added also go out live, `delay_s` how long an answer takes.
     """
 
     run: Path
@@ -92,6 +93,7 @@ class FakeDaemon:
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
     oldest_tick: int = 0
     marks: list[tuple[str, str]] = field(default_factory=list)
+    delay_s: float = 0.0
 
     def __enter__(self) -> FakeDaemon:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -143,6 +145,7 @@ class FakeDaemon:
         while not self._stopping.is_set():
             if self._router.poll(20):
                 peer, frame = self._router.recv_multipart()
+                time.sleep(self.delay_s)
                 with self._lock:
                     reply = self._answer(Request.decode(frame))
                 self._router.send_multipart([peer, *reply.encode()])

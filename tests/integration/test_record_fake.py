@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_daemon import STREAM, FakeDaemon, engine, epoch, inference, ticks
 
 from neuralpower import Client, Failure, InputError, Recording
 from neuralpower.recordings.recorder import Summary, record
-from neuralpower.subscriber.messages import Ticks
+from neuralpower.subscriber.messages import Records, Ticks
 from neuralpower_wire import Kind, Record, VersionError
 from neuralpower_wire.batch import pack
 
@@ -235,3 +236,17 @@ def test_a_daemon_of_another_version_is_named(run: Path) -> None:
 
         with pytest.raises(VersionError, match="install the same neuralpower on both"):
             until(meet)
+
+
+def test_a_slow_answer_is_waited_for(run: Path) -> None:
+    """An answer that takes longer than a poll, as of a large engine or over a slow link, is taken and not asked for again."""
+    with FakeDaemon(run, delay_s=0.4) as daemon:
+        daemon.add_ticks(ticks(0, 200), publish=False)
+        daemon.add_records([engine(), inference(1)], publish=False)
+        got: list[Any] = []
+        with Client(str(run), past=True) as client:
+            until(lambda: got.extend(client.poll(0.05)) or sum(map(len, filter(_entries, got))) == 202)
+
+
+def _entries(message: Any) -> bool:
+    return isinstance(message, Ticks | Records)

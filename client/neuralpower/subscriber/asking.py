@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,10 @@ from neuralpower_wire.history import Reply, Request
 from .keys import Keys
 
 REQUEST_TIMEOUT_S = 2.0
-"""A reply takes milliseconds; a daemon that is busy for 2 s is asked again rather than waited for."""
+"""A reply takes milliseconds; a daemon that is busy for 2 s is not waited for by who wants one thing of it."""
+REPAIR_TIMEOUT_S = 5.0
+"""A portion of a log may be 8 MiB: a second of the daemon's time for an engine of 8192 layers, and 5 s on a link of 15 Mbit/s.
+An answer that is dropped for being late would be asked for, and dropped, for ever."""
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 """How soon a lost daemon is looked for again: a restart takes about a second, so it is found within the next one."""
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
@@ -42,6 +46,8 @@ class History:
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.connect(endpoint)
         self._ids = itertools.count(1)
+        self._expected: set[int] = set()
+        self._arrived: dict[int, Answer] = {}
 
     def ask(self, do: str, timeout_s: float = REQUEST_TIMEOUT_S, **fields: Any) -> Answer | None:
         """The answer to a question (fields as in :class:`neuralpower_wire.history.Request`), or None if none came in time.
@@ -49,18 +55,46 @@ class History:
         Raises:
             VersionError: the daemon speaks another version of the wire.
         """
-        request = Request(next(self._ids), do, **fields)
         deadline = time.monotonic() + timeout_s
         if not self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT):
             return None
-        self._socket.send(request.encode(), zmq.NOBLOCK)
-        while (left := deadline - time.monotonic()) > 0:
-            if not self._socket.poll(int(left * 1000) + 1, zmq.POLLIN):
+        number = self.send(do, **fields)
+        answer = self.receive(number, deadline - time.monotonic()) if number else None
+        if answer is None and number:
+            self.forget(number)
+        return answer
+
+    def send(self, do: str, **fields: Any) -> int | None:
+        """Ask without waiting; returns what :meth:`receive` takes, or None where no daemon is connected."""
+        request = Request(next(self._ids), do, **fields)
+        try:
+            self._socket.send(request.encode(), zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        self._expected.add(request.id)
+        return request.id
+
+    def receive(self, number: int, timeout_s: float) -> Answer | None:
+        """The answer to a question that was sent, or None if it is not there within `timeout_s`: then wait again or forget it.
+
+        Raises:
+            VersionError: the daemon speaks another version of the wire.
+        """
+        deadline = time.monotonic() + timeout_s
+        while number not in self._arrived:
+            left = max(0.0, deadline - time.monotonic())
+            if not self._socket.poll(math.ceil(left * 1000), zmq.POLLIN):
                 return None
             answer = _answer(self._socket.recv_multipart())
-            if answer and answer.reply.id == request.id:
-                return answer
-        return None
+            if answer and answer.reply.id in self._expected:
+                self._arrived[answer.reply.id] = answer
+        self._expected.discard(number)
+        return self._arrived.pop(number)
+
+    def forget(self, number: int) -> None:
+        """The answer to this question is no longer wanted."""
+        self._expected.discard(number)
+        self._arrived.pop(number, None)
 
     def close(self) -> None:
         """Close the socket; an unanswered question is dropped."""

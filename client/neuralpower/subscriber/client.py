@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -26,7 +27,7 @@ from neuralpower_wire.journal import check
 
 from ..errors import Failure, InputError
 from . import address as addresses
-from .asking import REQUEST_TIMEOUT_S, Answer, History, configure
+from .asking import REPAIR_TIMEOUT_S, REQUEST_TIMEOUT_S, Answer, History, configure
 from .follower import JOURNAL, TICKS, Follower, Past
 from .keys import keys_for
 from .messages import Energies, Found, Lost, Message, Records, Refused, Status, Ticks, engine_hash
@@ -46,6 +47,15 @@ MAX_WAITING_ENGINES = 1024
 """Unknown engines kept in mind: a sweep has hundreds. Beyond it a hostile daemon gets no more memory."""
 CATCH_UP_S = 10.0
 """At the end the daemon may be in the middle of a restart; without any progress for this long it is given up."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question under way: its number is None where no daemon was connected, and its answer is waited for `until`."""
+
+    question: dict[str, Any]
+    number: int | None
+    until: float
 
 
 class Client:
@@ -88,6 +98,8 @@ class Client:
         self._known_engines: set[str] = set()
         self._waiting_engines: dict[str, float] = {}
         self._heard = float("-inf")
+        self._questions: dict[str, _Asked] = {}
+        """Under way, by log."""
         keys = keys_for(self.address)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._history = History(self._context, self.address.history, keys)
@@ -209,13 +221,28 @@ class Client:
             return [Refused(topic, str(error))]
 
     def _repair(self, follower: Follower, timeout_s: float) -> list[Message]:
-        question = follower.question(time.monotonic())
-        if question is None:
+        """Ask for what is missing, or take the answer of a question under way; each log has one at a time."""
+        asked = self._questions.pop(follower.log.name, None) or self._put(follower)
+        if asked is None:
             return []
-        answer = self._history.ask(follower.log.name, max(timeout_s, 0.1), **question)
+        answer = self._history.receive(asked.number, max(timeout_s, 0.1)) if asked.number else None
+        now = time.monotonic()
         if answer:
-            self._heard = time.monotonic()
-        return follower.answered(question, answer, time.monotonic())
+            self._heard = now
+        elif asked.number and now < asked.until:
+            self._questions[follower.log.name] = asked
+            return []
+        elif asked.number:
+            self._history.forget(asked.number)
+        return follower.answered(asked.question, answer, now)
+
+    def _put(self, follower: Follower) -> _Asked | None:
+        """Send what the follower wants to know, if anything."""
+        now = time.monotonic()
+        question = follower.question(now)
+        if question is None:
+            return None
+        return _Asked(question, self._history.send(follower.log.name, **question), now + REPAIR_TIMEOUT_S)
 
     # Explaining: epochs of ticks, engines of inferences
 
