@@ -105,8 +105,11 @@ int driver_read_pair(struct sim_driver *driver, const struct np_clock *clock, co
 	int64_t bus_uv;
 	int err = read_register(driver, clock, at, false, &shunt_uv);
 
-	if (!err)
-		err = read_register(driver, clock, at, true, &bus_uv);
+	if (err) {
+		sim_bus_fault(driver->bus, at->chip, chip_register_of(at->channel, true)); /* asked for, too */
+		return err;
+	}
+	err = read_register(driver, clock, at, true, &bus_uv);
 	if (err)
 		return err;
 	*mv = bus_uv / 1000;
