@@ -162,6 +162,15 @@ def test_refused_inference_is_not_sent_again(tmp_path: Path) -> None:
     daemon.close()
 
 
+@pytest.mark.parametrize(("end_ns", "durations_ns"), [(5, [1]), (9, [-(2**63)]), (9, [1] * 8193)])
+def test_what_no_daemon_could_take_is_not_sent(tmp_path: Path, end_ns: int, durations_ns: list[int]) -> None:
+    """Anchors or durations that break the format (nan becomes the least integer) are refused at once, and not sent again and again."""
+    link = make_link(tmp_path)
+    link.offer(Inference(SESSION, 0, "hash", 5, end_ns, np.array(durations_ns)))
+    assert (link.counts.offered, link.counts.refused, link.pending) == (1, 1, 0) and link.last_refusal
+    link.close(0)
+
+
 def test_hostile_answers_change_nothing(tmp_path: Path) -> None:
     """Garbage from the other side is ignored."""
     daemon, link = Daemon(tmp_path), make_link(tmp_path)
