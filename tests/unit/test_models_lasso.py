@@ -145,3 +145,16 @@ def test_predictions_stay_positive_far_outside_the_data() -> None:
     y = 50 - 0.1 * x[:, 0]
     fitted = SparsePolynomial(SIZES, degrees=(1,)).fit(x, y)
     assert fitted.predict(np.array([[1e5, 1.0, 1.0]]))[0] == y.min()
+
+
+def test_values_known_badly_count_little() -> None:
+    """Rows that are off by half and say so leave the fit to the others; rows that do not say so bend it."""
+    x = sizes(160)
+    y = 1.0 + 0.5 * x[:, 0] + 0.25 * x[:, 1]
+    off = np.arange(160) % 4 == 0
+    estimator = SparsePolynomial(SIZES, degrees=(1,))
+    misled = clone(estimator).fit(x, y * (1 + off / 2)).predict(x)
+    told = clone(estimator).fit(x, y * (1 + off / 2), relative_se=off / 2).predict(x)
+    assert rmspe(told, y) < 0.02 < 0.05 < rmspe(misled, y)
+    exact = [clone(estimator).fit(x, y, relative_se=error).predict(x) for error in (None, np.zeros(160))]
+    np.testing.assert_array_equal(*exact)

@@ -21,12 +21,14 @@ from neuralpower.models.score import rmspe
 from neuralpower.models.terms import Term
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 LEAST_PENALTY = 1e-4
 """The least penalty tried, as a share of the one that leaves no term."""
 PATIENCE = 5
 """Penalties without a lower error after which no lesser one is tried."""
+MODEL_ERROR = 0.1
+"""The relative error that a model of this kind makes of a layer measured exactly; a label is trusted by comparison with it."""
 INNER_SEED = 7919
 """Added to the seed of the inner folds, so that they are not the outer ones."""
 
@@ -36,11 +38,12 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     It minimises
 
-        Σ_i ((y_i - b - Σ_j c_j f_j(x_i)) / y_i)² / (2 Σ_i y_i^-2) + α Σ_j s_j |c_j|
+        Σ_i w_i (y_i - b - Σ_j c_j f_j(x_i))² / (2 Σ_i w_i) + α Σ_j s_j |c_j|
 
     over b and c, where f_j are the terms of `dictionary` to degree K and s_j their standard deviations under the weights
-    y^-2. K and α are those whose predictions for held-out folds have the least RMSPE. The original fits squared error,
-    which serves long layers only.
+    w_i = 1 / (y_i² + (e_i / MODEL_ERROR)²), e_i being the standard error of y_i: what is known well makes its relative error
+    small, and what is known worse than the model can be counts less. K and α are those whose predictions for held-out
+    folds have the least RMSPE under the weights w_i y_i². The original fits squared error, which serves long layers only.
 
     Args:
         dictionary: the terms to choose from.
@@ -51,7 +54,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         polynomial_: the fitted ``Polynomial``.
         degree_, penalty_: K, and α as a share of the least α that leaves no term.
-        selection_rmspe_: the RMSPE that chose them. It was minimised: never quote it, cross-validate the whole estimator.
+        selection_rmspe_: the (weighted) RMSPE that chose them. It was minimised: never quote it, cross-validate the whole estimator.
     """
 
     def __init__(
@@ -68,11 +71,14 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.folds = folds
         self.seed = seed
 
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> SparsePolynomial:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, relative_se: ArrayLike | None = None
+    ) -> SparsePolynomial:
         """Fit quantities X of shape (rows, columns of the dictionary), all positive, to targets y > 0 of shape (rows,).
 
         `groups`, shape (rows,), are kept on one side of the inner folds; so are equal rows of X, which are the groups
-        when none are given. Raises ValueError on other shapes, on values that are not positive and finite, and on fewer
+        when none are given. `relative_se`, shape (rows,), are the targets' standard errors as shares of them, 0 when none
+        are given. Raises ValueError on other shapes, on values that are not positive and finite, and on fewer
         than two groups.
         """
         x, target = _checked(X, y, self.dictionary)
@@ -80,11 +86,15 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         group = configurations if groups is None else labels(np.asarray(groups).tolist())
         if len(np.unique(group)) < 2:
             raise ValueError("cross-validation needs at least two groups of rows")
+        trust = 1 / (
+            1 + (np.broadcast_to(0.0 if relative_se is None else relative_se, target.shape) / MODEL_ERROR) ** 2
+        )
         fold = assign(group, self.folds, self.seed + INNER_SEED)
-        trials = [self._try(degree, x, target, fold, configurations) for degree in self.degrees]
+        parts = [(train, test) for train, test in splits(fold, configurations) if train.any()]
+        trials = [self._try(degree, x, target, trust, parts) for degree in self.degrees]
         best = min(trials, key=lambda trial: trial.rmspe)
         self.degree_, self.penalty_, self.selection_rmspe_ = best.degree, best.penalty, best.rmspe
-        self.polynomial_ = self._final(best, x, target)
+        self.polynomial_ = self._final(best, x, target, trust)
         self.n_features_in_ = x.shape[1]
         return self
 
@@ -93,12 +103,11 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.polynomial_.predict(np.asarray(X, dtype=np.float64))
 
-    def _try(self, degree: int, x: Floats, y: Floats, fold: Ints, configurations: Ints) -> _Trial:
-        """The best penalty at one degree, over the folds."""
+    def _try(self, degree: int, x: Floats, y: Floats, trust: Floats, parts: list[tuple[Bools, Bools]]) -> _Trial:
+        """The best penalty at one degree, over the folds: (training rows, test rows) of each."""
         terms = self.dictionary.terms(degree, x)
         kept, z = distinct(self.dictionary.matrix(terms, x))
-        parts = [(train, test) for train, test in splits(fold, configurations) if train.any()]
-        solvers = [WeightedLasso(z[train], y[train], y[train] ** -2) for train, _ in parts]
+        solvers = [WeightedLasso(z[train], y[train], trust[train] / y[train] ** 2) for train, _ in parts]
         bounds = [self._bounds(x[train], y[train]) for train, _ in parts]
         scored = np.any([test for _, test in parts], axis=0)
         shares = self._shares()
@@ -110,15 +119,15 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             for (_, test), solver, bound in zip(parts, solvers, bounds, strict=True):
                 coefficients, intercepts = solver.follow(chunk)
                 held_out[test] = bound.apply(intercepts + z[test] @ coefficients, _named(self.dictionary, x[test]))
-            errors += [rmspe(held_out[scored, k], y[scored]) for k in range(len(chunk))]
+            errors += [rmspe(held_out[scored, k], y[scored], trust[scored]) for k in range(len(chunk))]
         chosen = int(np.argmin(errors))
         return _Trial(degree, float(shares[chosen]), errors[chosen], [terms[index] for index in kept])
 
-    def _final(self, trial: _Trial, x: Floats, y: Floats) -> Polynomial:
+    def _final(self, trial: _Trial, x: Floats, y: Floats, trust: Floats) -> Polynomial:
         """The model on all rows, at the chosen degree and penalty."""
         matrix = self.dictionary.matrix(trial.terms, x)
         shares = self._shares()
-        solver = WeightedLasso(matrix, y, y**-2)
+        solver = WeightedLasso(matrix, y, trust / y**2)
         coefficients, intercepts = solver.follow(shares[shares >= trial.penalty], tolerance=1e-5, sweeps=5000)
         used = np.flatnonzero(coefficients[:, -1])
         return Polynomial(

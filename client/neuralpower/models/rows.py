@@ -28,13 +28,15 @@ LARGEST_RELATIVE_SE = 0.25
 class Rows:
     """The rows of one layer type that have a usable target.
 
-    `x` (rows, columns of the dictionary) and `y` (rows,) as the estimator takes them; `configurations` numbers equal rows of
+    `x` (rows, columns of the dictionary), `y` (rows,) and its standard error as a share of it, `relative_se` (rows,), 0 where
+    it is not known, as the estimator takes them; `configurations` numbers equal rows of
     `x`; `networks` names; `index` tells the rows in the dataset; `unresolved` counts rows left out for their standard error.
     """
 
     layers: list[Layer]
     x: Floats
     y: Floats
+    relative_se: Floats
     configurations: Ints
     networks: list[str]
     index: NDArray[np.intp]
@@ -56,9 +58,11 @@ def rows_of(dataset: Dataset, kind: str, target: str) -> Rows:
     layers = chosen.layers()
     x = measure(layers, DICTIONARIES[kind, target].columns)
     configurations = labels([row.tobytes() for row in x])
+    relative_se = np.nan_to_num(error[index] / value[index], nan=0.0)
     return Rows(
-        layers, x, value[index], configurations, chosen["network"].tolist(), index, int((measured & ~resolved).sum())
-    )
+        layers, x, value[index], relative_se, configurations, chosen["network"].tolist(), index,
+        int((measured & ~resolved).sum()),
+    )  # fmt: skip
 
 
 def groups_of(dataset: Dataset, rows: Rows, folds: int) -> tuple[Ints, str]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def rmspe(predicted: Floats, measured: Floats) -> float:
-    """Root of the mean squared relative error, sqrt(mean(((ŷ - y)/y)²)); 0.1 is 10 %. `measured` must not be 0."""
-    return float(np.sqrt(np.mean((predicted / measured - 1.0) ** 2)))
+def rmspe(predicted: Floats, measured: Floats, weights: Floats | None = None) -> float:
+    """Root of the (weighted) mean squared relative error, sqrt(mean(((ŷ - y)/y)²)); 0.1 is 10 %. `measured` must not be 0."""
+    return float(np.sqrt(np.average((predicted / measured - 1.0) ** 2, weights=weights)))
 
 
 def rmse(predicted: Floats, measured: Floats) -> float:

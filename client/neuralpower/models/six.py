@@ -126,11 +126,11 @@ class SixModels:
         groups, grouped_by = groups_of(dataset, rows, self.folds)
 
         def held_out(train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
-            fitted = clone(estimator).fit(rows.x[train], rows.y[train], groups[train])
+            fitted = clone(estimator).fit(rows.x[train], rows.y[train], groups[train], rows.relative_se[train])
             return np.asarray(fitted.predict(rows.x[test]))
 
         cross_validation = cross_validate(held_out, rows, groups, grouped_by, self.folds, self.seed)
-        polynomial = estimator.fit(rows.x, rows.y, groups).polynomial_
+        polynomial = estimator.fit(rows.x, rows.y, groups, rows.relative_se).polynomial_
         return LayerModel(kind, target, polynomial, cross_validation)
 
 
