@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_hwmon.c - integers in files, whatever the files do; and the replay of what was read */
+/* test_hwmon.c - numbers in files, whatever the files do; and the replay of what was read */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -90,6 +90,88 @@ static void test_freshness(void)
 	CHECK_EQUAL(read_one(source).state, NP_MISSING);
 	write_text(path, "2\n");
 	CHECK_EQUAL(read_one(source).state, NP_UNKNOWN);
+	np_source_close(source);
+}
+
+/* Where the driver waits, an equal value is fresh once three scans were waited for; where time tells, after that time. */
+static void test_certain_freshness(void)
+{
+	const char *names[] = { test_path("in4_input"), test_path("in5_input"), test_path("in6_input") };
+	const char *other = "/dev/null";
+	const int64_t scales[] = { 1, 1, 1, 1 };
+	struct np_reading readings[4];
+	struct np_source *source;
+
+	for (int i = 0; i < 3; i++)
+		write_text(names[i], "5\n");
+	for (uint32_t count = 1; count <= 3; count++) {
+		CHECK_EQUAL(np_source_hwmon(names, scales, count, 1, 0, &source), 0);
+		for (int tick = 0; tick < 5; tick++) {
+			source->ops->read(source, &np_system_clock, 0, readings);
+			for (uint32_t i = 0; i < count; i++)
+				CHECK_EQUAL(readings[i].state, count == 3 && tick ? NP_FRESH : NP_UNKNOWN);
+		}
+		np_source_close(source);
+	}
+	/* A file elsewhere is another chip's, and a read that fails has not waited. */
+	CHECK_EQUAL(np_source_hwmon((const char *[]){ names[0], other, names[1], other }, scales, 4, 1, 0, &source), 0);
+	for (int tick = 0; tick < 5; tick++) {
+		source->ops->read(source, &np_system_clock, 0, readings);
+		CHECK_EQUAL(readings[0].state, NP_UNKNOWN);
+		CHECK_EQUAL(readings[1].state, NP_MISSING);
+	}
+	np_source_close(source);
+	CHECK_EQUAL(np_source_hwmon(names, scales, 1, 0, 2000000, &source), 0);
+	CHECK_EQUAL(read_one(source).state, NP_UNKNOWN);
+	usleep(2100);
+	CHECK_EQUAL(read_one(source).state, NP_FRESH);
+	np_source_close(source);
+	CHECK_EQUAL(np_source_hwmon(names, scales, 1, 0, 3600000000000, &source), 0);
+	CHECK_EQUAL(read_one(source).state, NP_UNKNOWN);
+	CHECK_EQUAL(read_one(source).state, NP_UNKNOWN);
+	np_source_close(source);
+	CHECK_EQUAL(np_source_hwmon(names, scales, 1, 0, -1, &source), -EINVAL);
+}
+
+/* ui_input_N gives voltage, current and power of one read; other files one value in thousandths; never certain. */
+static void test_iio(void)
+{
+	const char *pair = test_path("ui_input_0");
+	const char *single = test_path("in_power0_input");
+	const char *paths[] = { pair, pair, pair, single };
+	const int32_t quantities[] = { NP_BUS_UV, NP_CURRENT_UA, NP_POWER_UW, NP_POWER_UW };
+	const int32_t shunt = NP_SHUNT_UV;
+	const char *broken[] = { "5000\n", "5000 120 3\n", "5000,120\n", "", "a b\n", "5000120\n" };
+	struct np_reading readings[4];
+	struct np_source *source;
+
+	write_text(pair, "5000 120\n");
+	write_text(single, "600\n");
+	CHECK_EQUAL(np_source_iio(paths, &shunt, 1, &source), -EINVAL);
+	CHECK_EQUAL(np_source_iio(paths, quantities, 0, &source), -EINVAL);
+	CHECK_EQUAL(np_source_iio(paths, quantities, 4, &source), 0);
+	for (int tick = 0; tick < 2; tick++) {
+		const int64_t expected[] = { 5000000, 120000, 600000, 600000 };
+
+		memset(readings, 0, sizeof(readings));
+		source->ops->read(source, &np_system_clock, np_clock_monotonic(&np_system_clock), readings);
+		for (int i = 0; i < 4; i++) {
+			CHECK_EQUAL(readings[i].value, expected[i]);
+			CHECK_EQUAL(readings[i].state, NP_UNKNOWN);
+		}
+		CHECK(readings[0].begin_ns == readings[2].begin_ns && readings[0].end_ns == readings[2].end_ns);
+	}
+	write_text(pair, "4992 -8\n");
+	source->ops->read(source, &np_system_clock, 0, readings);
+	CHECK_EQUAL(readings[1].value, -8000);
+	CHECK_EQUAL(readings[2].value, -39936);
+	CHECK_EQUAL(readings[2].state, NP_FRESH);
+	for (size_t i = 0; i < sizeof(broken) / sizeof(*broken); i++) {
+		write_text(pair, broken[i]);
+		source->ops->read(source, &np_system_clock, 0, readings);
+		CHECK_EQUAL(readings[0].error, EBADMSG);
+		CHECK_EQUAL(readings[3].state, NP_UNKNOWN);
+	}
 	np_source_close(source);
 }
 
@@ -225,6 +307,8 @@ int main(void)
 {
 	test_texts();
 	test_freshness();
+	test_certain_freshness();
+	test_iio();
 	test_revive();
 	test_revive_beside_reading();
 	test_failing_reads();
