@@ -11,10 +11,13 @@ import pytest
 
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
 from neuralpower.cli import report as command
+from neuralpower.dataset import Dataset, dataset_of, row
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models.network import NetworkPrediction, Prediction
-from neuralpower.report import plots, write_report
+from neuralpower.models.rows import fingerprint
+from neuralpower.models.six import SixModels
+from neuralpower.report import modelled, plots, write_report
 from neuralpower.report.blocks import fixed, number, percent
 from neuralpower_align.least_squares import Balance
 
@@ -117,6 +120,26 @@ def test_predictions_stand_beside_what_was_measured(tmp_path: Path) -> None:
         pages.append(Page((tmp_path / "p.html").read_text(encoding="utf-8")).text)
     assert "0.1100" in pages[0] and "0.3000" in pages[0] and "−63.3 %" in pages[0]
     assert "−63.3 %" not in pages[1]
+
+
+def test_a_plot_says_what_of_it_the_models_were_fitted_to() -> None:
+    """The very rows, some of the networks, none of them, or a network on its own."""
+
+    def data(*names: str) -> Dataset:
+        shapes = [Layer("a", "pool", 1, c, 8, 8, c, 4, 4, 2, 2, 2, 2) for c in (4, 8)]
+        return dataset_of(
+            [row(shape, network=name, origin="network", runtime_s=1e-3) for name in names for shape in shapes], {}
+        )
+
+    models = SixModels(networks_=["a", "b"], sha256_=fingerprint(data("a", "b")))
+    told = [modelled._seen(models, data(*names)) for names in ("ab", "ac", "cd", "a", "c")]
+    assert [text.removeprefix("The models were ") for text in told] == [
+        "fitted to these layers.",
+        "fitted to 1 of these 2 networks.",
+        "fitted to none of these 2 networks.",
+        "fitted to this network.",
+        "not fitted to this network.",
+    ]
 
 
 def test_page_that_cannot_be_written_says_so(tmp_path: Path) -> None:

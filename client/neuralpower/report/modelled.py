@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 
-from neuralpower.attribution import Attribution
+from neuralpower.attribution import Attribution, LayerPower
 from neuralpower.dataset import Dataset
 from neuralpower.models.evaluation import network_errors
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.published import PUBLISHED
-from neuralpower.models.rows import rows_of
+from neuralpower.models.rows import fingerprint, networks_of, rows_of
 from neuralpower.models.six import LayerModel, SixModels
 from neuralpower.report import plots
 from neuralpower.report.blocks import DASH, Block, Facts, Figure, Heading, Row, Section, Table, fixed, number, percent
@@ -61,11 +61,7 @@ def compared(models: SixModels, dataset: Dataset) -> Section:
     blocks: list[Block] = []
     panels = {title: pairs for title, pairs in panels.items() if pairs}
     if panels:
-        seen = set(dataset["network"].tolist()) <= set(models.networks_)
-        which = (
-            "The models were fitted to these layers." if seen else "Some of these layers the models have never seen."
-        )
-        caption = f"Each point is a layer; the band is plus and minus 20 %. {which}"
+        caption = f"Each point is a layer; the band is plus and minus 20 %. {_seen(models, dataset)}".rstrip()
         svg = plots.inline(plots.scatter(panels), "scatter", "predicted against measured values of all layers")
         blocks.append(Figure(Markup(svg), caption))
     errors = network_errors(models, dataset)
@@ -87,6 +83,17 @@ def compared(models: SixModels, dataset: Dataset) -> Section:
             Table(["network", "layers", "runtime error", "energy error", "trained on"], rows_, (1, 2, 3), caption)
         )
     return Section("Predicted and measured", blocks)
+
+
+def _seen(models: SixModels, dataset: Dataset) -> str:
+    """What of the dataset the models were fitted to, as a sentence."""
+    if fingerprint(dataset) == models.sha256_:
+        return "The models were fitted to these layers."
+    networks = networks_of(dataset)
+    trained = len(networks & set(models.networks_))
+    if len(networks) < 2:
+        return f"The models were {'fitted' if trained else 'not fitted'} to this network." if networks else ""
+    return f"The models were fitted to {trained or 'none'} of these {len(networks)} networks."
 
 
 def predicted(prediction: NetworkPrediction, models: SixModels | None, attribution: Attribution | None) -> Section:
@@ -125,11 +132,13 @@ def predicted(prediction: NetworkPrediction, models: SixModels | None, attributi
         Table(["", "predicted", "measured", "error"], rows, (1, 2, 3), f"{covered}{stands}{missing}.")
     ]
     blocks.append(_predicted_layers(prediction, {layer.name: layer for layer in measured.layers} if measured else {}))
-    text = "No layer of this network was in the training data." if held_out else ""
+    text = (
+        "The models were fitted to other networks, which may have layers equal to some of its own." if held_out else ""
+    )
     return Section(f"{'Held out: ' if held_out else 'Predicted: '}{prediction.name}", blocks, text)
 
 
-def _predicted_layers(prediction: NetworkPrediction, measured: Mapping[str, object]) -> Table:
+def _predicted_layers(prediction: NetworkPrediction, measured: Mapping[str, LayerPower]) -> Table:
     rows = []
     for p in prediction.layers:
         m = measured.get(p.layer.name)

@@ -176,18 +176,19 @@ def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
             axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="measured", title=title)
             axes.set_aspect("equal")
             for axis in (axes.xaxis, axes.yaxis):
-                _plain_decades(axis, short=high / low < 30)
+                _plain_decades(axis, high / low)
         row[0][0].set_ylabel("predicted")
         row[0][0].legend(loc="upper left")
         figure.tight_layout()
         return figure
 
 
-def _plain_decades(axis: Any, short: bool) -> None:
-    """Ticks of a logarithmic axis as plain numbers; within a decade and a half also at 2 and 5."""
+def _plain_decades(axis: Any, span: float) -> None:
+    """Ticks of a logarithmic axis as plain numbers: more in each decade, the fewer decades the axis spans (highest/lowest)."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if short else (1.0,)))
+    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if span < 6 else (1.0, 2.0, 5.0) if span < 30 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -138,9 +138,10 @@ def _headlines(
                     Headline(f"conv {target}, RMSPE on held-out folds", percent(model.cross_validation.score.rmspe))
                 )
     if attribution is not None:
-        layers = sum(len(engine.layers) for engine in attribution.engines.values())
-        units = sum(engine.units for engine in attribution.engines.values())
-        found.append(Headline("layers told apart", f"{units}", f"of {layers}"))
+        networks = [engine for engine in attribution.engines.values() if not engine.repeated]
+        if networks:
+            units, layers = (sum(counts) for counts in zip(*((e.units, len(e.layers)) for e in networks), strict=True))
+            found.append(Headline("units told apart in networks", f"{units}", f"of {layers} layers"))
     if recording is not None and recording.streams:
         every = [recording.tick_statistics(stream) for stream in recording.streams]
         most = max(every, key=lambda each: each.ticks)
