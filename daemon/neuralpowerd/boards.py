@@ -6,6 +6,7 @@ says which rails sum to its power.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +122,14 @@ def identify(model: str, compatible: str) -> Board | None:
         if any(phrase.lower() in model.lower() for phrase in board.models):
             return board
     return None
+
+
+def total_of(name: str, rails: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The board's name, and the rails of `rails` that make its total: the board's own, or a rail known to be an input."""
+    for board in BOARDS:
+        if board.name == name and set(board.total) <= set(rails):
+            return name, board.total
+    return name, tuple(label for label in _INPUT_RAILS if label in rails)[:1]
 
 
 def _unknown_board(model: str, monitors: tuple[Monitor, ...], rails: tuple[Rail, ...]) -> Found:

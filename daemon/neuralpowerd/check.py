@@ -1,122 +1,129 @@
-"""What this machine offers, found by looking and without changing anything."""
+"""`neuralpowerd check`: what this machine offers, found without changing anything or disturbing a daemon that runs."""
 
 from __future__ import annotations
 
-import os
-import resource
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from neuralpower_sampler import AVAILABLE, REINSTALL
+import zmq
 
+from neuralpower_wire.errors import WireError
+from neuralpower_wire.history import Reply, Request
+
+from . import check_machine, check_sensor, effect
 from .boards import Found, find
+from .budget import Budget, refusal
 from .config import Config
-from .monitors import Rail, read_int
+from .devicetree import bus_clock_hz
+from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
+from .plan_rails import rail_costs
+from .probe import Behaviour, probe
 
-NOT_PROBED = "not probed"
+DAEMON = "Daemon"
+PATIENCE_MS = 500
 
 
-def examine(config: Config) -> dict[str, Any]:
-    """Board, rails with their present values, total, rights; what is not looked at yet says so."""
-    found = find(Path(config.sysfs_root))
+def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
+    """Board, rails with their present values, total, and the findings."""
+    root = Path(config.sysfs_root)
+    found = find(root)
+    status = ask_status(config)
+    others, names = check_sensor.readers(found, root)
+    clocks = {monitor.name: bus_clock_hz(monitor.directory, root) for monitor in found.monitors}
+    behaviours = {
+        monitor.name: _behaviour(monitor.name, status)
+        if status
+        else Behaviour(why=f"not probed, since {', '.join(names)} reads it")
+        if names
+        else probe(monitor, clocks[monitor.name])
+        for monitor in found.monitors
+    }
+    values = [check_sensor.present(rail) for rail in found.rails]
+    findings = [
+        *check_sensor.rails(found, values),
+        *check_sensor.drivers(found, behaviours),
+        *check_sensor.bus(found, clocks, behaviours),
+        *check_sensor.reach(found, clocks, behaviours),
+        *([_wish(config, found, clocks, behaviours)] if found.rails else []),
+        *([others] if found.monitors else []),
+        *check_machine.realtime(config),
+        *check_machine.machine(config),
+        *check_machine.software(),
+        _daemon(status),
+        effect.finding(config, found, bool(status or names), measure_effect),
+    ]
     return {
         "board": found.board,
-        "rails": [_rail(rail) for rail in found.rails],
+        "source": config.source if config.source != "auto" else "rails" if found.rails else "sim",
+        "rails": values,
         "total": list(found.total),
-        "note": found.note,
         "missing": list(found.missing),
-        "source": config.source if config.source != "auto" else "hwmon" if found.rails else "sim",
-        "sampler": "ready" if AVAILABLE else f"missing; reinstall with: {REINSTALL}",
-        "realtime": _realtime(config.realtime.priority),
-        "memory_lock": _memory_lock(),
-        "kernel": os.uname().release,
-        "drivers": _drivers(found),
-        "driver_behaviour": NOT_PROBED,
-        "bus_clock": NOT_PROBED,
-        "fresh_rate": NOT_PROBED,
-        "power_mode": NOT_PROBED,
-        "other_readers": NOT_PROBED,
+        "findings": [asdict(each) for each in findings],
     }
 
 
-def _rail(rail: Rail) -> dict[str, Any]:
-    values = {item.quantity: _value(item.path, item.scale) for item in rail.inputs}
-    amperes = None
-    if values.get("shunt_uv") is not None and rail.shunt_uohm:
-        amperes = values["shunt_uv"] / rail.shunt_uohm
-    elif values.get("current_ua") is not None:
-        amperes = values["current_ua"] / 1e6
-    watts = None
-    if values.get("power_uw") is not None:
-        watts = values["power_uw"] / 1e6
-    elif amperes is not None and values.get("bus_uv") is not None:
-        watts = amperes * values["bus_uv"] / 1e6
-    return {
-        "rail": rail.name,
-        "chip": rail.chip,
-        "channel": rail.channel,
-        "shunt_uohm": rail.shunt_uohm,
-        **values,
-        "power_w": watts,
-    }
+def title(examined: dict[str, Any]) -> str:
+    """The page's first line."""
+    count = len(examined["rails"])
+    simulated = "no power rail: readings will be simulated" if examined["source"] == "sim" else ""
+    return f"neuralpowerd check · {examined['board']} · {simulated or f'{count} rails'}"
 
 
-def _value(path: Path, scale: int) -> Any:
-    value = read_int(path)
-    return None if value is None else value * scale
+def _wish(config: Config, found: Found, clocks: dict[str, int | None], behaviours: dict[str, Behaviour]) -> Finding:
+    """Whether the configured period is possible."""
+    rails = [rail for rail in found.rails if rail.name in config.plan.rails or not config.plan.rails]
+    costs = rail_costs(rails or found.rails, found.monitors, clocks, behaviours)
+    budget = Budget(tuple(sorted(costs, key=lambda cost: cost.rail not in found.total)))
+    if not config.period_us:
+        period_us = max(1000, budget.shortest_ns // 1000) if not budget.fits(1_000_000) else 1000
+        return Finding(check_sensor.SENSOR, "period", f"{period_us} µs will be chosen", GOOD)
+    if budget.fits(config.period_us * 1000):
+        return Finding(check_sensor.SENSOR, "period", f"{config.period_us} µs is possible", GOOD)
+    text = refusal(budget, config.period_us * 1000)
+    wish, _, remedy = text.partition("; possible: ")
+    return Finding(check_sensor.SENSOR, "period", wish, PROBLEM, remedy)
 
 
-def _drivers(found: Found) -> list[dict[str, Any]]:
-    return [
-        {"chip": monitor.name, "update_interval_ms": monitor.update_interval_ms, "samples": monitor.samples}
-        for monitor in found.monitors
-    ]
+def _behaviour(chip: str, status: dict[str, Any]) -> Behaviour:
+    """What a running daemon found out: asking it disturbs nothing."""
+    seen = status.get("behaviour", {}).get(chip)
+    if not isinstance(seen, dict):
+        return Behaviour(why="not probed, since a daemon runs")
+    return Behaviour(str(seen["kind"]), int(seen["read_ns"]), why=f"{seen['why']} (told by the running daemon)")
 
 
-def _realtime(priority: int) -> str:
-    if not priority:
-        return "not wanted (realtime.priority is 0)"
-    if os.geteuid() == 0:
-        return f"may be granted: running as root, SCHED_FIFO {priority} is tried at start"
-    limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
-    if limit == resource.RLIM_INFINITY or limit >= priority:
-        return f"allowed: LimitRTPRIO covers {priority}"
-    return f"not allowed: LimitRTPRIO is {limit}, {priority} is wanted"
+def _daemon(status: dict[str, Any] | None) -> Finding:
+    if not status:
+        return Finding(DAEMON, "running", "no daemon answers in this runtime directory", GOOD)
+    rate, missed = status.get("tick_rate_hz") or 0.0, status.get("missed_slots", 0)
+    share = missed / max(1, missed + status.get("sampled", 0))
+    fresh = status.get("fresh_rate_hz")
+    freshness = f"{fresh:.1f} Hz {status['freshness']}" if fresh else status.get("freshness", "unknown")
+    value = f"pid {status.get('pid')}, {rate:.0f} ticks/s, fresh {freshness}, {missed} slots missed"
+    if share > 0.001:
+        return Finding(DAEMON, "running", value, BETTER, "slots were missed: see Real time, or take a longer period")
+    return Finding(DAEMON, "running", value, GOOD if fresh else UNKNOWN)
 
 
-def _memory_lock() -> str:
-    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-    return "unlimited" if limit == resource.RLIM_INFINITY else f"{limit} bytes"
+def ask_status(config: Config) -> dict[str, Any] | None:
+    """The status of a daemon in this runtime directory, or None where none answers."""
+    path = Path(config.runtime_dir) / "history.ipc"
+    if not path.exists():
+        return None
+    with zmq.Context() as context, context.socket(zmq.DEALER) as end:
+        end.linger = 0
+        end.connect(f"ipc://{path}")
+        end.send(Request(1, "status").encode())
+        if not end.poll(PATIENCE_MS):
+            return None
+        try:
+            return dict(Reply.decode(end.recv_multipart()).body or {}) or None
+        except WireError:
+            return None
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """The same for people."""
-    shown = [f"board            {found['board']}", f"rails            {len(found['rails'])}"]
-    for rail in found["rails"]:
-        power = "cannot be read" if rail["power_w"] is None else f"{rail['power_w']:.3f} W"
-        shown.append(f"  {rail['rail']:<20} {power:>14}   {rail['chip']} channel {rail['channel']}")
-    shown.append(f"total            {' + '.join(found['total']) or 'unknown'}")
-    if found["note"]:
-        shown.append(f"                 {found['note']}")
-    if found["missing"]:
-        shown.append(f"missing rails    {', '.join(found['missing'])}")
-    source = "sim: readings will be simulated" if found["source"] == "sim" else found["source"]
-    shown.append(f"source           {source}")
-    for driver in found["drivers"]:
-        interval = driver["update_interval_ms"]
-        shown.append(
-            f"driver           {driver['chip']}: update_interval {'unknown' if interval is None else f'{interval} ms'}"
-        )
-    for key in (
-        "sampler",
-        "realtime",
-        "memory_lock",
-        "kernel",
-        "driver_behaviour",
-        "bus_clock",
-        "fresh_rate",
-        "power_mode",
-        "other_readers",
-    ):
-        shown.append(f"{key.replace('_', ' '):<16} {found[key]}")
-    return shown
+def as_json(examined: dict[str, Any]) -> str:
+    """For machines."""
+    return json.dumps(examined, indent=2, ensure_ascii=False)

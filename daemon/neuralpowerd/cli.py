@@ -1,4 +1,4 @@
-"""The command `neuralpowerd`: run, check, keys, allow."""
+"""The command `neuralpowerd`: run, check, restore, keys, allow."""
 
 from __future__ import annotations
 
@@ -62,10 +62,18 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     run = add("run", _run, "Be the service, in the foreground.")
-    run.add_argument("--source", choices=("auto", "hwmon", "sim", "replay"), help="where readings come from")
+    run.add_argument(
+        "--source", choices=("auto", "hwmon", "iio", "i2c", "sim", "replay"), help="where readings come from"
+    )
     run.add_argument("--runtime-dir", metavar="DIR", help="folder of the logs and local sockets")
-    check = add("check", _check, "Say what this machine offers: rails, total, rights. Changes nothing.")
+    check = add(
+        "check", _check, "Say what this machine offers, with a verdict on each thing and what to do. Changes nothing."
+    )
     check.add_argument("--json", action="store_true", help="for machines")
+    check.add_argument("--measure-effect", action="store_true", help="measure what sampling itself draws; 20 s")
+    check.add_argument("--runtime-dir", metavar="DIR", help="the daemon's folder")
+    restore = add("restore", _restore, "Put back what a daemon that was killed has left changed on the machine.")
+    restore.add_argument("--runtime-dir", metavar="DIR", help="the daemon's folder")
     keys = add("keys", _keys, "Make the server's key pair where there is none, and print the public key.")
     keys.add_argument("--json", action="store_true", help="for machines")
     allow = add("allow", _allow, "Let a client in over TCP, by its public key.")
@@ -111,10 +119,21 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from .check import examine, lines
+    from .check import as_json, examine, title
+    from .findings import Finding, page
 
-    found = examine(_config(args))
-    print(json.dumps(found, indent=2) if args.json else "\n".join(lines(found)))
+    found = examine(_config(args), args.measure_effect)
+    print(as_json(found) if args.json else page([Finding(**each) for each in found["findings"]], title(found)))
+    return 0
+
+
+def _restore(args: argparse.Namespace) -> int:
+    from .restore import restore_all
+    from .sampling import refuse_a_second
+
+    config = _config(args)
+    refuse_a_second(Path(config.runtime_dir) / "ticks.ring")
+    print("\n".join(restore_all(config)) or "nothing to restore")
     return 0
 
 

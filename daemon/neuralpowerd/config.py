@@ -98,6 +98,53 @@ class Sim:
     clock_ppm: float = key(0.0, "period error of the chip's clock", low=-50_000, high=50_000)
     noise_uv: float = key(20.0, "noise of a shunt conversion, standard deviation in µV", low=0, high=10_000)
     seed: int = key(1, "seed of the noise, so that a run can be repeated", low=0, high=2**31 - 1)
+    driver: str = key(
+        "continuous",
+        "what stands between chip and daemon: the newer or older hwmon driver, JetPack 4's, or the bare registers",
+        of=("continuous", "waiting", "iio", "i2c", "single-shot"),
+    )
+    bus_hz: int = key(0, "bit clock of the bus, which makes reads take time; 0: they take none", low=0, high=3_400_000)
+    cvrf: str = key(
+        "scan", "whether the chip says that it is ready after each scan or after each N", of=("scan", "averaging")
+    )
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What is measured, and what may be done for it."""
+
+    rails: tuple[str, ...] = key((), "rails to measure, by name; empty: all that are found", low=0, high=24)
+    allow_write: bool = key(
+        False, "let the daemon set the driver's update_interval for the wanted period; put back at the end"
+    )
+
+
+@dataclass(frozen=True)
+class I2c:
+    """Source i2c: registers of INA3221 chips on /dev/i2c-N. What is empty here is taken from the device tree."""
+
+    device: str = key("", "the bus, as /dev/i2c-1", high=256)
+    addresses: tuple[int, ...] = key((), "addresses of the chips, 0x40 to 0x43", low=0, high=4)
+    rails: tuple[str, ...] = key((), 'names of the rails, three to a chip; "" is a channel without one', low=0, high=12)
+    shunts_uohm: tuple[int, ...] = key((), "shunt of each rail in µΩ; one value serves all", low=0, high=12)
+    offsets_uv: tuple[int, ...] = key(
+        (),
+        "taken from the amount of each shunt voltage, in µV, as a device tree's shunt-volt-offset-uv",
+        low=0,
+        high=12,
+    )
+    config: int = key(
+        0, "configuration register to write, put back at the end; 0 leaves it as it is found", low=0, high=0xFFFF
+    )
+    force: bool = key(False, "read chips that a driver is bound to, and race with it; see operations.md")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the machine was like meanwhile, in the journal."""
+
+    rate_hz: float = key(1.0, "how often clocks, temperatures, load and the like are written down", low=1, high=10)
+    power_mode: str = key("/var/lib/nvpmodel/status", "file that names the power mode", high=1024)
 
 
 @dataclass(frozen=True)
@@ -128,16 +175,16 @@ class Config:
     sysfs_root: str = key("/", "where sys/ and proc/ are looked for", low=1, high=1024)
     source: str = key(
         "auto",
-        "where readings come from; auto takes hwmon if there are rails, else sim",
-        of=("auto", "hwmon", "sim", "replay"),
+        "where readings come from; auto takes the driver's rails if there are any, else sim",
+        of=("auto", "hwmon", "iio", "i2c", "sim", "replay"),
     )
     replay: str = key(
         "", "recorded ticks for source replay: a .npy file of ticks with its epoch beside it as .json", high=4096
     )
     period_us: int = key(
-        1000,
-        "time between ticks; 1000 is as fast as an INA3221 with three channels can be fresh",
-        low=100,
+        0,
+        "time between ticks, from 100 on; 0 takes 1000, or the least that the bus can carry",
+        low=0,
         high=10_000_000,
     )
     history_seconds: int = key(
@@ -147,6 +194,9 @@ class Config:
     publish: Publish = field(default_factory=Publish)
     journal: Journal = field(default_factory=Journal)
     inferences: Inferences = field(default_factory=Inferences)
+    plan: Planning = field(default_factory=Planning)
+    i2c: I2c = field(default_factory=I2c)
+    conditions: Conditions = field(default_factory=Conditions)
     sim: Sim = field(default_factory=Sim)
     sockets: Sockets = field(default_factory=Sockets)
     tcp: Tcp = field(default_factory=Tcp)
@@ -235,7 +285,28 @@ def _is(kind: type, value: Any) -> bool:
 
 def _fit_together(config: Config, name: str) -> None:
     """What no single key shows."""
-    sim = config.sim
+    _fit_sim(config.sim, name)
+    _fit_i2c(config.i2c, name)
+    try:
+        mode = int(config.sockets.mode, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise ConfigError(f'{name}: sockets.mode: {config.sockets.mode!r} is no file mode; write it as "0660"')
+    port = config.tcp.bind.rpartition(":")[2]
+    if config.tcp.bind and not (port.isascii() and port.isdigit() and 0 < int(port) < 65535 and ":" in config.tcp.bind):
+        raise ConfigError(f'{name}: tcp.bind: {config.tcp.bind!r} is no address; write host:port, as "*:7380"')
+    if config.source == "replay" and not config.replay:
+        raise ConfigError(f"{name}: replay: source replay needs a file of ticks; name one")
+    if 0 < config.period_us < 100:
+        raise ConfigError(f"{name}: period_us: {config.period_us} is impossible; choose 0, or 100 to 10000000")
+    if config.period_us * 5 > config.history_seconds * 1_000_000:
+        raise ConfigError(
+            f"{name}: history_seconds: {config.history_seconds} s hold fewer than 5 ticks; make it longer"
+        )
+
+
+def _fit_sim(sim: Sim, name: str) -> None:
     if len(set(sim.rails)) != len(sim.rails) or not all(0 < len(rail.encode()) < 32 for rail in sim.rails):
         raise ConfigError(f"{name}: sim.rails: names must differ and have 1 to 31 bytes; rename {list(sim.rails)!r}")
     unknown = [rail for rail in sim.total if rail not in sim.rails]
@@ -253,18 +324,18 @@ def _fit_together(config: Config, name: str) -> None:
         raise ConfigError(
             f"{name}: sim.config: {sim.config:#06x} does not measure continuously; end it in 7, with a channel on"
         )
-    try:
-        mode = int(config.sockets.mode, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o777:
-        raise ConfigError(f'{name}: sockets.mode: {config.sockets.mode!r} is no file mode; write it as "0660"')
-    port = config.tcp.bind.rpartition(":")[2]
-    if config.tcp.bind and not (port.isascii() and port.isdigit() and 0 < int(port) < 65535 and ":" in config.tcp.bind):
-        raise ConfigError(f'{name}: tcp.bind: {config.tcp.bind!r} is no address; write host:port, as "*:7380"')
-    if config.source == "replay" and not config.replay:
-        raise ConfigError(f"{name}: replay: source replay needs a file of ticks; name one")
-    if config.period_us * 5 > config.history_seconds * 1_000_000:
+
+
+def _fit_i2c(i2c: I2c, name: str) -> None:
+    if any(not 0x40 <= address <= 0x43 for address in i2c.addresses):
+        raise ConfigError(f"{name}: i2c.addresses: an INA3221 has 0x40 to 0x43; correct {list(i2c.addresses)!r}")
+    if i2c.rails and len(i2c.rails) != 3 * len(i2c.addresses):
+        raise ConfigError(f'{name}: i2c.rails: give three for each of i2c.addresses, "" where a channel has none')
+    for listed in ("shunts_uohm", "offsets_uv"):
+        values = getattr(i2c, listed)
+        if len(values) not in (0, 1, len(i2c.rails)):
+            raise ConfigError(f"{name}: i2c.{listed}: has {len(values)} values; give one, or as many as i2c.rails")
+    if i2c.config and (i2c.config & 0x7000 == 0 or i2c.config & 7 != 7):
         raise ConfigError(
-            f"{name}: history_seconds: {config.history_seconds} s hold fewer than 5 ticks; make it longer"
+            f"{name}: i2c.config: {i2c.config:#06x} does not measure continuously; end it in 7, with a channel on"
         )

@@ -51,6 +51,8 @@ class Monitor:
     rails: tuple[Rail, ...]
     update_interval_ms: int | None = None
     samples: int | None = None
+    enabled: int = 0
+    """Channels that are switched on, with or without a rail: all of them are part of a scan."""
 
 
 def find_monitors(root: Path) -> list[Monitor]:
@@ -77,7 +79,8 @@ def _hwmon(root: Path) -> list[Monitor]:
             name, address = _identity(driver, directory)
             rails = tuple(readers[driver](directory, name, address))
             interval, samples = read_int(directory / "update_interval"), read_int(directory / "samples")
-            monitors.append(Monitor(driver, name, address, directory, rails, interval, samples))
+            enabled = sum(read_int(directory / f"in{channel}_enable") == 1 for channel in (1, 2, 3)) or len(rails)
+            monitors.append(Monitor(driver, name, address, directory, rails, interval, samples, enabled))
     return monitors
 
 
@@ -90,7 +93,7 @@ def _iio(root: Path) -> list[Monitor]:
             continue
         name, address = _identity("ina3221x", directory)
         rails = tuple(_ina3221x_rails(directory, name, address))
-        monitors[directory.resolve()] = Monitor("ina3221x", name, address, directory, rails)
+        monitors[directory.resolve()] = Monitor("ina3221x", name, address, directory, rails, enabled=len(rails))
     return list(monitors.values())
 
 
@@ -129,6 +132,9 @@ def _ina3221x_rails(directory: Path, chip: str, address: int) -> Iterator[Rail]:
         bus, current = directory / f"in_voltage{channel}_input", directory / f"in_current{channel}_input"
         if label is None or label in _UNCONNECTED or not bus.exists():
             continue
+        both = directory / f"ui_input_{channel}"
+        if both.exists():  # voltage and current of one moment, in one read
+            bus = current = both
         inputs = (Input("bus_uv", bus, 1000, 8000), Input("current_ua", current, 1000, 0))
         yield Rail(label, chip, address, channel + 1, 0, inputs)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 from pathlib import Path
 
 from neuralpower_sampler import Ring, RingReader, Sampler, SamplerError, Source, Stats
@@ -12,6 +14,7 @@ from neuralpower_wire.batch import pack
 from .config import Config
 from .errors import DaemonError
 from .plan import Plan, make_plan
+from .restore import restore_all
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,9 @@ class Sampling:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.path = Path(config.runtime_dir) / "ticks.ring"
+        refuse_a_second(self.path)
+        for line in restore_all(config):
+            log.info("left changed by a daemon before: %s", line)
         self.plan: Plan = make_plan(config)
         self.epoch: Epoch | None = None
         self._ring = self._open_ring()
@@ -37,11 +43,9 @@ class Sampling:
     def _open_ring(self) -> Ring:
         config = self.config
         try:
-            return Ring.create(self.path, len(self.plan.channels), config.period_us * 1000, config.history_seconds)
+            return Ring.create(self.path, len(self.plan.channels), self.plan.period_ns, config.history_seconds)
         except SamplerError as error:
-            text = str(error)
-            if "another process" in text:
-                text = f"{self.path}: already sampled by another process; stop that neuralpowerd, or choose another --runtime-dir"
+            text = _taken(self.path) if "another process" in str(error) else str(error)
             raise DaemonError(text) from None
 
     @property
@@ -55,6 +59,11 @@ class Sampling:
         return self._ring.resumed
 
     @property
+    def running(self) -> bool:
+        """Whether the loop was started and not stopped."""
+        return self._sampler is not None
+
+    @property
     def previous(self) -> bytes | None:
         """The stream before this one, if any."""
         return self._ring.previous
@@ -63,7 +72,7 @@ class Sampling:
         """Open the source, enter a new epoch in the ring's table and start the loop."""
         config, ring = self.config, self._ring
         number = ring.next_epoch
-        epoch = self.plan.epoch(number, ring.next_index, config.period_us * 1000, ring.t0_ns)
+        epoch = self.plan.epoch(number, ring.next_index, self.plan.period_ns, ring.t0_ns)
         try:
             self._source = self.plan.open()
             ring.begin_epoch(pack(epoch.to_dict()))
@@ -71,7 +80,7 @@ class Sampling:
             self._sampler = Sampler(
                 ring,
                 self._source,
-                config.period_us * 1000,
+                self.plan.period_ns,
                 number,
                 priority=realtime.priority or None,
                 cpu=None if realtime.cpu < 0 else realtime.cpu,
@@ -95,6 +104,8 @@ class Sampling:
         if self._source is not None:
             self._source.close()
         self._source = None
+        for line in self.plan.undo():
+            log.info("%s", line)
         return error
 
     def change(self, config: Config) -> bool:
@@ -102,9 +113,9 @@ class Sampling:
         plan = make_plan(config)
         if config is self.config and plan.source != self.plan.source:
             return False  # looking again, as after a suspend: rails that are gone for now are missing, not simulated
-        same = (len(plan.channels), config.period_us, config.history_seconds) == (
+        same = (len(plan.channels), plan.period_ns, config.history_seconds) == (
             len(self.plan.channels),
-            self.config.period_us,
+            self.plan.period_ns,
             self.config.history_seconds,
         )
         self.config, self.plan = config, plan
@@ -142,3 +153,21 @@ class Sampling:
         for reader in self.readers():
             reader.close()
         self._ring.close()
+
+
+def refuse_a_second(ring: Path) -> None:
+    """DaemonError where another daemon samples into this ring: known before the chip is probed, which would disturb it."""
+    try:
+        descriptor = os.open(f"{ring}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise DaemonError(_taken(ring)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _taken(ring: Path) -> str:
+    return f"{ring}: already sampled by another process; stop that neuralpowerd, or choose another --runtime-dir"

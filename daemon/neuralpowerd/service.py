@@ -20,10 +20,12 @@ from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, enco
 from neuralpower_wire.link import Inference
 
 from .clockwatch import Clocks, ClockWatch
+from .conditions import Machine
 from .config import Config
 from .endpoints import Endpoints, received, send
 from .errors import ConfigError, DaemonError
 from .feeds import JournalFeed, TickFeed
+from .freshwatch import FreshWatch
 from .history import History
 from .inferences import Ingest
 from .join import Join
@@ -31,9 +33,10 @@ from .journal import Journal, boot_id
 from .keys import allowed_keys, answer_zap
 from .ledger import Ledger
 from .notify import Notifier
+from .observer import Observer
 from .railwatch import RailWatch
 from .sampling import Sampling
-from .status import Parts, Status
+from .status import Parts, Status, freshness
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class Service:
         self._ticks = TickFeed(self.sampling.reader, self.sampling.reader.next_index)
         self._journal = JournalFeed(journal, journal.next_index)
         self._status = Status()
+        self._observer = Observer()
         self._latest: dict[str, Any] = {}
         self._last_w: dict[str, float] = {}
         self._total_w = math.nan
@@ -100,7 +104,7 @@ class Service:
         poller = zmq.Poller()
         for end in (*ends.history, ends.inferences, woken, *([ends.zap] if ends.zap else [])):
             poller.register(end, zmq.POLLIN)
-        next_batch_ns = next_second_ns = next_status_ns = time.monotonic_ns()
+        next_batch_ns = next_second_ns = next_status_ns = next_conditions_ns = time.monotonic_ns()
         while not self._stopping:
             wait_ms = math.ceil(max(0, next_batch_ns - time.monotonic_ns()) / 1e6)
             ready = {end for end, _ in poller.poll(wait_ms)}
@@ -120,18 +124,23 @@ class Service:
             if now >= next_second_ns:
                 next_second_ns = max(next_second_ns + SECOND_NS, now)
                 self._second()
+            if now >= next_conditions_ns:
+                next_conditions_ns = max(next_conditions_ns + round(1e9 / self.config.conditions.rate_hz), now)
+                self._note_conditions()
             if now >= next_status_ns:
                 next_status_ns = max(next_status_ns + round(self.config.publish.status_s * 1e9), now)
                 self._tell_status()
 
     def _finish(self) -> None:
         """Publish what is left, and let go. What the logs hold stays for the next daemon."""
-        self.sampling.stop()
-        self.ledger.event("daemon-stopped", f"neuralpowerd {os.getpid()}", pid=os.getpid())
-        self._publish_logs()
-        self._endpoints.close()
-        self.sampling.close()
-        self.ledger.journal.close()
+        try:
+            self.sampling.stop()
+            self.ledger.event("daemon-stopped", f"neuralpowerd {os.getpid()}", pid=os.getpid())
+            self._publish_logs()
+        finally:  # an open socket would keep the process from ending
+            self._endpoints.close()
+            self.sampling.close()
+            self.ledger.journal.close()
 
     def _signals(self, numbers: bytes) -> None:
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
@@ -148,10 +157,10 @@ class Service:
             body["previous"] = self.sampling.previous
         self.ledger.write(Kind.EPOCH, body)
         stats = self.sampling.stats()
-        conditions = {"realtime": stats.policy, "locked_bytes": stats.locked_bytes, "kernel": os.uname().release}
-        self.ledger.write(Kind.CONDITION, {**conditions, "cpu_dma_latency": "not held", "spin": "no"})
         self._join.new_epoch(epoch.period_ns)
-        self._rails = RailWatch(epoch)
+        self._rails, self._fresh = RailWatch(epoch), FreshWatch(epoch)
+        self._machine = Machine(Path(self.config.sysfs_root), self.config.conditions.power_mode)
+        self._note_conditions()
         total = " + ".join(epoch.totals) or "unknown"
         marked = ", simulated" if epoch.simulated else ""
         rails = ", ".join(epoch.rails())
@@ -159,8 +168,28 @@ class Service:
         log.info("rails: %s; total: %s", rails, total)
         if epoch.note:
             log.info("%s", epoch.note)
+        for chip, seen in self.sampling.plan.behaviours.items():
+            log.info("%s: driver %s; %s", chip, seen.kind, seen.why)
         if not stats.policy.startswith("fifo") and self.config.realtime.priority:
             log.warning("the loop has no real-time priority: %s", stats.policy)
+
+    def _note_conditions(self) -> None:
+        """Write down what the machine is like and what this daemon costs it."""
+        stats, observer = self.sampling.stats(), self._observer
+        own = {
+            "realtime": stats.policy,
+            "locked_bytes": stats.locked_bytes,
+            "kernel": os.uname().release,
+            "cpu_dma_latency": "not held",
+            "spin": "no",
+            "daemon_cpu": observer.cpu["process"],
+            "daemon_wakeups_per_s": observer.wakeups_per_s["process"],
+            "loop_wakeups_per_s": observer.wakeups_per_s["loop"],
+            "bus_occupancy": observer.bus_occupancy,
+            **freshness(self._fresh),
+        }
+        known = {name: value for name, value in own.items() if value is not None}
+        self.ledger.write(Kind.CONDITION, {**self._machine.read(), **known})
 
     def _change_epoch(self, reason: str, config: Config) -> None:
         """Stop, publish what the epoch before still holds, and go on under `config`."""
@@ -190,7 +219,7 @@ class Service:
             log.error("not reloaded, going on as before: %s", error)
             self.ledger.event("reload-refused", str(error))
             self.config = before
-            if isinstance(error, DaemonError):
+            if not self.sampling.running:
                 self._change_epoch("reload refused", before)
         self._notifier.send("READY=1")
 
@@ -236,6 +265,8 @@ class Service:
         self._total_w = float(total[-1]) if total is not None else math.nan
         if total is not None:
             self._join.add_power(ticks["t_ns"].astype("<i8"), total)
+        self._fresh.see(ticks)
+        self._observer.see(ticks, epoch.period_ns)
         for change in self._rails.see(ticks):
             if change.error:
                 log.warning("rail %s cannot be read: %s; going on without it", change.rail, change.error)
@@ -251,6 +282,8 @@ class Service:
             log.warning("the virtual device ended without closing its timeline; its rails idle")
             self.ledger.event("timeline-abandoned", "the writer of the power timeline ended without closing it")
         stats = self.sampling.stats()
+        self._observer.look(stats.thread_cpu_ns)
+        self._fresh.update()
         if stats.error:
             raise DaemonError(f"the sampling loop ended: {stats.error}; see the line before, then restart")
 
@@ -260,7 +293,7 @@ class Service:
         if self._tick_seen_ns and not self._ready:
             self._ready = True
             self._notifier.send("READY=1")
-        patience_ns = max(self._notifier.watchdog_ns // 2, 3 * self.config.period_us * 1000, SECOND_NS)
+        patience_ns = max(self._notifier.watchdog_ns // 2, 3 * self.sampling.plan.period_ns, SECOND_NS)
         stalled = self._ready and now - self._tick_seen_ns > patience_ns
         if stalled and not self._stalled:
             log.error("no tick for %.1f s", (now - self._tick_seen_ns) / 1e9)
@@ -282,6 +315,8 @@ class Service:
             self._last_w,
             self._total_w,
             self._broken,
+            self._fresh,
+            self._observer,
         )
         self._latest = status = self._status.make(parts)
         self._endpoints.publish(encode(Batch(STATUS, {"first": 0, "count": 0, "status": status}, {})))

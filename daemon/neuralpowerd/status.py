@@ -13,8 +13,10 @@ from neuralpower_sampler import Stats
 from neuralpower_wire import Epoch
 
 from .feeds import JournalFeed, TickFeed
+from .freshwatch import FreshWatch
 from .inferences import Ingest
 from .join import Join
+from .observer import Observer
 from .railwatch import RailWatch, error_name
 from .sampling import Sampling
 
@@ -34,6 +36,8 @@ class Parts:
     last_w: dict[str, float]
     total_w: float
     broken_messages: int
+    fresh: FreshWatch
+    observer: Observer
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,6 @@ class _Counts:
     at_ns: int
     ticks: int
     inferences: int
-    process_ns: int
-    loop_ns: int
 
 
 class Status:
@@ -62,8 +64,6 @@ class Status:
             time.monotonic_ns(),
             parts.sampling.reader.next_index,
             parts.ingest.taken,
-            time.process_time_ns(),
-            stats.thread_cpu_ns,
         )
         before = self._before or now
         self._before = now
@@ -82,8 +82,15 @@ class Status:
             "totals": list(epoch.totals),
             "failing": parts.rails.failing,
             "tick_rate_hz": (now.ticks - before.ticks) * 1e9 / span_ns if span_ns else None,
-            "fresh_rate_hz": epoch.fresh_rate_hz,
-            "freshness": epoch.freshness,
+            **freshness(parts.fresh),
+            "cvrf": _ready_flags(parts),
+            "behaviour": {
+                name: {"kind": each.kind, "read_ns": each.read_ns, "why": each.why}
+                for name, each in parts.sampling.plan.behaviours.items()
+            },
+            "bus_hz": dict(parts.sampling.plan.bus_hz),
+            "bus_occupancy": parts.observer.bus_occupancy,
+            "wakeups_per_s": parts.observer.wakeups_per_s,
             **_loop(stats, epoch),
             "ticks": {"oldest": parts.sampling.reader.oldest, "next": now.ticks, "lost": parts.ticks.lost},
             "journal": {
@@ -101,14 +108,30 @@ class Status:
                 "sessions": parts.ingest.sessions,
             },
             "broken_messages": parts.broken_messages,
-            "cpu": {
-                "process": max(0, now.process_ns - before.process_ns) / span_ns if span_ns else None,
-                "loop": max(0, now.loop_ns - before.loop_ns) / span_ns if span_ns else None,
-            },
+            "cpu": parts.observer.cpu,
             "rss_bytes": resident_bytes(),
             "uptime_s": (now.at_ns - self._started_ns) / 1e9,
             "pid": os.getpid(),
         }
+
+
+def freshness(watch: FreshWatch) -> dict[str, Any]:
+    """The fresh rate with its kind and interval, and the time constant of the chips' filter."""
+    rate = watch.rate
+    return {
+        "freshness": rate.kind,
+        "fresh_rate_hz": rate.rate_hz,
+        "fresh_rate_low_hz": rate.low_hz,
+        "fresh_rate_high_hz": rate.high_hz,
+        "filter_s": watch.filter_s,
+    }
+
+
+def _ready_flags(parts: Parts) -> dict[str, str]:
+    """Only a source that reads the flag can tell."""
+    epoch = parts.sampling.epoch
+    reads_it = epoch is not None and epoch.driver.endswith("registers")
+    return {chip.name: parts.fresh.ready_flag(chip) for chip in epoch.chips} if epoch and reads_it else {}
 
 
 def _loop(stats: Stats, epoch: Epoch) -> dict[str, Any]:

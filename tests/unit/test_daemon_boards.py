@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from neuralpowerd.boards import BOARDS, find
-from neuralpowerd.check import examine, lines
+from neuralpowerd.check import examine
 from neuralpowerd.config import Config
 from neuralpowerd.errors import DaemonError
+from neuralpowerd.findings import Finding, page
 from neuralpowerd.plan import make_plan
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "boards"
@@ -139,8 +140,9 @@ def test_nothing_found(tmp_path: Path) -> None:
 
 
 def test_check_shows_values_and_what_it_does_not_know(tmp_path: Path) -> None:
-    """`check` reads each rail once and says what it did not probe."""
+    """`check` shows what each rail draws now."""
     found = examine(Config(sysfs_root=str(unpack("thor", tmp_path))))
     assert {rail["rail"]: rail["power_w"] for rail in found["rails"]}["VIN"] == pytest.approx(48.0768)
     assert found["rails"][0]["power_w"] == pytest.approx(12.0 * 0.2)
-    assert found["bus_clock"] == "not probed" and any("VIN" in line and "48.077 W" in line for line in lines(found))
+    shown = page([Finding(**each) for each in found["findings"]], "x", colour=False)
+    assert any("VIN" in line and "48.077 W" in line for line in shown.splitlines())

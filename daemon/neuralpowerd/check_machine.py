@@ -1,0 +1,171 @@
+"""What a check finds of the machine: real-time rights, kernel, clocks, software. Read only."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from neuralpower_sampler import AVAILABLE, REINSTALL
+
+from .conditions import Machine
+from .config import Config
+from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
+from .monitors import read_int, read_text
+
+REALTIME, MACHINE, SOFTWARE = "Real time", "Machine", "Software"
+
+
+def realtime(config: Config) -> Iterator[Finding]:
+    """Whether the sampling loop can have its priority and its memory."""
+    root, priority = Path(config.sysfs_root), config.realtime.priority
+    yield _priority(priority)
+    yield from _group_scheduling(root)
+    yield _throttling(root)
+    yield _memory(config)
+    yield _preemption(root)
+    isolated = read_text(root / "sys/devices/system/cpu/isolated")
+    if isolated is None:
+        yield Finding(REALTIME, "isolated processors", "cannot be read", UNKNOWN)
+    elif isolated:
+        pinned = config.realtime.cpu >= 0
+        advice = "" if pinned else "set realtime.cpu to one of them"
+        yield Finding(REALTIME, "isolated processors", isolated, GOOD if pinned else BETTER, advice)
+    else:
+        advice = "only for the last microseconds: isolcpus=N on the kernel's command line, and realtime.cpu = N"
+        yield Finding(REALTIME, "isolated processors", "none", GOOD, advice)
+
+
+def _priority(priority: int) -> Finding:
+    topic = "priority"
+    if not priority:
+        return Finding(REALTIME, topic, "not wanted", BETTER, "realtime.priority = 80 lets the loop wake on time")
+    refused = _try_fifo(priority)
+    if not refused:
+        return Finding(REALTIME, topic, f"SCHED_FIFO {priority} was granted when tried", GOOD)
+    limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
+    advice = f"run it as the service (LimitRTPRIO={priority} in the unit), or: prlimit --rtprio={priority} --pid $$"
+    if limit >= priority or os.geteuid() == 0:
+        advice = "the limit allows it, so the control group does not: see real-time groups"
+    return Finding(REALTIME, topic, f"SCHED_FIFO {priority} was refused to this user: {refused}", PROBLEM, advice)
+
+
+def _try_fifo(priority: int) -> str:
+    """Ask for the priority and give it back at once; the reason of a refusal, or nothing."""
+    try:
+        before = os.sched_getscheduler(0), os.sched_getparam(0)
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+        os.sched_setscheduler(0, *before)
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return ""
+
+
+def _group_scheduling(root: Path) -> Iterator[Finding]:
+    """With CONFIG_RT_GROUP_SCHED a control group has its own share of real time, and a new one has none."""
+    topic = "real-time groups"
+    for controller in ("cpu,cpuacct", "cpu"):
+        runtime = root / "sys/fs/cgroup" / controller / "system.slice/cpu.rt_runtime_us"
+        share = read_int(runtime)
+        if share == 0:
+            advice = (
+                f"services get no real time: echo 900000 > {runtime}, or boot with systemd.unified_cgroup_hierarchy=1"
+            )
+            yield Finding(REALTIME, topic, "services have a share of 0", PROBLEM, advice)
+            return
+        if share is not None:
+            yield Finding(REALTIME, topic, f"services have {share} µs a period", GOOD)
+            return
+    yield Finding(REALTIME, topic, "no control group limits it", GOOD)
+
+
+def _throttling(root: Path) -> Finding:
+    topic = "real-time throttling"
+    runtime = read_int(root / "proc/sys/kernel/sched_rt_runtime_us")
+    period = read_int(root / "proc/sys/kernel/sched_rt_period_us")
+    if runtime is None or not period:
+        return Finding(REALTIME, topic, "cannot be read", UNKNOWN)
+    if runtime < 0:
+        return Finding(REALTIME, topic, "off", GOOD)
+    share = f"{100 * runtime / period:.0f} % of a processor"
+    if runtime < period // 10:
+        return Finding(REALTIME, topic, share, PROBLEM, "sysctl kernel.sched_rt_runtime_us=950000")
+    return Finding(REALTIME, topic, f"from {share} on; the loop needs less than a tenth", GOOD)
+
+
+def _memory(config: Config) -> Finding:
+    needed = config.history_seconds * 1_000_000 // (config.period_us or 1000) * 200
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    if not config.realtime.lock_memory:
+        return Finding(REALTIME, "locked memory", "not wanted", BETTER, "realtime.lock_memory = true")
+    if limit == resource.RLIM_INFINITY or limit >= needed or os.geteuid() == 0:
+        return Finding(REALTIME, "locked memory", f"allowed; about {needed >> 20} MiB are needed", GOOD)
+    advice = "run it as the service (LimitMEMLOCK in the unit), or make history_seconds shorter"
+    return Finding(REALTIME, "locked memory", f"{limit >> 20} MiB allowed, about {needed >> 20} needed", BETTER, advice)
+
+
+def _preemption(root: Path) -> Finding:
+    version = read_text(root / "proc/version") or ""
+    if read_text(root / "sys/kernel/realtime") == "1" or "PREEMPT_RT" in version:
+        return Finding(REALTIME, "kernel preemption", "PREEMPT_RT", GOOD)
+    if not version:
+        return Finding(REALTIME, "kernel preemption", "cannot be read", UNKNOWN)
+    advice = "a PREEMPT_RT kernel (on JetPack: the nvidia-l4t-rt packages) bounds the lateness"
+    for model in ("PREEMPT_DYNAMIC", "PREEMPT"):
+        if model in version:
+            return Finding(REALTIME, "kernel preemption", model, BETTER, advice)
+    return Finding(REALTIME, "kernel preemption", "voluntary or none", BETTER, advice)
+
+
+def machine(config: Config) -> Iterator[Finding]:
+    """Clocks and power mode: what makes two measurements comparable."""
+    root = Path(config.sysfs_root)
+    found = Machine(root, config.conditions.power_mode)
+    locked = found.clocks_locked()
+    if locked is None:
+        yield Finding(MACHINE, "clocks", "none that scale were found", UNKNOWN)
+    else:
+        moving = [clock.name for clock in found.clocks if clock.locked() is False]
+        value = "locked" if locked else f"{len(moving)} of {len(found.clocks)} may move: {', '.join(moving[:4])}"
+        advice = "" if locked else "sudo jetson_clocks before measuring"
+        yield Finding(MACHINE, "clocks", value, GOOD if locked else BETTER, advice)
+    for clock in found.clocks:
+        hz = clock.hz()
+        if hz and not clock.name.startswith("cpu."):
+            yield Finding(MACHINE, f"clock {clock.name}"[:23], f"{hz / 1e6:.0f} MHz", GOOD)
+    mode = found.power_mode()
+    if mode:
+        yield Finding(MACHINE, "power mode", mode, GOOD, "it is in every recording; nvpmodel -q explains it")
+    else:
+        advice = f"{config.conditions.power_mode} cannot be read; set conditions.power_mode to the file that names it"
+        yield Finding(MACHINE, "power mode", "not found", UNKNOWN, advice)
+    throttled = [name.partition(".")[2] for name, value in found.read().items() if name[:10] == "throttling" and value]
+    if throttled:
+        advice = "better cooling, or a lower power mode: throttled measurements do not compare"
+        yield Finding(MACHINE, "throttling", ", ".join(throttled), PROBLEM, advice)
+    else:
+        yield Finding(MACHINE, "throttling", "none now", GOOD)
+
+
+def software() -> Iterator[Finding]:
+    """The sampler and TensorRT; nothing is imported."""
+    if AVAILABLE:
+        yield Finding(SOFTWARE, "sampler", "ready", GOOD)
+    else:
+        yield Finding(SOFTWARE, "sampler", "missing", PROBLEM, f"reinstall with: {REINSTALL}")
+    try:
+        there = importlib.util.find_spec("tensorrt") is not None
+    except (ImportError, ValueError):
+        there = False
+    if there:
+        try:
+            version = importlib.metadata.version("tensorrt")
+        except importlib.metadata.PackageNotFoundError:
+            version = "of unknown version"
+        yield Finding(SOFTWARE, "TensorRT", version, GOOD)
+    else:
+        advice = "for profiling on this machine: JetPack's apt package, and a virtual environment with --system-site-packages"
+        yield Finding(SOFTWARE, "TensorRT", "not found by this Python", BETTER, advice)

@@ -1,0 +1,167 @@
+"""Follows how often the chips give new values, as far as the ticks can tell."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from neuralpower_align.freshness import (
+    UNKNOWN,
+    Changes,
+    FreshRate,
+    Period,
+    changes_of,
+    estimated,
+    filter_time_constant_s,
+    nominal,
+    scan_period,
+)
+from neuralpower_wire import Chip, Epoch, State, Ticks
+
+WINDOW_NS = 20_000_000_000
+"""How far back the ticks are used."""
+MOST_CHANGES = 400
+"""Kept of each register: the oldest go."""
+AGAIN_NS = 10_000_000_000
+"""Between two estimates of a chip's period."""
+
+
+@dataclass
+class _Register:
+    """A channel's changes, newest last."""
+
+    number: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_CHANGES))
+    after_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_CHANGES))
+    until_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_CHANGES))
+
+    def add(self, changes: Changes) -> None:
+        self.number.extend(changes.number.tolist())
+        self.after_ns.extend(changes.after_ns.tolist())
+        self.until_ns.extend(changes.until_ns.tolist())
+        while self.until_ns and self.until_ns[0] < self.until_ns[-1] - WINDOW_NS:
+            for each in (self.number, self.after_ns, self.until_ns):
+                each.popleft()
+
+    def changes(self) -> Changes:
+        return Changes(*(np.array(each, np.int64) for each in (self.number, self.after_ns, self.until_ns)))
+
+
+@dataclass(frozen=True)
+class _Count:
+    """Fresh values of each channel between two times, and whether any reading's freshness was unknown."""
+
+    begin_ns: int
+    end_ns: int
+    fresh: tuple[int, ...]
+    unknown: bool
+
+
+class FreshWatch:
+    """Takes the ticks of one epoch, and makes of them a rate per chip once a second."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self._epoch = epoch
+        self._waiting: list[Ticks] = []
+        self._last: Ticks | None = None
+        self._registers = [_Register() for _ in epoch.channels]
+        self._counts: deque[_Count] = deque()
+        self._periods: dict[str, Period | None] = {}
+        self._tried_ns: dict[str, int] = {}
+        self.chips = {chip.name: self._nominal(chip) for chip in epoch.chips}
+        """How fresh each chip is."""
+
+    def see(self, ticks: Ticks) -> None:
+        """Take ticks that follow the ones before."""
+        self._waiting.append(ticks)
+
+    def update(self) -> None:
+        """Work off what was seen."""
+        parts = ([self._last] if self._last is not None else []) + self._waiting
+        self._waiting = []
+        ticks = np.concatenate(parts) if parts else None
+        if ticks is None or len(ticks) < 2:
+            self._last = ticks
+            return
+        self._last = ticks[-1:]
+        self._count(ticks)
+        self._note_changes(ticks)
+        for chip in self._epoch.chips:
+            self.chips[chip.name] = self._known(chip) or self._estimate(chip, int(ticks["t_ns"][-1]))
+
+    @property
+    def rate(self) -> FreshRate:
+        """The slowest chip's; unknown where one of them is unknown."""
+        if not self.chips or any(each.rate_hz is None for each in self.chips.values()):
+            return UNKNOWN
+        return min(self.chips.values(), key=lambda each: each.rate_hz or 0.0)
+
+    @property
+    def filter_s(self) -> float | None:
+        """The longest time constant of the chips' own filters; None where scan or averaging is unknown."""
+        constants = []
+        for chip in self._epoch.chips:
+            period = self._periods.get(chip.name)
+            scan_ns = period.period_ns if period else chip.scan_ns
+            if not scan_ns or not chip.averaging:
+                return None
+            constants.append(filter_time_constant_s(scan_ns, chip.averaging))
+        return max(constants, default=None)
+
+    def ready_flag(self, chip: Chip) -> str:
+        """Whether a chip whose flag is read sets it with each scan or each N: told by the rate, where N is not 1."""
+        rate = self.chips[chip.name]
+        if rate.kind != "known" or not rate.rate_hz or chip.averaging <= 1 or not chip.scan_ns:
+            return "not known"
+        scans = 1e9 / chip.scan_ns / rate.rate_hz
+        return "per scan" if scans < 2 else "per N scans" if 0.5 < scans / chip.averaging < 2 else "not known"
+
+    def _nominal(self, chip: Chip) -> FreshRate:
+        return nominal(chip.scan_ns, self._epoch.period_ns)
+
+    def _channels(self, chip: Chip) -> list[int]:
+        return [at for at, channel in enumerate(self._epoch.channels) if channel.chip == chip.name]
+
+    def _count(self, ticks: Ticks) -> None:
+        state = ticks["readings"]["state"][1:]
+        fresh = tuple(np.count_nonzero(state == State.FRESH, axis=0).tolist())
+        unknown = bool(np.any(state == State.UNKNOWN))
+        self._counts.append(_Count(int(ticks["t_ns"][0]), int(ticks["t_ns"][-1]), fresh, unknown))
+        while self._counts[0].end_ns < self._counts[-1].end_ns - WINDOW_NS:
+            self._counts.popleft()
+
+    def _note_changes(self, ticks: Ticks) -> None:
+        number, t_ns = ticks["slot"].astype(np.int64), ticks["t_ns"].astype(np.int64)
+        for at, register in enumerate(self._registers):
+            reading = ticks["readings"][:, at]
+            valid = reading["state"] != State.MISSING
+            register.add(
+                changes_of(number, reading["value"], valid, t_ns + reading["begin_ns"], t_ns + reading["end_ns"])
+            )
+
+    def _known(self, chip: Chip) -> FreshRate | None:
+        """Counted, if the source knew the freshness of every reading of the window."""
+        if any(count.unknown for count in self._counts):
+            return None
+        span_s = sum(count.end_ns - count.begin_ns for count in self._counts) / 1e9
+        places = self._channels(chip)
+        main = [at for at in places if self._epoch.channels[at].quantity != "bus_uv"] or places
+        fresh = min((sum(count.fresh[at] for count in self._counts) for at in main), default=0)
+        if not fresh or span_s <= 0:
+            return UNKNOWN
+        return FreshRate("known", fresh / span_s, max(0, fresh - 1) / span_s, (fresh + 1) / span_s)
+
+    def _estimate(self, chip: Chip, now_ns: int) -> FreshRate:
+        if chip.name not in self._tried_ns or now_ns - self._tried_ns[chip.name] > AGAIN_NS or self._few(chip):
+            self._tried_ns[chip.name] = now_ns
+            registers = [self._registers[at].changes() for at in self._channels(chip)]
+            before = self._periods.get(chip.name)
+            self._periods[chip.name] = scan_period(registers, self._epoch.period_ns, before)
+        found = estimated(self._periods[chip.name])
+        return found if found.kind == "estimated" else self._nominal(chip)
+
+    def _few(self, chip: Chip) -> bool:
+        """Whether the first estimate is still to come and changes are still being collected."""
+        held = sum(len(self._registers[at].number) for at in self._channels(chip))
+        return self._periods.get(chip.name) is None and held < 2 * MOST_CHANGES

@@ -1,0 +1,150 @@
+"""Sources hwmon and iio: the rails that a driver gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from neuralpower_sampler import HwmonInput, HwmonSource, IioInput, IioSource, Source
+from neuralpower_wire import Channel, Chip
+
+from .boards import Found, find
+from .budget import Budget, RailCost
+from .chiptimes import interval_for
+from .config import Config
+from .devicetree import bus_clock_hz
+from .errors import DaemonError
+from .monitors import Monitor, Rail
+from .plan import Plan, Prober, period_for, slowest_rate, wanted_rails, wanted_total
+from .probe import Behaviour, scan_of
+from .restore import SAVED_FILES, Change, change_files, restore_files
+
+IIO_DRIVER = "ina3221x"
+
+
+def rails_plan(config: Config, prober: Prober) -> Plan | None:
+    """The rails of this machine's drivers; None where there are none and none was asked for."""
+    root = Path(config.sysfs_root)
+    found = find(root)
+    monitors = [monitor for monitor in found.monitors if config.source == "auto" or _kind(monitor) == config.source]
+    if config.source == "auto" and len({_kind(monitor) for monitor in monitors}) > 1:
+        monitors = [monitor for monitor in monitors if _kind(monitor) == "hwmon"]
+    rails = [rail for monitor in monitors for rail in monitor.rails]
+    if not rails:
+        if config.source == "auto":
+            return None
+        where = f"{config.sysfs_root.rstrip('/')}/sys"
+        raise DaemonError(f"no power rail found under {where}; load the ina3221 driver, or use --source sim")
+    wanted = wanted_rails(config, [rail.name for rail in rails])
+    rails = [rail for rail in rails if rail.name in wanted]
+    monitors = [monitor for monitor in monitors if any(rail.chip == monitor.name for rail in rails)]
+    clocks = {monitor.name: bus_clock_hz(monitor.directory, root) for monitor in monitors}
+    behaviours = {monitor.name: prober(monitor, clocks[monitor.name]) for monitor in monitors}
+    costs = rail_costs(rails, monitors, clocks, behaviours)
+    period_ns, budget = period_for(config, costs, found.total)
+    changes = _changes(monitors, period_ns) if config.plan.allow_write else {}
+    return _plan(config, found, rails, monitors, clocks, behaviours, changes, period_ns, budget)
+
+
+def _plan(
+    config: Config,
+    found: Found,
+    rails: Sequence[Rail],
+    monitors: Sequence[Monitor],
+    clocks: dict[str, int | None],
+    behaviours: dict[str, Behaviour],
+    changes: dict[str, Change],
+    period_ns: int,
+    budget: Budget,
+) -> Plan:
+    channels = [
+        Channel(
+            rail.name, item.quantity, rail.chip, rail.channel,
+            rail.shunt_uohm if item.quantity == "shunt_uv" else 0, 0, item.lsb,
+        )
+        for rail in rails for item in rail.inputs
+    ]  # fmt: skip
+    chips = [_chip(monitor, changes.get(monitor.name)) for monitor in monitors]
+    freshness, rate = slowest_rate(chips, period_ns)
+    total = wanted_total(found.total, [rail.name for rail in rails])
+    note = found.note if total == found.total else "total unknown: not all of its rails are measured"
+    if changes:
+        note = "; ".join([*filter(None, [note]), *(f"{name}: {change.text}" for name, change in changes.items())])
+    saved = Path(config.runtime_dir) / SAVED_FILES
+
+    def open_source() -> Source:
+        change_files(saved, {change.path: change.value for change in changes.values()})
+        return _open(rails, monitors, behaviours)
+
+    return Plan(
+        source=_kind(monitors[0]),
+        simulated=False,
+        board=found.board,
+        channels=tuple(channels),
+        chips=tuple(chips),
+        totals=total,
+        driver=", ".join(sorted({f"{each.driver} {behaviours[each.name].kind}" for each in monitors})),
+        note=note,
+        open=open_source,
+        period_ns=period_ns,
+        freshness=freshness,
+        fresh_rate_hz=rate,
+        budget=budget,
+        behaviours=behaviours,
+        bus_hz=clocks,
+        undo=lambda: restore_files(saved) if changes else [],
+    )
+
+
+def _kind(monitor: Monitor) -> str:
+    return "iio" if monitor.driver == IIO_DRIVER else "hwmon"
+
+
+def _open(rails: Sequence[Rail], monitors: Sequence[Monitor], behaviours: dict[str, Behaviour]) -> Source:
+    inputs = [item for rail in rails for item in rail.inputs]
+    if _kind(monitors[0]) == "iio":
+        return IioSource([IioInput(str(item.path), item.quantity) for item in inputs])
+    waits = all(behaviours[monitor.name].kind in ("waiting", "single-shot") for monitor in monitors)
+    longest = max((scan_of(monitor).high_ns * 11 // 10 for monitor in monitors), default=0)
+    sources = [HwmonInput(str(item.path), item.scale) for item in inputs]
+    return HwmonSource(sources, waits=waits, scan_ns=longest if waits else 0)
+
+
+def rail_costs(
+    rails: Sequence[Rail],
+    monitors: Sequence[Monitor],
+    clocks: dict[str, int | None],
+    behaviours: dict[str, Behaviour],
+) -> list[RailCost]:
+    """What each rail costs in a tick. A file that gives voltage and current is two transfers."""
+    scans = {monitor.name: scan_of(monitor).ns * max(1, monitor.samples or 1) for monitor in monitors}
+    costs = []
+    for rail in rails:
+        seen = behaviours[rail.chip]
+        files = len({item.path for item in rail.inputs})
+        waits_ns = max(scans[rail.chip], seen.behind_ns) if seen.kind in ("waiting", "single-shot") else 0
+        measured_ns = seen.read_ns * files // len(rail.inputs)
+        costs.append(RailCost(rail.name, rail.chip, len(rail.inputs), clocks[rail.chip], measured_ns, waits_ns))
+    return costs
+
+
+def _chip(monitor: Monitor, change: Change | None) -> Chip:
+    scan = scan_of(monitor)
+    conversion_us, scan_ns = (0, change.scan_ns) if change else (scan.conversion_us, scan.ns)
+    freshness = "nominal" if scan_ns else "unknown"
+    return Chip(monitor.name, conversion_us, conversion_us, monitor.samples or 0, scan_ns, freshness)
+
+
+def _changes(monitors: Sequence[Monitor], period_ns: int) -> dict[str, Change]:
+    """The update intervals to write so that each chip scans as fast as the ticks come, where the file may be written."""
+    changes = {}
+    for monitor in monitors:
+        path, scan = monitor.directory / "update_interval", scan_of(monitor)
+        if not scan.ns or scan.ns <= period_ns or not os.access(path, os.W_OK):
+            continue
+        value, scan_ns = interval_for(period_ns, monitor.enabled)
+        value *= max(1, monitor.samples or 1)  # writing divides by the samples
+        text = f"update_interval {monitor.update_interval_ms} → {value} ms until the daemon stops"
+        changes[monitor.name] = Change(path, str(value), scan_ns, text)
+    return changes
