@@ -150,7 +150,7 @@ def _network(engine: EngineAttribution, simulated: bool) -> list[Block]:
         joined = at + 1 < len(engine.layers) and engine.layers[at + 1].unit == layer.unit
         unit = f"{layer.unit + 1}" if not at or engine.layers[at - 1].unit != layer.unit else ""
         rows.append(Row([_name(layer), layer.kind, unit, *_cells(layer)], "same" if joined else ""))
-    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units. Lines: two standard errors."
+    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units. Lines: two standard errors of each unit's longest layer."
     table = Table(
         ["layer", "kind", "unit", *ENERGY_COLUMNS], rows, range(2, 9), folded=f"all {len(engine.layers)} layers"
     )

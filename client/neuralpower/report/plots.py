@@ -74,17 +74,17 @@ def _layers(axes: Any, engine: EngineAttribution) -> None:
     top = 0.0
     for members in units.values():
         first, last = members[0], members[-1]
-        alone = [layers[i] for i in members]
-        power, error = alone[0].power_w, 2 * min(layer.power_se_w for layer in alone)
-        middle = (starts[first] + ends[last]) / 2
+        longest = max(members, key=lambda i: layers[i].runtime_s)
+        power, error = layers[longest].power_w, 2 * layers[longest].power_se_w
+        middle = (starts[longest] + ends[longest]) / 2
         axes.plot([middle, middle], [power - error, power + error], color=INK, linewidth=0.9, solid_capstyle="butt")
         axes.plot([starts[first]] * 2, [0, power], color=GRID, linewidth=0.5)
-        top = max(top, power)
+        top = np.nanmax([top, power, min(power + error, 1.5 * power)])
         if (ends[last] - starts[first]) > 0.09 * ends[-1] and len(members) == 1:
             axes.text(
                 middle,
                 power * 0.05,
-                _label(alone[0].name),
+                _label(layers[longest].name),
                 rotation=90,
                 fontsize=6.5,
                 color=INK,
@@ -93,7 +93,7 @@ def _layers(axes: Any, engine: EngineAttribution) -> None:
             )
     axes.set_ylabel("power, W")
     axes.set_xlim(0, float(ends[-1]) if len(ends) else 1.0)
-    axes.set_ylim(0, 1.15 * top if np.isfinite(top) and top > 0 else None)
+    axes.set_ylim(0, 1.08 * top if top > 0 else None)
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: list(COLOURS).index(labels[i]))
     axes.legend(
