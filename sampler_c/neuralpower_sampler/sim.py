@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
@@ -11,7 +12,7 @@ import numpy as np
 
 from . import _calls
 from .errors import SamplerError
-from .sources import Freshness, Source
+from .sources import CERTAIN_READS, Freshness, Source
 from .tick import Ticks
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ DEFAULT_NOISE_UV = 10.0
 Driver = Literal["continuous", "waiting", "iio", "i2c", "single-shot"]
 DRIVERS: tuple[Driver, ...] = ("continuous", "waiting", "iio", "i2c", "single-shot")
 """In the order of enum np_driver."""
-KNOWING: frozenset[Driver] = frozenset({"waiting", "i2c", "single-shot"})
-"""Drivers under which a new value can be told from an old one that equals it."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,15 @@ class SimSource(Source):
                 raise SamplerError(f"{os.fspath(timeline)}: no rail called {name}")
         rails = {name: column for name, column in columns.items() if column is not None}
         handle = _open(line, rails, chips, channels, settings)
-        freshness: Freshness = "known" if settings.get("driver", "continuous") in KNOWING else "unknown"
-        super().__init__(handle, len(channels), freshness)
+        super().__init__(handle, len(channels), _freshness(channels, settings.get("driver", "continuous")))
+
+
+def _freshness(channels: Sequence[tuple[int, int, str]], driver: Driver) -> Freshness:
+    """What a source over this driver could know."""
+    if driver == "waiting":
+        reads = Counter(chip for chip, _, _ in channels)
+        return "known" if min(reads.values()) >= CERTAIN_READS else "unknown"
+    return "known" if driver in ("i2c", "single-shot") else "unknown"
 
 
 def _open(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,8 @@ from .errors import SamplerError
 from .tick import READING, Ticks
 
 Freshness = Literal["known", "unknown"]
+CERTAIN_READS = 3
+"""Waiting reads of a chip in a tick from which on every reading of it is certainly fresh (docs/chip.md)."""
 
 
 class Source:
@@ -73,7 +76,8 @@ class HwmonSource(Source):
     def __init__(self, inputs: Sequence[HwmonInput], waits: bool = False, scan_ns: int = 0) -> None:
         paths = [os.fspath(entry.path) for entry in inputs]
         handle = _calls.source_hwmon(paths, [entry.scale for entry in inputs], waits, scan_ns)
-        super().__init__(handle, len(paths), "known" if waits else "unknown")
+        reads = Counter(os.path.dirname(path) for path in paths)
+        super().__init__(handle, len(paths), "known" if waits and min(reads.values()) >= CERTAIN_READS else "unknown")
 
 
 class IioInput(NamedTuple):

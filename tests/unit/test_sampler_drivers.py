@@ -101,7 +101,8 @@ def test_sources_say_what_they_can_know(tmp_path: Path) -> None:
     create_timeline(tmp_path / "timeline", ["A", "B", "C"], [1, 1, 1])
     hwmon = [HwmonInput(str(tmp_path / "in1_input"), 1000)]
     assert HwmonSource(hwmon).freshness == "unknown"
-    assert HwmonSource(hwmon, waits=True).freshness == "known"
+    assert HwmonSource(hwmon, waits=True).freshness == "unknown"  # one read waits for one scan: not enough
+    assert HwmonSource(hwmon * 3, waits=True).freshness == "known"
     assert IioSource([IioInput(str(tmp_path / "ui_input_0"), "bus_uv")]).freshness == "unknown"
     assert ReplaySource(np.zeros(1, tick_dtype(1))).freshness == "unknown"
     for driver, freshness in (
