@@ -16,6 +16,7 @@ from neuralpower.errors import InputError
 from neuralpower.features import Layer
 from neuralpower.models import store
 from neuralpower.models.network import predict_network
+from neuralpower.models.rows import groups_of, rows_of
 from neuralpower.models.six import SixModels
 
 
@@ -72,6 +73,19 @@ def test_unresolved_measurements_are_left_out_and_counted() -> None:
     dataset.table["power_se_w"][:3] = dataset.table["power_w"][:3] / 2
     cv = SixModels(folds=4).fit(dataset).models_["conv", "power"].cross_validation
     assert (cv.unresolved, cv.score.rows) == (3, 61)
+
+
+def test_layers_of_one_unit_stay_on_one_side() -> None:
+    """Rows of one network go by configuration, but those of its engine that share a power by that."""
+    powers = [7.0, 7.0, 8.0, 7.0, 6.0, float("nan")]
+    hashes = ["e", "e", "e", "f", "", ""]
+    rows = [
+        row(convolution(8 * n + 8, 14), network="net", origin="network", runtime_s=1e-3, power_w=power, engine=engine)
+        for n, (power, engine) in enumerate(zip(powers, hashes, strict=True))
+    ]
+    dataset = dataset_of(rows, {})
+    groups, grouped_by = groups_of(dataset, rows_of(dataset, "conv", "runtime"), folds=5)
+    assert grouped_by == "configuration" and groups.tolist() == [0, 0, 1, 2, 3, 4]
 
 
 def test_models_come_back_from_json_as_they_were(fitted: SixModels, tmp_path: Path) -> None:

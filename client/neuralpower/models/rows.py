@@ -69,7 +69,8 @@ def groups_of(dataset: Dataset, rows: Rows, folds: int) -> tuple[Ints, str]:
     """What is kept on one side of a fold, as a number per row, and its name: ``network`` or ``configuration``.
 
     A row belongs to its network, or to its configuration where its network has one layer only, however often (a sweep), or no
-    name. When that makes fewer groups than folds, all rows go by configuration.
+    name. When that makes fewer groups than folds, all rows go by configuration, and layers that share a unit stay together:
+    they share its power, which would tell one side of a fold about the other.
     """
     networks = networks_of(dataset)
     keys: list[object] = [
@@ -78,8 +79,15 @@ def groups_of(dataset: Dataset, rows: Rows, folds: int) -> tuple[Ints, str]:
     ]
     group = labels(keys)
     if len(np.unique(group)) < folds or all(isinstance(key, int) for key in keys):
-        return rows.configurations, "configuration"
+        return _units(dataset, rows), "configuration"
     return group, "network"
+
+
+def _units(dataset: Dataset, rows: Rows) -> Ints:
+    """A number per row: its unit where rows of its engine have the very same power, otherwise its configuration."""
+    units = list(zip(dataset["engine"][rows.index].tolist(), dataset["power_w"][rows.index].tolist(), strict=True))
+    shared = Counter(unit for unit in units if unit[0])
+    return labels([u if shared[u] > 1 else c for u, c in zip(units, rows.configurations.tolist(), strict=True)])
 
 
 def networks_of(dataset: Dataset) -> set[str]:
