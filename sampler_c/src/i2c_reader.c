@@ -7,6 +7,8 @@
 
 #include "chip.h"
 
+enum { LEARN_SCANS = 32 };
+
 /* ---- The scan, from the config -------------------------------------------------------------- */
 
 /* When in the scan this register's conversion ends; 0: it is not converted. */
@@ -70,8 +72,10 @@ void i2c_reader_start(struct i2c_reader *reader)
 		uint16_t config = reader->chips[i].config;
 
 		offset_ns(config, 0, false, &scan_ns);
+		reader->chips[i].crowded = reader->chips[i].learnt = false;
 		scan_track_init(&reader->chips[i].track, config & CHIP_MODE_CONTINUOUS ? scan_ns : 0);
 	}
+	reader->tick_ns = 0;
 	for (uint32_t i = 0; i < reader->channel_count; i++) {
 		struct i2c_reader_channel *channel = &reader->channels[i];
 
@@ -85,32 +89,55 @@ void i2c_reader_start(struct i2c_reader *reader)
 
 /* ---- Reading -------------------------------------------------------------------------------- */
 
+/* One look at the flag; false: it failed. What it tells is added to the chip's step. */
+static bool look_once(struct i2c_reader *reader, struct i2c_reader_chip *chip, const struct np_clock *clock, bool *set)
+{
+	int64_t begin = np_clock_monotonic(clock);
+	struct scan_step step = { 0, SCAN_UNKNOWN };
+	uint16_t flags = 0;
+	int err = reader->bus->ops->read(reader->bus, clock, chip->address, CHIP_MASK_ENABLE, &flags);
+
+	*set = flags & CHIP_CVRF;
+	reader->look_ns = np_clock_monotonic(clock) - begin;
+	if (err)
+		scan_track_lose(&chip->track);
+	else
+		step = scan_track_look(&chip->track, begin, np_clock_monotonic(clock), *set);
+	chip->crowded |= step.high != step.low && step.high != SCAN_UNKNOWN;
+	chip->step.low += step.low;
+	if (step.high == SCAN_UNKNOWN || chip->step.high == SCAN_UNKNOWN)
+		chip->step.high = SCAN_UNKNOWN;
+	else
+		chip->step.high += step.high;
+	return !err;
+}
+
 static void look(struct i2c_reader *reader, struct i2c_reader_chip *chip, const struct np_clock *clock)
 {
 	int64_t give_up = np_clock_monotonic(clock) + reader->wait_ns;
-	struct scan_step step;
 	bool old = reader->wait_ns > 0; /* a flag set at the first look is of any age: wait for the next */
+	bool set;
 
 	chip->step = (struct scan_step){ 0, 0 };
-	do {
-		int64_t begin = np_clock_monotonic(clock);
-		uint16_t flags;
-
-		if (reader->bus->ops->read(reader->bus, clock, chip->address, CHIP_MASK_ENABLE, &flags)) {
-			scan_track_lose(&chip->track);
-			chip->step = (struct scan_step){ 0, SCAN_UNKNOWN };
-			return;
-		}
-		step = scan_track_look(&chip->track, begin, np_clock_monotonic(clock), flags & CHIP_CVRF);
-		chip->step.low += step.low;
-		if (step.high == SCAN_UNKNOWN || chip->step.high == SCAN_UNKNOWN)
-			chip->step.high = SCAN_UNKNOWN;
-		else
-			chip->step.high += step.high;
-		if (flags & CHIP_CVRF && !old)
-			return;
+	while (look_once(reader, chip, clock, &set) && (!set || old) && np_clock_monotonic(clock) < give_up)
 		old = false;
-	} while (np_clock_monotonic(clock) < give_up);
+}
+
+/* Once, where ticks are too slow to count the scans: look often enough to learn how long they are. It costs some ticks. */
+static void learn(struct i2c_reader *reader, struct i2c_reader_chip *chip, const struct np_clock *clock)
+{
+	int64_t pause_ns = (int64_t)(chip->track.nominal_ns / 16);
+	int64_t give_up = np_clock_monotonic(clock) + LEARN_SCANS * (int64_t)chip->track.nominal_ns;
+	bool set;
+
+	chip->learnt = true;
+	while (np_clock_monotonic(clock) < give_up) {
+		if (clock->sleep_until(clock, np_clock_monotonic(clock) + pause_ns))
+			break;
+		if (!look_once(reader, chip, clock, &set))
+			break;
+	}
+	scan_track_settle(&chip->track);
 }
 
 /* A look moves the newest scan, relative to which the channels remember theirs. */
@@ -145,9 +172,7 @@ static void judge(struct i2c_reader *reader, struct i2c_reader_channel *channel,
 		  int64_t value, int64_t begin_ns, int64_t end_ns)
 {
 	const struct scan_track *track = &reader->chips[channel->chip].track;
-	/* Scans that are known only to some percent last no longer than this. */
-	double longest = track->nominal_ns * (1 + SCAN_TOLERANCE);
-	bool certain = longest > 0 && (double)(begin_ns - channel->read_ns) >= longest;
+	bool certain = track->nominal_ns > 0 && (double)(begin_ns - channel->read_ns) >= track->longest_ns;
 	bool repeated = false;
 	bool placed = track->known;
 
@@ -212,12 +237,25 @@ static void mark_mixed(struct i2c_reader *reader, struct np_reading *readings)
 	}
 }
 
+/*
+ * Once a tick is not enough to count scans that are shorter. Whether another look will be over before the next tick,
+ * if that comes as this one did.
+ */
+static bool has_time_for_a_look(const struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns)
+{
+	int64_t now = np_clock_monotonic(clock);
+
+	return reader->tick_ns && now + reader->look_ns * 5 / 4 < t_ns + (t_ns - reader->tick_ns);
+}
+
 void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns, struct np_reading *readings)
 {
 	uint32_t next = 0;
 
 	for (uint32_t chip = 0; chip < reader->chip_count; chip++) {
 		look(reader, &reader->chips[chip], clock);
+		if (reader->chips[chip].crowded && !reader->chips[chip].learnt)
+			learn(reader, &reader->chips[chip], clock);
 		shift(reader, chip);
 		for (; next < reader->channel_count && reader->channels[reader->order[next]].chip == chip; next++) {
 			uint32_t i = reader->order[next];
@@ -226,4 +264,11 @@ void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, in
 		}
 	}
 	mark_mixed(reader, readings);
+	for (uint32_t chip = 0; chip < reader->chip_count; chip++) {
+		if (!reader->chips[chip].crowded || !has_time_for_a_look(reader, clock, t_ns))
+			continue;
+		look(reader, &reader->chips[chip], clock);
+		shift(reader, chip);
+	}
+	reader->tick_ns = t_ns;
 }

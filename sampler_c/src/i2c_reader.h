@@ -4,6 +4,7 @@
  *
  * A tick looks at each chip's conversion-ready flag, then reads its registers in the order in which the chip will
  * overwrite them, so that as many as fit are of one scan. For every reading it says from which scans its value can come.
+ * Where scans are too short to be counted so, it looks once more after the registers, if time is left.
  */
 #ifndef NP_I2C_READER_H
 #define NP_I2C_READER_H
@@ -20,7 +21,9 @@ struct i2c_reader_chip {
 	uint16_t config;
 	int32_t offset_uv[3];	/* taken from the amount of the shunt voltage */
 	struct scan_track track;
-	struct scan_step step;	/* at this tick's look */
+	struct scan_step step;	/* at the last look, or looks of one wait */
+	bool learnt;		/* looked often, once, for the length of a scan */
+	bool crowded;		/* more than one scan may end between two ticks */
 };
 
 struct i2c_reader_channel {
@@ -45,6 +48,8 @@ struct i2c_reader {
 	struct i2c_reader_chip chips[I2C_MAX_CHIPS];
 	struct i2c_reader_channel channels[I2C_MAX_CHANNELS];
 	uint32_t order[I2C_MAX_CHANNELS];
+	int64_t tick_ns;	/* when the tick before began; 0: there was none */
+	int64_t look_ns;	/* how long the last look took */
 };
 
 /* Chips with address, config and offsets, and channels with chip, channel and bus are set; -EINVAL if one cannot be. */

@@ -40,6 +40,16 @@ void scan_track_lose(struct scan_track *track)
 	forget_length(track);
 }
 
+/* What was learnt, as far as it still holds when the clock has drifted on; what follows is learnt from a new anchor. */
+static void loosen_length(struct scan_track *track, double share)
+{
+	double drift = track->nominal_ns * share;
+
+	track->shortest_ns = later(track->shortest_ns - drift, track->nominal_ns * (1 - SCAN_TOLERANCE));
+	track->longest_ns = earlier(track->longest_ns + drift, track->nominal_ns * (1 + SCAN_TOLERANCE));
+	track->since_anchor = 0;
+}
+
 /* The length of a scan, from an end long ago and the one just found. */
 static void learn_length(struct scan_track *track, uint32_t scans)
 {
@@ -57,10 +67,9 @@ static void learn_length(struct scan_track *track, uint32_t scans)
 	track->longest_ns = earlier(track->longest_ns, (track->end.high - track->anchor.low) / n + drift);
 	if (track->since_anchor <= SCAN_ANCHOR)
 		return;
+	loosen_length(track, SCAN_DRIFT);
 	track->anchor = track->end;
 	track->since_anchor = 1;
-	track->shortest_ns = later(track->shortest_ns - drift, track->nominal_ns * (1 - SCAN_TOLERANCE));
-	track->longest_ns = earlier(track->longest_ns + drift, track->nominal_ns * (1 + SCAN_TOLERANCE));
 }
 
 /* `found` is where the newest end lies by this look alone; whether it fits the lattice. */
@@ -80,7 +89,7 @@ static bool link(struct scan_track *track, struct moment found, struct scan_step
 	if (step->low == step->high)
 		learn_length(track, step->low);
 	else
-		forget_length(track); /* scans are too short to be counted: nothing is learnt */
+		track->since_anchor = 0; /* looks too far apart to count the scans between: nothing is learnt */
 	return true;
 }
 
@@ -106,6 +115,11 @@ static struct scan_step find(struct scan_track *track, struct moment before)
 	learn_length(track, 0);
 	count_scans(track, ended);
 	return step;
+}
+
+void scan_track_settle(struct scan_track *track)
+{
+	loosen_length(track, SCAN_DRIFT_EVER);
 }
 
 static struct scan_step look_unset(struct scan_track *track, double begin)

@@ -5,8 +5,8 @@
  * The flag is set when a scan ends and cleared by looking. From each look follows an interval in which the
  * newest end lies; the length of a scan, known to some percent, links the intervals into a lattice that soon
  * pins both down. Every statement is an interval that holds the truth, as long as the chip's clock stays within
- * SCAN_TOLERANCE of nominal and does not change by more than SCAN_DRIFT over SCAN_ANCHOR scans, and nobody else
- * looks at the flag. When the looks contradict the lattice, it is given up and found again.
+ * SCAN_TOLERANCE of nominal and does not change by more than SCAN_DRIFT over SCAN_ANCHOR scans (SCAN_DRIFT_EVER
+ * where looks are too far apart to follow it), and nobody else looks at the flag. When the looks contradict the lattice, it is given up and found again.
  */
 #ifndef NP_SCAN_TRACK_H
 #define NP_SCAN_TRACK_H
@@ -16,6 +16,7 @@
 
 #define SCAN_TOLERANCE 0.15
 #define SCAN_DRIFT 0.00015
+#define SCAN_DRIFT_EVER 0.0015
 #define SCAN_ANCHOR 512
 
 /* A moment that lies in [low, high]. */
@@ -51,6 +52,9 @@ void scan_track_init(struct scan_track *track, double nominal_ns);
 
 /* The flag was looked at between begin and end. */
 struct scan_step scan_track_look(struct scan_track *track, int64_t begin_ns, int64_t end_ns, bool set);
+
+/* Learning is over, looks will be too far apart: what is known of the length is to hold for a drift of SCAN_DRIFT_EVER. */
+void scan_track_settle(struct scan_track *track);
 
 /* A look that failed: it may have cleared the flag. */
 void scan_track_lose(struct scan_track *track);

@@ -203,15 +203,20 @@ static void test_placed(void)
 	}
 }
 
-/* Ticks further apart than a scan: every reading is fresh, equal or not, and says so. */
+/* Ticks further apart than a scan: once its length is learnt, at the price of some ticks, every reading is certainly fresh. */
 static void test_slow_ticks(void)
 {
-	struct bench *bench = make_bench(FAST, 400000, (struct np_sim_options){ .seed = 1 });
-	struct counts counts = run_ticks(bench, 1000, 2000000);
+	const int64_t periods[] = { 1000000, 2000000 };
 
-	CHECK_EQUAL(counts.fresh, 6 * 999);
-	CHECK_EQUAL(counts.unknown, 6);
-	free_bench(bench);
+	for (int p = 0; p < 2; p++) {
+		struct np_sim_options sim = { .seed = 1, .spread_ppm = 20000, .swing_ppm = 50, .swing_s = 60 };
+		struct bench *bench = make_bench(FAST, 400000, sim);
+		struct counts counts = run_ticks(bench, 1000, periods[p]);
+
+		CHECK(counts.fresh > 6 * 950);
+		CHECK_EQUAL(counts.unknown, 6);
+		free_bench(bench);
+	}
 }
 
 /* A tick that may wait for the flag finds all six registers of one scan, where the wire is quick enough. */
@@ -223,8 +228,8 @@ static void test_waiting(void)
 	bench->reader.wait_ns = 10000000;
 	counts = run_ticks(bench, 500, 20000000);
 	CHECK_EQUAL(counts.mixed, 0);
-	CHECK(counts.placed > 2980);
-	CHECK(counts.fresh > 2980);
+	CHECK(counts.placed > 2850);
+	CHECK(counts.fresh > 2850);
 	free_bench(bench);
 }
 

@@ -187,3 +187,54 @@ def test_a_suspend_begins_an_epoch_and_a_step_does_not(tmp_path: Path, signals: 
     events = {record.body["name"]: record.body for record in records if record.kind is Kind.EVENT}
     assert events["suspended"]["suspended_ns"] == 5 * SECOND and events["clock-stepped"]["step_ns"] == SECOND
     assert "daemon-stopped" in events
+
+
+class Listener(Notifier):
+    """Keeps what the service manager would be told, with the time."""
+
+    def __init__(self) -> None:
+        super().__init__("", 400_000)
+        self.told: list[tuple[float, str]] = []
+
+    def send(self, *lines: str) -> bool:
+        self.told += [(time.monotonic(), line) for line in lines]
+        return True
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
+def test_a_stalled_ring_starves_the_watchdog(tmp_path: Path, signals: None) -> None:
+    """While no tick comes the watchdog is not fed and one event says so; when ticks come again it is fed again."""
+    from neuralpowerd.service import Service
+
+    tables = "[realtime]\npriority = 0\nlock_memory = false\n[journal]\nmebibytes = 1\n"
+    config = parse(f'source = "sim"\nruntime_dir = "{tmp_path}"\nhistory_seconds = 10\n{tables}', "f")
+    listener = Listener()
+    at: dict[str, float] = {}
+
+    def clocks() -> tuple[int, int, int, int]:
+        loop, now = service.sampling._sampler, time.monotonic()
+        assert loop is not None
+        fed = sum(line == "WATCHDOG=1" for _, line in listener.told)
+        if "stop" not in at and fed >= 2:
+            loop.stop()
+            at["stop"] = now
+        elif "stop" in at and "start" not in at and now - at["stop"] > 2.2:
+            loop.start()
+            at["start"], at["fed"] = now, fed
+        elif "start" in at and (fed >= at["fed"] + 2 or now - at["start"] > 10):
+            os.kill(os.getpid(), signal.SIGTERM)
+        ns = time.monotonic_ns()
+        return ns, ns, ns, 100
+
+    service = Service(lambda: config, listener, clocks)
+    service.run()
+    fed = [when for when, line in listener.told if line == "WATCHDOG=1"]
+    assert not [when for when in fed if at["stop"] + 1.3 < when < at["start"]]
+    assert [when for when in fed if when > at["start"]], "it was not fed again"
+    records = JournalReader(tmp_path / "journal.ring").read(0, 1000).records
+    assert [r.body["name"] for r in records if r.kind is Kind.EVENT].count("ring-stalled") == 1
+    conditions = [r.body for r in records if r.kind is Kind.CONDITION]
+    assert len(conditions) >= 3 and conditions[-1]["freshness"] == "nominal" and conditions[-1]["filter_s"] == 0.0
+    assert (
+        conditions[-1]["fresh_rate_low_hz"] <= conditions[-1]["fresh_rate_hz"] <= conditions[-1]["fresh_rate_high_hz"]
+    )
