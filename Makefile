@@ -10,7 +10,7 @@ SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neura
 WARNINGS := -std=c11 -O2 -Wall -Wextra -Wconversion -Werror
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-memory-model test-systemd bench bench-instructions dist format clean
+.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-memory-model test-systemd test-vm bench bench-instructions dist format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test-memory-model: ## the ring's protocol in a weak memory model, as it is and w
 
 test-systemd: $(READY) ## the unit under a real systemd in a container; as root; needs systemd-container and mmdebstrap
 	@$(BIN)/python tests/beds/systemd/run.py
+
+test-vm: $(READY) ## the real ina3221 driver in a virtual machine judges chip, sources and loop (docs/testbed.md)
+	@tests/beds/vm/run.sh $(abspath $(BIN))/python
 
 bench: $(READY) ## what it costs beside references; PART=a one part, QUICK=1 a short form, ROUNDS=n
 	@$(BIN)/python -m benchmarks $(PART) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
