@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 
 ENOUGH_CHANGES = 500
 """Fewer changes than this give no estimate."""
+_USED = 600
+"""The newest changes, of all registers, that are used."""
 WANDER_PPM = 50.0
 """How far the chip's clock may run from its mean while changes are collected."""
 _EVIDENCE = 12.0
@@ -71,6 +73,15 @@ def counted(fresh: npt.NDArray[np.bool_], t_ns: Ints) -> FreshRate:
     return FreshRate("known", count / span_s, max(0, count - 1) / span_s, (count + 1) / span_s)
 
 
+def scanned(scan: Ints, span: Ints, t_ns: Ints) -> FreshRate:
+    """The rate of scans that a source has counted: a reading is of a scan in [scan - span, scan] (mod 2^32); (n,) each."""
+    span_s = float(t_ns[-1] - t_ns[0]) / 1e9 if len(t_ns) > 1 else 0.0
+    if span_s <= 0:
+        return UNKNOWN
+    count, unsure = int(scan[-1] - scan[0]) % 2**32, 1 + int(span[0]) + int(span[-1])
+    return FreshRate("known", count / span_s, max(0, count - unsure) / span_s, (count + unsure) / span_s)
+
+
 def nominal(scan_ns: float, tick_ns: float, tolerance: float = 0.1) -> FreshRate:
     """What the configuration promises: a value a scan, but no more than one a tick. The datasheet allows the clock ± 10 %."""
     if scan_ns <= 0:
@@ -88,10 +99,14 @@ def estimated(found: Period | None) -> FreshRate:
 
 
 def changes_of(number: Ints, value: Ints, valid: npt.NDArray[np.bool_], begin_ns: Ints, end_ns: Ints) -> Changes:
-    """When a register's readings changed. (n,) each: number of the tick, value, whether there was one, when it was read."""
+    """When a register's readings changed. (n,) each: number of the tick, value, whether there was one, when it was read.
+
+    A change across more missed slots than usual is left out, since its window is wide.
+    """
     number, value, begin_ns, end_ns = (each[valid] for each in (number, value, begin_ns, end_ns))
     at = np.flatnonzero(np.diff(value)) + 1
-    at = at[number[at] - number[at - 1] == 1]
+    gaps = np.diff(number)
+    at = at[gaps[at - 1] <= (np.median(gaps) if len(gaps) else 1)]
     return Changes(number[at], begin_ns[at - 1], end_ns[at])
 
 
@@ -111,9 +126,10 @@ def scan_period(registers: Sequence[Changes], tick_ns: float, before: Period | N
         tick_ns: time between ticks; a period below it leaves no trace.
         before: what was found before; where it still fits it is only made more exact, which is quick.
     """
-    used = sorted((each for each in registers if len(each.number) > 1), key=lambda each: -len(each.number))
+    used = [each for each in registers if len(each.number) > 1]
     if sum(len(each.number) for each in used) < ENOUGH_CHANGES:
         return None
+    used = _newest(used)
     longest_ns = min(_mean_gap_ns(each) for each in used) * 1.02
     slack_ns = WANDER_PPM * 1e-6 * max(float(each.until_ns[-1] - each.after_ns[0]) for each in used) / 2
     again = _fit(used, 1e9 / before.period_ns, slack_ns) if before else None
@@ -125,6 +141,16 @@ def scan_period(registers: Sequence[Changes], tick_ns: float, before: Period | N
         if found:
             fits.append(found)
     return _settle(fits, used, tick_ns) if fits else None
+
+
+def _newest(registers: list[Changes]) -> list[Changes]:
+    """What is needed of the changes: the clock wanders, so that a longer time is not a better one."""
+    ends = np.sort(np.concatenate([each.until_ns for each in registers]))
+    first = ends[-min(len(ends), _USED)]
+    kept = [each.until_ns >= first for each in registers]
+    parts = zip(registers, kept, strict=True)
+    newest = [Changes(each.number[now], each.after_ns[now], each.until_ns[now]) for each, now in parts]
+    return sorted((each for each in newest if len(each.number) > 1), key=lambda each: -len(each.number))
 
 
 def _settle(fits: list[Period], registers: Sequence[Changes], tick_ns: float) -> Period | None:

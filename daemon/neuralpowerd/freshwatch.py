@@ -19,6 +19,7 @@ from neuralpower_align.freshness import (
     scan_period,
 )
 from neuralpower_wire import Chip, Epoch, State, Ticks
+from neuralpower_wire.tick import Flag
 
 WINDOW_NS = 20_000_000_000
 """How far back the ticks are used."""
@@ -50,12 +51,14 @@ class _Register:
 
 @dataclass(frozen=True)
 class _Count:
-    """Fresh values of each channel between two times, and whether any reading's freshness was unknown."""
+    """Between two times: fresh values of each channel, and of which its freshness was unknown; scans that the source counted."""
 
     begin_ns: int
     end_ns: int
     fresh: tuple[int, ...]
-    unknown: bool
+    unknown: tuple[bool, ...]
+    scans: tuple[int | None, ...]
+    spans: tuple[int, ...]
 
 
 class FreshWatch:
@@ -124,10 +127,15 @@ class FreshWatch:
         return [at for at, channel in enumerate(self._epoch.channels) if channel.chip == chip.name]
 
     def _count(self, ticks: Ticks) -> None:
-        state = ticks["readings"]["state"][1:]
+        readings = ticks["readings"]
+        state = readings["state"][1:]
         fresh = tuple(np.count_nonzero(state == State.FRESH, axis=0).tolist())
-        unknown = bool(np.any(state == State.UNKNOWN))
-        self._counts.append(_Count(int(ticks["t_ns"][0]), int(ticks["t_ns"][-1]), fresh, unknown))
+        unknown = tuple(np.any(state == State.UNKNOWN, axis=0).tolist())
+        counting = ((readings["flags"][[0, -1]] & Flag.SCAN) != 0).all(axis=0)
+        gained = readings["scan"][-1].astype(np.int64) - readings["scan"][0]
+        scans = tuple(int(more) % 2**32 if known else None for more, known in zip(gained, counting, strict=True))
+        spans = tuple(readings["span"][[0, -1]].max(axis=0).tolist())
+        self._counts.append(_Count(int(ticks["t_ns"][0]), int(ticks["t_ns"][-1]), fresh, unknown, scans, spans))
         while self._counts[0].end_ns < self._counts[-1].end_ns - WINDOW_NS:
             self._counts.popleft()
 
@@ -141,16 +149,27 @@ class FreshWatch:
             )
 
     def _known(self, chip: Chip) -> FreshRate | None:
-        """Counted, if the source knew the freshness of every reading of the window."""
-        if any(count.unknown for count in self._counts):
-            return None
-        span_s = sum(count.end_ns - count.begin_ns for count in self._counts) / 1e9
+        """Counted, if the source counts scans or knew the freshness of every reading of the window."""
         places = self._channels(chip)
         main = [at for at in places if self._epoch.channels[at].quantity != "bus_uv"] or places
-        fresh = min((sum(count.fresh[at] for count in self._counts) for at in main), default=0)
-        if not fresh or span_s <= 0:
+        span_s = sum(count.end_ns - count.begin_ns for count in self._counts) / 1e9
+        rates = [self._new_values(at) for at in main]
+        if not rates or span_s <= 0 or any(rate is None for rate in rates):
+            return None
+        fresh = min(rate for rate in rates if rate is not None)
+        if not fresh:
             return UNKNOWN
-        return FreshRate("known", fresh / span_s, max(0, fresh - 1) / span_s, (fresh + 1) / span_s)
+        unsure = 1 + 2 * max(count.spans[at] for count in self._counts for at in main)
+        return FreshRate("known", fresh / span_s, max(0, fresh - unsure) / span_s, (fresh + unsure) / span_s)
+
+    def _new_values(self, at: int) -> int | None:
+        """New values of a channel in the window; None where some of them may have gone unnoticed."""
+        scans = [count.scans[at] for count in self._counts]
+        if all(each is not None for each in scans):
+            return sum(each or 0 for each in scans)
+        return (
+            None if any(count.unknown[at] for count in self._counts) else sum(count.fresh[at] for count in self._counts)
+        )
 
     def _estimate(self, chip: Chip, now_ns: int) -> FreshRate:
         if chip.name not in self._tried_ns or now_ns - self._tried_ns[chip.name] > AGAIN_NS or self._few(chip):

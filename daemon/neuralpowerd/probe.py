@@ -100,7 +100,7 @@ def judge(rested: list[int], behind: list[int], scan_ns: int, bus_hz: int | None
         return found("waiting", first)
     if first > 0.7 * scan_ns and (first > 3 * wire_ns if wire_ns else scan_ns > 2_000_000):
         return found("single-shot", first)
-    if abs(wait) < 0.1 * scan_ns:
+    if abs(wait) < 0.1 * scan_ns and clear <= 0.2 * len(waits):
         return found("continuous", first)
     return found("unknown", first)
 

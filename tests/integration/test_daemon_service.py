@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import socket
@@ -18,11 +20,13 @@ from daemon_process import SMALL, Daemon, receive
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import (
+    Channel,
     Epoch,
     Kind,
     State,
     batch_to_ticks,
     decode,
+    tick_dtype,
     total_power_w,
 )
 from neuralpower_wire.history import Reply, Request
@@ -237,6 +241,65 @@ def test_rails_of_sysfs_may_fail_and_return(daemon: Daemon) -> None:
     daemon.until(lambda: "rail-recovered" in daemon.events())
     _, logged = daemon.stop()
     assert logged.count("VDD_SOC cannot be read") == 1 and logged.count("VDD_SOC can be read again") == 1
+
+
+def test_a_recording_is_replayed(daemon: Daemon) -> None:
+    """Source replay gives recorded readings, each once and under their epoch's names, then none; simulated stays simulated."""
+    ticks = np.zeros(200, tick_dtype(2))
+    ticks["readings"]["value"] = 1000 + np.arange(400).reshape(200, 2)
+    np.save(daemon.folder / "old.npy", ticks)
+    channels = (Channel("A", "power_uw", "c", 1), Channel("B", "power_uw", "c", 2))
+    old = Epoch(7, 0, 2_000_000, 0, "hwmon", True, "a board", channels, totals=("A",))
+    (daemon.folder / "old.json").write_text(json.dumps(old.to_dict()))
+    daemon.configure(f'replay = "{daemon.folder}/old.npy"')
+    daemon.file.write_text(daemon.file.read_text().replace('source = "sim"', 'source = "replay"'))
+    daemon.start()
+    daemon.until(lambda: daemon.ask("ticks").next > 220)
+    readings = daemon.ticks(0, 220)["readings"]
+    assert np.array_equal(readings["value"][:200], ticks["readings"]["value"])
+    assert np.all(readings["state"][200:] == State.MISSING) and np.all(readings["error"][200:] == errno.ENODATA)
+    (document,) = daemon.ask("epochs").body["epochs"]
+    epoch = Epoch.from_dict(document)
+    assert (epoch.source, epoch.simulated, epoch.period_ns, epoch.rails()) == ("replay", True, 2_000_000, ["A", "B"])
+
+
+def test_an_impossible_reload_goes_on_as_before(daemon: Daemon) -> None:
+    """A period that the bus cannot carry is refused with what can be, and ticks go on coming."""
+    daemon.start()
+    assert daemon.process is not None
+    daemon.configure("period_us = 1000", tables=f"{SMALL}[sim]\nbus_hz = 100000\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until(lambda: "reload-refused" in daemon.events())
+    daemon.until(lambda: len(daemon.records(Kind.EPOCH)) == 2)
+    before = daemon.ask("ticks").next
+    daemon.until(lambda: daemon.ask("ticks").next > before + 100)
+    refused = [record.body for record in daemon.records(Kind.EVENT) if record.body["name"] == "reload-refused"]
+    assert "possible: period_us = 2970 with 3 rails" in refused[0]["text"]
+    assert daemon.records(Kind.EPOCH)[-1].body["reason"] == "reload refused"
+
+
+@pytest.mark.parametrize(
+    ("driver", "kind", "rate_hz"), [("continuous", "estimated", 1e6 / 6600), ("i2c", "known", 1e6 / 6600)]
+)
+def test_the_fresh_rate_is_told_with_its_kind(daemon: Daemon, driver: str, kind: str, rate_hz: float) -> None:
+    """At the reset configuration the live rate is estimated or counted, within 1 %, and lies in its interval."""
+    sim = f'[sim]\nconfig = 0x7127\ndriver = "{driver}"\nbus_hz = 400000\n'
+    daemon.configure("", tables=SMALL + sim)
+    daemon.start()
+    daemon.until(lambda: daemon.ask("status").body.get("freshness") == kind)
+    if kind == "known":
+        time.sleep(5)
+    status = daemon.ask("status").body
+    assert status["fresh_rate_hz"] == pytest.approx(rate_hz, rel=0.01)
+    assert (
+        status["fresh_rate_low_hz"] <= rate_hz * 1.0001
+        and rate_hz * 0.9999 <= status["fresh_rate_high_hz"]
+        and status["filter_s"] == 0.0
+    )
+    assert status["bus_hz"] == {"sim@0": 400_000} and status["behaviour"]["sim@0"]["kind"] == "continuous"
+    assert 0.3 < status["bus_occupancy"] and status["wakeups_per_s"]["loop"] > 100
+    condition = daemon.records(Kind.CONDITION)[-1].body
+    assert condition["freshness"] == kind and condition["loop_wakeups_per_s"] > 100
 
 
 def test_tells_the_service_manager(daemon: Daemon) -> None:

@@ -1,0 +1,147 @@
+"""The check: a verdict and a remedy on every line, from trees of files; conditions from the same."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from test_daemon_boards import EXPECTED, unpack
+from test_daemon_plan import board
+
+from neuralpowerd import check, check_machine, effect
+from neuralpowerd.conditions import Machine
+from neuralpowerd.config import Config
+from neuralpowerd.findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding, page
+
+
+def write(root: Path, texts: dict[str, str]) -> Path:
+    """Files below a root."""
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{text}\n")
+    return root
+
+
+MACHINE = {
+    "sys/class/devfreq/17000000.gpu/cur_freq": "918000000",
+    "sys/class/devfreq/17000000.gpu/min_freq": "306000000",
+    "sys/class/devfreq/17000000.gpu/max_freq": "918000000",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq": "1510400",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_min_freq": "1510400",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_max_freq": "1510400",
+    "sys/class/thermal/thermal_zone0/type": "cpu-thermal",
+    "sys/class/thermal/thermal_zone0/temp": "48500",
+    "sys/class/thermal/cooling_device0/type": "pwm-fan",
+    "sys/class/thermal/cooling_device0/cur_state": "2",
+    "sys/class/thermal/cooling_device1/type": "cpu-throttle-alert",
+    "sys/class/thermal/cooling_device1/cur_state": "0",
+    "sys/class/hwmon/hwmon9/oc1_event_cnt": "3",
+    "var/lib/nvpmodel/status": "pmode:0002",
+    "proc/loadavg": "0.52 0.40 0.30 1/300 999",
+}
+
+
+def test_conditions_are_read(tmp_path: Path) -> None:
+    """Clocks in Hz, temperatures in °C, throttling without fans, power mode, load; what is absent is left out."""
+    assert Machine(write(tmp_path / "a", MACHINE), "/var/lib/nvpmodel/status").read() == {
+        "clock_hz.17000000.gpu": 918_000_000,
+        "clock_hz.cpu.policy0": 1_510_400_000,
+        "clocks_locked": False,
+        "temperature_c.cpu-thermal": 48.5,
+        "throttling.cpu-throttle-alert": 0,
+        "overcurrent.oc1": 3,
+        "power_mode": "pmode:0002",
+        "load_1min": 0.52,
+    }
+    assert Machine(tmp_path / "b").read() == {}
+
+
+def findings(config: Config) -> dict[str, Finding]:
+    """By topic."""
+    return {each["topic"]: Finding(**each) for each in check.examine(config)["findings"]}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_board_has_a_page(name: str, tmp_path: Path) -> None:
+    """Each line has a verdict; what is not good says what to do or why; the page keeps to its width."""
+    config = Config(sysfs_root=str(unpack(name, tmp_path)), runtime_dir=str(tmp_path))
+    found = check.examine(config)
+    made = [Finding(**each) for each in found["findings"]]
+    assert {each.verdict for each in made} <= {GOOD, BETTER, PROBLEM, UNKNOWN}
+    assert all(each.advice for each in made if each.verdict in (BETTER, PROBLEM))
+    assert {rail for rail, _ in EXPECTED[name][1]} <= {each.topic for each in made}
+    assert all(rail["power_w"] is not None for rail in found["rails"])
+    lines = page(made, check.title(found), 90, False).splitlines()
+    assert max(map(len, lines)) <= 90 and lines[0].startswith(f"neuralpowerd check · {EXPECTED[name][0]}")
+
+
+def test_the_bus_limits_the_reach(tmp_path: Path) -> None:
+    """At 100 kHz three rails come to 337 values a second, the input alone to 1010; an impossible period is a problem."""
+    root = board(tmp_path, 100_000)
+    seen = findings(Config(sysfs_root=str(root), runtime_dir=str(tmp_path), period_us=1000))
+    assert "as set 152 Hz, at 140 µs 337 Hz" in seen["fresh rate, all rails"].value
+    assert "at 140 µs 1010 Hz" in seen["fresh rate, VDD_IN"].value
+    assert seen["bus clock"].verdict == BETTER and "480 µs" in seen["bus clock"].value
+    assert seen["period"].verdict == PROBLEM and seen["period"].advice.startswith("period_us = 2970 with 3 rails; or")
+
+
+def test_other_readers_are_seen_and_not_disturbed(tmp_path: Path) -> None:
+    """A process with a chip's file open, or a known reader, is named; the chip is then not probed."""
+    root = board(tmp_path, 400_000)
+    process = root / "proc/4242"
+    (process / "fd").mkdir(parents=True)
+    (process / "comm").write_text("logger\n")
+    (monitor,) = (root / "sys/devices/platform/bus@0").glob("*.i2c/*/*/hwmon/*")
+    (process / "fd/3").symlink_to(monitor / "in1_input")
+    write(root, {"proc/77/comm": "jtop"})
+    (root / "proc/77/fd").mkdir()
+    seen = findings(Config(sysfs_root=str(root), runtime_dir=str(tmp_path)))
+    assert seen["other readers"].verdict == PROBLEM and seen["other readers"].value == "logger (4242), jtop (77)"
+    assert "not probed, since logger (4242), jtop (77) reads it" in seen["ina3221@1-0040"].value
+
+
+def test_real_time_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals, groups without a share, throttling and the kernel's model each have their verdict."""
+    config = Config(sysfs_root=str(tmp_path))
+    monkeypatch.setattr(check_machine, "_try_fifo", lambda priority: "Operation not permitted")
+    texts = {
+        "proc/sys/kernel/sched_rt_runtime_us": "950000",
+        "proc/sys/kernel/sched_rt_period_us": "1000000",
+        "proc/version": "Linux version 5.15.148-tegra #1 SMP PREEMPT Mon",
+        "sys/devices/system/cpu/isolated": "",
+        "sys/fs/cgroup/cpu,cpuacct/system.slice/cpu.rt_runtime_us": "0",
+    }
+    seen = {each.topic: each for each in check_machine.realtime(Config(sysfs_root=str(write(tmp_path, texts))))}
+    assert seen["priority"].verdict == PROBLEM and seen["priority"].advice
+    assert (
+        seen["real-time groups"].verdict == PROBLEM
+        and "system.slice/cpu.rt_runtime_us" in seen["real-time groups"].advice
+    )
+    assert seen["real-time throttling"].verdict == GOOD and seen["kernel preemption"].verdict == BETTER
+    write(tmp_path, {"sys/kernel/realtime": "1", "proc/sys/kernel/sched_rt_runtime_us": "50000"})
+    seen = {each.topic: each for each in check_machine.realtime(config)}
+    assert seen["kernel preemption"].verdict == GOOD and seen["real-time throttling"].verdict == PROBLEM
+
+
+def test_the_own_effect_is_measured_in_pairs(tmp_path: Path) -> None:
+    """Power that rises by 40 mW while the loop reads is found, with its interval; unasked it is not measured."""
+    root = board(tmp_path, 400_000)
+    config = Config(sysfs_root=str(root), runtime_dir=str(tmp_path))
+    assert findings(config)["own effect on the rails"].value == "not measured"
+    readings = iter([5.0 + 0.001 * (step % 7) for step in range(10**6)])
+
+    def power() -> float:
+        on = any(_name(task) == "np-sampler" for task in os.listdir("/proc/self/task"))
+        return next(readings) + 0.04 * on
+
+    differences = effect.measure(config, power, lambda seconds: None)
+    mean, half = effect.interval(differences)
+    assert len(differences) == effect.PAIRS and abs(mean - 0.04) < 0.003 and half < 0.005
+
+
+def _name(task: str) -> str:
+    try:
+        return Path(f"/proc/self/task/{task}/comm").read_text().strip()
+    except OSError:
+        return ""
