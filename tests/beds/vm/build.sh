@@ -6,12 +6,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/neuralpower/vm
 suite=bookworm
 packages=python3-minimal,libpython3-stdlib,python3-numpy,python3-cffi-backend,python3-msgpack,python3-zmq
+PATH=$PATH:/usr/sbin:/sbin
 modules="virtio_pci virtio_blk crc32c_generic ext4 9pnet_virtio 9p i2c-dev"
 
 die() { echo "test-vm: $*" >&2; exit 1; }
 
 need() {  # command, package
-    command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || missing="$missing $2"
+    command -v "$1" >/dev/null || missing="$missing $2"
 }
 
 missing=

@@ -7,6 +7,7 @@ top=$(cd "$here/../../.." && pwd)
 work=$top/build/vm
 began=$SECONDS
 
+rm -f "$top/build/bench/vm.json"  # no old ratio beside a run that failed
 made=$("$here/build.sh")
 read -r kernel root modules <<<"$made"
 rm -rf "$work" && mkdir -p "$work/code/modules"
