@@ -1,7 +1,7 @@
 """Start the service as its unit says, under a real systemd in a container of its own (systemd-nspawn), and see what holds.
 
 The container is a small Debian made once (about a minute) and kept in the cache folder; what a run writes into it is gone
-afterwards. guest.py is what happens inside. Exit status 1 where a check fails, or where the bed cannot run: then the last
+afterwards. guest.py is what happens inside. What containers may not do here is tried once more in a virtual machine. Exit status 1 where a check fails, or where the bed cannot run: then the last
 line begins with "not run:".
 """
 
@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from machine import NoMachine, boot
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -120,8 +122,8 @@ def fill(share: Path) -> None:
     share.chmod(0o755)
 
 
-def run(root: Path, share: Path) -> list[dict[str, str]]:
-    """Boot, wait for the power to go off, and return the rows."""
+def contain(root: Path, share: Path) -> None:
+    """Boot the container and wait until it switches itself off."""
     command = NSPAWN.format(limit=LIMIT_S, tree=root, share=share)
     environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
     with (BUILD / "console.log").open("wb") as log:
@@ -132,16 +134,41 @@ def run(root: Path, share: Path) -> list[dict[str, str]]:
             env=environment,
             check=False,
         )
-    for name in ("guest.log", "journal.log"):
-        if (share / name).exists():
-            shutil.copy(share / name, BUILD)
     if not (share / "guest.log").exists():
         last = (BUILD / "console.log").read_text(errors="replace").strip().splitlines()[-1:]
         raise NotRun(f"the container did not boot (status {done.returncode}): {''.join(last)}; see {BUILD}/console.log")
-    rows: list[dict[str, str]] = [json.loads(line) for line in (share / "rows").read_text().splitlines()]
+
+
+def rows_of(share: Path, name: str) -> list[dict[str, str]]:
+    """What the checks said, and a failure where they did not come to their end; their logs are kept."""
+    for log in ("guest.log", "journal.log"):
+        if (share / log).exists():
+            shutil.copy(share / log, BUILD / f"{name}-{log}")
+    lines = (share / "rows").read_text().splitlines() if (share / "rows").exists() else []
+    rows: list[dict[str, str]] = [json.loads(line) for line in lines]
     if not rows or rows[-1]["name"] != "end":
-        rows.append({"name": "all checks were made", "result": "FAILED", "detail": f"see {BUILD}/guest.log"})
-    return [row for row in rows if row["name"] != "end"]
+        return [*rows, {"name": "all checks were made", "result": "FAILED", "detail": f"see {BUILD}/{name}-guest.log"}]
+    return rows[:-1]
+
+
+def with_machine(rows: list[dict[str, str]], root: Path, share: Path) -> list[dict[str, str]]:
+    """What the container could not show, from a virtual machine; where there can be none either, that is said."""
+    only = [row["name"] for row in rows if row["result"] == "not shown"]
+    if not only:
+        return rows
+    for name in ("rows", "guest.log", "journal.log"):
+        (share / name).unlink(missing_ok=True)
+    (share / "only").write_text("\n".join(only))
+    print(f"{len(only)} checks need more than this machine's containers may: a virtual machine is tried", flush=True)
+    try:
+        boot(root, share, BUILD / "machine")
+    except (NoMachine, OSError, subprocess.SubprocessError) as reason:
+        if not (share / "guest.log").exists():
+            told = f"; no virtual machine: {reason}"
+            return [row | {"detail": row["detail"] + told} if row["name"] in only else row for row in rows]
+    found = {row["name"]: row | {"detail": f"{row['detail']} (virtual machine)"} for row in rows_of(share, "machine")}
+    shown = [found.pop(row["name"], row) if row["name"] in only else row for row in rows]
+    return shown + [row for row in found.values() if row["result"] == "FAILED"]
 
 
 def main() -> int:
@@ -153,7 +180,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="np-systemd-") as share:
             fill(Path(share))
             begin = time.monotonic()
-            rows = run(root, Path(share))
+            contain(root, Path(share))
+            rows = with_machine(rows_of(Path(share), "container"), root, Path(share))
     except NotRun as reason:
         print(f"not run: {reason}", file=sys.stderr)
         return 1
