@@ -142,8 +142,11 @@ def machine(config: Config) -> Iterator[Finding]:
     else:
         advice = f"{config.conditions.power_mode} cannot be read; set conditions.power_mode to the file that names it"
         yield Finding(MACHINE, "power mode", "not found", UNKNOWN, advice)
-    throttled = [name.partition(".")[2] for name, value in found.read().items() if name[:10] == "throttling" and value]
-    if throttled:
+    states = {name.partition(".")[2]: state for name, state in found.read().items() if name.startswith("throttling.")}
+    throttled = [name for name, state in states.items() if state]
+    if not states:
+        yield Finding(MACHINE, "throttling", "nothing here tells", UNKNOWN)
+    elif throttled:
         advice = "better cooling, or a lower power mode: throttled measurements do not compare"
         yield Finding(MACHINE, "throttling", ", ".join(throttled), PROBLEM, advice)
     else:

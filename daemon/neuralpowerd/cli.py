@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -114,6 +115,7 @@ def _run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise DaemonError(f"{config.runtime_dir}: {error.strerror}; choose another --runtime-dir") from None
     logs.set_up()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload before there is anything to reload
     Service(lambda: _config(args), Notifier()).run()
     return 0
 

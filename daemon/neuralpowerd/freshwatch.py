@@ -87,7 +87,9 @@ class FreshWatch:
         if ticks is None or len(ticks) < 2:
             self._last = ticks
             return
-        self._last = ticks[-1:]
+        first, self._last = self._last is None, ticks[-1:]
+        if first:  # while a source finds its place in the scan, its count is unsure
+            return
         self._count(ticks)
         self._note_changes(ticks)
         for chip in self._epoch.chips:
