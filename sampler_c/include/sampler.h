@@ -307,6 +307,7 @@ struct np_sampler_options {
 	int32_t priority;	/* of SCHED_FIFO; 0: leave the scheduling class alone */
 	int32_t cpu;		/* -1: any */
 	int32_t lock_memory;
+	int64_t spin_ns;	/* poll the clock for so long before each deadline instead of sleeping; at most half a period */
 };
 
 struct np_stats {

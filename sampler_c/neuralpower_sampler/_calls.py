@@ -374,8 +374,10 @@ class RawStats(NamedTuple):
     error: int
 
 
-def sampler_create(ring: Handle, source: Handle, epoch: int, priority: int, cpu: int, lock_memory: bool) -> Handle:
-    options = _ffi.new("struct np_sampler_options *", (epoch, priority, cpu, lock_memory))
+def sampler_create(
+    ring: Handle, source: Handle, epoch: int, priority: int, cpu: int, lock_memory: bool, spin_ns: int
+) -> Handle:
+    options = _ffi.new("struct np_sampler_options *", (epoch, priority, cpu, lock_memory, spin_ns))
     out = _ffi.new("struct np_sampler **")
     _check(_lib.np_sampler_create(ring.pointer, source.pointer, options, out), "the sampler")
     return Handle(out[0], _lib.np_sampler_destroy, "the sampler", keep=(ring, source))

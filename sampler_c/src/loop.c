@@ -37,15 +37,19 @@ static uint64_t slot_after(const struct np_ring *ring, int64_t t_ns)
 /* 0 at the deadline, 1 when asked to stop, or a negative errno. */
 static int wait_until(struct np_sampler *sampler, int64_t deadline_ns)
 {
+	int64_t wake_ns = deadline_ns - sampler->options.spin_ns;
+
 	for (;;) {
 		int64_t now = np_clock_monotonic(sampler->clock);
-		int64_t until = deadline_ns - now > NAP_NS ? now + NAP_NS : deadline_ns;
+		int64_t until = wake_ns - now > NAP_NS ? now + NAP_NS : wake_ns;
 		int err;
 
 		if (atomic_load_explicit(&sampler->stop, memory_order_relaxed))
 			return 1;
 		if (now >= deadline_ns)
 			return 0;
+		if (now >= wake_ns)
+			continue;
 		err = sampler->clock->sleep_until(sampler->clock, until);
 		if (err && err != -EINTR)
 			return err;
@@ -123,7 +127,8 @@ int np_sampler_create(struct np_ring *ring, struct np_source *source, const stru
 
 	if (!ring || !source || !ring->writer)
 		return -EBADF;
-	if (ring->readings != source->readings || options->priority < 0 || options->priority > 99)
+	if (ring->readings != source->readings || options->priority < 0 || options->priority > 99 ||
+	    options->spin_ns < 0 || options->spin_ns > ring->period_ns / 2)
 		return -EINVAL;
 	sampler = calloc(1, sizeof(*sampler));
 	if (!sampler)

@@ -77,6 +77,22 @@ def test_files_become_ticks(tmp_path: Path) -> None:
 
 
 @needs_sampler
+def test_a_spin_polls_for_its_share_of_each_period(tmp_path: Path) -> None:
+    """Spinning costs processor time before each deadline, ticks stay on the grid, and half a period is the most."""
+    source = HwmonSource(files(tmp_path))
+    with Ring.create(tmp_path / "ring", 3, PERIOD, 1.0) as ring:
+        epoch = ring.begin_epoch(b"epoch")
+        with pytest.raises(SamplerError, match="half a period"):
+            Sampler(ring, source, PERIOD, epoch, spin_ns=PERIOD // 2 + 1)
+        with Sampler(ring, source, PERIOD, epoch, spin_ns=PERIOD // 2) as sampler:
+            wait_for(lambda: sampler.stats().ticks >= 100)
+        stats = sampler.stats()
+        assert stats.thread_cpu_ns > stats.ticks * PERIOD // 20
+        ticks = RingReader(tmp_path / "ring").read(0).ticks
+        assert np.all(ticks["t_ns"] >= ring.t0_ns + ticks["slot"].astype("<i8") * PERIOD)
+
+
+@needs_sampler
 def test_a_file_that_comes_back_is_revived(tmp_path: Path) -> None:
     """What appears after the start is found by the housekeeping call, while the loop runs."""
     source = HwmonSource(files(tmp_path))
