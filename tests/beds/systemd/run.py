@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from machine import NoMachine, boot
@@ -139,6 +140,16 @@ def contain(root: Path, share: Path) -> None:
         raise NotRun(f"the container did not boot (status {done.returncode}): {''.join(last)}; see {BUILD}/console.log")
 
 
+def remove_groups() -> None:
+    """systemd-nspawn leaves the control groups of its container behind, which are empty now."""
+    own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+    for mount in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"):
+        for left in (Path(f"{mount}{own[0]}/{name}") for name in ("payload", "supervisor") if own):
+            for group in (*sorted(left.rglob("*/"), reverse=True), left):
+                with suppress(OSError):
+                    group.rmdir()
+
+
 def rows_of(share: Path, name: str) -> list[dict[str, str]]:
     """What the checks said, and a failure where they did not come to their end; their logs are kept."""
     for log in ("guest.log", "journal.log"):
@@ -181,6 +192,7 @@ def main() -> int:
             fill(Path(share))
             begin = time.monotonic()
             contain(root, Path(share))
+            remove_groups()
             rows = with_machine(rows_of(Path(share), "container"), root, Path(share))
     except NotRun as reason:
         print(f"not run: {reason}", file=sys.stderr)
