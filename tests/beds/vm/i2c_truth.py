@@ -11,7 +11,7 @@ from row import Row
 from neuralpower_wire.tick import Flag, State
 
 CONVERSION_NS = np.array([140, 204, 332, 588, 1100, 2116, 4156, 8244]) * 1000
-RAMP_NS, PIECE_NS = 2_000_000_000, 250_000
+RAMP_NS, PIECE_NS, SETTLED_NS = 2_000_000_000, 250_000, 1_000_000_000
 ERRNO_BUSY = "errno 16"
 
 
@@ -52,9 +52,16 @@ def judge_run(ticks: Any, run: dict[str, Any]) -> list[Row]:
     known = float(np.mean(state != State.UNKNOWN))
     shown = f"{wrong} wrong of {state.size}, {100 * known:.0f} % known"
     rows = [Row(f"{name}: fresh and repeated", shown, "0 wrong", wrong == 0 and known > 0.5)]
-    fresh, able = np.count_nonzero(state == State.FRESH, axis=0), min(run["scans"], len(ticks))
+    settled = (
+        ticks["t_ns"] > ticks["t_ns"][0] + SETTLED_NS
+    )  # before, the source may take time to learn the length of a scan
+    later = ticks[settled]
+    missed = int(later["slot"][-1] - later["slot"][0]) + 1 - len(later)
+    rows.append(Row("  missed slots after the first second", f"{missed} of {missed + len(later)}", "0", missed == 0))
+    able = min(int(later["t_ns"][-1] - later["t_ns"][0]) / scan_ns, len(later) + missed)
+    fresh = np.count_nonzero(state[settled] == State.FRESH, axis=0)
     worst = float(np.abs(fresh / able - 1).max())
-    shown = f"{fresh.min()} to {fresh.max()} of {able}, scan {scan_ns / 1e6:.3f} ms"
+    shown = f"{fresh.min()} to {fresh.max()} of {able:.0f}, scan {scan_ns / 1e6:.3f} ms"
     rows.append(Row("  fresh readings against the chip's scans", shown, "within 1 %", worst <= 0.01))
     bounded = (readings["flags"] & Flag.SCAN > 0) & usable[:, None]
     high = readings["scan"].astype(np.int64)
