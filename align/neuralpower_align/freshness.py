@@ -25,6 +25,10 @@ WANDER_PPM = 50.0
 """How far the chip's clock may run from its mean while changes are collected."""
 _EVIDENCE = 12.0
 """Natural logarithm of how much less likely chance must be."""
+_FITTING = 0.99
+"""Share of a register's changes that must fit: a read that was held up may carry times that are a little off."""
+_SLACKS_NS = (0.0, 50_000.0, 200_000.0)
+"""How much wider windows are made, in turn, where no period fits them all: the interval grows with them."""
 _NEAR = 0.005
 """Two periods that differ by less than this on either side need not be told apart."""
 _ENDS = 200
@@ -135,12 +139,12 @@ def scan_period(registers: Sequence[Changes], tick_ns: float, before: Period | N
     again = _fit(used, 1e9 / before.period_ns, slack_ns) if before else None
     if again:
         return again
-    fits = []
-    for frequency in _proposals(used, tick_ns):
-        found = _fit(used, frequency, slack_ns) if tick_ns < 1e9 / frequency <= longest_ns else None
-        if found:
-            fits.append(found)
-    return _settle(fits, used, tick_ns) if fits else None
+    proposals = [each for each in _proposals(used, tick_ns) if tick_ns < 1e9 / each <= longest_ns]
+    for more_ns in _SLACKS_NS:
+        fits = [found for each in proposals if (found := _fit(used, each, slack_ns + more_ns))]
+        if fits:
+            return _settle(fits, used, tick_ns)
+    return None
 
 
 def _newest(registers: list[Changes]) -> list[Changes]:
@@ -272,7 +276,11 @@ def _bounds(after: Floats, until: Floats, period_ns: float) -> tuple[float, floa
     phase, _ = _best_phase(after, until, period_ns)
     middle = (after + until) / 2
     number = np.rint((middle - phase) / period_ns)
-    if np.any(np.abs(middle - phase - number * period_ns) > until - after) or np.any(np.diff(number) < 1):
+    fits = np.abs(middle - phase - number * period_ns) <= until - after
+    if np.mean(fits) < _FITTING:
+        return np.inf, 0.0
+    after, until, number = after[fits], until[fits], number[fits]
+    if np.any(np.diff(number) < 1):
         return np.inf, 0.0
     head, tail = slice(None, _ENDS), slice(-_ENDS, None)
     steps = number[tail][None, :] - number[head][:, None]

@@ -26,7 +26,7 @@ WINDOW_NS = 20_000_000_000
 MOST_CHANGES = 400
 """Kept of each register: the oldest go."""
 AGAIN_NS = 10_000_000_000
-"""Between two estimates of a chip's period."""
+"""Between two estimates of a chip's period; a fifth of it until there is one."""
 
 
 @dataclass
@@ -174,15 +174,11 @@ class FreshWatch:
         )
 
     def _estimate(self, chip: Chip, now_ns: int) -> FreshRate:
-        if chip.name not in self._tried_ns or now_ns - self._tried_ns[chip.name] > AGAIN_NS or self._few(chip):
+        wait_ns = AGAIN_NS if self._periods.get(chip.name) else AGAIN_NS // 5
+        if now_ns - self._tried_ns.get(chip.name, 0) > wait_ns:
             self._tried_ns[chip.name] = now_ns
             registers = [self._registers[at].changes() for at in self._channels(chip)]
             before = self._periods.get(chip.name)
             self._periods[chip.name] = scan_period(registers, self._epoch.period_ns, before)
         found = estimated(self._periods[chip.name])
         return found if found.kind == "estimated" else self._nominal(chip)
-
-    def _few(self, chip: Chip) -> bool:
-        """Whether the first estimate is still to come and changes are still being collected."""
-        held = sum(len(self._registers[at].number) for at in self._channels(chip))
-        return self._periods.get(chip.name) is None and held < 2 * MOST_CHANGES
