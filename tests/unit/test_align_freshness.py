@@ -64,8 +64,7 @@ def test_five_hundred_changes_give_the_rate(code: int, driver: str) -> None:
     """From the first 500 changes of any seed the rate is within 1 %, mostly far less, and inside its interval."""
     inside = 0
     for seed in range(8):
-        settings: Any = {"driver": driver} if driver == "continuous" else {}
-        ticks, true_ns = ticks_of(seed, code, 3 + code * code / 2, **settings)
+        ticks, true_ns = ticks_of(seed, code, 3 + code * code / 2, driver=driver)
         rate = estimated(scan_period(registers_of(ticks, ENOUGH_CHANGES), TICK_NS))
         assert rate.kind == "estimated" and rate.rate_hz == pytest.approx(1e9 / true_ns, rel=0.01)
         assert rate.low_hz is not None and rate.high_hz is not None and rate.high_hz / rate.low_hz < 1.01
