@@ -75,7 +75,6 @@ void i2c_reader_start(struct i2c_reader *reader)
 		reader->chips[i].crowded = reader->chips[i].learnt = false;
 		scan_track_init(&reader->chips[i].track, config & CHIP_MODE_CONTINUOUS ? scan_ns : 0);
 	}
-	reader->tick_ns = 0;
 	for (uint32_t i = 0; i < reader->channel_count; i++) {
 		struct i2c_reader_channel *channel = &reader->channels[i];
 
@@ -89,6 +88,14 @@ void i2c_reader_start(struct i2c_reader *reader)
 
 /* ---- Reading -------------------------------------------------------------------------------- */
 
+/* The longest of late: a slow one is forgotten within some tens of looks. */
+static void note_duration(struct i2c_reader *reader, int64_t look_ns)
+{
+	reader->look_ns -= reader->look_ns / 16;
+	if (look_ns > reader->look_ns)
+		reader->look_ns = look_ns;
+}
+
 /* One look at the flag; false: it failed. What it tells is added to the chip's step. */
 static bool look_once(struct i2c_reader *reader, struct i2c_reader_chip *chip, const struct np_clock *clock, bool *set)
 {
@@ -96,13 +103,14 @@ static bool look_once(struct i2c_reader *reader, struct i2c_reader_chip *chip, c
 	struct scan_step step = { 0, SCAN_UNKNOWN };
 	uint16_t flags = 0;
 	int err = reader->bus->ops->read(reader->bus, clock, chip->address, CHIP_MASK_ENABLE, &flags);
+	int64_t end = np_clock_monotonic(clock);
 
 	*set = flags & CHIP_CVRF;
-	reader->look_ns = np_clock_monotonic(clock) - begin;
+	note_duration(reader, end - begin);
 	if (err)
 		scan_track_lose(&chip->track);
 	else
-		step = scan_track_look(&chip->track, begin, np_clock_monotonic(clock), *set);
+		step = scan_track_look(&chip->track, begin, end, *set);
 	chip->crowded |= step.high != step.low && step.high != SCAN_UNKNOWN;
 	chip->step.low += step.low;
 	if (step.high == SCAN_UNKNOWN || chip->step.high == SCAN_UNKNOWN)
@@ -112,10 +120,11 @@ static bool look_once(struct i2c_reader *reader, struct i2c_reader_chip *chip, c
 	return !err;
 }
 
-static void look(struct i2c_reader *reader, struct i2c_reader_chip *chip, const struct np_clock *clock)
+/* For the end of a scan up to wait_ns, if that is not 0. */
+static void look(struct i2c_reader *reader, struct i2c_reader_chip *chip, const struct np_clock *clock, int64_t wait_ns)
 {
-	int64_t give_up = np_clock_monotonic(clock) + reader->wait_ns;
-	bool old = reader->wait_ns > 0; /* a flag set at the first look is of any age: wait for the next */
+	int64_t give_up = np_clock_monotonic(clock) + wait_ns;
+	bool old = wait_ns > 0; /* a flag set at the first look is of any age: wait for the next */
 	bool set;
 
 	chip->step = (struct scan_step){ 0, 0 };
@@ -238,22 +247,21 @@ static void mark_mixed(struct i2c_reader *reader, struct np_reading *readings)
 }
 
 /*
- * Once a tick is not enough to count scans that are shorter. Whether another look will be over before the next tick,
- * if that comes as this one did.
+ * Once a tick is not enough to count scans that are shorter. Whether another look will be over before the next tick is
+ * due: a slot must never be missed for it.
  */
-static bool has_time_for_a_look(const struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns)
+static bool has_time_for_a_look(const struct i2c_reader *reader, const struct np_clock *clock, int64_t due_ns)
 {
-	int64_t now = np_clock_monotonic(clock);
-
-	return reader->tick_ns && now + reader->look_ns * 5 / 4 < t_ns + (t_ns - reader->tick_ns);
+	return np_clock_monotonic(clock) + reader->look_ns * 5 / 4 < due_ns;
 }
 
-void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns, struct np_reading *readings)
+void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns, int64_t due_ns,
+		     struct np_reading *readings)
 {
 	uint32_t next = 0;
 
 	for (uint32_t chip = 0; chip < reader->chip_count; chip++) {
-		look(reader, &reader->chips[chip], clock);
+		look(reader, &reader->chips[chip], clock, reader->wait_ns);
 		if (reader->chips[chip].crowded && !reader->chips[chip].learnt)
 			learn(reader, &reader->chips[chip], clock);
 		shift(reader, chip);
@@ -265,10 +273,9 @@ void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, in
 	}
 	mark_mixed(reader, readings);
 	for (uint32_t chip = 0; chip < reader->chip_count; chip++) {
-		if (!reader->chips[chip].crowded || !has_time_for_a_look(reader, clock, t_ns))
+		if (!reader->chips[chip].crowded || !has_time_for_a_look(reader, clock, due_ns))
 			continue;
-		look(reader, &reader->chips[chip], clock);
+		look(reader, &reader->chips[chip], clock, 0);
 		shift(reader, chip);
 	}
-	reader->tick_ns = t_ns;
 }

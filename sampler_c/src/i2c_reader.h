@@ -4,7 +4,8 @@
  *
  * A tick looks at each chip's conversion-ready flag, then reads its registers in the order in which the chip will
  * overwrite them, so that as many as fit are of one scan. For every reading it says from which scans its value can come.
- * Where scans are too short to be counted so, it looks once more after the registers, if time is left.
+ * Where scans are too short to be counted so, it looks once more after the registers, if that is over before the next
+ * tick is due.
  */
 #ifndef NP_I2C_READER_H
 #define NP_I2C_READER_H
@@ -48,8 +49,7 @@ struct i2c_reader {
 	struct i2c_reader_chip chips[I2C_MAX_CHIPS];
 	struct i2c_reader_channel channels[I2C_MAX_CHANNELS];
 	uint32_t order[I2C_MAX_CHANNELS];
-	int64_t tick_ns;	/* when the tick before began; 0: there was none */
-	int64_t look_ns;	/* how long the last look took */
+	int64_t look_ns;	/* how long a look takes: the longest of late */
 };
 
 /* Chips with address, config and offsets, and channels with chip, channel and bus are set; -EINVAL if one cannot be. */
@@ -58,7 +58,8 @@ int i2c_reader_init(struct i2c_reader *reader);
 /* Forget what was known of the scans: before the first read, and after a config write. */
 void i2c_reader_start(struct i2c_reader *reader);
 
-void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns,
+/* due_ns: when the next tick is due, the second look must be over by then; 0: not known, there is none. */
+void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns, int64_t due_ns,
 		     struct np_reading *readings);
 
 #endif

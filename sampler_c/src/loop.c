@@ -91,6 +91,7 @@ static void run(struct np_sampler *sampler)
 			break;
 		now = np_clock_monotonic(sampler->clock);
 		memset(readings, 0, sizeof(readings));
+		sampler->source->due_ns = deadline + ring->period_ns;
 		sampler->source->ops->read(sampler->source, sampler->clock, now, readings);
 		ring_publish(ring, slot, now, sampler->options.epoch, readings);
 		count_readings(sampler, readings);

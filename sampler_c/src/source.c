@@ -13,6 +13,7 @@ void source_init(struct np_source *source, const struct np_source_ops *ops, uint
 {
 	source->ops = ops;
 	source->readings = readings;
+	source->due_ns = 0;
 	atomic_init(&source->underruns, 0);
 	atomic_init(&source->revived_ns, INT64_MIN / 2);
 	atomic_init(&source->busy, false);
@@ -108,6 +109,7 @@ int64_t np_simulate(struct np_source *source, const int64_t *t_ns, uint64_t coun
 		if (blocked && t_ns[i] <= virtual.now_ns)
 			continue; /* as the loop does */
 		virtual.now_ns = t_ns[i];
+		source->due_ns = i + 1 < count ? t_ns[i + 1] : 0;
 		memset(readings, 0, sizeof(readings));
 		source->ops->read(source, &virtual.clock, t_ns[i], readings);
 		ring_tick_words(out + taken * words, taken, i, t_ns[i], epoch, readings, source->readings);

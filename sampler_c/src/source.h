@@ -30,6 +30,7 @@ struct np_source_ops {
 struct np_source {
 	const struct np_source_ops *ops;
 	uint32_t readings;
+	int64_t due_ns;			/* when the tick after the one being read is due, by whoever reads; 0: not known */
 	_Atomic uint64_t underruns;
 	_Atomic int64_t revived_ns;	/* when revive last ran */
 	atomic_bool busy;		/* a sampler reads it */

@@ -22,7 +22,7 @@ static void i2c_start(struct np_source *source, int64_t now_ns)
 
 static void i2c_read(struct np_source *source, const struct np_clock *clock, int64_t t_ns, struct np_reading *readings)
 {
-	i2c_reader_read(&((struct source_i2c *)source)->reader, clock, t_ns, readings);
+	i2c_reader_read(&((struct source_i2c *)source)->reader, clock, t_ns, source->due_ns, readings);
 }
 
 static void i2c_close(struct np_source *source)

@@ -120,7 +120,7 @@ static void sim_read(struct np_source *source, const struct np_clock *clock, int
 
 	sim->bus.underrun = false;
 	if (sim->driver.kind == NP_DRIVER_I2C)
-		i2c_reader_read(&sim->reader, clock, t_ns, readings);
+		i2c_reader_read(&sim->reader, clock, t_ns, source->due_ns, readings);
 	for (uint32_t i = 0; i < source->readings && sim->driver.kind != NP_DRIVER_I2C; i++) {
 		if (sim->driver.kind != NP_DRIVER_IIO)
 			read_attribute(sim, &sim->channels[i], clock, t_ns, &readings[i]);

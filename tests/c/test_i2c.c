@@ -21,6 +21,7 @@ struct witness {
 	uint64_t origin;	/* scans that had ended at the first look that succeeded: where the reader begins to count */
 	int fail_every;
 	int transfers;
+	int64_t overhead_ns;	/* what a transfer takes beside its bits */
 };
 
 static int witness_read(struct i2c_bus *bus, const struct np_clock *clock, uint8_t address, uint8_t reg, uint16_t *value)
@@ -29,6 +30,7 @@ static int witness_read(struct i2c_bus *bus, const struct np_clock *clock, uint8
 	const struct np_chip *chip = &witness->chips->chips[0];
 	int err = witness->chips->bus.ops->read(&witness->chips->bus, clock, address, reg, value);
 
+	clock->sleep_until(clock, np_clock_monotonic(clock) + witness->overhead_ns);
 	if (reg != CHIP_MASK_ENABLE)
 		witness->scan[reg] = chip->results[(reg - 1) / 2][(reg - 1) % 2].scan;
 	if (witness->fail_every && ++witness->transfers % witness->fail_every == 0)
@@ -44,6 +46,7 @@ static const struct i2c_bus_ops witness_ops = { .read = witness_read };
 
 struct counts {
 	uint64_t fresh, repeated, unknown, missing, placed, exact, mixed;
+	uint64_t missed_slots, last_missed;
 };
 
 struct bench {
@@ -132,10 +135,13 @@ static struct counts run_ticks(struct bench *bench, uint64_t ticks, int64_t peri
 	for (uint64_t tick = 0; tick < ticks; tick++) {
 		struct np_reading readings[CHANNELS] = { 0 };
 
-		if (clock.now_ns > SECOND + (int64_t)tick * period_ns)
+		if (clock.now_ns > SECOND + (int64_t)tick * period_ns) {
+			counts.missed_slots++;
+			counts.last_missed = tick;
 			continue;
+		}
 		clock.now_ns = SECOND + (int64_t)tick * period_ns;
-		i2c_reader_read(&bench->reader, &clock.clock, clock.now_ns, readings);
+		i2c_reader_read(&bench->reader, &clock.clock, clock.now_ns, clock.now_ns + period_ns, readings);
 		check_tick_claims(bench, readings, &counts);
 	}
 	return counts;
@@ -219,6 +225,29 @@ static void test_slow_ticks(void)
 	}
 }
 
+/*
+ * A tick that nearly fills its period: learning the length of a scan costs some slots, once. The second look, which would
+ * not be over in time, costs none after it, and the readings are fresh all the same.
+ */
+static void test_no_time_left(void)
+{
+	const int64_t overheads[] = { 0, 5000, 7600, 20000 };
+	const uint64_t learning = 32 * 6 * 140 / 1000 + 4;
+
+	for (size_t i = 0; i < sizeof(overheads) / sizeof(*overheads); i++) {
+		struct np_sim_options sim = { .seed = 1, .spread_ppm = 20000, .swing_ppm = 50, .swing_s = 60 };
+		struct bench *bench = make_bench(FAST, 400000, sim);
+		struct counts counts;
+
+		bench->witness.overhead_ns = overheads[i];
+		counts = run_ticks(bench, 5000, 1000000);
+		CHECK(counts.missed_slots > 0 && counts.missed_slots < learning);
+		CHECK(counts.last_missed < learning + 4);
+		CHECK(counts.fresh > 6 * 4900);
+		free_bench(bench);
+	}
+}
+
 /* A tick that may wait for the flag finds all six registers of one scan, where the wire is quick enough. */
 static void test_waiting(void)
 {
@@ -266,7 +295,7 @@ static void test_offset(void)
 
 	bench->reader.chips[0].offset_uv[1] = 120;
 	bench->reader.chips[0].offset_uv[2] = -80;
-	i2c_reader_read(&bench->reader, &clock.clock, SECOND, readings);
+	i2c_reader_read(&bench->reader, &clock.clock, SECOND, 0, readings);
 	CHECK_EQUAL(readings[0].value, 5000000);
 	CHECK_EQUAL(readings[1].value, 2000);
 	CHECK_EQUAL(readings[2].value, 5000000);
@@ -281,6 +310,7 @@ int main(void)
 	test_failing_wire();
 	test_placed();
 	test_slow_ticks();
+	test_no_time_left();
 	test_waiting();
 	test_order();
 	test_no_scans();

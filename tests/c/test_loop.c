@@ -44,6 +44,7 @@ struct worker {
 	struct np_source source;
 	struct fake *fake;
 	int reads;
+	uint64_t told;		/* ticks that knew when the next one is due */
 };
 
 /* The first reading counts, the second is never there. */
@@ -53,7 +54,8 @@ static void worker_read(struct np_source *source, const struct np_clock *clock, 
 	struct worker *worker = (struct worker *)source;
 
 	(void)clock;
-	(void)t_ns;
+	if (worker->fake)
+		worker->told += t_ns - worker->fake->late[worker->reads % 8] + PERIOD == source->due_ns;
 	readings[0].value = worker->reads;
 	reading_miss(&readings[1], worker->reads % 2 ? EAGAIN : 524);
 	if (worker->fake)
@@ -119,6 +121,7 @@ static void test_on_time(void)
 	uint64_t lateness[NP_LATENESS_BINS];
 
 	CHECK_EQUAL(stats.ticks, 1000);
+	CHECK_EQUAL(worker.told, 1000);
 	CHECK_EQUAL(stats.missed_slots, 0);
 	CHECK_EQUAL(stats.last_slot, 1000);
 	CHECK_EQUAL(stats.lateness_max_ns, 400);
