@@ -23,14 +23,14 @@ class TickFeed:
 
     def ticks(self) -> Iterator[Ticks]:
         """Runs of new consecutive ticks, each of one epoch."""
-        newest = self.reader.next_index
-        while self.next < newest:
+        more = True
+        while more:
             got = self.reader.read(self.next, max_ticks=MAX_TICKS)
             self.lost += got.lost
-            self.next = got.first + len(got.ticks)
-            if not len(got.ticks):
-                return
-            yield from one_epoch_each(got.ticks)
+            if len(got.ticks):
+                self.next = got.first + len(got.ticks)
+                yield from one_epoch_each(got.ticks)
+            more = len(got.ticks) == MAX_TICKS
 
     def batch(self, ticks: Ticks) -> Batch:
         """The `rails` message of a run."""
@@ -58,4 +58,6 @@ class JournalFeed:
 
 def one_epoch_each(ticks: Ticks) -> list[Ticks]:
     """`ticks` cut where the epoch changes."""
+    if ticks["epoch"][0] == ticks["epoch"][-1]:  # epochs only grow
+        return [ticks]
     return np.split(ticks, np.flatnonzero(np.diff(ticks["epoch"])) + 1)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from neuralpower_align.energy import energy_between
 from neuralpower_align.windows import layer_windows
-from neuralpower_wire import LAYERS, Batch
+from neuralpower_wire import LAYERS, Batch, Epoch, Ticks, total_power_w
 from neuralpower_wire.link import Inference
 
 UNKNOWN_UJ = -1
@@ -31,27 +31,38 @@ Times = npt.NDArray[np.int64]
 
 
 class Join:
-    """Holds the newest power and the inferences that wait for it."""
+    """Holds the newest ticks and the inferences that wait for them. Ticks become power when an inference asks."""
 
     def __init__(self, stream: bytes) -> None:
         self.stream = stream
         self.given_up = 0
         self._number = 0
-        self._period_ns = 1
+        self._epoch: Epoch | None = None
+        self._raw: deque[Ticks] = deque()
         self._parts: deque[tuple[Times, Series]] = deque()
         self._waiting: deque[tuple[int, Inference]] = deque()
 
-    def new_epoch(self, period_ns: int) -> None:
-        """Forget the power before: nothing is integrated across epochs."""
+    def new_epoch(self, epoch: Epoch) -> None:
+        """Forget the ticks before: nothing is integrated across epochs."""
+        self._raw.clear()
         self._parts.clear()
-        self._period_ns = period_ns
+        self._epoch = epoch
 
-    def add_power(self, t_ns: Times, power_w: Series) -> None:
-        """Take the total power (n,) in watts at times `t_ns`, which follow the ones before; nan where unknown."""
-        if len(t_ns):
-            self._parts.append((t_ns, power_w))
-            while int(self._parts[0][0][-1]) < int(t_ns[-1]) - KEEP_NS:
-                self._parts.popleft()
+    def add_ticks(self, ticks: Ticks) -> None:
+        """Take ticks of the epoch, one or more, that follow the ones before."""
+        self._raw.append(ticks)
+        oldest = int(ticks["t_ns"][-1]) - KEEP_NS
+        while int(self._raw[0]["t_ns"][-1]) < oldest:
+            self._raw.popleft()
+        while self._parts and int(self._parts[0][0][-1]) < oldest:
+            self._parts.popleft()
+
+    def _make_power(self) -> None:
+        """Turn the ticks put by into total power."""
+        if self._raw and self._epoch is not None:
+            ticks = np.concatenate(self._raw)
+            self._parts.append((ticks["t_ns"].astype("<i8"), total_power_w(self._epoch, ticks)))
+            self._raw.clear()
 
     def add_inference(self, index: int, inference: Inference) -> None:
         """Let the inference with journal index `index` wait for its ticks."""
@@ -62,6 +73,9 @@ class Join:
 
     def finished(self) -> Batch | None:
         """A `layers` message of waiting inferences that ended before the newest tick, or None."""
+        if not self._waiting:
+            return None
+        self._make_power()
         newest = int(self._parts[-1][0][-1]) if self._parts else 0
         ready: list[tuple[int, Inference]] = []
         rows = 0
@@ -92,7 +106,8 @@ class Join:
         return Batch(LAYERS, {"stream": self.stream, "first": first, "count": len(ready)}, columns)
 
     def _energy_uj(self, begin_ns: Times, end_ns: Times) -> Times:
+        period_ns = self._epoch.period_ns if self._epoch else 1
         t_ns = np.concatenate([part[0] for part in self._parts])
         power_w = np.concatenate([part[1] for part in self._parts])
-        joules = energy_between(t_ns, power_w, begin_ns, end_ns, MAX_GAP_PERIODS * self._period_ns)
+        joules = energy_between(t_ns, power_w, begin_ns, end_ns, MAX_GAP_PERIODS * period_ns)
         return np.where(np.isfinite(joules), np.rint(np.nan_to_num(joules) * 1e6), UNKNOWN_UJ).astype("<i8")

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zmq
 
 from neuralpower_sampler import clocks
-from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, encode, rail_power_w
+from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, encode, rail_power_w, total_power_w
 from neuralpower_wire.link import Inference
 
 from .clockwatch import Clocks, ClockWatch
@@ -74,6 +75,7 @@ class Service:
         self._status = Status()
         self._observer = Observer()
         self._latest: dict[str, Any] = {}
+        self._new: list[Ticks] = []
         self._last_w: dict[str, float] = {}
         self._total_w = math.nan
         self._broken = 0
@@ -157,7 +159,8 @@ class Service:
             body["previous"] = self.sampling.previous
         self.ledger.write(Kind.EPOCH, body)
         stats = self.sampling.stats()
-        self._join.new_epoch(epoch.period_ns)
+        self._join.new_epoch(epoch)
+        self._new = []
         self._rails, self._fresh = RailWatch(epoch), FreshWatch(epoch)
         self._machine = Machine(Path(self.config.sysfs_root), self.config.conditions.power_mode)
         self._note_conditions()
@@ -254,17 +257,22 @@ class Service:
             joined = self._join.finished()
 
     def _look_at(self, ticks: Ticks) -> None:
-        """Learn from ticks of the current epoch: power for the join, last values, rails that fail."""
+        """Put ticks of the current epoch by; most of what they tell can wait for the second."""
         epoch = self.sampling.epoch
         if epoch is None or int(ticks["epoch"][0]) != epoch.number:
             return
         self._tick_seen_ns = time.monotonic_ns()
-        rails = rail_power_w(epoch, ticks)
-        total = sum((rails[name] for name in epoch.totals[1:]), rails[epoch.totals[0]]) if epoch.totals else None
-        self._last_w = {name: float(power[-1]) for name, power in rails.items()}
-        self._total_w = float(total[-1]) if total is not None else math.nan
-        if total is not None:
-            self._join.add_power(ticks["t_ns"].astype("<i8"), total)
+        self._new.append(ticks)
+        self._join.add_ticks(ticks)
+
+    def _learn(self) -> None:
+        """Now and then, what the new ticks say: last values, freshness, cost, rails that fail."""
+        epoch = self.sampling.epoch
+        if epoch is None or not self._new:
+            return
+        ticks, self._new = np.concatenate(self._new), []
+        self._last_w = {name: float(power[0]) for name, power in rail_power_w(epoch, ticks[-1:]).items()}
+        self._total_w = float(total_power_w(epoch, ticks[-1:])[0])
         self._fresh.see(ticks)
         self._observer.see(ticks, epoch.period_ns)
         for change in self._rails.see(ticks):
@@ -282,6 +290,7 @@ class Service:
             log.warning("the virtual device ended without closing its timeline; its rails idle")
             self.ledger.event("timeline-abandoned", "the writer of the power timeline ended without closing it")
         stats = self.sampling.stats()
+        self._learn()
         self._observer.look(stats.thread_cpu_ns)
         self._fresh.update()
         if stats.error:
@@ -305,6 +314,7 @@ class Service:
             self._notifier.send("WATCHDOG=1")
 
     def _tell_status(self) -> None:
+        self._learn()
         parts = Parts(
             self.sampling,
             self._ticks,

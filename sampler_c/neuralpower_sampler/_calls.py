@@ -179,6 +179,12 @@ def ring_epoch(ring: Handle, number: int) -> tuple[int, bytes] | None:
     return first[0], _ffi.buffer(document, length[0])[:]
 
 
+def ring_next_index(ring: Handle) -> int:
+    info = _ffi.new("struct np_ring_info *")
+    _lib.np_ring_info(ring.pointer, info)
+    return int(info.next_index)
+
+
 def ring_append(ring: Handle, slot: int, t_ns: int, epoch: int, readings: npt.NDArray[np.void]) -> None:
     rows = _ffi.cast("struct np_reading *", _ffi.from_buffer(readings))
     _check(_lib.np_ring_append(ring.pointer, slot, t_ns, epoch, rows), "the ring")

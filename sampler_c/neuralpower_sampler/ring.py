@@ -46,7 +46,7 @@ class _Mapped:
     @property
     def next_index(self) -> int:
         """The index that the next tick will have."""
-        return _calls.ring_info(self._handle).next_index
+        return _calls.ring_next_index(self._handle)
 
     @property
     def oldest(self) -> int:

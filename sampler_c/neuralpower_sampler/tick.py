@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ READING = np.dtype(
 MAX_READINGS = 64
 
 
+@lru_cache(MAX_READINGS + 1)
 def tick_dtype(readings: int) -> np.dtype[Any]:
     """A tick of `readings` readings: 40 + 24 · readings bytes."""
     head = [("commit", "<u8"), ("index", "<u8"), ("slot", "<u8"), ("t_ns", "<i8"), ("epoch", "<u4"), ("n", "<u4")]

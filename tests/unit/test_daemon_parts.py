@@ -15,7 +15,7 @@ import zmq
 import zmq.utils.z85
 
 from neuralpower_sampler import AVAILABLE
-from neuralpower_wire import Channel, Epoch, Kind, State, tick_dtype
+from neuralpower_wire import Channel, Epoch, Kind, State, Ticks, tick_dtype
 from neuralpower_wire.link import Inference
 from neuralpowerd import cli
 from neuralpowerd.clockwatch import ClockWatch
@@ -84,16 +84,27 @@ def inference(begin_ms: float, end_ms: float, *layers_ms: float) -> Inference:
     return Inference(bytes(16), 0, "e", round(begin_ms * 1e6), round(end_ms * 1e6), durations)
 
 
+JOINED = Epoch(1, 0, 1_000_000, 0, "sim", True, "b", (Channel("VIN", "power_uw", "c", 1),), totals=("VIN",))
+
+
+def two_watts(begin_ms: int, end_ms: int, missing_from_ms: int = 10**6) -> Ticks:
+    """A tick each millisecond in [begin, end) with 2 W, without a value from `missing_from_ms` on."""
+    ms = np.arange(begin_ms, end_ms)
+    ticks = np.zeros(len(ms), tick_dtype(1))
+    ticks["t_ns"], ticks["index"], ticks["epoch"] = ms * 1_000_000, ms, 1
+    ticks["readings"]["value"][:, 0] = 2_000_000
+    ticks["readings"]["state"][:, 0] = np.where(ms >= missing_from_ms, State.MISSING, State.FRESH)
+    return ticks
+
+
 def test_join_waits_for_the_ticks_and_integrates() -> None:
     """An inference is joined once ticks passed its end; energy is power times time, unknown where there was no power."""
     join = Join(bytes(16))
-    join.new_epoch(1_000_000)
+    join.new_epoch(JOINED)
     join.add_inference(7, inference(10, 20, 4, 2))
-    join.add_power(np.arange(16) * 1_000_000, np.full(16, 2.0))
+    join.add_ticks(two_watts(0, 16))
     assert join.finished() is None
-    power = np.full(10, 2.0)
-    power[8:] = np.nan
-    join.add_power(np.arange(16, 26) * 1_000_000, power)
+    join.add_ticks(two_watts(16, 26, missing_from_ms=24))
     join.add_inference(8, inference(20, 25, 1))
     batch = join.finished()
     assert batch is not None and join.finished() is None
@@ -106,11 +117,11 @@ def test_join_waits_for_the_ticks_and_integrates() -> None:
 def test_join_never_integrates_across_epochs() -> None:
     """Energy of an inference that began in the epoch before is unknown."""
     join = Join(bytes(16))
-    join.new_epoch(1_000_000)
-    join.add_power(np.arange(10) * 1_000_000, np.full(10, 2.0))
-    join.new_epoch(1_000_000)
+    join.new_epoch(JOINED)
+    join.add_ticks(two_watts(0, 10))
+    join.new_epoch(JOINED)
     join.add_inference(0, inference(5, 15, 1))
-    join.add_power(np.arange(10, 20) * 1_000_000, np.full(10, 2.0))
+    join.add_ticks(two_watts(10, 20))
     batch = join.finished()
     assert batch is not None and batch.columns["inference_energy_uj"].tolist() == [-1]
 

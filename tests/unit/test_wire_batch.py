@@ -42,6 +42,8 @@ def ticks(draw: st.DrawFn) -> np.ndarray:
     made["index"] = draw(u63) + np.arange(count, dtype="<u8")
     made["commit"] = made["index"] + np.uint64(1)
     made["epoch"], made["n"] = draw(st.integers(0, 2**32 - 1)), readings
+    if not made["readings"]["flags"].any():
+        made["readings"]["span"] = made["readings"]["scan"] = 0
     return made
 
 

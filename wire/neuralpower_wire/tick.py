@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ MAX_READINGS = 64
 """Readings in a tick: four INA3221 chips with V and I on every channel are 24; the rest is room for energy counters."""
 
 
+@lru_cache(MAX_READINGS + 1)
 def tick_dtype(readings: int) -> np.dtype[Any]:
     """The layout of a tick of `readings` readings: 40 + 24 · readings bytes, little-endian, no padding.
 

@@ -12,7 +12,7 @@ from .topics import RAILS
 STREAM_BYTES = 16
 _READING_COLUMNS = READING.names or ()
 _SCAN_COLUMNS = ("flags", "span", "scan")
-"""Left out of a batch where they are all zero: only a source that reads the chip's registers has them."""
+"""Left out of a batch without flags: only a source that reads the chip's registers has them."""
 
 
 def ticks_to_batch(stream: bytes, ticks: Ticks) -> Batch:
@@ -37,8 +37,9 @@ def ticks_to_batch(stream: bytes, ticks: Ticks) -> Batch:
         "readings": readings.shape[1],
     }
     columns = {"slot": ticks["slot"], "t_ns": ticks["t_ns"]}
+    scanned = bool(readings["flags"].any())
     for name in _READING_COLUMNS:
-        if name not in _SCAN_COLUMNS or readings[name].any():
+        if scanned or name not in _SCAN_COLUMNS:
             columns[name] = np.ascontiguousarray(readings[name]).reshape(-1)
     return Batch(RAILS, header, columns)
 
