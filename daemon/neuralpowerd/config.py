@@ -36,6 +36,13 @@ class Realtime:
     priority: int = key(80, "SCHED_FIFO priority of the loop; 0 leaves it an ordinary thread", low=0, high=99)
     cpu: int = key(-1, "processor the loop is pinned to; -1 lets the kernel choose", low=-1, high=1023)
     lock_memory: bool = key(True, "lock the ring and the loop's stack in memory, so that no tick waits for a page")
+    spin_us: int = key(
+        0,
+        "poll the clock so long before each deadline instead of sleeping, at most half a period",
+        low=0,
+        high=5_000_000,
+    )
+    hold_latency: bool = key(False, "hold /dev/cpu_dma_latency at 0 µs, so that processors wake sooner")
 
 
 @dataclass(frozen=True)
@@ -293,6 +300,10 @@ def _fit_together(config: Config, name: str) -> None:
         mode = -1
     if not 0 <= mode <= 0o777:
         raise ConfigError(f'{name}: sockets.mode: {config.sockets.mode!r} is no file mode; write it as "0660"')
+    if config.realtime.spin_us * 2 > (config.period_us or 1000):
+        raise ConfigError(
+            f"{name}: realtime.spin_us: {config.realtime.spin_us} µs is more than half a period; choose at most half of period_us"
+        )
     port = config.tcp.bind.rpartition(":")[2]
     if config.tcp.bind and not (port.isascii() and port.isdigit() and 0 < int(port) < 65535 and ":" in config.tcp.bind):
         raise ConfigError(f'{name}: tcp.bind: {config.tcp.bind!r} is no address; write host:port, as "*:7380"')

@@ -85,6 +85,7 @@ class Sampling:
                 priority=realtime.priority or None,
                 cpu=None if realtime.cpu < 0 else realtime.cpu,
                 lock_memory=realtime.lock_memory,
+                spin_ns=realtime.spin_us * 1000,
             )
             self._sampler.start()
         except SamplerError as error:

@@ -32,6 +32,7 @@ from .inferences import Ingest
 from .join import Join
 from .journal import Journal, boot_id
 from .keys import allowed_keys, answer_zap
+from .latency import LatencyHold
 from .ledger import Ledger
 from .notify import Notifier
 from .observer import Observer
@@ -75,6 +76,7 @@ class Service:
         self._status = Status()
         self._observer = Observer()
         self._latest: dict[str, Any] = {}
+        self._latency = LatencyHold()
         self._new: list[Ticks] = []
         self._last_w: dict[str, float] = {}
         self._total_w = math.nan
@@ -142,6 +144,7 @@ class Service:
         finally:  # an open socket would keep the process from ending
             self._endpoints.close()
             self.sampling.close()
+            self._latency.release()
             self.ledger.journal.close()
 
     def _signals(self, numbers: bytes) -> None:
@@ -153,6 +156,9 @@ class Service:
     # ---- epochs --------------------------------------------------------------------------------
 
     def _begin_epoch(self, reason: str) -> None:
+        self._latency.want(self.config.realtime.hold_latency)
+        if self._latency.state.startswith("refused"):
+            log.warning("cpu_dma_latency %s", self._latency.state)
         epoch = self.sampling.start()
         body = {**epoch.to_dict(), "stream": self.sampling.stream, "reason": reason}
         if self.sampling.previous:
@@ -183,8 +189,8 @@ class Service:
             "realtime": stats.policy,
             "locked_bytes": stats.locked_bytes,
             "kernel": os.uname().release,
-            "cpu_dma_latency": "not held",
-            "spin": "no",
+            "cpu_dma_latency": self._latency.state,
+            "spin_us": self.config.realtime.spin_us,
             "daemon_cpu": observer.cpu["process"],
             "daemon_wakeups_per_s": observer.wakeups_per_s["process"],
             "loop_wakeups_per_s": observer.wakeups_per_s["loop"],

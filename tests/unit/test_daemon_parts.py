@@ -24,6 +24,7 @@ from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.join import Join
 from neuralpowerd.journal import JournalReader
 from neuralpowerd.keys import allow, allowed_keys, answer_zap, make_keys, server_keys
+from neuralpowerd.latency import LatencyHold
 from neuralpowerd.notify import Notifier
 from neuralpowerd.railwatch import Change, RailWatch
 
@@ -82,6 +83,21 @@ def inference(begin_ms: float, end_ms: float, *layers_ms: float) -> Inference:
     """An inference with times in milliseconds."""
     durations = np.array([round(layer * 1e6) for layer in layers_ms], dtype="<i8")
     return Inference(bytes(16), 0, "e", round(begin_ms * 1e6), round(end_ms * 1e6), durations)
+
+
+def test_the_latency_device_is_held_and_let_go(tmp_path: Path) -> None:
+    """0 µs is written while it is wanted; a device that is not there is a state and no crash."""
+    device = tmp_path / "cpu_dma_latency"
+    device.write_bytes(b"")
+    hold = LatencyHold(str(device))
+    assert hold.state == "not held"
+    hold.want(True)
+    assert (hold.state, device.read_bytes()) == ("held at 0 µs", bytes(4))
+    hold.want(False)
+    assert hold.state == "not held"
+    absent = LatencyHold(str(tmp_path / "absent"))
+    absent.want(True)
+    assert absent.state.startswith("refused: ") and "No such file" in absent.state
 
 
 JOINED = Epoch(1, 0, 1_000_000, 0, "sim", True, "b", (Channel("VIN", "power_uw", "c", 1),), totals=("VIN",))
