@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -133,7 +134,13 @@ def _restore(args: argparse.Namespace) -> int:
     from .restore import restore_all
     from .sampling import refuse_a_second
 
-    config = _config(args)
+    try:
+        config = _config(args)
+    except ConfigError as error:
+        # What a killed daemon left changed must be put back even if its file was broken since: only the folder matters.
+        folder = args.runtime_dir or os.environ.get("RUNTIME_DIRECTORY", Config().runtime_dir)
+        config = replace(Config(), runtime_dir=folder)
+        _say(f"{error}; restoring from {folder}", 0)
     refuse_a_second(Path(config.runtime_dir) / "ticks.ring")
     print("\n".join(restore_all(config)) or "nothing to restore")
     return 0

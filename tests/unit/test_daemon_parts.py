@@ -100,6 +100,15 @@ def test_the_latency_device_is_held_and_let_go(tmp_path: Path) -> None:
     assert absent.state.startswith("refused: ") and "No such file" in absent.state
 
 
+def test_restore_does_not_need_a_good_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was broken since is named, and what there is to restore is looked for all the same."""
+    (tmp_path / "bad.toml").write_text("perod_us = 1")
+    assert cli.main(["restore", "--config", str(tmp_path / "bad.toml"), "--runtime-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "perod_us: unknown key" in said.err and f"restoring from {tmp_path}" in said.err
+    assert said.out == "nothing to restore\n"
+
+
 JOINED = Epoch(1, 0, 1_000_000, 0, "sim", True, "b", (Channel("VIN", "power_uw", "c", 1),), totals=("VIN",))
 
 
