@@ -63,7 +63,7 @@ enum np_flag {
 
 struct np_reading {
 	int64_t value;		/* in the unit of its channel: uV, uA, uW, uJ */
-	uint32_t begin_ns;	/* when the read began and ended, from the tick's t_ns, saturating */
+	uint32_t begin_ns;	/* the read lay between these two, from the tick's t_ns, saturating */
 	uint32_t end_ns;
 	uint8_t state;		/* enum np_state */
 	uint8_t error;		/* errno when missing, else 0 */

@@ -34,21 +34,20 @@ static uint64_t slot_after(const struct np_ring *ring, int64_t t_ns)
 	return t_ns < ring->t0_ns ? 0 : (uint64_t)((t_ns - ring->t0_ns) / ring->period_ns) + 1;
 }
 
-/* 0 at the deadline, 1 when asked to stop, or a negative errno. */
-static int wait_until(struct np_sampler *sampler, int64_t deadline_ns)
+/* From *now_ns on: 0 at the deadline, 1 when asked to stop, or a negative errno. *now_ns is then when it was over. */
+static int wait_until(struct np_sampler *sampler, int64_t deadline_ns, int64_t *now_ns)
 {
 	int64_t wake_ns = deadline_ns - sampler->options.spin_ns;
 
-	for (;;) {
-		int64_t now = np_clock_monotonic(sampler->clock);
-		int64_t until = wake_ns - now > NAP_NS ? now + NAP_NS : wake_ns;
+	for (;; *now_ns = np_clock_monotonic(sampler->clock)) {
+		int64_t until = wake_ns - *now_ns > NAP_NS ? *now_ns + NAP_NS : wake_ns;
 		int err;
 
 		if (atomic_load_explicit(&sampler->stop, memory_order_relaxed))
 			return 1;
-		if (now >= deadline_ns)
+		if (*now_ns >= deadline_ns)
 			return 0;
-		if (now >= wake_ns)
+		if (*now_ns >= wake_ns)
 			continue;
 		err = sampler->clock->sleep_until(sampler->clock, until);
 		if (err && err != -EINTR)
@@ -78,25 +77,25 @@ static void run(struct np_sampler *sampler)
 {
 	struct np_ring *ring = sampler->ring;
 	struct np_reading readings[RING_MAX_READINGS];
-	uint64_t slot = slot_after(ring, np_clock_monotonic(sampler->clock));
+	int64_t now = np_clock_monotonic(sampler->clock);
+	uint64_t slot = slot_after(ring, now);
 	uint64_t next;
 	int err;
 
 	for (;; slot = next) {
 		int64_t deadline = ring->t0_ns + (int64_t)slot * ring->period_ns;
-		int64_t now;
 
-		err = wait_until(sampler, deadline);
+		err = wait_until(sampler, deadline, &now);
 		if (err)
 			break;
-		now = np_clock_monotonic(sampler->clock);
-		memset(readings, 0, sizeof(readings));
+		memset(readings, 0, ring->readings * sizeof(*readings));
 		sampler->source->due_ns = deadline + ring->period_ns;
 		sampler->source->ops->read(sampler->source, sampler->clock, now, readings);
 		ring_publish(ring, slot, now, sampler->options.epoch, readings);
 		count_readings(sampler, readings);
 		count_tick(sampler, slot, now, now - deadline);
-		next = slot_after(ring, np_clock_monotonic(sampler->clock));
+		now = np_clock_monotonic(sampler->clock);
+		next = slot_after(ring, now);
 		if (next <= slot)
 			next = slot + 1;
 		add(&sampler->missed_slots, next - slot - 1);

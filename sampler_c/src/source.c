@@ -19,23 +19,6 @@ void source_init(struct np_source *source, const struct np_source_ops *ops, uint
 	atomic_init(&source->busy, false);
 }
 
-bool waited_enough(struct value_memory *memory, uint64_t scans)
-{
-	uint64_t ended = scans - memory->scans;
-
-	memory->scans = scans;
-	return ended >= 3;
-}
-
-void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value, bool certain)
-{
-	reading->value = value;
-	reading->state = memory->known && (certain || memory->value != value) ? NP_FRESH : NP_UNKNOWN;
-	reading->error = 0;
-	memory->value = value;
-	memory->known = true;
-}
-
 void reading_miss(struct np_reading *reading, int err)
 {
 	reading->value = 0;
@@ -110,7 +93,7 @@ int64_t np_simulate(struct np_source *source, const int64_t *t_ns, uint64_t coun
 			continue; /* as the loop does */
 		virtual.now_ns = t_ns[i];
 		source->due_ns = i + 1 < count ? t_ns[i + 1] : 0;
-		memset(readings, 0, sizeof(readings));
+		memset(readings, 0, source->readings * sizeof(*readings));
 		source->ops->read(source, &virtual.clock, t_ns[i], readings);
 		ring_tick_words(out + taken * words, taken, i, t_ns[i], epoch, readings, source->readings);
 		blocked = virtual.now_ns > t_ns[i];

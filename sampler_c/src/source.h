@@ -58,10 +58,24 @@ struct value_memory {
  * The chip may have ended one between the driver's look at its flag and its look at the register, and that register may
  * already have been the first of the next scan; the third scan after a reading certainly began after it.
  */
-bool waited_enough(struct value_memory *memory, uint64_t scans);
+static inline bool waited_enough(struct value_memory *memory, uint64_t scans)
+{
+	uint64_t ended = scans - memory->scans;
+
+	memory->scans = scans;
+	return ended >= 3;
+}
 
 /* certain: the source knows that the chip has converted since the value in the memory. */
-void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value, bool certain);
+static inline void reading_set(struct np_reading *reading, struct value_memory *memory, int64_t value, bool certain)
+{
+	reading->value = value;
+	reading->state = memory->known && (certain || memory->value != value) ? NP_FRESH : NP_UNKNOWN;
+	reading->error = 0;
+	memory->value = value;
+	memory->known = true;
+}
+
 void reading_miss(struct np_reading *reading, int err);
 
 #endif

@@ -11,6 +11,9 @@
  *   - the driver waits for a scan's end in each read, and three ended since this file was read.
  *
  * Reads of files in one folder are reads of one chip.
+ *
+ * Times. Each read of the clock ends one reading and begins the next; the first begins with the tick. What is done with
+ * a value is thus within the next reading's time: a read of a file lies between its begin and its end all the same.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -36,50 +39,52 @@ struct source_hwmon {
 	struct hwmon_input inputs[];
 };
 
-static int read_value(struct hwmon_input *input, int64_t *value)
+/* The number that a read gave, or its errno. */
+static int value_of(const struct hwmon_input *input, const char *text, int length, int64_t *value)
 {
-	char text[SYSFS_TEXT_BYTES];
-	int length = sysfs_file_read(&input->file, text);
 	int err;
 
 	if (length < 0)
 		return -length;
-	err = -sysfs_parse(text, (size_t)length, value, 1);
+	err = -sysfs_parse_one(text, (size_t)length, value);
 	if (!err && __builtin_mul_overflow(*value, input->scale, value))
 		err = ERANGE;
 	return err;
 }
 
-static bool certainly_new(const struct source_hwmon *hwmon, struct hwmon_input *input, uint64_t scans,
-			  int64_t begin_ns)
+/* Of a good read that began at begin_ns or later. */
+static bool certainly_new(struct source_hwmon *hwmon, struct hwmon_input *input, int64_t begin_ns)
 {
-	bool waited = waited_enough(&input->memory, scans) && hwmon->waits;
-
-	return waited || (hwmon->scan_ns > 0 && begin_ns - input->read_ns >= hwmon->scan_ns);
+	if (hwmon->waits && waited_enough(&input->memory, ++hwmon->inputs[input->chip].scans))
+		return true;
+	return hwmon->scan_ns > 0 && begin_ns - input->read_ns >= hwmon->scan_ns;
 }
 
 static void hwmon_read(struct np_source *source, const struct np_clock *clock, int64_t t_ns,
 		       struct np_reading *readings)
 {
 	struct source_hwmon *hwmon = (struct source_hwmon *)source;
+	struct hwmon_input *input = hwmon->inputs;
+	struct np_reading *reading = readings;
+	uint32_t begin_offset = 0;
+	int64_t begin = t_ns;
 
-	for (uint32_t i = 0; i < source->readings; i++) {
-		struct hwmon_input *input = &hwmon->inputs[i];
-		struct hwmon_input *chip = &hwmon->inputs[input->chip];
-		int64_t begin = np_clock_monotonic(clock);
-		int64_t value = 0;
-		int err = read_value(input, &value);
+	for (; reading < readings + source->readings; input++, reading++) {
+		char text[SYSFS_TEXT_BYTES];
+		int length = sysfs_file_read(&input->file, text);
 		int64_t end = np_clock_monotonic(clock);
+		int64_t value;
+		int err = value_of(input, text, length, &value);
 
-		readings[i].begin_ns = reading_offset(begin, t_ns);
-		readings[i].end_ns = reading_offset(end, t_ns);
+		reading->begin_ns = begin_offset;
+		reading->end_ns = begin_offset = reading_offset(end, t_ns);
 		if (err) {
-			reading_miss(&readings[i], err);
-			continue;
+			reading_miss(reading, err);
+		} else {
+			reading_set(reading, &input->memory, value, certainly_new(hwmon, input, begin));
+			input->read_ns = end;
 		}
-		chip->scans++;
-		reading_set(&readings[i], &input->memory, value, certainly_new(hwmon, input, chip->scans, begin));
-		input->read_ns = end;
+		begin = end;
 	}
 }
 

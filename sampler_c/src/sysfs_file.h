@@ -7,6 +7,7 @@
 #ifndef NP_SYSFS_FILE_H
 #define NP_SYSFS_FILE_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,5 +40,30 @@ bool sysfs_file_revive(struct sysfs_file *file);
  * else, or nothing; -ERANGE: too large.
  */
 int sysfs_parse(const char *text, size_t length, int64_t *values, size_t count);
+
+/*
+ * The same for one integer, quickly where it is as drivers print it: so few digits that they cannot overflow, and the
+ * line's end, which stops them.
+ */
+static inline int sysfs_parse_one(const char *text, size_t length, int64_t *value)
+{
+	const char *at = text;
+	int64_t amount = 0;
+	bool negative;
+	unsigned digit;
+
+	if (length < 2 || length > 19 || text[length - 1] != '\n')
+		return sysfs_parse(text, length, value, 1);
+	negative = *at == '-';
+	at += negative;
+	if (*at == '\n')
+		return -EBADMSG;
+	for (; (digit = (unsigned char)*at - (unsigned)'0') <= 9; at++)
+		amount = amount * 10 + digit;
+	if (at != text + length - 1)
+		return sysfs_parse(text, length, value, 1);
+	*value = negative ? -amount : amount;
+	return 0;
+}
 
 #endif

@@ -40,6 +40,12 @@ static void test_texts(void)
 		{ "+7", 1, 0, 7 },
 		{ "0\n", 1000, 0, 0 },
 		{ "12 \n", 1, 0, 12 },
+		{ "5\n\n", 1, 0, 5 },
+		{ "007\n", 1, 0, 7 },
+		{ "123456789012345678\n", 1, 0, 123456789012345678 },
+		{ "-12345678901234567\n", 1, 0, -12345678901234567 },
+		{ "-123456789012345678\n", 1, 0, -123456789012345678 },
+		{ "1234567890123456789\n", 1, 0, 1234567890123456789 },
 		{ "9223372036854775807\n", 1, 0, INT64_MAX },
 		{ "-9223372036854775808\n", 1, 0, INT64_MIN },
 		{ "9223372036854775808\n", 1, ERANGE, 0 },
@@ -49,6 +55,11 @@ static void test_texts(void)
 		{ "", 1, EBADMSG, 0 },
 		{ "\n", 1, EBADMSG, 0 },
 		{ "-", 1, EBADMSG, 0 },
+		{ "-\n", 1, EBADMSG, 0 },
+		{ "-\n5\n", 1, EBADMSG, 0 },
+		{ "5 6\n", 1, EBADMSG, 0 },
+		{ "5\n6\n", 1, EBADMSG, 0 },
+		{ "-5x\n", 1, EBADMSG, 0 },
 		{ "--1", 1, EBADMSG, 0 },
 		{ " 5", 1, EBADMSG, 0 },
 		{ "5 mV\n", 1, EBADMSG, 0 },
@@ -71,6 +82,30 @@ static void test_texts(void)
 		CHECK(reading.end_ns >= reading.begin_ns);
 		np_source_close(source);
 	}
+}
+
+/* One look at the clock ends a reading and begins the next, the first begins with the tick; so does a missing one. */
+static void test_times(void)
+{
+	const char *path = test_path("times_input");
+	const int64_t scales[] = { 1, 1, 1 };
+	struct np_reading readings[3] = { 0 };
+	struct np_source *source;
+	int64_t begin;
+	int64_t end;
+
+	write_text(path, "1\n");
+	CHECK_EQUAL(np_source_hwmon((const char *[]){ path, "/dev/null", path }, scales, 3, 0, 0, &source), 0);
+	begin = np_clock_monotonic(&np_system_clock);
+	source->ops->read(source, &np_system_clock, begin, readings);
+	end = np_clock_monotonic(&np_system_clock);
+	CHECK_EQUAL(readings[0].begin_ns, 0);
+	CHECK(readings[0].end_ns > 0);
+	CHECK_EQUAL(readings[1].state, NP_MISSING);
+	CHECK_EQUAL(readings[1].begin_ns, readings[0].end_ns);
+	CHECK_EQUAL(readings[2].begin_ns, readings[1].end_ns);
+	CHECK(readings[2].end_ns >= readings[2].begin_ns && readings[2].end_ns <= end - begin);
+	np_source_close(source);
 }
 
 /* A changed value is fresh; an unchanged one, and the first, prove nothing. */
@@ -306,6 +341,7 @@ static void test_replay(void)
 int main(void)
 {
 	test_texts();
+	test_times();
 	test_freshness();
 	test_certain_freshness();
 	test_iio();
