@@ -220,3 +220,24 @@ def test_close_waits_for_the_last_acknowledgement(tmp_path: Path) -> None:
 def test_address_is_a_folder_or_the_socket(address: str | Path, socket: str) -> None:
     """A runtime directory in either form means its inferences socket."""
     assert endpoint(address) == socket
+
+
+def test_a_description_asked_for_with_the_last_acknowledgement_still_arrives(tmp_path: Path) -> None:
+    """A process that ends right after its inferences leaves no engine undescribed: closing does not drop what is under way."""
+    daemon, link = Daemon(tmp_path), make_link(tmp_path)
+    link.add_engine(Engine("e", "net", {"Layers": ["x" * 4_000_000]}, ["a", "b"], False))
+    daemon.receive(link)
+    daemon.send(Credit(256, -1).batch())
+    until(link, lambda: link.state is State.UP)
+    link.offer(inference(0))
+    daemon.receive(link)
+    daemon.send(Describe("e").batch())
+    daemon.send(Credit(1, 0).batch())
+    deadline = time.monotonic() + 5
+    while link.pending:
+        assert time.monotonic() < deadline
+        link.poll()
+    link.close(0)
+    assert daemon.socket.poll(5000)
+    assert Engine.of(decode(daemon.socket.recv_multipart()[1:])).name == "net"
+    daemon.close()

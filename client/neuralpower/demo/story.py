@@ -106,11 +106,7 @@ def print_ticks(recording: Recording, outcome: Outcome) -> None:
     """How the sampling went, from the recording itself."""
     ticks = recording.tick_statistics()
     losses = recording.losses()
-    fresh = (
-        "unknown"
-        if ticks.fresh_rate_hz is None
-        else f"{ticks.fresh_rate_hz:.0f} scans/s of the chip, {ticks.freshness}"
-    )
+    fresh = "unknown" if ticks.fresh_rate_hz is None else f"{ticks.fresh_rate_hz:.0f} per second, {ticks.freshness}"
     rows: list[list[console.Cell]] = [
         ["ticks", f"{ticks.ticks} in {ticks.duration_s:.1f} s, {ticks.rate_hz:.1f} per second"],
         ["fresh rate", fresh],

@@ -40,6 +40,9 @@ SILENCE_NS = 1_000_000_000
 _RECEIVE_AT_MOST = 64
 _MOST_CREDIT = 4 * INITIAL_CREDIT
 _POLL_MS = 20
+LINGER_MS = 1000
+"""After close, what is under way (a description that was asked for with the last acknowledgement) may still go out for so
+long. Nothing waits for it but the end of the process."""
 
 
 class State(Enum):
@@ -149,7 +152,7 @@ class Link:
         self._sent.clear()
         self._socket.disable_monitor()
         self._monitor.close(0)
-        self._socket.close(0)
+        self._socket.close(LINGER_MS)
 
     def _make_room(self) -> None:
         if self._sent:

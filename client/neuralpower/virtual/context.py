@@ -104,9 +104,10 @@ class VirtualContext:
 
     def take(self, chunk: Chunk) -> None:
         """The device has planned `chunk` for this context."""
-        self.unplanned -= len(chunk.begin_ns)
         ends, leaves = chunk.end_ns.tolist(), chunk.leave_ns.tolist()
         self._planned += map(Planned, chunk.enter_ns.tolist(), ends, leaves, chunk.reported_ns)
+        # Last: another thread may look at `remaining`, which must not be too small meanwhile.
+        self.unplanned -= len(chunk.begin_ns)
 
     def clock_ns(self) -> int:
         """The simulated host's CLOCK_MONOTONIC: entering enqueue before an inference, leaving synchronise after it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -67,6 +69,7 @@ class VirtualDevice:
         self._planner = Planner(self.hardware, self._writer.idle_uw, seed)
         self._queue: deque[VirtualContext] = deque()
         self._closed = False
+        self._lock = threading.Lock()
         self._clock_ns, self._sleep = clock_ns, sleep
         self._lead_ns, self._idle_ns = int(lead_ms * 1e6), int(idle_s * 1e9)
         idle_w = [power * 1e-6 for power in self._writer.idle_uw]
@@ -102,12 +105,34 @@ class VirtualDevice:
         """Let just so much time pass that more can be planned."""
         self.wait_until(self._clock_ns() + REST_NS // 4)
 
+    @contextlib.contextmanager
+    def kept_ahead(self) -> Iterator[None]:
+        """A thread keeps the timeline ahead while the block runs, however long the block is busy with other things."""
+        done = threading.Event()
+
+        def keep() -> None:
+            with contextlib.suppress(Failure, WireError):  # pump() in the block raises it again
+                while not done.wait(REST_NS * 1e-9):
+                    self.pump()
+
+        thread = threading.Thread(target=keep, name="timeline", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
     def pump(self) -> None:
-        """Publish what lies within the lead.
+        """Publish what lies within the lead; any thread may call it.
 
         Raises:
             Failure: the chip may already have asked for power that was not published.
         """
+        with self._lock:
+            self._keep_ahead()
+
+    def _keep_ahead(self) -> None:
         ahead_ns = self._horizon_ns - self._clock_ns()
         self.truth.least_lead_ms = min(self.truth.least_lead_ms, ahead_ns * 1e-6)
         if ahead_ns < 0:

@@ -89,17 +89,17 @@ def run_virtual(
         _check_writable(truth_path)
     with _preferred(), VirtualDevice(Path(rundir) / "timeline", seed, lead_ms, idle_s=idle_s) as device:
         try:
-            engines = _contexts(device, networks, named, seed, seconds_each, runs, sweep_size, sweep_seconds)
-            # Engines are planned before their turn, so that between them the rails idle as long as stated, no longer.
-            waiting = deque(islice(engines, AHEAD))
-            for done in range(total):
-                context = waiting.popleft()
-                waiting.extend(islice(engines, 1))
-                device.pump()
-                if on_progress:
-                    on_progress(done, total, context.load.name)
-                _execute(device, context, rundir)
-            device.idle(idle_s)
+            with device.kept_ahead():
+                engines = _contexts(device, networks, named, seed, seconds_each, runs, sweep_size, sweep_seconds)
+                # Engines are planned before their turn, so that between them the rails idle as long as stated, no longer.
+                waiting = deque(islice(engines, AHEAD))
+                for done in range(total):
+                    context = waiting.popleft()
+                    waiting.extend(islice(engines, 1))
+                    if on_progress:
+                        on_progress(done, total, context.load.name)
+                    _execute(device, context, rundir)
+                device.idle(idle_s)
             if on_progress:
                 on_progress(total, total, "")
         finally:
