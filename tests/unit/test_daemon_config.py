@@ -47,7 +47,10 @@ def test_the_sample_is_the_defaults() -> None:
     ("text", "message"),
     [
         ("perod_us = 1", "f.toml: perod_us: unknown key; known here are"),
-        ("[realtime]\nprio = 1", "f.toml: realtime.prio: unknown key; known here are cpu, hold_latency, lock_memory, priority, spin_us"),
+        (
+            "[realtime]\nprio = 1",
+            "f.toml: realtime.prio: unknown key; known here are cpu, hold_latency, lock_memory, priority, spin_us",
+        ),
         ("period_us = 1.5", "f.toml: period_us: must be an integer, not 1.5"),
         ("period_us = true", "f.toml: period_us: must be an integer, not True"),
         ("period_us = 10", "f.toml: period_us: 10 is impossible; choose 0, or 100 to 10000000"),
