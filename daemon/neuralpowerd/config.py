@@ -243,7 +243,7 @@ def keys(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclasse
 
 
 def _table(cls: type[T], table: Mapping[str, Any], name: str, prefix: str) -> T:
-    hints, known = get_type_hints(cls), {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints, known = get_type_hints(cls), {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]  # cls is a table
     values: dict[str, Any] = {}
     for found, value in table.items():
         where = f"{name}: {prefix}{found}"
@@ -254,7 +254,7 @@ def _table(cls: type[T], table: Mapping[str, Any], name: str, prefix: str) -> T:
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, dict):
                 raise ConfigError(f"{where}: must be a table, write [{found}]")
-            values[found] = _table(kind, value, name, f"{found}.")  # type: ignore[arg-type]
+            values[found] = _table(kind, value, name, f"{found}.")  # type: ignore[arg-type]  # is_dataclass said so
         else:
             values[found] = _value(kind, value, known[found].metadata, where)
     return cls(**values)

@@ -290,7 +290,9 @@ def test_the_fresh_rate_is_told_with_its_kind(daemon: Daemon, driver: str, kind:
     if kind == "known":
         time.sleep(5)
     status = daemon.ask("status").body
-    assert status["fresh_rate_hz"] == pytest.approx(rate_hz, rel=0.02)  # 1 % and the machine's own hiccups
+    assert status["fresh_rate_hz"] == pytest.approx(
+        rate_hz, rel=0.02
+    )  # 1 % is wanted and holds in bulk; live it ran up to 2.4 % high under load
     assert status["fresh_rate_low_hz"] < status["fresh_rate_hz"] < status["fresh_rate_high_hz"]
     assert status["filter_s"] == 0.0
     assert status["bus_hz"] == {"sim@0": 400_000} and status["behaviour"]["sim@0"]["kind"] == "continuous"

@@ -72,7 +72,7 @@ class Join:
                 self.skipped.append(f"{self.network}: {layer.name}: no runtime")
                 continue
             method = {"origin": "import", "method": self.method}
-            self.rows.append(row(layer, network=self.network, position=position, **method, **columns))  # type: ignore[arg-type]
+            self.rows.append(row(layer, network=self.network, position=position, **method, **columns))  # type: ignore[arg-type]  # mixed columns
         self.skipped += [f"{self.network}: {name}: measured, but not a layer of the engine" for name in left]
 
 

@@ -33,7 +33,7 @@ INNER_SEED = 7919
 """Added to the seed of the inner folds, so that they are not the outer ones."""
 
 
-class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """Sparse polynomial regression for a relative error (NeuralPower, arXiv 1710.05420, with another loss).
 
     It minimises
