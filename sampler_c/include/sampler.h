@@ -234,6 +234,7 @@ struct np_sim_options {
 	int32_t bus_hz;		/* bit clock of the wire, 48 bits a transfer; 0: transfers take no time */
 	int32_t narrow;		/* the recursive average is kept in 13 bits, not finer than the register */
 	int32_t averaged_ready;	/* the conversion-ready flag is set every N scans, N being the averaging; else every scan */
+	int64_t second_lag_ns;	/* time constant of a second pole behind the first; 0: there is none */
 };
 
 /* Reads number first .. first + count - 1 of a reading fail, and again every `every` reads if that is not 0. */

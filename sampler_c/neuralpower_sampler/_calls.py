@@ -226,6 +226,7 @@ class SimOptions(NamedTuple):
     bus_hz: int
     narrow: int
     averaged_ready: int
+    second_lag_ns: int
 
 
 QUANTITIES = {"shunt_uv": 0, "bus_uv": 1, "current_ua": 2, "power_uw": 3}

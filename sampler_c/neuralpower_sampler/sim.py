@@ -77,6 +77,8 @@ class SimSettings(TypedDict, total=False):
     """How much later the chips see the rails."""
     lag_ns: int
     """Time constant of one pole before them."""
+    second_lag_ns: int
+    """Time constant of a second pole behind the first; 0 (default): there is none."""
     noise_uv: float
     """Standard deviation at the shunt input per conversion; the bus has the same in its steps (× 200)."""
     offset_uv: float
@@ -208,6 +210,7 @@ def _options(settings: SimSettings) -> _calls.SimOptions:
         bus_hz=settings.get("bus_hz", 0),
         narrow=_one_of("accumulator", settings.get("accumulator", "wide"), ("wide", "13-bit")),
         averaged_ready=_one_of("cvrf", settings.get("cvrf", "scan"), ("scan", "averaging")),
+        second_lag_ns=settings.get("second_lag_ns", 0),
     )
 
 

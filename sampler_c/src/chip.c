@@ -19,7 +19,8 @@ static bool is_valid(const struct np_chip_options *options, const struct np_sim_
 	bool clock = fabs(sim->clock_ppm) + 2 * fabs(sim->spread_ppm) + fabs(sim->swing_ppm) <= 500000 &&
 		     sim->walk_ppm >= 0 && sim->walk_ppm <= 1000 && (sim->swing_ppm == 0 || sim->swing_s > 0);
 	bool input = sim->noise_uv >= 0 && sim->noise_uv < 1e6 && fabs(sim->offset_uv) < 1e6 &&
-		     fabs(sim->gain_ppm) < 1e6 && sim->droop_uohm >= 0 && sim->delay_ns >= 0 && sim->lag_ns >= 0;
+		     fabs(sim->gain_ppm) < 1e6 && sim->droop_uohm >= 0 && sim->delay_ns >= 0 && sim->lag_ns >= 0 &&
+		     sim->second_lag_ns >= 0;
 
 	for (int channel = 0; channel < CHIP_CHANNELS; channel++) {
 		if (options->rail[channel] >= TIMELINE_RAILS)
@@ -47,22 +48,53 @@ int chip_init(struct np_chip *chip, const struct np_chip_options *options, const
 
 /* ---- Observing ------------------------------------------------------------------------------ */
 
+/* How two poles and a piece of constant power x, dt long, go on from (first, second). */
+struct response {
+	double first_lag;	/* the shorter: their order does not show behind the second */
+	double second_lag;
+	double first_share;	/* of x - first, that first gains */
+	double second_share;	/* of x - second, that second would gain if first were x, */
+	double held_back;	/* and of x - first, that it gains less */
+};
+
+static double share_gained(double dt, double lag)
+{
+	return lag > 0 ? -expm1(-dt / lag) : 1;
+}
+
 /*
- * One piece of constant power x for dt: y' = (x - y) / lag. Its integral is x dt - lag (y1 - y0), which
- * keeps energy: what the lag holds back it gives later.
+ * first' = (x - first) / a, second' = (first - second) / b, a <= b. With e(l) = exp(-dt / l):
+ *   second(dt) = x - (x - second) e(b) - (x - first) (e(a) - e(b)) a / (a - b),
+ * written so that it stays exact where a comes close to b.
  */
+static struct response respond(const struct np_sim_options *sim, double dt)
+{
+	double a = (double)(sim->lag_ns < sim->second_lag_ns ? sim->lag_ns : sim->second_lag_ns);
+	double b = (double)(sim->lag_ns < sim->second_lag_ns ? sim->second_lag_ns : sim->lag_ns);
+	struct response response = { a, b, share_gained(dt, a), share_gained(dt, b), 0 };
+
+	if (a > 0 && a == b)
+		response.held_back = dt / b * exp(-dt / b);
+	else if (a > 0)
+		response.held_back = exp(-dt / b) * share_gained(dt, a * b / (b - a)) * a / (b - a);
+	return response;
+}
+
+/* A pole's integral is that of its input less lag times what it gained: what a lag holds back it gives later. */
 static void observe_piece(struct np_chip *chip, const double *power_uw, double dt)
 {
-	double lag = (double)chip->sim.lag_ns;
-	double share = lag > 0 ? -expm1(-dt / lag) : 1;
+	struct response response = respond(&chip->sim, dt);
 
 	for (int channel = 0; channel < CHIP_CHANNELS; channel++) {
 		int32_t rail = chip->options.rail[channel];
 		double x = rail < 0 ? 0 : power_uw[rail];
-		double step = (x - chip->lagged_uw[channel]) * share;
+		double missing = x - chip->first_uw[channel];
+		double step = missing * response.first_share;
+		double second_step = (x - chip->lagged_uw[channel]) * response.second_share - missing * response.held_back;
 
-		chip->lagged_uw[channel] += step;
-		chip->area[channel] += x * dt - lag * step;
+		chip->first_uw[channel] += step;
+		chip->lagged_uw[channel] += second_step;
+		chip->area[channel] += x * dt - response.first_lag * step - response.second_lag * second_step;
 	}
 }
 
@@ -150,6 +182,7 @@ void chip_start(struct np_chip *chip, const struct np_timeline *line, int64_t no
 		int32_t rail = chip->options.rail[channel];
 
 		chip->lagged_uw[channel] = rail < 0 ? 0 : power_uw[rail];
+		chip->first_uw[channel] = chip->lagged_uw[channel];
 	}
 	begin_conversion(chip);
 }

@@ -4,7 +4,7 @@
  *
  * It makes one conversion after another on a clock of its own: shunt, then bus voltage of each enabled
  * channel, and again. A conversion that ends at t sees the mean of its input over
- * [t - conversion - delay, t - delay], after one pole of lag. The result, in steps of 40 uV or 8 mV, goes
+ * [t - conversion - delay, t - delay], after one pole of lag or two. The result, in steps of 40 uV or 8 mV, goes
  * through the recursive average into the register when the conversion ends.
  *
  *   chip.c            time: conversions, scans, what they see
@@ -109,6 +109,7 @@ struct np_chip {
 	/* What it has seen of the rails, up to seen_ns: lagged power, and its integral since began_ns - delay. */
 	struct np_cursor cursor;
 	int64_t seen_ns;
+	double first_uw[CHIP_CHANNELS]; /* behind the first of two poles */
 	double lagged_uw[CHIP_CHANNELS];
 	double area[CHIP_CHANNELS];
 	struct chip_result results[CHIP_CHANNELS][2];

@@ -15,6 +15,8 @@ static void test_energy(void)
 		{ .seed = 2, .delay_ns = 300000 },
 		{ .seed = 3, .lag_ns = 900000 },
 		{ .seed = 4, .lag_ns = 2500000, .delay_ns = 70000, .noise_uv = 200 },
+		{ .seed = 5, .lag_ns = 700000, .second_lag_ns = 300000 },
+		{ .seed = 6, .lag_ns = 500000, .second_lag_ns = 500000 },
 	};
 
 	for (size_t s = 0; s < sizeof(sims) / sizeof(*sims); s++) {
@@ -45,6 +47,17 @@ static double step_mean(double a, double b, double lag, double height)
 	return lag > 0 ? height * (1 - lag / (b - a) * (exp(-a / lag) - exp(-b / lag))) : height;
 }
 
+/* The same after two different poles: their partial fractions. */
+static double step_mean_of(double a, double b, const struct np_sim_options *sim, double height)
+{
+	double first = (double)sim->lag_ns;
+	double second = (double)sim->second_lag_ns;
+
+	if (first == second)
+		return first > 0 ? NAN : step_mean(a, b, 0, height);
+	return (first * step_mean(a, b, first, height) - second * step_mean(a, b, second, height)) / (first - second);
+}
+
 /* A conversion that ends at t is the mean over [t - conversion - delay, t - delay] of the lagged rail. */
 static void test_delay_and_lag(void)
 {
@@ -53,6 +66,11 @@ static void test_delay_and_lag(void)
 		{ .seed = 2, .delay_ns = 333333 },
 		{ .seed = 3, .lag_ns = 1000000 },
 		{ .seed = 4, .lag_ns = 50000, .delay_ns = 1234567, .clock_ppm = -30000 },
+		{ .seed = 5, .lag_ns = 700000, .second_lag_ns = 300000 },
+		{ .seed = 6, .lag_ns = 300000, .second_lag_ns = 700000, .delay_ns = 333333 },
+		{ .seed = 7, .lag_ns = 500000, .second_lag_ns = 500001 },
+		{ .seed = 8, .second_lag_ns = 1000000 },
+		{ .seed = 9, .lag_ns = 20, .second_lag_ns = 1500000 },
 	};
 
 	for (size_t s = 0; s < sizeof(sims) / sizeof(*sims); s++) {
@@ -72,8 +90,8 @@ static void test_delay_and_lag(void)
 
 			for (int64_t now = chip.began_ns; chip.conversions == before; now += 1000 + k)
 				CHECK_EQUAL(chip_advance(&chip, now), 0);
-			mean = step_mean((double)begin, (double)(chip.began_ns - sims[s].delay_ns - SECOND),
-					 (double)sims[s].lag_ns, 80e6 * UV_PER_UW);
+			mean = step_mean_of((double)begin, (double)(chip.began_ns - sims[s].delay_ns - SECOND), &sims[s],
+					    80e6 * UV_PER_UW);
 			CHECK(fabs((double)chip.results[0][0].steps * 40 - mean) <= 20 + 1e-6);
 		}
 		np_timeline_close(line);
@@ -153,8 +171,8 @@ static void test_refused(void)
 {
 	const int64_t idle[8] = { 0 };
 	struct np_sim_channel channel = { 0, 0, 0 };
-	const struct np_sim_options bad[] = { { .delay_ns = -1 }, { .lag_ns = -1 },	     { .noise_uv = -1 },
-					      { .noise_uv = NAN }, { .clock_ppm = -1000000 }, { .clock_ppm = NAN } };
+	const struct np_sim_options bad[] = { { .delay_ns = -1 }, { .lag_ns = -1 },	     { .second_lag_ns = -1 },
+					      { .noise_uv = -1 },  { .noise_uv = NAN }, { .clock_ppm = -1000000 }, { .clock_ppm = NAN } };
 	struct np_chip_options options = wired(FAST);
 	struct np_sim_options sim = { 0 };
 	struct np_timeline *line;
