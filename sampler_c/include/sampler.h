@@ -58,7 +58,8 @@ enum np_state {
 
 enum np_flag {
 	NP_MIXED = 1,		/* voltage and current of this rail may come from different scans */
-	NP_SCAN = 2		/* scan and span are known */
+	NP_SCAN = 2,		/* scan and span are known */
+	NP_HELD = 4		/* not read in this tick: what the last tick had that read it */
 };
 
 struct np_reading {
@@ -280,6 +281,14 @@ struct np_i2c_chip {
  */
 int np_source_i2c(struct np_i2c *i2c, const struct np_i2c_chip *chips, uint32_t chip_count,
 		  const struct np_sim_channel *channels, uint32_t readings, int64_t wait_ns, struct np_source **out);
+
+/*
+ * Read reading i in every every[i]-th tick only (1: in each), before a sampler has the source. The first tick reads all of
+ * them; then those with the same number take turns. Between, such a reading is what it was when last read, as
+ * NP_REPEATED or NP_MISSING with NP_HELD, and takes no time. -EOPNOTSUPP: not this source (iio, replay). -EBUSY while
+ * a sampler reads it.
+ */
+int np_source_decimate(struct np_source *source, const uint8_t *every);
 
 /*
  * Housekeeping, to be called about once a second beside the loop: re-opens files that are gone or were

@@ -256,6 +256,10 @@ def source_replay(rows: npt.NDArray[np.void], count: int, readings: int, repeat:
     return Handle(out[0], _lib.np_source_close, "the source")
 
 
+def source_decimate(source: Handle, every: Sequence[int]) -> None:
+    _check(_lib.np_source_decimate(source.pointer, bytes(every)), "leaving out readings")
+
+
 def timeline_open(path: str | os.PathLike[str]) -> Handle:
     out = _new("struct np_timeline **")
     _check(_lib.np_timeline_open(_path(path), out), os.fspath(path))

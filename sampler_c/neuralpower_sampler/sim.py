@@ -234,6 +234,7 @@ def simulate(
     t_ns: Any,
     *,
     epoch: int = 0,
+    every: Sequence[int] | None = None,
     **settings: Unpack[SimSettings],
 ) -> Ticks:
     """What a sampler that read the chips at each of `t_ns` would have written; the same C code, in virtual time.
@@ -242,6 +243,7 @@ def simulate(
         records: (m,) with the fields start_ns, end_ns, power_uw (rails,) of the timeline, in time order.
         idle_uw: rail → µW where no record lies; its order is the order of power_uw's columns.
         t_ns: (n,) times of the ticks, rising.
+        every: as :meth:`Source.decimate` takes it.
         chips, channels, settings: as in :class:`SimSource`.
 
     Returns:
@@ -263,6 +265,8 @@ def simulate(
     rails = {name: column for column, name in enumerate(idle_uw)}
     source = _open(line, rails, chips, channels, settings)
     try:
+        if every is not None:
+            _calls.source_decimate(source, every)
         return _calls.simulate(source, times, len(channels), epoch)
     finally:
         source.close()

@@ -37,6 +37,20 @@ class Source:
         """
         return _calls.source_revive(self._handle)
 
+    def decimate(self, every: Sequence[int]) -> None:
+        """Read reading i in every `every[i]`-th tick only; 1: in each. Before a sampler has it.
+
+        The first tick reads all; then those with the same number take turns. Between, such a reading has Flag.HELD, takes
+        no time, and is what it was when last read: REPEATED, or MISSING with its error.
+
+        Raises:
+            SamplerError: not one number from 1 to 255 for each reading, a running sampler reads it, files of the IIO driver
+                (which give voltage and current in one read) or a replay.
+        """
+        if len(every) != self.readings or not all(1 <= each <= 255 for each in every):
+            raise SamplerError(f"a source of {self.readings} readings needs as many numbers from 1 to 255, not {every}")
+        _calls.source_decimate(self._handle, every)
+
     @property
     def underruns(self) -> int:
         """Reads for which the power timeline came too late; 0 for other sources."""

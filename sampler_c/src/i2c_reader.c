@@ -96,9 +96,19 @@ static void note_duration(struct i2c_reader *reader, int64_t look_ns)
 		reader->look_ns = look_ns;
 }
 
+/*
+ * Whether looks are too far apart to count scans, as long as they come in time: one that was held up says nothing.
+ * due_ns: when the next tick is due, 0: not known.
+ */
+static bool is_crowded(struct scan_step step, int64_t apart_ns, int64_t due_ns, int64_t t_ns)
+{
+	return step.high != SCAN_UNKNOWN && step.high != step.low && (!due_ns || apart_ns < (due_ns - t_ns) * 3 / 2);
+}
+
 /* One look at the flag; false: it failed. What it tells is added to the chip's step. */
 static bool look_once(struct i2c_reader *reader, struct i2c_reader_chip *chip, const struct np_clock *clock, bool *set)
 {
+	int64_t before_ns = (int64_t)chip->track.look.low;
 	int64_t begin = np_clock_monotonic(clock);
 	struct scan_step step = { 0, SCAN_UNKNOWN };
 	uint16_t flags = 0;
@@ -111,7 +121,7 @@ static bool look_once(struct i2c_reader *reader, struct i2c_reader_chip *chip, c
 		scan_track_lose(&chip->track);
 	else
 		step = scan_track_look(&chip->track, begin, end, *set);
-	chip->crowded |= step.high != step.low && step.high != SCAN_UNKNOWN;
+	chip->crowded |= is_crowded(step, begin - before_ns, reader->due_ns, reader->tick_ns);
 	chip->step.low += step.low;
 	if (step.high == SCAN_UNKNOWN || chip->step.high == SCAN_UNKNOWN)
 		chip->step.high = SCAN_UNKNOWN;
@@ -250,16 +260,18 @@ static void mark_mixed(struct i2c_reader *reader, struct np_reading *readings)
  * Once a tick is not enough to count scans that are shorter. Whether another look will be over before the next tick is
  * due: a slot must never be missed for it.
  */
-static bool has_time_for_a_look(const struct i2c_reader *reader, const struct np_clock *clock, int64_t due_ns)
+static bool has_time_for_a_look(const struct i2c_reader *reader, const struct np_clock *clock)
 {
-	return np_clock_monotonic(clock) + reader->look_ns * 5 / 4 < due_ns;
+	return np_clock_monotonic(clock) + reader->look_ns * 5 / 4 < reader->due_ns;
 }
 
-void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns, int64_t due_ns,
+void i2c_reader_read(struct i2c_reader *reader, struct np_source *source, const struct np_clock *clock, int64_t t_ns,
 		     struct np_reading *readings)
 {
 	uint32_t next = 0;
 
+	reader->tick_ns = t_ns;
+	reader->due_ns = source->due_ns;
 	for (uint32_t chip = 0; chip < reader->chip_count; chip++) {
 		look(reader, &reader->chips[chip], clock, reader->wait_ns);
 		if (reader->chips[chip].crowded && !reader->chips[chip].learnt)
@@ -268,12 +280,15 @@ void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, in
 		for (; next < reader->channel_count && reader->channels[reader->order[next]].chip == chip; next++) {
 			uint32_t i = reader->order[next];
 
+			if (source_holds(source, i, &readings[i]))
+				continue;
 			read_channel(reader, &reader->channels[i], clock, t_ns, &readings[i]);
+			source_keep(source, i, &readings[i]);
 		}
 	}
 	mark_mixed(reader, readings);
 	for (uint32_t chip = 0; chip < reader->chip_count; chip++) {
-		if (!reader->chips[chip].crowded || !has_time_for_a_look(reader, clock, due_ns))
+		if (!reader->chips[chip].crowded || !has_time_for_a_look(reader, clock))
 			continue;
 		look(reader, &reader->chips[chip], clock, 0);
 		shift(reader, chip);

@@ -49,6 +49,8 @@ struct i2c_reader {
 	struct i2c_reader_chip chips[I2C_MAX_CHIPS];
 	struct i2c_reader_channel channels[I2C_MAX_CHANNELS];
 	uint32_t order[I2C_MAX_CHANNELS];
+	int64_t tick_ns;	/* when this tick began .. */
+	int64_t due_ns;		/* .. and the next is due; 0: not known */
 	int64_t look_ns;	/* how long a look takes: the longest of late */
 };
 
@@ -58,8 +60,11 @@ int i2c_reader_init(struct i2c_reader *reader);
 /* Forget what was known of the scans: before the first read, and after a config write. */
 void i2c_reader_start(struct i2c_reader *reader);
 
-/* due_ns: when the next tick is due, the second look must be over by then; 0: not known, there is none. */
-void i2c_reader_read(struct i2c_reader *reader, const struct np_clock *clock, int64_t t_ns, int64_t due_ns,
+/*
+ * source: whose reader this is. It tells when the next tick is due, by when the second look must be over (0: not known,
+ * there is none), and which readings this tick does not take.
+ */
+void i2c_reader_read(struct i2c_reader *reader, struct np_source *source, const struct np_clock *clock, int64_t t_ns,
 		     struct np_reading *readings);
 
 #endif

@@ -72,9 +72,56 @@ static void learn_length(struct scan_track *track, uint32_t scans)
 	track->since_anchor = 1;
 }
 
+/* Differences are taken so that all of them may wrap around. */
+static void tell_count(struct scan_track *track)
+{
+	if ((int32_t)(track->most - track->count) > 0)
+		track->count = track->most;
+	track->slack = track->count - track->least;
+}
+
+/*
+ * When some looks were too far apart to count what lay between, the length learnt since counts it: all that ended since the
+ * end before. Only while the clock cannot have drifted far.
+ */
+static void settle_count(struct scan_track *track)
+{
+	double drift = track->nominal_ns * SCAN_DRIFT;
+	double fewest = ceil((track->end.low - track->origin.high) / (track->longest_ns + drift));
+	double mostly = floor((track->end.high - track->origin.low) / (track->shortest_ns - drift));
+	uint32_t least = track->origin_least + whole(fewest);
+	uint32_t most = track->origin_most + whole(mostly);
+
+	if (!track->settling)
+		return;
+	least = (int32_t)(least - track->least) > 0 ? least : track->least;
+	most = (int32_t)(most - track->most) < 0 ? most : track->most;
+	track->settling = mostly <= SCAN_ANCHOR && (int32_t)(most - least) > (int32_t)(track->origin_most - track->origin_least);
+	if ((int32_t)(most - least) < 0)
+		return; /* the clock does not keep what is asked of it: what was counted stays */
+	track->least = least;
+	track->most = most;
+	tell_count(track);
+}
+
+static void count_scans(struct scan_track *track, struct scan_step step, struct moment before)
+{
+	if (step.high != step.low && !track->settling) {
+		track->settling = true;
+		track->origin = before;
+		track->origin_least = track->least;
+		track->origin_most = track->most;
+	}
+	track->least += step.low;
+	track->most += step.high;
+	tell_count(track);
+	settle_count(track);
+}
+
 /* `found` is where the newest end lies by this look alone; whether it fits the lattice. */
 static bool link(struct scan_track *track, struct moment found, struct scan_step *step)
 {
+	struct moment before = track->end;
 	struct moment end;
 
 	step->low = whole(later(1, ceil((found.low - track->end.high) / track->longest_ns)));
@@ -90,13 +137,8 @@ static bool link(struct scan_track *track, struct moment found, struct scan_step
 		learn_length(track, step->low);
 	else
 		track->since_anchor = 0; /* looks too far apart to count the scans between: nothing is learnt */
+	count_scans(track, *step, before);
 	return true;
-}
-
-static void count_scans(struct scan_track *track, struct scan_step step)
-{
-	track->count += step.high;
-	track->slack = track->slack > UINT32_MAX / 4 ? track->slack : track->slack + step.high - step.low;
 }
 
 /* The flag was set and there is no lattice: any number of scans may have ended since the look before, but one did. */
@@ -113,7 +155,10 @@ static struct scan_step find(struct scan_track *track, struct moment before)
 		ended = (struct scan_step){ 1, whole(later(1, ceil((track->look.high - track->counted_ns) / track->shortest_ns))) };
 	}
 	learn_length(track, 0);
-	count_scans(track, ended);
+	track->settling = false; /* what was believed of the lattice may have been wrong */
+	track->least += ended.low;
+	track->most += ended.high;
+	tell_count(track);
 	return step;
 }
 
@@ -148,9 +193,7 @@ struct scan_step scan_track_look(struct scan_track *track, int64_t begin_ns, int
 		found.low = later(found.low, before.low);
 	if (!set)
 		step = look_unset(track, (double)begin_ns);
-	else if (track->known && link(track, found, &step))
-		count_scans(track, step);
-	else
+	else if (!track->known || !link(track, found, &step))
 		step = find(track, before);
 	/* Before the first look there was nothing to count. */
 	if (track->known || !track->looked)

@@ -36,8 +36,14 @@ struct scan_track {
 	struct moment anchor;	/* end of an earlier scan .. */
 	uint32_t since_anchor;	/* .. so many scans ago; 0: none */
 	double counted_ns;	/* scans are counted up to this moment or a later one */
-	uint32_t count;		/* scans that have ended since the start, at most */
-	uint32_t slack;		/* .. and at least count - slack */
+	uint32_t least;		/* so many scans have ended since the start .. */
+	uint32_t most;
+	bool settling;		/* some of them are in doubt, which what is learnt since may yet settle: */
+	struct moment origin;	/* at this end .. */
+	uint32_t origin_least;	/* .. so many had ended */
+	uint32_t origin_most;
+	uint32_t count;		/* what is told: `most`, but never less than told before */
+	uint32_t slack;		/* count - least */
 };
 
 /* How many scans ended between this look and the one before; unknown if high is SCAN_UNKNOWN. */

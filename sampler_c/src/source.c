@@ -3,6 +3,7 @@
 #include "source.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ring.h"
@@ -13,6 +14,7 @@ void source_init(struct np_source *source, const struct np_source_ops *ops, uint
 {
 	source->ops = ops;
 	source->readings = readings;
+	source->held = NULL;
 	source->due_ns = 0;
 	atomic_init(&source->underruns, 0);
 	atomic_init(&source->revived_ns, INT64_MIN / 2);
@@ -46,7 +48,40 @@ int np_source_close(struct np_source *source)
 		return 0;
 	if (atomic_load(&source->busy))
 		return -EBUSY;
+	free(source->held);
 	source->ops->close(source);
+	return 0;
+}
+
+void source_hold_none(struct np_source *source)
+{
+	uint32_t turn = 0;
+
+	for (uint32_t i = 0; source->held && i < source->readings; i++) {
+		struct held_reading *held = &source->held[i];
+
+		held->left = 0;
+		held->next = held->every > 1 ? (uint8_t)(turn++ % held->every) : 0;
+	}
+}
+
+int np_source_decimate(struct np_source *source, const uint8_t *every)
+{
+	if (!source->ops->decimates)
+		return -EOPNOTSUPP;
+	if (atomic_load(&source->busy))
+		return -EBUSY;
+	for (uint32_t i = 0; i < source->readings; i++) {
+		if (every[i] < 1)
+			return -EINVAL;
+	}
+	if (!source->held)
+		source->held = calloc(source->readings, sizeof(*source->held));
+	if (!source->held)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < source->readings; i++)
+		source->held[i].every = every[i];
+	source_hold_none(source);
 	return 0;
 }
 

@@ -17,6 +17,14 @@
 
 struct np_source;
 
+/* A reading that is not taken in each tick. */
+struct held_reading {
+	uint8_t every;
+	uint8_t left;		/* ticks until it is taken again */
+	uint8_t next;		/* what left will be then: first its turn, later every - 1 */
+	struct np_reading last;
+};
+
 struct np_source_ops {
 	/* Before the first read, not in the loop: may allocate and take its time. Optional. */
 	void (*start)(struct np_source *source, int64_t now_ns);
@@ -25,11 +33,13 @@ struct np_source_ops {
 	/* Beside the loop, at most once a second: may open files. Returns how many it opened. Optional. */
 	int (*revive)(struct np_source *source);
 	void (*close)(struct np_source *source);
+	bool decimates;	/* read() asks source_holds() and tells source_keep() */
 };
 
 struct np_source {
 	const struct np_source_ops *ops;
 	uint32_t readings;
+	struct held_reading *held;	/* one per reading; NULL: all are taken in each tick */
 	int64_t due_ns;			/* when the tick after the one being read is due, by whoever reads; 0: not known */
 	_Atomic uint64_t underruns;
 	_Atomic int64_t revived_ns;	/* when revive last ran */
@@ -37,6 +47,41 @@ struct np_source {
 };
 
 void source_init(struct np_source *source, const struct np_source_ops *ops, uint32_t readings);
+
+/* Before the first tick: all readings are due. */
+void source_hold_none(struct np_source *source);
+
+/* Whether this reading is not to be taken in this tick; then it is filled in. To be asked once a tick. */
+static inline bool source_holds(struct np_source *source, uint32_t i, struct np_reading *reading)
+{
+	struct held_reading *held;
+
+	if (!source->held)
+		return false;
+	held = &source->held[i];
+	if (!held->left)
+		return false;
+	held->left--;
+	*reading = held->last;
+	return true;
+}
+
+/* It was taken: remember it for the ticks that follow. */
+static inline void source_keep(struct np_source *source, uint32_t i, const struct np_reading *reading)
+{
+	struct held_reading *held;
+
+	if (!source->held || source->held[i].every <= 1)
+		return;
+	held = &source->held[i];
+	held->left = held->next;
+	held->next = (uint8_t)(held->every - 1);
+	held->last = *reading;
+	held->last.begin_ns = held->last.end_ns = 0;
+	held->last.flags |= NP_HELD;
+	if (held->last.state != NP_MISSING)
+		held->last.state = NP_REPEATED;
+}
 
 /* t - origin as a reading holds it: 0 .. 2^32 - 1 */
 static inline uint32_t reading_offset(int64_t t_ns, int64_t origin_ns)

@@ -71,10 +71,16 @@ static void hwmon_read(struct np_source *source, const struct np_clock *clock, i
 
 	for (; reading < readings + source->readings; input++, reading++) {
 		char text[SYSFS_TEXT_BYTES];
-		int length = sysfs_file_read(&input->file, text);
-		int64_t end = np_clock_monotonic(clock);
 		int64_t value;
-		int err = value_of(input, text, length, &value);
+		int64_t end;
+		int length;
+		int err;
+
+		if (source_holds(source, (uint32_t)(reading - readings), reading))
+			continue;
+		length = sysfs_file_read(&input->file, text);
+		end = np_clock_monotonic(clock);
+		err = value_of(input, text, length, &value);
 
 		reading->begin_ns = begin_offset;
 		reading->end_ns = begin_offset = reading_offset(end, t_ns);
@@ -84,6 +90,7 @@ static void hwmon_read(struct np_source *source, const struct np_clock *clock, i
 			reading_set(reading, &input->memory, value, certainly_new(hwmon, input, begin));
 			input->read_ns = end;
 		}
+		source_keep(source, (uint32_t)(reading - readings), reading);
 		begin = end;
 	}
 }
@@ -107,10 +114,18 @@ static void hwmon_close(struct np_source *source)
 	free(hwmon);
 }
 
+static void hwmon_start(struct np_source *source, int64_t now_ns)
+{
+	(void)now_ns;
+	source_hold_none(source);
+}
+
 static const struct np_source_ops hwmon_ops = {
+	.start = hwmon_start,
 	.read = hwmon_read,
 	.revive = hwmon_revive,
 	.close = hwmon_close,
+	.decimates = true,
 };
 
 static size_t folder_length(const char *path)

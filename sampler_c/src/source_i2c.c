@@ -17,12 +17,13 @@ struct source_i2c {
 static void i2c_start(struct np_source *source, int64_t now_ns)
 {
 	(void)now_ns;
+	source_hold_none(source);
 	i2c_reader_start(&((struct source_i2c *)source)->reader);
 }
 
 static void i2c_read(struct np_source *source, const struct np_clock *clock, int64_t t_ns, struct np_reading *readings)
 {
-	i2c_reader_read(&((struct source_i2c *)source)->reader, clock, t_ns, source->due_ns, readings);
+	i2c_reader_read(&((struct source_i2c *)source)->reader, source, clock, t_ns, readings);
 }
 
 static void i2c_close(struct np_source *source)
@@ -33,7 +34,7 @@ static void i2c_close(struct np_source *source)
 	free(i2c);
 }
 
-static const struct np_source_ops i2c_ops = { .start = i2c_start, .read = i2c_read, .close = i2c_close };
+static const struct np_source_ops i2c_ops = { .start = i2c_start, .read = i2c_read, .close = i2c_close, .decimates = true };
 
 int np_source_i2c(struct np_i2c *bus, const struct np_i2c_chip *chips, uint32_t chip_count,
 		  const struct np_sim_channel *channels, uint32_t readings, int64_t wait_ns, struct np_source **out)

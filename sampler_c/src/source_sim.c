@@ -37,6 +37,7 @@ static void sim_start(struct np_source *source, int64_t now_ns)
 	for (uint32_t i = 0; i < sim->bus.chip_count; i++)
 		chip_start(&sim->bus.chips[i], sim->line, now_ns);
 	memset(sim->bus.asked, 0, sizeof(sim->bus.asked));
+	source_hold_none(source);
 	sim->driver.sleeps = 0;
 	memset(sim->driver.scans, 0, sizeof(sim->driver.scans));
 	for (uint32_t i = 0; i < source->readings; i++)
@@ -120,12 +121,15 @@ static void sim_read(struct np_source *source, const struct np_clock *clock, int
 
 	sim->bus.underrun = false;
 	if (sim->driver.kind == NP_DRIVER_I2C)
-		i2c_reader_read(&sim->reader, clock, t_ns, source->due_ns, readings);
+		i2c_reader_read(&sim->reader, source, clock, t_ns, readings);
 	for (uint32_t i = 0; i < source->readings && sim->driver.kind != NP_DRIVER_I2C; i++) {
-		if (sim->driver.kind != NP_DRIVER_IIO)
+		if (sim->driver.kind == NP_DRIVER_IIO) {
+			if (is_first_of_channel(sim, i))
+				read_pair(sim, i, clock, t_ns, readings);
+		} else if (!source_holds(source, i, &readings[i])) {
 			read_attribute(sim, &sim->channels[i], clock, t_ns, &readings[i]);
-		else if (is_first_of_channel(sim, i))
-			read_pair(sim, i, clock, t_ns, readings);
+			source_keep(source, i, &readings[i]);
+		}
 	}
 	if (sim->bus.underrun)
 		atomic_fetch_add_explicit(&source->underruns, 1, memory_order_relaxed);
@@ -139,7 +143,9 @@ static void sim_close(struct np_source *source)
 	free(sim);
 }
 
-static const struct np_source_ops sim_ops = { .start = sim_start, .read = sim_read, .close = sim_close };
+static const struct np_source_ops sim_ops = { .start = sim_start, .read = sim_read, .close = sim_close, .decimates = true };
+/* ui_input_N gives voltage and current in one read: there is nothing to leave out. */
+static const struct np_source_ops sim_iio_ops = { .start = sim_start, .read = sim_read, .close = sim_close };
 
 /* ---- Construction --------------------------------------------------------------------------- */
 
@@ -216,7 +222,7 @@ int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips,
 	sim = calloc(1, sizeof(*sim));
 	if (!sim)
 		return -ENOMEM;
-	source_init(&sim->source, &sim_ops, readings);
+	source_init(&sim->source, options->driver == NP_DRIVER_IIO ? &sim_iio_ops : &sim_ops, readings);
 	sim->driver = (struct sim_driver){ .bus = &sim->bus,
 					   .kind = (enum np_driver)options->driver,
 					   .seed = draw_bits(options->seed, SIM_MAX_CHIPS) };

@@ -318,6 +318,51 @@ static void test_limits(void)
 	np_source_close(source);
 }
 
+/* Voltages in every third tick: all in the first, then one after the other; between, they are as they were last read. */
+static void test_decimated(void)
+{
+	const char *paths[] = { test_path("v1"), test_path("i1"), test_path("v2") };
+	const int64_t scales[] = { 1, 1, 1 };
+	const uint8_t every[] = { 3, 1, 3 };
+	const int taken[][3] = { { 1, 1, 1 }, { 1, 1, 0 }, { 0, 1, 1 }, { 0, 1, 0 }, { 1, 1, 0 }, { 0, 1, 1 }, { 0, 1, 0 }, { 1, 1, 0 } };
+	struct np_reading last[3] = { 0 };
+	struct np_source *source;
+
+	for (int i = 0; i < 3; i++)
+		write_text(paths[i], "7\n");
+	CHECK_EQUAL(np_source_hwmon(paths, scales, 3, 0, 0, &source), 0);
+	CHECK_EQUAL(np_source_decimate(source, (const uint8_t[]){ 3, 0, 3 }), -EINVAL);
+	CHECK_EQUAL(np_source_decimate(source, every), 0);
+	source->ops->start(source, 0);
+	for (int tick = 0; tick < 8; tick++) {
+		struct np_reading now[3] = { 0 };
+		char text[8];
+
+		snprintf(text, sizeof(text), "%d\n", 10 + tick);
+		write_text(paths[0], text);
+		write_text(paths[2], tick < 2 ? "x\n" : "3\n");
+		source->ops->read(source, &np_system_clock, np_clock_monotonic(&np_system_clock), now);
+		for (int i = 0; i < 3; i++) {
+			CHECK_EQUAL(!(now[i].flags & NP_HELD), taken[tick][i]);
+			if (taken[tick][i]) {
+				CHECK(now[i].end_ns > 0);
+				last[i] = now[i];
+				continue;
+			}
+			CHECK_EQUAL(now[i].value, last[i].value);
+			CHECK_EQUAL(now[i].error, last[i].error);
+			CHECK_EQUAL(now[i].state, last[i].state == NP_MISSING ? NP_MISSING : NP_REPEATED);
+			CHECK(now[i].begin_ns == 0 && now[i].end_ns == 0);
+		}
+		if (taken[tick][0])
+			CHECK_EQUAL(now[0].value, 10 + tick);
+	}
+	np_source_close(source);
+	CHECK_EQUAL(np_source_replay(last, 1, 3, 0, &source), 0);
+	CHECK_EQUAL(np_source_decimate(source, every), -EOPNOTSUPP);
+	np_source_close(source);
+}
+
 /* A replay gives its rows in order, then says that there are no more, or begins again. */
 static void test_replay(void)
 {
@@ -349,6 +394,7 @@ int main(void)
 	test_revive_beside_reading();
 	test_failing_reads();
 	test_limits();
+	test_decimated();
 	test_replay();
 	puts("test_hwmon: ok");
 	return 0;

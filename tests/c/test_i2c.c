@@ -46,17 +46,20 @@ static const struct i2c_bus_ops witness_ops = { .read = witness_read };
 
 struct counts {
 	uint64_t fresh, repeated, unknown, missing, placed, exact, mixed;
-	uint64_t missed_slots, last_missed;
+	uint64_t missed_slots, last_missed, held;
 };
 
 struct bench {
 	struct sim_bus chips;
 	struct witness witness;
+	struct np_source source;
 	struct i2c_reader reader;
 	struct np_timeline *line;
 	uint64_t before[CHANNELS];	/* scan of the last good reading */
 	bool had[CHANNELS];
 };
+
+static const struct np_source_ops bench_ops = { .decimates = true };
 
 static struct bench *make_bench(uint16_t config, int32_t bus_hz, struct np_sim_options sim)
 {
@@ -84,6 +87,7 @@ static struct bench *make_bench(uint16_t config, int32_t bus_hz, struct np_sim_o
 		}
 	}
 	CHECK_EQUAL(i2c_reader_init(&bench->reader), 0);
+	source_init(&bench->source, &bench_ops, bench->reader.channel_count);
 	chip_start(&bench->chips.chips[0], bench->line, SECOND);
 	return bench;
 }
@@ -91,7 +95,18 @@ static struct bench *make_bench(uint16_t config, int32_t bus_hz, struct np_sim_o
 static void free_bench(struct bench *bench)
 {
 	np_timeline_close(bench->line);
+	free(bench->source.held);
 	free(bench);
+}
+
+/* Voltages in every n-th tick only. */
+static void decimate(struct bench *bench, uint8_t every)
+{
+	uint8_t numbers[CHANNELS];
+
+	for (uint32_t i = 0; i < bench->reader.channel_count; i++)
+		numbers[i] = bench->reader.channels[i].bus ? every : 1;
+	CHECK_EQUAL(np_source_decimate(&bench->source, numbers), 0);
 }
 
 /* Every claim of a tick is held against the truth; the input is constant, so no change gives anything away. */
@@ -116,6 +131,9 @@ static void check_tick_claims(struct bench *bench, const struct np_reading *read
 		}
 		if (!(reading->flags & NP_MIXED) && readings[i ^ 1].state != NP_MISSING)
 			CHECK_EQUAL(scan, pair);
+		if (reading->flags & NP_HELD)
+			CHECK(reading->state == NP_REPEATED && reading->begin_ns == 0 && reading->end_ns == 0);
+		counts->held += (reading->flags & NP_HELD) != 0;
 		counts->fresh += reading->state == NP_FRESH;
 		counts->repeated += reading->state == NP_REPEATED;
 		counts->unknown += reading->state == NP_UNKNOWN;
@@ -141,7 +159,8 @@ static struct counts run_ticks(struct bench *bench, uint64_t ticks, int64_t peri
 			continue;
 		}
 		clock.now_ns = SECOND + (int64_t)tick * period_ns;
-		i2c_reader_read(&bench->reader, &clock.clock, clock.now_ns, clock.now_ns + period_ns, readings);
+		bench->source.due_ns = clock.now_ns + period_ns;
+		i2c_reader_read(&bench->reader, &bench->source, &clock.clock, clock.now_ns, readings);
 		check_tick_claims(bench, readings, &counts);
 	}
 	return counts;
@@ -164,6 +183,8 @@ static void test_no_claim_is_wrong(void)
 							      .walk_ppm = 5 };
 				struct bench *bench = make_bench(configs[c], wires[(seed + c + p) % 3], sim);
 
+				if (seed >= 3)
+					decimate(bench, (uint8_t)(2 + 4 * (seed - 3)));
 				run_ticks(bench, 2000, periods[p]);
 				free_bench(bench);
 			}
@@ -248,6 +269,19 @@ static void test_no_time_left(void)
 	}
 }
 
+/* Voltages in every third tick, one each: four transfers and the flag fit where seven do not. */
+static void test_decimated(void)
+{
+	struct bench *bench = make_bench(RESET, 100000, (struct np_sim_options){ .seed = 1 });
+	struct counts counts;
+
+	decimate(bench, 3);
+	counts = run_ticks(bench, 2000, 2500000);
+	CHECK(counts.missed_slots == 1);	/* the first tick reads all */
+	CHECK_EQUAL(counts.held, 2 * (2000 - 1 - 1));
+	free_bench(bench);
+}
+
 /* A tick that may wait for the flag finds all six registers of one scan, where the wire is quick enough. */
 static void test_waiting(void)
 {
@@ -295,7 +329,7 @@ static void test_offset(void)
 
 	bench->reader.chips[0].offset_uv[1] = 120;
 	bench->reader.chips[0].offset_uv[2] = -80;
-	i2c_reader_read(&bench->reader, &clock.clock, SECOND, 0, readings);
+	i2c_reader_read(&bench->reader, &bench->source, &clock.clock, SECOND, readings);
 	CHECK_EQUAL(readings[0].value, 5000000);
 	CHECK_EQUAL(readings[1].value, 2000);
 	CHECK_EQUAL(readings[2].value, 5000000);
@@ -311,6 +345,7 @@ int main(void)
 	test_placed();
 	test_slow_ticks();
 	test_no_time_left();
+	test_decimated();
 	test_waiting();
 	test_order();
 	test_no_scans();

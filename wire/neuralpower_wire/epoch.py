@@ -25,7 +25,7 @@ class Channel:
 
     `value` of the reading + `offset` is the quantity in its unit. `lsb` is the step of the value (0: unknown);
     `shunt_uohm` is 0 where the quantity is not a shunt voltage or the resistance is unknown; `input` is the chip's
-    channel, counted from 1.
+    channel, counted from 1. It is read in every `every`-th tick; between, readings have Flag.HELD.
     """
 
     rail: str
@@ -35,8 +35,10 @@ class Channel:
     shunt_uohm: int = 0
     offset: int = 0
     lsb: int = 0
+    every: int = 1
 
     def __post_init__(self) -> None:
+        _require(1 <= self.every <= 255, f"a channel read in every {self.every}-th tick is impossible")
         _require(self.quantity in QUANTITIES, f"quantity {self.quantity!r} is none of {', '.join(QUANTITIES)}")
         _require(
             bool(self.rail) and len(self.rail) <= MAX_TEXT, "a channel needs a rail name of at most 256 characters"

@@ -33,6 +33,8 @@ class Flag(IntFlag):
     """Voltage and current of this rail may come from different scans of the chip."""
     SCAN = 2
     """`scan` and `span` are known."""
+    HELD = 4
+    """Not read in this tick: the reading is what it was when last read, REPEATED or MISSING, and took no time."""
 
 
 READING = np.dtype(
