@@ -121,6 +121,12 @@ class Planning:
     """What is measured, and what may be done for it."""
 
     rails: tuple[str, ...] = key((), "rails to measure, by name; empty: all that are found", low=0, high=24)
+    voltage_every: int = key(
+        0,
+        "read voltages in every so many-th tick; 0: in each, or down to every tenth where period_us leaves no time for that",
+        low=0,
+        high=100,
+    )
     allow_write: bool = key(
         False, "let the daemon set the driver's update_interval for the wanted period; put back at the end"
     )

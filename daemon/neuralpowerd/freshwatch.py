@@ -21,6 +21,8 @@ from neuralpower_align.freshness import (
 from neuralpower_wire import Chip, Epoch, State, Ticks
 from neuralpower_wire.tick import Flag
 
+from .feeds import in_one
+
 WINDOW_NS = 20_000_000_000
 """How far back the ticks are used."""
 MOST_CHANGES = 400
@@ -83,7 +85,7 @@ class FreshWatch:
         """Work off what was seen."""
         parts = ([self._last] if self._last is not None else []) + self._waiting
         self._waiting = []
-        ticks = np.concatenate(parts) if parts else None
+        ticks = in_one(parts) if parts else None
         if ticks is None or len(ticks) < 2:
             self._last = ticks
             return
@@ -135,7 +137,11 @@ class FreshWatch:
         unknown = tuple(np.any(state == State.UNKNOWN, axis=0).tolist())
         counting = ((readings["flags"][[0, -1]] & Flag.SCAN) != 0).all(axis=0)
         gained = readings["scan"][-1].astype(np.int64) - readings["scan"][0]
-        scans = tuple(int(more) % 2**32 if known else None for more, known in zip(gained, counting, strict=True))
+        # Scans that end between two ticks give one new value: there are no more of those than ticks.
+        most = len(ticks) - 1
+        scans = tuple(
+            min(int(more) % 2**32, most) if known else None for more, known in zip(gained, counting, strict=True)
+        )
         spans = tuple(readings["span"][[0, -1]].max(axis=0).tolist())
         self._counts.append(_Count(int(ticks["t_ns"][0]), int(ticks["t_ns"][-1]), fresh, unknown, scans, spans))
         while self._counts[0].end_ns < self._counts[-1].end_ns - WINDOW_NS:
@@ -145,7 +151,7 @@ class FreshWatch:
         number, t_ns = ticks["slot"].astype(np.int64), ticks["t_ns"].astype(np.int64)
         for at, register in enumerate(self._registers):
             reading = ticks["readings"][:, at]
-            valid = reading["state"] != State.MISSING
+            valid = (reading["state"] != State.MISSING) & (reading["flags"] & Flag.HELD == 0)
             register.add(
                 changes_of(number, reading["value"], valid, t_ns + reading["begin_ns"], t_ns + reading["end_ns"])
             )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from neuralpower_sampler import Source
 from neuralpower_wire import Channel, Chip, Epoch
 
-from .budget import Budget, RailCost, chosen_period_ns, refusal
+from .budget import Budget, RailCost, chosen_period_ns, refusal, thinned
 from .config import Config
 from .errors import ConfigError
 from .monitors import Monitor
@@ -23,7 +23,7 @@ class Plan:
     """What an epoch will say of its source, and `open`, which opens it; nothing is written before that.
 
     `period_ns` is the wished period, or the chosen one. `behaviours` and `bus_hz` are per chip, as far as known.
-    `undo` gives back what `open` changed.
+    `undo` gives back what `open` changed. `read_chips` tells the chips by the opened source, where only that knows them.
     """
 
     source: str
@@ -43,6 +43,20 @@ class Plan:
     bus_hz: Mapping[str, int | None] = field(default_factory=dict)
     undo: Callable[[], list[str]] = list
     timeline: Path | None = None
+    read_chips: Callable[[Source], tuple[Chip, ...]] | None = None
+
+    def opened(self, source: Source) -> Plan:
+        """This plan with what the opened source knows of its chips."""
+        if self.read_chips is None:
+            return self
+        chips = self.read_chips(source)
+        freshness, rate = slowest_rate(chips, self.period_ns)
+        return replace(self, chips=chips, freshness=freshness, fresh_rate_hz=rate)
+
+    @property
+    def voltage_every(self) -> int:
+        """Voltages are read in every so many-th tick."""
+        return max((channel.every for channel in self.channels), default=1)
 
     def epoch(self, number: int, first_index: int, period_ns: int, t0_ns: int) -> Epoch:
         """The epoch of this plan from tick `first_index` on."""
@@ -88,14 +102,26 @@ def wanted_total(total: Sequence[str], rails: Sequence[str]) -> tuple[str, ...]:
 def period_for(
     config: Config, rails: Sequence[RailCost], total: Sequence[str], extra_ns: int = 0
 ) -> tuple[int, Budget]:
-    """The period to sample at, and what a tick costs; ConfigError where the wished one is impossible."""
-    budget = Budget(tuple(sorted(rails, key=lambda cost: cost.rail not in total)), extra_ns)
+    """The period to sample at, and what a tick costs; ConfigError where the wished one is impossible.
+
+    A wished period that has no time for all voltages in each tick gets them more seldom; one that is chosen here has time.
+    """
+    every = config.plan.voltage_every
+    budget = Budget(tuple(sorted(rails, key=lambda cost: cost.rail not in total)), extra_ns, every or 1)
     wished_ns = config.period_us * 1000
     if not wished_ns:
         return chosen_period_ns(budget), budget
-    if not budget.fits(wished_ns):
+    possible = budget if budget.fits(wished_ns) else None if every else thinned(budget, wished_ns)
+    if not possible:
         raise ConfigError(f"period_us: {refusal(budget, wished_ns)}")
-    return wished_ns, budget
+    return wished_ns, possible
+
+
+def decimated(source: Source, channels: Sequence[Channel]) -> Source:
+    """The source, told which channels it need not read in each tick."""
+    if any(channel.every > 1 for channel in channels):
+        source.decimate([channel.every for channel in channels])
+    return source
 
 
 def slowest_rate(chips: Sequence[Chip], period_ns: int) -> tuple[str, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuralpower_sampler import Source
@@ -16,7 +16,7 @@ from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
 from .config import Config, I2c
 from .devicetree import bus_clock_hz, tree_chips
 from .errors import ConfigError, DaemonError
-from .plan import Plan, period_for, slowest_rate, wanted_rails, wanted_total
+from .plan import Plan, decimated, period_for, slowest_rate, wanted_rails, wanted_total
 from .probe import Behaviour
 from .restore import SAVED_REGISTERS
 
@@ -63,10 +63,11 @@ def i2c_plan(config: Config) -> Plan:
             channels.append(Channel(rail.name, "shunt_uv", name, rail.channel, rail.shunt_uohm, 0, 40))
             channels.append(Channel(rail.name, "bus_uv", name, rail.channel, 0, 0, 8000))
             reads += [(position, rail.channel, "shunt_uv"), (position, rail.channel, "bus_uv")]
-            costs.append(RailCost(rail.name, name, 2, clock))
+            costs.append(RailCost(rail.name, name, 2, clock, voltages=1))
     flags_ns = len(chips) * TRANSFER_BITS * 10**9 // clock if clock else 0
     board, total = total_of(find(root).board, names)
     period_ns, budget = period_for(config, costs, total, flags_ns)
+    channels = [replace(each, every=budget.every) if each.quantity == "bus_uv" else each for each in channels]
     saved = Path(config.runtime_dir) / SAVED_REGISTERS
 
     def open_source() -> Source:
@@ -79,7 +80,11 @@ def i2c_plan(config: Config) -> Plan:
             )
             for chip in chips
         ]
-        return I2cSource(device, made, reads, force=config.i2c.force, saved=saved)
+        return decimated(I2cSource(device, made, reads, force=config.i2c.force, saved=saved), channels)
+
+    def read_chips(source: Source) -> tuple[Chip, ...]:
+        configs = source.configs if isinstance(source, I2cSource) else [config.i2c.config] * len(chips)
+        return tuple(_chip(device, chip, now) for chip, now in zip(chips, configs, strict=True))
 
     described = tuple(_chip(device, chip, config.i2c.config) for chip in chips)
     freshness, rate = slowest_rate(described, period_ns)
@@ -99,6 +104,7 @@ def i2c_plan(config: Config) -> Plan:
         budget=budget,
         behaviours={chip.name: Behaviour("continuous", why="registers are read directly") for chip in described},
         bus_hz={chip.name: clock for chip in described},
+        read_chips=read_chips,
     )
 
 

@@ -16,7 +16,7 @@ from .config import Config
 from .devicetree import bus_clock_hz
 from .errors import DaemonError
 from .monitors import Monitor, Rail
-from .plan import Plan, Prober, period_for, slowest_rate, wanted_rails, wanted_total
+from .plan import Plan, Prober, decimated, period_for, slowest_rate, wanted_rails, wanted_total
 from .probe import Behaviour, scan_of
 from .restore import SAVED_FILES, Change, change_files, restore_files
 
@@ -62,6 +62,7 @@ def _plan(
         Channel(
             rail.name, item.quantity, rail.chip, rail.channel,
             rail.shunt_uohm if item.quantity == "shunt_uv" else 0, 0, item.lsb,
+            budget.every if item.quantity == "bus_uv" and _has_own_voltage(rail) else 1,
         )
         for rail in rails for item in rail.inputs
     ]  # fmt: skip
@@ -75,7 +76,7 @@ def _plan(
 
     def open_source() -> Source:
         change_files(saved, {change.path: change.value for change in changes.values()})
-        return _open(rails, monitors, behaviours)
+        return decimated(_open(rails, monitors, behaviours), channels)
 
     return Plan(
         source=_kind(monitors[0]),
@@ -125,8 +126,16 @@ def rail_costs(
         files = len({item.path for item in rail.inputs})
         waits_ns = max(scans[rail.chip], seen.behind_ns) if seen.kind in ("waiting", "single-shot") else 0
         measured_ns = seen.read_ns * files // len(rail.inputs)
-        costs.append(RailCost(rail.name, rail.chip, len(rail.inputs), clocks[rail.chip], measured_ns, waits_ns))
+        reads, voltages = len(rail.inputs), int(_has_own_voltage(rail))
+        costs.append(RailCost(rail.name, rail.chip, reads, clocks[rail.chip], measured_ns, waits_ns, voltages))
     return costs
+
+
+def _has_own_voltage(rail: Rail) -> bool:
+    """Whether the voltage is a read of its own, which may be left out; the files of the IIO driver are read together."""
+    paths = [item.path for item in rail.inputs if item.quantity == "bus_uv"]
+    others = [item.path for item in rail.inputs if item.quantity != "bus_uv"]
+    return bool(paths) and bool(others) and not set(paths) & set(others) and not rail.chip.startswith(IIO_DRIVER)
 
 
 def _chip(monitor: Monitor, change: Change | None) -> Chip:

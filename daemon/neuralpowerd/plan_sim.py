@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from neuralpower_wire import Channel, Chip, Timeline, WireError, create_timeline
 from .budget import TRANSFER_BITS, RailCost
 from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
 from .config import Config, Sim
-from .plan import Plan, period_for, slowest_rate, wanted_rails, wanted_total
+from .plan import Plan, decimated, period_for, slowest_rate, wanted_rails, wanted_total
 from .probe import Behaviour
 
 _BEHAVIOUR = {"iio": "continuous", "i2c": "continuous"}
@@ -42,13 +43,14 @@ def sim_plan(config: Config) -> Plan:
             channels.append(Channel(rail, second, name, place + 1, shunt_uohm, 0, 40 if shunt_uohm else 0))
             sim_channels += [(len(sim_chips) - 1, place + 1, quantity) for quantity in ("bus_uv", second)]
             waits_ns = chips[-1].scan_ns if sim.driver in ("waiting", "single-shot") else 0
-            costs.append(RailCost(rail, name, 2, sim.bus_hz or None, 0, waits_ns))
+            apart = int(sim.driver != "iio")  # whose one file gives voltage and current
+            costs.append(RailCost(rail, name, 2, sim.bus_hz or None, 0, waits_ns, apart))
 
     def open_source() -> Source:
         timeline = Path(config.runtime_dir) / "timeline"
         _prepare_timeline(timeline, sim)
         words: Any = {"driver": sim.driver, "cvrf": sim.cvrf}  # the configuration allows the same words
-        return SimSource(
+        source = SimSource(
             timeline,
             sim_chips,
             sim_channels,
@@ -60,10 +62,13 @@ def sim_plan(config: Config) -> Plan:
             bus_hz=sim.bus_hz,
             **words,
         )
+        return decimated(source, channels)
 
     total = wanted_total(sim.total, wanted)
     flags = len(chips) * TRANSFER_BITS * 10**9 // sim.bus_hz if sim.bus_hz and sim.driver == "i2c" else 0
     period_ns, budget = period_for(config, costs, sim.total, flags)
+    if sim.driver != "iio":
+        channels = [replace(each, every=budget.every) if each.quantity == "bus_uv" else each for each in channels]
     freshness, rate = slowest_rate(chips, period_ns)
     kind = _BEHAVIOUR.get(sim.driver, sim.driver)
     return Plan(

@@ -72,9 +72,10 @@ class Sampling:
         """Open the source, enter a new epoch in the ring's table and start the loop."""
         config, ring = self.config, self._ring
         number = ring.next_epoch
-        epoch = self.plan.epoch(number, ring.next_index, self.plan.period_ns, ring.t0_ns)
         try:
             self._source = self.plan.open()
+            self.plan = self.plan.opened(self._source)
+            epoch = self.plan.epoch(number, ring.next_index, self.plan.period_ns, ring.t0_ns)
             ring.begin_epoch(pack(epoch.to_dict()))
             realtime = config.realtime
             self._sampler = Sampler(

@@ -6,10 +6,15 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from test_daemon_boards import unpack
 
+from neuralpower_sampler import AVAILABLE, I2cSource, SimChip, simulate
+from neuralpower_wire import Channel, Epoch, State, total_power_w
+from neuralpower_wire.tick import Flag
 from neuralpowerd import cli
 from neuralpowerd.budget import Budget, RailCost, alternatives, chosen_period_ns
 from neuralpowerd.chiptimes import CONVERSION_US, scan_of_config, scan_of_interval
@@ -49,12 +54,79 @@ def test_an_impossible_wish_is_refused_with_what_is_possible(name: str, tmp_path
     line = str(caught.value)
     assert line.startswith("period_us: 1000 µs with") and "48 bits at 100 kHz" in line and "\n" not in line
     possible = line.partition("; possible: ")[2].split("; or ")
-    slower = int(possible[0].split()[2])
-    assert make_plan(replace(wish, period_us=slower), seen()).period_ns == slower * 1000
+    full, seldom = (int(each.split()[2]) for each in possible[:2])
+    plan = make_plan(replace(wish, period_us=full), seen())
+    assert plan.period_ns == full * 1000 and plan.voltage_every == 1
+    plan = make_plan(replace(wish, period_us=seldom), seen())
+    every = int(possible[1].partition("plan.voltage_every = ")[2])
+    assert plan.period_ns == seldom * 1000 and plan.voltage_every == every > 1 and seldom < full
+    assert make_plan(replace(wish, period_us=full - 20), seen()).voltage_every == 2
     with pytest.raises(ConfigError):
-        make_plan(replace(wish, period_us=slower - 20), seen())
-    rails = tuple(json.loads(possible[1].partition("plan.rails = ")[2]))
+        make_plan(replace(wish, period_us=full - 20, plan=Planning(voltage_every=1)), seen())
+    with pytest.raises(ConfigError):
+        make_plan(replace(wish, period_us=seldom - 20), seen())
+    rails = tuple(json.loads(possible[2].partition("plan.rails = ")[2].partition(" and ")[0]))
     assert make_plan(replace(wish, plan=Planning(rails=rails)), seen()).epoch(1, 0, 10**6, 0).rails() == list(rails)
+
+
+def test_voltages_are_left_out_for_a_wished_period(tmp_path: Path) -> None:
+    """Three rails in 1 ms at 200 kHz: currents in each tick, voltages in every third; the epoch says so."""
+    root = board(tmp_path, 200_000)
+    plan = make_plan(Config(sysfs_root=str(root), period_us=1000), seen())
+    assert plan.budget is not None and plan.budget.tick_ns == 4 * 240_000 and plan.voltage_every == 3
+    assert {channel.every for channel in plan.channels if channel.quantity == "bus_uv"} == {plan.voltage_every}
+    assert {channel.every for channel in plan.channels if channel.quantity != "bus_uv"} == {1}
+    assert Epoch.from_dict(plan.epoch(1, 0, 10**6, 0).to_dict()).channels == plan.channels
+    chosen = make_plan(Config(sysfs_root=str(root)), seen())
+    assert chosen.voltage_every == 1 and chosen.period_ns > 1_000_000
+    wish = Config(sysfs_root=str(root), plan=Planning(voltage_every=10))
+    assert make_plan(wish, seen()).voltage_every == 10 and make_plan(wish, seen()).period_ns == 1_000_000
+    source = plan.open()
+    source.close()
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
+@pytest.mark.parametrize("driver", ["continuous", "i2c", "waiting"])
+def test_power_at_each_tick_with_voltages_left_out(driver: str) -> None:
+    """A tick without a voltage computes with the last one: the power is that of the rails within the voltage's droop."""
+    chip = SimChip("c", ["A", "B"], [5_000_000] * 2, [5000] * 2)
+    places = [(0, channel, quantity) for channel in (1, 2) for quantity in ("bus_uv", "shunt_uv")]
+    channels = tuple(
+        Channel("AB"[place - 1], quantity, "c", place, 5000 if quantity == "shunt_uv" else 0, every=1 + 9 * (quantity == "bus_uv"))
+        for _, place, quantity in places
+    )  # fmt: skip
+    records = np.zeros(100, [("start_ns", "<i8"), ("end_ns", "<i8"), ("power_uw", "<i8", (2,))])
+    records["start_ns"] = 10**9 + np.arange(100) * 10_000_000
+    records["end_ns"] = records["start_ns"] + 5_000_000
+    records["power_uw"] = 8_000_000
+    t_ns = 10**9 + np.arange(1000) * 1_000_000
+    idle = {"A": 2_000_000, "B": 2_000_000}
+    settings: Any = {"driver": driver, "droop": 20_000, "noise_uv": 0.0}
+    ticks = simulate(records, idle, [chip], places, t_ns, every=[each.every for each in channels], **settings)
+    held = (ticks["readings"]["flags"] & Flag.HELD) != 0
+    assert held[:, [0, 2]].mean() == pytest.approx(0.9, abs=0.02) and not held[:, [1, 3]].any() and not held[0].any()
+    assert not (held[1:, 0] == 0)[held[1:, 2] == 0].any(), "voltages take turns"
+    assert set(ticks["readings"]["state"][held]) == {State.REPEATED}
+    assert not ticks["readings"]["end_ns"][held].any()
+    epoch = Epoch(1, 0, 10**6, 10**9, "sim", True, "b", channels, totals=("A", "B"))
+    total = total_power_w(epoch, ticks)
+    assert np.isfinite(total).all() and total.min() > 3.8 and total.max() < 16.3
+
+
+def test_registers_tell_their_config(tmp_path: Path) -> None:
+    """A chip that is left as it is found is described by what its register holds, once the source is open."""
+    plan = make_plan(Config(sysfs_root=str(tree(tmp_path)), source="i2c", runtime_dir=str(tmp_path)))
+    assert plan.chips[0].scan_ns == 0 and plan.freshness == "unknown"
+
+    class Opened(I2cSource):
+        def __init__(self) -> None:
+            self.configs = [0x6527 & ~0x0E00 | 2 << 9]
+
+    told = plan.opened(Opened())
+    (chip,) = told.epoch(1, 0, 10**6, 0).chips
+    assert (chip.shunt_conversion_us, chip.bus_conversion_us, chip.averaging) == (1100, 1100, 16)
+    assert chip.scan_ns == 4_400_000 and told.freshness == "nominal"
+    assert told.fresh_rate_hz == pytest.approx(1e9 / 4_400_000)
 
 
 def test_no_wish_takes_what_the_bus_carries(tmp_path: Path) -> None:
