@@ -10,7 +10,7 @@ SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neura
 WARNINGS := -std=c11 -O2 -Wall -Wextra -Wconversion -Werror
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-memory-model test-systemd test-vm bench bench-instructions dist format clean
+.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions dist format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ warnings:
 sanitize: ## C tests under ASan + UBSan, then under TSan
 	@echo "sanitize: address, undefined" && $(MAKE) -s -C tests/c asan
 	@echo "sanitize: thread" && $(MAKE) -s -C tests/c tsan
+
+test-bindings: $(READY) ## the profiler under TensorRT's own Python bindings 8.6 to 11.4, without a GPU; fetches them from PyPI
+	@$(BIN)/python tests/beds/tensorrt_bindings/run.py
 
 test-memory-model: ## the ring's protocol in a weak memory model, as it is and weakened; needs relacy-dev
 	@$(PYTHON) tests/beds/memory_model/run.py

@@ -23,6 +23,20 @@ def layer_names(inspector: dict[str, Any]) -> list[str]:
     return [layer if isinstance(layer, str) else str(layer.get("Name", "")) for layer in layers]
 
 
+UNPROFILED = "Unprofiled"
+"""Key in the description of an engine that stands for another one's inferences without the profiler: that one's hash."""
+
+
+def unprofiled(engine: Engine) -> Engine:
+    """The engine under which inferences without the profiler are sent: one layer, the whole inference.
+
+    They have anchors and no durations, and run faster: counted as the same engine they would blur its layers.
+    """
+    document = {"Layers": ["inference"], "Bindings": [], UNPROFILED: engine.hash}
+    name = f"{engine.name[:240]} unprofiled"
+    return Engine(content_hash(document), name, document, ["inference"], engine.simulated)
+
+
 def describe(context: Any, engine: Any, name: str) -> Engine:
     """Ask the engine's inspector, with `context` bound so that dynamic shapes are the ones that run.
 

@@ -1,4 +1,4 @@
-"""The profiler of one execution context: host anchors around an inference, the layers' durations after it."""
+"""The profiler of one execution context: anchors around an inference, the layers' durations after it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower_wire.link import Engine, Hello, Inference
+from neuralpower_wire.link import Engine
 
 from .callback import Burst, callback_for
-from .description import describe
+from .description import describe, unprofiled
+from .events import EventClock, event_clock
 from .link import DEFAULT_ADDRESS, Counts, Link
+from .overlap import Region, refuse_overlap, regions, silent
+from .session import Session
 
 
 class ProfilerError(RuntimeError):
@@ -37,8 +40,11 @@ class LayerProfiler:
         address: the daemon's runtime directory or its inferences socket.
         name: what to call the engine; its own name if empty.
         clock_ns: the host clock of the anchors, CLOCK_MONOTONIC; a virtual context brings its own.
+        session: of another profiler, to share its link; only for contexts that run one after another.
+        events: what tells the GPU's own begin and end, where a stream is given; found by itself if None, off if False.
 
     Raises:
+        OverlapError: layers of the engine run at the same time; it is a ValueError and says what to do.
         ValueError: the engine inspector gives no description.
         WireError: the description is too large to send.
     """
@@ -51,22 +57,36 @@ class LayerProfiler:
         address: str | os.PathLike[str] = DEFAULT_ADDRESS,
         name: str = "",
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        session: Session | None = None,
+        events: EventClock | bool | None = None,
     ) -> None:
         self._context = context
         self._clock_ns = clock_ns
         self._burst = Burst()
-        self._session = os.urandom(16)
-        self._seq = 0
-        self.engine: Engine = describe(context, context.engine if engine is None else engine, name)
-        self._link = Link(address, Hello(self._session, os.getpid(), self.engine.name))
-        self._link.add_engine(self.engine)
+        native = context.engine if engine is None else engine
+        self.engine: Engine = describe(context, native, name)
+        refuse_overlap(native, self.engine.inspector, self.engine.name)
+        self.regions: list[Region] = regions(self.engine.inspector)
+        self._silent = silent(self.engine.inspector)
+        self._unprofiled: Engine | None = None
+        self._own_session = session is None
+        self.session = Session(address, self.engine.name) if session is None else session
+        self.session.add_engine(self.engine)
+        found = event_clock(self.engine.simulated) if events is None or events is True else events
+        self._events: EventClock | None = found or None
         # Emitting from enqueue would make it synchronous; reporting afterwards keeps the inference as it was.
         context.enqueue_emits_profile = False
-        context.profiler = self._callback = callback_for(context, self._burst)
+        self._callback = callback_for(context, self._burst)
+        self._attached = False
+        self._attach(True)
+
+    @property
+    def _link(self) -> Link:
+        return self.session.link
 
     @property
     def counts(self) -> Counts:
-        """Inferences offered, acknowledged, refused and dropped so far."""
+        """Inferences of the session offered, acknowledged, refused and dropped so far."""
         return self._link.counts
 
     @property
@@ -79,34 +99,66 @@ class LayerProfiler:
         """Why the daemon last refused an inference; empty if it never did."""
         return self._link.last_refusal
 
+    @property
+    def anchors(self) -> str:
+        """Which clock the anchors of inferences with a stream come from: "events" or "host"."""
+        return "host" if self._events is None else "events"
+
     @contextmanager
-    def inference(self, stream: Any = None) -> Iterator[None]:
+    def inference(self, stream: Any = None, *, profiled: bool = True) -> Iterator[None]:
         """Measure the inference enqueued in the block; it must be complete when the block ends.
 
         Args:
-            stream: synchronised at the end of the block if given (`stream.synchronize()`).
+            stream: synchronised at the end of the block if given (`stream.synchronize()`), and the place of CUDA events.
+            profiled: False leaves TensorRT's profiler off for this inference, which then has anchors and no durations.
 
         Raises:
             ProfilerError: the layers reported are not the engine's, in number and order.
             BaseException: what was raised inside the callback, where TensorRT had swallowed it.
         """
+        if profiled is not self._attached:
+            self._attach(profiled)
         self._burst.clear()
+        events = self._events if stream is not None else None
         begin_ns = self._clock_ns()
+        if events is not None:
+            events.events.begin(stream)
         yield
+        if events is not None:
+            events.events.end(stream)
         if stream is not None:
             stream.synchronize()
         end_ns = self._clock_ns()
-        self._context.report_to_profiler()
-        self._take(begin_ns, end_ns)
+        if events is not None:
+            begin_ns, end_ns = events.anchors(begin_ns, end_ns)
+        if profiled:
+            self._context.report_to_profiler()
+            self._take(begin_ns, end_ns)
+        else:
+            self._take_whole(begin_ns, end_ns)
+
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Capture a CUDA graph in the block: the profiler is attached and nothing is measured.
+
+        Launch the graph inside :meth:`inference` afterwards. What was captured without the profiler never reports.
+        """
+        self._attach(True)
+        yield
+        self._burst.clear()
 
     def poll(self) -> None:
         """Exchange messages with the daemon; useful where inferences are rare. Never blocks."""
         self._link.poll()
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Detach, and give the daemon up to `timeout_s` to acknowledge what is under way."""
-        self._context.profiler = None
-        self._link.close(timeout_s)
+        """Detach, and give the daemon up to `timeout_s` to acknowledge what is under way.
+
+        A session that was given stays open for the others.
+        """
+        self._attach(False)
+        if self._own_session:
+            self.session.close(timeout_s)
 
     def __enter__(self) -> LayerProfiler:
         return self
@@ -114,15 +166,36 @@ class LayerProfiler:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _attach(self, attached: bool) -> None:
+        self._context.profiler = self._callback if attached else None
+        self._attached = attached
+
     def _take(self, begin_ns: int, end_ns: int) -> None:
-        seq, self._seq = self._seq, self._seq + 1
         burst = self._burst
         if burst.error is not None:
+            self.session.skip()
             raise burst.error
-        if burst.names != self.engine.layers:
+        if burst.names != self.engine.layers and not self._fill_silent():
+            self.session.skip()
             raise ProfilerError(self._difference())
         durations_ns = np.rint(np.asarray(burst.ms) * 1e6).astype("<i8")
-        self._link.offer(Inference(self._session, seq, self.engine.hash, begin_ns, end_ns, durations_ns))
+        self.session.send(self.engine.hash, begin_ns, end_ns, durations_ns)
+
+    def _take_whole(self, begin_ns: int, end_ns: int) -> None:
+        if self._unprofiled is None:
+            self._unprofiled = unprofiled(self.engine)
+            self.session.add_engine(self._unprofiled)
+        self.session.send(self._unprofiled.hash, begin_ns, end_ns, np.array([end_ns - begin_ns], "<i8"))
+
+    def _fill_silent(self) -> bool:
+        """Whether only the NoOp entries are missing from the burst: they take no time, and are put in with none."""
+        burst, quiet = self._burst, set(self._silent)
+        told = [name for at, name in enumerate(self.engine.layers) if at not in quiet]
+        if not quiet or burst.names != told:
+            return False
+        times = iter(burst.ms)
+        burst.ms = [0.0 if at in quiet else next(times) for at in range(len(self.engine.layers))]
+        return True
 
     def _difference(self) -> str:
         expected, reported = self.engine.layers, self._burst.names
@@ -138,13 +211,19 @@ class NoOp:
     counts = Counts()
     pending = 0
     last_refusal = ""
+    anchors = "host"
 
     @contextmanager
-    def inference(self, stream: Any = None) -> Iterator[None]:
+    def inference(self, stream: Any = None, *, profiled: bool = True) -> Iterator[None]:
         """Run the block, and synchronise `stream` if given."""
         yield
         if stream is not None:
             stream.synchronize()
+
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Run the block."""
+        yield
 
     def poll(self) -> None:
         """Nothing."""

@@ -1,0 +1,90 @@
+"""Memory and streams, through PyCUDA; whether a CUDA device is there at all."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+
+def why_not() -> str:
+    """Why TensorRT cannot run here; empty where it can.
+
+    CUDA is asked first: without a driver, TensorRT's `Runtime()` returns an object that crashes the process when used.
+    """
+    for module in ("tensorrt", "pycuda"):
+        if importlib.util.find_spec(module) is None:
+            return f"no Python module {module}"
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no CUDA driver (libcuda.so.1)"
+    status = driver.cuInit(0)
+    count = ctypes.c_int(0)
+    if status or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return f"no CUDA device (cuInit gave {status})"
+    return ""
+
+
+def make_current() -> None:
+    """Make the first device's primary context current in this thread."""
+    import pycuda.autoprimaryctx  # noqa: F401  # its import does it, and undoes it at exit
+
+
+def new_stream() -> Any:
+    """A stream with `handle` and `synchronize`."""
+    import pycuda.driver as cuda
+
+    return cuda.Stream()
+
+
+def to_device(values: np.ndarray, memory: Any = None) -> Any:
+    """Copy `values` to the GPU, into `memory` if that is given; returns the memory, whose int is its address."""
+    import pycuda.driver as cuda
+
+    memory = cuda.mem_alloc(values.nbytes) if memory is None else memory
+    cuda.memcpy_htod(memory, values)
+    return memory
+
+
+def bind(trt: Any, context: Any) -> list[Any]:
+    """Give every input and output of the context memory, inputs filled with random numbers; returns what must be held.
+
+    Zeros would be cheaper for the GPU than data: fewer bits change, so it draws less.
+
+    Raises:
+        InputError: a tensor without a fixed shape.
+    """
+    import pycuda.driver as cuda
+
+    engine, held, draw = context.engine, [], np.random.default_rng(0)
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT and -1 in tuple(engine.get_tensor_shape(name)):
+            shape = tuple(engine.get_tensor_profile_shape(name, 0)[1])
+            context.set_input_shape(name, shape)
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        shape = tuple(context.get_tensor_shape(name))
+        if min(shape, default=0) < 0:
+            raise InputError(f"tensor {name!r} has no fixed shape {shape}; export the model with one")
+        size = max(1, int(np.prod(shape, dtype=np.int64)) * engine.get_tensor_dtype(name).itemsize)
+        memory = cuda.mem_alloc(size)
+        if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
+            cuda.memcpy_htod(memory, _noise(trt, engine.get_tensor_dtype(name), size, draw))
+        held.append(memory)
+        context.set_tensor_address(name, int(memory))
+    return held
+
+
+def _noise(trt: Any, kind: Any, size: int, draw: np.random.Generator) -> np.ndarray:
+    """Random normal numbers in FP32 and FP16; small integers in anything else, which any index or mask can be."""
+    if kind == trt.DataType.FLOAT:
+        return draw.standard_normal(size // 4).astype(np.float32)
+    if kind == trt.DataType.HALF:
+        return draw.standard_normal(size // 2).astype(np.float16)
+    return np.zeros(size, np.uint8)

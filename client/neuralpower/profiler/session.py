@@ -1,0 +1,44 @@
+"""One numbered series of inferences to the daemon; contexts that run one after another may share it."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_wire.link import Engine, Hello, Inference
+
+from .link import DEFAULT_ADDRESS, Link
+
+
+class Session:
+    """A link with its number series. Not thread-safe: contexts on streams of their own, in threads or overlapping in time,
+    take a session each, because the inferences of one session must follow one another.
+
+    Args:
+        address: the daemon's runtime directory or its inferences socket.
+        name: what the daemon's log calls this process.
+    """
+
+    def __init__(self, address: str | os.PathLike[str] = DEFAULT_ADDRESS, name: str = "") -> None:
+        self._id = os.urandom(16)
+        self._seq = 0
+        self.link = Link(address, Hello(self._id, os.getpid(), name))
+
+    def add_engine(self, engine: Engine) -> None:
+        """Be ready to describe `engine`; WireError where its description is too large."""
+        self.link.add_engine(engine)
+
+    def skip(self) -> None:
+        """Count an inference that is not sent."""
+        self._seq += 1
+
+    def send(self, engine: str, begin_ns: int, end_ns: int, durations_ns: npt.NDArray[np.int64]) -> None:
+        """Send an inference of the engine with this hash; never blocks."""
+        seq, self._seq = self._seq, self._seq + 1
+        self.link.offer(Inference(self._id, seq, engine, begin_ns, end_ns, durations_ns))
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Give the daemon up to `timeout_s` to acknowledge what is under way."""
+        self.link.close(timeout_s)

@@ -1,0 +1,66 @@
+"""The ONNX model behind what the user names: a file, `torch:module:callable`, or `hub:repository:model`."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..errors import InputError
+
+HUB, TORCH = "hub:", "torch:"
+HUB_SHAPE = (3, 224, 224)
+"""What the image networks of torch.hub take, where no shape is given."""
+
+
+def is_exported(spec: str) -> bool:
+    """Whether `spec` names a PyTorch network, which becomes ONNX first."""
+    return spec.startswith((HUB, TORCH))
+
+
+def title(spec: str) -> str:
+    """What to call the network."""
+    return spec.rpartition(":")[2] if is_exported(spec) else Path(spec).stem
+
+
+@contextlib.contextmanager
+def onnx_of(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None) -> Iterator[Path]:
+    """The ONNX file of `spec`, while the block runs.
+
+    Raises:
+        InputError: no such file, or a network that cannot be loaded or exported.
+    """
+    if spec.startswith(TORCH):
+        from ..features.torch_export import exported
+
+        with exported(spec, batch, input_shape) as path:
+            yield path
+    elif spec.startswith(HUB):
+        with tempfile.TemporaryDirectory() as folder:
+            yield _from_hub(spec, Path(folder) / "network.onnx", input_shape or (batch, *HUB_SHAPE))
+    elif not Path(spec).is_file():
+        raise InputError(f"{spec}: no such file; name an ONNX model, torch:module:callable or hub:repository:model")
+    else:
+        yield Path(spec)
+
+
+def _from_hub(spec: str, target: Path, shape: Sequence[int]) -> Path:
+    repository, _, name = spec.removeprefix(HUB).rpartition(":")
+    if not repository or not name:
+        raise InputError(f"{spec}: write hub:repository:model, as hub:pytorch/vision:resnet18")
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise InputError(f"{spec}: needs PyTorch: pip install torch") from None
+    local = {"source": "local"} if Path(repository).is_dir() else {}
+    # The exporter that needs only torch itself; the newer default needs onnxscript.
+    plain = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    try:
+        model = torch.hub.load(repository, name, **local)
+        torch.onnx.export(model.eval(), (torch.zeros(*shape),), str(target), **plain)
+    except Exception as error:  # the repository's code, the network and the exporter can fail in any way
+        line = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"{spec}: cannot be loaded and exported to ONNX: {line}") from error
+    return target
