@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 from collections import deque
@@ -89,25 +88,6 @@ def test_tables_hold_every_tick_inference_and_layer(recording: Path, tmp_path: P
     assert [int(row["duration_ns"]) for row in read["layers"]] == [3072, 4096]
     assert read["inferences"][0]["seq"] == "7"
     assert {row["simulated"] for rows in read.values() for row in rows} == {"1"}
-
-
-@pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])
-def test_a_trace_has_counters_slices_and_marks(recording: Path, tmp_path: Path, name: str) -> None:
-    """The trace is JSON with rails as counters, the inference around its layers, and the mark."""
-    assert main(["export", str(recording), "--perfetto", str(tmp_path / name)]) == 0
-    data = (tmp_path / name).read_bytes()
-    trace = json.loads(gzip.decompress(data) if name.endswith("gz") else data)
-    events = trace["traceEvents"]
-    slices = {event["name"]: event for event in events if event["ph"] == "X"}
-    assert set(slices) == {"net", "a", "b"}
-    assert all(
-        slices["net"]["ts"] <= s["ts"] and s["ts"] + s["dur"] <= slices["net"]["ts"] + slices["net"]["dur"]
-        for s in slices.values()
-    )
-    assert [event["args"]["W"] for event in events if event["ph"] == "C"] == [5.0]
-    assert [event["name"] for event in events if event["ph"] == "i"] == ["begin"]
-    assert trace["otherData"]["simulated"] is True
-    assert any("simulated" in str(event["args"]) for event in events if event["ph"] == "M")
 
 
 def test_export_needs_a_target(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,19 +7,25 @@ from pathlib import Path
 
 from ..console import print_json, progress
 from ..errors import Failure, InputError
-from ..recordings.exporting import write_csv, write_perfetto
+from ..recordings.exporting import write_csv
+from ..recordings.perfetto import write_perfetto
 from ..recordings.recording import Recording
 
 HELP = """A recording as CSV tables (rails.csv, inferences.csv, layers.csv) or as a trace for ui.perfetto.dev.
 
-example: neuralpower export monday --perfetto monday.json.gz --csv tables"""
+In the trace rails are counters, inferences and layers slices, marks and events instants, at the device's CLOCK_MONOTONIC.
+A counter shows what the sensor gave at its tick: the sensor's delay and lag are not removed.
+
+example: neuralpower export monday --perfetto monday.pftrace --csv tables"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("recording", metavar="DIR", help="folder of a recording")
     parser.add_argument("--csv", metavar="OUT", help="folder for the tables, made if missing")
-    parser.add_argument("--perfetto", metavar="FILE", help="Chrome JSON trace; compressed if the name ends in .gz")
+    parser.add_argument(
+        "--perfetto", metavar="FILE", help="trace for ui.perfetto.dev; compressed if the name ends in .gz"
+    )
     parser.add_argument("--skip-damaged", action="store_true", help="read past damaged files")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -97,6 +98,48 @@ class Recording:
             raise InputError(f"{self.directory}: stream {stream.hex()} mixes ticks of different layouts")
         return in_order(parts) if parts else np.zeros(0, tick_dtype(0))
 
+    def tick_parts(self, stream: bytes) -> Iterator[Ticks]:
+        """The same ticks a segment at a time, in order: about a minute and 64 MiB each. Nothing is kept."""
+        from .segments import read_ticks, table_to_ticks
+
+        for paths, pending in self._runs("ticks", stream):
+            parts = [table_to_ticks(table) for path in paths for table in self._read(read_ticks, path)]
+            parts += [ticks for _, ticks in pending]
+            if len({part.dtype for part in parts}) > 1:
+                raise InputError(f"{self.directory}: stream {stream.hex()} mixes ticks of different layouts")
+            if parts:
+                yield in_order(parts)
+
+    def record_parts(self, *kinds: Kind) -> Iterator[list[Record]]:
+        """The journal's records of these kinds, or all, a segment at a time, in the order they were written. Nothing is kept."""
+        from .segments import read_journal
+
+        journals = set(self._pending["journal"]) | {segment.stream for segment in self._segments("journal")}
+        for stream in sorted(journals):
+            for paths, pending in self._runs("journal", stream):
+                parts: list[tuple[int, list[Record]]] = list(pending)
+                for path in paths:
+                    for journal in self._read(lambda each: read_journal(each, kinds), path):
+                        parts += [(index, [record]) for index, record in journal]
+                yield [record for _, record in journal_in_order(parts) if not kinds or record.kind in kinds]
+
+    def _runs(self, log: str, stream: bytes) -> Iterator[tuple[list[Path], list[tuple[int, Any]]]]:
+        """Segments and pending batches of one stream by index; those whose indices overlap come together."""
+        pending = self._pending[log].get(stream, [])
+        pieces: list[tuple[int, int, Path | None]] = [
+            (segment.first, segment.last, segment.path) for segment in self._segments(log) if segment.stream == stream
+        ]
+        if pending:
+            ends = [first + len(items) - 1 for first, items in pending]
+            pieces.append((min(first for first, _ in pending), max(ends), None))
+        run: list[Path | None] = []
+        reach = -1
+        for first, last, path in [*sorted(pieces, key=lambda piece: piece[0]), (sys.maxsize, 0, None)]:
+            if run and first > reach:
+                yield [each for each in run if each], pending if None in run else []
+                run = []
+            run, reach = [*run, path], max(reach, last)
+
     def arrow_ticks(self, stream: bytes | None = None) -> pa.Table:
         """The ticks as an Arrow table: index, slot, t_ns, epoch, then value_0, begin_ns_0, end_ns_0, state_0, error_0, …"""
         from .segments import ticks_to_table
@@ -176,21 +219,25 @@ class Recording:
         """All inferences, in the order of the journal."""
         return list(self._inferences)
 
+    @cached_property
+    def _described(self) -> list[Record]:
+        """All engines and epochs, those that had to be asked for first; found without the inferences between them."""
+        return [*self._facts, *(r for part in self.record_parts(Kind.ENGINE, Kind.EPOCH) for r in part)]
+
     def engines(self) -> dict[str, dict[str, Any]]:
         """Hash -> description (hash, name, inspector, layers, simulated) of every engine described or asked for."""
-        described = [record for record in self._facts if record.kind is Kind.ENGINE] + self.records(Kind.ENGINE)
-        return {record.body["hash"]: record.body for record in described}
+        return {record.body["hash"]: record.body for record in self._described if record.kind is Kind.ENGINE}
 
     def epochs(self, stream: bytes | None = None) -> list[Epoch]:
         """The epochs of a stream, by number; like :meth:`ticks`, a stream must be named where there are several."""
         chosen = self._chosen(stream)
-        bodies = [r.body for r in [*self._facts, *self.records(Kind.EPOCH)] if r.kind is Kind.EPOCH]
+        bodies = [record.body for record in self._described if record.kind is Kind.EPOCH]
         epochs = [Epoch.from_dict(body) for body in bodies if body["stream"] == chosen]
         return sorted({epoch.number: epoch for epoch in epochs}.values(), key=lambda epoch: epoch.number)
 
     def clock_maps(self) -> npt.NDArray[np.int64]:
         """(n, 4) monotonic, boottime, realtime and bracket width in ns, a row each second: what maps ticks to wall time."""
-        rows = [[r.body[name] for name in _CLOCK_FIELDS] for r in self.records(Kind.CLOCK)]
+        rows = [[r.body[name] for name in _CLOCK_FIELDS] for part in self.record_parts(Kind.CLOCK) for r in part]
         return np.array(rows, dtype=np.int64).reshape(-1, len(_CLOCK_FIELDS))
 
     # What it is, and what is missing
@@ -253,7 +300,8 @@ class Recording:
         except InputError as error:
             if not self._skip_damaged:
                 raise
-            self.damaged.append(str(error))
+            if str(error) not in self.damaged:
+                self.damaged.append(str(error))
             return []
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from neuralpower_wire import READING, Record, Ticks, WireError, tick_dtype
+from neuralpower_wire import READING, Kind, Record, Ticks, WireError, tick_dtype
 from neuralpower_wire.tick import MAX_READINGS
 
 from ..errors import InputError
@@ -67,8 +68,10 @@ def journal_to_table(journal: Journal) -> pa.Table:
     )
 
 
-def table_to_journal(table: pa.Table) -> Journal:
-    """The records of such a table; WireError, ValueError or KeyError where it is none."""
+def table_to_journal(table: pa.Table, kinds: Sequence[Kind] = ()) -> Journal:
+    """The records of such a table, those of `kinds` or all; WireError, ValueError or KeyError where it is none."""
+    if kinds:
+        table = table.filter(pc.is_in(table.column("kind"), pa.array([int(kind) for kind in kinds], pa.uint8())))
     columns = [table.column(name).to_pylist() for name in JOURNAL_COLUMNS]
     return [(index, Record.unpack(kind, t_ns, body)) for index, t_ns, kind, body in zip(*columns, strict=True)]
 
@@ -120,10 +123,10 @@ def read_ticks(path: Path) -> pa.Table:
     return table
 
 
-def read_journal(path: Path) -> Journal:
-    """The records of a segment; InputError where it is damaged."""
+def read_journal(path: Path, kinds: Sequence[Kind] = ()) -> Journal:
+    """The records of a segment, those of `kinds` or all; InputError where it is damaged."""
     try:
-        return table_to_journal(read_parquet(path))
+        return table_to_journal(read_parquet(path), kinds)
     except (KeyError, TypeError, pa.ArrowException, WireError) as error:
         raise damaged(path, error) from None
     except ValueError as error:
