@@ -137,8 +137,8 @@ class FreshWatch:
         unknown = tuple(np.any(state == State.UNKNOWN, axis=0).tolist())
         counting = ((readings["flags"][[0, -1]] & Flag.SCAN) != 0).all(axis=0)
         gained = readings["scan"][-1].astype(np.int64) - readings["scan"][0]
-        # Scans that end between two ticks give one new value: there are no more of those than ticks.
-        most = len(ticks) - 1
+        # Scans that end between two ticks give one new value: there are no more of those than slots.
+        most = round(int(ticks["t_ns"][-1] - ticks["t_ns"][0]) / self._epoch.period_ns)
         scans = tuple(
             min(int(more) % 2**32, most) if known else None for more, known in zip(gained, counting, strict=True)
         )
@@ -148,8 +148,12 @@ class FreshWatch:
             self._counts.popleft()
 
     def _note_changes(self, ticks: Ticks) -> None:
+        value = ticks["readings"]["value"]
+        changing = (value[1:] != value[:-1]).any(axis=0).tolist()
         number, t_ns = ticks["slot"].astype(np.int64), ticks["t_ns"].astype(np.int64)
         for at, register in enumerate(self._registers):
+            if not changing[at]:
+                continue
             reading = ticks["readings"][:, at]
             valid = (reading["state"] != State.MISSING) & (reading["flags"] & Flag.HELD == 0)
             register.add(
