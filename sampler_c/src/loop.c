@@ -18,6 +18,13 @@
 /* Longest sleep at a stretch: a long period must not make for a long stop. */
 #define NAP_NS INT64_C(100000000)
 
+/*
+ * A wait shorter than this is not slept: setting a timer and switching away and back takes longer than it lasts, so
+ * the clock is read again instead. A read takes some 20 ns; after that many the clock does not go on by itself.
+ */
+#define SHORT_NS INT64_C(1000)
+enum { SHORT_LOOKS = 256 };
+
 /* ---- The loop ------------------------------------------------------------------------------- */
 
 /* For words that only the loop writes. */
@@ -38,6 +45,7 @@ static uint64_t slot_after(const struct np_ring *ring, int64_t t_ns)
 static int wait_until(struct np_sampler *sampler, int64_t deadline_ns, int64_t *now_ns)
 {
 	int64_t wake_ns = deadline_ns - sampler->options.spin_ns;
+	int looks = 0;
 
 	for (;; *now_ns = np_clock_monotonic(sampler->clock)) {
 		int64_t until = wake_ns - *now_ns > NAP_NS ? *now_ns + NAP_NS : wake_ns;
@@ -47,7 +55,7 @@ static int wait_until(struct np_sampler *sampler, int64_t deadline_ns, int64_t *
 			return 1;
 		if (*now_ns >= deadline_ns)
 			return 0;
-		if (*now_ns >= wake_ns)
+		if (*now_ns >= wake_ns || (wake_ns - *now_ns < SHORT_NS && looks++ < SHORT_LOOKS))
 			continue;
 		err = sampler->clock->sleep_until(sampler->clock, until);
 		if (err && err != -EINTR)
