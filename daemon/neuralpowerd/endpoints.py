@@ -6,6 +6,7 @@ import grp
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
@@ -22,6 +23,21 @@ MAX_PATH = 107
 """Bytes of a local socket's path (sun_path less its end)."""
 HISTORY_HIGH_WATER = 16
 """Replies waiting for one client: a greedy one costs at most this many times 8 MiB, then loses replies."""
+MOST_AGAIN = 16
+"""Times that deleted sockets are made anew: each leaves a descriptor open, and somebody who deletes on is not outrun."""
+
+
+_LAST, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+"""As plain integers: to combine pyzmq's own, which are enums, is slow."""
+
+
+@dataclass
+class _Local:
+    """A local socket, and which file it made."""
+
+    socket: zmq.Socket[bytes]
+    path: Path
+    file: tuple[int, int] | None
 
 
 class Endpoints:
@@ -30,7 +46,9 @@ class Endpoints:
     def __init__(self, config: Config) -> None:
         self._context = zmq.Context()
         self._all: list[zmq.Socket[bytes]] = []
-        self._paths: list[Path] = []
+        self._locals: list[_Local] = []
+        self._again = 0
+        self._config = config
         folder = Path(config.runtime_dir)
         try:
             self.live = [self._local(zmq.PUB, folder / "live.ipc", config)]
@@ -53,7 +71,7 @@ class Endpoints:
         return socket
 
     def _local(self, kind: int, path: Path, config: Config) -> zmq.Socket[bytes]:
-        """A socket at `path`, which a killed daemon may have left behind; the ring's lock says that no other is alive."""
+        """A socket at `path`."""
         if len(os.fsencode(path)) > MAX_PATH:
             raise DaemonError(
                 f"{path}: longer than the {MAX_PATH} bytes of a local socket; choose a shorter runtime_dir"
@@ -63,6 +81,12 @@ class Endpoints:
             socket.sndhwm = 1000
         elif kind == zmq.ROUTER:
             socket.maxmsgsize = MAX_REQUEST
+        self._locals.append(_Local(socket, path, self._bind(socket, path)))
+        return socket
+
+    def _bind(self, socket: zmq.Socket[bytes], path: Path) -> tuple[int, int] | None:
+        """Bind at `path`, where a killed daemon may have left a file; the ring's lock says that no other is alive."""
+        config = self._config
         try:
             path.unlink(missing_ok=True)
             with _umask(0o177):
@@ -77,8 +101,24 @@ class Endpoints:
         except (OSError, zmq.ZMQError) as error:
             reason = os.strerror(error.errno or 0)
             raise DaemonError(f"{path}: cannot be made a socket: {reason}; check its folder") from None
-        self._paths.append(path)
-        return socket
+        return _identity(path)
+
+    def bind_again(self) -> list[Path]:
+        """Make the local sockets anew whose files were deleted or replaced: nobody could find them. Returns their paths.
+
+        The socket is bound a second time, beside its first, nameless listener: who is connected stays connected. To
+        unbind first would be wrong, since libzmq then deletes the path, later and by name, and with it the new file.
+
+        Raises:
+            DaemonError: the folder is gone too, or it happened too often. A restart makes everything anew.
+        """
+        gone = [local for local in self._locals if _identity(local.path) != local.file]
+        for local in gone:
+            self._again += 1
+            if self._again > MOST_AGAIN:
+                raise DaemonError(f"{local.path}: deleted again; find out who deletes it, then restart")
+            local.file = self._bind(local.socket, local.path)
+        return [local.path for local in gone]
 
     def _listen(self, config: Config) -> None:
         host, _, port = config.tcp.bind.rpartition(":")
@@ -109,14 +149,16 @@ class Endpoints:
         for socket in self._all:
             socket.close()
         self._context.term()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
+        for local in self._locals:
+            local.path.unlink(missing_ok=True)
 
 
 def send(socket: zmq.Socket[bytes], frames: list[bytes]) -> None:
-    """Send without waiting; what a peer cannot take is dropped."""
+    """Send without waiting; what a peer cannot take is dropped. Frame by frame: send_multipart takes twice as long."""
     try:
-        socket.send_multipart(frames, zmq.NOBLOCK)
+        for frame in frames[:-1]:
+            socket.send(frame, _MORE)
+        socket.send(frames[-1], _LAST)
     except zmq.ZMQError as error:
         if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
             raise
@@ -129,6 +171,14 @@ def received(socket: zmq.Socket[bytes], most: int) -> Iterator[list[bytes]]:
             yield socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

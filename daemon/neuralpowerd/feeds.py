@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Batch, Ticks, records_to_batch, ticks_to_batch
+from neuralpower_wire import Batch, Ticks, packed_to_batch, ticks_to_batch
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS
 
 from .journal import Journal
@@ -48,16 +48,28 @@ class JournalFeed:
     def batches(self) -> Iterator[Batch]:
         """`inferences` messages of the new records."""
         while self.next < self.journal.next_index:
-            got = self.journal.read(self.next, MAX_RECORDS, MAX_REPLY)
+            got = self.journal.read_packed(self.next, MAX_RECORDS, MAX_REPLY)
             self.lost += got.lost
             self.next = got.first + len(got.records)
             if not got.records:
                 return
-            yield records_to_batch(self.journal.stream, got.first, got.records)
+            yield packed_to_batch(self.journal.stream, got.first, got.records)
+
+
+def in_one(parts: Sequence[Ticks]) -> Ticks:
+    """All ticks of `parts`, at least one part, in their order.
+
+    As bytes: numpy joins structured arrays field by field, which takes 0.7 ms for a second of ticks instead of 0.02.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    joined: Ticks = np.concatenate([part.view(np.uint8) for part in parts]).view(parts[0].dtype)
+    return joined
 
 
 def one_epoch_each(ticks: Ticks) -> list[Ticks]:
     """`ticks` cut where the epoch changes."""
-    if ticks["epoch"][0] == ticks["epoch"][-1]:  # epochs only grow
+    epoch = ticks["epoch"]
+    if epoch.item(0) == epoch.item(-1):  # epochs only grow
         return [ticks]
-    return np.split(ticks, np.flatnonzero(np.diff(ticks["epoch"])) + 1)
+    return np.split(ticks, np.flatnonzero(np.diff(epoch)) + 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Kind, WireError, records_to_batch, ticks_to_batch
+from neuralpower_wire import Kind, WireError, packed_to_batch, ticks_to_batch
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS, Reply, Request
 
@@ -65,8 +65,8 @@ class History:
             )
         wanted = min(request.count, MAX_RECORDS)
         lost = min(wanted, max(0, oldest - request.first))
-        got = journal.read(request.first + lost, wanted - lost, MAX_REPLY)
-        batch = records_to_batch(stream, got.first, got.records) if got.records else None
+        got = journal.read_packed(request.first + lost, wanted - lost, MAX_REPLY)
+        batch = packed_to_batch(stream, got.first, got.records) if got.records else None
         return Reply(request.id, "", stream, oldest, following, lost, batch=batch)
 
     def _status_now(self, request: Request) -> Reply:
@@ -78,10 +78,10 @@ class History:
         return Reply(request.id, stream=reader.stream, body={"stream": reader.stream, "epochs": epochs})
 
     def _engine(self, request: Request) -> Reply:
-        body = self._ledger.engine(request.hash)
-        if body is None:
+        packed = self._ledger.packed_engine(request.hash)
+        if packed is None:
             return Reply(request.id, f"no engine {request.hash[:64]!r} is described in the journal")
-        return Reply(request.id, stream=self._ledger.journal.stream, body=body)
+        return Reply(request.id, stream=self._ledger.journal.stream, packed_body=packed)
 
     def _mark(self, request: Request) -> Reply:
         index = self._ledger.write(Kind.MARK, {"name": request.name, "text": request.text})

@@ -16,6 +16,8 @@ from neuralpower_align.windows import layer_windows
 from neuralpower_wire import LAYERS, Batch, Epoch, Ticks, total_power_w
 from neuralpower_wire.link import Inference
 
+from .feeds import in_one
+
 UNKNOWN_UJ = -1
 MAX_WAITING = 8192
 """Inferences waiting for ticks: at 1000 a second, 8 s. Those before are given up; their layers can be recomputed."""
@@ -51,16 +53,16 @@ class Join:
     def add_ticks(self, ticks: Ticks) -> None:
         """Take ticks of the epoch, one or more, that follow the ones before."""
         self._raw.append(ticks)
-        oldest = int(ticks["t_ns"][-1]) - KEEP_NS
-        while int(self._raw[0]["t_ns"][-1]) < oldest:
+        oldest = ticks["t_ns"].item(-1) - KEEP_NS
+        while self._raw[0]["t_ns"].item(-1) < oldest:
             self._raw.popleft()
-        while self._parts and int(self._parts[0][0][-1]) < oldest:
+        while self._parts and self._parts[0][0].item(-1) < oldest:
             self._parts.popleft()
 
     def _make_power(self) -> None:
         """Turn the ticks put by into total power."""
         if self._raw and self._epoch is not None:
-            ticks = np.concatenate(self._raw)
+            ticks = in_one(self._raw)
             self._parts.append((ticks["t_ns"].astype("<i8"), total_power_w(self._epoch, ticks)))
             self._raw.clear()
 

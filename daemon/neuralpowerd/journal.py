@@ -17,7 +17,7 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuralpower_wire import Record, WireError
+from neuralpower_wire import PackedRecord, Record, WireError
 
 from .errors import DaemonError
 
@@ -41,6 +41,15 @@ class Entries:
 
     first: int
     records: list[Record]
+    lost: int
+
+
+@dataclass(frozen=True)
+class PackedEntries:
+    """Entries whose bodies are still packed."""
+
+    first: int
+    records: list[PackedRecord]
     lost: int
 
 
@@ -97,11 +106,11 @@ class JournalReader:
             self._positions, self._base = array("Q"), state.oldest
             index, position = state.oldest, state.oldest_at
         while index < state.next:
-            length = self._check(index, position)
-            if length is None:
+            record = self._whole(index, position)
+            if record is None:
                 break
             self._positions.append(position)
-            index, position = index + 1, position + _RECORD.size + length
+            index, position = index + 1, position + _RECORD.size + len(record.body)
         self._state = _State(state.sequence, state.oldest, state.oldest_at, index, position)
         self._trim()
 
@@ -113,49 +122,45 @@ class JournalReader:
 
     def read(self, first: int, count: int, max_bytes: int = 1 << 62) -> Entries:
         """Up to `count` records from index `first` on, at least one where there is one, else at most `max_bytes` of bodies."""
-        start = min(max(first, self.oldest), self.next_index)
+        packed = self.read_packed(first, count, max_bytes)
         records: list[Record] = []
+        for each in packed.records:
+            try:
+                records.append(Record.unpack(each.kind, each.t_ns, each.body))
+            except WireError:
+                break
+        return Entries(packed.first, records, packed.lost)
+
+    def read_packed(self, first: int, count: int, max_bytes: int = 1 << 62) -> PackedEntries:
+        """The same as it lies in the journal: whole, by its checksum, but not looked into."""
+        start = min(max(first, self.oldest), self.next_index)
+        records: list[PackedRecord] = []
         size = 0
         for index in range(start, min(start + count, self.next_index)):
-            found = self._record(index)
-            if found is None:
+            record = self._whole(index, self._positions[index - self._base])
+            if record is None:
                 break
-            size += found[1]
+            size += len(record.body)
             if records and size > max_bytes:
                 break
-            records.append(found[0])
-        return Entries(start, records, max(0, start - first))
+            records.append(record)
+        return PackedEntries(start, records, max(0, start - first))
 
-    def get(self, index: int) -> Record | None:
-        """The record `index`, or None where it is not held."""
-        found = self._record(index) if self.oldest <= index < self.next_index else None
-        return found[0] if found else None
-
-    def _record(self, index: int) -> tuple[Record, int] | None:
-        position = self._positions[index - self._base]
-        length = self._check(index, position)
-        if length is None:
-            return None
-        _, _, kind, _, _, t_ns = _RECORD.unpack(self._bytes(position, _RECORD.size))
-        try:
-            return Record.unpack(kind, t_ns, self._bytes(position + _RECORD.size, length)), length
-        except WireError:
-            return None
-
-    def _check(self, index: int, position: int) -> int | None:
-        """The body's length of the whole record `index` at `position`; None where there is none."""
+    def _whole(self, index: int, position: int) -> PackedRecord | None:
+        """The record `index` if it lies whole at `position`."""
         head = self._bytes(position, _RECORD.size)
-        crc, length, _, _, found, _ = _RECORD.unpack(head)
+        crc, length, kind, _, found, t_ns = _RECORD.unpack(head)
         if found != index or length > self.capacity - _RECORD.size:
             return None
         body = self._bytes(position + _RECORD.size, length)
-        return length if crc == zlib.crc32(body, zlib.crc32(head[4:])) else None
+        return PackedRecord(kind, t_ns, body) if crc == zlib.crc32(body, zlib.crc32(head[4:])) else None
 
     def _bytes(self, position: int, length: int) -> bytes:
         at = position % self.capacity
-        first = min(length, self.capacity - at)
-        begin = HEADER_BYTES + at
-        return self._map[begin : begin + first] + self._map[HEADER_BYTES : HEADER_BYTES + length - first]
+        begin, over = HEADER_BYTES + at, at + length - self.capacity
+        if over <= 0:
+            return self._map[begin : begin + length]
+        return self._map[begin : HEADER_BYTES + self.capacity] + self._map[HEADER_BYTES : HEADER_BYTES + over]
 
     def _newest(self) -> _State | None:
         slots = [slot for slot in map(self._read_slot, _SLOT_AT) if slot]

@@ -48,7 +48,9 @@ class Ledger:
         """Whether the engine's description is still held."""
         return self._engines.get(engine, -1) >= self.journal.oldest
 
-    def engine(self, engine: str) -> dict[str, Any] | None:
-        """The body of the engine's record, or None."""
-        record = self.journal.get(self._engines[engine]) if self.knows_engine(engine) else None
-        return record.body if record and record.kind is Kind.ENGINE else None
+    def packed_engine(self, engine: str) -> bytes | None:
+        """The body of the engine's record as msgpack, or None."""
+        if not self.knows_engine(engine):
+            return None
+        found = self.journal.read_packed(self._engines[engine], 1).records
+        return found[0].body if found and found[0].kind == Kind.ENGINE else None

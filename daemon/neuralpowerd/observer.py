@@ -6,14 +6,13 @@ import os
 import re
 import resource
 import time
-from pathlib import Path
 
 import numpy as np
 
 from neuralpower_wire import Ticks
 
-LOOP_NAME = "np-sampler"
-_VOLUNTARY = re.compile(rb"^voluntary_ctxt_switches:\s*(\d+)", re.MULTILINE)
+_STATUS = re.compile(rb"\AName:\tnp-sampler\n.*^voluntary_ctxt_switches:\t(\d+)", re.MULTILINE | re.DOTALL)
+"""Of the sampling thread."""
 
 
 class Observer:
@@ -24,7 +23,7 @@ class Observer:
         self.cpu: dict[str, float | None] = {"process": None, "loop": None}
         self.bus_occupancy: float | None = None
         self._before: tuple[int, ...] | None = None
-        self._loop: int | None = None
+        self._loop: str | None = None
         self._reading_ns = self._seen_ns = 0
 
     def see(self, ticks: Ticks, period_ns: int) -> None:
@@ -54,19 +53,19 @@ class Observer:
 
     def _loop_switches(self) -> int:
         """Voluntary context switches of the sampling thread, found by its name; 0 where there is none."""
-        if self._loop is None or not _is_loop(self._loop):
-            self._loop = next((int(task) for task in os.listdir("/proc/self/task") if _is_loop(int(task))), None)
-        if self._loop is None:
-            return 0
-        try:
-            found = _VOLUNTARY.search(Path(f"/proc/self/task/{self._loop}/status").read_bytes())
-        except OSError:
-            return 0
-        return int(found[1]) if found else 0
+        found = _voluntary_switches(self._loop) if self._loop is not None else None
+        if found is None:
+            counts = {task: _voluntary_switches(task) for task in os.listdir("/proc/self/task")}
+            self._loop = next((task for task, count in counts.items() if count is not None), None)
+            found = counts[self._loop] if self._loop is not None else None
+        return found or 0
 
 
-def _is_loop(task: int) -> bool:
+def _voluntary_switches(task: str) -> int | None:
+    """Voluntary context switches of a thread of this process; None where it is not the sampling thread."""
     try:
-        return Path(f"/proc/self/task/{task}/comm").read_text().strip() == LOOP_NAME
+        with open(f"/proc/self/task/{task}/status", "rb") as file:
+            found = _STATUS.search(file.read())
     except OSError:
-        return False
+        return None
+    return int(found[1]) if found else None

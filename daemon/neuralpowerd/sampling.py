@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from neuralpower_sampler import Ring, RingReader, Sampler, SamplerError, Source, Stats
-from neuralpower_wire import Epoch, close_if_abandoned
+from neuralpower_wire import Epoch, WireError, close_if_abandoned
 from neuralpower_wire.batch import pack
 
 from .config import Config
@@ -144,10 +144,17 @@ class Sampling:
         return self._sampler.stats()
 
     def housekeeping(self) -> bool:
-        """Once a second: re-open files that came back; True where a virtual device died and its timeline was closed."""
+        """Once a second: re-open files that came back; True where a virtual device died and its timeline was closed.
+
+        Raises:
+            DaemonError: the timeline's file was deleted, so that no virtual device can find it.
+        """
         if self._source is not None:
             self._source.revive()
-        return self.plan.timeline is not None and close_if_abandoned(self.plan.timeline)
+        try:
+            return self.plan.timeline is not None and close_if_abandoned(self.plan.timeline)
+        except WireError as error:
+            raise DaemonError(str(error)) from None
 
     def close(self) -> None:
         """Stop, and let the ring go; what it holds stays."""

@@ -13,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zmq
 
 from neuralpower_sampler import clocks
-from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, encode, rail_power_w, total_power_w
+from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, encode, rail_power_w
 from neuralpower_wire.link import Inference
 
 from .clockwatch import Clocks, ClockWatch
@@ -25,7 +24,7 @@ from .conditions import Machine
 from .config import Config
 from .endpoints import Endpoints, received, send
 from .errors import ConfigError, DaemonError
-from .feeds import JournalFeed, TickFeed
+from .feeds import JournalFeed, TickFeed, in_one
 from .freshwatch import FreshWatch
 from .history import History
 from .inferences import Ingest
@@ -37,6 +36,7 @@ from .ledger import Ledger
 from .notify import Notifier
 from .observer import Observer
 from .railwatch import RailWatch
+from .refusals import Refusals
 from .sampling import Sampling
 from .status import Parts, Status, freshness
 
@@ -80,7 +80,7 @@ class Service:
         self._new: list[Ticks] = []
         self._last_w: dict[str, float] = {}
         self._total_w = math.nan
-        self._broken = 0
+        self._refusals = Refusals()
         self._stopping = self._stalled = self._ready = False
         self._fed_ns = self._tick_seen_ns = 0
 
@@ -265,7 +265,7 @@ class Service:
     def _look_at(self, ticks: Ticks) -> None:
         """Put ticks of the current epoch by; most of what they tell can wait for the second."""
         epoch = self.sampling.epoch
-        if epoch is None or int(ticks["epoch"][0]) != epoch.number:
+        if epoch is None or ticks["epoch"].item(0) != epoch.number:
             return
         self._tick_seen_ns = time.monotonic_ns()
         self._new.append(ticks)
@@ -276,9 +276,9 @@ class Service:
         epoch = self.sampling.epoch
         if epoch is None or not self._new:
             return
-        ticks, self._new = np.concatenate(self._new), []
+        ticks, self._new = in_one(self._new), []
         self._last_w = {name: float(power[0]) for name, power in rail_power_w(epoch, ticks[-1:]).items()}
-        self._total_w = float(total_power_w(epoch, ticks[-1:])[0])
+        self._total_w = sum(self._last_w[rail] for rail in epoch.totals) if epoch.totals else math.nan
         self._fresh.see(ticks)
         self._observer.see(ticks, epoch.period_ns)
         for change in self._rails.see(ticks):
@@ -292,6 +292,9 @@ class Service:
                 self.ledger.event("rail-recovered", change.rail, rail=change.rail)
 
     def _second(self) -> None:
+        for path in self._endpoints.bind_again():
+            log.warning("%s was deleted: made anew; whoever is connected stays so", path)
+            self.ledger.event("socket-deleted", f"{path} was deleted and made anew")
         if self.sampling.housekeeping():
             log.warning("the virtual device ended without closing its timeline; its rails idle")
             self.ledger.event("timeline-abandoned", "the writer of the power timeline ended without closing it")
@@ -330,7 +333,7 @@ class Service:
             self._rails,
             self._last_w,
             self._total_w,
-            self._broken,
+            self._refusals,
             self._fresh,
             self._observer,
         )
@@ -352,7 +355,7 @@ class Service:
             try:
                 self._ingest.handle(peer, decode(frames))
             except WireError as error:
-                self._refuse_bytes(error)
+                self._refusals.note("inferences", peer, error)
         self._ingest.acknowledge()
 
     def _answer_questions(self, end: zmq.Socket[bytes]) -> None:
@@ -360,12 +363,7 @@ class Service:
             if len(frames) == 1:
                 send(end, [peer, *self._history.answer(frames[0]).encode()])
             else:
-                self._refuse_bytes(WireError(f"a question of {len(frames)} frames"))
-
-    def _refuse_bytes(self, error: WireError) -> None:
-        self._broken += 1
-        if self._broken == 1:
-            log.warning("a message was refused: %s (told once; status counts them)", error)
+                self._refusals.note("history", peer, WireError(f"a question of {len(frames)} frames"))
 
     def _answer_profiler(self, peer: bytes, batch: Batch) -> None:
         send(self._endpoints.inferences, [peer, *encode(batch)])

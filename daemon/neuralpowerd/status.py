@@ -18,6 +18,7 @@ from .inferences import Ingest
 from .join import Join
 from .observer import Observer
 from .railwatch import RailWatch, error_name
+from .refusals import Refusals
 from .sampling import Sampling
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -35,7 +36,7 @@ class Parts:
     rails: RailWatch
     last_w: dict[str, float]
     total_w: float
-    broken_messages: int
+    refusals: Refusals
     fresh: FreshWatch
     observer: Observer
 
@@ -77,6 +78,7 @@ class Status:
             "driver": epoch.driver,
             "note": epoch.note,
             "period_ns": epoch.period_ns,
+            "voltage_every": parts.sampling.plan.voltage_every,
             "rails": {rail: _known(power) for rail, power in parts.last_w.items()},
             "total_w": _known(parts.total_w),
             "totals": list(epoch.totals),
@@ -107,7 +109,8 @@ class Status:
                 "unjoined": parts.join.given_up,
                 "sessions": parts.ingest.sessions,
             },
-            "broken_messages": parts.broken_messages,
+            "broken_messages": parts.refusals.count,
+            "last_broken_message": parts.refusals.last,
             "cpu": parts.observer.cpu,
             "rss_bytes": resident_bytes(),
             "uptime_s": (now.at_ns - self._started_ns) / 1e9,

@@ -111,3 +111,6 @@ def test_hostile_bytes_change_nothing(daemon: Daemon) -> None:
     process.infer(0, now - 30_000_000, now - 10_000_000)
     daemon.until(lambda: len(daemon.records(Kind.INFERENCE)) == 1)
     daemon.until(lambda: daemon.ask("status").body["broken_messages"] > 200)
+    assert ", peer " in daemon.ask("status").body["last_broken_message"]
+    _, logged = daemon.stop()
+    assert 1 <= logged.count("a message was refused: inferences") < 50

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from daemon_process import SMALL, Daemon, receive
+from daemon_process import SMALL, Daemon, Process, receive
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import (
@@ -201,6 +201,36 @@ def test_greedy_clients_do_not_hold_up_others(daemon: Daemon) -> None:
     assert status["ticks"]["lost"] == 0 and status["rss_bytes"] < 300e6
 
 
+def test_deleted_sockets_are_made_anew(daemon: Daemon) -> None:
+    """New clients find a daemon again whose sockets' files were deleted, and those that were connected never lost it."""
+    daemon.start()
+    live, asker = daemon.connect(zmq.SUB, "live"), daemon.connect(zmq.DEALER, "history")
+    daemon.until(lambda: bool(live.poll(0)))
+    for name in ("live", "history", "inferences"):
+        (daemon.folder / f"{name}.ipc").unlink()
+    assert daemon.ask("status").body, "asked again until the socket is back"
+    daemon.until(lambda: daemon.events().count("socket-deleted") == 3)
+    assert Process(daemon).hello().grant and (daemon.folder / "live.ipc").stat().st_mode & 0o777 == 0o660
+    asker.send(Request(7, "ticks").encode())
+    assert asker.poll(3000) and Reply.decode(asker.recv_multipart()).next > 0
+    ticks = [batch_to_ticks(batch)[1]["index"] for batch in receive(live, 0.3) if batch.topic == b"rails"]
+    assert np.all(np.diff(np.concatenate(ticks).astype("i8")) == 1)
+    status, logged = daemon.stop()
+    assert status == 0 and logged.count("live.ipc was deleted") == 1
+
+
+def test_without_its_folder_the_daemon_ends(daemon: Daemon) -> None:
+    """Where there is no folder to make a socket in, the daemon ends with a failure, so that it is started again."""
+    daemon.start()
+    for name in daemon.folder.iterdir():
+        name.unlink()
+    daemon.folder.rmdir()
+    assert daemon.process is not None
+    _, logged = daemon.process.communicate(timeout=10)
+    daemon.folder.mkdir()
+    assert daemon.process.returncode == 1 and "cannot be made a socket" in logged
+
+
 def test_a_dead_virtual_device_is_noticed(daemon: Daemon) -> None:
     """A timeline whose writer died is closed and the rails idle; underruns are counted until then."""
     daemon.start()
@@ -290,9 +320,7 @@ def test_the_fresh_rate_is_told_with_its_kind(daemon: Daemon, driver: str, kind:
     if kind == "known":
         time.sleep(5)
     status = daemon.ask("status").body
-    assert status["fresh_rate_hz"] == pytest.approx(
-        rate_hz, rel=0.02
-    )  # 1 % is wanted and holds in bulk; live it ran up to 2.4 % high under load
+    assert status["fresh_rate_hz"] == pytest.approx(rate_hz, rel=0.01)
     assert status["fresh_rate_low_hz"] < status["fresh_rate_hz"] < status["fresh_rate_high_hz"]
     assert status["filter_s"] == 0.0
     assert status["bus_hz"] == {"sim@0": 400_000} and status["behaviour"]["sim@0"]["kind"] == "continuous"

@@ -15,7 +15,7 @@ import zmq
 import zmq.utils.z85
 
 from neuralpower_sampler import AVAILABLE
-from neuralpower_wire import Channel, Epoch, Kind, State, Ticks, tick_dtype
+from neuralpower_wire import Channel, Epoch, Kind, State, Ticks, VersionError, WireError, tick_dtype
 from neuralpower_wire.link import Inference
 from neuralpowerd import cli
 from neuralpowerd.clockwatch import ClockWatch
@@ -27,6 +27,7 @@ from neuralpowerd.keys import allow, allowed_keys, answer_zap, make_keys, server
 from neuralpowerd.latency import LatencyHold
 from neuralpowerd.notify import Notifier
 from neuralpowerd.railwatch import Change, RailWatch
+from neuralpowerd.refusals import Refusals
 
 SECOND = 1_000_000_000
 
@@ -77,6 +78,22 @@ def test_a_failing_rail_is_told_once() -> None:
         told += [(step, change) for change in watch.see(ticks)]
         assert watch.failing == (["B"] if 3 <= step < 59 else [])
     assert told == [(3, Change("B", "EAGAIN")), (59, Change("B", ""))]
+
+
+def test_refused_messages_are_told_without_a_flood(caplog: pytest.LogCaptureFixture) -> None:
+    """Each peer is told of once a second with what and where, all are counted, and a crowd of peers is not told of."""
+    now = [0]
+    refusals = Refusals(lambda: now[0])
+    for now[0] in (0, 1, SECOND - 1, SECOND):
+        for peer in (b"\x0a", b"\x0b"):
+            refusals.note("inferences", peer, VersionError(2, 1))
+    assert refusals.count == 8 and len(caplog.records) == 4
+    assert "inferences, peer 0b: the other end speaks version 2" in caplog.records[-1].getMessage()
+    assert refusals.last and refusals.last.startswith("inferences, peer 0b")
+    now[0] += SECOND
+    for number in range(1000):
+        refusals.note("history", number.to_bytes(4, "big"), WireError("x" * 1000))
+    assert refusals.count == 1008 and len(caplog.records) < 30 and len(refusals.last) <= 200
 
 
 def inference(begin_ms: float, end_ms: float, *layers_ms: float) -> Inference:

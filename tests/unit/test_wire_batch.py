@@ -14,6 +14,7 @@ from neuralpower_wire import (
     READING,
     Batch,
     Kind,
+    PackedRecord,
     Record,
     VersionError,
     WireError,
@@ -21,6 +22,7 @@ from neuralpower_wire import (
     batch_to_ticks,
     decode,
     encode,
+    packed_to_batch,
     records_to_batch,
     tick_dtype,
     ticks_to_batch,
@@ -107,6 +109,16 @@ def test_records_survive_the_wire(first: int, made: list[Record]) -> None:
     stream, index, back = batch_to_records(decode(encode(records_to_batch(STREAM, first, made))))
     assert (stream, index, len(back)) == (STREAM, first, len(made))
     assert all(map(same, made, back))
+
+
+@given(u63, st.lists(records(), max_size=4))
+def test_packed_records_are_sent_as_they_are(first: int, made: list[Record]) -> None:
+    """Records that are packed already make the same message, and a packed body the same answer."""
+    packed = [PackedRecord(each.kind, each.t_ns, each.pack_body()) for each in made]
+    assert encode(packed_to_batch(STREAM, first, packed)) == encode(records_to_batch(STREAM, first, made))
+    for each in made:
+        body = {"text": each.t_ns}
+        assert Reply(3, packed_body=pack(body)).encode() == Reply(3, body=body).encode()
 
 
 def test_a_batch_of_two_epochs_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .batch import VERSION, Batch, decode, encode
 from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
 from .errors import VersionError, WireError
-from .journal import Kind, Record, batch_to_records, records_to_batch
+from .journal import Kind, PackedRecord, Record, batch_to_records, packed_to_batch, records_to_batch
 from .power import rail_power_w, total_power_w
 from .tick import READING, Flag, State, Ticks, tick_dtype
 from .ticks import batch_to_ticks, ticks_to_batch
@@ -28,6 +28,7 @@ __all__ = [
     "Epoch",
     "Flag",
     "Kind",
+    "PackedRecord",
     "Record",
     "State",
     "Ticks",
@@ -41,6 +42,7 @@ __all__ = [
     "create_timeline",
     "decode",
     "encode",
+    "packed_to_batch",
     "rail_power_w",
     "records_to_batch",
     "tick_dtype",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 import msgpack
@@ -47,6 +48,12 @@ def pack(value: Any) -> bytes:
         raise WireError(f"cannot be sent: {error}") from None
 
 
+def pack_with_last(value: Mapping[str, Any], name: str, packed: bytes) -> bytes:
+    """The map `value`, of less than 15 entries, as msgpack, with one more behind them whose value is msgpack already."""
+    assert len(value) < 15, "the header of a larger map is longer than its one byte"
+    return b"".join([bytes([0x80 | len(value) + 1]), pack(value)[1:], pack(name), packed])
+
+
 def unpack(data: bytes, limit: int = MAX_HEADER) -> dict[str, Any]:
     """The msgpack map in `data`, which may be hostile: at most `limit` bytes, string keys, no extension types.
 
@@ -76,17 +83,22 @@ def encode(batch: Batch) -> list[bytes]:
     """
     described, frames = [], []
     for name, column in batch.columns.items():
-        little = np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<"))
-        if little.dtype.str not in DTYPES or column.ndim != 1 or little.nbytes > MAX_FRAME:
-            raise WireError(
-                f"column {name!r}: {column.ndim}-D {little.dtype.str} of {little.nbytes} bytes cannot be sent"
-            )
-        described.append([name, little.dtype.str, len(little)])
-        frames.append(little.tobytes())
+        little, sent_as = _little_endian(column.dtype)
+        if sent_as not in DTYPES or column.ndim != 1 or column.nbytes > MAX_FRAME:
+            raise WireError(f"column {name!r}: {column.ndim}-D {sent_as} of {column.nbytes} bytes cannot be sent")
+        described.append([name, sent_as, len(column)])
+        frames.append((column if column.dtype == little else column.astype(little)).tobytes())
     header = pack({"v": VERSION, **batch.header, "columns": described})
     if len(header) > MAX_HEADER or len(frames) > MAX_COLUMNS:
         raise WireError(f"a header of {len(header)} bytes with {len(frames)} columns is over the limit")
     return [batch.topic, header, *frames]
+
+
+@lru_cache(64)
+def _little_endian(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], str]:
+    """The dtype that a column is sent with, and its name on the wire."""
+    little = dtype.newbyteorder("<")
+    return little, little.str
 
 
 def decode(frames: Sequence[bytes]) -> Batch:

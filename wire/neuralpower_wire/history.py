@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .batch import VERSION, Batch, check_version, decode, encode, header_bytes, header_count, header_text, pack, unpack
+from .batch import (
+    VERSION,
+    Batch,
+    check_version,
+    decode,
+    encode,
+    header_bytes,
+    header_count,
+    header_text,
+    pack,
+    pack_with_last,
+    unpack,
+)
 from .errors import WireError
 from .journal import MAX_RECORD
 from .ticks import STREAM_BYTES
@@ -69,7 +81,7 @@ class Reply:
     For the logs, `stream` names the log, `oldest` and `next` say what it holds ([oldest, next)), `lost` how many of the
     asked-for entries it no longer has, and `batch` carries what it has (None: nothing). `body` answers the other
     questions: the status, the epochs as a list under "epochs", the engine's journal body. `error` is one clear line,
-    or empty.
+    or empty. Who has the body as msgpack sends it as it is, in `packed_body`.
     """
 
     id: int
@@ -80,11 +92,16 @@ class Reply:
     lost: int = 0
     body: dict[str, Any] = field(default_factory=dict)
     batch: Batch | None = None
+    packed_body: bytes = b""
 
     def encode(self) -> list[bytes]:
         """The reply's frames."""
-        head = {name: value for name, value in self.__dict__.items() if name != "batch"}
-        return [pack({"v": VERSION, **head}), *(encode(self.batch) if self.batch else [])]
+        fields = ("id", "error", "stream", "oldest", "next", "lost")
+        head = pack_with_last({"v": VERSION, **{name: getattr(self, name) for name in fields}}, "body", self._body())
+        return [head, *(encode(self.batch) if self.batch else [])]
+
+    def _body(self) -> bytes:
+        return self.packed_body or pack(self.body)
 
     @classmethod
     def decode(cls, frames: Sequence[bytes]) -> Reply:

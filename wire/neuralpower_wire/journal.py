@@ -72,6 +72,15 @@ class Record:
         return record
 
 
+@dataclass(frozen=True)
+class PackedRecord:
+    """A record as it is kept and sent: `body` is msgpack that :meth:`Record.pack_body` made."""
+
+    kind: int
+    t_ns: int
+    body: bytes
+
+
 def check(record: Record) -> None:
     """Raise WireError unless the record's body has the keys of its kind, in type and range."""
     _CHECKS[record.kind](record.body)
@@ -128,13 +137,17 @@ _CHECKS: dict[Kind, Callable[[dict[str, Any]], None]] = {
 
 def records_to_batch(stream: bytes, first: int, records: Sequence[Record]) -> Batch:
     """A batch of consecutive journal records from index `first` on; WireError where one breaks the format."""
-    bodies = [record.pack_body() for record in records]
+    return packed_to_batch(stream, first, [PackedRecord(each.kind, each.t_ns, each.pack_body()) for each in records])
+
+
+def packed_to_batch(stream: bytes, first: int, records: Sequence[PackedRecord]) -> Batch:
+    """The same of records that are packed already: an engine of 8192 layers takes 0.2 s to unpack and pack again."""
     header = {"stream": stream, "first": first, "count": len(records)}
     columns = {
         "kind": np.array([record.kind for record in records], dtype="|u1"),
         "t_ns": np.array([record.t_ns for record in records], dtype="<i8"),
-        "length": np.array([len(body) for body in bodies], dtype="<u4"),
-        "body": np.frombuffer(b"".join(bodies), dtype="|u1"),
+        "length": np.array([len(record.body) for record in records], dtype="<u4"),
+        "body": np.frombuffer(b"".join([record.body for record in records]), dtype="|u1"),
     }
     return Batch(INFERENCES, header, columns)
 

@@ -13,6 +13,7 @@ STREAM_BYTES = 16
 _READING_COLUMNS = READING.names or ()
 _SCAN_COLUMNS = ("flags", "span", "scan")
 """Left out of a batch without flags: only a source that reads the chip's registers has them."""
+_PLAIN_COLUMNS = tuple(name for name in _READING_COLUMNS if name not in _SCAN_COLUMNS)
 
 
 def ticks_to_batch(stream: bytes, ticks: Ticks) -> Batch:
@@ -20,27 +21,26 @@ def ticks_to_batch(stream: bytes, ticks: Ticks) -> Batch:
 
     Args:
         stream: the 16 bytes that name the ring.
-        ticks: (n,) structured array, n > 0, with consecutive `index` and one `epoch`.
+        ticks: (n,) structured array, n > 0, in the order of a ring: `index` rises, and `epoch` never falls.
 
     Raises:
         WireError: the ticks are not consecutive or of more than one epoch.
     """
-    index, epoch = ticks["index"], ticks["epoch"]
-    if not len(ticks) or np.any(index != index[0] + np.arange(len(ticks), dtype="<u8")) or np.any(epoch != epoch[0]):
+    count = len(ticks)
+    index, epoch, readings = ticks["index"], ticks["epoch"], ticks["readings"]
+    if not count or index.item(-1) - index.item(0) != count - 1 or epoch.item(-1) != epoch.item(0):
         raise WireError("a batch takes consecutive ticks of one epoch")
-    readings = ticks["readings"]
     header = {
         "stream": stream,
-        "epoch": int(epoch[0]),
-        "first": int(index[0]),
-        "count": len(ticks),
+        "epoch": epoch.item(0),
+        "first": index.item(0),
+        "count": count,
         "readings": readings.shape[1],
     }
     columns = {"slot": ticks["slot"], "t_ns": ticks["t_ns"]}
-    scanned = bool(readings["flags"].any())
-    for name in _READING_COLUMNS:
-        if scanned or name not in _SCAN_COLUMNS:
-            columns[name] = np.ascontiguousarray(readings[name]).reshape(-1)
+    scanned = bool(readings["flags"].tobytes().strip(b"\0"))
+    for name in _READING_COLUMNS if scanned else _PLAIN_COLUMNS:
+        columns[name] = readings[name].reshape(-1)
     return Batch(RAILS, header, columns)
 
 
