@@ -10,7 +10,7 @@ SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neura
 WARNINGS := -std=c11 -O2 -Wall -Wextra -Wconversion -Werror
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions dist format clean
+.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick dist format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ bench: $(READY) ## what it costs beside references; PART=a one part, QUICK=1 a s
 
 bench-instructions: $(READY) ## instructions per tick against the budget, fit for CI
 	@$(BIN)/python -m benchmarks g
+
+accuracy: $(READY) ## what attribution is worth, simulated, within half an hour on two cores; SEED=n draws everything anew
+	@$(BIN)/python -m benchmarks.accuracy attribution $(if $(SEED),--seed $(SEED),--quoted)
+
+accuracy-quick: $(READY) ## a few networks of some of the cases, fit for CI
+	@$(BIN)/python -m benchmarks.accuracy attribution --quick $(if $(SEED),--seed $(SEED))
 
 dist: $(READY) ## source distribution and wheel, in dist/
 	@rm -rf dist && mkdir -p build && echo "building dist/ (log: build/dist.log)"
