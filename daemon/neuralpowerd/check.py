@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import zmq
 from neuralpower_wire.errors import WireError
 from neuralpower_wire.history import Reply, Request
 
-from . import check_machine, check_sensor, effect
+from . import check_i2c, check_machine, check_sensor, effect
 from .boards import Found, find
-from .budget import Budget, refusal
 from .config import Config
 from .devicetree import bus_clock_hz
+from .errors import ConfigError
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
+from .plan import period_for
 from .plan_rails import rail_costs
 from .probe import Behaviour, probe
 
@@ -47,6 +48,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         *check_sensor.bus(found, clocks, behaviours),
         *check_sensor.reach(found, clocks, behaviours),
         *([_wish(config, found, clocks, behaviours)] if found.rails else []),
+        *check_i2c.registers(config),
         *([others] if found.monitors else []),
         *check_machine.realtime(config),
         *check_machine.machine(config),
@@ -72,18 +74,18 @@ def title(examined: dict[str, Any]) -> str:
 
 
 def _wish(config: Config, found: Found, clocks: dict[str, int | None], behaviours: dict[str, Behaviour]) -> Finding:
-    """Whether the configured period is possible."""
+    """Whether the configured period is possible, and how often voltages are read then."""
     rails = [rail for rail in found.rails if rail.name in config.plan.rails or not config.plan.rails]
     costs = rail_costs(rails or found.rails, found.monitors, clocks, behaviours)
-    budget = Budget(tuple(sorted(costs, key=lambda cost: cost.rail not in found.total)))
-    if not config.period_us:
-        period_us = max(1000, budget.shortest_ns // 1000) if not budget.fits(1_000_000) else 1000
-        return Finding(check_sensor.SENSOR, "period", f"{period_us} µs will be chosen", GOOD)
-    if budget.fits(config.period_us * 1000):
-        return Finding(check_sensor.SENSOR, "period", f"{config.period_us} µs is possible", GOOD)
-    text = refusal(budget, config.period_us * 1000)
-    wish, _, remedy = text.partition("; possible: ")
-    return Finding(check_sensor.SENSOR, "period", wish, PROBLEM, remedy)
+    try:
+        period_ns, budget = period_for(config, costs, found.total)
+    except ConfigError as error:
+        wish, _, remedy = str(error).removeprefix("period_us: ").partition("; possible: ")
+        return Finding(check_sensor.SENSOR, "period", wish, PROBLEM, remedy)
+    seldom = f", each voltage in one tick of {budget.every}" if budget.every > 1 else ""
+    advice = f"period_us = {replace(budget, every=1).shortest_ns // 1000} has time for all of them" if seldom else ""
+    asked = "is possible" if config.period_us else "will be chosen"
+    return Finding(check_sensor.SENSOR, "period", f"{period_ns // 1000} µs {asked}{seldom}", GOOD, advice)
 
 
 def _behaviour(chip: str, status: dict[str, Any]) -> Behaviour:

@@ -14,6 +14,7 @@ from neuralpower_sampler import AVAILABLE, REINSTALL
 from .conditions import Machine
 from .config import Config
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
+from .latency import LatencyHold
 from .monitors import read_int, read_text
 
 REALTIME, MACHINE, SOFTWARE = "Real time", "Machine", "Software"
@@ -27,9 +28,10 @@ def realtime(config: Config) -> Iterator[Finding]:
     yield _throttling(root)
     yield _memory(config)
     yield _preemption(root)
+    yield _waking(config)
     isolated = read_text(root / "sys/devices/system/cpu/isolated")
     if isolated is None:
-        yield Finding(REALTIME, "isolated processors", "cannot be read", UNKNOWN)
+        yield Finding(REALTIME, "isolated processors", "cannot be read", UNKNOWN, "is sysfs_root right?")
     elif isolated:
         pinned = config.realtime.cpu >= 0
         advice = "" if pinned else "set realtime.cpu to one of them"
@@ -87,7 +89,7 @@ def _throttling(root: Path) -> Finding:
     runtime = read_int(root / "proc/sys/kernel/sched_rt_runtime_us")
     period = read_int(root / "proc/sys/kernel/sched_rt_period_us")
     if runtime is None or not period:
-        return Finding(REALTIME, topic, "cannot be read", UNKNOWN)
+        return Finding(REALTIME, topic, "cannot be read", UNKNOWN, "is sysfs_root right?")
     if runtime < 0:
         return Finding(REALTIME, topic, "off", GOOD)
     share = f"{100 * runtime / period:.0f} % of a processor"
@@ -107,12 +109,33 @@ def _memory(config: Config) -> Finding:
     return Finding(REALTIME, "locked memory", f"{limit >> 20} MiB allowed, about {needed >> 20} needed", BETTER, advice)
 
 
+def _waking(config: Config) -> Finding:
+    """Spin and wake-up latency as configured, and whether the latter can be had."""
+    topic, realtime = "spin, wake-up latency", config.realtime
+    spin = f"{realtime.spin_us} µs of spin" if realtime.spin_us else "no spin"
+    if not realtime.hold_latency:
+        advice = (
+            "" if realtime.spin_us else "both wake the loop sooner and raise the power that is measured: off by default"
+        )
+        return Finding(REALTIME, topic, f"{spin}, processors may sleep deeply", GOOD, advice)
+    hold = LatencyHold()
+    hold.want(True)
+    state = hold.state
+    hold.release()
+    if not state.startswith("refused"):
+        return Finding(
+            REALTIME, topic, f"{spin}, kept awake (granted when tried)", GOOD, "both raise the power measured"
+        )
+    advice = "for the service install neuralpowerd-latency.conf; by hand run it as root"
+    return Finding(REALTIME, topic, f"{spin}, kept awake: {state}", PROBLEM, advice)
+
+
 def _preemption(root: Path) -> Finding:
     version = read_text(root / "proc/version") or ""
     if read_text(root / "sys/kernel/realtime") == "1" or "PREEMPT_RT" in version:
         return Finding(REALTIME, "kernel preemption", "PREEMPT_RT", GOOD)
     if not version:
-        return Finding(REALTIME, "kernel preemption", "cannot be read", UNKNOWN)
+        return Finding(REALTIME, "kernel preemption", "cannot be read", UNKNOWN, "is sysfs_root right?")
     advice = "a PREEMPT_RT kernel (on JetPack: the nvidia-l4t-rt packages) bounds the lateness"
     for model in ("PREEMPT_DYNAMIC", "PREEMPT"):
         if model in version:
@@ -126,7 +149,10 @@ def machine(config: Config) -> Iterator[Finding]:
     found = Machine(root, config.conditions.power_mode)
     locked = found.clocks_locked()
     if locked is None:
-        yield Finding(MACHINE, "clocks", "none that scale were found", UNKNOWN)
+        advice = (
+            "in a virtual machine or a container there are none; else measurements on different clocks do not compare"
+        )
+        yield Finding(MACHINE, "clocks", "none that scale were found", UNKNOWN, advice)
     else:
         moving = [clock.name for clock in found.clocks if clock.locked() is False]
         value = "locked" if locked else f"{len(moving)} of {len(found.clocks)} may move: {', '.join(moving[:4])}"
@@ -145,7 +171,8 @@ def machine(config: Config) -> Iterator[Finding]:
     states = {name.partition(".")[2]: state for name, state in found.read().items() if name.startswith("throttling.")}
     throttled = [name for name, state in states.items() if state]
     if not states:
-        yield Finding(MACHINE, "throttling", "nothing here tells", UNKNOWN)
+        advice = "there is no cooling device in sysfs: compare runs by their time, or watch the temperature by hand"
+        yield Finding(MACHINE, "throttling", "nothing here tells", UNKNOWN, advice)
     elif throttled:
         advice = "better cooling, or a lower power mode: throttled measurements do not compare"
         yield Finding(MACHINE, "throttling", ", ".join(throttled), PROBLEM, advice)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .boards import Found
-from .budget import TRANSFER_BITS, Budget
+from .budget import SELDOM, TRANSFER_BITS, Budget
 from .chiptimes import CONVERSION_US
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 from .monitors import Monitor, Rail, read_text
@@ -64,7 +65,8 @@ def drivers(found: Found, behaviours: Mapping[str, Behaviour]) -> Iterator[Findi
                 )
             yield Finding(SENSOR, "scan", value, verdict, advice)
         else:
-            yield Finding(SENSOR, "scan", "the driver does not say", UNKNOWN)
+            advice = "the fresh rate is estimated while the daemon runs: neuralpower watch shows it after a few hundred changes"
+            yield Finding(SENSOR, "scan", "the driver does not say", UNKNOWN, advice)
 
 
 def bus(found: Found, clocks: Mapping[str, int | None], behaviours: Mapping[str, Behaviour]) -> Iterator[Finding]:
@@ -81,9 +83,10 @@ def bus(found: Found, clocks: Mapping[str, int | None], behaviours: Mapping[str,
             value = (
                 f"not in the device tree; a read takes {seen.read_ns / 1000:.0f} µs, so at least {most / 1000:.0f} kHz"
             )
-            yield Finding(SENSOR, "bus clock", value, UNKNOWN)
+            yield Finding(SENSOR, "bus clock", value, UNKNOWN, "the measured read is used for the plan")
         else:
-            yield Finding(SENSOR, "bus clock", "not in the device tree", UNKNOWN)
+            advice = "nothing to do where reads are quick; the plan then uses what a read was measured to take"
+            yield Finding(SENSOR, "bus clock", "not in the device tree", UNKNOWN, advice)
 
 
 def reach(found: Found, clocks: Mapping[str, int | None], behaviours: Mapping[str, Behaviour]) -> Iterator[Finding]:
@@ -103,10 +106,16 @@ def reach(found: Found, clocks: Mapping[str, int | None], behaviours: Mapping[st
         now = _reached(budget, max(scans)) if all(scans) else None
         parts = [f"as set {now:.0f} Hz"] if now else []
         parts += [] if waits else [_at(budget, monitors, us) for us in SETTINGS_US]
-        limit = f"; the bus carries {1e9 / budget.shortest_ns:.0f} ticks a second" if budget.tick_ns else ""
+        limit = f"; reads allow {1e9 / budget.shortest_ns:.0f} ticks a second" if budget.tick_ns else ""
+        seldom = replace(budget, every=max(1, min(SELDOM, sum(cost.voltages for cost in costs))))
+        if limit and seldom.shortest_ns < budget.shortest_ns:
+            limit += f", {1e9 / seldom.shortest_ns:.0f} with each voltage in one tick of {seldom.every}"
         verdict = UNKNOWN if not parts else GOOD if now and now >= 350 else BETTER
         advice = (
-            "" if verdict == GOOD else "a rail is seen whole from about 350 Hz on: fewer rails, shorter conversions"
+            ""
+            if verdict == GOOD
+            else "a rail is seen whole from about 350 Hz on: shorter conversions (plan.allow_write), fewer rails (plan.rails), "
+            "voltages more seldom (plan.voltage_every)"
         )
         kind = "nominal: " if parts else "not known"
         yield Finding(SENSOR, f"fresh rate, {name}"[:23], kind + ", ".join(parts) + limit, verdict, advice)

@@ -32,8 +32,11 @@ def finding(config: Config, found: Found, busy: bool, wanted: bool) -> Finding:
     if not wanted:
         advice = "neuralpowerd check --measure-effect takes 20 s and answers it"
         return Finding(group, topic, "not measured", UNKNOWN, advice)
+    if not found.rails:
+        return Finding(group, topic, "not measured: simulated rails do not feel what this machine draws", UNKNOWN)
     if not found.total:
-        return Finding(group, topic, "not measured: there is no total", UNKNOWN)
+        advice = "on this board it is not known which rails feed which: look at one rail with neuralpower watch, daemon on and off"
+        return Finding(group, topic, "not measured: there is no total", UNKNOWN, advice)
     if busy:
         return Finding(group, topic, "not measured: others read the chip", UNKNOWN, "stop them, and the daemon, first")
     differences = measure(config, lambda: total_w(found), time.sleep)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_daemon_boards import EXPECTED, unpack
-from test_daemon_plan import board
+from test_daemon_plan import board, tree
 
-from neuralpowerd import check, check_machine, effect
+from neuralpowerd import check, check_i2c, check_machine, effect, latency
 from neuralpowerd.conditions import Machine
-from neuralpowerd.config import Config
+from neuralpowerd.config import Config, I2c, Realtime
 from neuralpowerd.findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding, page
 
 
@@ -69,7 +70,7 @@ def test_every_board_has_a_page(name: str, tmp_path: Path) -> None:
     found = check.examine(config)
     made = [Finding(**each) for each in found["findings"]]
     assert {each.verdict for each in made} <= {GOOD, BETTER, PROBLEM, UNKNOWN}
-    assert all(each.advice for each in made if each.verdict in (BETTER, PROBLEM))
+    assert all(each.advice for each in made if each.verdict in (BETTER, PROBLEM, UNKNOWN)), made
     assert {rail for rail, _ in EXPECTED[name][1]} <= {each.topic for each in made}
     assert all(rail["power_w"] is not None for rail in found["rails"])
     lines = page(made, check.title(found), 90, False).splitlines()
@@ -84,6 +85,43 @@ def test_the_bus_limits_the_reach(tmp_path: Path) -> None:
     assert "at 140 µs 1010 Hz" in seen["fresh rate, VDD_IN"].value
     assert seen["bus clock"].verdict == BETTER and "480 µs" in seen["bus clock"].value
     assert seen["period"].verdict == PROBLEM and seen["period"].advice.startswith("period_us = 2970 with 3 rails; or")
+
+
+def test_seldom_voltages_are_said(tmp_path: Path) -> None:
+    """A period that has no time for all voltages is possible with some of them in each tick, and the page says so."""
+    root = board(tmp_path, 100_000)
+    seen = findings(Config(sysfs_root=str(root), runtime_dir=str(tmp_path), period_us=2000))
+    assert seen["period"].value == "2000 µs is possible, each voltage in one tick of 3"
+    assert seen["period"].verdict == GOOD and "2970" in seen["period"].advice
+    assert "505 with each voltage in one tick of 3" in seen["fresh rate, all rails"].value
+
+
+def test_what_source_i2c_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bus that cannot be opened, a bound driver, a missing group: each with its remedy; nothing with another source."""
+    config = Config(sysfs_root=str(tree(tmp_path)), runtime_dir=str(tmp_path), source="i2c")
+    node = tmp_path / "sys/bus/i2c/devices/1-0040"
+    seen = {each.topic: each for each in check_i2c.registers(config)}
+    assert seen["registers"].verdict == PROBLEM and "/dev/i2c-1, chips at 0x40" in seen["registers"].value
+    assert "bound driver" not in seen and not [*check_i2c.registers(replace(config, source="hwmon"))]
+    (node / "driver").symlink_to(tmp_path)
+    monkeypatch.setattr(check_i2c, "GROUP", "no-such-group")
+    monkeypatch.setattr(check_i2c.os, "open", lambda *words: os.dup(0))
+    seen = {each.topic: each for each in check_i2c.registers(config)}
+    assert seen["registers"].verdict == GOOD and seen["group i2c"].verdict == BETTER
+    assert seen["bound driver"].verdict == PROBLEM and "unbind" in seen["bound driver"].advice
+    wrong = replace(config, i2c=I2c(rails=("A",), device="/dev/i2c-1"))
+    (only,) = check_i2c.registers(wrong)
+    assert only.verdict == PROBLEM and "shunts_uohm" in only.value
+
+
+def test_waking_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spin and wake-up latency as configured; one that would be refused is a problem with its remedy."""
+    topic = "spin, wake-up latency"
+    seen = {each.topic: each for each in check_machine.realtime(Config(realtime=Realtime(spin_us=200)))}
+    assert seen[topic].value == "200 µs of spin, processors may sleep deeply"
+    monkeypatch.setattr(latency.LatencyHold.__init__, "__defaults__", ("/nowhere/cpu_dma_latency",))
+    seen = {each.topic: each for each in check_machine.realtime(Config(realtime=Realtime(hold_latency=True)))}
+    assert seen[topic].verdict == PROBLEM and "neuralpowerd-latency.conf" in seen[topic].advice
 
 
 def test_other_readers_are_seen_and_not_disturbed(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What a check finds where source i2c is configured: whether its bus can be opened, and whether a driver is in the way."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .config import Config
+from .devicetree import tree_chips
+from .errors import ConfigError, DaemonError
+from .findings import BETTER, GOOD, PROBLEM, Finding
+from .plan_i2c import configured, from_tree
+
+SENSOR = "Sensor"
+GROUP = "i2c"
+REMEDIES = {
+    errno.ENOENT: "modprobe i2c-dev, and i2c-dev in /etc/modules-load.d for the next boot; or correct i2c.device",
+    errno.EACCES: "for the service install neuralpowerd-i2c.conf; for yourself: usermod -aG i2c NAME",
+    errno.EPERM: "for the service install neuralpowerd-i2c.conf",
+}
+
+
+def registers(config: Config) -> Iterator[Finding]:
+    """The bus, the chips and the group; nothing unless the source is i2c. Opens the bus and reads nothing."""
+    if config.source != "i2c":
+        return
+    root = Path(config.sysfs_root)
+    try:
+        device, chips = configured(config.i2c) if config.i2c.rails else from_tree(config.i2c, root)
+    except (ConfigError, DaemonError) as error:
+        yield Finding(SENSOR, "registers", str(error), PROBLEM, "give the [i2c] keys: see docs/configuration.md")
+        return
+    addresses = ", ".join(f"{chip.address:#04x}" for chip in chips)
+    yield _bus(device, addresses)
+    bound = [chip for chip in tree_chips(root) if chip.bound and chip.address in {each.address for each in chips}]
+    if bound:
+        names = ", ".join(f"{chip.bus}-{chip.address:04x}" for chip in bound)
+        advice = (
+            f"echo {names.split(',')[0]} > /sys/bus/i2c/drivers/ina3221/unbind; or i2c.force = true, and race with it"
+        )
+        yield Finding(SENSOR, "bound driver", f"a driver has {names}", BETTER if config.i2c.force else PROBLEM, advice)
+    try:
+        grp.getgrnam(GROUP)
+    except KeyError:
+        advice = (
+            "run systemd-sysusers with neuralpower.sysusers: without the group the unit does not start with the drop-in"
+        )
+        yield Finding(SENSOR, "group i2c", "is not there", BETTER, advice)
+
+
+def _bus(device: str, addresses: str) -> Finding:
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        value = f"{device}, chips at {addresses}: cannot be opened: {error.strerror}"
+        advice = REMEDIES.get(error.errno or 0, "see the kernel's log: dmesg")
+        return Finding(SENSOR, "registers", value, PROBLEM, advice)
+    return Finding(SENSOR, "registers", f"{device}, chips at {addresses}: this user may open it", GOOD)
