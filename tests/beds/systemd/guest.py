@@ -6,10 +6,10 @@ import os
 import shutil
 import signal
 import socket
-import stat
 import time
 from pathlib import Path
 
+import drop_ins
 import service
 from service import (
     CONFIG,
@@ -39,16 +39,6 @@ PSEUDO_DEVICES = {
     *("stderr", "stdin", "stdout", "tty", "urandom", "zero"),
 }
 FIFO_80 = (os.SCHED_FIFO, 80)
-OPEN = """
-import errno, os, sys
-with open(sys.argv[1], "w") as answer:
-    for path in sys.argv[2:]:
-        try:
-            os.close(os.open(path, os.O_RDWR))
-            print(path, "opened", file=answer)
-        except OSError as error:
-            print(path, errno.errorcode[error.errno], file=answer)
-"""
 CAPABLE = "[Service]\nAmbientCapabilities=CAP_SYS_NICE CAP_IPC_LOCK\nCapabilityBoundingSet=CAP_SYS_NICE CAP_IPC_LOCK\n"
 
 
@@ -194,42 +184,6 @@ def devices() -> str:
         return f"/dev holds {len(seen)} pseudo devices and no hardware"
     assert asked["DevicePolicy"] == "closed" and asked["DeviceAllow"], asked
     raise NotShown(f"only {asked['DeviceAllow']}; no such device here to open")
-
-
-def i2c_drop_in() -> str:
-    """With the drop-in for source i2c, the service may open an I2C bus and no other device, whatever its mode."""
-    command("groupadd", "--force", "--system", "i2c")
-    bus, other = Path("/dev/i2c-9"), Path("/dev/bed-other")  # no hardware behind either: ENXIO or ENODEV is "may open"
-    try:
-        for node, major, minor in ((bus, 89, 9), (other, 10, 229)):
-            node.unlink(missing_ok=True)
-            os.mknod(node, stat.S_IFCHR, os.makedev(major, minor))
-            node.chmod(0o666 if node == other else 0o660)
-    except PermissionError:
-        raise NotShown("a container may make no device node") from None
-    shutil.chown(bus, group="i2c")
-    script, answer = Path("/opt/neuralpower/open.py"), RUN / "opened"
-    script.write_text(OPEN)
-    shutil.copy(HOST / "neuralpowerd-i2c.conf", drop_in_folder() / "i2c.conf")
-    drop_in(f"[Service]\nExecStartPost={service.PYTHON} {script} {answer} {bus} {other}\n")
-    try:
-        start()
-        got = dict(line.split() for line in answer.read_text().splitlines())
-        assert got[str(bus)] in ("ENXIO", "ENODEV", "opened"), got
-        if got[str(other)] != "EPERM" and command("systemd-detect-virt", "--container", ok=False).returncode == 0:
-            raise NotShown(f"device policies are not enforced in this container: {got}")
-        assert got[str(other)] == "EPERM", got
-        return f"an I2C bus may be opened, another device of mode 666 not: {got}"
-    finally:
-        (drop_in_folder() / "i2c.conf").unlink()
-        drop_in("")
-        start()
-
-
-def drop_in_folder() -> Path:
-    """Where an administrator's additions lie."""
-    service.DROP_IN.parent.mkdir(exist_ok=True)
-    return service.DROP_IN.parent
 
 
 def read_only() -> str:
@@ -450,7 +404,9 @@ CHECKS = {
     "the loop and the default ring, by capabilities": capable,
     "user, capabilities, seccomp": unprivileged,
     "device access": devices,
-    "device access with the drop-in for i2c": i2c_drop_in,
+    "the drop-in for source i2c": drop_ins.i2c,
+    "the drop-in for realtime.hold_latency": drop_ins.latency,
+    "the drop-in for plan.allow_write": drop_ins.write,
     "what can be written": read_only,
     "a member of the group asks": asked_by_member,
     "a stranger is refused": asked_by_stranger,

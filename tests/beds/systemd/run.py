@@ -117,7 +117,11 @@ def unpack_board(text: str, root: Path) -> None:
 def fill(share: Path) -> None:
     """Put what the container needs where it sees it as /host."""
     built = Path(os.environ["WHEEL"]) if os.environ.get("WHEEL") else wheel()
-    for source in (HERE / "guest.py", HERE / "service.py", built, *(ROOT / "systemd").iterdir()):
+    for source in (
+        *(HERE / name for name in ("guest.py", "drop_ins.py", "service.py")),
+        built,
+        *(ROOT / "systemd").iterdir(),
+    ):
         shutil.copy(source, share)
     unpack_board((ROOT / "tests/fixtures/boards/orin_nano.txt").read_text(), share / "board")
     share.chmod(0o755)
