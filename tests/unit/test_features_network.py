@@ -13,6 +13,7 @@ from neuralpower.errors import InputError
 from neuralpower.features import network as networks
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network, network_name
+from neuralpower.features.torch_export import exported
 
 ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"
 
@@ -98,7 +99,7 @@ def test_a_broken_torch_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_torch_callable_is_exported_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The callable's module is exported with its INPUT_SHAPE at the wanted batch, read, and the file removed."""
+    """The callable's module is exported to ONNX with its INPUT_SHAPE at the wanted batch, and the file removed afterwards."""
     made: dict[str, Any] = {}
 
     def export(model: object, args: tuple[Any, ...], path: str) -> None:
@@ -117,9 +118,9 @@ def test_a_torch_callable_is_exported_and_read(tmp_path: Path, monkeypatch: pyte
     zoo.INPUT_SHAPE, zoo.tiny = (1, 3, 32, 32), module
     monkeypatch.setitem(sys.modules, "zoo_of_this_test", zoo)
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
-    network = load_network("torch:zoo_of_this_test:tiny", batch=4)
-    assert (network.name, network.source, made["shape"]) == ("tiny", "torch", (4, 3, 32, 32))
-    assert network.layers[0].batch == 4 and not made["path"].exists()
+    with exported("torch:zoo_of_this_test:tiny", batch=4) as path:
+        assert load_network(path).layers[0].batch == 4 and made["shape"] == (4, 3, 32, 32)
+    assert not made["path"].exists()
     del zoo.INPUT_SHAPE
     with pytest.raises(InputError, match="INPUT_SHAPE"):
         load_network("torch:zoo_of_this_test:tiny")

@@ -25,6 +25,7 @@ COMMANDS = {
     "import": "turn other tools' measurements into a dataset",
     "fit": "fit the six models",
     "evaluate": "errors per layer type and network, beside the baselines",
+    "features": "the layers of a network, and where two descriptions of it differ",
     "predict": "runtime, power and energy of a network",
     "report": "one self-contained HTML page",
     "export": "a trace for ui.perfetto.dev, or CSV tables",

@@ -47,10 +47,9 @@ def load_network(spec: str | os.PathLike[str], batch: int = 1, input_shape: Sequ
     Raises InputError, one line, when it cannot be read.
     """
     if isinstance(spec, str) and spec.startswith("torch:"):
-        from neuralpower.features.torch_export import exported
+        from neuralpower.features.torch_export import layers_from_torch
 
-        with exported(spec, batch, input_shape) as model:
-            return Network(spec.rpartition(":")[2], layers_from_onnx(model), "torch")
+        return Network(spec.rpartition(":")[2], layers_from_torch(spec, batch, input_shape), "torch")
     path = Path(spec)
     start, size = _start(path)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):

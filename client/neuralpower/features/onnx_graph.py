@@ -8,7 +8,7 @@ computed when the engine is built and is no layer.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -22,9 +22,10 @@ from neuralpower.features.classify import (
     not_modelled,
     pooling,
 )
+from neuralpower.features.graph import Graph, Node, Shape
 from neuralpower.features.inspected import Unreadable
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_model import OnnxModel, Shape, attributes
+from neuralpower.features.onnx_model import graph_of
 
 _ACTIVATIONS = {
     "Relu",
@@ -59,6 +60,7 @@ _OPAQUE = {
     "GRU",
     "RNN",
     "Attention",
+    "AdaptivePool",
     "If",
     "Loop",
     "Scan",
@@ -75,17 +77,21 @@ def layers_from_onnx(
     Raises InputError when the file is no ONNX model or its shapes stay unknown. ``precision`` is that of the model's
     tensors; an engine built from it may use another.
     """
-    model = OnnxModel(path, batch, input_shape)
-    layers = [layer for layer in _Fusion(model).layers() if layer is not None]
+    return layers_of(graph_of(path, batch, input_shape))
+
+
+def layers_of(graph: Graph) -> list[Layer]:
+    """Every layer of a graph that would run, in its order. Raises InputError when there is none."""
+    layers = [layer for layer in _Fusion(graph).layers() if layer is not None]
     if not layers:
-        raise InputError(f"{model.path}: the ONNX model has no layers that run")
+        raise InputError(f"{graph.source}: the model has no layers that run")
     return layers
 
 
 class _Fusion:
     """One pass over the nodes in order; ``_taken`` holds the outputs of nodes that an earlier layer absorbed."""
 
-    def __init__(self, model: OnnxModel) -> None:
+    def __init__(self, model: Graph) -> None:
         self._model = model
         self._taken: set[str] = set()
         self._ready: set[str] = set()
@@ -93,11 +99,11 @@ class _Fusion:
     def layers(self) -> list[Layer | None]:
         return [self._node(node) for node in self._model.nodes]
 
-    def _node(self, node: Any) -> Layer | None:
+    def _node(self, node: Node) -> Layer | None:
         self._ready.update(node.output)
         if node.output[0] in self._taken or self._model.constant(node.output[0]) or node.op_type in _NOTHING:
             return None
-        names = [_name(node)]
+        names = [node.name]
         if node.op_type in ("Conv", "Gemm", "MatMul"):
             names += self._absorb(node.output[0], _SCALES, residual=node.op_type == "Conv")
         elif node.op_type in _ELEMENTWISE:
@@ -133,11 +139,11 @@ class _Fusion:
         """A sum is fused into the convolution that runs last: its other operand exists already."""
         return all((name in self._ready or name in self._taken) and not self._model.constant(name) for name in tensors)
 
-    def _take(self, node: Any, names: list[str]) -> None:
+    def _take(self, node: Node, names: list[str]) -> None:
         self._taken.update(node.output)
-        names.append(_name(node))
+        names.append(node.name)
 
-    def _classify(self, node: Any, operation: Operation) -> Layer:
+    def _classify(self, node: Node, operation: Operation) -> Layer:
         if node.op_type == "Conv":
             return self._convolution(node, operation)
         if node.op_type in ("MaxPool", "AveragePool"):
@@ -152,20 +158,20 @@ class _Fusion:
         what = "elementwise" if node.op_type in _ELEMENTWISE else node.op_type.lower()
         return not_modelled("other", _noted(operation, what), data or (), output or ())
 
-    def _convolution(self, node: Any, operation: Operation) -> Layer:
+    def _convolution(self, node: Node, operation: Operation) -> Layer:
         data, output = self._maps(node.input[0]), self._maps(node.output[0])
         weight = self._model.shape(node.input[1])
         if weight is None or len(weight) != 4:
             raise Unreadable("the shape of its weights is not known")
-        given = attributes(node)
+        given = node.attributes
         return convolution(operation, data, output, _window(given, data, output, weight[2:]), given.get("group", 1))
 
-    def _pooling(self, node: Any, operation: Operation) -> Layer:
+    def _pooling(self, node: Node, operation: Operation) -> Layer:
         data, output = self._maps(node.input[0]), self._maps(node.output[0])
-        given = attributes(node)
+        given = node.attributes
         return pooling(operation, data, output, _window(given, data, output, given.get("kernel_shape", ())))
 
-    def _product(self, node: Any, operation: Operation) -> Layer:
+    def _product(self, node: Node, operation: Operation) -> Layer:
         data, output = self._model.shape(node.input[0]), self._model.shape(node.output[0])
         weight = self._model.shape(node.input[1])
         if not data or not output or not weight:
@@ -174,11 +180,11 @@ class _Fusion:
             raise Unreadable("a product of two matrices that are both computed")
         return fully_connected(operation, prod(output[:-1]), prod(weight) // output[-1], output[-1])
 
-    def _is_mean_of_maps(self, node: Any) -> bool:
+    def _is_mean_of_maps(self, node: Node) -> bool:
         if node.op_type not in _MEANS:
             return False
         shape = self._model.shape(node.input[0])
-        axes = attributes(node).get("axes") or (self._model.integers(node.input[1]) if len(node.input) > 1 else None)
+        axes = node.attributes.get("axes") or (self._model.integers(node.input[1]) if len(node.input) > 1 else None)
         return shape is not None and len(shape) == 4 and sorted(axis % 4 for axis in axes or ()) == [2, 3]
 
     def _maps(self, tensor: str) -> Shape:
@@ -190,7 +196,7 @@ class _Fusion:
         return shape
 
 
-def _window(given: dict[str, Any], data: Shape, output: Shape, kernel: Sequence[int]) -> Sliding:
+def _window(given: Mapping[str, Any], data: Shape, output: Shape, kernel: Sequence[int]) -> Sliding:
     """The window of a convolution or pooling; ``auto_pad`` SAME is worked out from the sizes."""
     if len(kernel) != 2:
         raise Unreadable(f"a window of {len(kernel)} dimensions, where height and width are known")
@@ -202,10 +208,6 @@ def _window(given: dict[str, Any], data: Shape, output: Shape, kernel: Sequence[
         total = [max(0, (output[2 + i] - 1) * stride[i] + reach[i] - data[2 + i]) for i in (0, 1)]
         pad = tuple((amount + (automatic == "SAME_LOWER")) // 2 for amount in total)
     return Sliding((kernel[0], kernel[1]), (stride[0], stride[1]), (pad[0], pad[1]), (dilation[0], dilation[1]))
-
-
-def _name(node: Any) -> str:
-    return str(node.name or f"{node.op_type} {node.output[0]}")
 
 
 def _noted(operation: Operation, note: str) -> Operation:

@@ -1,97 +1,78 @@
-"""An ONNX model as tensors with static shapes, known constants, and who reads what."""
+"""An ONNX model as a graph with static shapes."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from neuralpower.errors import InputError
-
-Shape = tuple[int, ...]
+from neuralpower.features.graph import Graph, Node, Shape
 
 _PRECISIONS = {1: "FP32", 3: "INT8", 10: "FP16", 16: "BF16", 17: "FP8"}
 """Element types of onnx.TensorProto that a layer computes in."""
+_INTEGERS = (6, 7)
 
 
-class OnnxModel:
-    """A loaded model with every shape inferred.
+LARGEST_LIST = 64
+"""Integers of a stored tensor worth keeping: axes and shapes are short."""
+
+
+def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: Sequence[int] | None = None) -> Graph:
+    """A model with every shape inferred.
 
     ``batch`` replaces a dynamic first dimension of the model's inputs; ``input_shape`` replaces the whole shape of
     its first input. Raises InputError when the file is no ONNX model, an input keeps a dynamic dimension, or the
     batch is fixed at another number.
     """
+    import onnx
+    from onnx import numpy_helper
 
-    def __init__(self, path: str | os.PathLike[str], batch: int = 1, input_shape: Sequence[int] | None = None) -> None:
-        import onnx
-
-        self.path = Path(path)
-        model = _load(self.path)
-        given = {tensor.name for tensor in model.graph.initializer}
-        inputs = [value for value in model.graph.input if value.name not in given]
-        for position, value in enumerate(inputs):
-            _fix_shape(self.path, value, batch, input_shape if position == 0 else None)
-        if input_shape:
-            del model.graph.value_info[:]
-        try:
-            model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        except Exception as error:  # whatever its C++ side throws
-            raise InputError(f"{self.path}: shapes cannot be inferred: {str(error).splitlines()[0]}") from None
-        self.nodes: list[Any] = list(model.graph.node)
-        self._types = {
-            value.name: value.type.tensor_type
-            for values in (model.graph.input, model.graph.value_info, model.graph.output)
-            for value in values
-        }
-        self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._constants = self._fold(given)
-        self._readers = Counter(name for node in self.nodes for name in set(node.input))
-        self._reader = {name: node for node in self.nodes for name in node.input}
-        self._outputs = {value.name for value in model.graph.output}
-
-    def constant(self, name: str) -> bool:
-        """Whether a tensor is known before the network runs."""
-        return name in self._constants
-
-    def shape(self, name: str) -> Shape | None:
-        """The static shape of a tensor, None when it is not known."""
-        if name in self._weights:
-            return tuple(self._weights[name].dims)
-        dims = self._types[name].shape.dim if name in self._types and self._types[name].HasField("shape") else None
-        if dims is None or not all(dim.HasField("dim_value") for dim in dims):
-            return None
-        return tuple(dim.dim_value for dim in dims)
-
-    def precision(self, name: str) -> str:
-        return _PRECISIONS.get(self._types[name].elem_type, "") if name in self._types else ""
-
-    def integers(self, name: str) -> list[int] | None:
-        """The values of a stored integer tensor."""
-        from onnx import numpy_helper
-
-        return [int(x) for x in numpy_helper.to_array(self._weights[name]).flat] if name in self._weights else None
-
-    def only_reader(self, name: str) -> Any | None:
-        """The node that reads a tensor, when there is exactly one and the tensor is no output of the model."""
-        return self._reader[name] if self._readers[name] == 1 and name not in self._outputs else None
-
-    def _fold(self, given: set[str]) -> set[str]:
-        constants = {"", *given}
-        for node in self.nodes:
-            static_shape = node.op_type in ("Shape", "Size") and self.shape(node.input[0]) is not None
-            if static_shape or all(name in constants for name in node.input):
-                constants.update(node.output)
-        return constants
+    source = Path(path)
+    model = _load(source)
+    given = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in given]
+    for position, value in enumerate(inputs):
+        _fix_shape(source, value, batch, input_shape if position == 0 else None)
+    if input_shape:
+        del model.graph.value_info[:]
+    try:
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:  # whatever its C++ side throws
+        raise InputError(f"{source}: shapes cannot be inferred: {_first_line(error)}") from None
+    values = (model.graph.input, model.graph.value_info, model.graph.output)
+    types = {value.name: value.type.tensor_type for listed in values for value in listed}
+    shapes = {name: shape for name, each in types.items() if (shape := _static(each)) is not None}
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    integers = {
+        tensor.name: [int(x) for x in numpy_helper.to_array(tensor).flat]
+        for tensor in model.graph.initializer
+        if tensor.data_type in _INTEGERS and prod(tensor.dims) <= LARGEST_LIST
+    }
+    precisions = {name: _PRECISIONS.get(each.elem_type, "") for name, each in types.items()}
+    nodes = [_node(node) for node in model.graph.node if node.output]
+    return Graph(str(source), nodes, shapes, precisions, given, integers, {each.name for each in model.graph.output})
 
 
-def attributes(node: Any) -> dict[str, Any]:
-    """A node's attributes by name; strings are decoded."""
+def _static(tensor: Any) -> Shape | None:
+    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        return None
+    return tuple(dim.dim_value for dim in tensor.shape.dim)
+
+
+def _node(node: Any) -> Node:
     from onnx import helper
 
     values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+    decoded = {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+    name = node.name or f"{node.op_type} {node.output[0]}"
+    return Node(node.op_type, name, list(node.input), list(node.output), decoded, node.domain)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _load(path: Path) -> Any:

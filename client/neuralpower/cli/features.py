@@ -1,0 +1,157 @@
+"""``neuralpower features``: what a network asks of the machine, and where two descriptions of it disagree."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from neuralpower import console
+from neuralpower.errors import InputError
+
+if TYPE_CHECKING:
+    from neuralpower.features.differences import Comparison
+    from neuralpower.features.layers import Layer
+    from neuralpower.features.network import Network
+
+HELP = """The layers of a network with their sizes, operations and memory accesses.
+
+With a second network, a table of the modelled layers (conv, pool, fc) in which the two differ: a network's ONNX file and the engine
+built from it should not.
+
+examples:
+  neuralpower features resnet18.onnx --batch 4
+  neuralpower features resnet18.onnx resnet18_engine.json
+  neuralpower features torch:my_networks:small"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("network", metavar="NETWORK", help="engine JSON, ONNX, or torch:module:callable")
+    parser.add_argument("other", metavar="OTHER", nargs="?", help="another to compare it with")
+    parser.add_argument("--batch", type=int, default=1, help="batch size where the model leaves it open (1)")
+    parser.add_argument("--input-shape", metavar="N,C,H,W", help="of the first input, where the model leaves it open")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the layers, or the differences."""
+    from neuralpower.features.differences import compare
+    from neuralpower.features.network import load_network
+
+    if args.batch < 1:
+        raise InputError(f"--batch {args.batch}: 1 or more")
+    shape = input_shape(args.input_shape)
+    networks = [load_network(spec, args.batch, shape) for spec in (args.network, args.other) if spec]
+    if len(networks) == 1:
+        if args.json:
+            console.print_json(document(networks[0]))
+        else:
+            _print_layers(networks[0])
+        return 0
+    comparison = compare(networks[0].layers, networks[1].layers)
+    if args.json:
+        console.print_json({"networks": [args.network, args.other], **asdict(comparison)})
+    else:
+        _print_differences(args, comparison)
+    return 0
+
+
+def input_shape(given: str | None) -> tuple[int, ...] | None:
+    """``1,3,224,224`` (or with x) as sizes. InputError where it is none."""
+    if given is None:
+        return None
+    parts = given.replace("x", ",").split(",")
+    if len(parts) < 2 or not all(part.strip().isdecimal() and 0 < int(part) < 1 << 31 for part in parts):
+        raise InputError(f"--input-shape {given}: sizes such as 1,3,224,224")
+    return tuple(int(part) for part in parts)
+
+
+def _print_layers(network: Network) -> None:
+    columns = [
+        "#",
+        "layer",
+        "kind",
+        "in",
+        "out",
+        "kernel",
+        "stride",
+        "pad",
+        "groups",
+        "precision",
+        "MFLOP",
+        "accesses k",
+        "note",
+    ]
+    rows: list[list[console.Cell]] = [_row(place, layer) for place, layer in enumerate(network.layers, 1)]
+    console.table(f"Layers of {network.name} ({network.source})", columns, rows)
+    sums: list[list[console.Cell]] = []
+    for kind in dict.fromkeys(layer.kind for layer in network.layers):
+        chosen = network.of_kind(kind)
+        weights, flops = (sum(each) for each in zip(*((x.weights(), x.flops()) for x in chosen), strict=True))
+        accesses = sum(x.memory_accesses() for x in chosen) if chosen[0].modelled else 0
+        sums.append([kind, len(chosen), flops / 1e9, accesses / 1e6, weights / 1e6])
+    console.table("By kind", ["kind", "layers", "GFLOP", "memory accesses M", "weights M"], sums)
+
+
+def _row(place: int, layer: Layer) -> list[console.Cell]:
+    windowed = layer.kind in ("conv", "pool")
+    sized = layer.modelled
+    return [
+        place,
+        console.shortened(layer.name),
+        layer.kind,
+        _tensor(layer.batch, layer.in_c, layer.in_h, layer.in_w),
+        _tensor(layer.batch, layer.out_c, layer.out_h, layer.out_w),
+        f"{layer.kernel_h}x{layer.kernel_w}" if windowed else None,
+        f"{layer.stride_h}x{layer.stride_w}" if windowed else None,
+        f"{layer.pad_h}x{layer.pad_w}" if windowed else None,
+        layer.groups if layer.kind == "conv" else None,
+        layer.precision or None,
+        layer.flops() / 1e6 if sized else None,
+        layer.memory_accesses() / 1e3 if sized else None,
+        _note(layer),
+    ]
+
+
+def _note(layer: Layer) -> str:
+    dilated = f"dilation {layer.dilation_h}x{layer.dilation_w}" if layer.dilation_h * layer.dilation_w > 1 else ""
+    return "; ".join(filter(None, ("depthwise" if layer.depthwise else "", dilated, layer.note)))
+
+
+def _tensor(*sizes: int) -> str | None:
+    return "x".join(map(str, sizes)) if all(sizes) else None
+
+
+def _print_differences(args: argparse.Namespace, found: Comparison) -> None:
+    rows: list[list[console.Cell]] = [
+        [
+            console.shortened(d.first.name) if d.first else None,
+            console.shortened(d.second.name) if d.second else None,
+            (d.first or d.second).kind,  # type: ignore[union-attr]  # one of the two is always there
+            ", ".join(f"{name} {getattr(d.first, name)} / {getattr(d.second, name)}" for name in d.differing)
+            or ("only in the first" if d.first else "only in the second"),
+        ]
+        for d in found.differences
+    ]
+    if rows:
+        console.table("Differences", [str(args.network), str(args.other), "kind", "difference"], rows)
+    told = f"{found.equal} conv, pool and fc layers are the same, {len(rows)} differ"
+    print(told + (f"; {found.precisions} of the same differ in precision" if found.precisions else ""))
+
+
+def document(network: Network) -> dict[str, Any]:
+    """The network as JSON values."""
+    return {
+        "network": network.name,
+        "source": network.source,
+        "layers": [
+            {
+                **asdict(layer),
+                "weights": layer.weights(),
+                "flops": layer.flops(),
+                "memory_accesses": layer.memory_accesses() if layer.modelled else None,
+            }
+            for layer in network.layers
+        ],
+    }

@@ -1,0 +1,221 @@
+"""Networks from live PyTorch modules: the translation from ATen, and, where PyTorch is installed, real exports."""
+
+from __future__ import annotations
+
+import operator
+import sys
+import types
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from test_features_compare import resnet18
+
+from neuralpower.errors import InputError
+from neuralpower.features.aten import graph_of_program
+from neuralpower.features.differences import compare
+from neuralpower.features.layers import Layer
+from neuralpower.features.network import load_network
+from neuralpower.features.onnx_graph import layers_of
+
+
+@dataclass(eq=False)
+class Drawn:
+    """A node of the traced graph."""
+
+    op: str
+    name: str
+    target: Any
+    args: tuple[Any, ...]
+    meta: dict[str, Any]
+    all_input_nodes: list[Any]
+
+
+class Program:
+    """An exported program drawn by hand: what `torch.export` returns, as far as the translation looks."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.specs: list[Any] = []
+
+    def given(self, name: str, shape: tuple[int, ...], kind: str = "USER_INPUT") -> Any:
+        self.specs.append(SimpleNamespace(kind=SimpleNamespace(name=kind), arg=SimpleNamespace(name=name)))
+        return self._add("placeholder", name, name, (), shape)
+
+    def call(self, target: Any, args: tuple[Any, ...], shape: Any, module: str = "") -> Any:
+        made = self._add("call_function", f"n{len(self.nodes)}", target, args, shape)
+        made.meta["nn_module_stack"] = {"0": (module, "")} if module else {}
+        return made
+
+    def layers(self, result: Any) -> list[Layer]:
+        self._add("output", "output", "output", (result,), None)
+        graph = SimpleNamespace(nodes=self.nodes)
+        signature = SimpleNamespace(input_specs=self.specs)
+        return layers_of(graph_of_program(SimpleNamespace(graph=graph, graph_signature=signature), "drawn"))
+
+    def _add(self, op: str, name: str, target: str, args: tuple[Any, ...], shape: Any) -> Any:
+        several = isinstance(shape, list)
+        values = [SimpleNamespace(shape=each, dtype="torch.float16") for each in (shape if several else [shape])]
+        meta = {"val": tuple(values) if several else values[0]} if shape is not None else {}
+        inputs = [each for each in args if hasattr(each, "meta")]
+        made = Drawn(op, name, target, args, meta, inputs)
+        self.nodes.append(made)
+        return made
+
+
+def test_operators_of_aten_become_layers() -> None:
+    """Convolution with normalisation, sum and activation is one layer; pools, a product and copies are what they are."""
+    p = Program()
+    x, w, s = p.given("x", (2, 8, 9, 9)), p.given("w", (8, 4, 3, 3), "PARAMETER"), p.given("s", (8,), "BUFFER")
+    c = p.call("aten.conv2d.default", (x, w, None, [2, 2], "same", [1, 1], 2), (2, 8, 5, 5), "stem")
+    b = p.call("aten.batch_norm.default", (c, s, s, s, s, False), (2, 8, 5, 5), "bn")
+    a = p.call("aten.max_pool2d.default", (x, 3, 2, 1), (2, 8, 5, 5), "pool")
+    halves = p.call("aten.chunk.default", (b, 2, 1), [(2, 4, 5, 5), (2, 4, 5, 5)])
+    half = p.call(operator.getitem, (halves, 1), (2, 4, 5, 5))
+    r = p.call("aten.relu_.default", (half,), (2, 4, 5, 5))
+    m = p.call("aten.mean.dim", (r, [-1, -2], True), (2, 4, 1, 1), "mean")
+    f = p.call("aten.flatten.using_ints", (m, 1), (2, 4))
+    q = p.given("q", (10, 4), "PARAMETER")
+    y = p.call("aten.linear.default", (f, q), (2, 10), "fc")
+    p.call("aten.adaptive_avg_pool2d.default", (a, [1, 1]), (2, 8, 1, 1), "global")
+    kinds = [(layer.name, layer.kind) for layer in p.layers(y)]
+    assert kinds == [
+        ("stem + bn", "conv"), ("pool", "pool"), ("n6", "other"), ("n8", "other"), ("mean", "pool"), ("n10", "other"),
+        ("fc", "fc"), ("global", "pool"),
+    ]  # fmt: skip
+
+
+def test_what_aten_cannot_say_is_unclassified() -> None:
+    """Windows of several sizes, attention and operators of other libraries are named, not guessed."""
+    p = Program()
+    x = p.given("x", (1, 8, 9, 9))
+    odd = p.call("aten.adaptive_avg_pool2d.default", (x, [4, 4]), (1, 8, 4, 4), "odd")
+    even = p.call("aten.adaptive_avg_pool2d.default", (x, [3, 3]), (1, 8, 3, 3), "even")
+    strange = p.call("torchvision.nms.default", (odd,), (1, 8, 4, 4), "nms")
+    swish = p.call("aten.silu.default", (x,), (1, 8, 9, 9), "swish")
+    layers = {layer.name: layer for layer in p.layers(swish)}
+    assert layers["odd"].kind == "unclassified" and "AdaptivePool" in layers["odd"].note
+    assert (layers["even"].kind, layers["even"].kernel_h, layers["even"].stride_h) == ("pool", 3, 3)
+    assert layers["nms"].kind == "unclassified" and "torchvision.nms" in layers["nms"].note
+    assert layers["swish"].kind == "other" and even is not strange
+
+
+def torch_or_skip() -> Any:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        pytest.skip(f"PyTorch is not installed: {error}")
+    return torch
+
+
+def zoo(monkeypatch: pytest.MonkeyPatch, **networks: Any) -> None:
+    """Put networks where `torch:zoo_here:NAME` finds them."""
+    module: Any = types.ModuleType("zoo_here")
+    module.INPUT_SHAPE = (1, 3, 224, 224)
+    module.__dict__.update(networks)
+    monkeypatch.setitem(sys.modules, "zoo_here", module)
+
+
+def make_resnet18() -> Any:
+    """ResNet-18 in plain torch."""
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, inside: int, width: int, stride: int) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(inside, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+            self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+            short = nn.Sequential(nn.Conv2d(inside, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+            self.down = short if inside != width else nn.Identity()
+
+        def forward(self, x: Any) -> Any:
+            out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu_()))
+            return (out + self.down(x)).relu_()
+
+    plan = [
+        (64, 64, 1),
+        (64, 64, 1),
+        (64, 128, 2),
+        (128, 128, 1),
+        (128, 256, 2),
+        (256, 256, 1),
+        (256, 512, 2),
+        (512, 512, 1),
+    ]
+    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000)]
+    return nn.Sequential(*stem, *(Block(*each) for each in plan), *head)
+
+
+def make_mixed() -> Any:
+    """Grouped, depthwise, dilated and strided convolutions, pools, squeeze and excitation, two linear layers."""
+    from torch import nn
+
+    class Gate(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.gate = nn.Sequential(
+                nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 8, 1), nn.SiLU(), nn.Conv2d(8, width, 1)
+            )
+
+        def forward(self, x: Any) -> Any:
+            return x * self.gate(x).sigmoid()
+
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3, 2, 1), nn.SiLU(), nn.Conv2d(32, 32, 3, groups=32, padding="same"), nn.Hardswish(), Gate(32),
+        nn.Conv2d(32, 48, (1, 5), padding=(0, 4), dilation=2, groups=4), nn.AvgPool2d(2), nn.Dropout(), nn.AdaptiveAvgPool2d((7, 7)),
+        nn.Flatten(), nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [make_resnet18, make_mixed])
+def test_operations_agree_with_torchs_counter(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
+    """Operations of conv and fc layers are those of torch.utils.flop_counter, to the last one, at a batch of 3."""
+    torch = torch_or_skip()
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = make().eval()
+    model(torch.zeros(1, 3, 224, 224))  # a lazy layer learns its size
+    zoo(monkeypatch, net=model)
+    layers = load_network("torch:zoo_here:net", batch=3).layers
+    assert not any(layer.kind == "unclassified" for layer in layers)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(3, 3, 224, 224, device="meta"))  # what was exported has no contents any more
+    assert sum(x.flops() for x in layers if x.kind in ("conv", "fc")) == counter.get_total_flops() > 0
+    held = sum(p.numel() for name, p in model.named_parameters() if p.dim() > 1)
+    assert sum(x.weights() for x in layers) == held
+
+
+def test_a_module_an_onnx_file_and_an_engine_agree(
+    tmp_path: Path, public_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ResNet-18 has the same conv, pool and fc layers from torch, from ONNX and from an engine that was built."""
+    torch_or_skip()
+    zoo(monkeypatch, resnet18=make_resnet18)
+    live = load_network("torch:zoo_here:resnet18")
+    assert (live.name, live.source) == ("resnet18", "torch")
+    built = load_network(public_data / "edgeprofiler" / "desktop" / "resnet18" / "trt_engine_info.json")
+    drawn = load_network(resnet18(tmp_path / "resnet18.onnx"))
+    assert compare(live.layers, built.layers).differences == () == compare(live.layers, drawn.layers).differences
+    assert Counter(layer.kind for layer in live.layers) == {"conv": 20, "pool": 2, "fc": 1, "other": 1}
+
+
+def test_a_module_that_cannot_be_traced_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control flow on data, a missing shape and a callable that fails say so in one line."""
+    torch = torch_or_skip()
+
+    class Branch(torch.nn.Module):  # type: ignore[name-defined,misc]  # torch is known at run time only
+        def forward(self, x: Any) -> Any:
+            return x if x.sum() > 0 else -x
+
+    def broken() -> Any:
+        raise RuntimeError("no weights\nhere")
+
+    zoo(monkeypatch, branch=Branch, broken=broken)
+    with pytest.raises(InputError, match=r"^torch:zoo_here:branch: torch.export cannot trace it: [^\n]*$"):
+        load_network("torch:zoo_here:branch")
+    with pytest.raises(InputError, match=r"^torch:zoo_here:broken: cannot be made: no weights$"):
+        load_network("torch:zoo_here:broken")
