@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Batch, Ticks, packed_to_batch, ticks_to_batch
+from neuralpower_wire import Batch, Ticks, packed_to_batch, ticks_to_frames
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS
 
 from .journal import Journal
@@ -32,9 +32,9 @@ class TickFeed:
                 yield from one_epoch_each(got.ticks)
             more = len(got.ticks) == MAX_TICKS
 
-    def batch(self, ticks: Ticks) -> Batch:
+    def frames(self, ticks: Ticks) -> list[bytes]:
         """The `rails` message of a run."""
-        return ticks_to_batch(self.reader.stream, ticks)
+        return ticks_to_frames(self.reader.stream, ticks)
 
 
 class JournalFeed:

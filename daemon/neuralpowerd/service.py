@@ -19,7 +19,7 @@ from neuralpower_sampler import clocks
 from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, encode, rail_power_w
 from neuralpower_wire.link import Inference
 
-from .clockwatch import Clocks, ClockWatch
+from .clockwatch import Clocks, ClockWatch, glance
 from .conditions import Machine
 from .config import Config
 from .endpoints import Endpoints, received, send
@@ -62,7 +62,7 @@ class Service:
         self._load = load
         self.config = config = load()
         self._notifier = notifier
-        self._clock = ClockWatch(read_clocks)
+        self._clock = ClockWatch(read_clocks, glance if read_clocks is clocks else None)
         folder = Path(config.runtime_dir)
         self.sampling = Sampling(config)
         journal = Journal(folder / "journal.ring", config.journal.mebibytes << 20, boot_id())
@@ -255,7 +255,7 @@ class Service:
         for batch in self._journal.batches():
             self._endpoints.publish(encode(batch))
         for ticks in self._ticks.ticks():
-            self._endpoints.publish(encode(self._ticks.batch(ticks)))
+            self._endpoints.publish(self._ticks.frames(ticks))
             self._look_at(ticks)
         joined = self._join.finished()
         while joined:

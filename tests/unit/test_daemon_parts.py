@@ -18,7 +18,7 @@ from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Channel, Epoch, Kind, State, Ticks, VersionError, WireError, tick_dtype
 from neuralpower_wire.link import Inference
 from neuralpowerd import cli
-from neuralpowerd.clockwatch import ClockWatch
+from neuralpowerd.clockwatch import ClockWatch, glance
 from neuralpowerd.config import parse
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.join import Join
@@ -49,6 +49,28 @@ def test_clocks_are_compared_not_trusted() -> None:
     assert [sight.map is not None for sight in sights] == [True, False, True, True, True, False]
     assert [sight.suspended_ns for sight in sights] == [0, 0, 0, 3 * SECOND, 0, 0]
     assert [sight.stepped_ns for sight in sights] == [0, 0, 0, 0, -SECOND, 0]
+
+
+def test_a_glance_decides_whether_the_clocks_are_read() -> None:
+    """The clocks are read with care for each map, suspend and step, and only then; what is told is what was read."""
+    at = [0]
+    reads: list[int] = []
+
+    def read() -> tuple[int, int, int, int]:
+        reads.append(at[0])
+        return at[0], at[0] + ahead[0], at[0] + ahead[0], 100
+
+    ahead = [0]
+    watch = ClockWatch(read, lambda: (at[0], at[0] + ahead[0], at[0] + ahead[0], 5_000))
+    for at[0] in range(0, 3 * SECOND, SECOND // 20):
+        ahead[0] = 2 * SECOND if at[0] > SECOND + SECOND // 2 else 0
+        sight = watch.look()
+        assert (sight.map is not None) == (reads[-1] == at[0])
+        assert sight.suspended_ns == (2 * SECOND if at[0] == SECOND * 31 // 20 else 0)
+        assert sight.map is None or sight.map["bracket_ns"] == 100
+    assert reads == [0, SECOND, SECOND * 31 // 20, SECOND * 51 // 20]
+    monotonic, boottime, realtime, width = glance()
+    assert boottime >= monotonic > 0 and realtime > 0 and width >= 0
 
 
 @pytest.mark.parametrize("abstract", [True, False])

@@ -26,6 +26,7 @@ from neuralpower_wire import (
     records_to_batch,
     tick_dtype,
     ticks_to_batch,
+    ticks_to_frames,
 )
 from neuralpower_wire.batch import DTYPES, MAX_FRAME, MAX_HEADER, pack, unpack
 from neuralpower_wire.history import Reply, Request
@@ -101,6 +102,7 @@ def test_ticks_survive_the_wire(made: np.ndarray) -> None:
     stream, back = batch_to_ticks(decode(encode(ticks_to_batch(STREAM, made))))
     assert stream == STREAM
     assert back.tobytes() == made.tobytes()
+    assert ticks_to_frames(STREAM, made) == encode(ticks_to_batch(STREAM, made)), "two ways to the same bytes"
 
 
 @given(u63, st.lists(records(), max_size=4))

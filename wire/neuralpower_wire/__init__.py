@@ -8,7 +8,7 @@ from .errors import VersionError, WireError
 from .journal import Kind, PackedRecord, Record, batch_to_records, packed_to_batch, records_to_batch
 from .power import rail_power_w, total_power_w
 from .tick import READING, Flag, State, Ticks, tick_dtype
-from .ticks import batch_to_ticks, ticks_to_batch
+from .ticks import batch_to_ticks, ticks_to_batch, ticks_to_frames
 from .timeline import Timeline, TimelineWriter, close_if_abandoned, create_timeline
 from .topics import INFERENCES, LAYERS, RAILS, STATUS, TOPICS
 
@@ -47,5 +47,6 @@ __all__ = [
     "records_to_batch",
     "tick_dtype",
     "ticks_to_batch",
+    "ticks_to_frames",
     "total_power_w",
 ]

@@ -83,11 +83,11 @@ def encode(batch: Batch) -> list[bytes]:
     """
     described, frames = [], []
     for name, column in batch.columns.items():
-        little, sent_as = _little_endian(column.dtype)
+        sent_as, swapped = _little_endian(column.dtype)
         if sent_as not in DTYPES or column.ndim != 1 or column.nbytes > MAX_FRAME:
             raise WireError(f"column {name!r}: {column.ndim}-D {sent_as} of {column.nbytes} bytes cannot be sent")
         described.append([name, sent_as, len(column)])
-        frames.append((column if column.dtype == little else column.astype(little)).tobytes())
+        frames.append((column.byteswap() if swapped else column).tobytes())
     header = pack({"v": VERSION, **batch.header, "columns": described})
     if len(header) > MAX_HEADER or len(frames) > MAX_COLUMNS:
         raise WireError(f"a header of {len(header)} bytes with {len(frames)} columns is over the limit")
@@ -95,10 +95,10 @@ def encode(batch: Batch) -> list[bytes]:
 
 
 @lru_cache(64)
-def _little_endian(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], str]:
-    """The dtype that a column is sent with, and its name on the wire."""
+def _little_endian(dtype: np.dtype[Any]) -> tuple[str, bool]:
+    """The name on the wire of what a column of this dtype is sent as, and whether its bytes are in the other order."""
     little = dtype.newbyteorder("<")
-    return little, little.str
+    return little.str, little != dtype
 
 
 def decode(frames: Sequence[bytes]) -> Batch:
