@@ -46,7 +46,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One network under one method. `error`: why there is nothing else. Delays in ns; nan where the method does not say."""
+    """One network under one method. `error`: why there is nothing else. Delays in ns; nan where the method does not say.
+
+    `energy_z`: the error in standard errors, infinite for an energy that has none.
+    """
 
     seed: int
     method: str
@@ -91,7 +94,7 @@ def judge(world: World, method: str, found: Estimated, seconds: float) -> Outcom
         lag,
         _distance(delay, lag, found.sensor_covariance),
         energy_error / truth.energy_j,
-        energy_error / found.energy_se_j if found.energy_se_j > 0 else float("nan"),
+        energy_error / found.energy_se_j if found.energy_se_j > 0 else np.inf * energy_error,
         found.unattributed_share,
         truth.undeclared_j / truth.total_j,
         _unlike_mean(units, found),
