@@ -128,7 +128,7 @@ class Clients(threading.Thread):
         self.ticks = self.answers = self.inferences = self.withheld = 0
         self._folder, self._rate = folder, inferences_per_s
         self._ending = threading.Event()
-        self._session, self._credit, self._seq = os.urandom(16), 0, 0
+        self._session, self._credit, self._seq, self._ended_ns = os.urandom(16), 0, 0, 0
         self.start()
 
     def close(self) -> None:
@@ -194,8 +194,11 @@ class Clients(threading.Thread):
             self.withheld += 1
             return
         end_ns = time.monotonic_ns()
-        begin_ns = end_ns - 1_000_000
-        durations = np.full(LAYERS, 900_000 // LAYERS)
+        begin_ns, self._ended_ns = (
+            max(self._ended_ns, end_ns - 1_000_000),
+            end_ns,
+        )  # one at a time, when catching up too
+        durations = np.full(LAYERS, (end_ns - begin_ns) * 9 // 10 // LAYERS)
         _say(link, Inference(self._session, self._seq, "bench", begin_ns, end_ns, durations).batch())
         self._seq, self._credit, self.inferences = self._seq + 1, self._credit - 1, self.inferences + 1
 

@@ -6,6 +6,7 @@ estimated later, from the recording.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 
 import numpy as np
@@ -109,7 +110,10 @@ class Join:
 
     def _energy_uj(self, begin_ns: Times, end_ns: Times) -> Times:
         period_ns = self._epoch.period_ns if self._epoch else 1
-        t_ns = np.concatenate([part[0] for part in self._parts])
-        power_w = np.concatenate([part[1] for part in self._parts])
+        # Only the parts that matter, and the one before them, whose last reading the first line begins at.
+        first = bisect_left([part[0].item(-1) for part in self._parts], int(begin_ns.min()))
+        parts = list(self._parts)[max(0, first - 1) :]
+        t_ns = np.concatenate([part[0] for part in parts])
+        power_w = np.concatenate([part[1] for part in parts])
         joules = energy_between(t_ns, power_w, begin_ns, end_ns, MAX_GAP_PERIODS * period_ns)
         return np.where(np.isfinite(joules), np.rint(np.nan_to_num(joules) * 1e6), UNKNOWN_UJ).astype("<i8")
