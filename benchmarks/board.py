@@ -20,7 +20,7 @@ import zmq
 from neuralpower_sampler import RingReader
 from neuralpower_wire import Batch, decode, encode
 from neuralpower_wire.history import Reply, Request
-from neuralpower_wire.link import CREDIT, DESCRIBE, Credit, Engine, Hello, Inference
+from neuralpower_wire.link import CREDIT, DESCRIBE, REFUSED, Credit, Engine, Hello, Inference
 
 from .machine import MEMORY, ROOT, Missing, process_cpu_ns
 
@@ -94,11 +94,14 @@ class Daemon:
 
     def cpu_per_tick_us(self, seconds: float) -> float:
         """CPU time of the whole process over `seconds`, per tick; NotServed where its clients went short."""
-        asked, seen = self.clients.answers, self.clients.ticks
+        asked, seen, accepted = self.clients.answers, self.clients.ticks, self.clients.accepted
         ticks, cpu_ns = -self._ring.next_index, -process_cpu_ns(self.pid)
         time.sleep(seconds)
         ticks, cpu_ns = ticks + self._ring.next_index, cpu_ns + process_cpu_ns(self.pid)
         self._expect_service(self.clients.answers - asked, self.clients.ticks - seen, ticks)
+        accepted, wanted = self.clients.accepted - accepted, self._rate * seconds
+        if accepted < SERVED * wanted:
+            raise NotServed(f"the daemon took {accepted} of {wanted:.0f} inferences")
         return cpu_ns / ticks / 1e3
 
     def _expect_service(self, answers: int, published: int, ticks: int) -> None:
@@ -125,7 +128,7 @@ class Clients(threading.Thread):
 
     def __init__(self, folder: Path, inferences_per_s: int) -> None:
         super().__init__(daemon=True)
-        self.ticks = self.answers = self.inferences = self.withheld = 0
+        self.ticks = self.answers = self.inferences = self.refused = 0
         self._folder, self._rate = folder, inferences_per_s
         self._ending = threading.Event()
         self._session, self._credit, self._seq, self._ended_ns = os.urandom(16), 0, 0, 0
@@ -177,6 +180,11 @@ class Clients(threading.Thread):
                 next_inference = max(next_inference + 1 / self._rate, now - 0.1)
                 self._infer(link)
 
+    @property
+    def accepted(self) -> int:
+        """Inferences that were sent and not refused."""
+        return self.inferences - self.refused
+
     def _take_live(self, frames: list[bytes]) -> None:
         if frames[0] == b"rails":
             self.ticks += int(decode(frames).header["count"])
@@ -185,13 +193,14 @@ class Clients(threading.Thread):
         batch = decode(link.recv_multipart())
         if batch.topic == CREDIT:
             self._credit += Credit.of(batch).grant
+        elif batch.topic == REFUSED:
+            self.refused += 1
         elif batch.topic == DESCRIBE:
             names = [f"layer {number}" for number in range(LAYERS)]
             _say(link, Engine("bench", "bench", {"Layers": names}, names, True).batch())
 
     def _infer(self, link: zmq.Socket[bytes]) -> None:
         if not self._credit:
-            self.withheld += 1
             return
         end_ns = time.monotonic_ns()
         begin_ns, self._ended_ns = (
