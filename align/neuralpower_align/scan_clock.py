@@ -17,10 +17,13 @@ Bools = npt.NDArray[np.bool_]
 class ChannelReadings:
     """One unbroken stretch of one channel (of one chip, under one configuration), in the order of time.
 
-    `read_ns` (k,): when the register was read, that is the end of the read; `power_w` (k,), no nan: what is missing is left
-    out. `window_ns`: the conversion that counts (the shunt's), `scan_ns`: nominal time from one to the next (0: unknown),
-    `averaging`: N of the chip's recursive filter over scans. `scan` (k,): number of the scan that was read where the source
-    counted them, known but for the last `span` (k,): it is one of scan - span .. scan. `step_w`: the register's step.
+    `read_ns` (k,): when the register was read (see `latched_ns`); `power_w` (k,), no nan: what is missing is left out.
+    `register` (k,): the shunt register, needed where power has the voltage of the moment in it, whose changes are no
+    changes of the current. `window_ns`: the conversion that counts (the shunt's), `scan_ns`: nominal time from one to the
+    next (0: unknown), `averaging`: N of the chip's recursive filter over scans. `scan` (k,): number of the scan that was read
+    where the source counted them, known but for the last `span` (k,): it is one of scan - span .. scan. `step_w`: the
+    register's step. `waits_ns` (w, 2): times in which a driver waited for the end of a scan and saw it (see `waits`), with
+    `place`: where in the scan the conversion ends, as a share of it.
     """
 
     read_ns: Ints
@@ -31,12 +34,51 @@ class ChannelReadings:
     scan: Ints | None = None
     span: Ints | None = None
     step_w: float = 0.0
+    register: Ints | None = None
+    waits_ns: Floats | None = None
+    place: float = 1.0
 
     def take(self, keep: Bools | Ints | slice) -> ChannelReadings:
         """The readings chosen by a mask, by indices, or by a slice."""
         scan = None if self.scan is None else self.scan[keep]
         span = None if self.span is None else self.span[keep]
-        return replace(self, read_ns=self.read_ns[keep], power_w=self.power_w[keep], scan=scan, span=span)
+        register = None if self.register is None else self.register[keep]
+        return replace(
+            self, read_ns=self.read_ns[keep], power_w=self.power_w[keep], scan=scan, span=span, register=register
+        )
+
+
+TRANSFER_BITS, HANDED_OVER = 48, 30
+"""A register read takes so many bits on the wire; the chip hands the register over after so many of them."""
+SHORTEST_SLEEP_NS = 1e5
+
+
+def transfer_ns(begin_ns: Ints, end_ns: Ints, wait_ns: float = 0.0) -> float:
+    """How long one register read lasts, from the shortest of all reads of a chip, ns; a driver's own time counts with it.
+
+    `wait_ns`: what a driver computes as the time for all conversions if it waits for them, 0 if it does not. Such a read
+    looks at the flag; if that is not set, sleeps for a quarter to the whole of that time and looks again; then it reads the
+    register. If every read slept, nothing is known and the answer is 0.
+    """
+    shortest = float(np.min(end_ns - begin_ns, initial=10**15))
+    if wait_ns <= 0:
+        return shortest
+    return shortest / 2 if shortest < wait_ns / 4 else 0.0
+
+
+def latched_ns(end_ns: Ints, transfer: float) -> Ints:
+    """When reads (k,) that ended at `end_ns` found their register, ns: the chip hands it over before its transfer ends."""
+    return np.asarray(end_ns - round(transfer * (1 - HANDED_OVER / TRANSFER_BITS)), np.int64)
+
+
+def waits(begin_ns: Ints, end_ns: Ints, transfer: float) -> Floats:
+    """Windows (w, 2) ns in each of which a scan ended, from the reads (k,) of all files of a chip under a driver that waits.
+
+    A read that lasts longer than looking at the flag and reading found the flag not set at its first look, and set at its last.
+    """
+    slept = end_ns - begin_ns > max(3 * transfer, SHORTEST_SLEEP_NS)
+    look = transfer * HANDED_OVER / TRANSFER_BITS
+    return np.stack([begin_ns[slept] + look, end_ns[slept] - 2 * transfer + look], axis=1)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,235 @@
+"""The sensor from scratch: delay, lag and the scan clock of every stretch of readings, from the readings and what ran when.
+
+1. The clock where something certain marks the ends of conversions: changes of the register, or scan numbers (acquire_edges.py).
+2. A first delay and lag on a grid, with layers in coarse groups; where no clock is known its place in the scan is left open.
+3. The clock from the fit where it is not known yet: a sawtooth tracked along the time (acquire_phase.py), made exact by
+   Gauss-Newton on its knots; then the reads near the ends of conversions tell where on the host's clock these lie.
+4. Delay and lag with each layer for itself. Powers can make up for a wrong delay to a great part, so that the likelihood has
+   side minima and flat valleys: delays are gone through in small steps, the lag following; the best is settled by Gauss-Newton.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.acquire_delay import profile
+from neuralpower_align.acquire_edges import bounded_clock
+from neuralpower_align.acquire_fit import Fitted, Guess, Noise, Series, evaluated, settle
+from neuralpower_align.acquire_groups import grouped
+from neuralpower_align.acquire_phase import find_clock
+from neuralpower_align.acquire_start import Start, outcome, seen, start
+from neuralpower_align.acquire_trace import Course
+from neuralpower_align.activity import Activity
+from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
+
+Floats = npt.NDArray[np.float64]
+
+FEWEST_READS = 300
+START_ROWS, GRID_ROWS, REFINE_ROWS, JUMP_READS = 4000, 2000, 16000, 8000
+BLOCK_NS = 200e6
+"""Readings are thinned by blocks, so that slow noise can be told from the rest."""
+FIRST_NOISE = Noise(0.02, 30e3)
+WIDE_MARGIN, NARROW_MARGIN = 0.15, 0.03
+"""How far off the end of a conversion may still be, as a share of a scan."""
+GRID_NS, GRID_REACH_NS = 40e3, 640e3
+LAG_FACTOR = 1.6
+AFTER_JUMPS_NS = 10e3
+"""How well the fit and the jumps together tell the ends of conversions."""
+CLEAR_GAIN = 12.0
+"""Standard errors by which a phase from the fit must beat others."""
+CERTAIN = 16.0
+"""A delay is excluded if its -2 log likelihood is worse by so much (four standard errors)."""
+UNSURE_NS = 500e3
+"""If delays further apart than this are not excluded, the delay is not known."""
+MEMORY_LAGS = 8.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where to look: delays and lags, ns, the scan within nominal +- scan_tolerance; `alone`: classes that are never joined to others."""
+
+    earliest_delay_ns: float = -1.5e6
+    latest_delay_ns: float = 1.5e6
+    longest_lag_ns: float = 2.0e6
+    scan_tolerance: float = 0.04
+    alone: tuple[int, ...] = ()
+    seed: int = 0
+
+
+def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Search | None = None) -> Sensor:
+    """Find the sensor of one channel; `activity` in all its classes. Raises ValueError with too few readings while anything changed."""
+    search = search or Search()
+    origin = int(min(piece.read_ns[0] for piece in pieces if piece.read_ns.size))
+    problem = _Problem(
+        Course.of(activity.regroup(grouped(activity, search.alone)), origin),
+        Course.of(activity, origin),
+        search,
+        np.random.default_rng(search.seed),
+    )
+    bounded = [bounded_clock(piece, search.scan_tolerance) for piece in pieces]
+    clocks = [None if each is None else each.clock.moved(-float(origin)) for each in bounded]
+    series = [problem.informative(Series.of(piece, origin)) for piece in pieces]
+    if sum(each.t_ns.size for each in series) < FEWEST_READS:
+        raise ValueError("acquire: too few readings while anything changed")
+    few = problem.thinned(series, clocks, START_ROWS)
+    begin = start(
+        problem.coarse, seen(few, clocks, 0.0), search.earliest_delay_ns, search.latest_delay_ns, search.longest_lag_ns
+    )
+    clocks, delay, weak = problem.with_fitted(series, clocks, begin)
+    known = [i for i, clock in enumerate(clocks) if clock is not None]
+    found = tuple(
+        "" if clock is None else ("fit" if each is None else each.source)
+        for clock, each in zip(clocks, bounded, strict=True)
+    )
+    if not known:
+        return Sensor(begin.delay_ns, begin.lag_ns, tuple(clocks), found=found, ambiguous=weak)
+    tight = tuple(0.0 if each is None else each.se_ns for each in bounded)
+    guess = Guess(
+        delay,
+        begin.lag_ns,
+        tuple(clock for clock in clocks if clock is not None),
+        tuple(tight[i] for i in known),
+    )
+    best, se, unsure = problem.refined([series[i] for i in known], guess)
+    placed: list[ScanClock | None] = [None] * len(pieces)
+    for i, clock in zip(known, best.guess.clocks, strict=True):
+        placed[i] = None if unsure and found[i] == "fit" else clock.moved(float(origin))
+    reasons = "; ".join(each for each in (weak, unsure) if each)
+    return Sensor(best.guess.delay_ns, best.guess.lag_ns, tuple(placed), se, found, reasons)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What ran, in coarse groups and in all classes, ns from a common origin, and where to look."""
+
+    coarse: Course
+    full: Course
+    search: Search
+    random: np.random.Generator
+
+    def informative(self, series: Series) -> Series:
+        """The readings that may hold a change of class: those of long steady stretches tell nothing of the sensor."""
+        edges = self.coarse.edges_ns
+        reach = series.window_ns + 2 * series.scan_ns + self.search.latest_delay_ns + 3 * self.search.longest_lag_ns
+        low = np.searchsorted(edges, series.t_ns - reach)
+        return series.take(np.searchsorted(edges, series.t_ns - self.search.earliest_delay_ns) > low)
+
+    def thinned(self, series: Sequence[Series], clocks: Sequence[ScanClock | None], most: int) -> list[Series]:
+        """A random part of the readings, about `most`, in blocks of neighbours; under a known clock, first reads of conversions alone."""
+        kept = [
+            each if clock is None or each.forget else each.take(each.rows(clock, 0.0, 0.0)[1])
+            for each, clock in zip(series, clocks, strict=True)
+        ]
+        total = sum(each.t_ns.size for each in kept)
+        if total <= most:
+            return kept
+        thin = []
+        for each in kept:
+            block = (each.t_ns // BLOCK_NS).astype(np.int64)
+            chosen = self.random.random(int(block[-1]) + 1 if block.size else 0) * total < most
+            thin.append(each.take(chosen[block]))
+        return thin
+
+    def around(self, course: Course, series: Sequence[Series]) -> Course:
+        """The part of a course that these readings may have seen."""
+        t = np.sort(np.concatenate([each.t_ns for each in series])) - self.search.earliest_delay_ns
+        reach = MEMORY_LAGS * self.search.longest_lag_ns + self.search.latest_delay_ns - self.search.earliest_delay_ns
+        return course.near(t, reach + 8 * max(each.scan_ns for each in series))
+
+    def with_fitted(
+        self, series: Sequence[Series], clocks: Sequence[ScanClock | None], begin: Start
+    ) -> tuple[list[ScanClock | None], float, str]:
+        """The clocks, those not known from bounds searched by the fit; the delay, of the longest such stretch; why any is missing."""
+        clocks, delay, reason = list(clocks), begin.delay_ns, ""
+        blind = [i for i, clock in enumerate(clocks) if clock is None]
+        if not blind:
+            return clocks, delay, reason
+        many = self.thinned(series, clocks, REFINE_ROWS)
+        rough = outcome(self.coarse, seen(many, clocks, 0.0), delay, begin.lag_ns)
+        searched = False
+        for i in sorted(blind, key=lambda i: -series[i].t_ns.size):
+            phase = find_clock(
+                self.coarse, rough.power_w, rough.lag_ns, series[i], rough.delay_ns, self.search.scan_tolerance
+            )
+            if phase is None or phase.gain < CLEAR_GAIN:
+                gain = "too few readings" if phase is None else f"it leads others by {phase.gain:.1f} standard errors"
+                reason = f"no phase of the scan stands out: {gain}"
+                continue
+            if not searched and len(blind) == len(clocks):
+                delay = phase.delay_ns
+            searched = True
+            clocks[i] = phase.clock.moved(delay - phase.delay_ns)
+        return clocks, delay, reason
+
+    def refined(self, series: Sequence[Series], guess: Guess) -> tuple[Fitted, float, str]:
+        """The guess made exact; the standard error of its delay, and why it is not sure, "" if it is."""
+        many = self.thinned(series, guess.clocks, REFINE_ROWS)
+        coarse, full = self.around(self.coarse, many), self.around(self.full, many)
+        best = evaluated(coarse, many, guess, WIDE_MARGIN, None, FIRST_NOISE)
+        for _ in range(2):
+            best = settle(coarse, many, best, WIDE_MARGIN)
+        blind = [i for i, tight in enumerate(guess.tight_ns) if not tight]
+        guess = self.jumped(coarse, many, best, blind)
+        few = self.thinned(many, guess.clocks, GRID_ROWS)
+        trials = self.delays(self.around(self.full, few), few, guess)
+        best = min(trials, key=lambda each: each.lag_cost)
+        rows = sum(each.t_ns.size for each in many) / max(sum(each.t_ns.size for each in few), 1)
+        se, unsure = _certainty(trials, rows)
+        for _ in range(2):
+            best = settle(full, many, best, WIDE_MARGIN, 3, still=True)
+        if blind:
+            best = evaluated(
+                full, many, self.jumped(full, many, best, blind), NARROW_MARGIN, best.power_w, best.noise, True
+            )
+            best = settle(full, many, best, NARROW_MARGIN, 2, still=True)
+        return best, se, unsure
+
+    def jumped(self, course: Course, series: Sequence[Series], at: Fitted, blind: Sequence[int]) -> Guess:
+        """Clocks and delay moved together to where the reads near the ends of conversions want them; one shift for each `blind` stretch."""
+        guess = at.guess
+        delay = guess.delay_ns
+        clocks, tight = list(guess.clocks), list(guess.tight_ns)
+        shifts = np.zeros(len(clocks))
+        for i in blind:
+            near = series[i].take(self.random.random(series[i].t_ns.size) * series[i].t_ns.size < JUMP_READS)
+            reach = 0.6 * series[i].scan_ns
+            for width, step in ((reach, reach / 30), (reach / 8, reach / 160)):
+                delays = delay + shifts[i] + np.arange(-width, width + step, step)
+                shifts[i] = profile(course, at.power_w, guess.lag_ns, near, clocks[i], delay, delays).best() - delay
+            tight[i] = AFTER_JUMPS_NS
+        if len(blind) == len(clocks) and blind:
+            delay += float(shifts[max(blind, key=lambda i: series[i].t_ns.size)])
+        moved = tuple(clock.moved(float(shift)) for clock, shift in zip(clocks, shifts, strict=True))
+        return Guess(delay, guess.lag_ns, moved, tuple(tight))
+
+    def delays(self, course: Course, series: Sequence[Series], guess: Guess) -> list[Fitted]:
+        """The best lag, every layer for itself, at delays around the guess; rising delays. The lag follows from one delay to the next."""
+        here = evaluated(course, series, guess, WIDE_MARGIN, None, FIRST_NOISE, True)
+        noise = evaluated(course, series, guess, WIDE_MARGIN, here.power_w, here.noise, True).noise
+        trials = []
+        for side in (1, -1):
+            lag, power = guess.lag_ns, here.power_w
+            for away in np.arange(0.0 if side > 0 else GRID_NS, GRID_REACH_NS, GRID_NS):
+                for _ in range(2):
+                    trial = replace(guess, delay_ns=guess.delay_ns + side * away, lag_ns=lag)
+                    one = evaluated(course, series, trial, WIDE_MARGIN, power, noise, True)
+                    power = one.power_w
+                    lag = float(np.clip(lag + one.lag_step_ns, lag / LAG_FACTOR, lag * LAG_FACTOR + GRID_NS))
+                    lag = min(lag, 2 * self.search.longest_lag_ns)
+                trials.append(one)
+        return sorted(trials, key=lambda each: each.guess.delay_ns)
+
+
+def _certainty(trials: Sequence[Fitted], rows: float) -> tuple[float, str]:
+    """Standard error of the delay, and a reason if far apart ones are not excluded by `rows` times the readings of the trials."""
+    delay = np.array([each.guess.delay_ns for each in trials])
+    cost = np.array([each.lag_cost for each in trials])
+    left = delay[(cost - cost.min()) * rows < CERTAIN]
+    wide = float(left[-1] - left[0])
+    if wide > UNSURE_NS:
+        return wide / 8, f"delays from {left[0] / 1e6:.2f} to {left[-1] / 1e6:.2f} ms fit alike"
+    return max(wide, GRID_NS / 2) / 8, ""
