@@ -13,13 +13,20 @@ from .errors import Failure, InputError
 
 if TYPE_CHECKING:
     from .profiler import LayerProfiler
+    from .profiler.marks import mark, window
     from .recordings.recording import Recording
     from .subscriber.client import Client
 
 __version__ = "0.1.0"
-__all__ = ["Client", "Failure", "InputError", "LayerProfiler", "Recording", "__version__"]
+__all__ = ["Client", "Failure", "InputError", "LayerProfiler", "Recording", "__version__", "mark", "window"]
 
-_LAZY = {"Client": "subscriber.client", "LayerProfiler": "profiler", "Recording": "recordings.recording"}
+_LAZY = {
+    "Client": "subscriber.client",
+    "LayerProfiler": "profiler",
+    "Recording": "recordings.recording",
+    "mark": "profiler.marks",
+    "window": "profiler.marks",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import zmq
 
 from neuralpower.cli import main
 from neuralpower.features.engine import layers_from_engine
+from neuralpower.profiler import experiment
+from neuralpower.profiler.repeat import distinct, write
 from neuralpower.virtual.hardware import RAILS
 from neuralpower.virtual.networks import build
 from neuralpower.virtual.run import run_virtual
@@ -62,7 +65,8 @@ class Daemon(threading.Thread):
 
 
 @pytest.fixture
-def rundir(tmp_path: Path) -> Path:
+def rundir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(experiment, "IDLE_S", 0.05)
     create_timeline(tmp_path / "timeline", RAILS, [3_000_000, 600_000, 900_000])
     return tmp_path
 
@@ -117,15 +121,60 @@ def test_published_energy_is_the_truths(rundir: Path, daemon: Daemon) -> None:
 
 
 def test_command_runs_a_network(rundir: Path, daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """`neuralpower profile` says that it simulates, runs engine JSON too, and stores the truth where asked."""
+    """`neuralpower profile` says that it simulates, runs engine JSON too, and stores the truth where asked.
+
+    This daemon takes inferences alone: no ticks, so no energies, and that is said.
+    """
     (rundir / "mine.json").write_text(json.dumps(build("lenet5")))
-    arguments = ["profile", str(rundir / "mine.json"), "--runs", "5", "--virtual", "--address", str(rundir)]
+    arguments = ["profile", str(rundir / "mine.json"), "--runs", "12", "--virtual", "--address", str(rundir)]
     assert main([*arguments, "--truth", str(rundir / "truth.json"), "--json"]) == 0
     output = capsys.readouterr()
     assert "simulated device" in output.err
     document = json.loads(output.out)
-    assert document["simulated"] and document["engines"] == [{"name": "mine", "layers": 10, "inferences": 5}]
-    assert Truth.read(rundir / "truth.json").named("mine").runs == 5 == len(daemon.inferences)
+    (engine,) = document["engines"]
+    assert document["simulated"] and engine["simulated"] and (engine["name"], engine["layers"]) == ("mine", 10)
+    assert engine["inferences"] == 12 and engine["unprofiled"] > 0 and engine["ended"] == "12 inferences"
+    assert engine["acknowledged"] == engine["inferences"] + engine["unprofiled"] == len(daemon.inferences)
+    assert any("no energies" in note for note in engine["notes"])
+    truth = Truth.read(rundir / "truth.json").named("mine")
+    assert truth.runs == len(daemon.inferences) and len(truth.unprofiled) == engine["unprofiled"]
+
+
+def test_profiled_and_unprofiled_are_interleaved_and_told_apart(rundir: Path, daemon: Daemon) -> None:
+    """Unprofiled inferences go under an engine of their own, with anchors alone, and run faster; anchors enclose the truth."""
+    assert main(["profile", "squeezenet1.1", "--runs", "40", "--virtual", "--address", str(rundir), "--truth",
+                 str(rundir / "truth.json")]) == 0  # fmt: skip
+    (truth,) = Truth.read(rundir / "truth.json").engines.values()
+    by_name = {engine.name: engine for engine in daemon.engines.values()}
+    plain, full = by_name["squeezenet1.1 unprofiled"], by_name["squeezenet1.1"]
+    assert plain.inspector["Unprofiled"] == full.hash and plain.simulated and plain.layers == ["inference"]
+    unprofiled = [inference.engine == plain.hash for inference in daemon.inferences]
+    assert [at for at, each in enumerate(unprofiled) if each] == truth.unprofiled
+    assert [inference.seq for inference in daemon.inferences] == list(range(truth.runs))
+    for inference, begin, end in zip(daemon.inferences, truth.begin_ns, truth.end_ns, strict=True):
+        assert inference.begin_ns < begin < end <= inference.end_ns
+    spent = np.array(truth.end_ns) - np.array(truth.begin_ns)
+    assert 0.9 < spent[unprofiled].mean() / spent[~np.array(unprofiled)].mean() < 0.99
+
+
+def test_layers_are_repeated_from_a_model(rundir: Path, daemon: Daemon, tmp_path: Path) -> None:
+    """`--repeat-layers` runs each layer of an ONNX model as an engine of 20 ms, which the daemon gets described."""
+    path = str(Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_bvlc_alexnet.onnx")
+    layer = distinct(Path(path))[0].layer
+    write(layer, 1, tmp_path / "one.onnx")
+    arguments = [
+        "profile",
+        str(tmp_path / "one.onnx"),
+        "--repeat-layers",
+        "--runs",
+        "3",
+        "--no-unprofiled",
+        "--virtual",
+    ]
+    assert main([*arguments, "--address", str(rundir)]) == 0
+    (engine,) = daemon.engines.values()
+    assert engine.name.startswith("repeat/") and len({inference.engine for inference in daemon.inferences}) == 1
+    assert all(20e6 < inference.durations_ns.sum() < 22e6 for inference in daemon.inferences)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +186,11 @@ def test_command_runs_a_network(rundir: Path, daemon: Daemon, capsys: pytest.Cap
         (["lenet5", "--address", "tcp://jetson:5555"], "on the device itself"),
         (["missing.json"], "missing.json: No such file"),
         (["lenet5", "--address", "/nowhere"], "start neuralpowerd"),
+        (["lenet5", "--batch", "2"], "has its own precision and batch"),
+        (["lenet5", "--precision", "fp8"], "no precision 'fp8'"),
+        (["lenet5", "--repeat-layers"], "repeated from an ONNX model"),
+        (["lenet5", "--recording", "x"], "give --until"),
+        (["none.onnx"], "none.onnx: no such file"),
     ],
 )
 def test_bad_input_is_one_line(

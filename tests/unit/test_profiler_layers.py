@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuralpower.profiler import LayerProfiler, NoOp, ProfilerError
-from neuralpower.profiler.description import content_hash, layer_names
+from neuralpower.profiler import LayerProfiler, NoOp, OverlapError, ProfilerError, Session
+from neuralpower.profiler.description import UNPROFILED, content_hash, layer_names, unprofiled
+from neuralpower.profiler.events import EventClock
 from neuralpower_wire.link import Inference
 
-INSPECTOR = {"Layers": [{"Name": "conv"}, {"Name": "fc"}], "Bindings": ["x", "y"]}
+INSPECTOR: dict[str, Any] = {"Layers": [{"Name": "conv"}, {"Name": "fc"}], "Bindings": ["x", "y"]}
 
 
 class IProfiler:
@@ -191,7 +192,7 @@ def test_profiling_off_runs_the_block() -> None:
     with NoOp() as off, off.inference(types.SimpleNamespace(synchronize=lambda: calls.append("sync"))):
         calls.append("body")
     off.poll()
-    public = {name for name in dir(LayerProfiler) if not name.startswith("_")} - {"engine"}
+    public = {name for name in dir(LayerProfiler) if not name.startswith("_")} - {"engine", "session"}
     assert calls == ["body", "sync"] and public <= set(dir(NoOp))
 
 
@@ -224,3 +225,139 @@ def test_durations_survive_the_float_of_the_callback(context: Context, profiler:
         with profiler.inference():
             pass
     assert [int(one.durations_ns[0]) for one in offered(profiler)] == steps.tolist()
+
+
+def test_an_inference_without_the_profiler_has_anchors_alone(context: Context, profiler: LayerProfiler) -> None:
+    """TensorRT's profiler is off meanwhile; it goes under an engine of its own, whose one layer is the whole inference."""
+    with profiler.inference(profiled=False):
+        assert context.profiler is None
+    with profiler.inference():
+        assert context.profiler is not None
+    plain, full = offered(profiler)
+    assert plain.engine != full.engine == profiler.engine.hash
+    assert plain.durations_ns.tolist() == [plain.end_ns - plain.begin_ns] and (plain.seq, full.seq) == (0, 1)
+    assert profiler.last == (full.begin_ns, full.end_ns)
+    told = unprofiled(profiler.engine)
+    assert told.hash == plain.engine and told.inspector[UNPROFILED] == profiler.engine.hash
+    assert told.name == "net unprofiled" and unprofiled(profiler.engine) == told
+
+
+def test_silent_layers_may_be_left_out(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report without the NoOp entries is taken, with no time for them; one that lacks another layer is not."""
+    layers = [{"Name": "conv"}, {"Name": "flat", "LayerType": "NoOp"}, {"Name": "fc"}]
+    monkeypatch.setitem(INSPECTOR, "Layers", layers)
+    times = iter(range(1000, 10**9, 1_000_000))
+    with LayerProfiler(context, address=tmp_path, clock_ns=lambda: next(times)) as profiler:
+        sent: list[Inference] = []
+        profiler.session.link.offer = sent.append  # type: ignore[method-assign]
+        for report in ([("conv", 0.5), ("fc", 0.001024)], [("conv", 0.5), ("flat", 0.002), ("fc", 0.001024)]):
+            context.report = report
+            with profiler.inference():
+                pass
+        context.report = [("conv", 0.5), ("flat", 0.002)]
+        with pytest.raises(ProfilerError), profiler.inference():
+            pass
+    assert [each.durations_ns.tolist() for each in sent] == [[500_000, 0, 1024], [500_000, 2000, 1024]]
+
+
+@pytest.mark.parametrize(
+    ("streams", "layers", "says"),
+    [
+        (2, INSPECTOR["Layers"], "uses 2 auxiliary streams"),
+        (0, [{"Name": "a", "StreamId": 0}, {"Name": "b", "StreamId": 1}], "on 2 streams"),
+    ],
+)
+def test_layers_that_overlap_are_refused(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streams: int, layers: list[Any], says: str
+) -> None:
+    """With a reason and what to do about it; the context is left as it was."""
+    monkeypatch.setattr(Engine, "num_aux_streams", streams, raising=False)
+    monkeypatch.setitem(INSPECTOR, "Layers", layers)
+    with pytest.raises(OverlapError, match=f"{says}.*max_aux_streams = 0"):
+        LayerProfiler(context, address=tmp_path)
+    assert context.enqueue_emits_profile is True and context.profiler is None
+
+
+def test_regions_are_groups(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fused regions and DLA subgraphs are one entry each, and named as what they are."""
+    names = ["conv", "{ForeignNode[/layer1/Conv.../fc/Gemm]}", "{DLA[conv2 + relu2]}"]
+    monkeypatch.setitem(INSPECTOR, "Layers", [{"Name": name} for name in names])
+    with LayerProfiler(context, address=tmp_path) as profiler:
+        found = profiler.regions
+    assert (
+        [region.position for region in found] == [1, 2] and "DETAILED" in found[0].reason and "DLA" in found[1].reason
+    )
+
+
+def test_contexts_that_take_turns_share_one_link(context: Context, tmp_path: Path) -> None:
+    """One session numbers the inferences of both; closing one leaves it open for the other."""
+    session = Session(tmp_path, "service")
+    sent: list[Inference] = []
+    session.link.offer = sent.append  # type: ignore[method-assign]
+    first = LayerProfiler(context, name="one", session=session)
+    second = LayerProfiler(Context(), name="two", session=session)
+    for profiler in (first, second, first):
+        with profiler.inference():
+            pass
+    first.close()
+    with second.inference():
+        pass
+    assert [each.seq for each in sent] == [0, 1, 2, 3]
+    second.close()
+    session.close(0)
+
+
+def test_contexts_on_streams_of_their_own_have_a_session_each(context: Context, tmp_path: Path) -> None:
+    """What overlaps in time is told apart by its session."""
+    with LayerProfiler(context, address=tmp_path) as one, LayerProfiler(Context(), address=tmp_path) as two:
+        sent: list[Inference] = []
+        one.session.link.offer = two.session.link.offer = sent.append  # type: ignore[method-assign]
+        with one.inference(), two.inference():
+            pass
+    assert len({each.session for each in sent}) == 2 and [each.seq for each in sent] == [0, 0]
+
+
+def test_a_graph_is_captured_with_the_profiler_and_reports_after_each_launch(
+    context: Context, profiler: LayerProfiler
+) -> None:
+    """Nothing is measured while it is captured; each launch after it is one inference."""
+    with profiler.inference(profiled=False):
+        pass
+    with profiler.capturing():
+        assert context.profiler is not None
+    for _ in range(2):
+        with profiler.inference():
+            pass  # graph.launch(stream)
+    assert [len(each.durations_ns) for each in offered(profiler)] == [1, 2, 2]
+
+
+class Recorded:
+    """Events that always lie 10 µs inside the host's anchors."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def begin(self, stream: Any) -> None:
+        self.calls.append("begin")
+
+    def end(self, stream: Any) -> None:
+        self.calls.append("end")
+
+    def elapsed_ms(self) -> tuple[float, float]:
+        return float("nan"), 0.98
+
+
+def test_events_give_the_anchors_where_there_is_a_stream(context: Context, tmp_path: Path) -> None:
+    """They are recorded around the block, and an inference without a stream keeps the host's."""
+    events, times = Recorded(), iter(range(0, 10**9, 1_000_000))
+    stream = types.SimpleNamespace(synchronize=lambda: events.calls.append("synchronize"))
+    with LayerProfiler(context, address=tmp_path, clock_ns=lambda: next(times), events=EventClock(events)) as profiler:
+        sent: list[Inference] = []
+        profiler.session.link.offer = sent.append  # type: ignore[method-assign]
+        assert profiler.anchors == "events"
+        with profiler.inference(stream):
+            events.calls.append("body")
+        with profiler.inference():
+            pass
+    assert events.calls == ["begin", "body", "end", "synchronize"]
+    assert [(each.begin_ns, each.end_ns) for each in sent] == [(20_000, 1_000_000), (2_000_000, 3_000_000)]

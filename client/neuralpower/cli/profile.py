@@ -1,42 +1,61 @@
-"""`neuralpower profile`: run a network with the profiler attached, against a running daemon."""
+"""`neuralpower profile`: run networks with the profiler attached, in a designed experiment, against a running daemon."""
 
 from __future__ import annotations
 
 import argparse
-import os
+import math
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..console import Cell, print_json, progress, table
 from ..errors import Failure, InputError
 
 if TYPE_CHECKING:
-    from ..virtual.truth import Truth
+    from ..profiler.build import Options
+    from ..profiler.experiment import Bench, Outcome
+    from ..profiler.stopping import Stop
 
-HELP = """Run a network with the profiler attached, against a running neuralpowerd.
+HELP = """Run networks with the profiler attached, in a designed experiment, against a running neuralpowerd.
 
-Under TensorRT, NETWORK is an ONNX model or a serialized engine (this way is not yet verified on a device). Where there is
-no TensorRT, and with --virtual, a simulated device runs a network of the zoo (--list), engine JSON, or `sweep`: many
-single layers, each repeated for 20 ms.
+NETWORK is an ONNX model, torch:module:callable, hub:repository:model, or a serialized engine; it is built for measuring (no auxiliary
+streams, every detail for the inspector) and run in rounds: random idle gaps and back to back, with the profiler and without.
+Where there is no TensorRT, and with --virtual, a simulated device runs ONNX, PyTorch, engine JSON, a network of the zoo
+(--list), or `sweep`: many single layers, each repeated for 20 ms.
 
-Example: neuralpower profile resnet18 --seconds 5 --address /run/neuralpower"""
+Example: neuralpower profile model.onnx --until 2 --address /run/neuralpower"""
 
 DEFAULT_ADDRESS = "/run/neuralpower"
+SWEEP = "sweep"
+DEVICE_IDLE_S = 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument(
-        "network", nargs="*", metavar="NETWORK", help="zoo name, engine JSON, sweep; ONNX or engine file"
+        "network", nargs="*", metavar="NETWORK", help="ONNX, torch:, hub:, engine file; zoo name, sweep"
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--runs", type=int, metavar="N", help="inferences of each network")
+    length.add_argument("--runs", type=int, metavar="N", help="profiled inferences of each network")
     length.add_argument("--seconds", type=float, default=5.0, metavar="S", help="time for each network (default 5)")
+    length.add_argument("--until", type=float, metavar="PERCENT", help="until energy per inference is known to so much")
+    parser.add_argument("--recording", metavar="DIR", help="with --until: until the layers are, in this recording")
+    parser.add_argument("--precision", default="fp16", help="fp32, fp16 or int8, for ONNX and PyTorch (default fp16)")
+    parser.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="of a model whose batch is dynamic (default 1)"
+    )
+    parser.add_argument("--calibration", metavar="FILE", help=".npy of inputs for INT8; without it ranges are random")
+    parser.add_argument("--repeat-layers", action="store_true", help="run each layer as an engine of its own, repeated")
+    parser.add_argument("--no-unprofiled", action="store_true", help="leave the inferences without the profiler out")
     parser.add_argument(
         "--address", default=DEFAULT_ADDRESS, help=f"the daemon's directory (default {DEFAULT_ADDRESS})"
     )
     parser.add_argument("--virtual", action="store_true", help="use the simulated device even where TensorRT is")
-    parser.add_argument("--seed", type=int, default=1, help="of the simulated device (default 1)")
+    parser.add_argument("--seed", type=int, default=1, help="of the experiment and the simulated device (default 1)")
     parser.add_argument("--truth", metavar="FILE", help="store what really happened on the simulated device")
     parser.add_argument("--list", action="store_true", help="list the zoo")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -46,17 +65,194 @@ def run(args: argparse.Namespace) -> int:
     """Do it; 1 where inferences were lost on the way to the daemon."""
     if args.list:
         return _list_zoo(args.json)
-    if not args.network:
-        raise InputError("name a network; neuralpower profile --list shows the zoo")
-    if not 0 < (args.runs if args.runs is not None else args.seconds) < float("inf") or args.seed < 0:
-        raise InputError("--runs and --seconds must be positive, and --seed not negative")
-    rundir = args.address.removeprefix("ipc://")
-    if "://" in rundir:
-        raise InputError(f"{args.address}: the profiler must run on the device itself; give the daemon's directory")
-    from ..profiler.tensorrt_run import why_not
+    rundir = _checked(args)
+    from ..profiler.cuda import why_not
 
     reason = "asked for" if args.virtual else why_not()
-    return _simulate(args, rundir, reason) if reason else _measure(args, rundir)
+    if reason:
+        print(f"simulated device ({reason}), seed {args.seed}", file=sys.stderr)
+    outcomes = list((_simulated if reason else _measured)(args, rundir))
+    _print(outcomes, args.json)
+    lost = sum(outcome.inferences + outcome.unprofiled - outcome.acknowledged for outcome in outcomes)
+    if lost:
+        raise Failure(f"{lost} inferences never reached the daemon at {rundir}")
+    return 0
+
+
+def _checked(args: argparse.Namespace) -> str:
+    """The daemon's directory; InputError where arguments do not go together."""
+    if not args.network:
+        raise InputError("name a network; neuralpower profile --list shows the zoo")
+    wanted = args.runs if args.runs is not None else args.until if args.until is not None else args.seconds
+    if not 0 < wanted < float("inf") or args.seed < 0:
+        raise InputError("--runs, --seconds and --until must be positive, and --seed not negative")
+    if args.recording and args.until is None:
+        raise InputError("--recording says what --until looks at; give --until PERCENT too")
+    rundir: str = args.address.removeprefix("ipc://")
+    if "://" in rundir:
+        raise InputError(f"{args.address}: the profiler must run on the device itself; give the daemon's directory")
+    return rundir
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from ..profiler.build import Options
+
+    return Options(args.precision, args.batch, args.calibration)
+
+
+def _stop(args: argparse.Namespace, engine: str) -> Stop:
+    from ..profiler import stopping
+
+    if args.runs is not None:
+        return stopping.Runs(args.runs)
+    if args.until is None:
+        return stopping.Seconds(args.seconds)
+    if args.recording:
+        return stopping.LayerIntervals(args.recording, engine, args.until)
+    return stopping.EnergyInterval(args.until)
+
+
+def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
+    """Each network on the virtual device, one after another."""
+    from ..virtual.bench import VirtualBench, load_of, repeated_loads
+    from ..virtual.device import VirtualDevice
+    from ..virtual.hardware import Hardware
+    from ..virtual.run import check_writable, preferred, run_virtual
+
+    options, hardware = _options(args), Hardware.drawn(args.seed)
+    if SWEEP in args.network:
+        if len(args.network) > 1:
+            raise InputError("run the sweep by itself")
+        yield from _sweep(args, rundir, run_virtual)
+        return
+    if args.truth is not None:
+        check_writable(args.truth)
+    loads = []
+    for spec in args.network:
+        if args.repeat_layers:
+            with tempfile.TemporaryDirectory() as folder:
+                loads += repeated_loads(spec, hardware, options.precision, options.batch, Path(folder))
+        else:
+            loads.append(load_of(spec, hardware, options.precision, options.batch))
+    with preferred(), VirtualDevice(Path(rundir) / "timeline", args.seed) as device:
+        try:
+            with device.kept_ahead(), Around(args, rundir, device.idle) as around:
+                for load in loads:
+                    outcome = around.experiment(VirtualBench(device, load, rundir))
+                    device.truth.lost += outcome.inferences + outcome.unprofiled - outcome.acknowledged
+                    yield outcome
+        finally:
+            device.close()
+            if args.truth is not None:
+                device.truth.write(args.truth)
+
+
+def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any]) -> Iterator[Outcome]:
+    """Single layers of the zoo's domain, with the pauses of a service and no experiment around them."""
+    from ..profiler.experiment import Outcome
+
+    with progress("running", None) as advance:
+
+        def show(done: int, total: int, name: str) -> None:
+            advance(done, f"{done} of {total} {name}")
+
+        truth = run_virtual([SWEEP], rundir, args.seed, args.seconds, show, runs=args.runs, truth_path=args.truth)
+    if truth.lost:
+        raise Failure(f"{truth.lost} inferences never reached the daemon at {rundir}")
+    for engine in truth.engines.values():
+        layers = len(engine.layers) * engine.repeats
+        yield Outcome(engine.name, layers, True, engine.runs, acknowledged=engine.runs, reason="swept")
+
+
+def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
+    """Each network under TensorRT, one after another."""
+    from ..profiler import clocks, repeat, sources, tensorrt_bench
+
+    options = _options(args)
+    described = [name for name in args.network if name.endswith(".json") or name == SWEEP]
+    if described:
+        raise InputError(
+            f"{described[0]}: TensorRT runs ONNX models, PyTorch networks and engine files; --virtual runs this"
+        )
+    found = clocks.look()
+    print(found.sentence(), file=sys.stderr)
+    with Around(args, rundir, time.sleep) as around:
+        around.notes.append(found.sentence())
+        for spec in args.network:
+            if not args.repeat_layers:
+                loaded = tensorrt_bench.load(spec, options)
+                yield around.experiment(tensorrt_bench.TensorrtBench(loaded, rundir), loaded.notes)
+                continue
+            with sources.onnx_of(spec, options.batch) as path, tempfile.TemporaryDirectory() as folder:
+
+                def time_of(trial: Path) -> float:
+                    return tensorrt_bench.time_of(tensorrt_bench.load_repeated(trial, options, "trial"))
+
+                for name, file, _ in repeat.engines(path, options.batch, Path(folder), time_of):
+                    loaded = tensorrt_bench.load_repeated(file, options, name)
+                    yield around.experiment(tensorrt_bench.TensorrtBench(loaded, rundir), loaded.notes)
+
+
+class Around:
+    """What all networks of a command share: the marks, the board's power, and its idling before anything is loaded."""
+
+    def __init__(self, args: argparse.Namespace, rundir: str, idle: Callable[[float], None]) -> None:
+        from ..profiler.design import Sensor
+        from ..profiler.marks import Marks
+        from ..profiler.power_log import PowerLog
+
+        self._args, self._stack = args, ExitStack()
+        self.marks = Marks(rundir)
+        self._stack.callback(self.marks.close)
+        self.notes: list[str] = []
+        self.power: PowerLog | None = PowerLog(rundir)
+        self._stack.callback(self.power.close)
+        self.idle_w = math.nan
+        self.sensor = Sensor(0.0, 0.0)
+        try:
+            self.sensor = self._look(idle)
+        except Failure as error:
+            self.notes.append(f"no energies, and gaps for a sensor that is not known: {error}")
+            self.power = None
+
+    def _look(self, idle: Callable[[float], None]) -> Any:
+        """The sensor, from the daemon's status and epoch; and what the idle board draws."""
+        from ..profiler.design import Sensor
+        from ..profiler.experiment import DEVICE_IDLE, declare_baseline
+
+        assert self.power is not None
+        status: dict[str, Any] = self.power.status()
+        self.power.reach(time.monotonic_ns())
+        begin_ns = time.monotonic_ns()
+        idle(DEVICE_IDLE_S)
+        end_ns = time.monotonic_ns()
+        if not self.power.reach(end_ns) or self.power.epoch is None:
+            raise Failure("the daemon publishes no ticks")
+        sensor = Sensor.of(self.power.epoch.chips, status.get("filter_s"))
+        begin_ns += int(sensor.rest_s / 2 * 1e9)
+        declare_baseline(self.marks, DEVICE_IDLE, begin_ns, end_ns)
+        self.idle_w = self.power.mean_w(begin_ns, end_ns)
+        return sensor
+
+    def experiment(self, bench: Bench, notes: tuple[str, ...] = ()) -> Outcome:
+        """One engine's."""
+        from ..profiler.balance import Estimate
+        from ..profiler.design import Design
+        from ..profiler.experiment import DEVICE_IDLE, Experiment
+
+        design = Design(self.sensor, bench.inference_s, self._args.seed, not self._args.no_unprofiled)
+        stop = _stop(self._args, bench.profiler.engine.hash)
+        with bench.profiler, progress(bench.profiler.engine.name, None) as advance:
+            outcome = Experiment(bench, design, stop, self.marks, self.power, advance).run()
+        outcome.baselines[DEVICE_IDLE] = Estimate(self.idle_w, math.nan, 1)
+        outcome.notes += [*self.notes, *notes]
+        return outcome
+
+    def __enter__(self) -> Around:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
 
 
 def _list_zoo(as_json: bool) -> int:
@@ -74,54 +270,11 @@ def _list_zoo(as_json: bool) -> int:
     return 0
 
 
-def _simulate(args: argparse.Namespace, rundir: str, reason: str) -> int:
-    from ..virtual.run import run_virtual
+def _print(outcomes: list[Outcome], as_json: bool) -> None:
+    from ..profiler.outcomes import document, show
 
-    print(f"simulated device ({reason}), seed {args.seed}", file=sys.stderr)
-    with progress("running", None) as advance:
-
-        def show(done: int, total: int, name: str) -> None:
-            advance(done, f"{done} of {total} {name}")
-
-        truth = run_virtual(args.network, rundir, args.seed, args.seconds, show, runs=args.runs, truth_path=args.truth)
-    _print_simulated(truth, args.json)
-    if truth.lost:
-        raise Failure(f"{truth.lost} inferences never reached the daemon at {rundir}")
-    return 0
-
-
-def _print_simulated(truth: Truth, as_json: bool) -> None:
-    rows: list[list[Cell]] = [[e.name, len(e.layers) * e.repeats, e.runs] for e in truth.engines.values()]
+    simulated = any(outcome.simulated for outcome in outcomes)
     if as_json:
-        engines = [{"name": name, "layers": layers, "inferences": runs} for name, layers, runs in rows]
-        print_json({"simulated": True, "seed": truth.seed, "engines": engines, "lost": truth.lost,
-                    "late_writes": truth.late_writes, "least_lead_ms": truth.least_lead_ms})  # fmt: skip
-        return
-    table("Networks run", ["engine", "layers", "inferences"], rows, simulated=True)
-
-
-def _measure(args: argparse.Namespace, rundir: str) -> int:
-    from ..profiler.tensorrt_run import run_tensorrt
-
-    described = [name for name in args.network if not os.path.exists(name) or name.endswith(".json")]
-    if described:
-        raise InputError(f"{described[0]}: TensorRT runs ONNX models and engine files; --virtual runs descriptions")
-    outcomes = [run_tensorrt(path, rundir, args.runs, args.seconds) for path in args.network]
-    if args.json:
-        print_json([vars(outcome) for outcome in outcomes])
-        return 0
-    heads = ["engine", "layers", "inferences", "acknowledged", "ms unprofiled", "ms profiled", "ratio"]
-    rows: list[list[Cell]] = [
-        [
-            o.name,
-            o.layers,
-            o.inferences,
-            o.acknowledged,
-            o.unprofiled_s * 1e3,
-            o.profiled_s * 1e3,
-            o.profiled_s / o.unprofiled_s,
-        ]
-        for o in outcomes
-    ]
-    table("Networks run", heads, rows)
-    return 0
+        print_json({"simulated": simulated, "engines": [document(outcome) for outcome in outcomes]})
+    else:
+        show(outcomes, simulated)

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from .layer_profiler import LayerProfiler, NoOp, ProfilerError
+from .overlap import OverlapError
+from .session import Session
 
-__all__ = ["LayerProfiler", "NoOp", "ProfilerError"]
+__all__ = ["LayerProfiler", "NoOp", "OverlapError", "ProfilerError", "Session"]

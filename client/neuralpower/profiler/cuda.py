@@ -51,17 +51,19 @@ def to_device(values: np.ndarray, memory: Any = None) -> Any:
     return memory
 
 
-def bind(trt: Any, context: Any) -> list[Any]:
+def bind(trt: Any, context: Any, shared: bool = False) -> list[Any]:
     """Give every input and output of the context memory, inputs filled with random numbers; returns what must be held.
 
-    Zeros would be cheaper for the GPU than data: fewer bits change, so it draws less.
+    Zeros would be cheaper for the GPU than data: fewer bits change, so it draws less. With `shared`, all inputs of one size
+    lie in the same memory, and all outputs: for the equal copies of a repeated layer, whose answers nobody reads.
 
     Raises:
         InputError: a tensor without a fixed shape.
     """
     import pycuda.driver as cuda
 
-    engine, held, draw = context.engine, [], np.random.default_rng(0)
+    engine, draw = context.engine, np.random.default_rng(0)
+    held: dict[tuple[object, ...], Any] = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT and -1 in tuple(engine.get_tensor_shape(name)):
@@ -73,12 +75,14 @@ def bind(trt: Any, context: Any) -> list[Any]:
         if min(shape, default=0) < 0:
             raise InputError(f"tensor {name!r} has no fixed shape {shape}; export the model with one")
         size = max(1, int(np.prod(shape, dtype=np.int64)) * engine.get_tensor_dtype(name).itemsize)
-        memory = cuda.mem_alloc(size)
-        if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
-            cuda.memcpy_htod(memory, _noise(trt, engine.get_tensor_dtype(name), size, draw))
-        held.append(memory)
-        context.set_tensor_address(name, int(memory))
-    return held
+        given = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        key = (given, size) if shared else (name,)
+        if key not in held:
+            held[key] = cuda.mem_alloc(size)
+            if given:
+                cuda.memcpy_htod(held[key], _noise(trt, engine.get_tensor_dtype(name), size, draw))
+        context.set_tensor_address(name, int(held[key]))
+    return list(held.values())
 
 
 def _noise(trt: Any, kind: Any, size: int, draw: np.random.Generator) -> np.ndarray:

@@ -78,6 +78,8 @@ class LayerProfiler:
         context.enqueue_emits_profile = False
         self._callback = callback_for(context, self._burst)
         self._attached = False
+        self.last = (0, 0)
+        """Anchors of the inference before, ns."""
         self._attach(True)
 
     @property
@@ -131,6 +133,7 @@ class LayerProfiler:
         end_ns = self._clock_ns()
         if events is not None:
             begin_ns, end_ns = events.anchors(begin_ns, end_ns)
+        self.last = begin_ns, end_ns
         if profiled:
             self._context.report_to_profiler()
             self._take(begin_ns, end_ns)
@@ -212,6 +215,7 @@ class NoOp:
     pending = 0
     last_refusal = ""
     anchors = "host"
+    last = (0, 0)
 
     @contextmanager
     def inference(self, stream: Any = None, *, profiled: bool = True) -> Iterator[None]:

@@ -7,6 +7,7 @@ costs the mark, which is kept (the newest :data:`KEPT`) until it has been acknow
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import threading
@@ -28,6 +29,8 @@ KEPT = 1024
 UNANSWERED = 64
 """Marks under way without an answer; the rest waits."""
 AGAIN_NS = 2_000_000_000
+LEAVE_S = 0.2
+"""The end of a process waits so long for its last marks to be acknowledged."""
 MOST_TEXT = 4000
 """Characters of a mark's text; the journal takes 4096 bytes of plain ones."""
 WINDOW = "window"
@@ -46,23 +49,23 @@ class Span:
 
 
 def spans(records: Iterable[Record], *kinds: str) -> list[Span]:
-    """The declared stretches among journal records, of `kinds` if any are named, in the order of time.
+    """The declared stretches among journal records, of `kinds` if any are named, in the order of time, each once.
 
     Marks that are no windows, and text that is broken, are passed over.
     """
-    found = []
+    found: dict[tuple[int, int, str, str], Span] = {}
     for record in records:
         span = _span(record) if record.kind is Kind.MARK else None
         if span is not None and (not kinds or span.kind in kinds):
-            found.append(span)
-    return sorted(found, key=lambda span: (span.begin_ns, span.end_ns))
+            found.setdefault((span.begin_ns, span.end_ns, span.kind, span.name), span)
+    return [found[key] for key in sorted(found)]
 
 
 def _span(record: Record) -> Span | None:
     try:
         body = json.loads(record.body["text"])
         kind, begin, end = body.pop("kind"), body.pop("begin_ns"), body.pop("end_ns")
-    except (ValueError, AttributeError, KeyError, RecursionError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
     sound = isinstance(kind, str) and type(begin) is int and type(end) is int and 0 <= begin <= end
     return Span(kind, record.body["name"], begin, end, body) if sound else None
@@ -218,7 +221,14 @@ def marks_to(address: str | os.PathLike[str]) -> Marks:
     key = os.getpid(), os.fspath(address)
     if key not in links:
         links[key] = Marks(address)
+        atexit.register(_leave, key[0], links[key])
     return links[key]
+
+
+def _leave(process: int, marks: Marks) -> None:
+    """At the end of the process that made it: the last marks may still go out, shortly."""
+    if os.getpid() == process:
+        marks.close(LEAVE_S)
 
 
 def window(name: str, *, address: str | os.PathLike[str] = DEFAULT_ADDRESS) -> Window:

@@ -14,7 +14,9 @@ from ..subscriber.client import Client
 from ..subscriber.messages import Ticks
 
 PATIENCE_S = 2.0
-MARGIN_S = 0.5
+MARGINS_S = (1.0, 6.0)
+"""Asked for beyond the age of the beginning: a client reckons it back from the tick that is newest once it has connected, which on
+a busy machine takes a while."""
 LONGEST_HOLE_NS = 50_000_000
 """Energy is summed over no longer hole in the ticks than this."""
 _SETTLE_S = 0.1
@@ -26,19 +28,27 @@ def total_power_since(address: str | os.PathLike[str], begin_ns: int) -> tuple[n
 
     Empty where no daemon answers.
     """
-    age_s = (time.monotonic_ns() - begin_ns) * 1e-9 + MARGIN_S
-    times, watts = [np.zeros(0, np.int64)], [np.zeros(0)]
     folder = os.fspath(address).removeprefix("ipc://").rstrip("/")
     folder = os.path.dirname(folder) if folder.endswith(".ipc") else folder
-    try:
-        with Client(f"ipc://{folder}", topics=("rails",), past=age_s) as client:
-            for messages in client.catch_up(PATIENCE_S):
-                for message in messages:
-                    if isinstance(message, Ticks):
-                        times.append(message.ticks["t_ns"].astype(np.int64))
-                        watts.append(message.total_power_w())
-    except Failure:
-        pass
+    t_ns, power_w = np.zeros(0, np.int64), np.zeros(0)
+    for margin_s in MARGINS_S:
+        try:
+            t_ns, power_w = _last(f"ipc://{folder}", (time.monotonic_ns() - begin_ns) * 1e-9 + margin_s)
+        except Failure:
+            break
+        if len(t_ns) and t_ns[0] <= begin_ns:
+            break
+    return t_ns, power_w
+
+
+def _last(address: str, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    times, watts = [np.zeros(0, np.int64)], [np.zeros(0)]
+    with Client(address, topics=("rails",), past=seconds) as client:
+        for messages in client.catch_up(PATIENCE_S):
+            for message in messages:
+                if isinstance(message, Ticks):
+                    times.append(message.ticks["t_ns"].astype(np.int64))
+                    watts.append(message.total_power_w())
     t_ns, first = np.unique(np.concatenate(times), return_index=True)
     return t_ns, np.concatenate(watts)[first]
 

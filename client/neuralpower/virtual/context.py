@@ -26,6 +26,8 @@ class Planned(NamedTuple):
     end_ns: int
     leave_ns: int
     reported_ns: np.ndarray[Any, np.dtype[np.int64]]
+    profiled: bool | None = None
+    """Whether it was planned with the profiler attached; None where nobody said."""
 
 
 class Phase(Enum):
@@ -93,6 +95,8 @@ class VirtualContext:
         self.enqueue_emits_profile = True
         self.unplanned = self.runs = runs
         self._device = device
+        self._pauses_ns = np.zeros(0, np.int64)
+        self._profiled = np.zeros(0, np.bool_)
         self._planned: deque[Planned] = deque()
         self._current: Planned | None = None
         self._phase = Phase.READY
@@ -102,10 +106,27 @@ class VirtualContext:
         """Inferences not executed yet."""
         return self.unplanned + len(self._planned)
 
+    def extend(self, pauses_ns: np.ndarray[Any, Any], profiled: np.ndarray[Any, Any]) -> None:
+        """Ask for as many more inferences, the host waiting `pauses_ns` before each, `profiled` or not: (n,) each."""
+        with self._device.queued(self):
+            self._pauses_ns = np.concatenate([self._pauses_ns[len(self._pauses_ns) - self.unplanned :], pauses_ns])
+            self._profiled = np.concatenate([self._profiled[len(self._profiled) - self.unplanned :], profiled])
+            self.runs += len(pauses_ns)
+            self.unplanned += len(pauses_ns)
+
+    def course(self, count: int) -> dict[str, Any]:
+        """Pauses and profiler of the next `count` inferences, as the planner takes them; nothing where none were given."""
+        if not len(self._pauses_ns):
+            return {}
+        at = len(self._pauses_ns) - self.unplanned
+        return {"pauses_ns": self._pauses_ns[at : at + count], "profiled": self._profiled[at : at + count]}
+
     def take(self, chunk: Chunk) -> None:
         """The device has planned `chunk` for this context."""
         ends, leaves = chunk.end_ns.tolist(), chunk.leave_ns.tolist()
-        self._planned += map(Planned, chunk.enter_ns.tolist(), ends, leaves, chunk.reported_ns)
+        profiled = self.course(len(ends)).get("profiled")
+        said = [None] * len(ends) if profiled is None else profiled.tolist()
+        self._planned += map(Planned, chunk.enter_ns.tolist(), ends, leaves, chunk.reported_ns, said)
         # Last: another thread may look at `remaining`, which must not be too small meanwhile.
         self.unplanned -= len(chunk.begin_ns)
 
@@ -114,17 +135,23 @@ class VirtualContext:
         if self._phase is Phase.READY:
             return self._next().enter_ns
         assert self._current is not None
-        return self._current.leave_ns if self._phase is Phase.DONE else self._current.enter_ns
+        if self._phase is Phase.RUNNING:
+            return self._current.enter_ns
+        if self.profiler is None:
+            self._phase = Phase.READY  # nothing is reported of this one, so its end is looked at last
+        return self._current.leave_ns
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         """Start the next planned inference.
 
         Raises:
-            Failure: all planned inferences are done, or the last is still running.
+            Failure: all planned inferences are done, the last is still running, or the profiler is not as it was planned.
         """
         if self._phase is Phase.RUNNING:
             raise Failure(f"{self.load.name}: synchronise before the next inference")
-        self._next()
+        planned = self._next().profiled
+        if planned is not None and planned != (self.profiler is not None):
+            raise Failure(f"{self.load.name}: planned {'with' if planned else 'without'} the profiler")
         self._current = self._planned.popleft()
         self._phase = Phase.RUNNING
         self._device.stream.running = self

@@ -90,6 +90,18 @@ class VirtualDevice:
         self._queue.append(context)
         return context
 
+    def load_empty(self, load: Load) -> VirtualContext:
+        """A context that runs nothing until it is asked to by its `extend`."""
+        return VirtualContext(self, load, 0)
+
+    @contextlib.contextmanager
+    def queued(self, context: VirtualContext) -> Iterator[None]:
+        """While the block changes what `context` wants nothing is planned; after it all of that is, in its turn."""
+        with self._lock:
+            yield
+            if context not in self._queue:
+                self._queue.append(context)
+
     def wait_until(self, t_ns: int) -> None:
         """Sleep until `t_ns` on CLOCK_MONOTONIC and keep the timeline ahead meanwhile; Failure if it fell behind."""
         self.pump()
@@ -169,11 +181,12 @@ class VirtualDevice:
         load = context.load
         first = context.unplanned == context.runs
         count = min(context.unplanned, math.ceil(STEP_NS / (float(load.duration_ns.sum()) + MEAN_PAUSE_NS)))
-        pause_ns = max(0, self._busy_until_ns + self._idle_ns - self._horizon_ns) if first else None
-        chunk = self._planner.inferences(load, count, self._horizon_ns, pause_ns)
+        course = context.course(count)
+        pause_ns = max(0, self._busy_until_ns + self._idle_ns - self._horizon_ns) if first and not course else None
+        chunk = self._planner.inferences(load, count, self._horizon_ns, pause_ns, **course)
         self._publish(chunk.start_ns, chunk.stop_ns, chunk.power_uw)
         self._busy_until_ns = self._horizon_ns
-        self.truth.add(load, chunk)
+        self.truth.add(load, chunk, course.get("profiled"))
         context.take(chunk)
         if not context.unplanned:
             self._queue.popleft()

@@ -12,6 +12,8 @@ from .load import Floats, Load
 
 Times = npt.NDArray[np.int64]
 
+UNPROFILED_GAP = 0.3
+"""Without the profiler, which records an event behind each layer, the gaps between kernels are so much shorter."""
 EVENT_STEP_NS = 1024
 """CUDA events carry the time in steps of 1.024 µs; a duration is the difference of two."""
 JITTER_OWN = 0.01
@@ -91,13 +93,29 @@ class Planner:
         power: Times = np.rint(self._idle_uw * self._warmth.at(t_ns)).astype(np.int64)
         return power
 
-    def inferences(self, load: Load, count: int, after_ns: int, pause_ns: int | None = None) -> Chunk:
-        """`count` inferences after `after_ns`, the first after `pause_ns` of idling (drawn like the others if None)."""
+    def inferences(
+        self,
+        load: Load,
+        count: int,
+        after_ns: int,
+        pause_ns: int | None = None,
+        *,
+        pauses_ns: Times | None = None,
+        profiled: npt.NDArray[np.bool_] | None = None,
+    ) -> Chunk:
+        """`count` inferences after `after_ns`, the first after `pause_ns` of idling (drawn like the others if None).
+
+        pauses_ns: (count,) what the host waits before each, in place of pauses drawn. profiled: (count,) whether the profiler
+        is attached; without it the gaps between kernels shrink to :data:`UNPROFILED_GAP` of themselves.
+        """
         clock = self._clock.at(after_ns)
         idle_uw = self.idle_power_uw(after_ns)
         duration, gap = self._times(load, count, clock)
+        if profiled is not None:
+            shrunk = np.rint(gap * UNPROFILED_GAP).astype(np.int64)
+            gap = np.where(np.asarray(profiled, np.bool_)[:, None], gap, shrunk)
         done = np.cumsum(duration + gap, axis=1)
-        idle, enqueue, slack = self._host(count, pause_ns)
+        idle, enqueue, slack = self._host(count, pause_ns, pauses_ns)
         begin = after_ns + np.cumsum(idle) + np.concatenate([[0], np.cumsum(done[:-1, -1])])
         stop = begin[:, None] + done
         start = stop - duration
@@ -141,11 +159,13 @@ class Planner:
         gap[:, 0] = 0
         return np.maximum(np.rint(mean * common * own), 500).astype(np.int64), np.rint(gap).astype(np.int64)
 
-    def _host(self, count: int, pause_ns: int | None) -> tuple[Times, Times, Times]:
+    def _host(self, count: int, pause_ns: int | None, pauses_ns: Times | None = None) -> tuple[Times, Times, Times]:
         """Idle time before each inference, enqueue before its begin, slack after its end: (n,) each."""
         enqueue = (ENQUEUE_NS + np.abs(self._rng.normal(0, ENQUEUE_SPREAD_NS, count))).astype(np.int64)
         slack = np.abs(self._rng.normal(0, SYNC_RMS_NS, count)).astype(np.int64)
         pause = self._rng.uniform(*PAUSE_NS, count) * (self._rng.random(count) >= BACK_TO_BACK)
+        if pauses_ns is not None:
+            pause = np.asarray(pauses_ns, np.float64)
         if pause_ns is not None:
             pause[0] = pause_ns
         idle = np.concatenate([[self._slack_ns], slack[:-1]]) + TURNAROUND_NS + enqueue + pause.astype(np.int64)

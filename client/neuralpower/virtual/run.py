@@ -86,8 +86,8 @@ def run_virtual(
     total = sum(sum(sweep_size) if name == SWEEP else 1 for name in networks)
     named = {name: engine_of(name) for name in networks if name != SWEEP}
     if truth_path is not None:
-        _check_writable(truth_path)
-    with _preferred(), VirtualDevice(Path(rundir) / "timeline", seed, lead_ms, idle_s=idle_s) as device:
+        check_writable(truth_path)
+    with preferred(), VirtualDevice(Path(rundir) / "timeline", seed, lead_ms, idle_s=idle_s) as device:
         try:
             with device.kept_ahead():
                 engines = _contexts(device, networks, named, seed, seconds_each, runs, sweep_size, sweep_seconds)
@@ -110,7 +110,7 @@ def run_virtual(
 
 
 @contextlib.contextmanager
-def _preferred() -> Iterator[None]:
+def preferred() -> Iterator[None]:
     """Let this thread go before others where that is permitted: a device that is held up longer than its lead voids the run."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(PermissionError):
@@ -121,7 +121,7 @@ def _preferred() -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
-def _check_writable(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | os.PathLike[str]) -> None:
     """InputError now, rather than after minutes of running, where `path` cannot be written."""
     try:
         with open(path, "ab"):

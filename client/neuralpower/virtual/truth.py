@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .load import Floats, Load
 from .plan import Chunk
@@ -20,7 +21,8 @@ class EngineTruth:
 
     A repeated-layer engine (`repeats` > 1) has one row for all its equal layers. Energies include idle power.
     `total_*` are of all planned inferences; begin_ns, end_ns and inference_j list each of them, from the first kernel's
-    start to the last one's end; inference_j is {rail: [joules]}.
+    start to the last one's end; inference_j is {rail: [joules]}. `unprofiled` are the positions among them of those that ran
+    without the profiler.
     """
 
     name: str
@@ -33,6 +35,7 @@ class EngineTruth:
     begin_ns: list[int] = field(default_factory=list)
     end_ns: list[int] = field(default_factory=list)
     inference_j: dict[str, list[float]] = field(default_factory=dict)
+    unprofiled: list[int] = field(default_factory=list)
 
     @property
     def runtime_s(self) -> Floats:
@@ -51,8 +54,8 @@ class EngineTruth:
         power_w: Floats = np.array(self.total_j) / np.where(total_s > 0, total_s, np.nan)
         return power_w
 
-    def add(self, load: Load, chunk: Chunk) -> None:
-        """Count the inferences of `chunk`."""
+    def add(self, load: Load, chunk: Chunk, profiled: npt.NDArray[np.bool_] | None = None) -> None:
+        """Count the inferences of `chunk`; `profiled` (n,) where some were not."""
         rows = len(self.layers)
         seconds, joules = np.zeros(len(load.layers)), np.zeros((len(load.layers), len(self.rails)))
         seconds[load.active], joules[load.active] = chunk.duration_s, chunk.energy_j
@@ -62,6 +65,8 @@ class EngineTruth:
             self.total_s, self.total_j = [0.0] * rows, [[0.0] * len(self.rails)] * rows
         self.total_s = (np.array(self.total_s) + seconds).tolist()
         self.total_j = (np.array(self.total_j) + joules).tolist()
+        if profiled is not None:
+            self.unprofiled += (self.runs + np.flatnonzero(~profiled)).tolist()
         self.runs += len(chunk.begin_ns)
         self.begin_ns += chunk.begin_ns.tolist()
         self.end_ns += chunk.end_ns.tolist()
@@ -88,12 +93,12 @@ class Truth:
     engines: dict[str, EngineTruth] = field(default_factory=dict)
     simulated: bool = True
 
-    def add(self, load: Load, chunk: Chunk) -> None:
-        """Count the inferences of `chunk`, which belong to the engine of `load`."""
+    def add(self, load: Load, chunk: Chunk, profiled: npt.NDArray[np.bool_] | None = None) -> None:
+        """Count the inferences of `chunk`, which belong to the engine of `load`; `profiled` (n,) where some were not."""
         if load.hash not in self.engines:
             layers = load.layers[:1] if load.repeats > 1 else load.layers
             self.engines[load.hash] = EngineTruth(load.name, layers, self.rails, load.repeats)
-        self.engines[load.hash].add(load, chunk)
+        self.engines[load.hash].add(load, chunk, profiled)
 
     def named(self, name: str) -> EngineTruth:
         """The engine called `name`; KeyError where none is."""

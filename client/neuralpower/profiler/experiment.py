@@ -1,0 +1,205 @@
+"""Runs a designed experiment on an engine: baselines, rounds of blocks, and what they show between them.
+
+Works on a bench: TensorRT's (`tensorrt_bench.py`) or the virtual device's. What each stretch of time was goes into the
+journal as marks (kinds :data:`BASELINE`, :data:`BLOCK`, :data:`ASIDE`), so that whoever attributes the recording knows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .balance import Block, Estimate, estimate, joules_of
+from .design import PROFILED_RUN, Course, Design
+from .layer_profiler import LayerProfiler
+from .marks import Marks
+from .power_log import PowerLog
+from .stopping import Progress, Stop
+
+BASELINE, BLOCK, ASIDE = "baseline", "block", "aside"
+"""Kinds of marks: power of a known state, inferences of one kind, and stretches in which this process did other things."""
+DEVICE_IDLE, CONTEXT_IDLE, GAP = "device idle", "context idle", "gap"
+BASELINES = (DEVICE_IDLE, CONTEXT_IDLE, GAP)
+IDLE_S = 1.0
+DRAIN_S = 10.0
+BEFORE_NS = 5_000_000
+"""A block's energy is counted from so long before its first inference: no reading is earlier than what it shows by more."""
+
+
+class Bench(Protocol):
+    """An engine that is ready to run, with its profiler."""
+
+    simulated: bool
+    profiler: LayerProfiler
+    inference_s: float
+
+    def lay(self, course: Course) -> None:
+        """Say what will run; a virtual device plans it."""
+        ...
+
+    def wait(self, pause_ns: int) -> None:
+        """The host's waiting before an inference."""
+        ...
+
+    def infer(self, profiled: bool) -> tuple[int, int]:
+        """Run one inference; returns its anchors."""
+        ...
+
+    def idle(self, seconds: float) -> None:
+        """Do nothing, with the engine loaded."""
+        ...
+
+
+@dataclass
+class Outcome:
+    """What an experiment showed. Energies and powers are the whole board's, nan where no daemon measured them."""
+
+    name: str
+    layers: int
+    simulated: bool
+    inferences: int = 0
+    unprofiled: int = 0
+    acknowledged: int = 0
+    rounds: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    anchors: str = "host"
+    blocks: list[Block] = field(default_factory=list)
+    baselines: dict[str, Estimate] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def energy(self) -> Estimate:
+        """Joules of a profiled inference back to back: with the most inferences in a block it is known best."""
+        return joules_of(self.blocks, PROFILED_RUN)
+
+
+class Experiment:
+    """One engine's experiment.
+
+    Args:
+        bench: what runs it.
+        design: what to run.
+        stop: when to end.
+        marks: where to declare what was when.
+        power: the board's power; None where no daemon can be asked.
+        advance: told (inferences, note) after each round.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        design: Design,
+        stop: Stop,
+        marks: Marks,
+        power: PowerLog | None = None,
+        advance: Callable[[int, str], None] = lambda done, note: None,
+    ) -> None:
+        self._bench, self._design, self._stop = bench, design, stop
+        self._marks, self._power, self._advance = marks, power, advance
+        engine = bench.profiler.engine
+        self.outcome = Outcome(engine.name, len(engine.layers), bench.simulated, anchors=bench.profiler.anchors)
+        self.outcome.notes += design.warnings()
+        self.outcome.notes += [f"{region.name}: one group: {region.reason}" for region in bench.profiler.regions]
+        self._watts: dict[str, list[float]] = {}
+        self._last_end_ns = 0
+
+    def run(self) -> Outcome:
+        """Rounds until the rule says that it is enough; an interrupted experiment keeps what it has."""
+        began = time.monotonic()
+        found = self.outcome
+        while not found.reason:
+            self._rest()
+            left = None if self._stop.most is None else self._stop.most - found.inferences
+            self._round(self._design.round(left))
+            found.seconds = time.monotonic() - began
+            found.reason = self._stop.enough(Progress(found.inferences, found.seconds, found.rounds, found.energy))
+            self._advance(found.inferences, f"{found.inferences} inferences, {found.rounds} rounds")
+        self._rest()
+        self._settle()
+        found.baselines.update({name: estimate(watts) for name, watts in self._watts.items()})
+        found.acknowledged = self._bench.profiler.counts.acknowledged
+        return found
+
+    def baseline(self, name: str, begin_ns: int, end_ns: int) -> None:
+        """Declare a stretch in which the board was in a known state, and note what it drew."""
+        declare_baseline(self._marks, name, begin_ns, end_ns, self.outcome.name)
+        if self._power is not None:
+            self._watts.setdefault(name, []).append(self._power.mean_w(begin_ns, end_ns))
+
+    def _rest(self) -> None:
+        """Context idle, once the sensor has settled."""
+        settle_ns = int(self._design.sensor.rest_s / 2 * 1e9)
+        begin_ns = time.monotonic_ns()
+        self._bench.idle(self._design.sensor.rest_s / 2 + IDLE_S)
+        end_ns = time.monotonic_ns()
+        if self._power is not None:
+            self._power.reach(end_ns)
+        self.baseline(CONTEXT_IDLE, max(begin_ns, self._last_end_ns) + settle_ns, end_ns)
+        self._marks.span(ASIDE, "between rounds", end_ns, time.monotonic_ns())
+
+    def _settle(self) -> None:
+        """Give the daemon up to :data:`DRAIN_S` to take what is under way; marks too, where its history answers."""
+        profiler, deadline = self._bench.profiler, time.monotonic() + DRAIN_S
+        while time.monotonic() < deadline and (profiler.pending or (self._power and self._marks.pending)):
+            self._bench.idle(0.01)
+            profiler.poll()
+            self._marks.poll()
+        profiler.poll()
+
+    def _round(self, course: Course) -> None:
+        bench, anchors = self._bench, []
+        bench.lay(course)
+        for pause_ns, profiled in zip(course.pause_ns.tolist(), course.profiled.tolist(), strict=True):
+            bench.wait(pause_ns)
+            anchors.append(bench.infer(profiled))
+        bench.idle(self._design.sensor.rest_s)
+        if self._power is not None:
+            self._power.reach(time.monotonic_ns())
+        self.outcome.rounds += 1
+        self.outcome.inferences += int(course.profiled.sum())
+        self.outcome.unprofiled += int((~course.profiled).sum())
+        self._blocks(course, anchors)
+
+    def _blocks(self, course: Course, anchors: Sequence[tuple[int, int]]) -> None:
+        """Declare the round's blocks and the rests before them, and weigh them."""
+        settle_ns = int(self._design.sensor.rest_s / 2 * 1e9)
+        parts = [
+            [anchors[at] for at in range(len(course)) if course.block[at] == number]
+            for number in range(len(course.kinds))
+        ]
+        ends = [self._last_end_ns, *(part[-1][1] for part in parts)]
+        rests = []
+        for before_ns, part in zip(ends, parts, strict=False):
+            begin_ns = max(before_ns + settle_ns, part[0][0] - 2 * settle_ns)
+            rests.append((begin_ns, max(begin_ns, part[0][0] - BEFORE_NS)))
+            self.baseline(GAP, *rests[-1])
+        rests.append((ends[-1] + settle_ns, ends[-1] + 2 * settle_ns))
+        for number, (kind, part) in enumerate(zip(course.kinds, parts, strict=True)):
+            self._marks.span(BLOCK, kind, part[0][0], part[-1][1], engine=self.outcome.name, inferences=len(part))
+            watts = estimate(self._mean_w(*rest) for rest in rests[number : number + 2]).value
+            joules = self._joules(part, watts, settle_ns)
+            spent_ns = sum(end - begin for begin, end in part)
+            self.outcome.blocks.append(Block(kind, len(part), spent_ns / len(part) * 1e-9, joules))
+        self._last_end_ns = ends[-1]
+
+    def _joules(self, part: Sequence[tuple[int, int]], rest_w: float, settle_ns: int) -> float:
+        """Energy of an inference of the block between its anchors: all of it, less what the waiting drew."""
+        if self._power is None:
+            return math.nan
+        begin_ns, end_ns = part[0][0] - BEFORE_NS, part[-1][1] + settle_ns
+        inside_ns = sum(end - begin for begin, end in part)
+        waiting_s = (end_ns - begin_ns - inside_ns) * 1e-9
+        return (self._power.energy_j(begin_ns, end_ns) - rest_w * waiting_s) / len(part)
+
+    def _mean_w(self, begin_ns: int, end_ns: int) -> float:
+        return math.nan if self._power is None else self._power.mean_w(begin_ns, end_ns)
+
+
+def declare_baseline(marks: Marks, name: str, begin_ns: int, end_ns: int, engine: str = "") -> None:
+    """Put a baseline into the journal; one without length says nothing and is left out."""
+    if end_ns > begin_ns:
+        marks.span(BASELINE, name, begin_ns, end_ns, **({"engine": engine} if engine else {}))

@@ -1,0 +1,72 @@
+"""The board's power while an experiment runs, as the daemon publishes it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.energy import energy_between
+from neuralpower_wire import Epoch
+
+from ..subscriber.client import Client
+from ..subscriber.messages import Ticks
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+KEPT_S = 60.0
+LONGEST_HOLE_NS = 50_000_000
+_PATIENCE_S = 2.0
+
+
+class PowerLog:
+    """Follows the rails. Ask it between blocks, not within: taking messages costs this process time and power.
+
+    Args:
+        address: the daemon's runtime directory.
+    """
+
+    def __init__(self, address: str | os.PathLike[str]) -> None:
+        folder = os.fspath(address).removeprefix("ipc://").rstrip("/")
+        self._client = Client(f"ipc://{folder}", topics=("rails",))
+        self._parts: deque[tuple[Ints, Floats]] = deque()
+        self.epoch: Epoch | None = None
+
+    def status(self) -> dict[str, object]:
+        """The daemon's; Failure if none answers."""
+        return self._client.status()
+
+    def reach(self, t_ns: int) -> bool:
+        """Take what was published until a tick at or after `t_ns` is there; False where none comes in time."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._parts or self._parts[-1][0][-1] < t_ns:
+            if time.monotonic() > deadline:
+                return False
+            for message in self._client.poll(0.05):
+                if isinstance(message, Ticks) and len(message):
+                    self.epoch = message.epoch or self.epoch
+                    self._parts.append((message.ticks["t_ns"].astype(np.int64), message.total_power_w()))
+            while self._parts and self._parts[0][0][-1] < self._parts[-1][0][-1] - KEPT_S * 1e9:
+                self._parts.popleft()
+        return True
+
+    def energy_j(self, begin_ns: int, end_ns: int) -> float:
+        """Joules between two moments; nan where they were not measured."""
+        if not self._parts:
+            return float("nan")
+        t_ns = np.concatenate([part[0] for part in self._parts])
+        power_w = np.concatenate([part[1] for part in self._parts])
+        t_ns, first = np.unique(t_ns, return_index=True)
+        return float(energy_between(t_ns, power_w[first], begin_ns, end_ns, LONGEST_HOLE_NS))
+
+    def mean_w(self, begin_ns: int, end_ns: int) -> float:
+        """Mean watts between two moments; nan where they were not measured."""
+        return self.energy_j(begin_ns, end_ns) / ((end_ns - begin_ns) * 1e-9) if end_ns > begin_ns else float("nan")
+
+    def close(self) -> None:
+        """Leave the daemon."""
+        self._client.close()

@@ -1,0 +1,117 @@
+"""Engines of one repeated layer, made from a network's own layers.
+
+A layer of 50 µs is far below what a power monitor resolves. The same layer so many times over that the engine runs 20 ms or
+more draws a power that can be read off the rails, without attribution: a check on it, and rows to learn from. The copies read
+inputs of their own, all bound to one piece of memory, because a builder joins convolutions that read the same tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..features.layers import Layer
+from ..features.onnx_graph import layers_from_onnx
+
+TARGET_S = 0.020
+TRIAL = 16
+"""Copies in the engine that is timed to find how many are needed."""
+MOST = 6144
+OPSET = 13
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A layer of a network and how many times it runs there."""
+
+    layer: Layer
+    uses: int
+
+
+def distinct(path: Path, batch: int = 1) -> list[Repeated]:
+    """The layers of an ONNX model that have a model of their own (convolution, pooling, fully connected), each geometry once."""
+    found: dict[tuple[str | int, ...], Repeated] = {}
+    for layer in layers_from_onnx(path, batch):
+        if layer.modelled:
+            before = found.get(layer.shape)
+            found[layer.shape] = Repeated(before.layer if before else layer, (before.uses if before else 0) + 1)
+    return list(found.values())
+
+
+def copies_needed(seconds_each: float) -> int:
+    """How many copies run for :data:`TARGET_S`, with 2 % to spare; at most :data:`MOST`, at least the trial's."""
+    return max(TRIAL, min(MOST, math.ceil(1.02 * TARGET_S / max(seconds_each, 1e-7))))
+
+
+def write(layer: Layer, copies: int, target: Path) -> Path:
+    """Write an ONNX model of `copies` of the layer, each with an input and an output of its own and the weights shared."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    inputs, outputs, nodes = [], [], []
+    source, result = _shapes(layer)
+    for number in range(1, copies + 1):
+        x, y = f"x{number}", f"y{number}"
+        inputs.append(helper.make_tensor_value_info(x, TensorProto.FLOAT, source))
+        outputs.append(helper.make_tensor_value_info(y, TensorProto.FLOAT, result))
+        nodes.append(_node(helper, layer, x, y, f"{layer.name} ×{number}"))
+    draw = np.random.default_rng(0)
+    weights = []
+    if layer.kind == "conv":
+        shape = (layer.out_c, layer.in_c // layer.groups, layer.kernel_h, layer.kernel_w)
+        weights = [numpy_helper.from_array(draw.standard_normal(shape).astype(np.float32), "w")]
+    elif layer.kind == "fc":
+        weights = [numpy_helper.from_array(draw.standard_normal((layer.out_c, layer.in_c)).astype(np.float32), "w")]
+    graph = helper.make_graph(nodes, "repeated", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    onnx.save(model, str(target))
+    return target
+
+
+def engines(
+    path: Path, batch: int, folder: Path, time_of: Callable[[Path], float]
+) -> Iterator[tuple[str, Path, Repeated]]:
+    """Name, ONNX file and layer of each repeated-layer engine of the model at `path`.
+
+    Args:
+        folder: where the files go.
+        time_of: seconds of an inference of the engine built from an ONNX file.
+    """
+    for number, each in enumerate(distinct(path, batch)):
+        trial = write(each.layer, TRIAL, folder / f"trial{number}.onnx")
+        copies = copies_needed(time_of(trial) / TRIAL)
+        yield f"repeat/{each.layer.name}", write(each.layer, copies, folder / f"repeat{number}.onnx"), each
+
+
+def _shapes(layer: Layer) -> tuple[list[int], list[int]]:
+    if layer.kind == "fc":
+        return [layer.batch, layer.in_c], [layer.batch, layer.out_c]
+    return [layer.batch, layer.in_c, layer.in_h, layer.in_w], [layer.batch, layer.out_c, layer.out_h, layer.out_w]
+
+
+def _node(helper: Any, layer: Layer, x: str, y: str, name: str) -> Any:
+    if layer.kind == "fc":
+        return helper.make_node("Gemm", [x, "w"], [y], name, transB=1)
+    after = (
+        _padding_after(layer.in_h, layer.out_h, layer.kernel_h, layer.stride_h, layer.pad_h, layer.dilation_h),
+        _padding_after(layer.in_w, layer.out_w, layer.kernel_w, layer.stride_w, layer.pad_w, layer.dilation_w),
+    )
+    window: dict[str, Any] = {
+        "kernel_shape": [layer.kernel_h, layer.kernel_w],
+        "strides": [layer.stride_h, layer.stride_w],
+        "pads": [layer.pad_h, layer.pad_w, *after],
+    }
+    if layer.kind == "conv":
+        dilations = [layer.dilation_h, layer.dilation_w]
+        return helper.make_node("Conv", [x, "w"], [y], name, group=layer.groups, dilations=dilations, **window)
+    kind = "MaxPool" if "Max" in layer.layer_type else "AveragePool"
+    return helper.make_node(kind, [x], [y], name, **window)
+
+
+def _padding_after(size: int, out: int, kernel: int, stride: int, before: int, dilation: int) -> int:
+    """The padding behind the data that gives `out` positions; never less than none."""
+    return max(0, (out - 1) * stride + dilation * (kernel - 1) + 1 - size - before)

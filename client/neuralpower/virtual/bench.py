@@ -1,0 +1,98 @@
+"""An engine on the virtual device, ready for an experiment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import InputError
+from ..profiler.design import Course
+from ..profiler.layer_profiler import LayerProfiler
+from ..profiler.repeat import engines
+from ..profiler.sources import is_exported, onnx_of, title
+from .device import VirtualDevice
+from .graph import Json
+from .hardware import Hardware
+from .load import Load
+from .onnx_engine import engine_from_onnx
+from .plan import Planner
+from .run import engine_of
+
+_TIMED = 16
+
+
+def load_of(spec: str, hardware: Hardware, precision: str = "fp16", batch: int = 1) -> Load:
+    """What `hardware` makes of a zoo name, engine JSON, ONNX model or PyTorch network.
+
+    Raises:
+        InputError: none of these, or an engine that cannot be simulated.
+    """
+    return Load.of(name_of(spec), _document(spec, precision, batch), hardware)
+
+
+def name_of(spec: str) -> str:
+    """What the network is called."""
+    return title(spec) if is_exported(spec) or spec.endswith((".json", ".onnx")) else spec
+
+
+def _document(spec: str, precision: str, batch: int) -> Json:
+    if spec.endswith(".onnx") or is_exported(spec):
+        with onnx_of(spec, batch) as path:
+            return engine_from_onnx(path, batch, precision)
+    if (precision, batch) != ("fp16", 1):
+        raise InputError(
+            f"{spec}: a described engine has its own precision and batch; they are chosen for ONNX and PyTorch"
+        )
+    return engine_of(spec)
+
+
+def repeated_loads(spec: str, hardware: Hardware, precision: str, batch: int, folder: Path) -> list[Load]:
+    """The repeated-layer engines of an ONNX model's or PyTorch network's layers.
+
+    Raises:
+        InputError: a network that is described by its engine alone.
+    """
+    if not (spec.endswith(".onnx") or is_exported(spec)):
+        raise InputError(f"{spec}: layers are repeated from an ONNX model, torch: or hub: network")
+
+    def made(path: Path, name: str = "trial") -> Load:
+        return Load.of(name, engine_from_onnx(path, batch, precision), hardware)
+
+    with onnx_of(spec, batch) as path:
+        found = engines(path, batch, folder, lambda trial: inference_s(made(trial), hardware))
+        return [made(file, name) for name, file, _ in found]
+
+
+def inference_s(load: Load, hardware: Hardware) -> float:
+    """Seconds of an inference as TensorRT would report it, from a few in virtual time."""
+    reported_ns = Planner(hardware, (0, 0, 0), 0).inferences(load, _TIMED, 0).reported_ns
+    return max(1e-7, float(reported_ns.sum(axis=1).mean()) * 1e-9)
+
+
+class VirtualBench:
+    """As :class:`neuralpower.profiler.experiment.Bench`, on a device that is kept ahead of the time by its own thread."""
+
+    simulated = True
+
+    def __init__(self, device: VirtualDevice, load: Load, address: str | os.PathLike[str]) -> None:
+        self._device = device
+        self._context = device.load_empty(load)
+        self.inference_s = inference_s(load, device.hardware)
+        self.profiler = LayerProfiler(self._context, address=address, clock_ns=self._context.clock_ns)
+
+    def lay(self, course: Course) -> None:
+        """Have the round planned, all of it."""
+        self._context.extend(course.pause_ns, course.profiled)
+
+    def wait(self, pause_ns: int) -> None:
+        """Nothing: the pause is in the plan."""
+
+    def infer(self, profiled: bool) -> tuple[int, int]:
+        """Run the next inference of the plan."""
+        with self.profiler.inference(self._device.stream, profiled=profiled):
+            self._context.execute_async_v3(self._device.stream.handle)
+        return self.profiler.last
+
+    def idle(self, seconds: float) -> None:
+        """Let time pass."""
+        self._device.idle(seconds)
