@@ -230,7 +230,7 @@ struct np_sim_options {
 	double swing_ppm;	/* and by a sine of this amplitude */
 	double swing_s;		/* and period, */
 	double walk_ppm;	/* and by a random walk that gains this standard deviation in a second */
-	uint64_t seed;		/* of everything drawn: noise, phase of the scan, clocks, the driver's sleeps */
+	uint64_t seed;		/* of everything drawn: noise, phase of the scan and clocks */
 	int32_t driver;		/* enum np_driver */
 	int32_t bus_hz;		/* bit clock of the wire, 48 bits a transfer; 0: transfers take no time */
 	int32_t narrow;		/* the recursive average is kept in 13 bits, not finer than the register */

@@ -98,7 +98,7 @@ class SimSettings(TypedDict, total=False):
     walk_ppm: float
     """What a random walk of the period gains in a second (standard deviation)."""
     seed: int
-    """Of noise, scan phase, clocks and the driver's sleeps."""
+    """Of noise, scan phase and clocks."""
     driver: Driver
     """"continuous" (default) and "single-shot" are the newer hwmon driver, "waiting" the older one, "iio" JetPack 4's,
     "i2c" the registers as :class:`I2cSource` reads them."""

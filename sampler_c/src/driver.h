@@ -3,8 +3,8 @@
  * driver.h - the kernel's drivers in software: what one attribute read does on the wire
  *
  *   continuous   one transfer, at once
- *   waiting      polls the conversion-ready flag, sleeping between a quarter and the whole of a computed scan
- *                between looks, gives up (ETIMEDOUT) after two of them; then one transfer
+ *   waiting      polls the conversion-ready flag, sleeping for a computed scan between looks, gives up (ETIMEDOUT)
+ *                after two of them; then one transfer
  *   single-shot  writes the config register, which begins a scan; then as waiting
  *   iio          shunt and bus voltage of the channel, two transfers, at once
  */
@@ -16,8 +16,6 @@
 struct sim_driver {
 	struct sim_bus *bus;
 	enum np_driver kind;
-	uint64_t seed;
-	uint64_t sleeps;
 	uint64_t scans[SIM_MAX_CHIPS];	/* per chip: scans that reads have waited for */
 };
 

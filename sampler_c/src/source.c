@@ -61,7 +61,7 @@ void source_hold_none(struct np_source *source)
 		struct held_reading *held = &source->held[i];
 
 		held->left = 0;
-		held->next = held->every > 1 ? (uint8_t)(turn++ % held->every) : 0;
+		held->next = (uint8_t)(held->every > 1 ? turn++ % held->every : 0);
 	}
 }
 

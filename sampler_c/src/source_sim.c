@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "draw.h"
 #include "driver.h"
 #include "i2c_reader.h"
 #include "ring.h"
@@ -38,7 +37,6 @@ static void sim_start(struct np_source *source, int64_t now_ns)
 		chip_start(&sim->bus.chips[i], sim->line, now_ns);
 	memset(sim->bus.asked, 0, sizeof(sim->bus.asked));
 	source_hold_none(source);
-	sim->driver.sleeps = 0;
 	memset(sim->driver.scans, 0, sizeof(sim->driver.scans));
 	for (uint32_t i = 0; i < source->readings; i++)
 		sim->channels[i].memory = (struct value_memory){ 0 };
@@ -224,8 +222,7 @@ int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips,
 		return -ENOMEM;
 	source_init(&sim->source, options->driver == NP_DRIVER_IIO ? &sim_iio_ops : &sim_ops, readings);
 	sim->driver = (struct sim_driver){ .bus = &sim->bus,
-					   .kind = (enum np_driver)options->driver,
-					   .seed = draw_bits(options->seed, SIM_MAX_CHIPS) };
+					   .kind = (enum np_driver)options->driver };
 	err = add_chips(sim, chips, chip_count, options);
 	if (!err)
 		err = add_channels(sim, channels);
