@@ -70,6 +70,16 @@ def _summed(
     return Power(records, layer_j, layer_s, launch_w, tail_w, gap_w, undeclared, total, power.shape[0])
 
 
+def laid_power_w(run: Run, records: npt.NDArray[np.void]) -> Floats:
+    """Mean power (n,), W, in the windows of each label: its reported durations laid in the middle between the anchors."""
+    total = run.reported_ns.sum(axis=1)
+    first = run.begin_ns + (run.end_ns - run.begin_ns - total) // 2
+    edges = first[:, None] + np.pad(np.cumsum(run.reported_ns, axis=1), ((0, 0), (1, 0)))
+    energy = np.cumsum((records["end_ns"] - records["start_ns"]) * (records["power_uw"][:, 0] * 1e-6))
+    at_edges = np.interp(edges, records["end_ns"], energy)
+    return np.asarray(np.diff(at_edges, axis=1).sum(axis=0) / run.reported_ns.sum(axis=0), np.float64)
+
+
 def _per_layer(values: Floats, order: Ints | None, layers: int) -> Floats:
     """Sum (m, n), in the order in which layers ran, for each layer as numbered."""
     if order is None:

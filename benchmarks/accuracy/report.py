@@ -43,7 +43,7 @@ def _beside(case: Case, summary: Summary) -> None:
     if summary.undeclared_share:
         print(f"    undeclared, of all energy: {_percent(summary.undeclared_share, 2)}")
     if case.expects == "nothing":
-        print(f"    units told from the mean of all: {_coverage(summary.unlike_mean)}; 5 % are by chance")
+        print(f"    labels tell the powers of the layers they name by {summary.named_z:.1f} deviations of chance")
     if summary.noticed or case.expects == "noticed":
         print(f"    a response outside the model noticed in {_percent(summary.noticed, 0)} of networks")
     for reason, count in summary.reasons.items():

@@ -48,7 +48,7 @@ class Table:
 class Outcome:
     """One network under one method. `error`: why there is nothing else. Delays in ns; nan where the method does not say.
 
-    `energy_z`: the error in standard errors, infinite for an energy that has none.
+    `named_z`: of permuted labels, whether they still tell their layers' powers, standard normal if not. `energy_z`: the error in standard errors, infinite for an energy that has none.
     """
 
     seed: int
@@ -64,7 +64,7 @@ class Outcome:
     energy_z: float = float("nan")
     unattributed_share: float = float("nan")
     undeclared_share: float = float("nan")
-    unlike_mean: tuple[int, int] = (0, 0)
+    named_z: float = float("nan")
     mismatch: bool = False
     withheld: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ def judge(world: World, method: str, found: Estimated, seconds: float) -> Outcom
         energy_error / found.energy_se_j if found.energy_se_j > 0 else np.inf * energy_error,
         found.unattributed_share,
         truth.undeclared_j / truth.total_j,
-        _unlike_mean(units, found),
+        _named_z(truth.named_w, found.power_w) if world.case.run.permuted else float("nan"),
         found.mismatch,
         tuple(reason for _, reason in found.withheld),
         found.notes,
@@ -121,13 +121,13 @@ def _distance(delay: float, lag: float, covariance: Floats | None) -> float:
     return float(off @ np.linalg.pinv(covariance) @ off)
 
 
-def _unlike_mean(units: Table, found: Estimated) -> tuple[int, int]:
-    """How many units' intervals exclude the mean power of all, and how many units there are."""
-    known = units.take(units.known & np.isfinite(units.se_w))
-    if known.time_s.size < 2:
-        return 0, int(known.time_s.size)
-    mean = float(np.average(known.power_w, weights=known.time_s))
-    return int(np.sum(np.abs(known.power_w - mean) > Z95 * known.se_w)), int(known.time_s.size)
+def _named_z(named_w: Floats, power_w: Floats) -> float:
+    """Rank correlation of estimates with the powers of the layers whose names they bear, in its deviation without any relation."""
+    known = np.isfinite(power_w)
+    ranks = [np.argsort(np.argsort(values[known])).astype(np.float64) for values in (named_w, power_w)]
+    if known.sum() < 3 or np.ptp(power_w[known]) == 0:
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1] * np.sqrt(known.sum() - 1))
 
 
 @dataclass(frozen=True)

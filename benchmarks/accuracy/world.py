@@ -26,7 +26,7 @@ from neuralpower_sampler.sim import Driver, SimSettings
 
 from .case import Case
 from .network import Network, Run, draw_network, draw_run
-from .power import Power, draw_power
+from .power import Power, draw_power, laid_power_w
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -93,11 +93,13 @@ class Recording:
 class Truth:
     """Per layer (n,): energy over time, W, and mean time, s. Delay and lags, ns; `scan_ns`: mean scan before swing and walk.
 
+    Under permuted labels `power_w` is of what ran in the windows laid for a label, `named_w` of the layer that has its name.
     `energy_j`: of all layers of a mean inference. Powers of launch, tail and gap are means over the run. `total_j`: of the whole
     timeline; `undeclared_j` what the undeclared state took of it.
     """
 
     power_w: Floats
+    named_w: Floats
     time_s: Floats
     stall_share: Floats
     delay_ns: float
@@ -152,11 +154,12 @@ def draw(case: Case, seed: int) -> World:
     network = draw_network(case, np.random.default_rng((seed, 0)), period_ns)
     run = draw_run(case, network, chip.scan_ns, period_ns, np.random.default_rng((seed, 2)))
     power = draw_power(case, network, run, np.random.default_rng((seed, 3)))
+    ran_w = laid_power_w(run, power.records) if case.run.permuted else power.layer_j / power.layer_s
     sensor = _draw_sensor(case, network, clock_ppm, sensor_random)
     settings = _settings(case, sensor, seed)
     ticks = tick_times(run, case.sensor.period_ms, np.random.default_rng((seed, 4)))
     recording = _record(case, chip, run, power, settings, ticks)
-    return World(case, seed, recording, _truth(network, power, sensor, scan_ns), settings, int(ticks[0]))
+    return World(case, seed, recording, _truth(network, power, ran_w, sensor, scan_ns), settings, int(ticks[0]))
 
 
 def chip_of(case: Case) -> Chip:
@@ -231,10 +234,11 @@ def _reading(ticks: npt.NDArray[np.void], column: int) -> Reading:
     return Reading(one["value"].astype(np.int64), t_ns + one["begin_ns"], t_ns + one["end_ns"])
 
 
-def _truth(network: Network, power: Power, sensor: _Sensor, scan_ns: float) -> Truth:
+def _truth(network: Network, power: Power, ran_w: Floats, sensor: _Sensor, scan_ns: float) -> Truth:
     lags = (float(sensor.lag_ns), float(sensor.second_lag_ns)) if sensor.second_lag_ns else (float(sensor.lag_ns),)
     return Truth(
-        power_w=power.layer_j / power.layer_s,
+        power_w=ran_w,
+        named_w=power.layer_j / power.layer_s,
         time_s=power.layer_s / power.inferences,
         stall_share=network.stall_share,
         delay_ns=float(sensor.delay_ns),

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.accuracy.case import CASE_FILE, Case, RunCase, load
 from benchmarks.accuracy.conversions import shunt_ends
 from benchmarks.accuracy.network import draw_network, draw_run
-from benchmarks.accuracy.power import draw_power, wandering
+from benchmarks.accuracy.power import draw_power, laid_power_w, wandering
 from benchmarks.accuracy.world import Recording, World, chip_of, draw
 
 from neuralpower_sampler import SimChip, simulate
@@ -106,6 +106,22 @@ def test_permuted_layers_are_reported_under_their_own_numbers() -> None:
     assert run.order is not None
     np.testing.assert_allclose(run.reported_ns.mean(axis=0), network.duration_ns, rtol=0.01, atol=100)
     assert np.unique(run.order[:, 2]).size == network.duration_ns.size
+
+
+def test_what_ran_under_a_permuted_label_is_the_mean_but_for_the_ends() -> None:
+    """In the windows of a label any layer may have run; without permutation it is the label's own, but for the slack."""
+    truth = draw(some("permuted", 4000), 8).truth
+    inside = slice(truth.power_w.size // 4, -truth.power_w.size // 4)
+    mean = truth.energy_j / truth.time_s.sum()
+    np.testing.assert_allclose(truth.power_w[inside], mean, rtol=0.05)
+    assert np.std(truth.named_w / mean) > 0.2
+    case = some("fast", 500, slack_us=0)
+    network = draw_network(case, np.random.default_rng(1), None)
+    run = draw_run(case, network, 840e3, None, np.random.default_rng(2))
+    power = draw_power(case, network, run, np.random.default_rng(3))
+    long = network.duration_ns > 1e5
+    ran = laid_power_w(run, power.records)
+    np.testing.assert_allclose(ran[long], (power.layer_j / power.layer_s)[long], rtol=0.01)
 
 
 def test_a_locked_run_keeps_its_period() -> None:
