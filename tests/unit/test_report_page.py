@@ -19,6 +19,7 @@ from neuralpower.models.rows import fingerprint
 from neuralpower.models.six import SixModels
 from neuralpower.report import modelled, plots, write_report
 from neuralpower.report.blocks import fixed, number, percent
+from neuralpower.report.network_plot import layer_power
 from neuralpower_align.least_squares import Balance
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -153,11 +154,11 @@ def test_plots_are_written_in_known_formats(tmp_path: Path) -> None:
     """SVG and PNG are written; another ending is refused; inline SVG follows the page's colours and fetches nothing."""
     networks = [engine for engine in some_attribution().engines.values() if not engine.repeated]
     for name, begin in (("a.svg", b"<?xml"), ("a.png", b"\x89PNG")):
-        plots.save(plots.layer_power(networks, simulated=True), tmp_path / name)
+        plots.save(layer_power(networks, simulated=True), tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(begin)
     with pytest.raises(ValueError, match=r"\.svg"):
-        plots.save(plots.layer_power(networks, simulated=True), tmp_path / "a.txt")
-    svg = plots.inline(plots.layer_power(networks, simulated=True), "x", "power")
+        plots.save(layer_power(networks, simulated=True), tmp_path / "a.txt")
+    svg = plots.inline(layer_power(networks, simulated=True), "x", "power")
     assert "var(--ink)" in svg and plots.INK not in svg and 'aria-label="power"' in svg
 
 

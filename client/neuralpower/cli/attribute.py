@@ -147,7 +147,8 @@ def _engine(engine: EngineAttribution) -> dict[str, Any]:
 
 
 def _plot(engines: list[EngineAttribution], path: Path, simulated: bool) -> None:
-    from neuralpower.report.plots import layer_power, save
+    from neuralpower.report.network_plot import layer_power
+    from neuralpower.report.plots import save
 
     networks = [engine for engine in engines if not engine.repeated]
     if not networks:

@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", metavar="DIR_OR_MODEL", type=Path, nargs="+", help=what)
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the page to write (.html)")
     parser.add_argument("--method", default="least-squares", help="of the attribution: least-squares or window-mean")
+    parser.add_argument(
+        "--truth", metavar="FILE", type=Path, help="what a virtual device really did, to draw beside it"
+    )
     parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
@@ -46,10 +49,12 @@ def run(args: argparse.Namespace) -> int:
         if dataset is None and models is not None:
             dataset = rows_of(attribution, str(args.sources[0]))
     predictions = _unseen(recording, models) if attribution is not None else []
+    true_w = _true_power(args.truth) if args.truth else None
     provenance = {"sources": ", ".join(path.name for path in args.sources)}
     write_report(
         args.output, recording=recording, attribution=attribution, models=models, evaluation=dataset if models else None,
         predictions=predictions, provenance=provenance, title=args.title,
+        true_w=true_w,
     )  # fmt: skip
     if args.json:
         size = args.output.stat().st_size
@@ -86,6 +91,20 @@ def _open(path: Path) -> tuple[str, Any]:
     from neuralpower.models.store import load
 
     return "model file", load(path)
+
+
+def _true_power(path: Path) -> dict[str, list[float]]:
+    """Engine's hash -> each layer's true power on the rail that feeds the board. InputError where `path` holds no truth."""
+    from neuralpower.virtual.truth import Truth
+
+    try:
+        truth = Truth.read(path)
+        total = truth.rails.index(truth.total)
+        return {name: engine.power_w[:, total].tolist() for name, engine in truth.engines.items()}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f"{path}: not the truth of a virtual device ({str(error).splitlines()[0][:80]})") from None
 
 
 def _unseen(recording: Recording | None, models: SixModels | None) -> list[NetworkPrediction]:

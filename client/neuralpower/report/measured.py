@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -12,6 +12,8 @@ from neuralpower.recordings.recording import Recording
 from neuralpower.recordings.statistics import lateness_ns
 from neuralpower.report import plots
 from neuralpower.report.blocks import Block, Facts, Figure, Heading, Notes, Row, Section, Table, fixed, number, percent
+from neuralpower.report.energy_plot import energy_bars, measured_stack
+from neuralpower.report.network_plot import layer_power
 
 ENERGY_COLUMNS = ("runtime, µs", "±", "power, W", "±", "energy, mJ", "±")
 
@@ -98,18 +100,25 @@ def rails(recording: Recording, attribution: Attribution | None) -> Section | No
     return Section("Rails", [Figure(Markup(svg), caption), table])
 
 
-def layers(attribution: Attribution) -> list[Section]:
-    """The networks' layers with plots, the repeated layers, and how the numbers came about."""
+def layers(attribution: Attribution, true_w: Mapping[str, Sequence[float]] | None = None) -> list[Section]:
+    """The networks' layers with plots, the repeated layers, and how the numbers came about.
+
+    `true_w`: engine's hash -> the true power of each layer, W, where somebody knows it.
+    """
     networks = [engine for engine in attribution.engines.values() if not engine.repeated]
     repeated = [engine for engine in attribution.engines.values() if engine.repeated]
     sections = []
     if networks:
-        blocks: list[Block] = [_networks(networks)]
+        bars = plots.inline(
+            energy_bars([measured_stack(engine) for engine in networks]), "energy", "energy by kind of layer"
+        )
+        caption = "Where the energy of one inference goes, gaps between inferences left out."
+        blocks: list[Block] = [_networks(networks), Figure(Markup(bars), caption)]
         for engine in networks:
-            blocks += _network(engine, attribution.simulated)
+            blocks += _network(engine, attribution.simulated, true_w)
         text = (
-            "Width is runtime and height is power, so area is energy. What the data cannot tell apart is one unit, drawn paler: its "
-            "layers share the unit's power and have a wider error. The dashed line is the power between inferences."
+            "Layers stand in the order in which they run. What the data cannot tell apart is one unit, drawn paler: its layers share "
+            "the unit's power. The grey band is the 95 % interval, the dashed line the power between inferences."
         )
         sections.append(Section("Networks, layer by layer", blocks, text))
     if repeated:
@@ -142,18 +151,21 @@ def _networks(networks: Sequence[EngineAttribution]) -> Table:
     return Table(columns, rows, range(1, 8), "Per inference, over the time its layers run.")
 
 
-def _network(engine: EngineAttribution, simulated: bool) -> list[Block]:
-    figure = plots.layer_power([engine], simulated=simulated)
-    svg = plots.inline(figure, f"layers-{engine.hash[:12]}", f"power of each layer of {engine.name}")
+def _network(engine: EngineAttribution, simulated: bool, true_w: Mapping[str, Sequence[float]] | None) -> list[Block]:
+    figure = layer_power([engine], simulated=simulated, true_w=true_w, titled=False)
+    svg = plots.inline(
+        figure, f"layers-{engine.hash[:12]}", f"power, runtime and energy of each layer of {engine.name}"
+    )
     rows = []
     for at, layer in enumerate(engine.layers):
         joined = at + 1 < len(engine.layers) and engine.layers[at + 1].unit == layer.unit
         unit = f"{layer.unit + 1}" if not at or engine.layers[at - 1].unit != layer.unit else ""
-        rows.append(Row([_name(layer), layer.kind, unit, *_cells(layer)], "same" if joined else ""))
-    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units. Lines: two standard errors of each unit's longest layer."
-    table = Table(
-        ["layer", "kind", "unit", *ENERGY_COLUMNS], rows, range(2, 9), folded=f"all {len(engine.layers)} layers"
-    )
+        rows.append(Row([f"{at + 1}", _name(layer), layer.kind, unit, *_cells(layer)], "same" if joined else ""))
+    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units."
+    if true_w and engine.hash in true_w:
+        caption += " Points are the true power, which no part of the estimate has seen."
+    columns = ["#", "layer", "kind", "unit", *ENERGY_COLUMNS]
+    table = Table(columns, rows, (0, *range(3, 10)), "± is one standard error.", f"all {len(engine.layers)} layers")
     return [Heading(engine.name), Figure(Markup(svg), caption), table]
 
 

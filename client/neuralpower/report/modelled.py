@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from markupsafe import Markup
 
 from neuralpower.attribution import Attribution, LayerPower
 from neuralpower.dataset import Dataset
-from neuralpower.models.evaluation import network_errors
+from neuralpower.models.evaluation import network_errors, scores
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.published import PUBLISHED
 from neuralpower.models.rows import fingerprint, networks_of, rows_of
 from neuralpower.models.six import LayerModel, SixModels
 from neuralpower.report import plots
 from neuralpower.report.blocks import DASH, Block, Facts, Figure, Heading, Row, Section, Table, fixed, number, percent
+from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
+from neuralpower.report.network_plot import Z95
 from neuralpower.report.plots import Pair
 
 SHOWN_TERMS = 40
@@ -56,14 +59,19 @@ def compared(models: SixModels, dataset: Dataset) -> Section:
     for (kind, target), model in models.models_.items():
         rows, (scale, unit) = rows_of(dataset, kind, target), _SCALE[target]
         predicted = model.polynomial.predict(rows.x) if len(rows) else np.zeros(0)
-        pairs = zip(rows.y * scale, predicted * scale, strict=True)
-        panels.setdefault(f"{target}, {unit}", []).extend(Pair(kind, float(m), float(p)) for m, p in pairs)
+        half = Z95 * rows.relative_se * rows.y
+        pairs = zip(rows.y * scale, predicted * scale, np.where(half > 0, half * scale, np.nan), strict=True)
+        panels.setdefault(f"{target}, {unit}", []).extend(Pair(kind, *map(float, pair)) for pair in pairs)
     blocks: list[Block] = []
     panels = {title: pairs for title, pairs in panels.items() if pairs}
     if panels:
-        caption = f"Each point is a layer; the band is plus and minus 20 %. {_seen(models, dataset)}".rstrip()
+        caption = (
+            "Each point is a layer with the 95 % interval of its measurement; the band is plus and minus 20 %. "
+            f"{_seen(models, dataset)}"
+        ).rstrip()
         svg = plots.inline(plots.scatter(panels), "scatter", "predicted against measured values of all layers")
         blocks.append(Figure(Markup(svg), caption))
+        blocks.append(_by_type(models, dataset))
     errors = network_errors(models, dataset)
     if errors:
         rows_ = [
@@ -83,6 +91,17 @@ def compared(models: SixModels, dataset: Dataset) -> Section:
             Table(["network", "layers", "runtime error", "energy error", "trained on"], rows_, (1, 2, 3), caption)
         )
     return Section("Predicted and measured", blocks)
+
+
+def _by_type(models: SixModels, dataset: Dataset) -> Table:
+    """Errors on these layers by type and target."""
+    rows = []
+    for (kind, target), score in scores(models, dataset).items():
+        scale, unit = _SCALE[target]
+        cells = [f"{kind} {target}", f"{score.rows}", percent(score.rmspe), percent(score.median_ape)]
+        rows.append(Row([*cells, f"{number(score.rmse * scale, 3)} {unit}"]))
+    caption = "Of the layers above. RMSPE is the root of the mean squared relative error."
+    return Table(["layers", "rows", "RMSPE", "median error", "RMSE"], rows, range(1, 5), caption)
 
 
 def _seen(models: SixModels, dataset: Dataset) -> str:
@@ -131,6 +150,14 @@ def predicted(prediction: NetworkPrediction, models: SixModels | None, attributi
     blocks: list[Block] = [
         Table(["", "predicted", "measured", "error"], rows, (1, 2, 3), f"{covered}{stands}{missing}.")
     ]
+    stacks = [
+        predicted_stack(prediction, "predicted"),
+        *([replace(measured_stack(measured), label="measured")] if measured else []),
+    ]
+    bars = plots.inline(
+        energy_bars(stacks), f"energy-{prediction.name}", f"energy of {prediction.name} by kind of layer"
+    )
+    blocks.append(Figure(Markup(bars), "Where the energy goes; other: layers without a model, each as the mean one."))
     blocks.append(_predicted_layers(prediction, {layer.name: layer for layer in measured.layers} if measured else {}))
     text = (
         "The models were fitted to other networks, which may have layers equal to some of its own." if held_out else ""

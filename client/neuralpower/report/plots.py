@@ -10,102 +10,38 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from neuralpower.attribution import EngineAttribution
 
 Floats = npt.NDArray[np.float64]
 Figure = Any
 
 INK, MUTED, GRID = "#22262b", "#737a82", "#dfe2e5"
 COLOURS = {"conv": "#3c6e9f", "pool": "#c27a3a", "fc": "#5b8c5a", "other": "#9a93a8", "unclassified": "#9a93a8"}
+TRUTH = "#b0303a"
 SERIES = ("#3c6e9f", "#c27a3a", "#5b8c5a", "#8a6aa8", "#a85f6a", "#5f9aa0", "#8f8a4a", "#7a7f87")
 _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", **{c: f"--c{i + 1}" for i, c in enumerate(SERIES)}}
-_VARIABLES[COLOURS["other"]] = "--c9"
+_VARIABLES |= {COLOURS["other"]: "--c9", TRUTH: "--truth"}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A value measured and predicted."""
+    """A value measured and predicted, each with the half-width of its 95 % interval where that is known."""
 
     kind: str
     measured: float
     predicted: float
-
-
-def layer_power(engines: Sequence[EngineAttribution], *, simulated: bool) -> Figure:
-    """Layers in order, as wide as their runtime and as high as their power, so that area is energy.
-
-    A block between white lines is a unit: what the data could tell apart. The line at its middle is plus and minus two
-    standard errors; a layer that shares its unit is paler.
-    """
-    with _style():
-        import matplotlib.pyplot as plt
-
-        figure, rows = plt.subplots(len(engines), 1, figsize=(8, 2.5 * len(engines) + 0.5), squeeze=False)
-        for axes, engine in zip(rows[:, 0], engines, strict=True):
-            _layers(axes, engine)
-            axes.set_title(f"{engine.name}{'  (simulated)' if simulated else ''}", loc="left")
-        rows[-1, 0].set_xlabel("time in one inference, layers end to end, ms")
-        figure.tight_layout()
-        return figure
-
-
-def _layers(axes: Any, engine: EngineAttribution) -> None:
-    layers = [layer for layer in engine.layers if layer.runtime_s > 0]
-    ends = np.cumsum([layer.runtime_s * 1e3 for layer in layers])
-    starts = np.concatenate([[0.0], ends[:-1]])
-    seen: set[str] = set()
-    for layer, start, end in zip(layers, starts, ends, strict=True):
-        label = layer.kind if layer.kind in ("conv", "pool", "fc") else "other"
-        axes.bar(
-            start, layer.power_w, width=end - start, align="edge", color=COLOURS[label], linewidth=0,
-            alpha=0.55 if layer.members > 1 else 0.9, label=None if label in seen else label,
-        )  # fmt: skip
-        seen.add(label)
-    axes.axhline(engine.gap_power_w, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    units: dict[int, list[int]] = {}
-    for index, layer in enumerate(layers):
-        units.setdefault(layer.unit, []).append(index)
-    top = 0.0
-    for members in units.values():
-        first, last = members[0], members[-1]
-        longest = max(members, key=lambda i: layers[i].runtime_s)
-        power, error = layers[longest].power_w, 2 * layers[longest].power_se_w
-        middle = (starts[longest] + ends[longest]) / 2
-        axes.plot([middle, middle], [power - error, power + error], color=INK, linewidth=0.9, solid_capstyle="butt")
-        axes.plot([starts[first]] * 2, [0, power], color=GRID, linewidth=0.5)
-        top = np.nanmax([top, power, min(power + error, 1.5 * power)])
-        if (ends[last] - starts[first]) > 0.09 * ends[-1] and len(members) == 1:
-            axes.text(
-                middle,
-                power * 0.05,
-                _label(layers[longest].name),
-                rotation=90,
-                fontsize=6.5,
-                color=INK,
-                ha="right",
-                va="bottom",
-            )
-    axes.set_ylabel("power, W")
-    axes.set_xlim(0, float(ends[-1]) if len(ends) else 1.0)
-    axes.set_ylim(0, 1.08 * top if top > 0 else None)
-    handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: list(COLOURS).index(labels[i]))
-    axes.legend(
-        [handles[i] for i in order], [labels[i] for i in order], ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0)
-    )
+    measured_half: float = float("nan")
+    predicted_half: float = float("nan")
 
 
 def rails(
     t_s: Floats, power_w: Mapping[str, Floats], spans: Sequence[tuple[float, float, str]], *, bins: int = 700
 ) -> Figure:
     """Power of each rail over time: mean of each bin, and its least and largest reading as a band; what ran, above."""
-    with _style():
+    with styled():
         import matplotlib.pyplot as plt
 
         figure, axes = plt.subplots(figsize=(8, 3.2))
@@ -140,7 +76,7 @@ def _envelope(watts: Floats, bounds: npt.NDArray[np.int64]) -> tuple[Floats, Flo
 
 def lateness(late_us: Floats) -> Figure:
     """How late ticks began, as the share that was later: its tail shows what a histogram hides."""
-    with _style():
+    with styled():
         import matplotlib.pyplot as plt
 
         figure, axes = plt.subplots(figsize=(8, 2.4))
@@ -157,8 +93,11 @@ def lateness(late_us: Floats) -> Figure:
 
 
 def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
-    """Predicted against measured on equal logarithmic axes, a panel for each quantity; lines at equal and plus-minus 20 %."""
-    with _style():
+    """Predicted against measured on equal logarithmic axes, a panel for each quantity; lines at equal and plus-minus 20 %.
+
+    Thin lines through a point are 95 % intervals; one wider than its value is left out.
+    """
+    with styled():
         import matplotlib.pyplot as plt
 
         figure, row = plt.subplots(1, len(panels), figsize=(8, 8 / max(len(panels), 2) - 0.1), squeeze=False)
@@ -172,6 +111,13 @@ def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
             for kind in ("conv", "pool", "fc"):
                 of_kind = [p for p in good if p.kind == kind]
                 x, y = [p.measured for p in of_kind], [p.predicted for p in of_kind]
+                for p in of_kind:
+                    if p.measured_half < p.measured:
+                        reach = [p.measured - p.measured_half, p.measured + p.measured_half]
+                        axes.plot(reach, [p.predicted] * 2, color=COLOURS[kind], linewidth=0.6, alpha=0.25)
+                    if p.predicted_half < p.predicted:
+                        reach = [p.predicted - p.predicted_half, p.predicted + p.predicted_half]
+                        axes.plot([p.measured] * 2, reach, color=COLOURS[kind], linewidth=0.6, alpha=0.25)
                 axes.scatter(x, y, s=9, color=COLOURS[kind], alpha=0.75, linewidths=0, label=kind)
             axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="measured", title=title)
             axes.set_aspect("equal")
@@ -198,14 +144,14 @@ def save(figure: Figure, path: Path) -> None:
     ending = path.suffix.lower()
     if ending not in (".svg", ".png", ".pdf"):
         raise ValueError(f"a plot ends in .svg, .png or .pdf, not in {ending or 'nothing'}")
-    with _style():
+    with styled():
         figure.savefig(path, facecolor="white", dpi=200)
     _close(figure)
 
 
 def inline(figure: Figure, name: str, description: str) -> str:
     """The figure as SVG to be put into a page: text stays text, colours are the page's, `description` for who cannot see it."""
-    with _style(salt=name):
+    with styled(salt=name):
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     _close(figure)
@@ -223,7 +169,8 @@ def inline(figure: Figure, name: str, description: str) -> str:
 
 
 @contextmanager
-def _style(salt: str = "neuralpower") -> Iterator[None]:
+def styled(salt: str = "neuralpower") -> Iterator[None]:
+    """Every figure's look: fonts, thin lines, no frames. `salt` keeps the identifiers of figures on one page apart."""
     import matplotlib
 
     matplotlib.use("Agg", force=False)
@@ -263,6 +210,7 @@ def _close(figure: Figure) -> None:
     plt.close(figure)
 
 
-def _label(name: str) -> str:
+def short_name(name: str) -> str:
+    """A layer's name as an axis can hold it: its first node, without what it was fused with."""
     name = name.split(" + ")[0].strip("/")
     return name if len(name) <= 22 else f"{name[:21]}…"

@@ -14,10 +14,8 @@ from neuralpower.errors import Failure
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.six import SixModels
 from neuralpower.recordings.recording import Recording
-from neuralpower.report import measured, modelled
-from neuralpower.report.blocks import Facts, Headline, Page, Section, fixed, percent
-
-_MOST_CONDITIONS = 40
+from neuralpower.report import conditions, measured, modelled
+from neuralpower.report.blocks import Headline, Page, fixed, percent
 
 
 def write_report(
@@ -30,13 +28,15 @@ def write_report(
     predictions: Sequence[NetworkPrediction] = (),
     provenance: Mapping[str, Any] | None = None,
     title: str = "",
+    true_w: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """Write one self-contained HTML page about what is given; what is not given has no section.
 
     evaluation: measured layers to set the models against. predictions: of networks; one that `attribution` has measured
-    is set beside its measurement. provenance: further facts, label -> value. Raises Failure where the file cannot be written.
+    is set beside its measurement. provenance: further facts, label -> value. true_w: engine's hash -> true power of each layer, W,
+    for a simulated device. Raises Failure where the file cannot be written.
     """
-    page = compose(recording, attribution, models, evaluation, predictions, provenance or {}, title)
+    page = compose(recording, attribution, models, evaluation, predictions, provenance or {}, title, true_w)
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
     try:
@@ -68,6 +68,7 @@ def compose(
     predictions: Sequence[NetworkPrediction],
     provenance: Mapping[str, Any],
     title: str,
+    true_w: Mapping[str, Sequence[float]] | None = None,
 ) -> Page:
     """Decide what is on the page."""
     simulated = any(
@@ -89,13 +90,13 @@ def compose(
         if evaluation is not None:
             page.sections.append(modelled.compared(models, evaluation))
     if attribution is not None:
-        page.sections += measured.layers(attribution)
+        page.sections += measured.layers(attribution, true_w)
     if recording is not None:
         rails = measured.rails(recording, attribution)
         page.sections += [*([rails] if rails else []), measured.sampling(recording), measured.losses(recording)]
     if models is not None:
         page.sections.append(modelled.coefficients(models))
-    page.sections.append(_conditions(recording, provenance))
+    page.sections.append(conditions.section(recording, models, provenance))
     return page
 
 
@@ -152,29 +153,3 @@ def _headlines(
             )
         )
     return found
-
-
-def _conditions(recording: Recording | None, provenance: Mapping[str, Any]) -> Section:
-    """Conditions and provenance: board, chips, epochs, conditions of the journal, and what the caller adds."""
-    facts: list[tuple[str, str]] = []
-    if recording is not None:
-        from neuralpower_wire import Kind
-
-        facts.append(("recording", str(recording.directory.name)))
-        for stream in recording.streams:
-            for epoch in recording.epochs(stream):
-                chips = ", ".join(
-                    f"{c.name} shunt {c.shunt_conversion_us} µs, bus {c.bus_conversion_us} µs, averaging {c.averaging}"
-                    for c in epoch.chips
-                )
-                text = f"{epoch.board}, source {epoch.source}, driver {epoch.driver}, every {epoch.period_ns / 1e6:g} ms; {chips or 'no chip known'}"
-                facts.append(
-                    (f"epoch {epoch.number} of {stream.hex()[:8]}", text + (f"; {epoch.note}" if epoch.note else ""))
-                )
-        conditions: dict[str, Any] = {}
-        for record in recording.records(Kind.CONDITION):
-            conditions.update(record.body)
-        facts += [(str(key), str(value)) for key, value in list(conditions.items())[:_MOST_CONDITIONS]]
-    facts += [(str(key), "yes" if value is True else str(value)) for key, value in provenance.items()]
-    facts.append(("made by", f"neuralpower {__version__}"))
-    return Section("Conditions and provenance", [Facts(facts)])

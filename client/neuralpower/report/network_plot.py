@@ -1,0 +1,149 @@
+"""The plot of one network: its layers in order, with power and interval, runtime, and share of the energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import isfinite, nan
+from typing import Any
+
+import numpy as np
+
+from neuralpower.attribution import EngineAttribution
+from neuralpower.report import plots
+from neuralpower.report.plots import COLOURS, GRID, INK, MUTED, Figure
+
+HEIGHT = 4.9
+"""Inches of one network's panels."""
+Z95 = 1.959964
+"""Half of a 95 % interval in standard errors."""
+MOST_NAMES = 48
+"""Layers beyond which names give way to numbers."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Adjacent layers from `first` to `last` (positions) that the data could not tell apart, or one that it could.
+
+    `power_w` of the unit with the half-width of its 95 % interval; nan where nothing is known.
+    """
+
+    first: int
+    last: int
+    power_w: float
+    half_w: float
+
+
+def units(engine: EngineAttribution) -> list[Unit]:
+    """The units of an engine's layers, in order. A layer that took no time belongs to none."""
+    timed = [(at, layer) for at, layer in enumerate(engine.layers) if layer.runtime_s > 0]
+    found = []
+    for _, run in groupby(timed, key=lambda pair: pair[1].unit):
+        members = list(run)
+        longest = max(members, key=lambda pair: pair[1].runtime_s)[1]
+        found.append(Unit(members[0][0], members[-1][0], longest.power_w, Z95 * longest.power_se_w))
+    return found
+
+
+def layer_power(
+    engines: Sequence[EngineAttribution],
+    *,
+    simulated: bool,
+    true_w: Mapping[str, Sequence[float]] | None = None,
+    titled: bool = True,
+) -> Figure:
+    """Three panels for each engine, over its layers in order: power, runtime, share of the energy of one inference.
+
+    A unit is a block as wide as its layers: a line at its power within the band of its 95 % interval. Layers that share a unit
+    are paler. `true_w`: engine's hash -> a value for each layer, drawn as points where it is known. The dashed line is the power
+    between inferences. A page that has headings of its own draws without titles.
+    """
+    with plots.styled():
+        import matplotlib.pyplot as plt
+
+        figure = plt.figure(figsize=(8, HEIGHT * len(engines)), layout="constrained")
+        parts = figure.subfigures(len(engines), 1, squeeze=False, hspace=0.04)[:, 0]
+        for part, engine in zip(parts, engines, strict=True):
+            rows = part.subplots(3, 1, sharex=True, height_ratios=[3.2, 1, 1])
+            _power(rows[0], engine, (true_w or {}).get(engine.hash))
+            _bars(rows[1], engine, [layer.runtime_s * 1e6 for layer in engine.layers], "runtime, µs")
+            _bars(rows[2], engine, [100 * share for share in _shares(engine)], "energy, %")
+            _names(rows[2], engine)
+            if titled:
+                rows[0].set_title(f"{engine.name}{'  (simulated)' if simulated else ''}", loc="left", pad=19)
+            for axes in rows:
+                axes.tick_params(axis="x", length=0)
+            part.align_ylabels(rows)
+        return figure
+
+
+def _bars(axes: Any, engine: EngineAttribution, values: Sequence[float], label: str) -> None:
+    colours = [COLOURS[_kind(layer.kind)] for layer in engine.layers]
+    axes.bar(np.arange(len(values)), np.nan_to_num(values), width=0.8, color=colours, alpha=0.8, linewidth=0)
+    axes.set_ylabel(label)
+
+
+def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    found = units(engine)
+    tops = [0.0]
+    for unit in found:
+        left, right = unit.first - 0.42, unit.last + 0.42
+        members = [layer for layer in engine.layers[unit.first : unit.last + 1] if layer.runtime_s > 0]
+        alone = len(members) == 1
+        if not isfinite(unit.power_w):
+            axes.axvspan(left, right, color=GRID, alpha=0.5, linewidth=0)
+            continue
+        half = unit.half_w if isfinite(unit.half_w) else 0.0
+        for at in range(unit.first, unit.last + 1):
+            axes.bar(
+                at, unit.power_w, width=0.84 if alone else 1.0, color=COLOURS[_kind(engine.layers[at].kind)],
+                alpha=0.5 if alone else 0.2, linewidth=0,
+            )  # fmt: skip
+        axes.fill_between([left, right], unit.power_w - half, unit.power_w + half, color=INK, alpha=0.13, linewidth=0)
+        axes.plot([left, right], [unit.power_w] * 2, color=INK, linewidth=1.3, solid_capstyle="butt")
+        tops += [unit.power_w, min(unit.power_w + half, 1.6 * unit.power_w)]
+    if true_w is not None:
+        known = [(i, w) for i, w in enumerate(true_w) if isfinite(w) and engine.layers[i].runtime_s > 0]
+        axes.plot(*zip(*known, strict=True), ".", color=plots.TRUTH, markersize=4.5, zorder=5) if known else None
+        tops += [w for _, w in known]
+    if isfinite(engine.gap_power_w):
+        axes.axhline(engine.gap_power_w, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_ylabel("power, W")
+    axes.set_ylim(0, 1.06 * max(tops) or 1.0)
+    axes.set_xlim(-0.7, len(engine.layers) - 0.3)
+    kinds = dict.fromkeys(_kind(layer.kind) for layer in engine.layers if layer.runtime_s > 0)
+    handles: list[Any] = [
+        Patch(color=COLOURS[kind], alpha=0.75, linewidth=0, label=kind) for kind in COLOURS if kind in kinds
+    ]
+    handles.append(Line2D([], [], color=INK, linewidth=1.3, label="estimate, 95 %"))
+    if true_w is not None:
+        handles.append(Line2D([], [], color=plots.TRUTH, marker=".", linestyle="", label="true"))
+    if isfinite(engine.gap_power_w):
+        handles.append(Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), label="between inferences"))
+    axes.legend(handles=handles, ncols=len(handles), loc="lower right", bbox_to_anchor=(1.005, 0.995), handlelength=1.4)
+
+
+def _shares(engine: EngineAttribution) -> list[float]:
+    """Each layer's share of the energy of an inference's layers; nan where it is not known."""
+    whole = engine.energy_per_inference_j
+    return [layer.energy_j / whole if whole > 0 else nan for layer in engine.layers]
+
+
+def _names(axes: Any, engine: EngineAttribution) -> None:
+    count = len(engine.layers)
+    if count <= MOST_NAMES:
+        labels = [plots.short_name(layer.name) for layer in engine.layers]
+        axes.set_xticks(range(count), labels, rotation=90, fontsize=6.2)
+    else:
+        step = next(step for step in (10, 20, 50, 100, 500, 1000, 10_000) if count / step <= 20)
+        axes.set_xticks(range(0, count, step), [f"{at + 1}" for at in range(0, count, step)])
+        axes.set_xlabel("layer, in order")
+    axes.tick_params(axis="x", length=0)
+
+
+def _kind(kind: str) -> str:
+    return kind if kind in ("conv", "pool", "fc") else "other"

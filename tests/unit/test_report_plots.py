@@ -1,0 +1,123 @@
+"""The plot of a network, the bars of energy, and the conditions: what is drawn is what was measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_daemon import JOURNAL_STREAM, STREAM, epoch, ticks
+
+from neuralpower.attribution import EngineAttribution, LayerPower
+from neuralpower.cli import main
+from neuralpower.cli.report import _true_power
+from neuralpower.errors import InputError
+from neuralpower.features.layers import Layer
+from neuralpower.models.network import NetworkPrediction, Prediction
+from neuralpower.models.six import Remainder
+from neuralpower.recordings.recording import Recording
+from neuralpower.recordings.writer import Writer
+from neuralpower.report import conditions, plots
+from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
+from neuralpower.report.network_plot import Z95, Unit, layer_power, units
+from neuralpower.subscriber.messages import Records, Ticks
+from neuralpower.virtual.truth import EngineTruth, Truth
+from neuralpower_wire import Kind, Record
+
+nan = float("nan")
+
+
+def layer(unit: int, runtime_s: float = 1e-4, power_w: float = 8.0, kind: str = "conv") -> LayerPower:
+    return LayerPower(f"l{unit}", kind, unit, 1, 50, 1, runtime_s, 1e-6, power_w, 0.1 * power_w)
+
+
+def engine(*layers: LayerPower) -> EngineAttribution:
+    return EngineAttribution("ab" * 16, "net", "least-squares", layers, 50, 3e-3, 4.5, 3.0, 0.03, True)
+
+
+def test_units_are_runs_of_layers_with_their_interval() -> None:
+    """Neighbours of one unit are one block with the longest one's interval; a layer without time belongs to none."""
+    net = engine(layer(0), layer(1, 1e-5, 6.0), layer(1, 9e-5, 7.0), layer(2, 0.0), layer(3, power_w=nan))
+    first, second, third = units(net)
+    assert first == Unit(0, 0, 8.0, pytest.approx(Z95 * 0.8)) and second == Unit(1, 2, 7.0, pytest.approx(Z95 * 0.7))
+    assert (third.first, third.last) == (4, 4) and np.isnan(third.power_w)
+
+
+@pytest.mark.parametrize("count", [1, 12, 200])
+def test_a_network_is_drawn_whole(count: int) -> None:
+    """Every layer has its runtime and energy, the true power its points; names where there is room, numbers elsewhere."""
+    net = engine(*(layer(i // 3, (i % 5 + 1) * 1e-5, kind=("conv", "pool", "odd")[i % 3]) for i in range(count)))
+    true_w = [7.0] * (count - 1) + [nan]
+    figure = layer_power([net], simulated=True, true_w={net.hash: true_w})
+    power, runtime, energy = figure.axes
+    assert [bar.get_height() for bar in runtime.patches] == pytest.approx([x.runtime_s * 1e6 for x in net.layers])
+    assert sum(bar.get_height() for bar in energy.patches) == pytest.approx(100)
+    dots = [line for line in power.lines if line.get_marker() == "."]
+    assert sum(len(line.get_xdata()) for line in dots) == count - 1
+    assert (energy.get_xlabel() == "layer, in order") == (count > 48)
+    assert "<svg" in plots.inline(figure, f"n{count}", "network")
+
+
+def test_a_network_of_which_nothing_is_known_is_drawn() -> None:
+    """Powers and gaps that were not found leave places empty."""
+    unknown = EngineAttribution(
+        "ab" * 16, "$net$", "window-mean", (layer(0, power_w=nan),), 1, nan, nan, nan, nan, False
+    )
+    assert "<svg" in plots.inline(layer_power([unknown, unknown], simulated=False), "u", "unknown")
+
+
+def test_bars_hold_all_energy() -> None:
+    """Repeats count, kinds nobody models are other, the remainder is in a prediction's bar, and nothing is no bar."""
+    measured = measured_stack(engine(layer(0), layer(1, kind="unclassified"), layer(2, power_w=nan)))
+    assert measured.energy_j == {"conv": pytest.approx(8e-4), "pool": 0, "fc": 0, "other": pytest.approx(8e-4)}
+    conv = Layer("c", "conv", 1, 8, 9, 9, 8, 9, 9)
+    told = (Prediction(conv, 1e-4, 9.0, 9e-4), Prediction(Layer("o", "other"), reason="other, not modelled"))
+    predicted = predicted_stack(NetworkPrediction("net", told, Remainder(3, 2e-5, 5.0), 1), "predicted")
+    assert predicted.energy_j["other"] == pytest.approx(1e-4) and predicted.total_j == pytest.approx(1e-3)
+    figure = energy_bars([measured, predicted, measured_stack(engine(layer(0, power_w=nan)))])
+    assert "1.6 mJ" in plots.inline(figure, "bars", "bars")
+
+
+def test_conditions_tell_what_was_not_recorded(tmp_path: Path) -> None:
+    """Values that moved show their range, the board its settings, and what nobody wrote down is named."""
+    writer = Writer(tmp_path / "rec", "ipc:///run/neuralpower")
+    writer.keep(Ticks(STREAM, ticks(0, 10), epoch()))
+    first = Record(Kind.EPOCH, 1, {**epoch().to_dict(), "stream": STREAM})
+    told = [Record(Kind.CONDITION, 5, {"gpu_c": 40 + i, "power_mode": "15W", "note": f"n{i}"}) for i in range(3)]
+    writer.keep(Records(JOURNAL_STREAM, 0, [first, *told]))
+    writer.finish()
+    section = conditions.section(Recording(tmp_path / "rec"), None, {"seed": 7})
+    facts = dict(pair for block in section.blocks if block.type == "facts" for pair in block.rows)
+    (table,) = [block for block in section.blocks if block.type == "table"]
+    assert facts["power mode"] == "15W" and facts["not recorded"] == "jetpack, tensorrt, clocks locked"
+    assert facts["board"] == "virtual" and "simulated" in facts["measured or simulated"] and facts["seed"] == "7"
+    assert [list(row.cells) for row in table.rows] == [
+        ["gpu_c", "40", "40", "42"],
+        ["note", "n0, then n1, then n2", "", ""],
+    ]
+
+
+def test_truth_is_read_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The true power is that of the rail that feeds the board; other files are refused in one line."""
+    told = EngineTruth("net", ["a"], ["VDD_IN", "GPU"], runs=1, total_s=[1e-3], total_j=[[8e-3, 2e-3]])
+    truth = Truth(1, ["VDD_IN", "GPU"], "VDD_IN", [3.0, 1.0], 5.0, engines={"ab": told})
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(asdict(truth)))
+    assert _true_power(path) == {"ab": [pytest.approx(8.0)]}
+    strange: list[Any] = [
+        "",
+        "{}",
+        "[1]",
+        '{"engines": {"a": 1}}',
+        '{"engines": {}, "rails": [], "total": "x"}',
+        "\x00",
+    ]
+    for content in strange:
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"not the truth of a virtual device"):
+            _true_power(path)
+    assert main(["report", str(tmp_path / "none"), "-o", "x.html"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
