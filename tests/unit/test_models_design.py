@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from neuralpower.features import Layer
 from neuralpower.models.design import DICTIONARIES, monomials
 from neuralpower.models.original import original_matrix
-from neuralpower.models.quantities import QUANTITIES, measure
-from neuralpower.models.terms import Term, check_feature, evaluate, hinge, log2, roofline
+from neuralpower.models.quantities import QUANTITIES, RATES, measure, rates
+from neuralpower.models.terms import Term, check_feature, evaluate, hinge, log2, roofline, step, tiles
 
 
 def layer(kind: str, **sizes: int) -> Layer:
@@ -73,8 +73,38 @@ def test_a_term_is_its_formula() -> None:
     assert values[:, 0].tolist() == [64.0**2 * 3 * 1 * 5, 0.0]
 
 
+def test_tiles_round_up_and_steps_split() -> None:
+    """A started tile counts as a whole one; a step is 1 on its side of the bound, and the bound itself is below."""
+    terms = [Term(((tiles("pixels", 5), 1), (step("in_c", ">", 96.5), 1))), Term(((step("in_c", "<=", 64), 1),))]
+    assert [term.name for term in terms] == ["ceil(pixels/2^5)*[in_c>96.5]", "[in_c<=64]"]
+    columns = {"pixels": np.array([49.0, 64.0, 65.0]), "in_c": np.array([97.0, 96.0, 64.0])}
+    assert evaluate(terms, columns, 3).tolist() == [[2.0, 0.0], [0.0, 0.0], [0.0, 1.0]]
+
+
+def test_rates_are_quantities_over_a_runtime() -> None:
+    """What a layer works off in a second follows from the runtime that is predicted for it, and only where it is known."""
+    found = rates({"operations": np.array([6.0]), "bytes": np.array([4.0])}, np.array([2.0]))
+    assert {name: values[0] for name, values in found.items()} == {
+        "operation_rate": 3.0,
+        "byte_rate": 2.0,
+        "launch_rate": 0.5,
+    }
+
+
 @pytest.mark.parametrize(
-    "feature", ["in_d", "log2(in_d)", "log2(in_c", "max(0,log2(in_c)*3)", "max(in_c,2^1*no)", "", "1"]
+    "feature",
+    [
+        "in_d",
+        "log2(in_d)",
+        "log2(in_c",
+        "max(0,log2(in_c)*3)",
+        "max(in_c,2^1*no)",
+        "[in_d>3]",
+        "[in_c=3]",
+        "ceil(in_c/2^x)",
+        "",
+        "1",
+    ],
 )
 def test_unknown_features_are_refused(feature: str) -> None:
     """A feature that is no formula over the named quantities is an error."""
@@ -89,12 +119,13 @@ def test_every_dictionary_is_made_of_features_that_can_be_read_back() -> None:
         layers = [
             layer(kind, in_c=c, out_c=c, batch=n, kernel_h=kernel, kernel_w=kernel) for c in (8, 512) for n in (1, 4)
         ]
-        x = measure(layers, dictionary.columns)
-        terms = dictionary.terms(3, x)
+        column = dictionary.named(measure(layers, dictionary.columns))
+        column |= rates(column, np.arange(1.0, len(layers) + 1))
+        terms = dictionary.terms(3, column)
         for term in terms:
             for feature, _ in term.exponents:
-                check_feature(feature, dictionary.columns)
-        assert np.isfinite(dictionary.matrix(terms, x)).all()
+                check_feature(feature, (*dictionary.columns, *RATES))
+        assert np.isfinite(dictionary.matrix(terms, column)).all()
 
 
 def test_quantities_know_groups() -> None:

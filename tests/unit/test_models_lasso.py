@@ -10,9 +10,11 @@ from sklearn.base import clone
 
 from neuralpower.models.design import Dictionary
 from neuralpower.models.folds import assign, labels, splits
-from neuralpower.models.lasso import SparsePolynomial, WeightedLasso, distinct
+from neuralpower.models.lasso import SparsePolynomial
+from neuralpower.models.path import Lasso, Moments
 from neuralpower.models.polynomial import Bounds
 from neuralpower.models.score import Score, median_ape, rmse, rmspe
+from neuralpower.models.search import distinct
 
 SIZES = Dictionary(columns=("in_c", "out_c", "batch"), powers=("in_c", "out_c", "batch"))
 
@@ -51,8 +53,8 @@ def test_the_loss_is_relative() -> None:
     y = 1e-3 * x[:, 0] * (1 + (x[:, 0] > 100))
     columns = x[:, :1]
     shares = np.geomspace(1, 1e-4, 20)
-    relative = WeightedLasso(columns, y, y**-2).follow(shares, tolerance=1e-8)
-    even = WeightedLasso(columns, y, np.ones(len(y))).follow(shares, tolerance=1e-8)
+    relative = Lasso(Moments.of(columns, y, y**-2)).follow(shares)
+    even = Lasso(Moments.of(columns, y, np.ones(len(y)))).follow(shares)
     errors = [rmspe(intercept[-1] + columns @ c[:, -1], y) for c, intercept in (relative, even)]
     assert errors[0] < 0.6 * errors[1]
 
@@ -63,10 +65,31 @@ def test_weights_are_as_good_as_repeated_rows() -> None:
     y = x[:, 0] + x[:, 1]
     double = np.arange(40) % 3 == 0
     shares = np.geomspace(1, 1e-3, 10)
-    weighted = WeightedLasso(x, y, 1.0 + double).follow(shares, tolerance=1e-10)
+    weighted = Lasso(Moments.of(x, y, 1.0 + double)).follow(shares)
     repeated = np.r_[np.arange(40), np.flatnonzero(double)]
-    twice = WeightedLasso(x[repeated], y[repeated], np.ones(len(repeated))).follow(shares, tolerance=1e-10)
+    twice = Lasso(Moments.of(x[repeated], y[repeated], np.ones(len(repeated)))).follow(shares)
     np.testing.assert_allclose(weighted[0], twice[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_path_is_that_of_coordinate_descent() -> None:
+    """At every penalty the solution is scikit-learn's, converged; the moments of two halves add up to those of the whole."""
+    from sklearn.linear_model import lasso_path
+
+    random = np.random.default_rng(14)
+    x = random.standard_normal((80, 20)) @ random.standard_normal((20, 20))
+    y = x[:, 0] - 2 * x[:, 3] + random.standard_normal(80)
+    shares = np.geomspace(1, 1e-3, 15)
+    even = np.ones(80)
+    second = Moments.of(x[40:], y[40:], even[40:])
+    first = Moments.of(x, y, even) - second
+    np.testing.assert_allclose(first.products, Moments.of(x[:40], y[:40], even[:40]).products, atol=1e-8)
+    solver = Lasso(Moments.of(x, y, even))
+    ours, intercepts = solver.follow(shares)
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    highest = np.abs(z.T @ (y - y.mean())).max() / 80
+    _, theirs, _ = lasso_path(z, y - y.mean(), alphas=highest * shares, tol=1e-12, max_iter=100_000)
+    np.testing.assert_allclose(ours * solver.scales[:, None], theirs, atol=1e-4)
+    np.testing.assert_allclose(intercepts, y.mean() - x.mean(axis=0) @ ours, atol=1e-9)
 
 
 def test_the_estimator_keeps_to_scikit_learn() -> None:
@@ -86,7 +109,7 @@ def test_bad_input_is_refused() -> None:
     x, y = sizes(20), np.ones(20)
     estimator = SparsePolynomial(SIZES)
     for bad_x, bad_y in ((x, y * 0), (x, y * np.nan), (x * 0, y), (x[:, :2], y), (x, y[:10]), (x[:0], y[:0])):
-        with pytest.raises(ValueError, match=r"positive|shape"):
+        with pytest.raises(ValueError, match=r"positive|shape|inconsistent|NaN|0 sample"):
             estimator.fit(bad_x, bad_y)
     with pytest.raises(ValueError, match="two groups"):
         estimator.fit(x, y, groups=np.zeros(20))
@@ -96,7 +119,7 @@ def test_columns_that_say_the_same_are_offered_once() -> None:
     """Constants and multiples of an earlier column are left out; the earlier one stays."""
     x = sizes(50)
     matrix = np.column_stack([np.full(50, 7.0), x[:, 0], 3 * x[:, 0] + 1, x[:, 1], -x[:, 0]])
-    assert distinct(matrix)[0].tolist() == [1, 3]
+    assert distinct(matrix).tolist() == [1, 3]
 
 
 @given(

@@ -12,8 +12,9 @@ from neuralpower.cli.fit import PER_UNIT, percent, print_models
 
 if TYPE_CHECKING:
     from neuralpower.models.evaluation import NetworkError
+    from neuralpower.models.held_out import CrossValidation
     from neuralpower.models.score import Score
-    from neuralpower.models.six import CrossValidation, Key, SixModels
+    from neuralpower.models.six import Key, SixModels
 
 HELP = """Errors of fitted models by layer type and by network, beside the baselines.
 
@@ -44,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     again = simpler = None
     if trained_on:
         with console.progress("cross-validating again", 6) as advance:
-            again = SixModels(models.folds, models.seed).fit(dataset, advance)
-            simpler = evaluation.baselines(models, dataset)
+            again = SixModels(models.folds, models.seed, models.loss).fit(dataset, advance)
+            simpler = evaluation.simpler_ways(models, dataset)
     scores = evaluation.scores(models, dataset)
     networks = evaluation.network_errors(models, dataset)
     simulated = models.simulated_ or dataset.simulated
@@ -104,6 +105,9 @@ def _print_baselines(models: SixModels, simpler: dict[Key, dict[str, CrossValida
     names = {
         "mean": "mean of the training rows",
         "original": "NeuralPower's matrix, squared error",
+        "EdgeProfiler": "EdgeProfiler's pipeline",
+        "Paleo": "Paleo: roofline, share of peak",
+        "trees": "boosted trees, relative error",
         "model": "these models",
     }
     rows: list[list[console.Cell]] = []

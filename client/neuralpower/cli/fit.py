@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="MODEL.json", type=Path, required=True, help="the models to write")
     parser.add_argument("--folds", type=int, default=5, help="folds of the cross-validation (5)")
     parser.add_argument("--seed", type=int, default=0, help="which rows go into which fold (0)")
+    parser.add_argument(
+        "--loss",
+        choices=("relative", "squared"),
+        default="relative",
+        help="what is made small: relative errors, or squared ones as in the original (relative)",
+    )
+    parser.add_argument("--formula", action="store_true", help="print each model as a formula with its units")
     parser.add_argument("--json", action="store_true", help="print the models as JSON")
 
 
@@ -44,12 +51,14 @@ def run(args: argparse.Namespace) -> int:
 
     dataset = concat([read_dataset(path) for path in args.files])
     with console.progress("fitting", 6) as advance:
-        models = SixModels(args.folds, args.seed).fit(dataset, advance)
+        models = SixModels(args.folds, args.seed, args.loss).fit(dataset, advance)
     store.save(models, args.output)
     if args.json:
         console.print_json(store.document(models))
         return 0
     print_models(models, "The six models")
+    if args.formula:
+        print_formulas(models)
     print_published(models)
     print(f"wrote {args.output}")
     return 0
@@ -59,7 +68,7 @@ def print_models(models: SixModels, title: str) -> None:
     """The table of the models with their cross-validated errors, and why a model is missing."""
     rows: list[list[console.Cell]] = []
     for model in models.models_.values():
-        cv = model.cross_validation
+        cv, interval = model.cross_validation, model.polynomial.interval
         scale, unit = PER_UNIT[model.target]
         rows.append(
             [
@@ -71,15 +80,27 @@ def print_models(models: SixModels, title: str) -> None:
                 model.polynomial.degree,
                 percent(cv.score.rmspe),
                 f"{percent(cv.low)} to {percent(cv.high)}",
+                _or_none(cv.without_worst),
                 f"{cv.score.rmse * scale:.4g} {unit}",
                 percent(cv.score.median_ape),
+                f"{100 * (interval.low - 1):+.0f} to {100 * (interval.high - 1):+.0f} %",
+                _or_none(cv.coverage),
                 cv.grouped_by,
             ]
         )
-    columns = ["type", "target", "rows", "unresolved", "terms", "degree", "RMSPE", "over folds", "RMSE", "median error"]
+    columns = ["type", "target", "rows", "unresolved", "terms", "degree", "RMSPE", "over folds", "but ten worst", "RMSE",
+               "median error", "interval", "holds"]  # fmt: skip
     where = "" if models.simulated_ else f" ({', '.join(models.devices_) or 'device not named'})"
     heading = f"{title}, {models.folds}-fold cross-validation, seed {models.seed}{where}"
     console.table(heading, [*columns, "folds by"], rows, simulated=models.simulated_)
+    print(
+        "interval: a layer's value over its prediction in 90 % of the cases; holds: share of held-out layers within it"
+    )
+    for kind, energy in models.energy_.items():
+        print(
+            f"energy of {kind}: RMSPE {percent(energy.product.score.rmspe)} as runtime times power, "
+            f"{percent(energy.direct.score.rmspe)} from a model of its own ({energy.direct_terms} terms)"
+        )
     for (kind, target), reason in models.skipped_.items():
         print(f"no {kind} {target} model: {reason}")
     if models.remainder_:
@@ -87,6 +108,23 @@ def print_models(models: SixModels, title: str) -> None:
         print(
             f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {mean.power_w:.4g} W stands for each"
         )
+
+
+def print_formulas(models: SixModels) -> None:
+    """Each model as a sum, then what its quantities are and their units."""
+    from neuralpower.models.quantities import QUANTITIES, RATES
+    from neuralpower.models.six import UNITS
+
+    used: dict[str, None] = {}
+    for model in models.models_.values():
+        used |= dict.fromkeys(model.polynomial.quantities())
+        print()
+        print(f"{model.kind} {model.polynomial.formula(model.target, UNITS[model.target])}")
+    print()
+    for name in used:
+        unit, meaning = (QUANTITIES[name].unit, QUANTITIES[name].meaning) if name in QUANTITIES else RATES[name][1:]
+        print(f"  {name} [{unit}]: {meaning}")
+    print("  [a>b] is 1 where that holds, else 0; each coefficient has the unit of the target over that of its term")
 
 
 def print_published(models: SixModels) -> None:
@@ -101,6 +139,10 @@ def print_published(models: SixModels) -> None:
     print()
     title = "For context: published, other hardware and other layers, errors on the training rows"
     console.table(title, ["source", "type", "target", "terms", "RMSPE", "RMSE"], rows)
+
+
+def _or_none(share: float | None) -> str | None:
+    return None if share is None else percent(share)
 
 
 def percent(share: float) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.models.terms import Term, evaluate, hinge, log2, plain, roofline
+from neuralpower.models.terms import Term, evaluate, hinge, log2, plain, roofline, step, tiles
 
 Floats = NDArray[np.float64]
 
 KINDS = ("conv", "pool", "fc")
 TARGETS = ("runtime", "power")
+
+TILE_ROWS, TILE_COLUMNS = range(5, 9), range(5, 8)
+"""Octaves of the tile sides that a matrix product may be cut into; which of them matter is for the Lasso to find."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,17 @@ class Dictionary:
     hinges
         Quantities that enter as log2(x) and as max(0, log2(x) - k) for each whole octave k inside the training data:
         a piecewise linear function of log2(x), for an efficiency that rises and then saturates.
-    ridge
-        Two quantities (operations, traffic) that enter as max(operations, 2^k·traffic) for each octave k of their ratio.
+    ridges
+        Pairs of quantities (a, b) that enter as max(a, 2^k·b) for each octave k of their ratio.
+    cases
+        (condition, amounts): a kind of layer that machines treat apart, with a share of its own in each amount of work.
+    tiled
+        Whether the tiles of a matrix product enter: their number, and that times the length of the dot product.
+    nested
+        Rates (``quantities.RATES``) that enter as they are, with the same kinds of layers told apart, and as hinges.
+    regions, amounts
+        Quantities by which regions of the training data with an error of their own are told apart (:mod:`.regions`), and
+        the amounts of work whose share they may change, beside a constant.
     rates, capped
         The bounds of a prediction (``polynomial.Bounds``): quantities that nothing works off faster than was measured, and
         whether the largest value measured is a limit.
@@ -42,28 +54,45 @@ class Dictionary:
     powers: tuple[str, ...] = ()
     logarithms: tuple[str, ...] = ()
     hinges: tuple[str, ...] = ()
-    ridge: tuple[str, str] | None = None
+    ridges: tuple[tuple[str, str], ...] = ()
+    cases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    tiled: bool = False
+    nested: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    amounts: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
     capped: bool = False
 
-    def terms(self, degree: int, x: Floats) -> list[Term]:
-        """All terms to the given degree, without repetition. Octaves are taken from `x`, shape (rows, columns)."""
-        column = {name: x[:, index] for index, name in enumerate(self.columns)}
-        terms = [plain(name) for name in self.physical]
-        terms += [Term(((log2(name), 1),)) for name in self.hinges]
-        for name in self.hinges:
+    @classmethod
+    def plain(cls, columns: int) -> Dictionary:
+        """Monomials of so many quantities x0, x1, …, for data that are not layers."""
+        names = tuple(f"x{index}" for index in range(columns))
+        return cls(columns=names, powers=names)
+
+    def terms(self, degree: int, column: Mapping[str, Floats]) -> list[Term]:
+        """All terms to the given degree, without repetition. Octaves are taken from `column`: quantity -> values (rows,)."""
+        nested = [name for name in self.nested if name in column]
+        terms = [plain(name) for name in (*self.physical, *nested)]
+        for condition, amounts in self.cases:
+            terms.append(Term(((condition, 1),)))
+            terms += [Term(((condition, 1), (name, 1))) for name in (*amounts, *nested)]
+        for name in (*self.hinges, *nested):
+            terms.append(Term(((log2(name), 1),)))
             terms += [Term(((hinge(name, k), 1),)) for k in _octaves(column[name])]
-        if self.ridge:
-            operations, traffic = self.ridge
-            ratio = column[operations] / column[traffic]
-            terms += [Term(((roofline(operations, traffic, k), 1),)) for k in _octaves(ratio)]
+        for one, other in self.ridges:
+            terms += [Term(((roofline(one, other, k), 1),)) for k in _octaves(column[one] / column[other])]
+        terms += _tiles() if self.tiled else []
         terms += monomials(self.powers, degree)
         terms += monomials([log2(name) for name in self.logarithms], degree)
         return list(dict.fromkeys(terms))
 
-    def matrix(self, terms: Sequence[Term], x: Floats) -> Floats:
-        """The terms' values at `x` of shape (rows, columns): shape (rows, terms)."""
-        return evaluate(terms, {name: x[:, index] for index, name in enumerate(self.columns)}, len(x))
+    def matrix(self, terms: Sequence[Term], column: Mapping[str, Floats]) -> Floats:
+        """The terms' values for quantities (rows,): shape (rows, terms)."""
+        return evaluate(terms, column, len(next(iter(column.values()))))
+
+    def named(self, x: Floats) -> dict[str, Floats]:
+        """Quantity -> its values, for rows of shape (rows, columns)."""
+        return {name: x[:, index] for index, name in enumerate(self.columns)}
 
 
 def monomials(features: Sequence[str], degree: int) -> list[Term]:
@@ -75,14 +104,25 @@ def monomials(features: Sequence[str], degree: int) -> list[Term]:
     return listed
 
 
+def _tiles() -> list[Term]:
+    """Tiles of (pixels × filters of a group), over all groups, that a matrix product is cut into; depthwise has none."""
+    product, listed = step("filters", ">", 1), []
+    for rows in TILE_ROWS:
+        for columns in TILE_COLUMNS:
+            count = [(product, 1), (tiles("pixels", rows), 1), (tiles("filters", columns), 1), ("groups", 1)]
+            listed += [Term(tuple(count)), Term((*count, (tiles("window", 5), 1)))]
+    return listed
+
+
 def _octaves(values: Floats) -> range:
     """The whole octaves that have at least 2 % of the values on either side."""
     low, high = np.quantile(np.log2(values), [0.02, 0.98])
     return range(int(np.ceil(low)), int(np.floor(high)) + 1)
 
 
-_CONV = ("batch", "in_c", "out_c", "in_side", "out_side", "kernel_side", "stride", "groups", "element_bytes",
-         "out_pixels", "filters", "window", "operations", "unrolled", "inputs", "outputs", "weights", "bytes", "intensity")  # fmt: skip
+_CONV = ("batch", "in_c", "out_c", "in_side", "out_side", "kernel_side", "stride", "dilation", "groups", "element_bytes",
+         "out_pixels", "pixels", "filters", "window", "operations", "unrolled", "inputs", "outputs", "weights", "bytes",
+         "intensity")  # fmt: skip
 _POOL = ("batch", "out_c", "in_side", "out_side", "kernel_side", "stride", "element_bytes",
          "out_pixels", "operations", "inputs", "outputs", "bytes", "intensity")  # fmt: skip
 _FC = ("batch", "in_features", "out_c", "element_bytes",
@@ -90,7 +130,13 @@ _FC = ("batch", "in_features", "out_c", "element_bytes",
 _CONV_SIZES = ("batch", "out_side", "kernel_side", "in_c", "out_c", "in_side")
 _POOL_SIZES = ("batch", "out_side", "kernel_side", "out_c", "in_side")
 _FC_SIZES = ("batch", "in_features", "out_c")
+_CONV_REGIONS = ("batch", "in_c", "out_c", "in_side", "out_side", "kernel_side", "stride", "dilation", "groups",
+                 "element_bytes", "window", "out_pixels")  # fmt: skip
+_POOL_REGIONS = ("batch", "out_c", "in_side", "out_side", "kernel_side", "stride", "element_bytes")
+_FC_REGIONS = ("batch", "in_features", "out_c", "element_bytes")
 _RIDGE = ("operations", "bytes")
+_DEPTHWISE = step("filters", "<=", 1)
+_STRIDED = step("stride", ">", 1)
 
 DICTIONARIES: dict[tuple[str, str], Dictionary] = {
     ("conv", "runtime"): Dictionary(
@@ -98,13 +144,20 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         physical=("operations", "bytes", "unrolled", "inputs", "outputs", "weights"),
         powers=_CONV_SIZES,
         hinges=("operations", "out_pixels", "in_c", "filters", "window", "bytes", "unrolled"),
-        ridge=_RIDGE,
+        ridges=(_RIDGE,),
+        cases=((_DEPTHWISE, ("operations", "bytes", "unrolled")), (_STRIDED, ("operations",))),
+        tiled=True,
+        regions=_CONV_REGIONS,
+        amounts=("operations", "unrolled"),
         rates=_RIDGE,
     ),
     ("conv", "power"): Dictionary(
         columns=_CONV,
         logarithms=(*_CONV_SIZES, "groups", "stride"),
         hinges=("operations", "out_pixels", "in_c", "filters", "window", "intensity", "bytes"),
+        cases=((_DEPTHWISE, ()),),
+        nested=("operation_rate", "byte_rate", "output_rate", "input_rate", "weight_rate", "launch_rate"),
+        regions=_CONV_REGIONS,
         capped=True,
     ),
     ("pool", "runtime"): Dictionary(
@@ -112,13 +165,17 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         physical=("operations", "bytes", "inputs", "outputs"),
         powers=_POOL_SIZES,
         hinges=("operations", "bytes"),
-        ridge=_RIDGE,
+        ridges=(_RIDGE,),
+        regions=_POOL_REGIONS,
+        amounts=("operations", "bytes"),
         rates=_RIDGE,
     ),
     ("pool", "power"): Dictionary(
         columns=_POOL,
         logarithms=(*_POOL_SIZES, "stride"),
         hinges=("operations", "out_pixels", "out_c", "bytes"),
+        nested=("operation_rate", "byte_rate", "launch_rate"),
+        regions=_POOL_REGIONS,
         capped=True,
     ),
     ("fc", "runtime"): Dictionary(
@@ -126,15 +183,28 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         physical=("operations", "bytes", "weights"),
         powers=_FC_SIZES,
         hinges=("operations", "out_c", "bytes"),
-        ridge=_RIDGE,
+        ridges=(_RIDGE, ("operations", "in_features")),
+        regions=_FC_REGIONS,
+        amounts=("bytes",),
         rates=_RIDGE,
     ),
     ("fc", "power"): Dictionary(
-        columns=_FC, logarithms=_FC_SIZES, hinges=("operations", "out_c", "bytes"), capped=True
+        columns=_FC,
+        logarithms=_FC_SIZES,
+        hinges=("operations", "out_c", "bytes"),
+        nested=("operation_rate", "byte_rate", "launch_rate"),
+        regions=_FC_REGIONS,
+        capped=True,
     ),
 }
 """(layer type, target) -> the terms to choose from.
 
 Runtime adds up, so its terms are amounts of work and the monomials of sizes. Power is a rate that saturates: its terms are
-logarithms, which grow as slowly. Both have hinges, because a GPU's efficiency rises with the size of its work and then stays.
+logarithms, which grow as slowly, and what is worked off in a second at the predicted runtime, which is what draws it. Both have
+hinges, because a GPU's efficiency rises with the size of its work and then stays.
 """
+
+
+def dictionary_of(kind: str, target: str) -> Dictionary:
+    """The terms for a layer type and target; energy adds up like runtime and has its terms."""
+    return DICTIONARIES[kind, "runtime" if target == "energy" else target]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
-from neuralpower.models.original import original_matrix
-from neuralpower.models.polynomial import Bounds
-from neuralpower.models.rows import Rows, groups_of, networks_of, rows_of
+from neuralpower.models.baselines import Baseline, baselines
+from neuralpower.models.design import KINDS
+from neuralpower.models.held_out import CrossValidation, HeldOut, KindFolds
+from neuralpower.models.rows import networks_of, rows_of
 from neuralpower.models.score import Score
-from neuralpower.models.six import CrossValidation, Key, SixModels, cross_validate
+from neuralpower.models.six import Key, SixModels
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def scores(models: SixModels, dataset: Dataset) -> dict[Key, Score]:
     for (kind, target), model in models.models_.items():
         rows = rows_of(dataset, kind, target)
         if len(rows):
-            found[kind, target] = Score.of(model.predict(rows.layers), rows.y)
+            merged = rows.merged
+            found[kind, target] = Score.of(merged.mean(model.predict(rows.layers)), merged.first(rows.y))
     return found
 
 
@@ -68,42 +69,27 @@ def network_errors(models: SixModels, dataset: Dataset) -> list[NetworkError]:
     return errors
 
 
-def baselines(models: SixModels, dataset: Dataset) -> dict[Key, dict[str, CrossValidation]]:
-    """(kind, target) -> name -> errors of simpler ways, on the folds of the models' own table.
-
-    ``mean`` predicts the mean of the training rows. ``original`` is NeuralPower's matrix and squared error, its penalty of least
-    squared error over ten folds; it is bounded below by the smallest training value, as the original's runtime is by a constant.
-    """
+def simpler_ways(models: SixModels, dataset: Dataset) -> dict[Key, dict[str, CrossValidation]]:
+    """(kind, target) -> name -> errors of other ways (:mod:`.baselines`), on the folds of the models' own table."""
     found: dict[Key, dict[str, CrossValidation]] = {}
-    for kind, target in models.models_:
-        rows = rows_of(dataset, kind, target)
-        groups, grouped_by = groups_of(dataset, rows, models.folds)
-        matrix = original_matrix(kind, target, rows.layers)
-        ways = {"mean": partial(_mean, rows), "original": partial(_original, rows, matrix, models.seed)}
-        found[kind, target] = {
-            name: cross_validate(way, rows, groups, grouped_by, models.folds, models.seed) for name, way in ways.items()
-        }
+    for kind in KINDS:
+        targets = [target for key, target in models.models_ if key == kind]
+        if not targets:
+            continue
+        folds = models.folds_of(dataset, kind)
+        for target in targets:
+            makers = baselines(kind, target, models.seed)
+            scores = {name: held_out_baseline(folds, target, make) for name, make in makers.items()}
+            found[kind, target] = {name: score for name, score in scores.items() if score is not None}
     return found
 
 
-def _mean(rows: Rows, train: Bools, test: Bools) -> Floats:
-    return np.full(int(test.sum()), rows.y[train].mean())
-
-
-def _original(rows: Rows, matrix: Floats, seed: int, train: Bools, test: Bools) -> Floats:
-    from neuralpower.models.lasso import WeightedLasso, distinct
-
-    y = rows.y[train]
-    kept, z = distinct(matrix[train])
-    even = np.ones(len(y))
-    shares = np.geomspace(1.0, 1e-3, 50)
-    fold = np.random.default_rng(seed).permutation(len(y)) % min(10, len(y))
-    squared = np.zeros(len(shares))
-    for number in np.unique(fold):
-        out = fold == number
-        coefficients, intercepts = WeightedLasso(z[~out], y[~out], even[~out]).follow(shares, tolerance=1e-3)
-        squared += ((intercepts + z[out] @ coefficients - y[out, None]) ** 2).sum(axis=0)
-    best = int(squared.argmin())
-    coefficients, intercepts = WeightedLasso(matrix[train][:, kept], y, even).follow(shares[: best + 1])
-    predicted = intercepts[-1] + matrix[test][:, kept] @ coefficients[:, -1]
-    return Bounds(float(y.min()), None, {}).apply(predicted, {})
+def held_out_baseline(folds: KindFolds, target: str, make: Callable[[], Baseline]) -> CrossValidation | None:
+    """The errors of a baseline on the folds; it takes a unit's layers for measured one by one, which it cannot help."""
+    rows, found = folds.rows[target], HeldOut(folds, target)
+    for train, test in folds.parts():
+        if not folds.few(target, train):
+            chosen, asked = rows.where(train[rows.index]), rows.where(test[rows.index])
+            if len(asked):
+                found.add(test, make().fit(chosen.layers, chosen.y).predict(asked.layers))
+    return found.score()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,232 +9,196 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import lasso_path
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 
 from neuralpower.models.design import Dictionary
-from neuralpower.models.folds import assign, labels, splits
-from neuralpower.models.polynomial import Bounds, Polynomial
-from neuralpower.models.score import rmspe
-from neuralpower.models.terms import Term
+from neuralpower.models.folds import assign, labels
+from neuralpower.models.merged import Merged
+from neuralpower.models.polynomial import Interval, Polynomial
+from neuralpower.models.quantities import rates
+from neuralpower.models.search import LOSSES, Search, Sum
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
-LEAST_PENALTY = 1e-4
-"""The least penalty tried, as a share of the one that leaves no term."""
-PATIENCE = 5
-"""Penalties without a lower error after which no lesser one is tried."""
 MODEL_ERROR = 0.1
 """The relative error that a model of this kind makes of a layer measured exactly; a label is trusted by comparison with it."""
 INNER_SEED = 7919
 """Added to the seed of the inner folds, so that they are not the outer ones."""
 
 
+@dataclass(frozen=True)
+class Nested:
+    """The runtime model of the same layers: predictions for the rows to fit, made by folds that did not hold them, and the model."""
+
+    runtime_s: Floats
+    polynomial: Polynomial
+
+
 class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """Sparse polynomial regression for a relative error (NeuralPower, arXiv 1710.05420, with another loss).
+    """Sparse polynomial regression for a relative error (NeuralPower, arXiv 1710.05420, with another loss and more terms).
 
     It minimises
 
         Σ_i w_i (y_i - b - Σ_j c_j f_j(x_i))² / (2 Σ_i w_i) + α Σ_j s_j |c_j|
 
-    over b and c, where f_j are the terms of `dictionary` to degree K and s_j their standard deviations under the weights
-    w_i = 1 / (y_i² + (e_i / MODEL_ERROR)²), e_i being the standard error of y_i: what is known well makes its relative error
-    small, and what is known worse than the model can be counts less. K and α are those whose predictions for held-out
-    folds have the least RMSPE under the weights w_i y_i². The original fits squared error, which serves long layers only.
+    over b and c, where f_j are the terms of `dictionary` to degree K, and the regions in which those alone err in one
+    direction; s_j are the terms' standard deviations under the weights w_i = 1 / (y_i² + (e_i / MODEL_ERROR)²), e_i being the
+    standard error of y_i: what is known well makes its relative error small, and what is known worse than the model can be
+    counts less. K and α are those whose predictions for held-out folds have the least RMSPE under the weights w_i y_i².
+    The original fits squared error (w_i = 1 / (1 + (e_i / MODEL_ERROR y_i)²), least RMSE), which serves long layers only.
+
+    Rows that were measured together (units) enter as one: the share-weighted mean of their terms against their joint value.
 
     Args:
-        dictionary: the terms to choose from.
+        dictionary: the terms to choose from; None: monomials of the columns, which are then called x0, x1, ….
         degrees: the degrees K to try.
         penalties: how many α to try, from the one that leaves no term, evenly on a log scale.
         folds, seed: the folds by which K and α are chosen; groups are kept whole.
+        loss: ``relative`` or ``squared``.
+        regions: whether regions are looked for, where the dictionary says by which quantities.
 
     Attributes:
         polynomial_: the fitted ``Polynomial``.
         degree_, penalty_: K, and α as a share of the least α that leaves no term.
-        selection_rmspe_: the (weighted) RMSPE that chose them. It was minimised: never quote it, cross-validate the whole estimator.
+        held_out_: predictions for the rows by the inner folds at K and α, shape (rows,), nan where no fold could make one.
+        selection_error_: the (weighted) RMSPE, or RMSE, that chose them. It was minimised: never quote it, cross-validate
+            the whole estimator.
     """
 
     def __init__(
         self,
-        dictionary: Dictionary,
+        dictionary: Dictionary | None = None,
         degrees: Sequence[int] = (1, 2, 3),
         penalties: int = 40,
         folds: int = 5,
         seed: int = 0,
+        loss: str = "relative",
+        regions: bool = True,
     ) -> None:
         self.dictionary = dictionary
         self.degrees = degrees
         self.penalties = penalties
         self.folds = folds
         self.seed = seed
+        self.loss = loss
+        self.regions = regions
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, relative_se: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        relative_se: ArrayLike | None = None,
+        units: ArrayLike | None = None,
+        shares: ArrayLike | None = None,
+        nested: Nested | None = None,
     ) -> SparsePolynomial:
         """Fit quantities X of shape (rows, columns of the dictionary), all positive, to targets y > 0 of shape (rows,).
 
         `groups`, shape (rows,), are kept on one side of the inner folds; so are equal rows of X, which are the groups
         when none are given. `relative_se`, shape (rows,), are the targets' standard errors as shares of them, 0 when none
-        are given. Raises ValueError on other shapes, on values that are not positive and finite, and on fewer
-        than two groups.
+        are given. `units`, shape (rows,), numbers what was measured together and has one value of y, each row's own when
+        not given; `shares`, shape (rows,), is what each row counts in its unit. `nested` gives the rates their runtime.
+        Raises ValueError on other shapes, on values that are not positive and finite, and on fewer than two groups.
         """
-        x, target = _checked(X, y, self.dictionary)
+        x, target, dictionary = self._checked(X, y)
+        rows = Merged.of(len(target), units, shares)
+        column = dictionary.named(x)
+        if nested is not None:
+            column |= rates(column, nested.runtime_s)
         configurations = labels([row.tobytes() for row in x])
         group = configurations if groups is None else labels(np.asarray(groups).tolist())
-        if len(np.unique(group)) < 2:
-            raise ValueError("cross-validation needs at least two groups of rows")
-        trust = 1 / (
-            1 + (np.broadcast_to(0.0 if relative_se is None else relative_se, target.shape) / MODEL_ERROR) ** 2
-        )
-        fold = assign(group, self.folds, self.seed + INNER_SEED)
-        parts = [(train, test) for train, test in splits(fold, configurations) if train.any()]
-        trials = [self._try(degree, x, target, trust, parts) for degree in self.degrees]
-        best = min(trials, key=lambda trial: trial.rmspe)
-        self.degree_, self.penalty_, self.selection_rmspe_ = best.degree, best.penalty, best.rmspe
-        self.polynomial_ = self._final(best, x, target, trust)
-        self.n_features_in_ = x.shape[1]
+        se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
+        trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
+        search = Search(
+            dictionary, column, rows, rows.first(target), trust, self._parts(rows, group, configurations),
+            np.geomspace(1.0, 1e-4, self.penalties), self.loss, self.seed,
+        )  # fmt: skip
+        best = search.degree(self.degrees)
+        if self.regions and dictionary.regions:
+            best = search.with_regions(best)
+        self.degree_, self.penalty_, self.selection_error_ = best.degree, best.penalty, best.error
+        self.held_out_ = rows.spread(best.held_out)
+        self.polynomial_ = self._polynomial(search.final(best), best.degree, x, target, rows, dictionary, nested)
         return self
 
     def predict(self, X: ArrayLike) -> Floats:
         """Predictions, shape (rows,), within the bounds of what was measured."""
+        return self.polynomial_.predict(self._columns(X))
+
+    def predict_interval(self, X: ArrayLike) -> tuple[Floats, Floats]:
+        """Lower and upper ends, shape (rows,) each, that hold ``polynomial.LEVEL`` of layers like those in training."""
+        return self.polynomial_.predict_interval(self._columns(X))
+
+    def _columns(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)
-        return self.polynomial_.predict(np.asarray(X, dtype=np.float64))
-
-    def _try(self, degree: int, x: Floats, y: Floats, trust: Floats, parts: list[tuple[Bools, Bools]]) -> _Trial:
-        """The best penalty at one degree, over the folds: (training rows, test rows) of each."""
-        terms = self.dictionary.terms(degree, x)
-        kept, z = distinct(self.dictionary.matrix(terms, x))
-        solvers = [WeightedLasso(z[train], y[train], trust[train] / y[train] ** 2) for train, _ in parts]
-        bounds = [self._bounds(x[train], y[train]) for train, _ in parts]
-        scored = np.any([test for _, test in parts], axis=0)
-        shares = self._shares()
-        errors: list[float] = []
-        # The error falls, and then rises as terms fit noise; far past its minimum the solving is slow and tells nothing.
-        while len(errors) < len(shares) and len(errors) - int(np.argmin(errors or [0.0])) <= PATIENCE:
-            chunk = shares[len(errors) : len(errors) + PATIENCE]
-            held_out = np.empty((len(y), len(chunk)))
-            for (_, test), solver, bound in zip(parts, solvers, bounds, strict=True):
-                coefficients, intercepts = solver.follow(chunk)
-                held_out[test] = bound.apply(intercepts + z[test] @ coefficients, _named(self.dictionary, x[test]))
-            errors += [rmspe(held_out[scored, k], y[scored], trust[scored]) for k in range(len(chunk))]
-        chosen = int(np.argmin(errors))
-        return _Trial(degree, float(shares[chosen]), errors[chosen], [terms[index] for index in kept])
-
-    def _final(self, trial: _Trial, x: Floats, y: Floats, trust: Floats) -> Polynomial:
-        """The model on all rows, at the chosen degree and penalty."""
-        matrix = self.dictionary.matrix(trial.terms, x)
-        shares = self._shares()
-        solver = WeightedLasso(matrix, y, trust / y**2)
-        coefficients, intercepts = solver.follow(shares[shares >= trial.penalty], tolerance=1e-5, sweeps=5000)
-        used = np.flatnonzero(coefficients[:, -1])
-        return Polynomial(
-            columns=self.dictionary.columns,
-            degree=trial.degree,
-            intercept=float(intercepts[-1]),
-            terms=tuple(trial.terms[index] for index in used),
-            coefficients=tuple(coefficients[used, -1].tolist()),
-            scales=tuple(solver.scales[used].tolist()),
-            bounds=self._bounds(x, y),
-            domain={name: (float(v.min()), float(v.max())) for name, v in _named(self.dictionary, x).items()},
-        )
-
-    def _shares(self) -> Floats:
-        return np.geomspace(1.0, LEAST_PENALTY, self.penalties)
-
-    def _bounds(self, x: Floats, y: Floats) -> Bounds:
-        return Bounds.of(_named(self.dictionary, x), y, self.dictionary.rates, self.dictionary.capped)
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """The best penalty found at one degree, its RMSPE over the folds, and the terms that were offered."""
-
-    degree: int
-    penalty: float
-    rmspe: float
-    terms: list[Term]
-
-
-def distinct(matrix: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """The columns that vary and are no multiple of an earlier one (plus a constant), and these columns standardised.
-
-    Data with one batch size and square layers make many terms equal; the earliest of them is the simplest.
-    """
-    centred = matrix - matrix.mean(axis=0)
-    scale = centred.std(axis=0)
-    vary = np.flatnonzero(scale > 1e-9 * np.abs(matrix).max(axis=0))
-    z = centred[:, vary] / scale[vary]
-    alike = np.abs(np.triu(z.T @ z / len(z), k=1)) > 1 - 1e-9
-    first = ~alike.any(axis=0)
-    return vary[first], z[:, first]
-
-
-class WeightedLasso:
-    """The weighted Lasso on one matrix, solved along falling penalties from one solution to the next.
-
-    Columns are standardised under the weights, and one Gram matrix serves all penalties.
-
-    Args:
-        matrix: term values, shape (rows, terms).
-        y: targets, shape (rows,).
-        weights: of the squared errors, shape (rows,), positive; y^-2 makes the errors relative.
-
-    Attributes:
-        scales: the columns' weighted standard deviations, infinite for constant ones, shape (terms,).
-    """
-
-    def __init__(self, matrix: Floats, y: Floats, weights: Floats) -> None:
-        weight = weights / weights.sum()
-        self._mean, self._level = weight @ matrix, float(weight @ y)
-        centred = matrix - self._mean
-        self.scales = np.sqrt(weight @ centred**2)
-        self.scales[self.scales <= 1e-9 * np.abs(matrix).max(axis=0)] = np.inf
-        root = np.sqrt(weight * len(y))
-        self._z = np.asfortranarray(centred / self.scales * root[:, None])
-        self._target = (y - self._level) * root
-        self._gram, self._correlation = self._z.T @ self._z, self._z.T @ self._target
-        self._highest = float(np.abs(self._correlation).max(initial=0.0)) / len(y)
-        self._last = np.zeros(matrix.shape[1])
-
-    def follow(self, shares: Floats, tolerance: float = 1e-4, sweeps: int = 200) -> tuple[Floats, Floats]:
-        """Coefficients, shape (terms, penalties), and intercepts, (penalties,), for the matrix as it was given.
-
-        `shares` are penalties in falling order, as shares of the least that leaves no term; `tolerance` is the duality gap to
-        stop at, as a share of the target's weighted variance, `sweeps` the most passes over the columns for each penalty.
-        """
-        if self._highest == 0.0:
-            return np.zeros((len(self._last), len(shares))), np.full(len(shares), self._level)
-        with warnings.catch_warnings():
-            # Near-equal columns converge slowly at the least penalties; the held-out error judges the result anyway.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            _, path, _ = lasso_path(
-                self._z,
-                self._target,
-                alphas=self._highest * shares,
-                precompute=self._gram,
-                Xy=self._correlation,
-                coef_init=self._last,
-                tol=tolerance,
-                max_iter=sweeps,
+        x: Floats = check_array(X, dtype=np.float64)
+        if x.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {x.shape[1]} features, but SparsePolynomial is expecting {self.n_features_in_} features as input"
             )
-        self._last = path[:, -1].copy()
-        coefficients = path / self.scales[:, None]
-        return coefficients, self._level - self._mean @ coefficients
+        return x
 
+    def _checked(self, X: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, Dictionary]:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss {self.loss!r} is none of {', '.join(LOSSES)}")
+        if y is None:
+            raise ValueError("This SparsePolynomial estimator requires y to be passed, but the target y is None")
+        x: Floats = check_array(X, dtype=np.float64)
+        target: Floats = np.asarray(column_or_1d(y, warn=True), dtype=np.float64)
+        check_consistent_length(x, target)
+        dictionary = self.dictionary or Dictionary.plain(x.shape[1])
+        if x.shape[1] != len(dictionary.columns):
+            raise ValueError(f"need X of shape (rows, {len(dictionary.columns)}), got {x.shape}")
+        # Monomials alone bear a zero; logarithms do not.
+        if not (x > 0).all() and (self.dictionary or not (x >= 0).all()):
+            raise ValueError("Negative values in data, or values that are not positive, are no sizes of layers")
+        if not (np.isfinite(target).all() and (target > 0).all()):
+            raise ValueError("y has values that are not positive and finite, such as NaN or infinity")
+        self.n_features_in_ = x.shape[1]
+        return x, target, dictionary
 
-def _checked(X: ArrayLike, y: ArrayLike, dictionary: Dictionary) -> tuple[Floats, Floats]:
-    x, target = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.ndim != 2 or x.shape[1] != len(dictionary.columns) or target.shape != x.shape[:1] or not len(target):
-        raise ValueError(
-            f"need X of shape (rows, {len(dictionary.columns)}) and y of shape (rows,), got {x.shape} and {target.shape}"
+    def _parts(
+        self, rows: Merged, group: Ints, configurations: Ints
+    ) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """(training, test) of each inner fold, shape (units,) each; no configuration is on both sides."""
+        if len(np.unique(group)) < 2:
+            raise ValueError("cross-validation needs at least two groups of rows (n_samples = 1 or all rows alike)")
+        fold = rows.first(assign(rows.joined(group), self.folds, self.seed + INNER_SEED))
+        parts = []
+        for number in np.unique(fold):
+            test = fold == number
+            seen = np.isin(configurations, configurations[rows.spread(test)])
+            train = ~test & ~rows.any(seen)
+            if train.any():
+                parts.append((train, test))
+        if not parts:
+            raise ValueError("cross-validation needs at least two groups of rows that have no layer in common")
+        return parts
+
+    def _polynomial(
+        self, found: Sum, degree: int, x: Floats, y: Floats, rows: Merged, dictionary: Dictionary, nested: Nested | None
+    ) -> Polynomial:
+        known = np.isfinite(self.held_out_)
+        ratios = rows.first(y / self.held_out_)[rows.first(known)]
+        column = dictionary.named(x)
+        return Polynomial(
+            columns=dictionary.columns,
+            degree=degree,
+            intercept=found.intercept,
+            terms=found.terms,
+            coefficients=found.coefficients,
+            scales=found.scales,
+            bounds=found.bounds,
+            interval=Interval.of(ratios),
+            domain={name: (float(values.min()), float(values.max())) for name, values in column.items()},
+            runtime=nested.polynomial if nested else None,
         )
-    for name, values in (("X", x), ("y", target)):
-        if not (np.isfinite(values).all() and (values > 0).all()):
-            raise ValueError(f"{name} has values that are not positive and finite")
-    return x, target
 
-
-def _named(dictionary: Dictionary, x: Floats) -> dict[str, Any]:
-    return {name: x[:, index] for index, name in enumerate(dictionary.columns)}
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        tags.target_tags.positive_only = True
+        tags.target_tags.required = True
+        return tags

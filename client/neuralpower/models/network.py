@@ -14,7 +14,8 @@ from neuralpower.models.six import Remainder, SixModels
 class Prediction:
     """One layer: its runtime, power and energy, or the reason why there is none.
 
-    `outside` names what of the layer lies outside the training data; the prediction is then an extrapolation.
+    The intervals hold a share ``polynomial.LEVEL`` of layers like those in training. `outside` names what of the layer lies
+    outside the training data; the prediction is then an extrapolation, and the intervals promise nothing.
     """
 
     layer: Layer
@@ -23,6 +24,8 @@ class Prediction:
     energy_j: float | None = None
     outside: tuple[str, ...] = ()
     reason: str = ""
+    runtime_interval_s: tuple[float, float] | None = None
+    power_interval_w: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,10 @@ def _of_kind(models: SixModels, kind: str, layers: Sequence[Layer]) -> list[Pred
     missing = [target for target, model in (("runtime", runtime), ("power", power)) if model is None]
     reason = f"no {kind} {' or '.join(missing)} model" if missing else ""
     return [
-        Prediction(layer, t, p, None if missing else t * p, tuple(strange), reason)
+        Prediction(
+            layer, t, p, None if missing else t * p, tuple(strange), reason,
+            (runtime.polynomial.interval.around(t) if runtime else None),
+            (power.polynomial.interval.around(p) if power else None),
+        )
         for layer, t, p, strange in zip(layers, seconds, watts, outside, strict=True)
-    ]
+    ]  # fmt: skip

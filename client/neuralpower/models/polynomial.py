@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.models.terms import Term, evaluate
+from neuralpower.models.quantities import RATES, rates
+from neuralpower.models.terms import Term, evaluate, feature_quantities
 
 Floats = NDArray[np.float64]
+
+LEVEL = 0.9
+"""Share of new layers that a prediction interval is to hold."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,39 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """Where a layer's value lies, as multiples of its prediction, in a share :data:`LEVEL` of the cases: from held-out layers."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ratios: Floats) -> Interval:
+        """From measured over predicted of layers that took no part in the fit, shape (rows,).
+
+        The outermost order statistics between which a new one lies with the probability asked for, if it is drawn like
+        them (split-conformal prediction); with too few rows, the smallest and the largest.
+        """
+        ordered = np.sort(ratios)
+        outside = int((len(ordered) + 1) * (1 - LEVEL) / 2)
+        return cls(float(ordered[max(outside - 1, 0)]), float(ordered[min(len(ordered) - outside, len(ordered) - 1)]))
+
+    def around(self, predicted: float) -> tuple[float, float]:
+        """The ends for one prediction."""
+        return self.low * predicted, self.high * predicted
+
+    def holds(self, predicted: Floats, measured: Floats) -> float:
+        """The share of measured values within the interval of their predictions."""
+        return float(np.mean((measured >= self.low * predicted) & (measured <= self.high * predicted)))
+
+
+@dataclass(frozen=True)
 class Polynomial:
     """ŷ = intercept + Σ coefficient·term, within bounds.
 
     `columns` names the quantities that a row holds; `scales` are the terms' weighted standard deviations in training, so
     that coefficient·scale tells how much a term moves the prediction; `domain` maps a quantity to its smallest and largest
-    value in training.
+    value in training. `runtime` is the model whose prediction stands in the terms that are made of rates, or None.
     """
 
     columns: tuple[str, ...]
@@ -60,13 +91,20 @@ class Polynomial:
     coefficients: tuple[float, ...]
     scales: tuple[float, ...]
     bounds: Bounds
+    interval: Interval
     domain: Mapping[str, tuple[float, float]]
+    runtime: Polynomial | None = None
 
     def predict(self, x: Floats) -> Floats:
         """Predictions, shape (rows,), for quantities of shape (rows, columns)."""
         column = self.named(x)
-        matrix = evaluate(self.terms, column, len(x))
+        matrix = evaluate(self.terms, self.with_rates(column, x), len(x))
         return self.bounds.apply(self.intercept + matrix @ np.asarray(self.coefficients), column)
+
+    def predict_interval(self, x: Floats) -> tuple[Floats, Floats]:
+        """The lower and upper ends, shape (rows,) each, of what holds a share :data:`LEVEL` of layers like those in training."""
+        predicted = self.predict(x)
+        return self.interval.low * predicted, self.interval.high * predicted
 
     def outside(self, x: Floats) -> list[list[str]]:
         """For each row, which quantities lie outside what was measured, as ``out_c 4096 (16 to 2048)``."""
@@ -78,5 +116,23 @@ class Polynomial:
                 found[row].append(f"{name} {values[row]:g} ({low:g} to {high:g})")
         return found
 
+    def formula(self, target: str, unit: str) -> str:
+        """The sum as text, the terms that move it most first, one to a line."""
+        listed = zip(self.coefficients, self.scales, self.terms, strict=True)
+        ordered = sorted(listed, key=lambda item: -abs(item[0] * item[1]))
+        lines = [f"{target} [{unit}] = {self.intercept:.6g}"]
+        return "\n  ".join([*lines, *(f"{coefficient:+.6g} * {term.name}" for coefficient, _, term in ordered)])
+
+    def quantities(self) -> list[str]:
+        """The quantities and rates that the terms are made of, in the order of their appearance."""
+        features = (feature for term in self.terms for feature, _ in term.exponents)
+        return list(dict.fromkeys(name for feature in features for name in feature_quantities(feature)))
+
     def named(self, x: Floats) -> dict[str, Floats]:
         return {name: x[:, index] for index, name in enumerate(self.columns)}
+
+    def with_rates(self, column: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:
+        """`column`, and the rates where this model has a runtime model to find them with."""
+        if self.runtime is None or not set(self.quantities()) & set(RATES):
+            return dict(column)
+        return {**column, **rates(column, self.runtime.predict(x))}

@@ -54,8 +54,10 @@ QUANTITIES: Mapping[str, Quantity] = {
     "in_side": Quantity("pixel", "side of the input, sqrt(Hin·Win)", lambda x: sqrt(x.in_h * x.in_w)),
     "out_side": Quantity("pixel", "side of the output, sqrt(Ho·Wo)", lambda x: sqrt(x.out_h * x.out_w)),
     "out_pixels": Quantity("pixel", "pixels of one output channel, Ho·Wo", lambda x: x.out_h * x.out_w),
+    "pixels": Quantity("pixel", "output pixels of all images, N·Ho·Wo", lambda x: x.batch * x.out_h * x.out_w),
     "kernel_side": Quantity("pixel", "side of the kernel, sqrt(Kh·Kw)", lambda x: sqrt(x.kernel_h * x.kernel_w)),
     "stride": Quantity("pixel", "stride, sqrt(Sh·Sw)", lambda x: sqrt(x.stride_h * x.stride_w)),
+    "dilation": Quantity("pixel", "dilation, sqrt(Dh·Dw)", lambda x: sqrt(x.dilation_h * x.dilation_w)),
     "groups": Quantity("1", "groups of channels", lambda x: x.groups),
     "filters": Quantity("1", "outputs made from the same inputs, Cout/groups", lambda x: x.out_c / x.groups),
     "in_features": Quantity("1", "inputs of one image, Cin·Hin·Win", lambda x: x.in_c * x.in_h * x.in_w),
@@ -75,6 +77,27 @@ QUANTITIES: Mapping[str, Quantity] = {
     "intensity": Quantity("1/B", "operations for each byte", lambda x: _operations(x) / _bytes(x)),
 }
 """Name -> quantity. The names are those of the columns and terms in a stored model."""
+
+
+RATES: Mapping[str, tuple[str, str, str]] = {
+    "operation_rate": ("operations", "1/s", "operations over the predicted runtime"),
+    "byte_rate": ("bytes", "B/s", "bytes over the predicted runtime"),
+    "input_rate": ("inputs", "element/s", "elements read over the predicted runtime"),
+    "output_rate": ("outputs", "element/s", "elements written over the predicted runtime"),
+    "weight_rate": ("weights", "element/s", "weights over the predicted runtime"),
+    "launch_rate": ("", "1/s", "one over the predicted runtime"),
+}
+"""Rate -> (quantity, unit, meaning): how fast a layer works if it runs as long as the runtime model says. For power."""
+
+
+def rates(columns: Mapping[str, Floats], runtime_s: Floats) -> dict[str, Floats]:
+    """The rates whose quantity is among `columns`, shape (rows,) each, for predicted runtimes (rows,)."""
+    numerators = {name: quantity for name, (quantity, _, _) in RATES.items()}
+    return {
+        name: np.asarray((columns[quantity] if quantity else 1.0) / runtime_s)
+        for name, quantity in numerators.items()
+        if not quantity or quantity in columns
+    }
 
 
 def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:

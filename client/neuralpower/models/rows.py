@@ -5,23 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.dataset import COLUMNS, Dataset
 from neuralpower.features.layers import Layer
-from neuralpower.models.design import DICTIONARIES
+from neuralpower.models.design import dictionary_of
 from neuralpower.models.folds import labels
+from neuralpower.models.merged import Merged
 from neuralpower.models.quantities import measure
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
-COLUMN = {"runtime": "runtime_s", "power": "power_w"}
+COLUMN = {"runtime": "runtime_s", "power": "power_w", "energy": "energy_j"}
 LARGEST_RELATIVE_SE = 0.25
 """A value whose standard error is more than this share of it was not resolved: it is no ground to fit or score on."""
+STRANGER_SPREAD = 0.15
+"""How far, as a share, the power of a unit's layers of another type may be from the unit's: typical of layers in a network."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,9 @@ class Rows:
     """The rows of one layer type that have a usable target.
 
     `x` (rows, columns of the dictionary), `y` (rows,) and its standard error as a share of it, `relative_se` (rows,), 0 where
-    it is not known, as the estimator takes them; `configurations` numbers equal rows of
-    `x`; `networks` names; `index` tells the rows in the dataset; `unresolved` counts rows left out for their standard error.
+    it is not known, as the estimator takes them; `configurations` numbers equal rows of `x`; `networks` names; `index` tells
+    the rows in the dataset; `unresolved` counts rows left out for their standard error. Rows that were measured together have
+    one number in `units` (rows,), one value, and count by `shares` (rows,).
     """
 
     layers: list[Layer]
@@ -41,28 +46,102 @@ class Rows:
     networks: list[str]
     index: NDArray[np.intp]
     unresolved: int
+    units: Ints
+    shares: Floats
 
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def merged(self) -> Merged:
+        return Merged.of(len(self), self.units, self.shares)
+
+    def where(self, chosen: Bools) -> Rows:
+        """Some of the rows, shape (rows,)."""
+        layers = [layer for layer, keep in zip(self.layers, chosen.tolist(), strict=True) if keep]
+        networks = [name for name, keep in zip(self.networks, chosen.tolist(), strict=True) if keep]
+        arrays = ("x", "y", "relative_se", "configurations", "index", "units", "shares")
+        return replace(self, layers=layers, networks=networks, **{name: getattr(self, name)[chosen] for name in arrays})
+
 
 def rows_of(dataset: Dataset, kind: str, target: str) -> Rows:
-    """The rows to fit or score the model of a layer type and target."""
-    column = COLUMN[target]
-    value = dataset[column].astype(np.float64)
-    error = dataset[column.replace("_", "_se_", 1)].astype(np.float64)
+    """The rows to fit or score the model of a layer type and target: ``runtime``, ``power``, or ``energy``.
+
+    A unit of attribution of several layers has one power, its energy over its time: Σ P_j·t_j = E. Its layers of this type
+    enter together, weighted by their time (for energy: alike, each with the mean); none is left out for being short. What its
+    layers of other types drew is taken to be the unit's power too, with an error of :data:`STRANGER_SPREAD`.
+    """
+    value, error, unit, share = _values(dataset, kind, target)
     measured = (dataset["kind"] == kind) & np.isfinite(value) & (value > 0)
     resolved = ~(error > LARGEST_RELATIVE_SE * value)
     index = np.flatnonzero(measured & resolved)
     chosen = dataset.take(index)
     layers = chosen.layers()
-    x = measure(layers, DICTIONARIES[kind, target].columns)
+    x = measure(layers, dictionary_of(kind, target).columns)
     configurations = labels([row.tobytes() for row in x])
     relative_se = np.nan_to_num(error[index] / value[index], nan=0.0)
     return Rows(
         layers, x, value[index], relative_se, configurations, chosen["network"].tolist(), index,
-        int((measured & ~resolved).sum()),
+        int((measured & ~resolved).sum()), unit[index], share[index],
     )  # fmt: skip
+
+
+def _values(dataset: Dataset, kind: str, target: str) -> tuple[Floats, Floats, Ints, Floats]:
+    """Values, standard errors, units and shares of all rows of a dataset for one layer type."""
+    column = COLUMN[target]
+    value = dataset[column].astype(np.float64)
+    error = dataset[column.replace("_", "_se_", 1)].astype(np.float64)
+    unit, share = np.arange(len(dataset)), np.ones(len(dataset))
+    if target == "runtime":
+        return value, error, unit, share
+    seconds, power = dataset["runtime_s"].astype(np.float64), dataset["power_w"].astype(np.float64)
+    mine = dataset["kind"] == kind
+    for members in _units(dataset):
+        together = members[mine[members]]
+        if not len(together):
+            continue
+        time, all_time = seconds[together], float(seconds[members].sum())
+        strange = STRANGER_SPREAD * (all_time - time.sum()) / max(time.sum(), 1e-300)
+        se = float(np.hypot(_unit_error(dataset, members), strange * power[members[0]]))
+        unit[together] = together[0]
+        if target == "power":
+            error[together], share[together] = se, np.maximum(time, 1e-300)
+        else:
+            value[together], error[together] = power[together] @ time / len(time), se * time.sum() / len(time)
+    return value, error, unit, share
+
+
+def _units(dataset: Dataset) -> list[NDArray[np.intp]]:
+    """The rows of each unit that has several: neighbours in an engine with the very same power, which says so."""
+    runs: list[list[int]] = []
+    last: tuple[object, ...] | None = None
+    columns = (dataset[name].tolist() for name in ("engine", "network", "power_w", "method", "runtime_s"))
+    for row, (engine, network, power, method, seconds) in enumerate(zip(*columns, strict=True)):
+        key = (engine, network, power, method) if "unit of" in method and seconds > 0 and power > 0 else None
+        if key is not None and key == last:
+            runs[-1].append(row)
+        elif key is not None:
+            runs.append([row])
+        last = key
+    return [np.array(run, dtype=np.intp) for run in runs if len(run) > 1]
+
+
+def _unit_error(dataset: Dataset, members: NDArray[np.intp]) -> float:
+    """The standard error of a unit's power, from those of its layers.
+
+    A layer's is widened by how far it may be from the unit, e_i² = e² + R·(1 - 2w_i + Σw²) with w_i its share of the time
+    (``neuralpower.attribution``); e² is what is left where that is zero.
+    """
+    error = dataset["power_se_w"].astype(np.float64)[members]
+    share = dataset["runtime_s"].astype(np.float64)[members]
+    share = share / share.sum()
+    if not np.isfinite(error).all():
+        return 0.0
+    freedom = 1 - 2 * share + np.sum(share**2)
+    if np.ptp(freedom) < 1e-6:
+        return float(error.min())
+    slope, level = np.polyfit(freedom, error**2, 1)
+    return float(np.sqrt(np.clip(level, 0.0, error.min() ** 2))) if slope > 0 else float(error.min())
 
 
 def groups_of(dataset: Dataset, rows: Rows, folds: int) -> tuple[Ints, str]:
@@ -79,11 +158,11 @@ def groups_of(dataset: Dataset, rows: Rows, folds: int) -> tuple[Ints, str]:
     ]
     group = labels(keys)
     if len(np.unique(group)) < folds or all(isinstance(key, int) for key in keys):
-        return _units(dataset, rows), "configuration"
+        return _sharing(dataset, rows), "configuration"
     return group, "network"
 
 
-def _units(dataset: Dataset, rows: Rows) -> Ints:
+def _sharing(dataset: Dataset, rows: Rows) -> Ints:
     """A number per row: its unit where rows of its engine have the very same power, otherwise its configuration."""
     units = list(zip(dataset["engine"][rows.index].tolist(), dataset["power_w"][rows.index].tolist(), strict=True))
     shared = Counter(unit for unit in units if unit[0])

@@ -25,6 +25,12 @@ def median_ape(predicted: Floats, measured: Floats) -> float:
     return float(np.median(np.abs(predicted / measured - 1.0)))
 
 
+def without_worst(predicted: Floats, measured: Floats, rows: int) -> float | None:
+    """RMSPE without the so many largest relative errors; None where nothing is left."""
+    errors = np.sort(np.abs(predicted / measured - 1.0))[: max(len(measured) - rows, 0)]
+    return float(np.sqrt(np.mean(errors**2))) if len(errors) else None
+
+
 @dataclass(frozen=True)
 class Score:
     """The errors of one set of predictions: relative ones as fractions, `rmse` in the target's unit."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,36 +12,22 @@ from numpy.typing import NDArray
 from neuralpower.dataset import Dataset
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
-from neuralpower.models.design import DICTIONARIES
-from neuralpower.models.folds import assign, splits
+from neuralpower.models.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
+from neuralpower.models.held_out import CrossValidation, HeldOut, KindFolds
 from neuralpower.models.polynomial import Polynomial
 from neuralpower.models.quantities import measure
-from neuralpower.models.rows import Rows, fingerprint, groups_of, networks_of, rows_of
-from neuralpower.models.score import Score, rmspe
+from neuralpower.models.rows import fingerprint, networks_of, rows_of
+
+if TYPE_CHECKING:
+    from neuralpower.models.lasso import Nested, SparsePolynomial
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Key = tuple[str, str]
-HeldOut = Callable[[NDArray[np.bool_], NDArray[np.bool_]], Floats]
 
-UNITS = {"runtime": "s", "power": "W"}
+UNITS = {"runtime": "s", "power": "W", "energy": "J"}
 FEWEST_CONFIGURATIONS = 10
 """Different layers that a model needs; fewer say nothing about the next one."""
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """Errors on held-out folds, with degree and penalty chosen anew inside each: the errors to expect.
-
-    `score` is over all held-out rows together; `low` and `high` are the RMSPE of the best and the worst fold. Rows are
-    `grouped_by` network or configuration. `unresolved` rows were left out because their standard error was too large.
-    """
-
-    score: Score
-    low: float
-    high: float
-    folds: int
-    grouped_by: str
-    unresolved: int
 
 
 @dataclass(frozen=True)
@@ -56,9 +43,22 @@ class LayerModel:
         """Predictions in seconds or watts, shape (layers,)."""
         return self.polynomial.predict(measure(layers, self.polynomial.columns))
 
+    def predict_interval(self, layers: Sequence[Layer]) -> tuple[Floats, Floats]:
+        """Lower and upper ends in seconds or watts, shape (layers,) each, that hold ``polynomial.LEVEL`` of such layers."""
+        return self.polynomial.predict_interval(measure(layers, self.polynomial.columns))
+
     def outside(self, layers: Sequence[Layer]) -> list[list[str]]:
         """For each layer, what of it lies outside the training data."""
         return self.polynomial.outside(measure(layers, self.polynomial.columns))
+
+
+@dataclass(frozen=True)
+class EnergyErrors:
+    """Energy of one layer type on held-out folds: runtime times power from the two models, and a model of energy itself."""
+
+    product: CrossValidation
+    direct: CrossValidation
+    direct_terms: int
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ class Remainder:
 class SixModels:
     """Runtime and power models of conv, pool and fc layers, fitted to one dataset.
 
-    Attributes after :meth:`fit`:
+    `loss` is ``relative`` or ``squared`` (the original's). Attributes after :meth:`fit`:
         models_: (kind, target) -> ``LayerModel``.
+        energy_: kind -> ``EnergyErrors``, where both models and energies are there.
         skipped_: (kind, target) -> why there is no such model.
         remainder_: the mean of the layers of kind ``other``, or None where none was measured.
         sha256_, rows_, networks_, devices_, simulated_: what the models were fitted to.
@@ -83,7 +84,9 @@ class SixModels:
 
     folds: int = 5
     seed: int = 0
+    loss: str = "relative"
     models_: dict[Key, LayerModel] = field(default_factory=dict)
+    energy_: dict[str, EnergyErrors] = field(default_factory=dict)
     skipped_: dict[Key, str] = field(default_factory=dict)
     remainder_: Remainder | None = None
     sha256_: str = ""
@@ -97,62 +100,113 @@ class SixModels:
 
         Raises InputError when the dataset has rows for none.
         """
-        self.models_, self.skipped_ = {}, {}
-        for done, (kind, target) in enumerate(DICTIONARIES):
+        self.models_, self.energy_, self.skipped_ = {}, {}, {}
+        for number, kind in enumerate(KINDS):
             if advance:
-                advance(done, f"{kind} {target}")
-            rows = rows_of(dataset, kind, target)
-            different = len(np.unique(rows.configurations))
-            if different < FEWEST_CONFIGURATIONS:
-                self.skipped_[kind, target] = f"{different} different layers measured, {FEWEST_CONFIGURATIONS} needed"
-                continue
-            self.models_[kind, target] = self._fit_one(kind, target, dataset, rows)
+                advance(2 * number, kind)
+            targets = []
+            for target in TARGETS:
+                different = len(np.unique(rows_of(dataset, kind, target).configurations))
+                if different < FEWEST_CONFIGURATIONS:
+                    reason = f"{different} different layers measured, {FEWEST_CONFIGURATIONS} needed"
+                    self.skipped_[kind, target] = reason
+                else:
+                    targets.append(target)
+            if targets:
+                self._fit_kind(kind, tuple(targets), dataset)
         if not self.models_:
             raise InputError(
                 f"no layer type has {FEWEST_CONFIGURATIONS} different layers with a measured runtime or power"
             )
+        self.models_ = {key: self.models_[key] for key in DICTIONARIES if key in self.models_}
         self.remainder_ = _remainder(dataset)
         self.sha256_, self.rows_, self.simulated_ = fingerprint(dataset), len(dataset), dataset.simulated
         self.networks_ = sorted(networks_of(dataset))
         self.devices_ = sorted(set(dataset["device"].tolist()) - {""})
         return self
 
-    def _fit_one(self, kind: str, target: str, dataset: Dataset, rows: Rows) -> LayerModel:
-        from sklearn.base import clone
+    def folds_of(self, dataset: Dataset, kind: str) -> KindFolds:
+        """The outer folds of a layer type that has models: the same whenever they are asked for."""
+        targets = [target for key, target in DICTIONARIES if key == kind and (kind, target) in self.models_]
+        return KindFolds.of(dataset, kind, (*targets, *(["energy"] if len(targets) == len(TARGETS) else [])),
+                            self.folds, self.seed)  # fmt: skip
 
+    def _fit_kind(self, kind: str, targets: tuple[str, ...], dataset: Dataset) -> None:
+        asked = (*targets, "energy") if len(targets) == len(TARGETS) else targets
+        folds = KindFolds.of(dataset, kind, asked, self.folds, self.seed)
+        found = held_out(folds, kind, self.estimator)
+        whole = fit_together(folds, kind, folds.fold >= 0, self.estimator)
+        for target in targets:
+            score = found[target].score()
+            if score is None or target not in whole:
+                raise InputError("too few groups of layers to cross-validate; measure more networks or a sweep")
+            self.models_[kind, target] = LayerModel(kind, target, whole[target].polynomial_, score)
+        if "energy" in asked:
+            product, direct = found["product"].score(), found["energy"].score()
+            if product is not None and direct is not None:
+                self.energy_[kind] = EnergyErrors(product, direct, len(whole["energy"].polynomial_.terms))
+
+    def estimator(self, kind: str, target: str) -> SparsePolynomial:
+        """An unfitted estimator as these models are made of."""
         from neuralpower.models.lasso import SparsePolynomial
 
-        estimator = SparsePolynomial(DICTIONARIES[kind, target], folds=self.folds, seed=self.seed)
-        groups, grouped_by = groups_of(dataset, rows, self.folds)
-
-        def held_out(train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
-            fitted = clone(estimator).fit(rows.x[train], rows.y[train], groups[train], rows.relative_se[train])
-            return np.asarray(fitted.predict(rows.x[test]))
-
-        cross_validation = cross_validate(held_out, rows, groups, grouped_by, self.folds, self.seed)
-        polynomial = estimator.fit(rows.x, rows.y, groups, rows.relative_se).polynomial_
-        return LayerModel(kind, target, polynomial, cross_validation)
+        return SparsePolynomial(dictionary_of(kind, target), folds=self.folds, seed=self.seed, loss=self.loss)
 
 
-def cross_validate(
-    held_out: HeldOut, rows: Rows, groups: NDArray[np.int64], grouped_by: str, folds: int, seed: int
-) -> CrossValidation:
-    """The errors of `held_out(train, test)`, which fits to the training rows and returns predictions for the test rows.
+Estimator = Callable[[str, str], "SparsePolynomial"]
 
-    A fold whose training rows are too few or all alike is left out and its rows are not scored.
+
+def fit_together(folds: KindFolds, kind: str, train: Bools, estimator: Estimator) -> dict[str, SparsePolynomial]:
+    """target -> an estimator fitted to the training rows of the dataset; power with the runtime model inside.
+
+    A target whose training rows are too few or all alike is left out.
     """
-    predicted = np.full(len(rows), np.nan)
-    spread = []
-    for train, test in splits(assign(groups, folds, seed), rows.configurations):
-        if len(np.unique(groups[train])) < 2 or len(np.unique(rows.configurations[train])) < 2:
+    fitted: dict[str, SparsePolynomial] = {}
+    for target, rows in folds.rows.items():
+        if folds.few(target, train):
             continue
-        predicted[test] = held_out(train, test)
-        spread.append(rmspe(predicted[test], rows.y[test]))
-    scored = ~np.isnan(predicted)
-    if not scored.any():
-        raise InputError("too few groups of layers to cross-validate; measure more networks or a sweep")
-    score = Score.of(predicted[scored], rows.y[scored])
-    return CrossValidation(score, min(spread), max(spread), len(spread), grouped_by, rows.unresolved)
+        chosen = rows.where(train[rows.index])
+        # Only power asks how long a layer runs: runtime and energy come from sizes.
+        nested = _nested(folds, train, fitted.get("runtime"), chosen.x, chosen.index) if target == "power" else None
+        fitted[target] = estimator(kind, target).fit(
+            chosen.x, chosen.y, folds.group[chosen.index], chosen.relative_se, chosen.units, chosen.shares, nested
+        )
+    return fitted
+
+
+def _nested(
+    folds: KindFolds, train: Bools, runtime: SparsePolynomial | None, x: Floats, index: NDArray[np.intp]
+) -> Nested | None:
+    """The runtime model for the rows of a power model: by its inner folds where they held a row out."""
+    from neuralpower.models.lasso import Nested
+
+    if runtime is None:
+        return None
+    predicted = runtime.predict(x)
+    rows = folds.rows["runtime"]
+    timed = rows.index[train[rows.index]]
+    known = np.isfinite(runtime.held_out_)
+    _, at, mine = np.intersect1d(timed[known], index, return_indices=True)
+    predicted[mine] = runtime.held_out_[known][at]
+    return Nested(predicted, runtime.polynomial_)
+
+
+def held_out(folds: KindFolds, kind: str, estimator: Estimator) -> Mapping[str, HeldOut]:
+    """target -> the predictions of held-out layers; ``product`` is energy as runtime times power."""
+    found = {target: HeldOut(folds, target) for target in folds.rows}
+    if "energy" in found:
+        found["product"] = HeldOut(folds, "energy")
+    for train, test in folds.parts():
+        fitted = fit_together(folds, kind, train, estimator)
+        for target, model in fitted.items():
+            rows = folds.rows[target]
+            found[target].add(test, model.predict(rows.x[test[rows.index]]), model.polynomial_.interval.holds)
+        if "product" in found and {"runtime", "power"} <= set(fitted):
+            rows = folds.rows["energy"]
+            x = rows.x[test[rows.index]]
+            if len(x):
+                found["product"].add(test, fitted["runtime"].predict(x) * fitted["power"].predict(x))
+    return found
 
 
 def _remainder(dataset: Dataset) -> Remainder | None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from neuralpower import __version__
 from neuralpower.errors import Failure, InputError
-from neuralpower.models.design import DICTIONARIES
-from neuralpower.models.polynomial import Bounds, Polynomial
-from neuralpower.models.quantities import QUANTITIES
+from neuralpower.models.design import DICTIONARIES, KINDS
+from neuralpower.models.held_out import CrossValidation
+from neuralpower.models.polynomial import LEVEL, Bounds, Interval, Polynomial
+from neuralpower.models.quantities import QUANTITIES, RATES
 from neuralpower.models.score import Score
-from neuralpower.models.six import UNITS, CrossValidation, LayerModel, Remainder, SixModels
+from neuralpower.models.search import LOSSES
+from neuralpower.models.six import UNITS, EnergyErrors, LayerModel, Remainder, SixModels
 from neuralpower.models.terms import MAX_POWER, Term, check_feature
 
-FORMAT, VERSION = "neuralpower-models", 1
+FORMAT, VERSION = "neuralpower-models", 2
 LARGEST_FILE = 64 << 20
 """Bytes. Six models are some 100 KiB."""
 
@@ -68,10 +70,12 @@ def document(models: SixModels) -> dict[str, Any]:
         "devices": models.devices_,
         "folds": models.folds,
         "seed": models.seed,
+        "loss": models.loss,
         "trained_on": {"sha256": models.sha256_, "rows": models.rows_, "networks": models.networks_},
         "remainder": asdict(models.remainder_) if models.remainder_ else None,
         "skipped": [{"kind": k, "target": t, "reason": reason} for (k, t), reason in models.skipped_.items()],
         "models": [_model_document(model) for model in models.models_.values()],
+        "energy": [{"kind": kind, **asdict(errors)} for kind, errors in models.energy_.items()],
     }
 
 
@@ -89,6 +93,7 @@ def _model_document(model: LayerModel) -> dict[str, Any]:
             for term, coefficient, scale in listed
         ],
         "bounds": asdict(polynomial.bounds),
+        "interval": {"level": LEVEL, **asdict(polynomial.interval)},
         "domain": {
             name: {"unit": QUANTITIES[name].unit, "from": polynomial.domain[name][0], "to": polynomial.domain[name][1]}
             for name in polynomial.columns
@@ -107,6 +112,7 @@ def parse(found: object) -> SixModels:
     models = SixModels(
         folds=_integer(found, "folds", least=2, most=1000),
         seed=_integer(found, "seed", least=0, most=2**63),
+        loss=_choice(found, "loss", LOSSES),
         remainder_=_remainder(found.get("remainder")),
         sha256_=_text(trained, "sha256"),
         rows_=_integer(trained, "rows", least=0, most=2**53),
@@ -121,18 +127,23 @@ def parse(found: object) -> SixModels:
         if key in models.models_:
             raise ValueError(f"two models of {key[0]} {key[1]}")
         try:
-            models.models_[key] = _model(entry, *key)
+            models.models_[key] = _model(entry, *key, models)
         except ValueError as error:
             raise ValueError(f"{key[0]} {key[1]}: {error}") from None
+    for entry in _list(found, "energy"):
+        product, direct = (_cross_validation(_object(entry, name)) for name in ("product", "direct"))
+        terms = _integer(entry, "direct_terms", least=0, most=2**31)
+        models.energy_[_choice(entry, "kind", KINDS)] = EnergyErrors(product, direct, terms)
     return models
 
 
-def _model(entry: Mapping[str, Any], kind: str, target: str) -> LayerModel:
+def _model(entry: Mapping[str, Any], kind: str, target: str, models: SixModels) -> LayerModel:
     if entry.get("unit") != UNITS[target]:
         raise ValueError(f"unit {entry.get('unit')!r}, not {UNITS[target]}")
     domain = {name: _range(name, value) for name, value in _object(entry, "domain").items()}
     columns = tuple(domain)
-    terms = [_term(item, columns) for item in _list(entry, "terms")]
+    runtime = models.models_.get((kind, "runtime")) if target == "power" else None
+    terms = [_term(item, (*columns, *(RATES if runtime else ()))) for item in _list(entry, "terms")]
     if len({term.name for term in terms}) < len(terms):
         raise ValueError("a term is listed twice")
     items = _list(entry, "terms")
@@ -144,8 +155,15 @@ def _model(entry: Mapping[str, Any], kind: str, target: str) -> LayerModel:
         coefficients=tuple(_number(item, "coefficient") for item in items),
         scales=tuple(_number(item, "scale", above=0.0) for item in items),
         bounds=_bounds(_object(entry, "bounds"), columns),
+        interval=_interval(_object(entry, "interval")),
         domain=domain,
+        runtime=runtime.polynomial if runtime else None,
     )
+    missing = [rate for rate in polynomial.quantities() if rate in RATES and RATES[rate][0] not in ("", *columns)]
+    if missing:
+        raise ValueError(f"a term of {missing[0]} without {RATES[missing[0]][0]} among the quantities")
+    if runtime and columns != runtime.polynomial.columns:
+        raise ValueError("other quantities than the runtime model that its rates need")
     return LayerModel(kind, target, polynomial, _cross_validation(_object(entry, "cross_validation")))
 
 
@@ -169,6 +187,15 @@ def _range(name: str, value: object) -> tuple[float, float]:
     return low, high
 
 
+def _interval(entry: Mapping[str, Any]) -> Interval:
+    if _number(entry, "level") != LEVEL:
+        raise ValueError(f"an interval of level {entry['level']}, not {LEVEL}")
+    low, high = _number(entry, "low", above=0.0), _number(entry, "high", above=0.0)
+    if low > high:
+        raise ValueError(f"interval from {low} to {high}")
+    return Interval(low, high)
+
+
 def _bounds(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Bounds:
     rates = _object(entry, "rates")
     unknown = set(rates) - set(columns)
@@ -188,9 +215,11 @@ def _cross_validation(entry: Mapping[str, Any]) -> CrossValidation:
         score=Score(_integer(score, "rows", least=1, most=2**53), *errors),
         low=_number(entry, "low", least=0.0),
         high=_number(entry, "high", least=0.0),
+        without_worst=_number_or_none(entry, "without_worst"),
         folds=_integer(entry, "folds", least=1, most=1000),
         grouped_by=_text(entry, "grouped_by"),
         unresolved=_integer(entry, "unresolved", least=0, most=2**53),
+        coverage=_number_or_none(entry, "coverage"),
     )
 
 
@@ -268,6 +297,17 @@ def _number(container: object, key: str, least: float = -math.inf, above: float 
     if value < least or value <= above:
         raise ValueError(f"{key!r} is {value!r}, which is too small")
     return float(value)
+
+
+def _number_or_none(container: object, key: str) -> float | None:
+    return None if _get(container, key) is None else _number(container, key, least=0.0)
+
+
+def _choice(container: object, key: str, choices: Sequence[str]) -> str:
+    value = _text(container, key)
+    if value not in choices:
+        raise ValueError(f"{key!r} is {value!r}, none of {', '.join(choices)}")
+    return value
 
 
 def _not_a_number(constant: str) -> NoReturn:

@@ -14,11 +14,14 @@ Floats = NDArray[np.float64]
 
 MAX_POWER = 8
 
-_NAME = r"[a-z][a-z_]*"
+_NAME = r"[a-z][a-z0-9_]*"
+_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _PLAIN = re.compile(rf"({_NAME})")
 _LOG2 = re.compile(rf"log2\(({_NAME})\)")
 _HINGE = re.compile(rf"max\(0,log2\(({_NAME})\)([+-]\d{{1,2}})\)")
 _ROOFLINE = re.compile(rf"max\(({_NAME}),2\^(-?\d{{1,2}})\*({_NAME})\)")
+_TILES = re.compile(rf"ceil\(({_NAME})/2\^(\d{{1,2}})\)")
+_STEP = re.compile(rf"\[({_NAME})(>|<=)({_NUMBER})\]")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Term:
     - ``in_c``                  a quantity,
     - ``log2(in_c)``            its binary logarithm,
     - ``max(0,log2(in_c)-5)``   a hinge: how many octaves it lies above 2^5,
-    - ``max(operations,2^4*bytes)``  a roofline: the slower of computing and moving, where the ridge is 2^4 operations a byte.
+    - ``max(operations,2^4*bytes)``  a roofline: the slower of computing and moving, where the ridge is 2^4 operations a byte,
+    - ``ceil(pixels/2^6)``      in how many tiles of 2^6 it is worked off, the last one perhaps half empty,
+    - ``[in_c>96.5]``           1 where that holds and 0 elsewhere, also ``[in_c<=96.5]``.
     """
 
     exponents: tuple[tuple[str, int], ...]
@@ -61,16 +66,29 @@ def roofline(operations: str, traffic: str, ridge: int) -> str:
     return f"max({operations},2^{ridge}*{traffic})"
 
 
+def tiles(quantity: str, octave: int) -> str:
+    """The feature ceil(quantity / 2^octave)."""
+    return f"ceil({quantity}/2^{octave})"
+
+
+def step(quantity: str, relation: str, bound: float) -> str:
+    """The feature that is 1 where the quantity is above (``>``) or not above (``<=``) the bound, else 0."""
+    return f"[{quantity}{relation}{bound:g}]"
+
+
 def check_feature(feature: str, quantities: Sequence[str]) -> None:
     """Raises ValueError when `feature` is no formula over the named quantities."""
-    for form in (_PLAIN, _LOG2, _HINGE, _ROOFLINE):
+    if not feature_quantities(feature) or any(name not in quantities for name in feature_quantities(feature)):
+        raise ValueError(f"unknown feature {feature!r}")
+
+
+def feature_quantities(feature: str) -> list[str]:
+    """The quantities that a feature is made of; none where it is no formula."""
+    for form in (_PLAIN, _LOG2, _HINGE, _ROOFLINE, _TILES, _STEP):
         match = form.fullmatch(feature)
         if match:
-            unknown = [part for part in match.groups() if part[0].isalpha() and part not in quantities]
-            if unknown:
-                raise ValueError(f"unknown feature {feature!r}")
-            return
-    raise ValueError(f"unknown feature {feature!r}")
+            return [part for part in match.groups() if part[0].isalpha()]
+    return []
 
 
 def evaluate(terms: Sequence[Term], columns: Mapping[str, Floats], rows: int) -> Floats:
@@ -94,4 +112,9 @@ def _feature(feature: str, columns: Mapping[str, Floats]) -> Floats:
         return np.asarray(np.maximum(0.0, np.log2(columns[match[1]]) + int(match[2])))
     if match := _ROOFLINE.fullmatch(feature):
         return np.asarray(np.maximum(columns[match[1]], 2.0 ** int(match[2]) * columns[match[3]]))
+    if match := _TILES.fullmatch(feature):
+        return np.asarray(np.ceil(columns[match[1]] / 2.0 ** int(match[2])))
+    if match := _STEP.fullmatch(feature):
+        above = columns[match[1]] > float(match[3])
+        return np.asarray(above if match[2] == ">" else ~above, dtype=np.float64)
     raise ValueError(f"unknown feature {feature!r}")

@@ -1,0 +1,80 @@
+"""Regions of the training data in which a model errs in one direction: boxes that a person can read.
+
+Libraries switch between algorithms at sizes that no formula tells (a 1×1 convolution of 96 to 224 channels may run four times as
+long as its neighbours). Small regression trees on what a smooth model leaves find such boxes, as in RuleFit (Friedman and
+Popescu 2008); the Lasso decides which of them stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralpower.models.terms import Term, step
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+TREES, LEAVES = 30, 6
+SMALLEST = 12
+"""Rows that a region must hold in the sample it was found in: fewer are a matter of luck."""
+LEARNING = 0.1
+SAMPLE, LARGEST_SAMPLE = 0.5, 2000
+"""Each tree sees another half of the rows, and not more than so many."""
+
+
+def regions_of(names: Sequence[str], x: Floats, y: Floats, weights: Floats, seed: int) -> list[Term]:
+    """Boxes as products of steps, from trees boosted on the weighted squared error of `y`.
+
+    names, x: the quantities to split by and their values, shape (rows, names). y, weights: shape (rows,).
+    """
+    from sklearn.tree import DecisionTreeRegressor
+
+    random = np.random.default_rng(seed)
+    left = y - np.average(y, weights=weights)
+    found: dict[Term, Bools] = {}
+    size = min(int(SAMPLE * len(y)), LARGEST_SAMPLE)
+    if size < 2 * SMALLEST:
+        return []
+    for number in range(TREES):
+        sample = random.permutation(len(y))[:size]
+        tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=SMALLEST, random_state=number)
+        tree.fit(x[sample], left[sample], sample_weight=weights[sample])
+        left = left - LEARNING * tree.predict(x)
+        _walk(tree.tree_, 0, {}, names, x, np.ones(len(y), dtype=bool), found)
+    seen: set[bytes] = set()
+    kept = []
+    for term, inside in found.items():
+        # A region and what is outside of it say the same.
+        marks = np.packbits(inside if inside[0] else ~inside).tobytes()
+        if marks not in seen:
+            seen.add(marks)
+            kept.append(term)
+    return kept
+
+
+def _walk(
+    tree: Any,
+    node: int,
+    bounds: dict[tuple[str, str], float],
+    names: Sequence[str],
+    x: Floats,
+    inside: Bools,
+    found: dict[Term, Bools],
+) -> None:
+    """Note the box of each node below `node`, which `bounds` bound and whose rows are `inside`."""
+    if bounds:
+        found.setdefault(Term(tuple((step(*key, bound), 1) for key, bound in sorted(bounds.items()))), inside)
+    if tree.children_left[node] < 0:
+        return
+    # Rounded to what is printed, so that the term's name is the whole truth.
+    split, bound = int(tree.feature[node]), float(f"{tree.threshold[node]:.4g}")
+    above = x[:, split] > bound
+    for child, relation, rows in ((tree.children_left, "<=", ~above), (tree.children_right, ">", above)):
+        key = (names[split], relation)
+        old = bounds.get(key, bound)
+        narrowed = bounds | {key: min(old, bound) if relation == "<=" else max(old, bound)}
+        _walk(tree, int(child[node]), narrowed, names, x, inside & rows, found)

@@ -1,0 +1,220 @@
+"""Choosing degree, penalty and regions: the held-out error of many sums, from few Gram matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralpower.models.design import Dictionary
+from neuralpower.models.merged import Merged
+from neuralpower.models.path import Lasso, Moments
+from neuralpower.models.polynomial import Bounds
+from neuralpower.models.regions import regions_of
+from neuralpower.models.terms import Term, plain
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+LOSSES = ("relative", "squared")
+PATIENCE = 5
+"""Penalties without a lower error after which no lesser one is tried."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best penalty found for some terms: as a share of the least that leaves none, its held-out error and predictions
+    (units,), nan where no fold made one. `terms` are indices into the dictionary's terms; `regions` whether there are more.
+    """
+
+    degree: int
+    penalty: float
+    error: float
+    held_out: Floats
+    terms: Indices
+    regions: bool = False
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum fitted to all rows, with its bounds; `scales` are the terms' weighted standard deviations."""
+
+    intercept: float
+    terms: tuple[Term, ...]
+    coefficients: tuple[float, ...]
+    scales: tuple[float, ...]
+    bounds: Bounds
+
+
+@dataclass(frozen=True)
+class _Design:
+    """Terms with their values (units, terms) less `mean`, over `scale`."""
+
+    terms: list[Term]
+    z: Floats
+    mean: Floats
+    scale: Floats
+
+    def with_more(self, other: _Design, chosen: Indices) -> _Design:
+        return _Design(
+            [*(self.terms[index] for index in chosen), *other.terms],
+            np.column_stack([self.z[:, chosen], other.z]),
+            np.concatenate([self.mean[chosen], other.mean]),
+            np.concatenate([self.scale[chosen], other.scale]),
+        )
+
+
+class Search:
+    """One fit's rows, and what was computed of them once.
+
+    The terms to the highest degree have one Gram matrix. That of a fold's training rows is this less that of its test rows,
+    and that of a lower degree is a part of it.
+
+    Args:
+        dictionary: the terms. column: quantities and rates, (rows,) each. rows: which of them are one unit.
+        y, trust: targets and how much each counts, (units,). parts: (training, test) of each fold, (units,).
+        penalties: in falling order, as shares. loss, seed: as of the estimator.
+    """
+
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        column: dict[str, Floats],
+        rows: Merged,
+        y: Floats,
+        trust: Floats,
+        parts: Sequence[tuple[Bools, Bools]],
+        penalties: Floats,
+        loss: str,
+        seed: int,
+    ) -> None:
+        self._dictionary, self._column, self._rows, self._y = dictionary, column, rows, y
+        self._trust, self._parts, self._penalties, self._seed = trust, parts, penalties, seed
+        self._relative = loss == "relative"
+        self._weights = trust / y**2 if self._relative else trust / np.mean(y) ** 2
+        self._unit_column = {name: rows.mean(values) for name, values in column.items()}
+        self._bounds = [self._bound(train) for train, _ in parts]
+
+    def degree(self, degrees: Sequence[int]) -> Choice:
+        """The best of the degrees at its best penalty, without regions."""
+        self._design = self._standardised(
+            self._dictionary.terms(max(degrees), self._column), np.ones(len(self._y), bool)
+        )
+        position = {term: index for index, term in enumerate(self._design.terms)}
+        z, y, weights = self._design.z, self._y, self._weights
+        self._moments = Moments.of(z, y, weights)
+        self._trained = [self._moments - Moments.of(z[~train], y[~train], weights[~train]) for train, _ in self._parts]
+        choices: list[Choice] = []
+        for degree in degrees:
+            offered = self._dictionary.terms(degree, self._column)
+            chosen = np.array([position[term] for term in offered if term in position], dtype=np.intp)
+            if choices and len(chosen) == len(choices[-1].terms):
+                continue  # the data know no more terms at this degree than at the last
+            solvers = [Lasso(moments.only(chosen)) for moments in self._trained]
+            choices.append(self._penalty(degree, solvers, [z[:, chosen]] * len(solvers), chosen))
+        return min(choices, key=lambda choice: choice.error)
+
+    def with_regions(self, choice: Choice) -> Choice:
+        """The same degree with regions, each fold's found in its own training rows; `choice` itself where that is no better."""
+        solvers, designs = [], []
+        for number, (train, _) in enumerate(self._parts):
+            design = self._with_regions(choice, train, self._trained[number])
+            designs.append(design.z)
+            solvers.append(Lasso(Moments.of(design.z[train], self._y[train], self._weights[train])))
+        found = self._penalty(choice.degree, solvers, designs, choice.terms, regions=True)
+        return found if found.error < choice.error else choice
+
+    def final(self, choice: Choice) -> Sum:
+        """The sum fitted to all rows as chosen."""
+        everything = np.ones(len(self._y), dtype=bool)
+        if choice.regions:
+            design = self._with_regions(choice, everything, self._moments)
+            moments = Moments.of(design.z, self._y, self._weights)
+        else:
+            empty = _Design([], np.zeros((len(self._y), 0)), np.zeros(0), np.zeros(0))
+            design, moments = self._design.with_more(empty, choice.terms), self._moments.only(choice.terms)
+        solver = Lasso(moments)
+        coefficients, intercepts = solver.follow(self._penalties[self._penalties >= choice.penalty])
+        used = np.flatnonzero(coefficients[:, -1])
+        slopes = coefficients[used, -1] / design.scale[used]
+        return Sum(
+            float(intercepts[-1] - slopes @ design.mean[used]),
+            tuple(design.terms[index] for index in used),
+            tuple(slopes.tolist()),
+            tuple((solver.scales[used] * design.scale[used]).tolist()),
+            self._bound(everything),
+        )
+
+    def _penalty(
+        self, degree: int, solvers: list[Lasso], designs: list[Floats], terms: Indices, regions: bool = False
+    ) -> Choice:
+        """The penalty of least held-out error, which falls and then rises as terms fit noise."""
+        best = Choice(degree, 1.0, np.inf, np.zeros(0), terms, regions)
+        for start in range(0, len(self._penalties), PATIENCE):
+            chunk = self._penalties[start : start + PATIENCE]
+            held_out = np.full((len(self._y), len(chunk)), np.nan)
+            for (_, test), solver, z, bounds in zip(self._parts, solvers, designs, self._bounds, strict=True):
+                coefficients, intercepts = solver.follow(chunk)
+                held_out[test] = bounds.apply(intercepts + z[test] @ coefficients, self._at(test))
+            errors = [self._error(held_out[:, number]) for number in range(len(chunk))]
+            least = int(np.argmin(errors))
+            if errors[least] < best.error:
+                best = Choice(degree, float(chunk[least]), errors[least], held_out[:, least], terms, regions)
+            if start + len(chunk) - 1 - int(np.searchsorted(-self._penalties, -best.penalty)) >= PATIENCE:
+                break
+        return best
+
+    def _error(self, predicted: Floats) -> float:
+        known = np.isfinite(predicted)
+        off = predicted[known] - self._y[known]
+        off = off / self._y[known] if self._relative else off
+        return float(np.sqrt(np.average(off**2, weights=self._trust[known])))
+
+    def _with_regions(self, choice: Choice, train: Bools, moments: Moments) -> _Design:
+        """The chosen terms, and the regions of the training rows in which they alone err in one direction."""
+        solver = Lasso(moments.only(choice.terms))
+        z = self._design.z[:, choice.terms]
+        coefficients, intercepts = solver.follow(self._penalties[self._penalties >= choice.penalty])
+        smooth = self._bound(train).apply(intercepts[-1] + z @ coefficients[:, -1], self._unit_column)
+        names = [name for name in self._dictionary.regions if name in self._column]
+        x = np.column_stack([self._unit_column[name][train] for name in names])
+        ratio, weights = (self._y / smooth)[train], (self._weights * smooth**2)[train]
+        boxes = regions_of(names, x, ratio, weights, self._seed)
+        amounts = [plain(name).exponents for name in self._dictionary.amounts]
+        terms = [Term((*box.exponents, *amount)) for amount in [(), *amounts] for box in boxes]
+        return self._design.with_more(self._standardised(terms, train), choice.terms)
+
+    def _standardised(self, terms: list[Term], train: Bools) -> _Design:
+        """The terms that differ among the training rows, with zero mean and unit deviation there under the weights."""
+        if not terms:
+            return _Design([], np.zeros((len(self._y), 0)), np.zeros(0), np.zeros(0))
+        matrix = self._rows.mean(self._dictionary.matrix(terms, self._column))
+        kept = distinct(matrix[train])
+        weights = self._weights[train] / self._weights[train].sum()
+        mean = weights @ matrix[train][:, kept]
+        scale = np.sqrt(weights @ (matrix[train][:, kept] - mean) ** 2)
+        varied = scale > 1e-9 * np.abs(matrix[train][:, kept]).max(axis=0)
+        kept, mean, scale = kept[varied], mean[varied], scale[varied]
+        return _Design([terms[index] for index in kept], (matrix[:, kept] - mean) / scale, mean, scale)
+
+    def _bound(self, train: Bools) -> Bounds:
+        return Bounds.of(self._at(train), self._y[train], self._dictionary.rates, self._dictionary.capped)
+
+    def _at(self, units: Bools) -> dict[str, Floats]:
+        return {name: self._unit_column[name][units] for name in self._dictionary.rates}
+
+
+def distinct(matrix: Floats) -> Indices:
+    """The columns that vary and are no multiple of an earlier one (plus a constant).
+
+    Data with one batch size and square layers make many terms equal; the earliest of them is the simplest.
+    """
+    centred = matrix - matrix.mean(axis=0)
+    scale = centred.std(axis=0)
+    vary = np.flatnonzero(scale > 1e-9 * np.abs(matrix).max(axis=0))
+    z = centred[:, vary] / scale[vary]
+    alike = np.abs(np.triu(z.T @ z / len(z), k=1)) > 1 - 1e-9
+    return np.asarray(vary[~alike.any(axis=0)])
