@@ -86,7 +86,21 @@ make_root() {
     rm -rf root
 }
 
+# The driver of Linux 5.10, from the Debian release that has it; only its remove() is told of what has changed since.
+fetch_older() {
+    mkdir -p apt/lists/partial apt/cache/archives/partial
+    echo "deb http://deb.debian.org/debian-security bullseye-security main" >apt/list
+    set -- -o "Dir::Etc::sourcelist=$PWD/apt/list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$PWD/apt/lists" \
+        -o "Dir::Cache=$PWD/apt/cache" -o Acquire::Check-Valid-Until=false
+    apt-get "$@" update >older.log 2>&1 && apt-get "$@" download linux-source-5.10 >>older.log 2>&1 || return 1
+    dpkg-deb --fsys-tarfile ./linux-source-5.10*.deb | tar -xO ./usr/src/linux-source-5.10.tar.xz |
+        tar -xJO linux-source-5.10/drivers/hwmon/ina3221.c |
+        sed '/^static int ina3221_remove/,/^}/{s/^static int/static void/;/return 0;/d}' >ina3221_older.c || return 1
+}
+
 make_modules() {
+    fetch_older || { rm -f ina3221_older.c; echo "test-vm: the older driver cannot be fetched, it will not be judged" >&2; }
+    rm -rf apt ./*.deb
     fetch linux-source-6.1 "$version"
     dpkg-deb --fsys-tarfile ./*.deb | tar -xO ./usr/src/linux-source-6.1.tar.xz | tar -xJO linux-source-6.1/drivers/hwmon/ina3221.c >ina3221.c
     rm ./*.deb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
 import time
@@ -54,6 +55,24 @@ def ramp() -> tuple[Any, Any]:
     """Shunt and bus voltage, (8000, 3) µV: rising for 2 s and again, so that a value tells its time."""
     number = np.arange(8000)
     return np.repeat((-160_000 + number * 40)[:, None], 3, axis=1), np.repeat((number // 2 * 8_000)[:, None], 3, axis=1)
+
+
+def load(module: Path) -> None:
+    """Put a module into the kernel."""
+    with module.open("rb") as file:
+        _system_call(313, file.fileno(), b"", 0)  # finit_module
+
+
+def unload(name: str) -> None:
+    """Take a module out of the kernel."""
+    _system_call(176, name.encode(), os.O_NONBLOCK)  # delete_module
+
+
+def _system_call(number: int, *words: object) -> None:
+    """One of x86-64."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(number, *words) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def set_waveform(levels_uv: Any, bus_uv: Any = BUS_UV) -> int:

@@ -42,10 +42,12 @@ def attach(told: dict[str, int], single_shot: bool = False) -> Path:
     return folder
 
 
-def timelines(out: Path) -> list[dict[str, Any]]:
+def timelines(
+    out: Path, settings: list[tuple[str, dict[str, int], int, int, float]], stem: str = "timeline"
+) -> list[dict[str, Any]]:
     """Ticks over each setting of chip and driver, for the simulation to be compared with."""
     facts = []
-    for number, (name, told, wire_ns, period_ns, seconds) in enumerate(TIMELINES):
+    for number, (name, told, wire_ns, period_ns, seconds) in enumerate(settings):
         attach(told, name == "single-shot")
         levels = bed.steps() if "steps" in name else bed.random_levels(number)
         origin_ns = bed.set_waveform(levels)
@@ -54,14 +56,14 @@ def timelines(out: Path) -> list[dict[str, Any]]:
         ticks, loop = bed.take(bed.hwmon_source(0x40), period_ns, seconds)
         bed.command("wire_ns", 0)
         config = bed.state(0x40)["config"]
-        np.savez(out / f"timeline{number}.npz", ticks=ticks, levels_uv=levels.astype("<i4"))
+        np.savez(out / f"{stem}{number}.npz", ticks=ticks, levels_uv=levels.astype("<i4"))
         facts.append({"name": name, "config": config, "origin_ns": origin_ns, "loop": loop})
         facts[-1] |= {"wire_ns": wire_ns, "period_ns": period_ns}
         bed.command("detach", 0x40)
     return facts
 
 
-def errors(out: Path) -> dict[str, Any]:
+def errors(out: Path, stem: str = "errors") -> dict[str, Any]:
     """Transfers that fail, with each errno; then a chip that goes away and comes back."""
     attach({})
     source = bed.hwmon_source(0x40)
@@ -83,13 +85,34 @@ def errors(out: Path) -> dict[str, Any]:
         time.sleep(1.1)
         opened = source.revive()
         time.sleep(1)
-    np.save(out / "errors.npy", taking.ticks())
+    np.save(out / f"{stem}.npy", taking.ticks())
     source.close()
     bed.command("detach", 0x40)
     return {
         "errnos": ERRNOS, "fails": FAILS, "gone_ns": gone_ns, "path_gone": gone, "back_ns": back_ns,
         "same_path": same, "opened": opened, "loop": taking.facts(),
     }  # fmt: skip
+
+
+OLDER = Path("/np/modules/ina3221_older.ko")
+# Ticks that last for some scans beat with the grid and with the kernel's own tick, so that the real driver's count differs by
+# percents from run to run: where scans are short, ticks come far enough apart for all reads.
+OLDER_TIMELINES: list[tuple[str, dict[str, int], int, int, float]] = [
+    ("older driver, reset config", {}, 0, MS, 30),
+    ("older driver, 140 µs", {"update_interval": 0}, 0, 10 * MS, 30),
+    ("older driver, 140 µs, 16 averages", {"update_interval": 0, "samples": 16}, 0, 100 * MS, 30),
+    ("older driver, channel 2 off", {"in2_enable": 0}, 0, MS, 30),
+    ("older driver, reset config, 400 kHz wire", {}, 120_000, MS, 30),
+]
+
+
+def older(out: Path) -> dict[str, Any]:
+    """The driver of Linux 5.10, which waits for the chip in each read, in the place of the newer; nothing where it is not there."""
+    if not OLDER.exists():
+        return {}
+    bed.unload("ina3221")
+    bed.load(OLDER)
+    return {"timelines": timelines(out, OLDER_TIMELINES, "older"), "errors": errors(out, "older")}
 
 
 def minute() -> dict[str, Any]:
@@ -111,9 +134,9 @@ def minute() -> dict[str, Any]:
 def main() -> None:
     out = Path(sys.argv[1])
     facts: dict[str, Any] = {}
-    jobs: dict[str, Callable[[], Any]] = {"timelines": lambda: timelines(out), "errors": lambda: errors(out), "minute": minute,
+    jobs: dict[str, Callable[[], Any]] = {"timelines": lambda: timelines(out, TIMELINES), "errors": lambda: errors(out), "minute": minute,
             "cpu": lambda: cpu_runs.measure(attach), "i2c": lambda: i2c_runs.measure(attach, out),
-            "daemon": lambda: daemon_runs.measure(attach)}  # fmt: skip
+            "daemon": lambda: daemon_runs.measure(attach), "older": lambda: older(out)}  # fmt: skip
     for name in sys.argv[2:] or jobs:
         begin = time.monotonic()
         facts[name] = jobs[name]()
