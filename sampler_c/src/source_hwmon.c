@@ -66,6 +66,7 @@ static void hwmon_read(struct np_source *source, const struct np_clock *clock, i
 	struct source_hwmon *hwmon = (struct source_hwmon *)source;
 	struct hwmon_input *input = hwmon->inputs;
 	struct np_reading *reading = readings;
+	const bool thinned = source->held;
 	uint32_t begin_offset = 0;
 	int64_t begin = t_ns;
 
@@ -76,7 +77,7 @@ static void hwmon_read(struct np_source *source, const struct np_clock *clock, i
 		int length;
 		int err;
 
-		if (source_holds(source, (uint32_t)(reading - readings), reading))
+		if (thinned && source_holds(source, (uint32_t)(reading - readings), reading))
 			continue;
 		length = sysfs_file_read(&input->file, text);
 		end = np_clock_monotonic(clock);
@@ -90,7 +91,8 @@ static void hwmon_read(struct np_source *source, const struct np_clock *clock, i
 			reading_set(reading, &input->memory, value, certainly_new(hwmon, input, begin));
 			input->read_ns = end;
 		}
-		source_keep(source, (uint32_t)(reading - readings), reading);
+		if (thinned)
+			source_keep(source, (uint32_t)(reading - readings), reading);
 		begin = end;
 	}
 }
