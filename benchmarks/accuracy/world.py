@@ -41,7 +41,7 @@ AVERAGES = (1, 4, 16, 64, 128, 256, 512, 1024)
 @dataclass(frozen=True)
 class Chip:
     """What the daemon's epoch says of the chip: times nominal, ns. Of three channels the first is read, whose shunt is converted
-    first in the scan and its bus second; `conversion_ns` is that of both."""
+    first in the scan and its bus second; `conversion_ns` is that of both. `bus_hz`: bit clock of the wire, 48 bits a transfer."""
 
     config: int
     averaging: int
@@ -49,6 +49,7 @@ class Chip:
     scan_ns: float
     shunt_uohm: int
     driver: str
+    bus_hz: int
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,9 @@ def chip_of(case: Case) -> Chip:
     if bus != shunt or config >> 12 != 7 or config & 7 != 7:
         raise ValueError(f"config {config:#x}: only three channels, shunt and bus for the same time, continuously")
     scan_ns = len(RAILS) * (bus + shunt) * 1e3
-    return Chip(config, AVERAGES[config >> 9 & 7], shunt * 1e3, scan_ns, case.sensor.shunt_uohm, case.sensor.driver)
+    sensor = case.sensor
+    averaging = AVERAGES[config >> 9 & 7]
+    return Chip(config, averaging, shunt * 1e3, scan_ns, sensor.shunt_uohm, sensor.driver, sensor.bus_hz)
 
 
 def _draw_sensor(case: Case, network: Network, clock_ppm: float, random: np.random.Generator) -> _Sensor:
