@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.acquire_delay import profile
-from neuralpower_align.acquire_edges import bounded_clock
-from neuralpower_align.acquire_fit import Fitted, Guess, Noise, Series, evaluated, settle
+from neuralpower_align.acquire_edges import Bounded, bounded_clock
+from neuralpower_align.acquire_fit import Fitted, evaluated, settle
 from neuralpower_align.acquire_groups import grouped
+from neuralpower_align.acquire_guess import Guess, Held, Noise
 from neuralpower_align.acquire_phase import find_clock
+from neuralpower_align.acquire_rows import Series
 from neuralpower_align.acquire_start import Start, outcome, seen, start
 from neuralpower_align.acquire_trace import Course
 from neuralpower_align.activity import Activity
@@ -81,25 +83,25 @@ def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Searc
     )
     clocks, delay, weak = problem.with_fitted(series, clocks, begin)
     known = [i for i, clock in enumerate(clocks) if clock is not None]
+    placed = [clock for clock in clocks if clock is not None]
     found = tuple(
         "" if clock is None else ("fit" if each is None else each.source)
         for clock, each in zip(clocks, bounded, strict=True)
     )
     if not known:
         return Sensor(begin.delay_ns, begin.lag_ns, tuple(clocks), found=found, ambiguous=weak)
-    tight = tuple(0.0 if each is None else each.se_ns for each in bounded)
-    guess = Guess(
-        delay,
-        begin.lag_ns,
-        tuple(clock for clock in clocks if clock is not None),
-        tuple(tight[i] for i in known),
-    )
+    held = [_held(clock, each) for clock, each in zip(placed, [bounded[i] for i in known], strict=True)]
+    guess = Guess(delay, begin.lag_ns, tuple(placed), tuple(held))
     best, se, unsure = problem.refined([series[i] for i in known], guess)
-    placed: list[ScanClock | None] = [None] * len(pieces)
+    final: list[ScanClock | None] = [None] * len(pieces)
     for i, clock in zip(known, best.guess.clocks, strict=True):
-        placed[i] = None if unsure and found[i] == "fit" else clock.moved(float(origin))
+        final[i] = None if unsure and found[i] == "fit" else clock.moved(float(origin))
     reasons = "; ".join(each for each in (weak, unsure) if each)
-    return Sensor(best.guess.delay_ns, best.guess.lag_ns, tuple(placed), se, found, reasons)
+    return Sensor(best.guess.delay_ns, best.guess.lag_ns, tuple(final), se, found, reasons)
+
+
+def _held(clock: ScanClock, bounded: Bounded | None) -> Held:
+    return Held.bending(clock) if bounded is None else Held(bounded.stiffness, clock.end_ns, bounded.se_ns)
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class _Problem:
         best = evaluated(coarse, many, guess, WIDE_MARGIN, None, FIRST_NOISE)
         for _ in range(2):
             best = settle(coarse, many, best, WIDE_MARGIN)
-        blind = [i for i, tight in enumerate(guess.tight_ns) if not tight]
+        blind = [i for i, held in enumerate(guess.held) if not held.tight_ns]
         guess = self.jumped(coarse, many, best, blind)
         few = self.thinned(many, guess.clocks, GRID_ROWS)
         trials = self.delays(self.around(self.full, few), few, guess)
@@ -192,7 +194,7 @@ class _Problem:
         """Clocks and delay moved together to where the reads near the ends of conversions want them; one shift for each `blind` stretch."""
         guess = at.guess
         delay = guess.delay_ns
-        clocks, tight = list(guess.clocks), list(guess.tight_ns)
+        clocks = list(guess.clocks)
         shifts = np.zeros(len(clocks))
         for i in blind:
             near = series[i].take(self.random.random(series[i].t_ns.size) * series[i].t_ns.size < JUMP_READS)
@@ -200,11 +202,14 @@ class _Problem:
             for width, step in ((reach, reach / 30), (reach / 8, reach / 160)):
                 delays = delay + shifts[i] + np.arange(-width, width + step, step)
                 shifts[i] = profile(course, at.power_w, guess.lag_ns, near, clocks[i], delay, delays).best() - delay
-            tight[i] = AFTER_JUMPS_NS
         if len(blind) == len(clocks) and blind:
             delay += float(shifts[max(blind, key=lambda i: series[i].t_ns.size)])
         moved = tuple(clock.moved(float(shift)) for clock, shift in zip(clocks, shifts, strict=True))
-        return Guess(delay, guess.lag_ns, moved, tuple(tight))
+        held = tuple(
+            Held.near(clock, AFTER_JUMPS_NS) if i in blind else each
+            for i, (clock, each) in enumerate(zip(moved, guess.held, strict=True))
+        )
+        return Guess(delay, guess.lag_ns, moved, held)
 
     def delays(self, course: Course, series: Sequence[Series], guess: Guess) -> list[Fitted]:
         """The best lag, every layer for itself, at delays around the guess; rising delays. The lag follows from one delay to the next."""

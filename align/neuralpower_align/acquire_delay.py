@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.acquire_fit import Series
+from neuralpower_align.acquire_rows import Series
 from neuralpower_align.acquire_trace import Course, Trace
 from neuralpower_align.scan_clock import ScanClock
 

@@ -26,6 +26,8 @@ BEND = 6e-6
 """Relative change of the rate in a second: +-50 ppm in a swing of 60 s, and some more."""
 SOFT_NS = (200e3, 60e3, 20e3, 8e3)
 """How soft bounds are, in turn: reads are stamped to some microseconds."""
+STAMPED_NS = 2e3
+"""Stamps are no better than this, however many."""
 FEWEST_EDGES = 60
 SLOW_ENOUGH = 1.3
 """Changes tell the clock if a scan lasts at least so many reads."""
@@ -33,6 +35,7 @@ COUNTED_SHARE = 0.3
 FEWEST_IN_PART = 20
 MOST_PARTS = 8
 MOST_STEPS = 8
+SHORTEST_SLACK_NS = 1e6
 NARROW = 0.75
 """A window must be shorter than this share of a scan, so that one end lies in it."""
 FIT = 0.97
@@ -51,10 +54,14 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Bounded:
-    """A clock, the standard error of its ends (mean over its knots), ns, the share of bounds that it obeys, and what gave them."""
+    """A clock, the standard error of its ends (mean over its knots), ns, the share of bounds that it obeys, and what gave them.
+
+    `stiffness` (k, k) is the inverse covariance of the knots' ends, 1 / ns^2.
+    """
 
     clock: ScanClock
     se_ns: float
+    stiffness: Floats
     obeyed: float
     source: str
 
@@ -197,7 +204,12 @@ def _joined(ends: list[tuple[int, float]]) -> ScanClock | None:
 
 
 def _obeying(bounds: Bounds, rough: ScanClock, source: str) -> Bounded:
-    """The most likely clock under the bounds, by Newton with ever harder bounds, and a weak wish to keep its rate."""
+    """The most likely clock under the bounds, by Newton with ever harder bounds, and a weak wish to keep its rate.
+
+    Waits bound from one side only: a driver that sleeps by the kernel's ticks looks for the end where it can just have been, so
+    that the upper limits are near and the lower ones far. There ends are taken as late as the limits let them: the time from an
+    end to its upper limit has the density 1 / (2 mean) down to 0. Soft limits let them be late by SOFT ln(e - 1) then.
+    """
     low, high = int(bounds.number.min()), int(np.ceil(bounds.number.max()))
     count = max(round(float(rough.end(high) - rough.end(low)) / (KNOT_S * 1e9)), 1) + 1
     knots = np.unique(np.rint(np.linspace(low, high, max(count, 2))).astype(np.int64))
@@ -212,6 +224,8 @@ def _obeying(bounds: Bounds, rough: ScanClock, source: str) -> Bounded:
             short = sign * (bounds.limit_ns - (ends[cell] + part * (ends[cell + 1] - ends[cell]))) / soft
             miss = 1 / (1 + np.exp(np.clip(short, -40.0, 40.0)))
             pull, stiff = -sign * miss / soft, miss * (1 - miss) / soft**2
+            if source == "waits":
+                pull[bounds.before] += 1 / max(2 * float(short[bounds.before].mean()) * soft, SHORTEST_SLACK_NS)
             gradient = np.bincount(cell, pull * (1 - part), knots.size) + np.bincount(cell + 1, pull * part, knots.size)
             gradient -= bend.T @ (bend @ ends)
             hessian = bend.T @ bend + _tridiagonal(cell, part, stiff, knots.size)
@@ -220,9 +234,13 @@ def _obeying(bounds: Bounds, rough: ScanClock, source: str) -> Bounded:
             ends = ends + step
             if np.max(np.abs(step)) < soft / 50:
                 break
+    if source == "waits":
+        ends = ends - SOFT_NS[-1] * np.log(np.e - 1)
     short = sign * (bounds.limit_ns - (ends[cell] + part * (ends[cell + 1] - ends[cell])))
-    se = float(np.sqrt(np.mean(np.diag(np.linalg.inv(hessian)))))
-    return Bounded(ScanClock(knots, ends), se, float(np.mean(short > -4 * SOFT_NS[-1])), source)
+    covariance = np.linalg.inv(hessian) + np.eye(knots.size) * STAMPED_NS**2
+    se = float(np.sqrt(np.mean(np.diag(covariance))))
+    stiffness = np.linalg.inv(covariance)
+    return Bounded(ScanClock(knots, ends), se, stiffness, float(np.mean(short > -4 * SOFT_NS[-1])), source)
 
 
 def _bends(knots: Ints, period_ns: float) -> Floats:

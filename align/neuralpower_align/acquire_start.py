@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.acquire_fit import Series
+from neuralpower_align.acquire_rows import Series
 from neuralpower_align.acquire_trace import Course, Rows, design, solved
 from neuralpower_align.response import Response
 from neuralpower_align.scan_clock import ScanClock
