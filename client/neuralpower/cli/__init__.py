@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "errors per layer type and network, beside the baselines",
     "features": "the layers of a network, and where two descriptions of it differ",
     "predict": "runtime, power and energy of a network",
+    "rank": "which network to deploy: by energy, runtime or energy-precision ratio",
     "report": "one self-contained HTML page",
     "export": "a trace for ui.perfetto.dev, or CSV tables",
 }

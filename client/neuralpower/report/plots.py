@@ -122,14 +122,14 @@ def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
             axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="measured", title=title)
             axes.set_aspect("equal")
             for axis in (axes.xaxis, axes.yaxis):
-                _plain_decades(axis, high / low)
+                plain_decades(axis, high / low)
         row[0][0].set_ylabel("predicted")
         row[0][0].legend(loc="upper left")
         figure.tight_layout()
         return figure
 
 
-def _plain_decades(axis: Any, span: float) -> None:
+def plain_decades(axis: Any, span: float) -> None:
     """Ticks of a logarithmic axis as plain numbers: more in each decade, the fewer decades the axis spans (highest/lowest)."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

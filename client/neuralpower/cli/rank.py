@@ -1,0 +1,299 @@
+"""``neuralpower rank``: which network to deploy."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuralpower import console
+from neuralpower.cli.features import input_shape
+from neuralpower.errors import Failure, InputError
+
+if TYPE_CHECKING:
+    from neuralpower.features.network import Network
+    from neuralpower.models.six import SixModels
+    from neuralpower.ranking import Candidate, Estimate
+
+HELP = """Order networks by energy or time for one item, or by the energy-precision ratio error^alpha * energy.
+
+Each network is predicted with each model, batch size and precision. An engine has its own batch and precision; ONNX and torch take those
+that are asked for. --model adds models of other devices or power modes. The limits are those of one inference with its whole batch (time)
+and of one item (energy): "yes" where the whole interval is within, "perhaps" where the prediction is.
+
+The accuracy file is JSON, {"resnet18": 69.8}, or CSV with the columns network and accuracy, as percentages or as shares.
+
+examples:
+  neuralpower rank model.json resnet18.onnx mobilenet_v2.onnx --accuracy top1.json --max-runtime-ms 20
+  neuralpower rank 15w.json *.onnx --model 30w=30w.json --batch 1,8 --precision FP16,INT8 --plot pareto.svg"""
+
+MOST_CANDIDATES = 2000
+LARGEST_FILE = 16 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("models", metavar="MODEL.json", type=Path, help="what neuralpower fit wrote")
+    parser.add_argument("networks", metavar="NETWORK", nargs="+", help="engine JSON, ONNX, or torch:module:callable")
+    parser.add_argument("--model", metavar="NAME=FILE", action="append", default=[], help="another model, repeatable")
+    parser.add_argument("--accuracy", metavar="FILE", type=Path, help="accuracy of the networks, JSON or CSV")
+    parser.add_argument("--by", choices=("energy", "runtime", "epr"), help="order (epr with --accuracy, else energy)")
+    parser.add_argument(
+        "--alpha", type=float, default=1.0, help="weight of the error in the energy-precision ratio (1)"
+    )
+    parser.add_argument("--batch", default="1", metavar="N,...", help="batch sizes where the model leaves it open (1)")
+    parser.add_argument("--precision", default="", metavar="P,...", help="FP32, FP16, INT8, ... for ONNX and torch")
+    parser.add_argument("--input-shape", metavar="N,C,H,W", help="of the first input, where the model leaves it open")
+    parser.add_argument("--max-runtime-ms", type=float, metavar="MS", help="limit of one inference")
+    parser.add_argument("--max-energy-mj", type=float, metavar="MJ", help="limit of one item")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="energy against error or time (.svg, .png, .pdf)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict every candidate, order them, print."""
+    from neuralpower.ranking import CRITERIA, Limits, front, ranked
+
+    batches, precisions = _sizes(args.batch), _precisions(args.precision)
+    limits = Limits(_limit("--max-runtime-ms", args.max_runtime_ms), _limit("--max-energy-mj", args.max_energy_mj))
+    if not (math.isfinite(args.alpha) and args.alpha >= 0):
+        raise InputError(f"--alpha {args.alpha}: 0 or more")
+    if args.plot and args.plot.suffix.lower() not in (".svg", ".png", ".pdf"):
+        raise InputError(f"{args.plot}: a plot ends in .svg, .png or .pdf")
+    by = args.by or ("epr" if args.accuracy else "energy")
+    if by == "epr" and not args.accuracy:
+        raise InputError("--by epr needs --accuracy FILE")
+    assert by in CRITERIA
+    models = _models(args)
+    errors = read_errors(args.accuracy) if args.accuracy else {}
+    networks = _networks(args, batches, precisions)
+    if len(networks) * len(models) > MOST_CANDIDATES:
+        raise InputError(f"{len(networks) * len(models)} candidates, at most {MOST_CANDIDATES} are ranked at once")
+    found, refused = _candidates(models, networks, errors)
+    order = ranked(found, by, limits, args.alpha)
+    best = front([each for each, met in order if met != "no"] or found)
+    if args.plot:
+        _plot(args.plot, order, best, limits)
+    if args.json:
+        console.print_json(_document(args, by, order, best, refused))
+    else:
+        _print(args, by, order, best, refused, len(models) > 1)
+    return 0
+
+
+def _models(args: argparse.Namespace) -> dict[str, SixModels]:
+    """Name -> models: the first one is called after its file."""
+    from neuralpower.models.store import load
+
+    named = [(args.models.stem, args.models)]
+    for given in args.model:
+        name, equals, path = given.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--model {given}: write NAME=FILE")
+        named.append((name, Path(path)))
+    twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
+    if twice:
+        raise InputError(f"two models are called {twice[0]}; give them names with --model NAME=FILE")
+    return {name: load(path) for name, path in named}
+
+
+def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str]) -> list[Network]:
+    """Every network in every batch size and precision; an engine once. Names that occur twice are told apart by their path."""
+    from neuralpower.features.network import Network, load_network
+    from neuralpower.ranking import with_precision
+
+    twice = [spec for spec, count in Counter(args.networks).items() if count > 1]
+    if twice:
+        raise InputError(f"{twice[0]}: named twice")
+    shape = input_shape(args.input_shape)
+    loaded: list[tuple[str, Network]] = []
+    for spec in args.networks:
+        first = load_network(spec, batches[0], shape)
+        if first.source == "engine":
+            loaded.append((spec, first))
+            continue
+        every = [first, *(load_network(spec, batch, shape) for batch in batches[1:])]
+        for network in every:
+            for precision in precisions:
+                layers = with_precision(network.layers, precision) if precision else network.layers
+                loaded.append((spec, Network(network.name, layers, network.source)))
+    owners: dict[str, set[str]] = {}
+    for spec, network in loaded:
+        owners.setdefault(network.name, set()).add(spec)
+    return [Network(n.name if len(owners[n.name]) == 1 else spec, n.layers, n.source) for spec, n in loaded]
+
+
+def _candidates(
+    models: dict[str, SixModels], networks: list[Network], errors: dict[str, float]
+) -> tuple[list[Candidate], list[str]]:
+    """The candidates, and a line for each network that cannot be predicted. InputError where none can."""
+    from neuralpower.features.network import network_name
+    from neuralpower.models.network import predict_network
+    from neuralpower.ranking import candidate
+
+    found, refused = [], []
+    for name, six in models.items():
+        for network in networks:
+            short = network_name(Path(network.name))
+            error = errors.get(network.name, errors.get(short))
+            try:
+                found.append(candidate(predict_network(six, network.name, network.layers), name, error, six.simulated_))
+            except InputError as reason:
+                refused.append(f"{reason} by {name}")
+    if not found:
+        raise InputError(refused[0])
+    return found, refused
+
+
+def read_errors(path: Path) -> dict[str, float]:
+    """Network -> share of wrong answers, from accuracies. Values up to 1 are shares, others percentages; InputError on a mixture."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{path}: too large for a file of accuracies")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: neither JSON nor CSV") from None
+    told = _from_json(path, text) if text.lstrip()[:1] in ("{", "[") else _from_csv(path, text)
+    found: dict[str, float] = {}
+    for name, value in told:
+        try:
+            accuracy = float(value) if not isinstance(value, (bool, dict, list, type(None))) else math.nan
+        except ValueError:
+            accuracy = math.nan
+        if not 0 < accuracy <= 100:
+            raise InputError(f"{path}: the accuracy of {name} is {value!r}, not a number above 0 and up to 100")
+        if name in found and found[name] != accuracy:
+            raise InputError(f"{path}: {name} has two accuracies")
+        found[name] = accuracy
+    if not found:
+        raise InputError(f"{path}: no accuracy in it")
+    shares = [accuracy <= 1 for accuracy in found.values()]
+    if any(shares) and not all(shares):
+        raise InputError(f"{path}: accuracies up to 1 and above 1 are mixed; give shares or percentages")
+    scale = 1.0 if all(shares) else 0.01
+    return {name: 1 - scale * accuracy for name, accuracy in found.items()}
+
+
+def _from_json(path: Path, text: str) -> list[tuple[str, Any]]:
+    try:
+        read = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: broken JSON: {str(error).splitlines()[0]}") from None
+    if not isinstance(read, list) or not all(isinstance(pair, tuple) for pair in read):
+        raise InputError(f'{path}: not accuracies by network, such as {{"resnet18": 69.8}}')
+    return read
+
+
+def _from_csv(path: Path, text: str) -> list[tuple[str, Any]]:
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise InputError(f"{path}: broken CSV: {error}") from None
+    if rows and [cell.lower() for cell in rows[0][:2]] == ["network", "accuracy"]:
+        rows = rows[1:]
+    if any(len(row) < 2 for row in rows):
+        raise InputError(f"{path}: a line without network and accuracy")
+    return [(row[0], row[1]) for row in rows]
+
+
+def _sizes(given: str) -> list[int]:
+    parts = [part.strip() for part in given.split(",")]
+    if not all(part.isdecimal() and 0 < int(part) < 1 << 20 for part in parts):
+        raise InputError(f"--batch {given}: sizes such as 1,4,16")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _precisions(given: str) -> list[str]:
+    from neuralpower.ranking import PRECISIONS
+
+    parts = [part.strip().upper() for part in given.split(",")] if given else [""]
+    if given and not all(part in PRECISIONS for part in parts):
+        raise InputError(f"--precision {given}: of {', '.join(PRECISIONS)}")
+    return list(dict.fromkeys(parts))
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} {value:g}: above 0")
+    return None if value is None else value * 1e-3
+
+
+def _print(
+    args: argparse.Namespace,
+    by: str,
+    order: list[tuple[Candidate, str]],
+    best: list[Candidate],
+    refused: list[str],
+    several: bool,
+) -> None:
+    limited = args.max_runtime_ms is not None or args.max_energy_mj is not None
+    known = any(each.error is not None for each, _ in order)
+    columns = ["#", "network", *(["model"] if several else []), "precision", "batch", "energy mJ/item", "runtime ms"]
+    columns += ["ms/item"] if any(each.batch > 1 for each, _ in order) else []
+    columns += ["error %", "EPR mJ"] if known else []
+    columns += [*(["limits"] if limited else []), "Pareto", "covered", "outside"]
+    rows: list[list[console.Cell]] = []
+    for place, (each, met) in enumerate(order, 1):
+        row: list[console.Cell] = [place if met != "no" else None, console.shortened(each.network)]
+        row += [each.model] if several else []
+        row += [each.precision, each.batch, _told(each.item_energy_j, 1e3), _told(each.runtime_s, 1e3)]
+        row += [_told(each.item_runtime_s, 1e3)] if "ms/item" in columns else []
+        if known:
+            ratio = each.epr(args.alpha)
+            row += [None if each.error is None else 100 * each.error, None if ratio is None else _told(ratio, 1e3)]
+        row += [met] if limited else []
+        rows.append([*row, "*" if each in best else "", f"{each.covered}/{each.layers}", each.outside])
+    what = {"energy": "energy for one item", "runtime": "time for one item", "epr": "energy-precision ratio"}[by]
+    alpha = f" (alpha {args.alpha:g})" if by == "epr" else ""
+    console.table(f"By {what}{alpha}", columns, rows, simulated=any(each.simulated for each, _ in order))
+    told: dict[str, None] = {}
+    for each, _ in order:
+        for reason, count in each.not_covered.items():
+            told[f"not in the sums: {each.network}: {count} of {each.layers} layers: {reason}"] = None
+    strange = sum(bool(each.outside) for each, _ in order)
+    if strange:
+        told[
+            f"warning: outside: predicted layers beyond the data of the models; {strange} of {len(order)} rows have some, and their intervals promise nothing"
+        ] = None
+    for line in (*told, *(f"not ranked: {line}" for line in refused)):
+        print(line)
+
+
+def _told(estimate: Estimate, scale: float) -> str:
+    scaled = estimate.scaled(scale)
+    return f"{scaled.value:.4g} ({scaled.low:.3g} to {scaled.high:.3g})"
+
+
+def _document(
+    args: argparse.Namespace,
+    by: str,
+    order: list[tuple[Candidate, str]],
+    best: list[Candidate],
+    refused: list[str],
+) -> dict[str, Any]:
+    rows = []
+    for each, met in order:
+        ratio = each.epr(args.alpha)
+        derived = {"item_energy_j": asdict(each.item_energy_j), "item_runtime_s": asdict(each.item_runtime_s)}
+        epr = {"epr_j": asdict(ratio) if ratio else None, "within_limits": met, "pareto": each in best}
+        rows.append({**asdict(each), **derived, **epr})
+    return {"by": by, "alpha": args.alpha, "candidates": rows, "not_ranked": refused}
+
+
+def _plot(path: Path, order: list[tuple[Candidate, str]], best: list[Candidate], limits: Any) -> None:
+    from neuralpower.report.pareto_plot import pareto
+    from neuralpower.report.plots import save
+
+    try:
+        save(pareto([each for each, _ in order], best, limits), path)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        raise Failure(f"{path}: cannot write the plot: {error.strerror or error}") from None

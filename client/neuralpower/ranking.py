@@ -1,0 +1,174 @@
+"""Which network to deploy: networks × batch sizes × precisions × models (devices, power modes), ordered by what they cost.
+
+The energy-precision ratio is NeuralPower's (Cai et al., 2017, arXiv:1710.05420, section 5): M = Error^α · EPI, with the share of wrong
+answers and the energy for one item; a smaller one is better, a larger α weighs the answers more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import hypot
+
+from neuralpower.errors import InputError
+from neuralpower.features.layers import Layer
+from neuralpower.models.network import NetworkPrediction, Prediction
+
+CRITERIA = ("energy", "runtime", "epr")
+PRECISIONS = ("FP32", "FP16", "BF16", "FP8", "INT8", "INT4")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A predicted value and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Estimate:
+        return Estimate(self.value * factor, self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to deploy a network. `runtime_s` and `energy_j` are of one inference, that is of the whole batch.
+
+    `error` is the share of wrong answers, None where nobody told. `not_covered`: why layers are in no sum -> how many.
+    `outside` counts layers that lie outside what the models were fitted to.
+    """
+
+    network: str
+    model: str
+    precision: str
+    batch: int
+    runtime_s: Estimate
+    energy_j: Estimate
+    layers: int
+    covered: int
+    not_covered: Mapping[str, int]
+    outside: int
+    error: float | None = None
+    simulated: bool = False
+
+    @property
+    def item_energy_j(self) -> Estimate:
+        """Energy for one item of the batch."""
+        return self.energy_j.scaled(1 / self.batch)
+
+    @property
+    def item_runtime_s(self) -> Estimate:
+        """Time for one item of the batch."""
+        return self.runtime_s.scaled(1 / self.batch)
+
+    def epr(self, alpha: float) -> Estimate | None:
+        """Energy-precision ratio, J; None where the error is not known."""
+        return None if self.error is None else self.item_energy_j.scaled(self.error**alpha)
+
+    def cost(self, criterion: str, alpha: float) -> Estimate | None:
+        """What the candidates are ordered by: energy or time for one item, or the ratio."""
+        if criterion == "epr":
+            return self.epr(alpha)
+        return self.item_energy_j if criterion == "energy" else self.item_runtime_s
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may not be exceeded: the time of one inference with its whole batch, s, and the energy for one item, J."""
+
+    runtime_s: float | None = None
+    energy_j: float | None = None
+
+    def met(self, candidate: Candidate) -> str:
+        """ "yes" where the whole interval is within the limits, "perhaps" where the prediction is, otherwise "no"."""
+        pairs = [(candidate.runtime_s, self.runtime_s), (candidate.item_energy_j, self.energy_j)]
+        asked = [(estimate, limit) for estimate, limit in pairs if limit is not None]
+        if any(estimate.value > limit for estimate, limit in asked):
+            return "no"
+        return "perhaps" if any(estimate.high > limit for estimate, limit in asked) else "yes"
+
+
+def candidate(predicted: NetworkPrediction, model: str, error: float | None, simulated: bool) -> Candidate:
+    """A predicted network as a candidate. Batch and precision are those of its layers. InputError where no layer has both models."""
+    covered = predicted.covered
+    if not covered:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in predicted.missing.items())
+        raise InputError(f"{predicted.name}: no layer of it can be predicted ({reasons or 'it has none'})")
+    precisions = dict.fromkeys(p.layer.precision or "unknown" for p in covered)
+    runtime, energy = sums(predicted)
+    return Candidate(
+        predicted.name, model, "+".join(precisions), covered[0].layer.batch,
+        runtime, energy, len(predicted.layers), len(covered), predicted.missing,
+        sum(bool(p.outside) for p in covered), error, simulated,
+    )  # fmt: skip
+
+
+def sums(predicted: NetworkPrediction) -> tuple[Estimate, Estimate]:
+    """Runtime, s, and energy, J, of a network with intervals.
+
+    Layers of one model err alike in one network more often than not, so their ends are added as if they always did: the
+    intervals are too wide rather than too narrow. Runtime and power of a layer are taken as independent.
+    """
+    times = [_ends(p.runtime_s or 0.0, p.runtime_interval_s) for p in predicted.covered]
+    energies = [_energy(p) for p in predicted.covered]
+    fixed_s, fixed_j = predicted.remainder_runtime_s, predicted.remainder_energy_j
+    return _summed(times, fixed_s), _summed(energies, fixed_j)
+
+
+def ranked(
+    candidates: Sequence[Candidate], criterion: str, limits: Limits | None = None, alpha: float = 1.0
+) -> list[tuple[Candidate, str]]:
+    """All candidates, the cheapest that meet the limits first, each with whether it does; those that do not come last."""
+    judged = [(each, (limits or Limits()).met(each)) for each in candidates]
+    missing = sorted({each.network for each in candidates if each.cost(criterion, alpha) is None})
+    if missing:
+        raise InputError(f"no accuracy is given for {', '.join(missing)}; the energy-precision ratio needs one")
+    return sorted(judged, key=lambda pair: (pair[1] == "no", _order(pair[0], criterion, alpha)))
+
+
+def front(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that no other one beats in both energy for one item and error (where errors are known) or time for one item."""
+    points = [(each.item_energy_j.value, _other(each, candidates), each) for each in candidates]
+    kept = [
+        (x, y, each) for x, y, each in points if not any((a <= x and b < y) or (a < x and b <= y) for a, b, _ in points)
+    ]
+    return [each for _, _, each in sorted(kept, key=lambda point: point[:2])]
+
+
+def _other(each: Candidate, candidates: Iterable[Candidate]) -> float:
+    known = all(other.error is not None for other in candidates)
+    return each.error if known and each.error is not None else each.item_runtime_s.value
+
+
+def with_precision(layers: Sequence[Layer], precision: str) -> list[Layer]:
+    """The layers as if they computed in this precision."""
+    return [replace(layer, precision=precision) if layer.modelled else layer for layer in layers]
+
+
+def _order(each: Candidate, criterion: str, alpha: float) -> tuple[float, str, str]:
+    cost = each.cost(criterion, alpha)
+    return (cost.value if cost else float("inf"), each.network, each.model)
+
+
+def _ends(value: float, interval: tuple[float, float] | None) -> Estimate:
+    low, high = interval or (value, value)
+    return Estimate(value, low, high)
+
+
+def _energy(p: Prediction) -> Estimate:
+    """Energy of one layer: relative half-widths of runtime and power combine as independent errors do."""
+    time, power = _ends(p.runtime_s or 0.0, p.runtime_interval_s), _ends(p.power_w or 0.0, p.power_interval_w)
+    value = p.energy_j or 0.0
+    if not time.value or not power.value:
+        return Estimate(value, value, value)
+    below = hypot(1 - time.low / time.value, 1 - power.low / power.value)
+    above = hypot(time.high / time.value - 1, power.high / power.value - 1)
+    return Estimate(value, max(value * (1 - below), 0.0), value * (1 + above))
+
+
+def _summed(estimates: Sequence[Estimate], fixed: float) -> Estimate:
+    return Estimate(
+        sum((e.value for e in estimates), fixed),
+        sum((e.low for e in estimates), fixed),
+        sum((e.high for e in estimates), fixed),
+    )
