@@ -37,7 +37,7 @@ BLOCK_NS = 200e6
 FIRST_NOISE = Noise(0.02, 30e3)
 WIDE_MARGIN, NARROW_MARGIN = 0.15, 0.03
 """How far off the end of a conversion may still be, as a share of a scan."""
-GRID_NS, GRID_REACH_NS = 40e3, 640e3
+GRID_NS, GRID_REACH_NS, BEYOND_NS = 40e3, 640e3, 200e3
 LAG_FACTOR = 1.6
 AFTER_JUMPS_NS = 10e3
 """How well the fit and the jumps together tell the ends of conversions."""
@@ -158,7 +158,9 @@ class _Problem:
                 self.coarse, rough.power_w, rough.lag_ns, series[i], rough.delay_ns, self.search.scan_tolerance
             )
             if phase is None or phase.gain < CLEAR_GAIN:
-                gain = "too few readings" if phase is None else f"it leads others by {phase.gain:.1f} standard errors"
+                gain = (
+                    "too little is known" if phase is None else f"it leads others by {phase.gain:.1f} standard errors"
+                )
                 reason = f"no phase of the scan stands out: {gain}"
                 continue
             if not searched and len(blind) == len(clocks):
@@ -212,21 +214,33 @@ class _Problem:
         return Guess(delay, guess.lag_ns, moved, held)
 
     def delays(self, course: Course, series: Sequence[Series], guess: Guess) -> list[Fitted]:
-        """The best lag, every layer for itself, at delays around the guess; rising delays. The lag follows from one delay to the next."""
+        """The best lag, every layer for itself, at delays around the guess; rising delays, further on a side while it gets better there."""
         here = evaluated(course, series, guess, WIDE_MARGIN, None, FIRST_NOISE, True)
         noise = evaluated(course, series, guess, WIDE_MARGIN, here.power_w, here.noise, True).noise
-        trials = []
-        for side in (1, -1):
-            lag, power = guess.lag_ns, here.power_w
-            for away in np.arange(0.0 if side > 0 else GRID_NS, GRID_REACH_NS, GRID_NS):
-                for _ in range(2):
-                    trial = replace(guess, delay_ns=guess.delay_ns + side * away, lag_ns=lag)
-                    one = evaluated(course, series, trial, WIDE_MARGIN, power, noise, True)
-                    power = one.power_w
-                    lag = float(np.clip(lag + one.lag_step_ns, lag / LAG_FACTOR, lag * LAG_FACTOR + GRID_NS))
-                    lag = min(lag, 2 * self.search.longest_lag_ns)
-                trials.append(one)
+        trials = [self.at_delay(course, series, replace(here, noise=noise), guess.delay_ns)]
+        for step in (GRID_NS, -GRID_NS):
+            best, last = trials[0], trials[0]
+            while True:
+                delay = last.guess.delay_ns + step
+                near = abs(delay - best.guess.delay_ns) < GRID_REACH_NS
+                beyond = max(self.search.earliest_delay_ns - delay, delay - self.search.latest_delay_ns)
+                if not near or beyond > BEYOND_NS:
+                    break
+                last = self.at_delay(course, series, replace(last, noise=noise), delay)
+                best = min(best, last, key=lambda each: each.lag_cost)
+                trials.append(last)
         return sorted(trials, key=lambda each: each.guess.delay_ns)
+
+    def at_delay(self, course: Course, series: Sequence[Series], before: Fitted, delay_ns: float) -> Fitted:
+        """The outcome at a delay, with the lag that suits it, starting with the lag of a delay nearby."""
+        lag, power = before.guess.lag_ns, before.power_w
+        for _ in range(2):
+            lag = float(np.clip(lag + before.lag_step_ns, lag / LAG_FACTOR, lag * LAG_FACTOR + GRID_NS))
+            guess = replace(before.guess, delay_ns=delay_ns, lag_ns=min(lag, 2 * self.search.longest_lag_ns))
+            noise = before.noise
+            before = replace(evaluated(course, series, guess, WIDE_MARGIN, power, noise, True), noise=noise)
+            power = before.power_w
+        return before
 
 
 def _certainty(trials: Sequence[Fitted], rows: float) -> tuple[float, str]:

@@ -239,7 +239,7 @@ def _obeying(bounds: Bounds, rough: ScanClock, source: str) -> Bounded:
     short = sign * (bounds.limit_ns - (ends[cell] + part * (ends[cell + 1] - ends[cell])))
     covariance = np.linalg.inv(hessian) + np.eye(knots.size) * STAMPED_NS**2
     se = float(np.sqrt(np.mean(np.diag(covariance))))
-    stiffness = np.linalg.inv(covariance)
+    stiffness = np.asarray(np.linalg.inv(covariance), np.float64)
     return Bounded(ScanClock(knots, ends), se, stiffness, float(np.mean(short > -4 * SOFT_NS[-1])), source)
 
 

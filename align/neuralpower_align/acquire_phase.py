@@ -82,8 +82,8 @@ class Phase:
 def find_clock(
     course: Course, power_w: Floats, lag_ns: float, series: Series, delay_ns: float, tolerance: float
 ) -> Phase | None:
-    """Search rate, phase and delay (near `delay_ns`) of one stretch from rough powers. None if readings are too few."""
-    if series.t_ns.size < 2 * FIRST_READS or series.scan_ns <= series.window_ns:
+    """Search rate, phase and delay (near `delay_ns`) of one stretch from rough powers. None if readings are too few or the nominal scan is not known."""
+    if series.t_ns.size < 2 * FIRST_READS or series.scan_ns <= 0:
         return None
     trace = Trace.of(course, np.maximum(power_w, 0.0), lag_ns)
     tick = float(np.median(np.diff(series.t_ns)))

@@ -1,0 +1,98 @@
+"""Delay, lag and clock found from scratch in simulated recordings of the accuracy case, shorter ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from benchmarks.accuracy.case import load
+from benchmarks.accuracy.conversions import shunt_ends
+from benchmarks.accuracy.world import World, draw
+
+from neuralpower_align.acquire import Search, acquire
+from neuralpower_align.activity import Activity, Runs, activity
+from neuralpower_align.scan_clock import ChannelReadings, Sensor, latched_ns, waits
+from neuralpower_align.windows import layer_windows
+from neuralpower_sampler import AVAILABLE
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
+
+
+def drawn(case: str, seed: int, inferences: int) -> World:
+    whole = load().case(case)
+    return draw(replace(whole, run=replace(whole.run, inferences=inferences)), seed)
+
+
+def problem(world: World) -> tuple[Activity, ChannelReadings, Search]:
+    """What a recording gives, as the search takes it."""
+    recording, chip = world.recording, world.recording.chip
+    transfer = 48e9 / chip.bus_hz
+    begin, end = (
+        np.stack([getattr(recording.bus, name), getattr(recording.shunt, name)], axis=1).ravel()
+        for name in ("begin_ns", "end_ns")
+    )
+    readings = ChannelReadings(
+        latched_ns(recording.shunt.end_ns, transfer),
+        recording.power_w,
+        chip.conversion_ns,
+        chip.scan_ns,
+        chip.averaging,
+        register=recording.shunt.value_uv,
+        waits_ns=waits(begin, end, transfer) if chip.driver == "waiting" else None,
+        place=1 / 6,
+    )
+    layers = recording.durations_ns.shape[1]
+    windows = layer_windows(recording.begin_ns, recording.end_ns, recording.durations_ns)
+    runs = Runs(windows, np.arange(layers), layers)
+    return activity([runs], layers + 1, layers + 2), readings, Search(alone=(layers, layers + 1))
+
+
+def end_errors_ns(world: World, sensor: Sensor, read_ns: np.ndarray) -> np.ndarray:
+    """How far the clock's ends are from the true ones, modulo a scan."""
+    clock, true = sensor.clocks[0], shunt_ends(world)
+    assert clock is not None
+    inside = read_ns[(read_ns > world.recording.begin_ns[0]) & (read_ns < world.recording.end_ns[-1])]
+    period = clock.period_ns
+    off = clock.end(clock.last_before(inside)) - true[np.searchsorted(true, inside, side="right") - 1]
+    return np.asarray((off + period / 2) % period - period / 2)
+
+
+@pytest.mark.parametrize(
+    ("case", "inferences", "found", "close_ns"),
+    [
+        ("fast", 1500, "fit", 50e3),
+        ("reset-short", 2500, "edges", 150e3),
+        ("averaging-16-short", 2500, "fit", 100e3),
+        ("waiting-short", 3000, "waits", 200e3),
+    ],
+)
+def test_everything_is_found(case: str, inferences: int, found: str, close_ns: float) -> None:
+    """From nothing but the recording; shorter than the case itself, where the delay is known the better the longer it is."""
+    world = drawn(case, 1004, inferences)
+    what, readings, search = problem(world)
+    sensor = acquire(what, [readings], search)
+    assert sensor.found == (found,) and sensor.ambiguous == ""
+    off = end_errors_ns(world, sensor, readings.read_ns)
+    assert abs(off.mean()) < 20e3 and off.std() < 30e3
+    assert abs(sensor.delay_ns - world.truth.delay_ns) < close_ns
+    assert abs(sensor.lag_ns - world.truth.lag_ns) < close_ns
+    assert 0 < sensor.delay_se_ns < close_ns
+
+
+def test_shuffled_readings_give_no_clock() -> None:
+    """Readings that have nothing to do with what ran: no clock is claimed, and it is said."""
+    world = drawn("fast", 1006, 1200)
+    what, readings, search = problem(world)
+    order = np.random.default_rng(1).permutation(readings.power_w.size)
+    sensor = acquire(what, [replace(readings, power_w=readings.power_w[order])], search)
+    assert sensor.clocks == (None,) and sensor.found == ("",)
+    assert "phase" in sensor.ambiguous
+
+
+def test_too_few_readings_are_refused() -> None:
+    """A handful of readings is no recording."""
+    world = drawn("fast", 1006, 60)
+    what, readings, search = problem(world)
+    with pytest.raises(ValueError, match="too few"):
+        acquire(what, [readings.take(slice(3000, 3100))], search)
