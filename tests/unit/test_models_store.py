@@ -106,6 +106,12 @@ def test_fitting_again_gives_the_same_models(fitted: SixModels) -> None:
     assert SixModels(fitted.folds, fitted.seed).fit(measured()) == fitted
 
 
+def with_rate(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The models, the power model with a term of a rate."""
+    document["models"][1]["terms"][0].update(exponents={"byte_rate": 1}, term="byte_rate")
+    return list(document["models"])
+
+
 Mutilation = Callable[[dict[str, Any]], object]
 MUTILATIONS: dict[str, Mutilation] = {
     "format": lambda d: d.update(format="other"),
@@ -129,6 +135,16 @@ MUTILATIONS: dict[str, Mutilation] = {
     "negative floor": lambda d: d["models"][0]["bounds"].update(lowest=-1.0),
     "cap below floor": lambda d: d["models"][1]["bounds"].update(highest=1e-9),
     "rate of nothing": lambda d: d["models"][0]["bounds"]["rates"].update(moons=1.0),
+    "interval upside down": lambda d: d["models"][0]["interval"].update(low=9.0),
+    "interval of another level": lambda d: d["models"][0]["interval"].update(level=0.5),
+    "unknown loss": lambda d: d.update(loss="absolute"),
+    "rate in a runtime model": lambda d: d["models"][0]["terms"][0].update(
+        exponents={"operation_rate": 1}, term="operation_rate"
+    ),
+    "rate without a runtime model": lambda d: d.update(models=with_rate(d)[1:]),
+    "coverage in words": lambda d: d["models"][0]["cross_validation"].update(coverage="most"),
+    "step without a bound": lambda d: d["models"][0]["terms"][0].update(exponents={"[in_c>]": 1}, term="[in_c>]"),
+    "energy of nothing": lambda d: d.update(energy=[{"kind": "lstm"}]),
     "no cross-validation": lambda d: d["models"][0].pop("cross_validation"),
     "one fold": lambda d: d.update(folds=1),
     "simulated in words": lambda d: d.update(simulated="no"),

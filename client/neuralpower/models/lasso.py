@@ -125,11 +125,13 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def predict(self, X: ArrayLike) -> Floats:
         """Predictions, shape (rows,), within the bounds of what was measured."""
-        return self.polynomial_.predict(self._columns(X))
+        x = self._columns(X)
+        return self.polynomial_.predict(x)
 
     def predict_interval(self, X: ArrayLike) -> tuple[Floats, Floats]:
         """Lower and upper ends, shape (rows,) each, that hold ``polynomial.LEVEL`` of layers like those in training."""
-        return self.polynomial_.predict_interval(self._columns(X))
+        x = self._columns(X)
+        return self.polynomial_.predict_interval(x)
 
     def _columns(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)

@@ -114,15 +114,16 @@ class Search:
             if choices and len(chosen) == len(choices[-1].terms):
                 continue  # the data know no more terms at this degree than at the last
             solvers = [Lasso(moments.only(chosen)) for moments in self._trained]
-            choices.append(self._penalty(degree, solvers, [z[:, chosen]] * len(solvers), chosen))
+            held_out = [z[test][:, chosen] for _, test in self._parts]
+            choices.append(self._penalty(degree, solvers, held_out, chosen))
         return min(choices, key=lambda choice: choice.error)
 
     def with_regions(self, choice: Choice) -> Choice:
         """The same degree with regions, each fold's found in its own training rows; `choice` itself where that is no better."""
         solvers, designs = [], []
-        for number, (train, _) in enumerate(self._parts):
+        for number, (train, test) in enumerate(self._parts):
             design = self._with_regions(choice, train, self._trained[number])
-            designs.append(design.z)
+            designs.append(design.z[test])
             solvers.append(Lasso(Moments.of(design.z[train], self._y[train], self._weights[train])))
         found = self._penalty(choice.degree, solvers, designs, choice.terms, regions=True)
         return found if found.error < choice.error else choice
@@ -151,14 +152,14 @@ class Search:
     def _penalty(
         self, degree: int, solvers: list[Lasso], designs: list[Floats], terms: Indices, regions: bool = False
     ) -> Choice:
-        """The penalty of least held-out error, which falls and then rises as terms fit noise."""
+        """The penalty of least held-out error, which falls and then rises as terms fit noise. `designs`: of the test rows."""
         best = Choice(degree, 1.0, np.inf, np.zeros(0), terms, regions)
         for start in range(0, len(self._penalties), PATIENCE):
             chunk = self._penalties[start : start + PATIENCE]
             held_out = np.full((len(self._y), len(chunk)), np.nan)
             for (_, test), solver, z, bounds in zip(self._parts, solvers, designs, self._bounds, strict=True):
                 coefficients, intercepts = solver.follow(chunk)
-                held_out[test] = bounds.apply(intercepts + z[test] @ coefficients, self._at(test))
+                held_out[test] = bounds.apply(intercepts + z @ coefficients, self._at(test))
             errors = [self._error(held_out[:, number]) for number in range(len(chunk))]
             least = int(np.argmin(errors))
             if errors[least] < best.error:
