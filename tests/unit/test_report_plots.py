@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_daemon import JOURNAL_STREAM, STREAM, epoch, ticks
+from test_rank import models
 
 from neuralpower.attribution import EngineAttribution, LayerPower
 from neuralpower.cli import main
 from neuralpower.cli.report import _true_power
+from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
-from neuralpower.models.network import NetworkPrediction, Prediction
-from neuralpower.models.six import Remainder
+from neuralpower.models.network import NetworkPrediction, Prediction, predict_network
+from neuralpower.models.six import EnergyErrors, Remainder
 from neuralpower.recordings.recording import Recording
 from neuralpower.recordings.writer import Writer
-from neuralpower.report import conditions, plots
+from neuralpower.report import conditions, plots, write_report
 from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
 from neuralpower.report.network_plot import Z95, Unit, layer_power, units
 from neuralpower.subscriber.messages import Records, Ticks
@@ -121,3 +123,20 @@ def test_truth_is_read_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
             _true_power(path)
     assert main(["report", str(tmp_path / "none"), "-o", "x.html"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_models_are_set_beside_what_was_measured(tmp_path: Path) -> None:
+    """Errors by type, coefficients, predictions with intervals and the energy's two ways stand on the page."""
+    six = models(simulated=True)
+    cv = six.models_["conv", "runtime"].cross_validation
+    six.energy_["conv"] = EnergyErrors(cv, cv, 7)
+    convs = [Layer(f"c{i}", "conv", 1, 8 * i, 9, 9, 8, 9, 9, 3, 3, precision="FP16") for i in range(1, 6)]
+    measured: dict[str, Any] = {"network": "net", "origin": "network", "runtime_se_s": 1e-7, "power_se_w": 0.5}
+    rows = [row(c, **measured, position=i, runtime_s=5e-6, power_w=8.0) for i, c in enumerate(convs)]
+    predicted = predict_network(six, "net", [*convs, Layer("u", "unclassified")])
+    path = tmp_path / "r.html"
+    write_report(path, models=six, evaluation=dataset_of(rows, {}), predictions=[predicted], title="T")
+    page = path.read_text()
+    for part in ("conv runtime", "fitted directly", "without ten", "interval", "1 unclassified"):
+        assert part in page, part
+    assert page.count("<svg") == 2 and "Held out: net" in page and page.count("Simulated.") > 4

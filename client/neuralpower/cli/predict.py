@@ -7,25 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
+from neuralpower.cli.features import input_shape
 from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
+    from neuralpower.features.layers import Layer
+    from neuralpower.features.network import Network
     from neuralpower.models.network import NetworkPrediction, Prediction
     from neuralpower.models.six import SixModels
 
 HELP = """Predict runtime, power and energy of each layer of a network and of the whole.
 
 NETWORK is TensorRT engine JSON (inspector, verbosity DETAILED), an ONNX model, or torch:module:callable. Every layer is
-listed; what has no model says so and is not in the sums.
+listed; what has no model says so and is not in the sums. Intervals hold 90 % of layers like those in training; those of the sums
+are wider than that (docs/deploy.md).
 
-example:
-  neuralpower predict model.json resnet18_trt_engine_info.json"""
+examples:
+  neuralpower predict model.json resnet18_trt_engine_info.json
+  neuralpower predict model.json resnet18.onnx --batch 4 --precision FP16"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.json", type=Path, help="what neuralpower fit wrote")
     parser.add_argument("network", metavar="NETWORK", help="engine JSON, ONNX, or torch:module:callable")
     parser.add_argument("--batch", type=int, default=1, help="batch size where the model leaves it open (1)")
+    parser.add_argument("--precision", metavar="P", help="FP32, FP16, INT8, ... of a network from ONNX or torch")
+    parser.add_argument("--input-shape", metavar="N,C,H,W", help="of the first input, where the model leaves it open")
     parser.add_argument("--json", action="store_true", help="print the prediction as JSON")
 
 
@@ -37,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from neuralpower.models.network import predict_network
 
     models = store.load(args.model)
-    network = load_network(args.network, args.batch)
-    predicted = predict_network(models, network.name, network.layers)
+    network = load_network(args.network, args.batch, input_shape(args.input_shape))
+    predicted = predict_network(models, network.name, _layers(args.precision, network))
     if args.json:
         console.print_json(document(models, predicted))
     else:
@@ -47,9 +54,35 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _layers(precision: str | None, network: Network) -> list[Layer]:
+    """The network's layers in the precision asked for. InputError where it is none, or an engine has its own."""
+    from neuralpower.ranking import PRECISIONS, with_precision
+
+    if precision is None:
+        return network.layers
+    if precision.upper() not in PRECISIONS:
+        raise InputError(f"--precision {precision}: one of {', '.join(PRECISIONS)}")
+    if network.source == "engine":
+        raise InputError(f"--precision {precision}: {network.name} is an engine, which has its own")
+    return with_precision(network.layers, precision.upper())
+
+
 def _print_layers(models: SixModels, predicted: NetworkPrediction) -> None:
     rows: list[list[console.Cell]] = [_row(place, p) for place, p in enumerate(predicted.layers, 1)]
-    columns = ["#", "layer", "type", "in", "out", "kernel", "runtime µs", "power W", "energy µJ", "note"]
+    columns = [
+        "#",
+        "layer",
+        "type",
+        "in",
+        "out",
+        "kernel",
+        "runtime µs",
+        "90 %",
+        "power W",
+        "90 % ",
+        "energy µJ",
+        "note",
+    ]
     console.table(f"Predicted layers of {predicted.name}", columns, rows, simulated=models.simulated_)
 
 
@@ -69,13 +102,17 @@ def _row(place: int, p: Prediction) -> list[console.Cell]:
         f"{layer.out_c}x{layer.out_h}x{layer.out_w}" if sized else None,
         f"{layer.kernel_h}x{layer.kernel_w}/{layer.stride_h}" if sized and layer.kind != "fc" else None,
         _scaled(p.runtime_s, 1e6),
+        _ends(p.runtime_interval_s, 1e6),
         _scaled(p.power_w, 1.0),
+        _ends(p.power_interval_w, 1.0),
         _scaled(p.energy_j, 1e6),
         note,
     ]
 
 
 def _print_totals(models: SixModels, predicted: NetworkPrediction) -> None:
+    from neuralpower.ranking import sums
+
     rows: list[list[console.Cell]] = []
     for kind in ("conv", "pool", "fc"):
         chosen = [p for p in predicted.covered if p.layer.kind == kind]
@@ -96,6 +133,10 @@ def _print_totals(models: SixModels, predicted: NetworkPrediction) -> None:
         )
     rows.append(_sum_row("sum", sum(int(str(row[1])) for row in rows), predicted.runtime_s, predicted.energy_j))
     columns = ["layers", "count", "runtime ms", "power W", "energy mJ"]
+    if predicted.covered:
+        runtime, energy = sums(predicted)
+        ends = [f"{1e3 * each.low:.4g} to {1e3 * each.high:.4g}" for each in (runtime, energy)]
+        rows.append(["interval of the sum", None, ends[0], None, ends[1]])
     console.table(f"Predicted for {predicted.name}", columns, rows, simulated=models.simulated_)
     total = len(predicted.layers)
     for reason, count in predicted.missing.items():
@@ -119,6 +160,9 @@ def _sum_row(name: str, count: int, runtime_s: float, energy_j: float) -> list[c
 
 def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
     """The prediction as JSON values, SI units."""
+    from neuralpower.ranking import sums
+
+    runtime, energy = sums(predicted)
     return {
         "network": predicted.name,
         "simulated": models.simulated_,
@@ -132,6 +176,9 @@ def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
                 "runtime_s": p.runtime_s,
                 "power_w": p.power_w,
                 "energy_j": p.energy_j,
+                "runtime_interval_s": p.runtime_interval_s,
+                "power_interval_w": p.power_interval_w,
+                "precision": p.layer.precision,
                 "outside": list(p.outside),
                 "reason": p.reason,
                 "note": p.layer.note,
@@ -149,7 +196,13 @@ def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
         "runtime_s": predicted.runtime_s,
         "power_w": predicted.power_w,
         "energy_j": predicted.energy_j,
+        "runtime_interval_s": [runtime.low, runtime.high],
+        "energy_interval_j": [energy.low, energy.high],
     }
+
+
+def _ends(interval: tuple[float, float] | None, factor: float) -> str | None:
+    return f"{interval[0] * factor:.3g} to {interval[1] * factor:.3g}" if interval else None
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -15,6 +15,7 @@ from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.published import PUBLISHED
 from neuralpower.models.rows import fingerprint, networks_of, rows_of
 from neuralpower.models.six import LayerModel, SixModels
+from neuralpower.ranking import Estimate, sums
 from neuralpower.report import plots
 from neuralpower.report.blocks import DASH, Block, Facts, Figure, Heading, Row, Section, Table, fixed, number, percent
 from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
@@ -33,24 +34,37 @@ def six_models(models: SixModels) -> Section:
         cells = [f"{kind} {target}", f"{len(model.polynomial.terms)}", f"{model.polynomial.degree}", f"{cv.score.rows}"]
         spread = f"{percent(cv.low, 0)} to {percent(cv.high, 0)}"
         rmse = f"{number(cv.score.rmse * scale, 3)} {unit}"
-        rows.append(Row([*cells, percent(cv.score.rmspe), spread, percent(cv.score.median_ape), rmse], "same"))
+        errors = [percent(cv.score.rmspe), spread, percent(cv.without_worst), percent(cv.score.median_ape), rmse]
+        rows.append(Row([*cells, *errors, percent(cv.coverage, 0)], "same"))
         for row in PUBLISHED:
             if (row.kind, row.target) == (kind, target):
-                quoted = [f"{row.rmspe_percent:.2f} %", "", "", f"{number(row.rmse, 3)} {unit}"]
+                quoted = [f"{row.rmspe_percent:.2f} %", "", "", "", f"{number(row.rmse, 3)} {unit}", ""]
                 rows.append(Row([row.source, f"{row.terms}", "", "", *quoted], "context"))
-    rows += [Row([f"{k} {t}", DASH, DASH, DASH, reason, "", "", ""]) for (k, t), reason in models.skipped_.items()]
+    missing = ["", "", "", "", ""]
+    rows += [Row([f"{k} {t}", DASH, DASH, DASH, reason, *missing]) for (k, t), reason in models.skipped_.items()]
     grouped = ", ".join(sorted({model.cross_validation.grouped_by for model in models.models_.values()}))
     caption = (
         f"Ours: {models.folds} folds grouped by {grouped}, degree and penalty chosen anew in each; the errors to expect. Grey: published "
-        "errors on other boards and other layers, on rows that the models were fitted to. They are context, not a comparison."
+        "errors on other boards and other layers, on rows that the models were fitted to. They are context, not a comparison. Within: "
+        "held-out layers inside their 90 % interval."
     )
-    columns = ["model", "terms", "degree", "rows", "RMSPE", "best and worst fold", "median error", "RMSE"]
+    columns = ["model", "terms", "degree", "rows", "RMSPE", "by fold", "without ten", "median", "RMSE", "within"]
     facts = [
         ("fitted to", f"{models.rows_} layers of {len(models.networks_)} networks and repeated layers"),
         ("devices", ", ".join(models.devices_) or DASH),
         ("data", f"sha256 {models.sha256_[:16]}…"),
     ]
-    return Section("Six models", [Table(columns, rows, range(1, 8), caption), Facts(facts)])
+    return Section("Six models", [Table(columns, rows, range(1, 10), caption), *_energy(models), Facts(facts)])
+
+
+def _energy(models: SixModels) -> list[Block]:
+    """Energy as power times runtime beside a model of energy itself, on the same folds."""
+    rows = [
+        Row([f"{kind} energy", percent(e.product.score.rmspe), percent(e.direct.score.rmspe), f"{e.direct_terms}"])
+        for kind, e in models.energy_.items()
+    ]
+    columns = ["on held-out folds", "RMSPE, power × runtime", "RMSPE, fitted directly", "its terms"]
+    return [Table(columns, rows, range(1, 4))] if rows else []
 
 
 def compared(models: SixModels, dataset: Dataset) -> Section:
@@ -60,13 +74,16 @@ def compared(models: SixModels, dataset: Dataset) -> Section:
         rows, (scale, unit) = rows_of(dataset, kind, target), _SCALE[target]
         predicted = model.polynomial.predict(rows.x) if len(rows) else np.zeros(0)
         half = Z95 * rows.relative_se * rows.y
-        pairs = zip(rows.y * scale, predicted * scale, np.where(half > 0, half * scale, np.nan), strict=True)
+        low, high = model.polynomial.predict_interval(rows.x) if len(rows) else (predicted, predicted)
+        columns = (rows.y, predicted, np.where(half > 0, half, np.nan), low, high)
+        pairs = zip(*(column * scale for column in columns), strict=True)
         panels.setdefault(f"{target}, {unit}", []).extend(Pair(kind, *map(float, pair)) for pair in pairs)
     blocks: list[Block] = []
     panels = {title: pairs for title, pairs in panels.items() if pairs}
     if panels:
         caption = (
-            "Each point is a layer with the 95 % interval of its measurement; the band is plus and minus 20 %. "
+            "Each point is a layer, with the 95 % interval of its measurement across and the 90 % interval of its prediction upright; "
+            "the band is plus and minus 20 %. "
             f"{_seen(models, dataset)}"
         ).rstrip()
         svg = plots.inline(plots.scatter(panels), "scatter", "predicted against measured values of all layers")
@@ -121,12 +138,13 @@ def predicted(prediction: NetworkPrediction, models: SixModels | None, attributi
     measured = next((engine for engine in engines if engine.name == prediction.name), None)
     held_out = models is not None and prediction.name not in models.networks_
     rows = []
-    values: Sequence[tuple[str, float | None, float | None, float]] = (
-        ("runtime, ms", prediction.runtime_s, measured.runtime_s if measured else None, 1e3),
-        ("power, W", prediction.power_w, measured.power_w if measured else None, 1.0),
-        ("energy, mJ", prediction.energy_j, measured.energy_per_inference_j if measured else None, 1e3),
+    runtime, energy = sums(prediction)
+    values: Sequence[tuple[str, float | None, Estimate | None, float | None, float]] = (
+        ("runtime, ms", prediction.runtime_s, runtime, measured.runtime_s if measured else None, 1e3),
+        ("power, W", prediction.power_w, None, measured.power_w if measured else None, 1.0),
+        ("energy, mJ", prediction.energy_j, energy, measured.energy_per_inference_j if measured else None, 1e3),
     )
-    for label, value, truth, scale in values:
+    for label, value, ends, truth, scale in values:
         known = value is not None and truth
         error = value / truth - 1 if value is not None and truth else None
         shown = number(truth * scale) if truth else DASH
@@ -135,6 +153,7 @@ def predicted(prediction: NetworkPrediction, models: SixModels | None, attributi
                 [
                     label,
                     number(value * scale if value is not None else None),
+                    f"{number(ends.low * scale)} to {number(ends.high * scale)}" if ends else DASH,
                     shown,
                     percent(error, sign=True) if known else DASH,
                 ]
@@ -148,7 +167,7 @@ def predicted(prediction: NetworkPrediction, models: SixModels | None, attributi
     )
     missing = "".join(f"; {count} {reason}" for reason, count in prediction.missing.items())
     blocks: list[Block] = [
-        Table(["", "predicted", "measured", "error"], rows, (1, 2, 3), f"{covered}{stands}{missing}.")
+        Table(["", "predicted", "interval", "measured", "error"], rows, (1, 2, 3, 4), f"{covered}{stands}{missing}.")
     ]
     stacks = [
         predicted_stack(prediction, "predicted"),

@@ -28,13 +28,14 @@ _VARIABLES |= {COLOURS["other"]: "--c9", TRUTH: "--truth"}
 
 @dataclass(frozen=True)
 class Pair:
-    """A value measured and predicted, each with the half-width of its 95 % interval where that is known."""
+    """A value measured, with the half-width of its 95 % interval, and predicted, with the ends of its interval; nan: not known."""
 
     kind: str
     measured: float
     predicted: float
     measured_half: float = float("nan")
-    predicted_half: float = float("nan")
+    predicted_low: float = float("nan")
+    predicted_high: float = float("nan")
 
 
 def rails(
@@ -95,7 +96,7 @@ def lateness(late_us: Floats) -> Figure:
 def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
     """Predicted against measured on equal logarithmic axes, a panel for each quantity; lines at equal and plus-minus 20 %.
 
-    Thin lines through a point are 95 % intervals; one wider than its value is left out.
+    Thin lines through a point are intervals; one wider than its value is left out. They do not widen the axes.
     """
     with styled():
         import matplotlib.pyplot as plt
@@ -115,8 +116,8 @@ def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
                     if p.measured_half < p.measured:
                         reach = [p.measured - p.measured_half, p.measured + p.measured_half]
                         axes.plot(reach, [p.predicted] * 2, color=COLOURS[kind], linewidth=0.6, alpha=0.25)
-                    if p.predicted_half < p.predicted:
-                        reach = [p.predicted - p.predicted_half, p.predicted + p.predicted_half]
+                    if p.predicted_low > 0:
+                        reach = [p.predicted_low, p.predicted_high]
                         axes.plot([p.measured] * 2, reach, color=COLOURS[kind], linewidth=0.6, alpha=0.25)
                 axes.scatter(x, y, s=9, color=COLOURS[kind], alpha=0.75, linewidths=0, label=kind)
             axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="measured", title=title)
