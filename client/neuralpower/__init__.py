@@ -13,17 +13,19 @@ from .errors import Failure, InputError
 
 if TYPE_CHECKING:
     from .profiler import LayerProfiler
+    from .profiler.attach import attach
     from .profiler.marks import mark, window
     from .recordings.recording import Recording
     from .subscriber.client import Client
 
 __version__ = "0.1.0"
-__all__ = ["Client", "Failure", "InputError", "LayerProfiler", "Recording", "__version__", "mark", "window"]
+__all__ = ["Client", "Failure", "InputError", "LayerProfiler", "Recording", "__version__", "attach", "mark", "window"]
 
 _LAZY = {
     "Client": "subscriber.client",
     "LayerProfiler": "profiler",
     "Recording": "recordings.recording",
+    "attach": "profiler.attach",
     "mark": "profiler.marks",
     "window": "profiler.marks",
 }

@@ -239,3 +239,41 @@ def test_truth_survives_its_file(bench: Bench, tmp_path: Path) -> None:
     assert np.isnan(engine.power_w[~busy]).all() and 20e-6 < engine.runtime_s.sum() < 200e-6
     with pytest.raises(KeyError):
         again.named("vgg16")
+
+
+def test_a_course_is_planned_as_it_was_asked_for(bench: Bench) -> None:
+    """Pauses are the ones given, unprofiled inferences are faster for the same work, and a course may follow another."""
+    context: Any = bench.device.load_empty(Load.of("resnet18", build("resnet18"), bench.device.hardware))
+    assert context.remaining == 0
+    for _ in range(2):
+        pauses = np.array([50_000_000] + [1_000_000, 4_000_000] * 10)
+        profiled = np.arange(len(pauses)) % 3 > 0
+        context.extend(pauses, profiled)
+        for on in profiled:
+            context.profiler = Listener() if on else None
+            context.enqueue_emits_profile = False
+            context.clock_ns()
+            context.execute_async_v3(0)
+            bench.device.stream.synchronize()
+            context.clock_ns()
+            context.report_to_profiler()
+    truth = bench.device.close().named("resnet18")
+    begin, end = np.array(truth.begin_ns), np.array(truth.end_ns)
+    waited = begin[1:] - end[:-1]
+    assert truth.runs == 42 and truth.unprofiled == [at for at in range(42) if at % 21 % 3 == 0]
+    expected = np.tile(pauses, 2)[1:]
+    between = np.delete(waited - expected, 20)
+    assert np.all((between > 70_000) & (between < 400_000)) and waited[20] > 50_000_000
+    spent = end - begin
+    plain = np.isin(np.arange(42), truth.unprofiled)
+    assert 0.9 < spent[plain].mean() / spent[~plain].mean() < 0.995
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_the_profiler_must_be_as_it_was_planned(bench: Bench, planned: bool) -> None:
+    """The power of an inference is published before it runs, so whether it is profiled cannot change any more."""
+    context: Any = bench.device.load_empty(Load.of("lenet5", build("lenet5"), bench.device.hardware))
+    context.extend(np.array([1_000_000]), np.array([planned]))
+    context.profiler = None if planned else Listener()
+    with pytest.raises(Failure, match=f"planned {'with' if planned else 'without'} the profiler"):
+        context.execute_async_v3(0)

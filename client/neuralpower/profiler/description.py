@@ -32,7 +32,8 @@ def unprofiled(engine: Engine) -> Engine:
 
     They have anchors and no durations, and run faster: counted as the same engine they would blur its layers.
     """
-    document = {"Layers": ["inference"], "Bindings": [], UNPROFILED: engine.hash}
+    layer = {"Name": "inference", "LayerType": "Inference", "Inputs": [], "Outputs": []}
+    document = {"Layers": [layer], "Bindings": [], UNPROFILED: engine.hash}
     name = f"{engine.name[:240]} unprofiled"
     return Engine(content_hash(document), name, document, ["inference"], engine.simulated)
 

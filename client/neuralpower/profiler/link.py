@@ -164,7 +164,7 @@ class Link:
 
     def _watch_connection(self) -> None:
         while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
+            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._greet()
             elif event == zmq.EVENT_DISCONNECTED:

@@ -26,7 +26,7 @@ _SHORT_SLEEP_S = 0.002
 
 @dataclass
 class Loaded:
-    """A context with its stream, the memory bound to it, and what was said while it was built."""
+    """A context with its stream, the memory and all else that must outlive it, and what was said while it was built."""
 
     context: Any
     stream: Any
@@ -54,11 +54,14 @@ def load(spec: str, options: build.Options) -> Loaded:
 
 
 def _loaded(trt: Any, spec: str, plan: build.Plan, shared: bool = False) -> Loaded:
-    engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(plan.serialized)
+    logger = trt.Logger(trt.Logger.WARNING)
+    runtime = trt.Runtime(logger)
+    engine = runtime.deserialize_cuda_engine(plan.serialized)
     if engine is None:
         raise InputError(f"{spec}: neither an ONNX model nor an engine of TensorRT {trt.__version__} for this GPU")
     context = engine.create_execution_context()
-    return Loaded(context, cuda.new_stream(), cuda.bind(trt, context, shared), plan.notes, title(spec))
+    held = [*cuda.bind(trt, context, shared), engine, runtime, logger]
+    return Loaded(context, cuda.new_stream(), held, plan.notes, title(spec))
 
 
 def load_repeated(path: Path, options: build.Options, name: str) -> Loaded:
