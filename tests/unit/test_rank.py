@@ -92,6 +92,7 @@ def test_limits_look_at_the_interval() -> None:
         ("dear", "yes"),
         ("cheap", "no"),
     ]
+    assert front([each for each, met in ranked([cheap, dear], "energy", Limits(1.0)) if met != "no"]) == []
     assert Limits(energy_j=1.0).met(made("batch", 4.0, 1.0, batch=8)) == "yes"
 
 

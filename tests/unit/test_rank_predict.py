@@ -72,3 +72,19 @@ def test_forms_that_cannot_be_are_one_line(
     assert main(["predict", str(files / "m.json"), str(files / network), *arguments]) == 2
     error = capsys.readouterr().err
     assert part in error and error.count("\n") == 1
+
+
+def test_info_knows_a_model_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors, provenance and what is missing are shown, formulas with units on demand, and other JSON is refused."""
+    six = models(kinds=("conv",), simulated=True)
+    six.skipped_["fc", "power"] = "2 different layers measured"
+    store.save(six, files / "m.json")
+    assert main(["info", str(files / "m.json"), "--formula"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("(simulated)", "conv runtime [s] = 5e-06", "+1e-11 * bytes", "fc power: 2 different", "10.0"):
+        assert part in shown
+    assert main(["info", str(files / "m.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == "neuralpower-models"
+    (files / "other.json").write_text("{}")
+    assert main(["info", str(files / "other.json")]) == 2
+    assert "not a model" in capsys.readouterr().err

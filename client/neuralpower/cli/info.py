@@ -18,14 +18,17 @@ from ..dataset import read_dataset
 from ..errors import InputError
 from ..recordings.recording import Recording
 
-HELP = """What a recording or dataset holds, and what is missing.
+HELP = """What a recording, a dataset or a model file holds, and what is missing.
 
-example: neuralpower info monday"""
+examples:
+  neuralpower info monday
+  neuralpower info model.json --formula"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("path", help="folder of a recording, or a dataset file")
+    parser.add_argument("path", help="folder of a recording, a dataset file or a model file")
+    parser.add_argument("--formula", action="store_true", help="write out the models of a model file, with units")
     parser.add_argument("--skip-damaged", action="store_true", help="read past damaged files of a recording")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -35,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    if _is_json(path):
+        return _models(path, args)
+    if args.formula:
+        raise InputError(f"{path}: only a model file has formulas")
     facts = recording_facts(Recording(path, args.skip_damaged)) if path.is_dir() else dataset_facts(path)
     if args.json:
         print_json(facts)
@@ -42,6 +49,42 @@ def run(args: argparse.Namespace) -> int:
         _print_recording(facts)
     else:
         _print_dataset(facts)
+    return 0
+
+
+def _is_json(path: Path) -> bool:
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
+
+
+def _models(path: Path, args: argparse.Namespace) -> int:
+    """A model file: what it was fitted to, the errors to expect, and what is missing."""
+    from ..models import store
+    from .fit import print_formulas
+
+    six = store.load(path)
+    if args.json:
+        print_json(store.document(six))
+        return 0
+    rows: list[list[Cell]] = []
+    for (kind, target), model in six.models_.items():
+        score = model.cross_validation.score
+        counts = [len(model.polynomial.terms), model.polynomial.degree, score.rows]
+        errors = [f"{100 * score.rmspe:.1f}", f"{100 * score.median_ape:.1f}"]
+        rows.append([f"{kind} {target}", *counts, *errors, ", ".join(model.polynomial.quantities())])
+    columns = ["model", "terms", "degree", "rows", "RMSPE %", "median %", "made of"]
+    table(f"{path}: {len(six.models_)} models", columns, rows, simulated=six.simulated_)
+    told: list[list[Cell]] = [["missing", f"{k} {t}: {reason}"] for (k, t), reason in six.skipped_.items()]
+    told += [
+        ["fitted to", f"{six.rows_} rows, sha256 {six.sha256_[:16]}…"],
+        ["devices", ", ".join(six.devices_) or None],
+    ]
+    told += [["networks", ", ".join(six.networks_) or None], ["folds, seed", f"{six.folds}, {six.seed}"]]
+    table("provenance", ["", "value"], told)
+    if args.formula:
+        print_formulas(six)
     return 0
 
 

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{len(networks) * len(models)} candidates, at most {MOST_CANDIDATES} are ranked at once")
     found, refused = _candidates(models, networks, errors)
     order = ranked(found, by, limits, args.alpha)
-    best = front([each for each, met in order if met != "no"] or found)
+    best = front([each for each, met in order if met != "no"])
     if args.plot:
         _plot(args.plot, order, best, limits)
     if args.json:

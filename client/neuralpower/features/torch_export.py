@@ -53,6 +53,8 @@ def exported(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None
 
 def _prepared(spec: str, batch: int, input_shape: Sequence[int] | None) -> tuple[Any, Any, tuple[int, ...]]:
     """PyTorch, the module for inference, and the shape of its example input."""
+    if len(spec.split(":")) != 3 or not all(spec.split(":")):
+        raise InputError(f"{spec}: write torch:module:callable")
     try:
         import torch
     except ModuleNotFoundError:
@@ -73,8 +75,6 @@ def _prepared(spec: str, batch: int, input_shape: Sequence[int] | None) -> tuple
 def _resolve(spec: str) -> tuple[Any, tuple[int, ...]]:
     _, _, place = spec.partition(":")
     name, _, attribute = place.partition(":")
-    if not name or not attribute:
-        raise InputError(f"{spec}: write torch:module:callable")
     if "" not in sys.path:
         sys.path.insert(0, "")  # as `python -m` does: modules of the current folder
     try:
