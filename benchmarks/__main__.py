@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import cost, daemon, fastest, instructions, memory, rings, wakeup
+from . import cost, daemon, fastest, instructions, memory, profiler_cost, rings, wakeup
 from .machine import Missing, describe
 from .report import Result, show, store
 from .statistics import Form
@@ -30,6 +30,7 @@ PARTS = {
     "e": Part("highest rate kept, beside a bare sleep loop", fastest.MINUTES, fastest.run),
     "f": Part("the ring beside a single-reader ring", rings.MINUTES, rings.run),
     "g": Part("instructions per tick against the budget", instructions.MINUTES, instructions.run),
+    "p": Part("what the profiler adds to an inference of 60 layers", profiler_cost.MINUTES, profiler_cost.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }
 
