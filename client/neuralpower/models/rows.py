@@ -71,9 +71,10 @@ def rows_of(dataset: Dataset, kind: str, target: str) -> Rows:
     enter together, weighted by their time (for energy: alike, each with the mean); none is left out for being short. What its
     layers of other types drew is taken to be the unit's power too, with an error of :data:`STRANGER_SPREAD`.
     """
-    value, error, unit, share = _values(dataset, kind, target)
+    value, error, strange, unit, share = _values(dataset, kind, target)
     measured = (dataset["kind"] == kind) & np.isfinite(value) & (value > 0)
     resolved = ~(error > LARGEST_RELATIVE_SE * value)
+    error = np.where(strange > 0, np.hypot(error, strange), error)
     index = np.flatnonzero(measured & resolved)
     chosen = dataset.take(index)
     layers = chosen.layers()
@@ -86,14 +87,14 @@ def rows_of(dataset: Dataset, kind: str, target: str) -> Rows:
     )  # fmt: skip
 
 
-def _values(dataset: Dataset, kind: str, target: str) -> tuple[Floats, Floats, Ints, Floats]:
-    """Values, standard errors, units and shares of all rows of a dataset for one layer type."""
+def _values(dataset: Dataset, kind: str, target: str) -> tuple[Floats, Floats, Floats, Ints, Floats]:
+    """Values, standard errors, what the errors do not know of layers of other types, units and shares, for all rows."""
     column = COLUMN[target]
     value = dataset[column].astype(np.float64)
     error = dataset[column.replace("_", "_se_", 1)].astype(np.float64)
-    unit, share = np.arange(len(dataset)), np.ones(len(dataset))
+    unit, share, unknown = np.arange(len(dataset)), np.ones(len(dataset)), np.zeros(len(dataset))
     if target == "runtime":
-        return value, error, unit, share
+        return value, error, unknown, unit, share
     seconds, power = dataset["runtime_s"].astype(np.float64), dataset["power_w"].astype(np.float64)
     mine = dataset["kind"] == kind
     for members in _units(dataset):
@@ -101,14 +102,16 @@ def _values(dataset: Dataset, kind: str, target: str) -> tuple[Floats, Floats, I
         if not len(together):
             continue
         time, all_time = seconds[together], float(seconds[members].sum())
-        strange = STRANGER_SPREAD * (all_time - time.sum()) / max(time.sum(), 1e-300)
-        se = float(np.hypot(_unit_error(dataset, members), strange * power[members[0]]))
+        se = _unit_error(dataset, members)
+        strange = STRANGER_SPREAD * power[members[0]] * (all_time - time.sum()) / time.sum()
         unit[together] = together[0]
         if target == "power":
-            error[together], share[together] = se, np.maximum(time, 1e-300)
+            share[together] = time
         else:
-            value[together], error[together] = power[together] @ time / len(time), se * time.sum() / len(time)
-    return value, error, unit, share
+            mean_s = float(time.mean())
+            value[together], se, strange = power[members[0]] * mean_s, se * mean_s, strange * mean_s
+        error[together], unknown[together] = se, strange
+    return value, error, unknown, unit, share
 
 
 def _units(dataset: Dataset) -> list[NDArray[np.intp]]:
