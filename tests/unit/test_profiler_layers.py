@@ -361,3 +361,23 @@ def test_events_give_the_anchors_where_there_is_a_stream(context: Context, tmp_p
             pass
     assert events.calls == ["begin", "body", "end", "synchronize"]
     assert [(each.begin_ns, each.end_ns) for each in sent] == [(20_000, 1_000_000), (2_000_000, 3_000_000)]
+
+
+def test_events_that_fail_leave_the_hosts_anchors(context: Context, tmp_path: Path) -> None:
+    """A CUDA error of the event is no error of the inference: it is measured by the host's clock from there on."""
+
+    class Failing(Recorded):
+        def end(self, stream: Any) -> None:
+            raise RuntimeError("cuEventRecord gave 400")
+
+    times = iter(range(0, 10**9, 1_000_000))
+    stream = types.SimpleNamespace(synchronize=lambda: None)
+    with LayerProfiler(
+        context, address=tmp_path, clock_ns=lambda: next(times), events=EventClock(Failing())
+    ) as profiler:
+        sent: list[Inference] = []
+        profiler.session.link.offer = sent.append  # type: ignore[method-assign]
+        with profiler.inference(stream):
+            pass
+        assert profiler.anchors == "host"
+    assert [(each.begin_ns, each.end_ns) for each in sent] == [(0, 1_000_000)]

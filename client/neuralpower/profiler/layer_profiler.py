@@ -123,17 +123,14 @@ class LayerProfiler:
         self._burst.clear()
         events = self._events if stream is not None else None
         begin_ns = self._clock_ns()
-        if events is not None:
-            events.events.begin(stream)
+        recorded = events is not None and self._recorded(events.events.begin, stream)
         yield
-        if events is not None:
-            events.events.end(stream)
+        recorded = recorded and events is not None and self._recorded(events.events.end, stream)
         if stream is not None:
             stream.synchronize()
-        end_ns = self._clock_ns()
-        if events is not None:
-            begin_ns, end_ns = events.anchors(begin_ns, end_ns)
-        self.last = begin_ns, end_ns
+        self.last = begin_ns, end_ns = begin_ns, self._clock_ns()
+        if recorded and events is not None and self._recorded(self._place, events):
+            begin_ns, end_ns = self.last
         if profiled:
             self._context.report_to_profiler()
             self._take(begin_ns, end_ns)
@@ -172,6 +169,18 @@ class LayerProfiler:
     def _attach(self, attached: bool) -> None:
         self._context.profiler = self._callback if attached else None
         self._attached = attached
+
+    def _recorded(self, call: Callable[[Any], None], argument: Any) -> bool:
+        """Whether that worked; a CUDA error ends the use of events, and the inference goes on with the host's anchors."""
+        try:
+            call(argument)
+        except Exception:
+            self._events = None
+            return False
+        return True
+
+    def _place(self, events: EventClock) -> None:
+        self.last = events.anchors(*self.last)
 
     def _take(self, begin_ns: int, end_ns: int) -> None:
         burst = self._burst

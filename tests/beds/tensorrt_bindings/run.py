@@ -10,9 +10,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import stubs
 
@@ -23,6 +23,8 @@ VERSIONS = (
     ("tensorrt-cu13-bindings", "11.4.0.106"),
 )
 """Of JetPack 6.0, 6.1 and 6.2, 7, and what was announced after it."""
+EVENTS = (("cuda-bindings", "13.5.0"), ("cuda-pathfinder", "1.9.0"))
+"""What records CUDA events, and what it needs to be imported."""
 FETCH_S = 120.0
 CHECK_S = 120.0
 HERE = Path(__file__).resolve().parent
@@ -40,7 +42,7 @@ def fetch(package: str, version: str) -> Path | None:
     """The unpacked wheel of this Python and machine, from the cache or from PyPI; None where it cannot be had."""
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     folder = cache() / f"{package}-{version}-{tag}"
-    if (folder / "tensorrt_bindings" / "__init__.py").exists():
+    if (folder / "complete").exists():
         return folder
     wheels = folder.with_suffix(".wheel")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -56,42 +58,59 @@ def fetch(package: str, version: str) -> Path | None:
         return None
     with zipfile.ZipFile(found[0]) as wheel:
         wheel.extractall(folder)
+    (folder / "complete").touch()
     return folder
 
 
-def check(folder: Path, version: str) -> subprocess.CompletedProcess[str]:
-    """Run check.py with the bindings in `folder`."""
-    (library,) = (folder / "tensorrt_bindings").glob("tensorrt*.so")
-    stubs.build(library, folder / "stubs")
-    paths = [str(folder), str(TOP / "client"), str(TOP / "wire"), str(TOP / "align")]
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(folder / "stubs"), "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-X", "faulthandler", str(HERE / "check.py"), version]
+def check_bindings(folders: list[Path], version: str) -> subprocess.CompletedProcess[str]:
+    """Run check.py with the bindings in the folder."""
+    (library,) = (folders[0] / "tensorrt_bindings").glob("tensorrt*.so")
+    stubs.build(library, folders[0] / "stubs")
+    return _python("check.py", version, folders, folders[0] / "stubs")
+
+
+def check_events(folders: list[Path], version: str) -> subprocess.CompletedProcess[str]:
+    """Run check_events.py with cuda-bindings and a driver that knows events alone."""
+    place = folders[0] / "stubs"
+    place.mkdir(exist_ok=True)
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wl,-soname,libcuda.so.1"]
+    subprocess.run(["gcc", *flags, "-o", str(place / "libcuda.so.1"), str(HERE / "libcuda.c"), "-ldl"], check=True)
+    return _python("check_events.py", version, folders, place)
+
+
+def _python(program: str, version: str, folders: list[Path], libraries: Path) -> subprocess.CompletedProcess[str]:
+    paths = [*map(str, folders), *(str(TOP / room) for room in ("client", "wire", "align"))]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries), "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-X", "faulthandler", str(HERE / program), version]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CHECK_S)
+
+
+def row_of(done: subprocess.CompletedProcess[str], package: str, version: str) -> dict[str, Any]:
+    """What a check told, or how it died."""
+    try:
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        told = {"version": version, "checks": {"ran to its end": f"status {done.returncode}: {done.stderr[-800:]}"}}
+    wrong = [name for name, why in told["checks"].items() if why]
+    for name, why in told["checks"].items():
+        print(f"  {'FAILED' if why else 'ok    '} {name}{': ' + why if why else ''}")
+    print(f"  {len(told['checks']) - len(wrong)} of {len(told['checks'])}", flush=True)
+    return {**told, "package": package, "passed": not wrong}
 
 
 def main() -> int:
     """1 where a check failed or a version could not be had."""
-    rows, missing, failed = [], [], 0
-    for package, version in VERSIONS:
+    rows, missing = [], []
+    for wanted, check in [*(((each,), check_bindings) for each in VERSIONS), (EVENTS, check_events)]:
+        package, version = wanted[0]
         print(f"{package} {version}", flush=True)
-        begin, folder = time.monotonic(), fetch(package, version)
-        if folder is None:
+        folders = [fetch(*each) for each in wanted]
+        had = [folder for folder in folders if folder is not None]
+        if len(had) < len(folders):
             missing.append(f"{package} {version}")
-            continue
-        done = check(folder, version)
-        try:
-            row = json.loads(done.stdout.splitlines()[-1])
-        except (IndexError, ValueError):
-            row = {"version": version, "checks": {"ran to its end": f"status {done.returncode}: {done.stderr[-800:]}"}}
-        wrong = {name: why for name, why in row["checks"].items() if why}
-        failed += bool(wrong)
-        rows.append({**row, "package": package, "passed": not wrong})
-        for name, why in row["checks"].items():
-            print(f"  {'FAILED' if why else 'ok    '} {name}{': ' + why if why else ''}")
-        print(
-            f"  {len(row['checks']) - len(wrong)} of {len(row['checks'])} in {time.monotonic() - begin:.1f} s",
-            flush=True,
-        )
+        else:
+            rows.append(row_of(check(had, version), package, version))
+    failed = sum(not row["passed"] for row in rows)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"{len(rows) - failed} versions passed, {failed} failed, {len(missing)} missing; {RESULTS.relative_to(TOP)}")
