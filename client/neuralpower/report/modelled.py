@@ -23,6 +23,8 @@ from neuralpower.report.network_plot import Z95
 from neuralpower.report.plots import Pair
 
 SHOWN_TERMS = 40
+PAPER_ACCURACIES = (0.8824, 0.8834, 0.9721)
+"""Runtime, power, energy of whole networks, from the abstract of Cai et al. 2017 (arXiv:1710.05420)."""
 _SCALE = {"runtime": (1e3, "ms"), "power": (1.0, "W")}
 
 
@@ -69,20 +71,11 @@ def _energy(models: SixModels) -> list[Block]:
 
 def compared(models: SixModels, dataset: Dataset) -> Section:
     """Predicted against measured, per layer and per network."""
-    panels: dict[str, list[Pair]] = {}
-    for (kind, target), model in models.models_.items():
-        rows, (scale, unit) = rows_of(dataset, kind, target), _SCALE[target]
-        predicted = model.polynomial.predict(rows.x) if len(rows) else np.zeros(0)
-        half = Z95 * rows.relative_se * rows.y
-        low, high = model.polynomial.predict_interval(rows.x) if len(rows) else (predicted, predicted)
-        columns = (rows.y, predicted, np.where(half > 0, half, np.nan), low, high)
-        pairs = zip(*(column * scale for column in columns), strict=True)
-        panels.setdefault(f"{target}, {unit}", []).extend(Pair(kind, *map(float, pair)) for pair in pairs)
     blocks: list[Block] = []
-    panels = {title: pairs for title, pairs in panels.items() if pairs}
+    panels = {title: pairs for title, pairs in pairs_of(models, dataset).items() if pairs}
     if panels:
         caption = (
-            "Each point is a layer, with the 95 % interval of its measurement across and the 90 % interval of its prediction upright; "
+            "Each point is a layer, or a unit of layers measured together, with the 95 % interval of its measurement across and the 90 % interval of its prediction upright; "
             "the band is plus and minus 20 %. "
             f"{_seen(models, dataset)}"
         ).rstrip()
@@ -110,6 +103,23 @@ def compared(models: SixModels, dataset: Dataset) -> Section:
     return Section("Predicted and measured", blocks)
 
 
+def pairs_of(models: SixModels, dataset: Dataset) -> dict[str, list[Pair]]:
+    """Panel (``runtime, ms``) -> a point for each layer; layers that were measured together are one."""
+    panels: dict[str, list[Pair]] = {}
+    for (kind, target), model in models.models_.items():
+        rows, (scale, unit) = rows_of(dataset, kind, target), _SCALE[target]
+        found = panels.setdefault(f"{target}, {unit}", [])
+        if not len(rows):
+            continue
+        merged = rows.merged
+        low, high = model.predict_interval(rows.layers)
+        half = Z95 * merged.first(rows.relative_se) * merged.first(rows.y)
+        predicted = [merged.mean(each) for each in (model.predict(rows.layers), low, high)]
+        columns = [merged.first(rows.y), predicted[0], np.where(half > 0, half, np.nan), *predicted[1:]]
+        found += [Pair(kind, *map(float, pair)) for pair in zip(*(scale * column for column in columns), strict=True)]
+    return panels
+
+
 def _by_type(models: SixModels, dataset: Dataset) -> Table:
     """Errors on these layers by type and target."""
     rows = []
@@ -130,6 +140,36 @@ def _seen(models: SixModels, dataset: Dataset) -> str:
     if len(networks) < 2:
         return f"The models were {'fitted' if trained else 'not fitted'} to this network." if networks else ""
     return f"The models were fitted to {trained or 'none'} of these {len(networks)} networks."
+
+
+def networks(predictions: Sequence[NetworkPrediction], attribution: Attribution) -> Section | None:
+    """The paper's table of networks: accuracies, 1 - |error|, of runtime, power and energy. None where nothing was measured."""
+    engines = {engine.name: engine for engine in attribution.engines.values()}
+    rows, accuracies = [], []
+    for p in predictions:
+        e = engines.get(p.name)
+        if e is None or p.power_w is None or not e.energy_per_inference_j > 0:
+            continue
+        pairs = [
+            (p.runtime_s, e.runtime_s, 1e3),
+            (p.power_w, e.power_w, 1.0),
+            (p.energy_j, e.energy_per_inference_j, 1e3),
+        ]
+        found = [1 - abs(value / truth - 1) for value, truth, _ in pairs]
+        shown = [number(scale * each) for value, truth, scale in pairs for each in (value, truth)]
+        rows.append(Row([p.name, *(cell for i in range(3) for cell in (*shown[2 * i : 2 * i + 2], percent(found[i])))]))
+        accuracies.append(found)
+    if not rows:
+        return None
+    means = [percent(float(np.mean(column))) for column in zip(*accuracies, strict=True)]
+    rows.append(Row(["mean", *(cell for mean in means for cell in ("", "", mean))]))
+    paper = [percent(value, 2) for value in PAPER_ACCURACIES]
+    rows.append(Row(["NeuralPower, Titan X (2017)", *(cell for mean in paper for cell in ("", "", mean))], "context"))
+    columns = [c for what in ("runtime, ms", "power, W", "energy, mJ") for c in (what, "measured", "accuracy")]
+    caption = "Predicted, measured, and 1 − |error|. Sums over layers under the profiler. Grey: the paper's own networks and board, for context."
+    return Section(
+        "Networks that the models have not seen", [Table(["network", *columns], rows, range(1, 10), caption)]
+    )
 
 
 def predicted(prediction: NetworkPrediction, models: SixModels | None, attribution: Attribution | None) -> Section:

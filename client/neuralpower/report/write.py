@@ -83,6 +83,8 @@ def compose(
     name = title or (recording.directory.name if recording is not None else "Models of layers")
     page = Page(name, _lead(recording, attribution, models), simulated)
     page.figures = _headlines(recording, attribution, models, predictions)
+    table = modelled.networks(predictions, attribution) if attribution is not None else None
+    page.sections += [table] if table is not None else []
     for prediction in predictions:
         page.sections.append(modelled.predicted(prediction, models, attribution))
     if models is not None:
