@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,12 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Units:
-    """The unit of each layer (n,), and power (u,) W and covariance (u, u) W^2 of the units."""
+    """The unit of each layer (n,), power (u,) W and covariance (u, u) W^2 of the units, and which are known well enough (u,), if that was asked."""
 
     unit: Ints
     power_w: Floats
     covariance: Floats
+    told: npt.NDArray[np.bool_] = field(default_factory=lambda: np.ones(0, np.bool_))
 
     @property
     def power_se_w(self) -> Floats:

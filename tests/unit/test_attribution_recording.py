@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuralpower.attribution import Attribution, _apart, attribute
+from neuralpower.attribution import Attribution, attribute
+from neuralpower.attribution.attribute import _apart
 from neuralpower.cli import attribute as command
 from neuralpower.collect import rows_of
 from neuralpower.errors import InputError
@@ -148,7 +149,7 @@ def test_dataset_has_every_layer_once(attribution: Attribution) -> None:
 
 def test_layers_that_share_a_unit_have_a_wider_error(memory: Memory) -> None:
     """A hopeless demand merges the network; its layers keep their runtimes and get the unit's power with a wide error."""
-    net = attribute(memory, largest_se=1e-6).engines["net"]
+    net = attribute(memory, half_width=1e-9, group_error=1e-9).engines["net"]
     assert net.units == 1 and {layer.members for layer in net.layers} == {6}
     mean = float(np.average(NETWORK_W, weights=NETWORK_NS))
     for layer, watts in zip(net.layers, NETWORK_W, strict=True):

@@ -11,13 +11,16 @@ from neuralpower import console
 from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:
-    from neuralpower.attribution import Attribution, EngineAttribution
+    from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
+    from neuralpower_align.layer_power import Level
 
-HELP = """Power, energy and runtime of each layer of a recording, with standard errors.
+Z95 = 1.959963984540054
 
-  least-squares  layers are told apart by how much of each sensor window they filled, the sensor's delay, lag and scan
-                 searched; neighbours that cannot be told apart are one unit; engines of one repeated layer are read
-                 directly
+HELP = """Power, energy and runtime of each layer of a recording, with 95 % intervals.
+
+  least-squares  layers are told apart by how much of each sensor window they filled; the sensor's delay, lag and scan,
+                 stalls and drift are fitted with them; neighbours that cannot be told apart are one group; engines of one
+                 repeated layer are read directly
   window-mean    a baseline: the mean of the readings that fall into a layer's window; most layers get none
 
 example:
@@ -27,6 +30,7 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="the recording")
     parser.add_argument("--method", default="least-squares", help="least-squares (default) or window-mean")
+    parser.add_argument("--rail", metavar="NAME", help="this rail instead of the board's total")
     parser.add_argument("--engine", metavar="NAME", help="only this engine, by name or the start of its hash")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the layers of each network (.svg, .png, .pdf)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     recording = Recording(args.directory)
     with console.progress("attributing"):
-        attribution = attribute(recording, args.method)
+        attribution = attribute(recording, args.method, rail=args.rail)
     chosen = choose(attribution, args.engine)
     if args.plot:
         _plot(chosen, args.plot, attribution.simulated)
@@ -85,19 +89,47 @@ def print_engine(engine: EngineAttribution, truth_w: Mapping[str, float] | None 
     """Print one network's layers; `truth_w` (layer name -> W) adds what really was, where a simulation knows it."""
     rows: list[list[console.Cell]] = []
     for layer in engine.layers:
-        unit = f"{layer.unit + 1}" + (f" ({layer.members} layers)" if layer.members > 1 else "")
-        cells: list[console.Cell] = [console.shortened(layer.name), layer.kind, unit, *_numbers(layer)]
+        cells: list[console.Cell] = [console.shortened(layer.name), layer.kind, _told(layer), *_numbers(layer)]
         rows.append([*cells, truth_w.get(layer.name)] if truth_w is not None else cells)
-    columns = ["layer", "kind", "unit", *_HEADINGS, *(["true W"] if truth_w is not None else [])]
+    columns = ["layer", "kind", "told", *_HEADINGS, *(["true W"] if truth_w is not None else [])]
     title = f"{engine.name}: {engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units"
     console.table(title, columns, rows, simulated=simulated)
-    total = f"{engine.runtime_s * 1e3:.4g} ms, {engine.power_w:.4g} W, {engine.energy_per_inference_j * 1e3:.4g} mJ"
-    gaps = "" if engine.gap_power_w != engine.gap_power_w else f"; {engine.gap_power_w:.4g} W between inferences"
-    print(f"  an inference: {total} in its layers{gaps}\n")
+    for line in _beside(engine):
+        print(f"  {line}")
+    print()
+
+
+def _told(layer: LayerPower) -> str:
+    """How a layer is told: for itself, or only with others."""
+    if layer.members > 1:
+        return f"group {layer.unit + 1} of {layer.members}"
+    return "resolved" if layer.resolved else "not resolved"
+
+
+def _beside(engine: EngineAttribution) -> list[str]:
+    """Lines under the layers: all of them together, and what is no layer."""
+    half = Z95 * engine.energy_se_j * 1e3
+    energy = f"{engine.energy_per_inference_j * 1e3:.4g}" + (f" ± {half:.2g}" if half == half else "")
+    lines = [f"an inference: {engine.runtime_s * 1e3:.4g} ms, {engine.power_w:.4g} W, {energy} mJ in its layers"]
+    if engine.resolved_time_share > 0:
+        lines[0] += f"; {engine.resolved_time_share:.0%} of their time is resolved"
+    named = (("launch", engine.launch), ("tail", engine.tail), ("gap", engine.gap))
+    known = [f"{name} {_level(level)}" for name, level in named if level.power_w == level.power_w]
+    if known:
+        lines.append("beside layers: " + ", ".join(known))
+    elif engine.gap_power_w == engine.gap_power_w:
+        lines.append(f"beside layers: gap {engine.gap_power_w:.4g} W")
+    if engine.withheld:
+        lines.append(f"withheld: {engine.withheld}")
+    return lines
+
+
+def _level(level: Level) -> str:
+    return f"{level.power_w:.4g} ± {Z95 * level.se_w:.2g} W"
 
 
 def summary(attribution: Attribution) -> list[str]:
-    """The sensor that was found, where the energy went, and what to know about the intervals."""
+    """The sensor that was found, baselines, where the energy went, and what to know about the intervals."""
     lines = []
     if attribution.method == "least-squares":
         scan = f"{attribution.scan_period_s * 1e6:.2f} µs" if attribution.scan_period_s else "not recovered"
@@ -105,11 +137,22 @@ def summary(attribution: Attribution) -> list[str]:
             f"sensor: delay {attribution.delay_s * 1e6:.0f} µs, lag {attribution.lag_s * 1e6:.0f} µs, scan {scan}; "
             f"launch gap {attribution.launch_gap_s * 1e6:.2f} µs; residual {attribution.residual_w * 1e3:.0f} mW rms"
         )
+    baselines = attribution.baselines
+    named = (("device idle", baselines.device_idle), ("context idle", baselines.context_idle))
+    known = [f"{name} {_level(level)}" for name, level in named if level.power_w == level.power_w]
+    if known:
+        lines.append(f"baselines: {', '.join(known)}")
     if attribution.balance:
         b = attribution.balance
         lines.append(
             f"energy: measured {b.measured_j:.5g} J = layers {b.layers_j:.5g} + gaps {b.gaps_j:.5g} + idle {b.idle_j:.5g} "
             f"+ unattributed {b.unattributed_j:.3g}"
+        )
+    s = attribution.systematic
+    if s and s.offset_w == s.offset_w:
+        lines.append(
+            f"beside the intervals, the chip's tolerance moves all powers together: gain {s.gain:.1%} (at most "
+            f"{s.largest_gain:.2%}), offset {s.offset_w * 1e3:.0f} mW (at most {s.largest_offset_w * 1e3:.0f} mW)"
         )
     return lines + [f"note: {note}" for note in attribution.notes]
 
@@ -127,6 +170,9 @@ def document(attribution: Attribution, engines: list[EngineAttribution]) -> dict
         "launch_gap_s": attribution.launch_gap_s,
         "idle_power_w": attribution.idle_power_w,
         "residual_w": attribution.residual_w,
+        "rails": list(attribution.rails),
+        "baselines": {name: vars(level) for name, level in vars(attribution.baselines).items()},
+        "systematic": attribution.systematic and vars(attribution.systematic),
         "balance": balance and {**vars(balance), "unattributed_j": balance.unattributed_j},
         "notes": list(attribution.notes),
         "engines": [_engine(engine) for engine in engines],
@@ -134,7 +180,7 @@ def document(attribution: Attribution, engines: list[EngineAttribution]) -> dict
 
 
 def _engine(engine: EngineAttribution) -> dict[str, Any]:
-    derived = ("units", "repeated", "runtime_s", "power_w", "energy_per_inference_j")
+    derived = ("units", "repeated", "runtime_s", "power_w", "energy_per_inference_j", "resolved_time_share")
     layers = [
         {
             **{name: value for name, value in vars(layer).items() if name != "geometry"},
@@ -143,7 +189,8 @@ def _engine(engine: EngineAttribution) -> dict[str, Any]:
         }
         for layer in engine.layers
     ]
-    return {**vars(engine), **{name: getattr(engine, name) for name in derived}, "layers": layers}
+    levels = {name: vars(getattr(engine, name)) for name in ("launch", "tail", "gap")}
+    return {**vars(engine), **{name: getattr(engine, name) for name in derived}, **levels, "layers": layers}
 
 
 def _plot(engines: list[EngineAttribution], path: Path, simulated: bool) -> None:
@@ -162,14 +209,15 @@ def _plot(engines: list[EngineAttribution], path: Path, simulated: bool) -> None
 
 
 _HEADINGS = ["runtime µs", "±", "power W", "± ", "energy mJ", "±  "]
+"""± is the half-width of the 95 % interval."""
 
 
-def _numbers(layer: Any) -> list[console.Cell]:
+def _numbers(layer: LayerPower) -> list[console.Cell]:
     return [
         f"{layer.runtime_s * 1e6:.2f}",
-        f"{layer.runtime_se_s * 1e6:.2f}",
+        f"{Z95 * layer.runtime_se_s * 1e6:.2f}",
         layer.power_w if layer.power_w != layer.power_w else f"{layer.power_w:.3f}",
-        layer.power_se_w if layer.power_se_w != layer.power_se_w else f"{layer.power_se_w:.3f}",
+        layer.power_se_w if layer.power_se_w != layer.power_se_w else f"{Z95 * layer.power_se_w:.3f}",
         float(layer.energy_j * 1e3),
-        float(f"{layer.energy_se_j * 1e3:.2g}"),
+        float(f"{Z95 * layer.energy_se_j * 1e3:.2g}"),
     ]

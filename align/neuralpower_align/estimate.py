@@ -1,0 +1,273 @@
+"""Power per class with its covariance, from an acquired sensor: everything that is unknown fitted in one regression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.gls import Normal, Step, accumulate, solve
+from neuralpower_align.kernel import SPLIT, Kernel
+from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
+from neuralpower_align.nuisance import Model, Spline, columns, moved, prior
+from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
+from neuralpower_align.scan_clock import ChannelReadings, Sensor
+from neuralpower_align.schedule import Schedule
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+MARGIN_NS = 40e3
+"""Readings so near the end of a conversion may hold another one."""
+NOISE_BLOCKS = 40
+SEARCH_BLOCKS = 240
+ROUNDS, MOST_ROUNDS = 8, 4
+"""On a part of the rows, and on all of them."""
+NOTICED = 4.0
+"""Standard errors by which readings contradict the response before another one is tried."""
+SHORTEST_SPLIT_NS = 50e3
+WORTH_A_POLE = 8.0
+"""A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
+SETTLED = 0.3
+"""Steps of the sensor below this share of their standard error need no further round."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the readings say: powers of the classes and everything beside them, with the covariance of all."""
+
+    model: Model
+    pieces: tuple[Piece, ...]
+    noise: Noise
+    covariance: Floats
+    scattered: Floats
+    rows: int
+    square: float
+    clusters: int
+    from_delay_ns: float
+    split_z: float
+    """By how many standard errors the readings contradict one pole; the residuals were asked whether it should be two."""
+
+    @property
+    def power_w(self) -> Floats:
+        """Of each class (c,), W."""
+        return self.model.power_w
+
+    @property
+    def delay_ns(self) -> float:
+        """From the end of a conversion back to the end of what it saw, after all shifts."""
+        weight = np.array([piece.number.size for piece in self.pieces], np.float64)
+        shift = [
+            float(np.mean(spline.value(piece.at_ns, shift)))
+            for spline, piece, shift in zip(self.model.splines, self.pieces, self.model.shift_us, strict=True)
+        ]
+        return self.from_delay_ns - 1e3 * float(np.average(shift, weights=weight))
+
+    @property
+    def residual_w(self) -> float:
+        """What a conversion scatters by, W rms, beside all that is modelled."""
+        return float(np.sqrt(self.noise.white + self.noise.register))
+
+    @property
+    def power_covariance(self) -> Floats:
+        """(c, c) W^2, as the model has it."""
+        where = self.model.index.power
+        return self.covariance[where, where]
+
+
+def estimate(
+    plan: Schedule, readings: Sequence[ChannelReadings], sensor: Sensor, layer: Bools, *, stalls: bool = True
+) -> Estimate:
+    """Fit all from a sensor that is nearly right. `layer` (c,): which classes are layers, the others being gaps and idling."""
+    pieces = [
+        piece_of(each, clock, sensor.delay_ns, MARGIN_NS) for each, clock in zip(readings, sensor.clocks, strict=True)
+    ]
+    pieces = [piece for piece in pieces if piece.number.size]
+    if not pieces:
+        raise ValueError("estimate: no readings")
+    fit = _Fit(plan, layer)
+    model = fit.first(pieces, sensor, stalls)
+    some, sample = _spread(pieces, SEARCH_BLOCKS), _spread(pieces, NOISE_BLOCKS)
+    model, pieces, noise = fit.approach(model, pieces, some, sample)
+    every = [blocks_of(piece.number.size) for piece in pieces]
+    model, pieces, noise, normal, step = fit.finish(model, pieces, noise, every, sample)
+    split = _split(model, normal)
+    if abs(split) > NOTICED and model.kernel.lag_ns > SHORTEST_SPLIT_NS:
+        kernel = model.kernel.with_lags((1 - SPLIT) * model.kernel.lag_ns, SPLIT * model.kernel.lag_ns)
+        two = replace(model, kernel=kernel, second=True, second_from_ns=kernel.second_ns, lag_from_ns=kernel.lag_ns)
+        other = fit.finish(two, pieces, noise, every, sample)
+        if other[4].likelihood > step.likelihood + WORTH_A_POLE:
+            model, pieces, noise, normal, step = other
+    return Estimate(
+        model,
+        tuple(pieces),
+        noise,
+        step.covariance,
+        step.scattered,
+        normal.rows,
+        normal.square,
+        len(normal.clusters),
+        sensor.delay_ns,
+        split,
+    )
+
+
+def _split(model: Model, normal: Normal) -> float:
+    """Standard errors by which the column that looks for a second pole is not 0; 0 where the model has one."""
+    if model.second:
+        return 0.0
+    step = solve(normal, *prior(replace(model, tested=True)))
+    where = model.index.second.start
+    return float(step.change[where] / np.sqrt(step.covariance[where, where]))
+
+
+class _Pace:
+    """Rounds that go on in one direction by ever the same share go further at once (Aitken's extrapolation)."""
+
+    def __init__(self) -> None:
+        self.last: float | None = None
+
+    def quickened(self, model: Model, change: Floats) -> Floats:
+        """The step with its shifts longer, if they shrink slowly from round to round."""
+        shifts = np.concatenate([np.arange(where.start, where.stop) for where in model.index.shift])
+        now = float(np.mean(change[shifts])) if shifts.size else 0.0
+        share = now / self.last if self.last else 0.0
+        self.last = now
+        if not 0.2 < share < 1.2:
+            return change
+        self.last = None
+        longer = np.array(change)
+        longer[shifts] += now * (min(1 / max(1 - share, 0.2), 5.0) - 1)
+        return longer
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What stays the same through all rounds."""
+
+    plan: Schedule
+    layer: Bools
+
+    def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool) -> Model:
+        """Before anything is known but the sensor."""
+        splines = tuple(Spline.over(float(piece.at_ns[0]), float(piece.at_ns[-1])) for piece in pieces)
+        mean = float(np.mean(np.concatenate([piece.value_w for piece in pieces])))
+        window = pieces[0].window_ns
+        return Model(
+            power_w=np.full(self.plan.count, mean),
+            layer=self.layer,
+            kernel=Kernel(sensor.lag_ns, window, smear_ns=pieces[0].unplaced_ns),
+            splines=splines,
+            begin_ns=min(float(piece.at_ns[0]) for piece in pieces),
+            end_ns=max(float(piece.at_ns[-1]) for piece in pieces),
+            stall_of=np.zeros(self.plan.count),
+            shift_us=tuple(np.zeros(spline.columns) for spline in splines),
+            lag_from_ns=sensor.lag_ns,
+            stalls=stalls,
+        )
+
+    def approach(
+        self, model: Model, pieces: list[Piece], some: Sequence[list[Ints]], sample: Sequence[list[Ints]]
+    ) -> tuple[Model, list[Piece], Noise]:
+        """To about the right sensor and the right noise on a part of the rows, the powers held near their mean."""
+        noise, model = Noise(), replace(model, tamed=True)
+        for _ in range(2):
+            fixed, pieces, _ = self.round(replace(model, sensor=False), pieces, noise, some)
+            model = replace(fixed, sensor=True)
+        noise = self.noise(model, pieces, noise, sample, SLOW_NS)
+        pace = _Pace()
+        for number in range(ROUNDS):
+            model = replace(model, kernel=replace(model.kernel, blur_ns=float(np.sqrt(noise.slack))))
+            step = solve(self.normal(model, pieces, noise, some), *prior(model))
+            model, pieces = moved(model, pieces, pace.quickened(model, step.change))
+            settled = _settled(model, step)
+            if number < 3 or settled:
+                noise = self.noise(model, pieces, noise, sample)
+            if number and settled:
+                break
+        return replace(model, tamed=False), pieces, noise
+
+    def finish(
+        self,
+        model: Model,
+        pieces: list[Piece],
+        noise: Noise,
+        blocks: Sequence[list[Ints]],
+        sample: Sequence[list[Ints]],
+    ) -> tuple[Model, list[Piece], Noise, Normal, Step]:
+        """Rounds on all rows until nothing moves; the sums and the step of the last."""
+        pace = _Pace()
+        for number in range(MOST_ROUNDS):
+            model = replace(model, kernel=replace(model.kernel, blur_ns=float(np.sqrt(noise.slack))))
+            normal = self.normal(model, pieces, noise, blocks)
+            step = solve(normal, *prior(model))
+            settled = _settled(model, step)
+            last = settled or number == MOST_ROUNDS - 1
+            model, pieces = moved(model, pieces, step.change if last else pace.quickened(model, step.change))
+            if last:
+                break
+            noise = self.noise(model, pieces, noise, sample)
+        return model, pieces, noise, normal, step
+
+    def _each(
+        self, model: Model, pieces: Sequence[Piece], blocks: Sequence[list[Ints]]
+    ) -> Iterator[tuple[int, Design]]:
+        """Averaging and rows, some blocks at a time."""
+        for number, (piece, mine) in enumerate(zip(pieces, blocks, strict=True)):
+            kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
+            for design in designs(self.plan, number, piece, kernel, model.power_w, mine):
+                yield piece.averaging, design
+
+    def normal(self, model: Model, pieces: Sequence[Piece], noise: Noise, blocks: Sequence[list[Ints]]) -> Normal:
+        """Normal equations over some blocks."""
+        normal = Normal.empty(model.index.size)
+        for averaging, design in self._each(model, pieces, blocks):
+            accumulate(normal, model, design, noise, averaging)
+        return normal
+
+    def round(
+        self, model: Model, pieces: list[Piece], noise: Noise, blocks: Sequence[list[Ints]]
+    ) -> tuple[Model, list[Piece], Step]:
+        """One step of Gauss and Newton."""
+        step = solve(self.normal(model, pieces, noise, blocks), *prior(model))
+        model, pieces = moved(model, pieces, step.change)
+        return model, pieces, step
+
+    def noise(
+        self,
+        model: Model,
+        pieces: Sequence[Piece],
+        noise: Noise,
+        blocks: Sequence[list[Ints]],
+        times_ns: Sequence[float] = (),
+    ) -> Noise:
+        """The variances from residuals of some blocks."""
+        samples = [
+            Sample(design.value_w - columns(model, design)[2], design, averaging)
+            for averaging, design in self._each(model, pieces, blocks)
+        ]
+        register = max(piece.step_w for piece in pieces) ** 2 / 12
+        return estimate_noise(samples, noise, register, times_ns)
+
+
+def _settled(model: Model, step: Step) -> bool:
+    index = model.index
+    where = np.concatenate(
+        [np.arange(index.lag.start, index.second.stop), *(np.arange(s.start, s.stop) for s in index.shift)]
+    )
+    error = np.sqrt(np.maximum(np.diag(step.covariance)[where], 1e-30))
+    return bool(np.all(np.abs(step.change[where]) < np.maximum(SETTLED * error, 0.2)))
+
+
+def _spread(pieces: Sequence[Piece], count: int) -> list[list[Ints]]:
+    """About `count` full blocks spread evenly over all pieces."""
+    total = sum(max(piece.number.size // BLOCK, 1) for piece in pieces)
+    chosen = []
+    for piece in pieces:
+        group = blocks_of(piece.number.size)[0]
+        share = max(round(count * len(group) / total), 1)
+        chosen.append([group[np.unique(np.linspace(0, len(group) - 1, min(share, len(group))).astype(np.int64))]])
+    return chosen

@@ -1,0 +1,95 @@
+"""Generalised least squares: normal equations summed over blocks whose noise is related within.
+
+Each block adds A' V^-1 A and A' V^-1 r, with A the derivative columns and r the residual at the present values; the solution is the step
+of one Gauss-Newton round, and the inverse of the sum is the covariance. The slopes of each stretch of about a second are kept
+apart beside: how they scatter says what the covariance really is, whatever the model of the noise (a sandwich over clusters).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.noise import Noise
+from neuralpower_align.nuisance import Model, columns
+from neuralpower_align.rows import Design
+
+Floats = npt.NDArray[np.float64]
+
+CLUSTER_NS = 1e9
+RIDGE = 1e-10
+
+
+@dataclass
+class Normal:
+    """Sums over blocks: gram (q, q), slope (q,), squared whitened residual, logarithm of the covariances' determinants, rows, and
+    the slope of each cluster of time."""
+
+    gram: Floats
+    slope: Floats
+    square: float = 0.0
+    determinant: float = 0.0
+    rows: int = 0
+    clusters: dict[tuple[int, int], tuple[Floats, int]] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, size: int) -> Normal:
+        """Of nothing."""
+        return cls(np.zeros((size, size)), np.zeros(size))
+
+
+def accumulate(normal: Normal, model: Model, design: Design, noise: Noise, averaging: int) -> Floats:
+    """Add some blocks; gives their residuals (b, n), W."""
+    numbers, dense, said = columns(model, design)
+    residual = design.value_w - said
+    weighed = np.linalg.solve(
+        noise.covariance(design, averaging), np.concatenate([dense, residual[..., None]], axis=-1)
+    )
+    flat = dense.reshape(-1, numbers.size)
+    normal.gram[np.ix_(numbers, numbers)] += flat.T @ weighed[..., :-1].reshape(flat.shape)
+    slopes = np.einsum("bnq,bn->bq", dense, weighed[..., -1], optimize=True)
+    normal.slope[numbers] += slopes.sum(axis=0)
+    normal.square += float(np.sum(residual * weighed[..., -1]))
+    normal.rows += residual.size
+    cluster = (design.at_ns.mean(axis=1) // CLUSTER_NS).astype(np.int64)
+    for name in np.unique(cluster).tolist():
+        mine = cluster == name
+        before, rows = normal.clusters.get((design.piece, name), (np.zeros(normal.slope.size), 0))
+        before = np.array(before)
+        before[numbers] += slopes[mine].sum(axis=0)
+        normal.clusters[design.piece, name] = (before, rows + residual[mine].size)
+    return residual
+
+
+@dataclass(frozen=True)
+class Step:
+    """A Gauss-Newton step (q,), the covariance (q, q) that the model gives, that from the scatter of clusters, and the
+    logarithm of the likelihood after the step."""
+
+    change: Floats
+    covariance: Floats
+    scattered: Floats
+    likelihood: float
+
+
+def solve(normal: Normal, precision: Floats, away: Floats) -> Step:
+    """The step to the best values, with what was known beforehand.
+
+    A parameter that nothing touched stays where it is. Clusters count by how far their slopes lie from what the whole gives
+    them for their share of the rows, which takes the step into account to first order.
+    """
+    total = normal.gram + precision
+    scale = np.sqrt(np.maximum(np.diag(total), 1e-30))
+    ridge = np.where(np.diag(total) > 0, RIDGE, 1.0)
+    inverse = np.linalg.inv(total / np.outer(scale, scale) + np.diag(ridge)) / np.outer(scale, scale)
+    inverse = (inverse + inverse.T) / 2
+    change = inverse @ (normal.slope + precision @ away)
+    slopes = np.array([slope - rows / normal.rows * normal.slope for slope, rows in normal.clusters.values()])
+    freedom = len(slopes) / max(len(slopes) - 1, 1)
+    scattered = inverse @ (freedom * slopes.T @ slopes + precision) @ inverse
+    gain = float(change @ (normal.slope + precision @ away))
+    return Step(
+        change, inverse, scattered, (gain - normal.square - float(away @ precision @ away) - normal.determinant) / 2
+    )

@@ -1,0 +1,228 @@
+"""What is fitted beside the powers: stalls, drift, the poles of the sensor, and when its conversions really ended.
+
+The model of a reading that saw the class j for the share w_j, of which the stall-weighted share is u_j, at a time t:
+
+    y = sum_j P_j (w_j + (beta + beta_j) u_j) (1 + sum_m a_m phi_m(t), layers only) + sum_m b_m phi_m(t) w_idle
+
+All but the powers are parameters of the same regression, with derivative columns at their present values. beta is the share of
+stall (a layer that takes longer keeps its energy rather than its power) that layers have in common, beta_j what each differs by.
+The drift functions are Legendre polynomials over the recording, of mean 0. The shift of a piece of readings is a cubic B-spline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.kernel import Kernel
+from neuralpower_align.rows import Design, Piece
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+KNOT_S = 10.0
+"""Distance of knots of the spline that the conversions' ends may be off by."""
+DRIFTS = 3
+STALL_MEAN, STALL_SPREAD = 0.5, 0.29
+"""Of a share between 0 and 1 of which nothing is known."""
+DRIFT_SPREAD = 0.02
+TAMED_SPREAD = 0.4
+SHIFT_SPREAD_US = 150.0
+SHIFT_BEND_US = 60.0
+LAG_SPREAD_US = 1000.0
+SPLIT_SPREAD, HELD = 3.0, 1e-6
+US = 1e3
+
+
+@dataclass(frozen=True)
+class Spline:
+    """Cubic B-splines with equal knots over [begin, end]: columns 0 .. columns - 1."""
+
+    begin_ns: float
+    knot_ns: float
+    columns: int
+
+    @classmethod
+    def over(cls, begin_ns: float, end_ns: float, knot_s: float = KNOT_S) -> Spline:
+        """Knots about `knot_s` apart."""
+        parts = max(round((end_ns - begin_ns) / (knot_s * 1e9)), 1)
+        return cls(begin_ns, max(end_ns - begin_ns, 1.0) / parts, parts + 3)
+
+    def basis(self, at_ns: Floats) -> tuple[Ints, Floats]:
+        """First of four columns that count at each time, and their weights (..., 4), which add up to 1."""
+        place = np.clip((at_ns - self.begin_ns) / self.knot_ns, 0.0, self.columns - 3 - 1e-9)
+        first = place.astype(np.int64)
+        f = place - first
+        weights = [(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3]
+        return first, np.stack(weights, axis=-1) / 6
+
+    def value(self, at_ns: Floats, coefficients: Floats) -> Floats:
+        """The curve at some times, in the unit of the coefficients."""
+        first, weights = self.basis(at_ns)
+        return np.asarray((coefficients[first[..., None] + np.arange(4)] * weights).sum(axis=-1), np.float64)
+
+    def precision(self, spread: float, bend: float) -> Floats:
+        """Inverse covariance of coefficients that are of size `spread` and whose second differences are of size `bend`."""
+        second = np.diff(np.eye(self.columns), 2, axis=0)
+        return np.asarray(np.eye(self.columns) / spread**2 + second.T @ second / bend**2, np.float64)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Present values of everything. `layer` (c,): which classes are layers; `stalls`, `second`: whether these are fitted."""
+
+    power_w: Floats
+    layer: Bools
+    kernel: Kernel
+    splines: tuple[Spline, ...]
+    begin_ns: float
+    end_ns: float
+    stall: float = STALL_MEAN
+    stall_of: Floats | None = None
+    drift: Floats | None = None
+    idle_drift: Floats | None = None
+    shift_us: tuple[Floats, ...] = ()
+    lag_from_ns: float = 0.0
+    second_from_ns: float = 0.0
+    stalls: bool = True
+    second: bool = False
+    tested: bool = False
+    """Without a second pole: whether the column that looks for one is free."""
+    sensor: bool = True
+    tamed: bool = False
+    """While the sensor is still far off: powers are held near their mean, so that they do not explain what it should."""
+
+    @property
+    def index(self) -> Index:
+        """Where each parameter is."""
+        return Index(self)
+
+    def drifts(self, at_ns: Floats) -> Floats:
+        """Drift functions (..., m) at some times, -1 to 1."""
+        x = 2 * (at_ns - self.begin_ns) / max(self.end_ns - self.begin_ns, 1.0) - 1
+        return np.stack([x, (3 * x**2 - 1) / 2, (5 * x**3 - 3 * x) / 2], axis=-1)[..., :DRIFTS]
+
+
+class Index:
+    """Numbers of parameters: powers, stalls of each class, common stall, poles, drifts, shifts of each piece."""
+
+    def __init__(self, model: Model) -> None:
+        classes = model.power_w.size
+        self.power = slice(0, classes)
+        at = classes
+        self.stall_of = slice(at, at + (classes if model.stalls else 0))
+        self.stall = slice(self.stall_of.stop, self.stall_of.stop + int(model.stalls))
+        self.lag = slice(self.stall.stop, self.stall.stop + int(model.sensor))
+        self.second = slice(self.lag.stop, self.lag.stop + int(model.sensor))
+        self.drift = slice(self.second.stop, self.second.stop + DRIFTS)
+        self.idle_drift = slice(self.drift.stop, self.drift.stop + DRIFTS)
+        at = self.idle_drift.stop
+        self.shift: list[slice] = []
+        for spline in model.splines:
+            self.shift.append(slice(at, at + (spline.columns if model.sensor else 0)))
+            at = self.shift[-1].stop
+        self.size = at
+
+
+def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
+    """Parameters that touch the rows (q,), derivative columns (b, n, q), and what the model says of the rows (b, n), W."""
+    index, power = model.index, model.power_w[design.touched]
+    layer = model.layer[design.touched]
+    phi = model.drifts(design.at_ns)
+    factor = 1 + phi @ model.drift if model.drift is not None else np.ones(design.at_ns.shape)
+    factors = np.where(layer, factor[..., None], 1.0)
+    share = np.array(design.share)
+    numbers, parts = [np.arange(index.power.start, index.power.stop)[design.touched]], []
+    if model.stalls and model.stall_of is not None:
+        share += design.stalled * np.where(layer, model.stall + model.stall_of[design.touched], 0.0)
+    share *= factors
+    parts.append(share)
+    said = share @ power
+    if model.stalls:
+        of = design.stalled * np.where(layer, power, 0.0)
+        numbers += [index.stall_of.start + design.touched, np.arange(index.stall.start, index.stall.stop)]
+        parts += [of, of.sum(axis=-1, keepdims=True)]
+    if model.sensor:
+        numbers.append(np.arange(index.lag.start, index.second.stop))
+        parts += [design.by_lag[..., None] * US, design.by_second[..., None] * (US if model.second else 1.0)]
+    layers = design.share @ np.where(layer, power, 0.0)
+    idle = design.share @ np.where(layer, 0.0, 1.0)
+    numbers.append(np.arange(index.drift.start, index.idle_drift.stop))
+    parts += [phi * layers[..., None], phi * idle[..., None]]
+    if model.idle_drift is not None:
+        said = said + (phi @ model.idle_drift) * idle
+    if model.sensor:
+        first, weights = model.splines[design.piece].basis(design.at_ns)
+        low, high = int(first.min()), int(first.max()) + 4
+        dense = np.zeros((*first.shape, high - low))
+        np.put_along_axis(dense, first[..., None] - low + np.arange(4), weights * design.slide[..., None] * US, axis=-1)
+        numbers.append(index.shift[design.piece].start + np.arange(low, high))
+        parts.append(dense)
+    return np.concatenate(numbers), np.concatenate(parts, axis=-1), said
+
+
+def prior(model: Model) -> tuple[Floats, Floats]:
+    """Precision (q, q) of what is known beforehand, and how far (q,) its centre lies from the present values."""
+    index = model.index
+    precision, away = np.zeros((index.size, index.size)), np.zeros(index.size)
+
+    def put(where: slice, spread: float, now: npt.ArrayLike, centre: float) -> None:
+        place = np.arange(where.start, where.stop)
+        precision[place, place] = 1 / spread**2
+        away[place] = centre - np.asarray(now, np.float64)
+
+    if model.tamed:
+        centre = float(np.mean(model.power_w[model.layer])) if np.any(model.layer) else 0.0
+        put(index.power, TAMED_SPREAD * max(centre, 0.1), model.power_w, centre)
+        precision[np.flatnonzero(~model.layer), np.flatnonzero(~model.layer)] = 0.0
+    if model.stalls:
+        put(index.stall_of, STALL_SPREAD, 0.0 if model.stall_of is None else model.stall_of, 0.0)
+        put(index.stall, STALL_MEAN, model.stall, STALL_MEAN)
+    scale = float(np.mean(model.power_w[~model.layer])) if np.any(~model.layer) else 1.0
+    put(index.drift, DRIFT_SPREAD, 0.0 if model.drift is None else model.drift, 0.0)
+    put(
+        index.idle_drift,
+        DRIFT_SPREAD * max(abs(scale), 0.1),
+        0.0 if model.idle_drift is None else model.idle_drift,
+        0.0,
+    )
+    if model.sensor:
+        put(index.lag, LAG_SPREAD_US, (model.kernel.lag_ns - model.lag_from_ns) / US, 0.0)
+        if model.second:
+            put(index.second, LAG_SPREAD_US, (model.kernel.second_ns - model.second_from_ns) / US, 0.0)
+        else:
+            put(index.second, SPLIT_SPREAD if model.tested else HELD, 0.0, 0.0)
+        for number, (spline, where) in enumerate(zip(model.splines, index.shift, strict=True)):
+            precision[where, where] = spline.precision(SHIFT_SPREAD_US, SHIFT_BEND_US)
+            away[where] = -model.shift_us[number] if model.shift_us else 0.0
+    return precision, away
+
+
+def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, list[Piece]]:
+    """The model and the pieces after a step of all parameters; steps of the sensor are bounded, so that a wild one does no harm."""
+    index = model.index
+    power = model.power_w + change[index.power]
+    stall_of = model.stall_of if model.stall_of is not None else np.zeros(power.size)
+    drift = model.drift if model.drift is not None else np.zeros(DRIFTS)
+    idle = model.idle_drift if model.idle_drift is not None else np.zeros(DRIFTS)
+    new = replace(model, power_w=power, drift=drift + change[index.drift], idle_drift=idle + change[index.idle_drift])
+    if model.stalls:
+        new = replace(
+            new, stall=model.stall + float(change[index.stall][0]), stall_of=stall_of + change[index.stall_of]
+        )
+    if not model.sensor:
+        return new, pieces
+    kernel = model.kernel
+    lag = kernel.lag_ns + US * float(change[index.lag][0])
+    second = kernel.second_ns + (US * float(change[index.second][0]) if model.second else 0.0)
+    lag = float(np.clip(lag, kernel.lag_ns / 2, kernel.lag_ns * 2 + 50e3))
+    second = float(np.clip(second, kernel.second_ns / 2, kernel.second_ns * 2 + 50e3)) if model.second else 0.0
+    shifts, later = [], []
+    for number, piece in enumerate(pieces):
+        step = np.clip(change[index.shift[number]], -60.0, 60.0)
+        shifts.append(step + (model.shift_us[number] if model.shift_us else 0.0))
+        later.append(piece.shifted(US * model.splines[number].value(piece.at_ns, step)))
+    return replace(new, kernel=kernel.with_lags(lag, second), shift_us=tuple(shifts)), later

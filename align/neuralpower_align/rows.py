@@ -1,0 +1,238 @@
+"""Rows of the regression: which conversion each reading held, and what that conversion saw.
+
+A reading holds the last conversion of its channel that had ended; several readings of one conversion are one row. Under
+averaging the register holds out += (x - out) / N over all conversions x, also those that nobody read: shares are then made for
+all of them, filtered in the same way, and those that were read are taken. Rows are worked on in blocks of neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.kernel import STEP_NS, Kernel
+from neuralpower_align.scan_clock import ChannelReadings, ScanClock
+from neuralpower_align.schedule import Schedule
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+BLOCK = 128
+"""Rows whose noise is taken as related; between blocks it is not."""
+ENTRIES = 600_000
+"""About so many pairs of a conversion and a stretch at once."""
+MEMORY_FILTERS = 6
+"""A filter over N conversions is begun so many N before the first that counts: exp(-6) of it is left then."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one stretch of readings: conversion numbers (k,), ends less delay (k,) ns, values (k,) W.
+
+    `clock` is None where readings are taken as conversions of their own; numbers then count readings. `unplaced_ns` is the
+    scan where the place of a reading in it is unknown.
+    """
+
+    number: Ints
+    at_ns: Floats
+    value_w: Floats
+    window_ns: float
+    averaging: int
+    clock: ScanClock | None
+    delay_ns: float
+    step_w: float = 0.0
+    unplaced_ns: float = 0.0
+
+    @property
+    def filter_ns(self) -> float:
+        """Time constant of the chip's recursive filter."""
+        if self.averaging == 1 or self.clock is None:
+            return 0.0
+        return float(-self.clock.period_ns / np.log1p(-1 / self.averaging))
+
+    def at(self, number: Ints) -> Floats:
+        """When conversions saw the power, ns: their ends less the delay."""
+        if self.clock is None:
+            return np.interp(number, self.number, self.at_ns)
+        return self.clock.end(number) - self.delay_ns
+
+    def shifted(self, shift_ns: Floats) -> Piece:
+        """The piece with row i seen later by shift_ns[i]."""
+        if self.clock is None or self.number.size < 2:
+            return replace(self, at_ns=self.at_ns + shift_ns)
+        moved = self.clock.moved(lambda ends: np.interp(ends, self.at_ns + self.delay_ns, shift_ns))
+        return replace(self, clock=moved, at_ns=moved.end(self.number) - self.delay_ns)
+
+
+def piece_of(readings: ChannelReadings, clock: ScanClock | None, delay_ns: float, margin_ns: float) -> Piece:
+    """The rows of a stretch: one per conversion; readings within `margin_ns` of the end of a conversion are left out."""
+    if clock is None:
+        unplaced = readings.scan_ns if readings.scan_ns > readings.window_ns else 0.0
+        number = np.arange(readings.read_ns.size)
+        at = np.asarray(readings.read_ns - delay_ns, np.float64)
+        return Piece(number, at, readings.power_w, readings.window_ns, 1, None, delay_ns, readings.step_w, unplaced)
+    number = clock.last_before(readings.read_ns - margin_ns)
+    clear = number == clock.last_before(readings.read_ns + margin_ns)
+    number, first = np.unique(number[clear], return_index=True)
+    value = readings.power_w[clear][first]
+    stretched = readings.window_ns * (clock.period_ns / readings.scan_ns if readings.scan_ns else 1.0)
+    at = clock.end(number) - delay_ns
+    return Piece(number, at, value, stretched, max(readings.averaging, 1), clock, delay_ns, readings.step_w)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What the rows of b blocks of n neighbours saw, of t classes and m inferences that they touch.
+
+    `rows` (b, n) are their places in the piece. `share` (b, n, t) of the classes `touched` (t,); `stalled` the same with each
+    stretch weighted by its stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
+    a pole is slower; `slack` (b, n, m): by what they scatter if
+    inferences run earlier or later, W per ns of its deviation. `smooth_ns`: time constant by which slow changes are smoothed.
+    """
+
+    piece: int
+    rows: Ints
+    number: Ints
+    at_ns: Floats
+    value_w: Floats
+    touched: Ints
+    share: Floats
+    stalled: Floats
+    slide: Floats
+    by_lag: Floats
+    by_second: Floats
+    slack: Floats
+    smooth_ns: float
+
+
+def blocks_of(rows: int, size: int = BLOCK) -> list[Ints]:
+    """Row numbers of neighbours (b, n): full blocks, and what is left at the end as one shorter."""
+    full = rows // size
+    found = [np.arange(full * size).reshape(full, size)] if full else []
+    if rows % size:
+        found.append(np.arange(full * size, rows).reshape(1, -1))
+    return found
+
+
+def designs(
+    plan: Schedule, number: int, piece: Piece, kernel: Kernel, power_w: Floats, blocks: list[Ints] | None = None
+) -> Iterator[Design]:
+    """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece."""
+    density = (plan.edges_ns.size - 1) / max(float(plan.edges_ns[-1] - plan.edges_ns[1]), 1.0)
+    steps = plan.steps(power_w)
+    for group in blocks_of(piece.number.size) if blocks is None else blocks:
+        width = group.shape[1]
+        per_row = 4 + density * kernel.reach_ns
+        at_once = max(int(ENTRIES / per_row / width), 1)
+        for low in range(0, len(group), at_once):
+            yield _design(plan, number, piece, kernel, steps, group[low : low + at_once])
+
+
+def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, steps: Floats, rows: Ints) -> Design:
+    number = piece.number[rows]
+    if piece.averaging == 1:
+        at, picked = piece.at_ns[rows], None
+    else:
+        span = int((number[:, -1] - number[:, 0]).max()) + MEMORY_FILTERS * piece.averaging
+        every = number[:, -1:] - span + np.arange(span + 1)
+        at, picked = piece.at(every), number - every[:, :1]
+    blocks, width = at.shape
+    seen = _overlap(plan, at.ravel(), kernel)
+    present = np.zeros(plan.count, bool)
+    present[plan.classes[seen.edge]] = True
+    touched = np.flatnonzero(present)
+    place = (np.cumsum(present) - 1)[plan.classes[seen.edge]]
+    cells = seen.row * touched.size + place
+    shape = (blocks, width, touched.size)
+    share = _summed(cells, seen.share, shape)
+    stalled = _summed(cells, seen.share * plan.stall[seen.edge], shape)
+    jump = steps[seen.edge]
+    pull = seen.slope * jump
+    slide, by_lag, by_second = (
+        _summed(seen.row, part, at.shape) for part in (pull, seen.by_lag * jump, seen.by_second * jump)
+    )
+    slack = _slack(plan, seen, [pull, seen.bend * jump] if kernel.blur_ns else [pull], blocks, width)
+    if picked is not None:
+        share, stalled, slack, slide, by_lag, by_second = (
+            _read(_filtered(part, piece.averaging), picked)
+            for part in (share, stalled, slack, slide, by_lag, by_second)
+        )
+    return Design(
+        index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, slide, by_lag, by_second, slack,
+        kernel.lag_ns + kernel.second_ns + piece.filter_ns,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Overlap:
+    """Sparse: conversion `row[i]` saw the stretch after edge `edge[i]` with weight `share[i]`; slopes of R at that edge."""
+
+    row: Ints
+    edge: Ints
+    share: Floats
+    slope: Floats
+    bend: Floats
+    by_lag: Floats
+    by_second: Floats
+
+
+def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
+    edges, table = plan.edges_ns, kernel.table
+    first = np.maximum(np.searchsorted(edges, at - kernel.reach_ns, side="right") - 1, 0)
+    last = np.maximum(np.searchsorted(edges, at + kernel.ahead_ns, side="right") - 1, first)
+    count = last - first + 1
+    ends = np.cumsum(count)
+    starts = ends - count
+    row = np.repeat(np.arange(at.size), count)
+    edge = np.arange(row.size) + np.repeat(first - starts, count)
+    # Differences of times near one another, so that nothing is lost to their size.
+    place = (np.repeat(at - table.first_ns, count) - edges[edge]) * (1 / STEP_NS)
+    np.clip(place, 0.0, table.step.size - 1.001, out=place)
+    index = place.astype(np.int64)
+    place -= index
+    on = table.step[index]
+    on += place * (table.step[index + 1] - on)
+    on[starts] = 1.0
+    share = on.copy()
+    share[:-1] -= on[1:]
+    share[ends - 1] = on[ends - 1]
+    others = [each[index] for each in (table.slope, table.bend, table.by_lag, table.by_second)]
+    for part in others:
+        part[starts] = 0.0
+    return _Overlap(row, edge, share, *others)
+
+
+def _slack(plan: Schedule, seen: _Overlap, pulls: list[Floats], blocks: int, width: int) -> Floats:
+    """By what readings scatter if inferences scatter, W per ns, (blocks, width, m) with inferences next to one another."""
+    moves = plan.moves[seen.edge]
+    moved = moves >= 0
+    block = seen.row // width
+    earliest = np.full(blocks, np.iinfo(np.int64).max)
+    latest = np.full(blocks, -1)
+    np.minimum.at(earliest, block[moved], moves[moved])
+    np.maximum.at(latest, block[moved], moves[moved])
+    most = int(np.max(latest - earliest + 1, initial=1, where=latest >= 0))
+    cells = (seen.row * most + moves - earliest[block])[moved]
+    shape = (blocks, width, most)
+    return np.concatenate([_summed(cells, pull[moved], shape) for pull in pulls], axis=-1)
+
+
+def _summed(cells: Ints, values: Floats, shape: tuple[int, ...]) -> Floats:
+    """Values added up in their cells, which are numbered through an array of a shape."""
+    return np.asarray(np.bincount(cells, values, int(np.prod(shape))).reshape(shape), np.float64)
+
+
+def _read(part: Floats, picked: Ints) -> Floats:
+    """Of the conversions (b, w, ..) of each block those that were read (b, n, ..)."""
+    return np.asarray(part[np.arange(len(part))[:, None], picked], np.float64)
+
+
+def _filtered(part: Floats, averaging: int) -> Floats:
+    """out += (x - out) / N along axis 1, from the first x on."""
+    out = np.array(part)
+    for i in range(1, out.shape[1]):
+        out[:, i] = out[:, i - 1] + (out[:, i] - out[:, i - 1]) / averaging
+    return out

@@ -1,0 +1,8 @@
+"""Power, energy and runtime per layer of a recording, each with its interval (docs/attribution.md)."""
+
+from __future__ import annotations
+
+from neuralpower.attribution.attribute import METHODS, attribute
+from neuralpower.attribution.results import Attribution, Baselines, EngineAttribution, LayerPower, Systematic
+
+__all__ = ["METHODS", "Attribution", "Baselines", "EngineAttribution", "LayerPower", "Systematic", "attribute"]

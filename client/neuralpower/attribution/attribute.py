@@ -1,0 +1,225 @@
+"""From a recording to power, energy and runtime per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower.attribution.results import (
+    UNKNOWN,
+    Attribution,
+    Baselines,
+    EngineAttribution,
+    LayerPower,
+)
+from neuralpower.attribution.sources import Measured, Rails, Source, measured_engines, named_stretches, rails_of
+from neuralpower.errors import InputError
+from neuralpower_align import layer_power as align
+from neuralpower_align.energy import energy_between
+from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH, Z95
+from neuralpower_align.steady import steady_power
+from neuralpower_align.window_mean import window_mean
+from neuralpower_align.windows import layer_windows
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+METHODS = ("least-squares", "window-mean")
+STEADY_NS = 15e6
+"""An engine of one repeated layer that runs at least so long is read directly."""
+SETTLED_LAGS = 8.0
+NAN = float("nan")
+
+
+def attribute(
+    recording: Source,
+    method: str = "least-squares",
+    *,
+    rail: str | None = None,
+    half_width: float = HALF_WIDTH,
+    group_error: float = GROUP_ERROR,
+) -> Attribution:
+    """Attribute a recording's power to layers.
+
+    method: `least-squares` (layers told apart by how much of each sensor window they filled; sensor, stalls and drift fitted
+    with them; engines of one repeated layer read directly) or `window-mean` (the baseline: readings that fall into a layer's window).
+    rail: only this one instead of the board's total. half_width: a layer is resolved if its 95 % half-width is at most this share
+    of its power; group_error: others are grouped until their standard error is at most this share.
+    Raises InputError where the recording holds no ticks, no inferences, or not the power asked for.
+    """
+    if method not in METHODS:
+        raise InputError(f"attribution: no method {method!r}; there are {', '.join(METHODS)}")
+    notes: list[str] = []
+    rails = rails_of(recording, rail, notes)
+    measured = measured_engines(recording, rails.first_ns, rails.last_ns, notes)
+    if method == "window-mean":
+        return _by_window_mean(recording, rails, measured, notes)
+    engines = [each.runs for each in measured]
+    try:
+        found = align.layer_power(
+            engines, rails.readings, (), named_stretches(recording, measured), half_width, group_error
+        )
+    except ValueError as error:
+        raise InputError(f"attribution: {error}") from None
+    every = {each.body["hash"]: _engine(each, found, number, rails, half_width) for number, each in enumerate(measured)}
+    first = found.rails[0].found
+    clocks = [piece.clock for piece in first.pieces if piece.clock is not None]
+    notes += [*found.notes, *_sensor_notes(found), *_meaning(rails, measured)]
+    kernel = first.model.kernel
+    return Attribution(
+        method=method,
+        engines=every,
+        delay_s=first.delay_ns * 1e-9,
+        lag_s=(kernel.lag_ns + kernel.second_ns) * 1e-9,
+        scan_period_s=clocks[0].period_ns * 1e-9 if clocks else None,
+        launch_gap_s=found.launch_gap_ns * 1e-9,
+        idle_power_w=found.idle.power_w,
+        residual_w=first.residual_w,
+        balance=found.balance,
+        board=rails.board,
+        simulated=recording.simulated,
+        notes=tuple(notes),
+        rails=rails.names,
+        baselines=Baselines(found.device_idle, found.context_idle),
+        systematic=rails.systematic,
+    )
+
+
+def _sensor_notes(found: align.LayerPower) -> list[str]:
+    notes = []
+    for fitted in found.rails:
+        if any(piece.clock is None and piece.unplaced_ns for piece in fitted.found.pieces):
+            notes.append(
+                "the place of readings in the chip's scan could not be recovered: few layers can be told apart"
+            )
+        if fitted.sensor.ambiguous:
+            notes.append(f"sensor: {fitted.sensor.ambiguous}")
+    return notes
+
+
+def _meaning(rails: Rails, measured: Sequence[Measured]) -> list[str]:
+    notes = ["on a total rail, a layer's power includes the host's work while it runs"] if len(measured) else []
+    if len(rails.names) > 1:
+        notes.append(f"the total is the sum of {', '.join(rails.names)}, their errors taken as independent")
+    return notes
+
+
+def _engine(each: Measured, found: align.LayerPower, number: int, rails: Rails, half_width: float) -> EngineAttribution:
+    """One engine of the solution; one that is a repeated layer is read directly instead if it runs long enough."""
+    mine, runs = found.engines[number], each.runs
+    first = found.rails[0].found
+    lag_ns = first.model.kernel.lag_ns + first.model.kernel.second_ns
+    slowest = max(piece.window_ns + piece.scan_ns * piece.averaging for piece in rails.readings[0])
+    read_ns, power_w = rails.total()
+    shift = int(first.delay_ns + lag_ns + slowest / 2)
+    whole = energy_between(read_ns, power_w, runs.begin_ns + shift, runs.end_ns + shift, max_gap_ns=50_000_000)
+    measured_j = float(np.nanmean(whole)) if np.isfinite(whole).any() else NAN
+    power, error, energy_se, method = mine.power_w, mine.power_se_w, mine.energy_se_j, "least-squares"
+    if each.copies.size and runs.durations_ns.sum(axis=1).mean() >= STEADY_NS:
+        settle = max(first.delay_ns, 0.0) + slowest + SETTLED_LAGS * lag_ns
+        windows = layer_windows(runs.begin_ns, runs.end_ns, runs.durations_ns, between_ns=found.launch_gap_ns)
+        steady = steady_power(read_ns, power_w, windows[:, 0, 0], windows[:, -1, 1], settle)
+        if steady.readings >= 2:
+            mean_ns = runs.durations_ns[:, each.copies].mean()
+            gaps = found.launch_gap_ns / (found.launch_gap_ns + mean_ns)
+            power = np.full_like(power, (steady.power_w - gaps * mine.gap.power_w) / (1 - gaps))
+            error, method = np.full_like(error, steady.power_se_w / (1 - gaps)), "direct"
+            energy_se = float(error[0] * runs.durations_ns.sum(axis=1).mean() * 1e-9)
+    layers = _layers(each, mine.unit, power, error, mine.gap.power_w, half_width)
+    return EngineAttribution(
+        each.body["hash"], each.body["name"], method, layers, len(runs.begin_ns), measured_j, mine.gap.power_w,
+        mine.units.condition, first.residual_w, bool(each.body["simulated"]), energy_se, mine.launch, mine.tail, mine.gap,
+        tuple(mine.units.power_w.tolist()), tuple(mine.units.power_se_w.tolist()), mine.withheld,
+    )  # fmt: skip
+
+
+def _layers(
+    each: Measured, unit: Ints, power: Floats, error: Floats, gap_power_w: float, half_width: float
+) -> tuple[LayerPower, ...]:
+    """Rows for the layers of an engine; one row where it is a repeated layer."""
+    durations: Floats = np.asarray(each.runs.durations_ns * 1e-9, np.float64)
+    names = each.body["layers"]
+    if each.copies.size:
+        at, spent = int(each.copies[0]), np.asarray(durations[:, each.copies].mean(axis=1), np.float64)
+        copies = int(each.copies.size)
+        return (_row(each, at, str(names[at]), 0, 1, copies, spent, power[at], error[at], half_width),)
+    mean_s = durations.mean(axis=0)
+    members = np.bincount(unit, mean_s > 0, int(unit.max()) + 1).astype(int)
+    wider = np.hypot(error, _apart(unit, mean_s, power, gap_power_w))
+    return tuple(
+        _row(
+            each, i, str(name), int(unit[i]), max(int(members[unit[i]]), 1), 1, durations[:, i], power[i], wider[i],
+            half_width,
+        )
+        for i, name in enumerate(names)
+    )  # fmt: skip
+
+
+def _apart(unit: Ints, seconds: Floats, power_w: Floats, gap_power_w: float) -> Floats:
+    """How far a layer's power may be from its unit's (n,), W, as a standard deviation; 0 for a layer that is a unit.
+
+    Nothing is known of a layer within its unit but that it draws between what gaps draw and the most that any unit of the engine
+    draws: a standard deviation of that range over sqrt(12). Its unit's power is the mean over time with shares w, so the
+    variance of the difference is (1 - 2 w_i + sum w^2) of that: a layer that is most of its unit has about the unit's power.
+    """
+    share = seconds / np.maximum(np.bincount(unit, seconds), 1e-300)[unit]
+    freedom = np.where(share < 1.0, 1 - 2 * share + np.bincount(unit, share**2)[unit], 0.0)
+    most = np.nanmax(power_w, initial=gap_power_w)
+    return np.where(freedom > 0, max(most - gap_power_w, 0.0) * np.sqrt(np.maximum(freedom, 0.0) / 12), 0.0)
+
+
+def _row(
+    each: Measured,
+    at: int,
+    name: str,
+    unit: int,
+    members: int,
+    repeats: int,
+    spent_s: Floats,
+    power: float,
+    error: float,
+    half_width: float,
+) -> LayerPower:
+    """A layer's row from its time in each inference (m,)."""
+    geometry = each.geometry[at]
+    mean = float(spent_s.mean())
+    deviation = float(np.std(spent_s, ddof=1) / np.sqrt(spent_s.size)) if spent_s.size > 1 else NAN
+    kind = geometry.kind if geometry else "unclassified"
+    missing = mean == 0.0
+    resolved = not missing and members == 1 and Z95 * error <= half_width * power
+    return LayerPower(
+        name, kind, unit, members, spent_s.size, repeats, mean, deviation,
+        NAN if missing else float(power), NAN if missing else float(error), geometry, bool(resolved),
+    )  # fmt: skip
+
+
+def _by_window_mean(recording: Source, rails: Rails, measured: Sequence[Measured], notes: list[str]) -> Attribution:
+    read_ns, power_w = rails.total()
+    engines, missed, total = {}, 0, 0
+    for each in measured:
+        runs = each.runs
+        windows = layer_windows(runs.begin_ns, runs.end_ns, runs.durations_ns)
+        if each.copies.size:
+            whole = np.stack([windows[:, :1, 0], windows[:, -1:, 1]], axis=-1)
+            one, one_error, _ = window_mean(read_ns, power_w, whole)
+            mean, error = np.full(windows.shape[1], one[0]), np.full(windows.shape[1], one_error[0])
+        else:
+            mean, error, _ = window_mean(read_ns, power_w, windows)
+        layers = _layers(each, np.arange(windows.shape[1]), mean, error, NAN, HALF_WIDTH)
+        whole_j = energy_between(read_ns, power_w, runs.begin_ns, runs.end_ns, max_gap_ns=50_000_000)
+        measured_j = float(np.nanmean(whole_j)) if np.isfinite(whole_j).any() else NAN
+        missed += sum(1 for layer in layers if np.isnan(layer.power_w))
+        total += len(layers)
+        engines[each.body["hash"]] = EngineAttribution(
+            each.body["hash"], each.body["name"], "window-mean", layers, len(runs.begin_ns), measured_j, NAN, NAN, NAN,
+            bool(each.body["simulated"]),
+        )  # fmt: skip
+    notes.append(
+        f"window-mean is a baseline: {missed} of {total} layers met no reading, and readings are taken for present power"
+    )
+    return Attribution(
+        "window-mean", engines, NAN, NAN, None, NAN, NAN, NAN, None, rails.board, recording.simulated, tuple(notes),
+        rails.names, Baselines(UNKNOWN, UNKNOWN),
+    )  # fmt: skip

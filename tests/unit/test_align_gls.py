@@ -1,0 +1,183 @@
+"""The regression: unbiased, with intervals that hold what they say, on rows drawn from its own model of noise and by brute force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neuralpower_align.gls import Normal, accumulate, solve
+from neuralpower_align.kernel import Kernel
+from neuralpower_align.noise import Noise, Sample, estimate_noise
+from neuralpower_align.nuisance import Model, Spline, columns, moved, prior
+from neuralpower_align.rows import Design, Piece, blocks_of, designs
+from neuralpower_align.schedule import Laid, Schedule, schedule
+from neuralpower_align.windows import layer_windows
+
+LAYERS = 5
+POWER = np.array([9.0, 6.0, 12.0, 8.0, 10.5, 3.6, 3.4, 3.0, 2.0])
+LAYER = np.arange(POWER.size) < LAYERS
+KERNEL = Kernel(150e3, 140e3)
+NOISE = Noise(0.06**2, 0.0, 0.1**2, (20e3) ** 2)
+
+
+def plan_of(seed: int, inferences: int = 400) -> Schedule:
+    """Five layers of 40 to 200 us, launch and tail, random gaps."""
+    random = np.random.default_rng(seed)
+    mean = np.array([120e3, 60e3, 200e3, 40e3, 90e3])
+    durations = np.rint(mean * (1 + 0.01 * random.standard_normal((inferences, LAYERS)))).astype(np.int64)
+    total = durations.sum(axis=1) + 160_000
+    begin = 10_000_000 + np.cumsum(total + random.integers(100_000, 1_200_000, inferences)) - total
+    laid = Laid(layer_windows(begin, begin + total, durations), np.arange(LAYERS), 7, begin, begin + total, 5, 6)
+    return schedule([laid], 8, 9)
+
+
+def piece_of(plan: Schedule, seed: int) -> Piece:
+    at = np.arange(5e6, float(plan.edges_ns[-1]) + 3e6, 1e6) + np.random.default_rng(seed).uniform(0, 8e5)
+    return Piece(np.arange(at.size), at, np.zeros(at.size), 140e3, 1, None, 0.0)
+
+
+def model_of(piece: Piece, power: np.ndarray, *, sensor: bool = False, kernel: Kernel = KERNEL) -> Model:
+    spline = Spline.over(float(piece.at_ns[0]), float(piece.at_ns[-1]))
+    return Model(
+        power, LAYER, kernel, (spline,), float(piece.at_ns[0]), float(piece.at_ns[-1]), stall_of=np.zeros(power.size),
+        shift_us=(np.zeros(spline.columns),), lag_from_ns=kernel.lag_ns, sensor=sensor,
+    )  # fmt: skip
+
+
+def with_noise(plan: Schedule, piece: Piece, model: Model, seed: int) -> Piece:
+    """Readings drawn from the model: what it says, and noise with the covariance of each block."""
+    random, value = np.random.default_rng(seed), np.zeros(piece.number.size)
+    for design in designs(plan, 0, piece, model.kernel, model.power_w):
+        root = np.linalg.cholesky(NOISE.covariance(design, 1))
+        drawn = (root @ random.standard_normal((*design.rows.shape, 1)))[..., 0]
+        value[design.rows] = columns(model, design)[2] + drawn
+    return replace(piece, value_w=value)
+
+
+def every(plan: Schedule, piece: Piece, model: Model) -> list[Design]:
+    return list(designs(plan, 0, piece, model.kernel, model.power_w))
+
+
+def summed(plan: Schedule, piece: Piece, model: Model, *, backwards: bool = False) -> Normal:
+    normal = Normal.empty(model.index.size)
+    found = every(plan, piece, model)
+    for design in found[::-1] if backwards else found:
+        accumulate(normal, model, design, NOISE, 1)
+    return normal
+
+
+def test_estimates_are_unbiased_and_their_intervals_hold_the_truth() -> None:
+    """Many draws of one design: the mean of the estimates is the truth, and 95 % intervals hold it about that often."""
+    plan, errors = plan_of(1), []
+    piece = piece_of(plan, 1)
+    truth = model_of(piece, POWER)
+    for seed in range(60):
+        drawn = with_noise(plan, piece, truth, seed)
+        start = model_of(piece, np.where(LAYER, 8.0, 3.0))
+        for _ in range(2):
+            step = solve(summed(plan, drawn, start), *prior(start))
+            start, _ = moved(start, [drawn], step.change)
+        error = np.sqrt(np.diag(step.covariance))[:LAYERS]
+        errors.append((start.power_w[:LAYERS] - POWER[:LAYERS]) / error)
+    z = np.array(errors)
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(60)
+    assert 0.91 < np.mean(np.abs(z) < 1.96) < 0.985
+    assert 0.85 < z.std() < 1.15
+
+
+def test_a_shifted_sensor_is_found_back() -> None:
+    """From 40 us of shift and a lag a fifth too long, rounds come back to both, with the powers."""
+    plan = plan_of(2, 900)
+    piece = piece_of(plan, 2)
+    drawn = with_noise(plan, piece, model_of(piece, POWER), 7)
+    pieces = [drawn.shifted(np.full(drawn.number.size, 40e3))]
+    model = model_of(piece, np.where(LAYER, 8.0, 3.0), sensor=True, kernel=replace(KERNEL, lag_ns=180e3))
+    model = replace(model, sensor=False, tamed=True)
+    for number in range(9):
+        step = solve(summed(plan, pieces[0], model), *prior(model))
+        model, pieces = moved(model, pieces, step.change)
+        model = replace(model, sensor=True, tamed=number < 3)
+    assert np.abs(pieces[0].at_ns - piece.at_ns).max() < 12e3
+    assert model.kernel.lag_ns == pytest.approx(150e3, abs=8e3)
+    error = np.sqrt(np.diag(step.covariance))[:LAYERS]
+    assert np.abs((model.power_w[:LAYERS] - POWER[:LAYERS]) / error).max() < 4
+
+
+def test_order_of_blocks_does_not_matter() -> None:
+    """Sums taken backwards, or in two parts, are the same."""
+    plan = plan_of(3, 200)
+    piece = piece_of(plan, 3)
+    model = model_of(piece, POWER, sensor=True)
+    drawn = with_noise(plan, piece, model, 3)
+    one, other = summed(plan, drawn, model), summed(plan, drawn, model, backwards=True)
+    np.testing.assert_allclose(one.gram, other.gram, rtol=1e-9, atol=1e-9 * np.abs(one.gram).max())
+    np.testing.assert_allclose(one.slope, other.slope, rtol=1e-7, atol=1e-9 * np.abs(one.slope).max())
+    assert one.rows == other.rows == piece.number.size and one.clusters.keys() == other.clusters.keys()
+
+
+def test_twice_the_power_is_twice_the_estimate() -> None:
+    """Readings, noise and priors' scales doubled: estimates and errors double."""
+    plan = plan_of(4, 300)
+    piece = piece_of(plan, 4)
+    drawn = with_noise(plan, piece, model_of(piece, POWER), 4)
+    doubled = replace(drawn, value_w=2 * drawn.value_w)
+    start = model_of(piece, np.where(LAYER, 8.0, 3.0))
+    one = solve(summed(plan, drawn, start), *prior(start))
+    twice = model_of(piece, np.where(LAYER, 16.0, 6.0))
+    normal = Normal.empty(twice.index.size)
+    louder = replace(NOISE, white=4 * NOISE.white, slow=4 * NOISE.slow)
+    for design in every(plan, doubled, twice):
+        accumulate(normal, twice, design, louder, 1)
+    two = solve(normal, *prior(twice))
+    np.testing.assert_allclose(two.change[:LAYERS], 2 * one.change[:LAYERS], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        two.covariance[:LAYERS, :LAYERS], 4 * one.covariance[:LAYERS, :LAYERS], rtol=1e-6, atol=1e-9
+    )
+
+
+def test_variances_are_found() -> None:
+    """White and slow noise and the slack come out of residuals within a few tenths, the slow part's time among those tried."""
+    plan = plan_of(5, 2500)
+    piece = piece_of(plan, 5)
+    truth = model_of(piece, POWER)
+    drawn = with_noise(plan, piece, truth, 5)
+    blocks = [blocks_of(piece.number.size)[0][:30]]
+    samples = [
+        Sample(design.value_w - columns(truth, design)[2], design, 1)
+        for design in designs(plan, 0, drawn, truth.kernel, POWER, blocks)
+    ]
+    found = estimate_noise(samples, Noise(), 0.0, (30e6, 100e6, 1000e6))
+    assert np.sqrt(found.white) == pytest.approx(0.06, rel=0.15)
+    assert np.sqrt(found.slow) == pytest.approx(0.1, rel=0.3) and found.slow_ns == 100e6
+    assert np.sqrt(found.slack) == pytest.approx(20e3, rel=0.25)
+
+
+def test_columns_are_derivatives() -> None:
+    """Each column of the regression is what the model's reading changes by with its parameter."""
+    plan = plan_of(6, 60)
+    piece = piece_of(plan, 6)
+    power = POWER + 0.3
+    model = replace(
+        model_of(piece, power, sensor=True), stall_of=np.full(POWER.size, 0.1), drift=np.array([0.01, -0.02, 0.005]),
+        idle_drift=np.array([0.02, 0.0, 0.01]),
+    )  # fmt: skip
+    index = model.index
+    for design in every(plan, piece, model):
+        numbers, dense, said = columns(model, design)
+        for number in (
+            0,
+            3,
+            7,
+            index.stall.start,
+            index.stall_of.start + 2,
+            index.drift.start + 1,
+            index.idle_drift.start,
+        ):
+            change = np.zeros(index.size)
+            change[number] = 1e-6
+            other = columns(moved(model, [piece], change)[0], design)[2]
+            place = np.flatnonzero(numbers == number)
+            if place.size:
+                np.testing.assert_allclose((other - said) / 1e-6, dense[..., place[0]], atol=0.05)
