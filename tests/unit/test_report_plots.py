@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from fake_daemon import JOURNAL_STREAM, STREAM, epoch, ticks
 from test_rank import models
 
-from neuralpower.attribution import EngineAttribution, LayerPower
+from neuralpower.attribution import Attribution, Baselines, EngineAttribution, LayerPower
 from neuralpower.cli import main
 from neuralpower.cli.report import _true_power
 from neuralpower.dataset import dataset_of, row
@@ -24,9 +24,11 @@ from neuralpower.recordings.recording import Recording
 from neuralpower.recordings.writer import Writer
 from neuralpower.report import conditions, plots, write_report
 from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
+from neuralpower.report.modelled import networks, pairs_of
 from neuralpower.report.network_plot import Z95, Unit, layer_power, units
 from neuralpower.subscriber.messages import Records, Ticks
 from neuralpower.virtual.truth import EngineTruth, Truth
+from neuralpower_align.layer_power import Level
 from neuralpower_wire import Kind, Record
 
 nan = float("nan")
@@ -46,6 +48,24 @@ def test_units_are_runs_of_layers_with_their_interval() -> None:
     first, second, third = units(net)
     assert first == Unit(0, 0, 8.0, pytest.approx(Z95 * 0.8)) and second == Unit(1, 2, 7.0, pytest.approx(Z95 * 0.7))
     assert (third.first, third.last) == (4, 4) and np.isnan(third.power_w)
+
+
+def test_what_the_attribution_tells_of_units_and_levels_is_drawn() -> None:
+    """A unit's own interval comes before its longest layer's; idle powers are lines; what was withheld says why."""
+    told = replace(
+        engine(layer(0), layer(1, 1e-5), layer(1)),
+        unit_power_w=(8.0, 7.5),
+        unit_se_w=(0.5, 0.25),
+        energy_se_j=1e-5,
+        withheld="locked",
+    )
+    assert units(told) == [Unit(0, 0, 8.0, pytest.approx(Z95 * 0.5)), Unit(1, 2, 7.5, pytest.approx(Z95 * 0.25))]
+    levels = Baselines(Level(2.0, 0.1), Level(3.0, 0.1))
+    figure = layer_power([told], simulated=False, baselines=levels)
+    lines = {line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1}
+    assert {2.0, 3.0, 4.5} <= lines
+    assert "withheld: locked" in plots.inline(figure, "w", "withheld")
+    assert measured_stack(told).half_j == pytest.approx(Z95 * 1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 12, 200])
@@ -133,6 +153,11 @@ def test_models_are_set_beside_what_was_measured(tmp_path: Path) -> None:
     convs = [Layer(f"c{i}", "conv", 1, 8 * i, 9, 9, 8, 9, 9, 3, 3, precision="FP16") for i in range(1, 6)]
     measured: dict[str, Any] = {"network": "net", "origin": "network", "runtime_se_s": 1e-7, "power_se_w": 0.5}
     rows = [row(c, **measured, position=i, runtime_s=5e-6, power_w=8.0) for i, c in enumerate(convs)]
+    points = pairs_of(six, dataset_of(rows, {}))
+    exact = six.models_["conv", "runtime"].predict(convs)
+    assert [p.predicted for p in points["runtime, ms"]] == pytest.approx(1e3 * exact)
+    assert [p.predicted_high for p in points["runtime, ms"]] == pytest.approx(1.2e3 * exact)
+    assert [p.measured_half for p in points["power, W"]] == pytest.approx([Z95 * 0.5] * 5)
     predicted = predict_network(six, "net", [*convs, Layer("u", "unclassified")])
     path = tmp_path / "r.html"
     write_report(path, models=six, evaluation=dataset_of(rows, {}), predictions=[predicted], title="T")
@@ -140,3 +165,17 @@ def test_models_are_set_beside_what_was_measured(tmp_path: Path) -> None:
     for part in ("conv runtime", "fitted directly", "without ten", "interval", "1 unclassified"):
         assert part in page, part
     assert page.count("<svg") == 2 and "Held out: net" in page and page.count("Simulated.") > 4
+
+
+def test_networks_stand_in_one_table_with_their_accuracy() -> None:
+    """Accuracy is 1 - |error| on either side; networks that were not measured are left out, none at all is no table."""
+    net = engine(layer(0), layer(1))
+    attribution = Attribution("least-squares", {net.hash: net}, *[nan] * 2, None, *[nan] * 3, None, "b", True, ())
+    conv = Layer("c", "conv", 1, 8, 9, 9, 8, 9, 9)
+    told = NetworkPrediction("net", (Prediction(conv, 2.5e-4, 8.0, 2e-3),), None, 0)
+    section = networks([told, replace(told, name="other")], attribution)
+    assert section is not None
+    first, mean, paper = (list(row.cells) for row in section.blocks[0].rows)  # type: ignore[union-attr]  # a table
+    assert first == ["net", "0.2500", "0.2000", "75.0 %", "8.000", "8.000", "100.0 %", "2.000", "1.600", "75.0 %"]
+    assert mean[3] == "75.0 %" and paper[3] == "88.24 %"
+    assert networks([replace(told, name="other")], attribution) is None

@@ -9,6 +9,7 @@ from math import isfinite
 from neuralpower.attribution import EngineAttribution
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.report import plots
+from neuralpower.report.network_plot import Z95
 from neuralpower.report.plots import COLOURS, INK, MUTED, Figure
 
 KINDS = ("conv", "pool", "fc", "other")
@@ -34,7 +35,7 @@ def measured_stack(engine: EngineAttribution) -> Stack:
     for layer in engine.layers:
         if isfinite(layer.energy_j):
             found[layer.kind if layer.kind in found else "other"] += layer.energy_j * layer.repeats
-    return Stack(engine.name, found)
+    return Stack(engine.name, found, Z95 * engine.energy_se_j)
 
 
 def predicted_stack(predicted: NetworkPrediction, label: str) -> Stack:

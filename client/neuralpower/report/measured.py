@@ -13,7 +13,7 @@ from neuralpower.recordings.statistics import lateness_ns
 from neuralpower.report import plots
 from neuralpower.report.blocks import Block, Facts, Figure, Heading, Notes, Row, Section, Table, fixed, number, percent
 from neuralpower.report.energy_plot import energy_bars, measured_stack
-from neuralpower.report.network_plot import layer_power
+from neuralpower.report.network_plot import Z95, layer_power
 
 ENERGY_COLUMNS = ("runtime, µs", "±", "power, W", "±", "energy, mJ", "±")
 
@@ -115,10 +115,10 @@ def layers(attribution: Attribution, true_w: Mapping[str, Sequence[float]] | Non
         caption = "Where the energy of one inference goes, gaps between inferences left out."
         blocks: list[Block] = [_networks(networks), Figure(Markup(bars), caption)]
         for engine in networks:
-            blocks += _network(engine, attribution.simulated, true_w)
+            blocks += _network(engine, attribution, true_w)
         text = (
             "Layers stand in the order in which they run. What the data cannot tell apart is one unit, drawn paler: its layers share "
-            "the unit's power. The grey band is the 95 % interval, the dashed line the power between inferences."
+            "the unit's power. The grey band is the 95 % interval, dashed lines are power outside of layers."
         )
         sections.append(Section("Networks, layer by layer", blocks, text))
     if repeated:
@@ -143,16 +143,30 @@ def _networks(networks: Sequence[EngineAttribution]) -> Table:
             f"{e.inferences}",
             f"{len(e.layers)}",
             f"{e.units}",
+            percent(e.resolved_time_share, 0),
             fixed(e.runtime_s * 1e3, 3),
             fixed(e.power_w, 2),
+            fixed(e.energy_per_inference_j * 1e3, 2),
+            fixed(Z95 * e.energy_se_j * 1e3, 2),
+            *(fixed(level.power_w, 2) for level in (e.launch, e.tail)),
+            fixed(e.gap_power_w, 2),
         ]
-        rows.append(Row([*cells, fixed(e.energy_per_inference_j * 1e3, 2), fixed(e.gap_power_w, 2)]))
-    columns = ["network", "inferences", "layers", "units", "runtime, ms", "power, W", "energy, mJ", "gaps, W"]
-    return Table(columns, rows, range(1, 8), "Per inference, over the time its layers run.")
+        rows.append(Row(cells))
+        if e.withheld:
+            rows.append(Row([f"withheld: {e.withheld}", *[""] * 11], "context"))
+    columns = ["network", "runs", "layers", "units", "resolved", "runtime, ms", "power, W", "energy, mJ", "±"]
+    caption = (
+        "Per inference, over the time its layers run. Resolved: share of that time in layers told apart from all others, their 95 % "
+        "half-width at most 20 %. ±: half of the 95 % interval of the energy. Launch is before the first layer, tail after the last."
+    )
+    return Table([*columns, "launch, W", "tail, W", "gaps, W"], rows, range(1, 12), caption)
 
 
-def _network(engine: EngineAttribution, simulated: bool, true_w: Mapping[str, Sequence[float]] | None) -> list[Block]:
-    figure = layer_power([engine], simulated=simulated, true_w=true_w, titled=False)
+def _network(
+    engine: EngineAttribution, attribution: Attribution, true_w: Mapping[str, Sequence[float]] | None
+) -> list[Block]:
+    baselines, simulated = attribution.baselines, attribution.simulated
+    figure = layer_power([engine], simulated=simulated, true_w=true_w, baselines=baselines, titled=False)
     svg = plots.inline(
         figure, f"layers-{engine.hash[:12]}", f"power, runtime and energy of each layer of {engine.name}"
     )
@@ -193,6 +207,17 @@ def _method(attribution: Attribution) -> Section:
             ("idle power", f"{number(a.idle_power_w)} W"),
             ("residual", f"{number(a.residual_w * 1e3, 3)} mW rms"),
         ]
+    levels = [("device idle", a.baselines.device_idle), ("context idle", a.baselines.context_idle)]
+    facts += [
+        (name, f"{number(x.power_w)} ± {number(Z95 * x.se_w, 2)} W") for name, x in levels if np.isfinite(x.power_w)
+    ]
+    if a.systematic:
+        s = a.systematic
+        text = (
+            f"gain {percent(s.gain, 2)} typical, {percent(s.largest_gain, 2)} at most; offset {number(s.offset_w * 1e3, 2)} mW typical, "
+            f"{number(s.largest_offset_w * 1e3, 2)} mW at most: common to all powers, and in no interval above"
+        )
+        facts.append(("tolerance of the chip", text))
     if a.balance:
         b = a.balance
         parts = [("layers", b.layers_j), ("gaps", b.gaps_j), ("idle", b.idle_j), ("unattributed", b.unattributed_j)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower.attribution import EngineAttribution
+from neuralpower.attribution import Baselines, EngineAttribution
 from neuralpower.report import plots
 from neuralpower.report.plots import COLOURS, GRID, INK, MUTED, Figure
 
@@ -36,13 +36,19 @@ class Unit:
 
 
 def units(engine: EngineAttribution) -> list[Unit]:
-    """The units of an engine's layers, in order. A layer that took no time belongs to none."""
+    """The units of an engine's layers, in order. A layer that took no time belongs to none.
+
+    Where the attribution gives no interval of a unit, its longest layer's stands for it.
+    """
     timed = [(at, layer) for at, layer in enumerate(engine.layers) if layer.runtime_s > 0]
     found = []
-    for _, run in groupby(timed, key=lambda pair: pair[1].unit):
+    for unit, run in groupby(timed, key=lambda pair: pair[1].unit):
         members = list(run)
         longest = max(members, key=lambda pair: pair[1].runtime_s)[1]
-        found.append(Unit(members[0][0], members[-1][0], longest.power_w, Z95 * longest.power_se_w))
+        power, error = longest.power_w, longest.power_se_w
+        if unit < len(engine.unit_power_w):
+            power, error = engine.unit_power_w[unit], engine.unit_se_w[unit]
+        found.append(Unit(members[0][0], members[-1][0], power, Z95 * error))
     return found
 
 
@@ -51,13 +57,14 @@ def layer_power(
     *,
     simulated: bool,
     true_w: Mapping[str, Sequence[float]] | None = None,
+    baselines: Baselines | None = None,
     titled: bool = True,
 ) -> Figure:
     """Three panels for each engine, over its layers in order: power, runtime, share of the energy of one inference.
 
     A unit is a block as wide as its layers: a line at its power within the band of its 95 % interval. Layers that share a unit
-    are paler. `true_w`: engine's hash -> a value for each layer, drawn as points where it is known. The dashed line is the power
-    between inferences. A page that has headings of its own draws without titles.
+    are paler. `true_w`: engine's hash -> a value for each layer, drawn as points where it is known. Dashed lines are the
+    power between inferences and, with `baselines`, of an idle engine and an idle device. A page that has headings of its own draws without titles.
     """
     with plots.styled():
         import matplotlib.pyplot as plt
@@ -66,7 +73,7 @@ def layer_power(
         parts = figure.subfigures(len(engines), 1, squeeze=False, hspace=0.04)[:, 0]
         for part, engine in zip(parts, engines, strict=True):
             rows = part.subplots(3, 1, sharex=True, height_ratios=[3.2, 1, 1])
-            _power(rows[0], engine, (true_w or {}).get(engine.hash))
+            _power(rows[0], engine, (true_w or {}).get(engine.hash), baselines)
             _bars(rows[1], engine, [layer.runtime_s * 1e6 for layer in engine.layers], "runtime, µs")
             _bars(rows[2], engine, [100 * share for share in _shares(engine)], "energy, %")
             _names(rows[2], engine)
@@ -84,7 +91,7 @@ def _bars(axes: Any, engine: EngineAttribution, values: Sequence[float], label: 
     axes.set_ylabel(label)
 
 
-def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None) -> None:
+def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None, baselines: Baselines | None) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -110,8 +117,13 @@ def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None)
         known = [(i, w) for i, w in enumerate(true_w) if isfinite(w) and engine.layers[i].runtime_s > 0]
         axes.plot(*zip(*known, strict=True), ".", color=plots.TRUTH, markersize=4.5, zorder=5) if known else None
         tops += [w for _, w in known]
-    if isfinite(engine.gap_power_w):
-        axes.axhline(engine.gap_power_w, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    levels = [level for level in _levels(engine, baselines) if isfinite(level[1])]
+    for _, watts, dashes in levels:
+        axes.axhline(watts, color=MUTED, linewidth=0.8, linestyle=(0, dashes))
+    if engine.withheld:
+        axes.text(
+            0.5, 0.5, f"withheld: {engine.withheld}", transform=axes.transAxes, ha="center", color=MUTED, wrap=True
+        )
     axes.set_ylabel("power, W")
     axes.set_ylim(0, 1.06 * max(tops) or 1.0)
     axes.set_xlim(-0.7, len(engine.layers) - 0.3)
@@ -122,9 +134,17 @@ def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None)
     handles.append(Line2D([], [], color=INK, linewidth=1.3, label="estimate, 95 %"))
     if true_w is not None:
         handles.append(Line2D([], [], color=plots.TRUTH, marker=".", linestyle="", label="true"))
-    if isfinite(engine.gap_power_w):
-        handles.append(Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), label="between inferences"))
+    handles += [Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, d), label=label) for label, _, d in levels]
     axes.legend(handles=handles, ncols=len(handles), loc="lower right", bbox_to_anchor=(1.005, 0.995), handlelength=1.4)
+
+
+def _levels(engine: EngineAttribution, baselines: Baselines | None) -> list[tuple[str, float, tuple[float, ...]]]:
+    """Powers of what is no layer: what to call them, W, dashes."""
+    found: list[tuple[str, float, tuple[float, ...]]] = [("between", engine.gap_power_w, (4, 3))]
+    if baselines is not None:
+        found.append(("engine idle", baselines.context_idle.power_w, (1, 2)))
+        found.append(("device idle", baselines.device_idle.power_w, (1, 5)))
+    return found
 
 
 def _shares(engine: EngineAttribution) -> list[float]:
