@@ -67,8 +67,9 @@ def show(outcomes: Sequence[Outcome], simulated: bool) -> None:
         table(
             "Inferences, whole board, 95 % intervals", heads, [r for o in told for r in _kinds(o)], simulated=simulated
         )
-        heads = ["engine", "pace", "time ratio", "±", "energy ratio", "±"]
-        table("Profiled over unprofiled", heads, [r for o in told for r in _ratios(o)], simulated=simulated)
+        if ratios := [row for o in told for row in _ratios(o)]:
+            heads = ["engine", "pace", "time ratio", "±", "energy ratio", "±"]
+            table("Profiled over unprofiled", heads, ratios, simulated=simulated)
         heads = ["engine", "state", "W", "±"]
         table("Baselines, whole board", heads, [r for o in told for r in _baselines(o)], simulated=simulated)
     for note in dict.fromkeys(note for o in outcomes for note in o.notes):

@@ -55,17 +55,22 @@ class PowerLog:
         return True
 
     def energy_j(self, begin_ns: int, end_ns: int) -> float:
-        """Joules between two moments; nan where they were not measured."""
-        if not self._parts:
-            return float("nan")
-        t_ns = np.concatenate([part[0] for part in self._parts])
-        power_w = np.concatenate([part[1] for part in self._parts])
-        t_ns, first = np.unique(t_ns, return_index=True)
-        return float(energy_between(t_ns, power_w[first], begin_ns, end_ns, LONGEST_HOLE_NS))
+        """Joules between two moments; nan where they were not measured, a hole in the ticks included."""
+        t_ns, power_w = self._readings()
+        return float(energy_between(t_ns, power_w, begin_ns, end_ns, LONGEST_HOLE_NS)) if len(t_ns) else float("nan")
 
     def mean_w(self, begin_ns: int, end_ns: int) -> float:
-        """Mean watts between two moments; nan where they were not measured."""
-        return self.energy_j(begin_ns, end_ns) / ((end_ns - begin_ns) * 1e-9) if end_ns > begin_ns else float("nan")
+        """Mean watts of a steady state between two moments: of the readings there, whatever is missing between them."""
+        t_ns, power_w = self._readings()
+        known = power_w[(t_ns >= begin_ns) & (t_ns <= end_ns) & np.isfinite(power_w)]
+        return float(known.mean()) if len(known) else float("nan")
+
+    def _readings(self) -> tuple[Ints, Floats]:
+        """Times and watts kept, each moment once."""
+        if not self._parts:
+            return np.zeros(0, np.int64), np.zeros(0)
+        t_ns, first = np.unique(np.concatenate([part[0] for part in self._parts]), return_index=True)
+        return t_ns, np.concatenate([part[1] for part in self._parts])[first]
 
     def close(self) -> None:
         """Leave the daemon."""

@@ -44,7 +44,7 @@ def fetch(package: str, version: str) -> Path | None:
     folder = cache() / f"{package}-{version}-{tag}"
     if (folder / "complete").exists():
         return folder
-    wheels = folder.with_suffix(".wheel")
+    wheels = folder.parent / f"{folder.name}.wheel"
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command = [*pip, "--only-binary=:all:", "-d", str(wheels), f"{package}=={version}"]
     try:
