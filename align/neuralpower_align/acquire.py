@@ -5,7 +5,8 @@
 3. The clock from the fit where it is not known yet: a sawtooth tracked along the time (acquire_phase.py), made exact by
    Gauss-Newton on its knots; then the reads near the ends of conversions tell where on the host's clock these lie.
 4. Delay and lag with each layer for itself. Powers can make up for a wrong delay to a great part, so that the likelihood has
-   side minima and flat valleys: delays are gone through in small steps, the lag following; the best is settled by Gauss-Newton.
+   side minima and flat valleys: delays are gone through in small steps, the lag following, from a short and from a long lag;
+   the best is settled by Gauss-Newton.
 """
 
 from __future__ import annotations
@@ -39,15 +40,21 @@ WIDE_MARGIN, NARROW_MARGIN = 0.15, 0.03
 """How far off the end of a conversion may still be, as a share of a scan."""
 GRID_NS, GRID_REACH_NS, BEYOND_NS = 40e3, 640e3, 200e3
 LAG_FACTOR = 1.6
+OTHER_LAGS = (0.1, 0.75)
+"""Of the longest lag: where a second search begins."""
 AFTER_JUMPS_NS = 10e3
 """How well the fit and the jumps together tell the ends of conversions."""
 CLEAR_GAIN = 12.0
 """Standard errors by which a phase from the fit must beat others."""
-CERTAIN = 16.0
-"""A delay is excluded if its -2 log likelihood is worse by so much (four standard errors)."""
+CERTAIN = 25.0
+"""A delay is excluded if its -2 log likelihood is worse by so much (five standard errors: noise is not quite what is taken)."""
 UNSURE_NS = 500e3
-"""If delays further apart than this are not excluded, the delay is not known."""
+"""If delays or lags further apart than this are not excluded, the delay is not known."""
 MEMORY_LAGS = 8.0
+LEAST_SPREAD_NS = 500e3
+"""Gaps that vary by less (90 less 10 percent) leave side minima of the likelihood that no statistics of the noise excludes:"""
+UNVARIED_NS = 300e3
+"""hundreds of microseconds off, and whole scans. The standard error is at least this then."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,17 @@ def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Searc
     final: list[ScanClock | None] = [None] * len(pieces)
     for i, clock in zip(known, best.guess.clocks, strict=True):
         final[i] = None if unsure and found[i] == "fit" else clock.moved(float(origin))
-    reasons = "; ".join(each for each in (weak, unsure) if each)
-    return Sensor(best.guess.delay_ns, best.guess.lag_ns, tuple(final), se, found, reasons)
+    alike = "" if gaps_vary(activity, search.alone) else "gaps hardly vary: another delay and lag may fit as well"
+    reasons = "; ".join(each for each in (weak, unsure, alike) if each)
+    return Sensor(
+        best.guess.delay_ns, best.guess.lag_ns, tuple(final), max(se, UNVARIED_NS if alike else 0.0), found, reasons
+    )
+
+
+def gaps_vary(activity: Activity, alone: Sequence[int]) -> bool:
+    """Whether the stretches of the classes `alone`, the gaps, are of different lengths; True if it is not said which these are."""
+    width = np.diff(activity.edges_ns)[np.isin(activity.classes[:-1], list(alone))].astype(np.float64)
+    return width.size < 2 or float(np.ptp(np.percentile(width, [10, 90]))) >= LEAST_SPREAD_NS
 
 
 def _held(clock: ScanClock, bounded: Bounded | None) -> Held:
@@ -179,7 +195,8 @@ class _Problem:
         blind = [i for i, held in enumerate(guess.held) if not held.tight_ns]
         guess = self.jumped(coarse, many, best, blind)
         few = self.thinned(many, guess.clocks, GRID_ROWS)
-        trials = self.delays(self.around(self.full, few), few, guess)
+        near = self.around(self.full, few)
+        trials = [*self.delays(near, few, guess), *self.delays(near, few, self.elsewhere(guess))]
         best = min(trials, key=lambda each: each.lag_cost)
         rows = sum(each.t_ns.size for each in many) / max(sum(each.t_ns.size for each in few), 1)
         se, unsure = _certainty(trials, rows)
@@ -231,6 +248,14 @@ class _Problem:
                 trials.append(last)
         return sorted(trials, key=lambda each: each.guess.delay_ns)
 
+    def elsewhere(self, guess: Guess) -> Guess:
+        """A second start: as late in all, but with a short lag where it was long, and the other way round."""
+        longest = self.search.longest_lag_ns
+        lag = OTHER_LAGS[0] * longest if guess.lag_ns > OTHER_LAGS[1] * longest / 2 else OTHER_LAGS[1] * longest
+        delay = guess.delay_ns + guess.lag_ns - lag
+        delay = float(np.clip(delay, self.search.earliest_delay_ns, self.search.latest_delay_ns))
+        return replace(guess, delay_ns=delay, lag_ns=lag)
+
     def at_delay(self, course: Course, series: Sequence[Series], before: Fitted, delay_ns: float) -> Fitted:
         """The outcome at a delay, with the lag that suits it, starting with the lag of a delay nearby."""
         lag, power = before.guess.lag_ns, before.power_w
@@ -245,10 +270,15 @@ class _Problem:
 
 def _certainty(trials: Sequence[Fitted], rows: float) -> tuple[float, str]:
     """Standard error of the delay, and a reason if far apart ones are not excluded by `rows` times the readings of the trials."""
-    delay = np.array([each.guess.delay_ns for each in trials])
+    delay, lag = (np.array([getattr(each.guess, name) for each in trials]) for name in ("delay_ns", "lag_ns"))
     cost = np.array([each.lag_cost for each in trials])
-    left = delay[(cost - cost.min()) * rows < CERTAIN]
-    wide = float(left[-1] - left[0])
-    if wide > UNSURE_NS:
-        return wide / 8, f"delays from {left[0] / 1e6:.2f} to {left[-1] / 1e6:.2f} ms fit alike"
-    return max(wide, GRID_NS / 2) / 8, ""
+    left = (cost - cost.min()) * rows < CERTAIN
+    wide = float(np.ptp(delay[left]))
+    se = max(wide, GRID_NS / 2) / (2 * float(np.sqrt(CERTAIN)))
+    if wide <= UNSURE_NS and float(np.ptp(lag[left])) <= UNSURE_NS:
+        return se, ""
+    low, high = (
+        f"{each(delay[left]) / 1e6:.2f} ms with a lag of {lag[left][at(delay[left])] / 1e6:.2f}"
+        for each, at in ((np.min, np.argmin), (np.max, np.argmax))
+    )
+    return se, f"delays from {low} to {high} fit alike"

@@ -10,7 +10,7 @@ from benchmarks.accuracy.case import load
 from benchmarks.accuracy.conversions import shunt_ends
 from benchmarks.accuracy.world import World, draw
 
-from neuralpower_align.acquire import Search, acquire
+from neuralpower_align.acquire import Search, acquire, gaps_vary
 from neuralpower_align.activity import Activity, Runs, activity
 from neuralpower_align.scan_clock import ChannelReadings, Sensor, latched_ns, waits
 from neuralpower_align.windows import layer_windows
@@ -96,3 +96,14 @@ def test_too_few_readings_are_refused() -> None:
     what, readings, search = problem(world)
     with pytest.raises(ValueError, match="too few"):
         acquire(what, [readings.take(slice(3000, 3100))], search)
+
+
+@pytest.mark.parametrize(
+    ("case", "vary"), [("fast", True), ("gap-fixed", False), ("gap-scheduler", False), ("locked-1", False)]
+)
+def test_gaps_that_hardly_vary_are_noticed(case: str, vary: bool) -> None:
+    """Random gaps are as wide as a scan and more; a sleep that ends late, or a period that is kept, is not enough."""
+    world = drawn(case, 1002, 200)
+    what, _, search = problem(world)
+    assert gaps_vary(what, search.alone) is vary
+    assert gaps_vary(what, ())
