@@ -242,6 +242,32 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     assert peak(6) < 2 * peak(1)
 
 
+def test_parts_are_the_whole_once_and_in_order(tmp_path: Path) -> None:
+    """Segments whose indices overlap, since a gap was repaired later, and what is still in the write-ahead log: each entry once."""
+    writer = Writer(tmp_path / "rec", "ipc:///run/neuralpower")
+    first = Record(Kind.EPOCH, 1, {**epoch().to_dict(), "stream": STREAM})
+    for begin, count in ((0, 100), (150, 100)):
+        writer.keep(Ticks(STREAM, ticks(begin, count), epoch()))
+    writer.keep(Records(JOURNAL_STREAM, 0, [first, engine(), inference(1)]))
+    writer.turn_over()
+    writer.keep(Ticks(STREAM, ticks(100, 50), epoch()))
+    writer.keep(Ticks(STREAM, ticks(250, 50), epoch()))
+    writer.keep(Records(JOURNAL_STREAM, 3, [inference(2), Record(Kind.MARK, T0_NS, {"name": "m", "text": ""})]))
+    writer.turn_over()
+    writer.keep(Ticks(STREAM, ticks(300, 20), epoch()))
+    writer.keep(Records(JOURNAL_STREAM, 5, [inference(3)]))
+    writer.sync()
+    recording = Recording(tmp_path / "rec")
+    parts = list(recording.tick_parts(STREAM))
+    assert np.concatenate(parts)["index"].tolist() == list(range(320)) and [len(part) for part in parts] == [300, 20]
+    assert np.array_equal(np.concatenate(parts), recording.ticks())
+    every = [record for part in recording.record_parts() for record in part]
+    assert [record.kind for record in every] == [record.kind for record in recording.records()]
+    chosen = [record.body["seq"] for part in recording.record_parts(Kind.INFERENCE) for record in part]
+    assert chosen == [1, 2, 3] and set(recording.engines()) == {"abc"} and len(recording.epochs()) == 1
+    writer.finish()
+
+
 def test_fields_are_encoded_as_the_reference_does() -> None:
     """Varints at their edges, negative integers, doubles and text agree with google.protobuf."""
     told = schema()().packet.add().track_event.debug_annotations.add()

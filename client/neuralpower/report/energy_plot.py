@@ -69,7 +69,7 @@ def energy_bars(stacks: Sequence[Stack]) -> Figure:
                 if share >= 6:
                     axes.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color=INK)
                 left += share
-            interval = f" ± {_millijoules(stack.half_j)}" if isfinite(stack.half_j) else ""
+            interval = f" ± {1e3 * stack.half_j:.2g}" if isfinite(stack.half_j) else ""
             axes.text(101, row, f"{_millijoules(total)}{interval} mJ", va="center", fontsize=7.5, color=MUTED)
         axes.set_yticks(range(len(stacks)), [stack.label for stack in stacks])
         axes.tick_params(axis="y", length=0)
