@@ -67,6 +67,26 @@ class Estimate:
         return self.from_delay_ns - 1e3 * float(np.average(shift, weights=weight))
 
     @property
+    def lag_ns(self) -> float:
+        """All poles together."""
+        return self.model.kernel.lag_ns + self.model.kernel.second_ns
+
+    @property
+    def sensor_covariance(self) -> Floats:
+        """Of delay and lag (2, 2), ns^2, without what the clocks' ends are unsure by."""
+        index = self.model.index
+        change = np.zeros((2, index.size))
+        total = sum(piece.number.size for piece in self.pieces)
+        for spline, piece, where in zip(self.model.splines, self.pieces, index.shift, strict=True):
+            first, weights = spline.basis(piece.at_ns)
+            for k in range(4):
+                np.add.at(change[0], where.start + first + k, -weights[:, k] / total)
+        change[1, index.lag] = 1.0
+        if self.model.second:
+            change[1, index.second] = 1.0
+        return np.asarray(1e6 * change @ self.covariance @ change.T, np.float64)
+
+    @property
     def residual_w(self) -> float:
         """What a conversion scatters by, W rms, beside all that is modelled."""
         return float(np.sqrt(self.noise.white + self.noise.register))
@@ -188,7 +208,7 @@ class _Fit:
                 noise = self.noise(model, pieces, noise, sample)
             if number and settled:
                 break
-        return replace(model, tamed=False), pieces, noise
+        return replace(model, tamed=False, likely_w=model.power_w), pieces, noise
 
     def finish(
         self,
@@ -206,6 +226,8 @@ class _Fit:
             step = solve(normal, *prior(model))
             settled = _settled(model, step)
             last = settled or number == MOST_ROUNDS - 1
+            likely = solve(normal, *prior(replace(model, tamed=True))).change[model.index.power]
+            model = replace(model, likely_w=model.power_w + likely)
             model, pieces = moved(model, pieces, step.change if last else pace.quickened(model, step.change))
             if last:
                 break
@@ -218,7 +240,7 @@ class _Fit:
         """Averaging and rows, some blocks at a time."""
         for number, (piece, mine) in enumerate(zip(pieces, blocks, strict=True)):
             kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
-            for design in designs(self.plan, number, piece, kernel, model.power_w, mine):
+            for design in designs(self.plan, number, piece, kernel, model.slope_w, mine):
                 yield piece.averaging, design
 
     def normal(self, model: Model, pieces: Sequence[Piece], noise: Noise, blocks: Sequence[list[Ints]]) -> Normal:

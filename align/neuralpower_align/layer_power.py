@@ -143,7 +143,7 @@ def layer_power(
     fitted, power, covariance = [], np.zeros(plan.count), np.zeros((plan.count, plan.count))
     for number, readings in enumerate(rails):
         known = sensors[number] if number < len(sensors) else None
-        sensor = known or sensor_of(plan.activity, readings)
+        sensor = known or sensor_of(plan.activity, readings, tuple(np.flatnonzero(~classes.is_layer()).tolist()))
         found = estimate(plan, readings, sensor, classes.is_layer())
         inflation = _inflation(found, classes)
         fitted.append(Fitted(sensor, found, inflation))

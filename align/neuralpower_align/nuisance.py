@@ -94,6 +94,14 @@ class Model:
     sensor: bool = True
     tamed: bool = False
     """While the sensor is still far off: powers are held near their mean, so that they do not explain what it should."""
+    likely_w: Floats | None = None
+    """Powers (c,) held near their mean: what slopes are made of. Those of noisy estimates would be too steep, and would agree with
+    the noise that they came from: that biases the shift, and makes too little of the slack."""
+
+    @property
+    def slope_w(self) -> Floats:
+        """Powers (c,) that slopes are made of, W."""
+        return self.power_w if self.likely_w is None else self.likely_w
 
     @property
     def index(self) -> Index:
@@ -129,7 +137,7 @@ class Index:
 
 def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     """Parameters that touch the rows (q,), derivative columns (b, n, q), and what the model says of the rows (b, n), W."""
-    index, power = model.index, model.power_w[design.touched]
+    index, power, likely = model.index, model.power_w[design.touched], model.slope_w[design.touched]
     layer = model.layer[design.touched]
     phi = model.drifts(design.at_ns)
     factor = 1 + phi @ model.drift if model.drift is not None else np.ones(design.at_ns.shape)
@@ -142,13 +150,13 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     parts.append(share)
     said = share @ power
     if model.stalls:
-        of = design.stalled * np.where(layer, power, 0.0)
+        of = design.stalled * np.where(layer, likely, 0.0)
         numbers += [index.stall_of.start + design.touched, np.arange(index.stall.start, index.stall.stop)]
         parts += [of, of.sum(axis=-1, keepdims=True)]
     if model.sensor:
         numbers.append(np.arange(index.lag.start, index.second.stop))
         parts += [design.by_lag[..., None] * US, design.by_second[..., None] * (US if model.second else 1.0)]
-    layers = design.share @ np.where(layer, power, 0.0)
+    layers = design.share @ np.where(layer, likely, 0.0)
     idle = design.share @ np.where(layer, 0.0, 1.0)
     numbers.append(np.arange(index.drift.start, index.idle_drift.stop))
     parts += [phi * layers[..., None], phi * idle[..., None]]

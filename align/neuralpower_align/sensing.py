@@ -6,19 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from neuralpower_align.acquire import Search as Wide
 from neuralpower_align.acquire import acquire
 from neuralpower_align.activity import Activity
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
 from neuralpower_align.sensor import Readings, Search, find_sensor
 
 
-def sensor_of(activity: Activity, readings: Sequence[ChannelReadings]) -> Sensor:
+def sensor_of(activity: Activity, readings: Sequence[ChannelReadings], alone: tuple[int, ...] = ()) -> Sensor:
     """The sensor acquired from scratch; where the scan is not known or not found, delay and lag with any place in the scan.
+
+    `alone`: classes that are no layers, and are not joined with any while the sensor is searched.
 
     Raises ValueError where there are too few readings while anything changed.
     """
     if all(piece.scan_ns > piece.window_ns for piece in readings):
-        found = acquire(activity, readings)
+        found = acquire(activity, readings, Wide(alone=alone))
         if any(clock is not None for clock in found.clocks):
             return found
     plain = [Readings(piece.read_ns, piece.power_w, piece.window_ns, piece.scan_ns) for piece in readings]

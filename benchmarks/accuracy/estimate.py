@@ -7,36 +7,81 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.least_squares import Engine, solve
-from neuralpower_align.sensor import Readings, Search
+from neuralpower_align.droop import supply
+from neuralpower_align.layer_power import Baseline, Engine, LayerPower, layer_power
+from neuralpower_align.scan_clock import ChannelReadings, Sensor, latched_ns, waits
 from neuralpower_align.window_mean import window_mean
 from neuralpower_align.windows import layer_windows
 
 from .estimated import Estimated
-from .world import Recording
+from .world import RAILS, Recording
 
 Ints = npt.NDArray[np.int64]
 
-LONGEST_LAG_NS = 2e6
+STEP_UV, TRANSFER_BITS = 40, 48
+NOTICED = 4.0
+"""Standard errors by which the readings contradict one pole."""
 
 
 def estimate(recording: Recording) -> Estimated:
-    """Least squares."""
-    chip = recording.chip
+    """Generalised least squares, everything unknown found from the recording."""
+    return estimated(solve(recording))
+
+
+def solve(recording: Recording, sensor: Sensor | None = None) -> LayerPower:
+    """What the estimator finds; `sensor`: where it sets out from, None: from scratch."""
     alike = np.arange(recording.durations_ns.shape[1], dtype=np.int64)
     engine = Engine(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
-    longest_lag_ns = max(LONGEST_LAG_NS, 2 * chip.averaging * chip.scan_ns if chip.averaging > 1 else 0.0)
-    readings = Readings(_read_ns(recording), recording.power_w, chip.conversion_ns, chip.scan_ns)
-    solution = solve([engine], [readings], search=Search(longest_lag_ns=longest_lag_ns))
-    found = solution.engines[0]
-    _, first = np.unique(found.unit, return_index=True)
-    power_w, se_w = found.power_w, found.power_se_w
-    energy = float(power_w @ recording.durations_ns.mean(axis=0)) * 1e-9
+    baselines = [Baseline(each.kind, each.begin_ns, each.end_ns) for each in recording.baselines]
+    return layer_power([engine], [[readings_of(recording)]], [sensor], baselines)
+
+
+def readings_of(recording: Recording) -> ChannelReadings:
+    """The total rail: current times the voltage that the supply has at that current, when the chip answered."""
+    chip = recording.chip
+    ampere = recording.shunt.value_uv / chip.shunt_uohm
+    source = supply(recording.bus.value_uv * 1e-6, ampere)
+    transfer = TRANSFER_BITS * 1e9 / chip.bus_hz
+    begin, end = (
+        np.stack([getattr(recording.bus, name), getattr(recording.shunt, name)], axis=1).ravel()
+        for name in ("begin_ns", "end_ns")
+    )
+    return ChannelReadings(
+        latched_ns(recording.shunt.end_ns, transfer),
+        source.power_w(ampere),
+        chip.conversion_ns,
+        chip.scan_ns,
+        chip.averaging,
+        step_w=STEP_UV / chip.shunt_uohm * source.volt,
+        register=recording.shunt.value_uv,
+        waits_ns=waits(begin, end, transfer) if chip.driver == "waiting" else None,
+        place=1 / (2 * len(RAILS)),
+    )
+
+
+def estimated(found: LayerPower) -> Estimated:
+    """In the form in which it is scored; what is not told is withheld."""
+    engine, fitted = found.engines[0], found.rails[0].found
+    told = engine.units.told
+    clocks = np.diag([found.rails[0].sensor.delay_se_ns ** 2, 0.0])
+    known = np.isfinite(clocks).all() and any(piece.clock is not None for piece in fitted.pieces)
     return Estimated(
-        found.unit, power_w, se_w, power_w[first], se_w[first], solution.sensor.delay_ns, solution.sensor.lag_ns,
-        energy_j=energy, unattributed_share=solution.balance.unattributed_j / solution.balance.measured_j,
-        gap_w=found.gap_power_w, mismatch=solution.unexplained,
-    )  # fmt: skip
+        unit=engine.unit,
+        power_w=engine.power_w,
+        se_w=engine.power_se_w,
+        unit_power_w=np.where(told, engine.units.power_w, np.nan),
+        unit_se_w=np.where(told, engine.units.power_se_w, np.nan),
+        delay_ns=fitted.delay_ns,
+        lag_ns=fitted.lag_ns,
+        sensor_covariance=fitted.sensor_covariance + clocks if known else None,
+        energy_j=float("nan") if engine.withheld else engine.energy_j,
+        energy_se_j=engine.energy_se_j,
+        unattributed_share=found.balance.unattributed_j / found.balance.measured_j,
+        gap_w=engine.gap.power_w,
+        mismatch=abs(fitted.split_z) > NOTICED,
+        withheld=tuple((int(unit), engine.withheld or "not resolved") for unit in np.flatnonzero(~told)),
+        notes=found.notes,
+    )
 
 
 def by_window_mean(recording: Recording) -> Estimated:
