@@ -26,6 +26,9 @@ examples:
   neuralpower predict model.json resnet18_trt_engine_info.json
   neuralpower predict model.json resnet18.onnx --batch 4 --precision FP16"""
 
+MOST_NAMES = 5
+"""Layers without a prediction that are named in the line below the table; the table has them all."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.json", type=Path, help="what neuralpower fit wrote")
@@ -140,7 +143,11 @@ def _print_totals(models: SixModels, predicted: NetworkPrediction) -> None:
     console.table(f"Predicted for {predicted.name}", columns, rows, simulated=models.simulated_)
     total = len(predicted.layers)
     for reason, count in predicted.missing.items():
-        print(f"not in the sum: {count} of {total} layers: {reason}")
+        names = [
+            console.shortened(p.layer.name, 32) for p in predicted.layers if p.energy_j is None and p.reason == reason
+        ]
+        more = f", and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
+        print(f"not in the sum: {count} of {total} layers: {reason}: {', '.join(names[:MOST_NAMES])}{more}")
     strange = sum(bool(p.outside) for p in predicted.covered)
     if strange:
         print(
