@@ -22,7 +22,16 @@ def main() -> int:
     seeds = attribution.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, metavar="N", help="of the first network (default: the development seeds)")
     seeds.add_argument("--quoted", action="store_true", help="the seeds that quoted figures come from")
+    from . import models
+
+    layers = commands.add_parser(
+        "models", help="layer models on measured convolutions and virtual devices (docs/models.md)"
+    )
+    models.add_arguments(layers)
     args = parser.parse_args()
+    if args.part == "models":
+        models.run(args)
+        return 0
     from .attribution import run
 
     try:

@@ -39,11 +39,13 @@ def regions_of(names: Sequence[str], x: Floats, y: Floats, weights: Floats, seed
     size = min(int(SAMPLE * len(y)), LARGEST_SAMPLE)
     if size < 2 * SMALLEST:
         return []
+    # As the trees hold it, so that they need not look at it again each time.
+    single = np.ascontiguousarray(x, dtype=np.float32)
     for number in range(TREES):
         sample = random.permutation(len(y))[:size]
         tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=SMALLEST, random_state=number)
-        tree.fit(x[sample], left[sample], sample_weight=weights[sample])
-        left = left - LEARNING * tree.predict(x)
+        tree.fit(single[sample], left[sample], sample_weight=weights[sample], check_input=False)
+        left = left - LEARNING * tree.predict(single, check_input=False)
         _walk(tree.tree_, 0, {}, names, x, np.ones(len(y), dtype=bool), found)
     seen: set[bytes] = set()
     kept = []

@@ -186,18 +186,20 @@ class Search:
         boxes = regions_of(names, x, ratio, weights, self._seed)
         amounts = [plain(name).exponents for name in self._dictionary.amounts]
         terms = [Term((*box.exponents, *amount)) for amount in [(), *amounts] for box in boxes]
-        return self._design.with_more(self._standardised(terms, train), choice.terms)
+        # Boxes are all different: no need to look for equal columns among so many.
+        return self._design.with_more(self._standardised(terms, train, look_for_equal=False), choice.terms)
 
-    def _standardised(self, terms: list[Term], train: Bools) -> _Design:
+    def _standardised(self, terms: list[Term], train: Bools, look_for_equal: bool = True) -> _Design:
         """The terms that differ among the training rows, with zero mean and unit deviation there under the weights."""
         if not terms:
             return _Design([], np.zeros((len(self._y), 0)), np.zeros(0), np.zeros(0))
         matrix = self._rows.mean(self._dictionary.matrix(terms, self._column))
-        kept = distinct(matrix[train])
+        kept = distinct(matrix[train]) if look_for_equal else np.arange(len(terms))
         weights = self._weights[train] / self._weights[train].sum()
-        mean = weights @ matrix[train][:, kept]
-        scale = np.sqrt(weights @ (matrix[train][:, kept] - mean) ** 2)
-        varied = scale > 1e-9 * np.abs(matrix[train][:, kept]).max(axis=0)
+        trained = matrix[np.ix_(train, kept)]
+        mean = weights @ trained
+        scale = np.sqrt(weights @ (trained - mean) ** 2)
+        varied = scale > 1e-9 * np.abs(trained).max(axis=0)
         kept, mean, scale = kept[varied], mean[varied], scale[varied]
         return _Design([terms[index] for index in kept], (matrix[:, kept] - mean) / scale, mean, scale)
 
