@@ -148,18 +148,28 @@ def _networks(networks: Sequence[EngineAttribution]) -> Table:
             fixed(e.power_w, 2),
             fixed(e.energy_per_inference_j * 1e3, 2),
             fixed(Z95 * e.energy_se_j * 1e3, 2),
-            *(fixed(level.power_w, 2) for level in (e.launch, e.tail)),
             fixed(e.gap_power_w, 2),
         ]
         rows.append(Row(cells))
         if e.withheld:
-            rows.append(Row([f"withheld: {e.withheld}", *[""] * 11], "context"))
-    columns = ["network", "runs", "layers", "units", "resolved", "runtime, ms", "power, W", "energy, mJ", "±"]
+            rows.append(Row([f"withheld: {e.withheld}", *[""] * 9], "context"))
+    columns = [
+        "network",
+        "runs",
+        "layers",
+        "units",
+        "resolved",
+        "runtime, ms",
+        "power, W",
+        "energy, mJ",
+        "±",
+        "gaps, W",
+    ]
     caption = (
         "Per inference, over the time its layers run. Resolved: share of that time in layers told apart from all others, their 95 % "
-        "half-width at most 20 %. ±: half of the 95 % interval of the energy. Launch is before the first layer, tail after the last."
+        "half-width at most 20 %. ±: half of the 95 % interval of the energy."
     )
-    return Table([*columns, "launch, W", "tail, W", "gaps, W"], rows, range(1, 12), caption)
+    return Table(columns, rows, range(1, 10), caption)
 
 
 def _network(
@@ -175,12 +185,27 @@ def _network(
         joined = at + 1 < len(engine.layers) and engine.layers[at + 1].unit == layer.unit
         unit = f"{layer.unit + 1}" if not at or engine.layers[at - 1].unit != layer.unit else ""
         rows.append(Row([f"{at + 1}", _name(layer), layer.kind, unit, *_cells(layer)], "same" if joined else ""))
-    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units."
+    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units. {_around(engine)}".rstrip()
     if true_w and engine.hash in true_w:
         caption += " Points are the true power, which no part of the estimate has seen."
     columns = ["#", "layer", "kind", "unit", *ENERGY_COLUMNS]
     table = Table(columns, rows, (0, *range(3, 10)), "± is one standard error.", f"all {len(engine.layers)} layers")
     return [Heading(engine.name), Figure(Markup(svg), caption), table]
+
+
+def _around(engine: EngineAttribution) -> str:
+    """Power before the first layer, after the last, and between inferences, where it was found, as a sentence."""
+    levels = [
+        ("before the first layer", engine.launch),
+        ("after the last", engine.tail),
+        ("between inferences", engine.gap),
+    ]
+    told = [
+        f"{number(level.power_w, 3)} ± {number(Z95 * level.se_w, 2)} W {where}"
+        for where, level in levels
+        if np.isfinite(level.power_w) and np.isfinite(level.se_w)
+    ]
+    return f"Power outside of layers, 95 %: {', '.join(told)}." if told else ""
 
 
 def _name(layer: LayerPower) -> str:

@@ -87,8 +87,10 @@ def lateness(late_us: Floats) -> Figure:
             np.concatenate([np.linspace(0, ordered.size - 1, 400), ordered.size - np.geomspace(1, ordered.size, 400)])
         )
         at = np.clip(keep.astype(int), 0, ordered.size - 1)
-        axes.plot(ordered[at], share[at], color=SERIES[0], linewidth=1.4)
-        axes.set(xscale="log", yscale="log", xlabel="lateness, µs", ylabel="share of ticks later")
+        axes.plot(ordered[at], 100 * share[at], color=SERIES[0], linewidth=1.4)
+        axes.set(xscale="log", yscale="log", xlabel="lateness, µs", ylabel="share of ticks later, %")
+        for axis in (axes.xaxis, axes.yaxis):
+            plain_decades(axis, np.inf)
         figure.tight_layout()
         return figure
 

@@ -112,7 +112,8 @@ def _lead(recording: Recording | None, attribution: Attribution | None, models: 
     if attribution is not None:
         networks = sum(not engine.repeated for engine in attribution.engines.values())
         repeated = len(attribution.engines) - networks
-        parts.append(f"{networks} networks and {repeated} repeated layers" if repeated else f"{networks} networks")
+        named = f"{networks} network{'s' * (networks != 1)}"
+        parts.append(f"{named} and {repeated} repeated layers" if repeated else named)
     if models is not None:
         parts.append(f"{len(models.models_)} models fitted to {models.rows_} layers")
     return "; ".join(parts) + "." if parts else ""
