@@ -85,8 +85,11 @@ def _public(args: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Row]:
     rows = public_summary(_each("measured convolutions", partial(seed_results, path), seeds, pool))
     title = f"999 measured convolutions, five folds, everything chosen inside each; median over {len(seeds)} fold seeds"
     show(title, rows, "public")
-    for target, floor in noise_floor(path).items():
-        print(f"noise floor of {target}: repeats of a layer scatter by {100 * floor:.1f} %")
+    for target, (about_mean, single) in noise_floor(path).items():
+        print(
+            f"noise floor of {target}: repeats of a layer scatter by {100 * about_mean:.1f} % about their mean, "
+            f"a single one by {100 * single:.1f} %"
+        )
     print()
     return rows
 

@@ -61,8 +61,10 @@ def by_octave(dataset: Dataset) -> Dataset:
     return Dataset({**dataset.table, "network": names}, dataset.provenance)
 
 
-def noise_floor(path: Path) -> dict[str, float]:
-    """Target -> standard deviation of repeats of one layer about their mean, as a share of it, over all layers with repeats."""
+def noise_floor(path: Path) -> dict[str, tuple[float, float]]:
+    """Target -> root mean square of how far repeats of a layer are from their own mean, as a share of it; and the standard
+    deviation of a single one that follows, with which no model of the geometry can do better.
+    """
     dataset = layers(path)
     names = dataset["layer"].tolist()
     repeats = [np.flatnonzero(dataset["layer"] == name) for name in dict.fromkeys(names) if names.count(name) > 1]
@@ -70,7 +72,8 @@ def noise_floor(path: Path) -> dict[str, float]:
     for target, column in (("runtime", "runtime_s"), ("power", "power_w"), ("energy", "energy_j")):
         values = [dataset[column][rows].astype(np.float64) for rows in repeats]
         squares = sum(float(((each / each.mean() - 1) ** 2).sum()) for each in values)
-        floor[target] = float(np.sqrt(squares / sum(len(each) - 1 for each in values)))
+        rows = sum(len(each) for each in values)
+        floor[target] = float(np.sqrt(squares / rows)), float(np.sqrt(squares / (rows - len(values))))
     return floor
 
 

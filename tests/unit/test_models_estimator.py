@@ -230,6 +230,6 @@ def test_every_baseline_fits_and_is_positive() -> None:
             assert np.isfinite(predicted).all() and (predicted > 0).all(), name
     assert Mean().fit(layers, y).predict(layers[:1]).tolist() == [pytest.approx(y.mean())]
     trees = Trees().fit(layers, y).predict(layers)
-    assert rmspe(trees, y) < 0.2
+    assert rmspe(trees, y) < rmspe(Mean().fit(layers, y).predict(layers), y) / 5
     assert rmspe(Paleo().fit(layers, y).predict(layers), y) < 0.7
     assert step("in_c", ">", 3.5) == "[in_c>3.5]"

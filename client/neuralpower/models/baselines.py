@@ -164,7 +164,10 @@ _SEEN = ("batch", "in_c", "out_c", "in_side", "out_side", "kernel_side", "stride
 
 
 class Trees:
-    """Boosted regression trees under the same relative loss: what a model can reach that nobody can read."""
+    """Boosted regression trees under the same relative loss: what a model can reach that nobody can read.
+
+    Of the settings tried on the measured convolutions these did best; smaller leaves take the rare slow layers for a rule.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -174,7 +177,7 @@ class Trees:
 
         self._least = float(y.min())
         model = GradientBoostingRegressor(
-            n_estimators=300, learning_rate=0.05, max_depth=5, min_samples_leaf=5, subsample=0.5, max_features=0.5,
+            n_estimators=300, learning_rate=0.05, max_depth=5, min_samples_leaf=15, subsample=0.5, max_features=0.5,
             random_state=self.seed,
         )  # fmt: skip
         self._model = model.fit(measure(layers, _SEEN), y, sample_weight=(y.mean() / y) ** 2)
