@@ -105,12 +105,17 @@ def monomials(features: Sequence[str], degree: int) -> list[Term]:
 
 
 def _tiles() -> list[Term]:
-    """Tiles of (pixels × filters of a group), over all groups, that a matrix product is cut into; depthwise has none."""
-    product, listed = step("filters", ">", 1), []
+    """Tiles of (pixels × filters of a group), over all groups, that a matrix product is cut into; depthwise has none.
+
+    A grouped convolution has so few filters in a group that one column of tiles holds them, and a price of its own.
+    """
+    product, grouped, listed = step("filters", ">", 1), step("groups", ">", 1), []
     for rows in TILE_ROWS:
         for columns in TILE_COLUMNS:
             count = [(product, 1), (tiles("pixels", rows), 1), (tiles("filters", columns), 1), ("groups", 1)]
             listed += [Term(tuple(count)), Term((*count, (tiles("window", 5), 1)))]
+        count = [(grouped, 1), (product, 1), (tiles("pixels", rows), 1), ("groups", 1)]
+        listed += [Term(tuple(count)), Term((*count, (tiles("window", 5), 1)))]
     return listed
 
 
