@@ -64,7 +64,8 @@ class Level:
 
 @dataclass(frozen=True)
 class EnginePower:
-    """Of one engine. Per layer (n,): its unit; power of the unit and its standard error, W, with covariance (n, n) of single layers.
+    """Of one engine. Per layer (n,): its unit; power of the unit and its standard error, W, with covariance (n, n) of single layers
+    (neighbours that are copies of one layer are one in it).
 
     `layer_w` (n,): each layer's own estimate, resolved or not. `units`: what was told apart. Energy of all layers of a mean
     inference, J, with its standard error. `withheld`: why nothing should be made of the powers, "" if something may. Launch: from the begin anchor to the first layer; tail: from the last to the end anchor.
@@ -253,11 +254,14 @@ def _engine(
     group_error: float,
     excited: Sequence[Excitation],
 ) -> EnginePower:
-    layers = classes.layers[number][engine.alike]
-    seconds = engine.durations_ns.mean(axis=0) * 1e-9
+    # Copies of one layer in a row, thousands in a repeated-layer engine, are one: their power is one unknown.
+    first = np.append(0, np.flatnonzero(np.diff(engine.alike)) + 1)
+    run = np.repeat(np.arange(first.size), np.diff(np.append(first, engine.alike.size)))
+    layers = classes.layers[number][engine.alike[first]]
+    seconds = np.add.reduceat(engine.durations_ns.mean(axis=0), first) * 1e-9
     gap = int(classes.gap[number])
     # In the launch gaps that were laid with each layer the board draws what it draws between inferences.
-    ran = (engine.durations_ns > 0).mean(axis=0) * classes.between_ns * 1e-9
+    ran = np.add.reduceat((engine.durations_ns > 0).mean(axis=0), first) * classes.between_ns * 1e-9
     excess = ran / np.maximum(seconds, 1e-12)
     change = np.zeros((layers.size, power_w.size))
     change[np.arange(layers.size), layers] = 1 + excess
@@ -278,11 +282,11 @@ def _engine(
     told = units.told & (np.bincount(units.unit, seconds * unseen) / weight <= 0.5)
     units = replace(units, told=told)
     return EnginePower(
-        unit=units.unit,
+        unit=units.unit[run],
         withheld=withheld,
-        power_w=units.power_w[units.unit],
-        power_se_w=units.power_se_w[units.unit],
-        layer_w=own,
+        power_w=units.power_w[units.unit][run],
+        power_se_w=units.power_se_w[units.unit][run],
+        layer_w=own[run],
         covariance=own_covariance,
         units=units,
         energy_j=float(own @ seconds),
