@@ -100,6 +100,13 @@ class SixModels:
 
         Raises InputError when the dataset has rows for none.
         """
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
+
+        # The matrices are small: a second thread only waits for the first, and on a busy machine for its turn.
+        with threadpool_limits(1):
+            return self._fit(dataset, advance)
+
+    def _fit(self, dataset: Dataset, advance: Callable[[float, str], None] | None) -> SixModels:
         self.models_, self.energy_, self.skipped_ = {}, {}, {}
         for number, kind in enumerate(KINDS):
             if advance:
