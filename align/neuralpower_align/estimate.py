@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.gls import Normal, Step, accumulate, solve
-from neuralpower_align.kernel import SPLIT, Kernel
+from neuralpower_align.gls import Normal, Step, accumulate, inverted, solve
+from neuralpower_align.kernel import Kernel
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import Model, Spline, columns, moved, prior
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
@@ -22,16 +22,20 @@ Bools = npt.NDArray[np.bool_]
 
 MARGIN_NS = 40e3
 """Readings so near the end of a conversion may hold another one."""
-NOISE_BLOCKS = 40
-SEARCH_BLOCKS = 240
-ROUNDS, MOST_ROUNDS = 8, 4
+NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 32, 100
+SEARCH_BLOCKS = 120
+ROUNDS, MOST_ROUNDS = 6, 6
 """On a part of the rows, and on all of them."""
 NOTICED = 4.0
 """Standard errors by which readings contradict the response before another one is tried."""
 SHORTEST_SPLIT_NS = 50e3
+FIRST_OF_TWO, SECOND_OF_TWO = 0.9, 0.4
+"""Two poles that one is the best substitute for, as shares of it."""
+WORTH_STALLS = 0.2
+"""Each layer has a stall share fitted if that adds more than this share to the variance of most."""
 WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
-SETTLED = 0.3
+SETTLED = 0.5
 """Steps of the sensor below this share of their standard error need no further round."""
 
 
@@ -113,14 +117,15 @@ def estimate(
     some, sample = _spread(pieces, SEARCH_BLOCKS), _spread(pieces, NOISE_BLOCKS)
     model, pieces, noise = fit.approach(model, pieces, some, sample)
     every = [blocks_of(piece.number.size) for piece in pieces]
+    sample = _spread(pieces, FINAL_NOISE_BLOCKS)
     model, pieces, noise, normal, step = fit.finish(model, pieces, noise, every, sample)
     split = _split(model, normal)
     if abs(split) > NOTICED and model.kernel.lag_ns > SHORTEST_SPLIT_NS:
-        kernel = model.kernel.with_lags((1 - SPLIT) * model.kernel.lag_ns, SPLIT * model.kernel.lag_ns)
-        two = replace(model, kernel=kernel, second=True, second_from_ns=kernel.second_ns, lag_from_ns=kernel.lag_ns)
-        other = fit.finish(two, pieces, noise, every, sample)
+        two, later = _with_second(model, pieces)
+        other = fit.finish(*fit.approach(two, later, some, sample), every, sample)
         if other[4].likelihood > step.likelihood + WORTH_A_POLE:
             model, pieces, noise, normal, step = other
+    model, pieces, step = fit.with_each_stall(model, pieces, noise, normal, step, every, some)
     return Estimate(
         model,
         tuple(pieces),
@@ -133,6 +138,18 @@ def estimate(
         sensor.delay_ns,
         split,
     )
+
+
+def _with_second(model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece]]:
+    """Where to set out with two poles, from the best with one: that one is a little shorter than both together, and later for it."""
+    lag = model.kernel.lag_ns
+    kernel = model.kernel.with_lags(FIRST_OF_TWO * lag, SECOND_OF_TWO * lag)
+    shift_ns = (FIRST_OF_TWO + SECOND_OF_TWO - 1) * lag
+    shifts = tuple(shift + shift_ns / 1e3 for shift in model.shift_us)
+    two = replace(
+        model, kernel=kernel, second=True, second_from_ns=kernel.second_ns, lag_from_ns=kernel.lag_ns, shift_us=shifts
+    )
+    return two, [piece.shifted(np.full(piece.number.size, shift_ns)) for piece in pieces]
 
 
 def _split(model: Model, normal: Normal) -> float:
@@ -187,6 +204,8 @@ class _Fit:
             shift_us=tuple(np.zeros(spline.columns) for spline in splines),
             lag_from_ns=sensor.lag_ns,
             stalls=stalls,
+            each=False,
+            level_w=mean,
         )
 
     def approach(
@@ -233,6 +252,39 @@ class _Fit:
                 break
             noise = self.noise(model, pieces, noise, sample)
         return model, pieces, noise, normal, step
+
+    def with_each_stall(
+        self,
+        model: Model,
+        pieces: list[Piece],
+        noise: Noise,
+        normal: Normal,
+        step: Step,
+        blocks: Sequence[list[Ints]],
+        some: Sequence[list[Ints]],
+    ) -> tuple[Model, list[Piece], Step]:
+        """What it adds to the covariance that each layer has a stall share of its own; fitted where that is much.
+
+        A column for each layer makes the regression twice as wide. Where it matters little, what it adds is taken from a part of the rows,
+        whose sums are scaled up to all.
+        """
+        if not model.stalls:
+            return model, pieces, step
+        wide = replace(model, each=True)
+        part = self.normal(wide, pieces, noise, some)
+        gram = part.gram * (normal.rows / part.rows) + prior(wide)[0]
+        keep = np.ones(wide.index.size, bool)
+        keep[wide.index.stall_of] = False
+        powers, kept = wide.index.power, np.flatnonzero(keep)
+        more = inverted(gram)[powers, powers] - inverted(gram[np.ix_(kept, kept)])[powers, powers]
+        if np.median((np.diag(more) / np.diag(step.covariance)[powers])[self.layer]) > WORTH_STALLS:
+            step = solve(self.normal(wide, pieces, noise, blocks), *prior(wide))
+            model, pieces = moved(wide, pieces, step.change)
+            return model, pieces, step
+        covariance, scattered = np.array(step.covariance), np.array(step.scattered)
+        covariance[powers, powers] += more
+        scattered[powers, powers] += more
+        return model, pieces, replace(step, covariance=covariance, scattered=scattered)
 
     def _each(
         self, model: Model, pieces: Sequence[Piece], blocks: Sequence[list[Ints]]

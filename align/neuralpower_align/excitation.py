@@ -2,7 +2,7 @@
 
 Where inferences follow each other at a fixed ratio to the chip's scan, the windows lie at the same places of each inference. A
 slow sensor still carries over from what ran between the windows, and the regression would make an estimate out of that alone;
-its interval would rest on the exact shape of the response. Such time is withheld, and with it the energy of the inference.
+its interval would rest on the exact shape of the response. Then the engine's layers are withheld, and the energy of its inferences.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BINS = 100
 SEEN = 0.1
 """A part of the inference counts as seen if windows covered it this often, compared with the mean over all parts."""
 MOST_UNSEEN = 0.05
-"""With more of its time unseen an inference's energy is withheld."""
+"""With more of its time unseen an engine is withheld."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,6 @@ class Excitation:
     def unseen(self) -> float:
         """Share of the inference's time that was not seen."""
         return float(np.mean(self.cover < SEEN))
-
-    def unseen_of(self, begin: Floats, end: Floats) -> Floats:
-        """Share of layers that was not seen; where they begin and end (n,), as shares of the inference."""
-        edges = np.linspace(0.0, 1.0, BINS + 1)
-        sum_of = np.append(0.0, np.cumsum(self.cover < SEEN)) / BINS
-        span = np.maximum(end - begin, 1e-12)
-        return np.asarray((np.interp(end, edges, sum_of) - np.interp(begin, edges, sum_of)) / span, np.float64)
 
 
 def excitation(at_ns: Floats, window_ns: float, begin_ns: Ints, end_ns: Ints) -> Excitation:

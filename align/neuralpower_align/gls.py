@@ -44,9 +44,9 @@ def accumulate(normal: Normal, model: Model, design: Design, noise: Noise, avera
     """Add some blocks; gives their residuals (b, n), W."""
     numbers, dense, said = columns(model, design)
     residual = design.value_w - said
-    weighed = np.linalg.solve(
-        noise.covariance(design, averaging), np.concatenate([dense, residual[..., None]], axis=-1)
-    )
+    covariance = noise.covariance(design, averaging)
+    weighed = np.linalg.solve(covariance, np.concatenate([dense, residual[..., None]], axis=-1))
+    normal.determinant += float(np.linalg.slogdet(covariance)[1].sum())
     flat = dense.reshape(-1, numbers.size)
     normal.gram[np.ix_(numbers, numbers)] += flat.T @ weighed[..., :-1].reshape(flat.shape)
     slopes = np.einsum("bnq,bn->bq", dense, weighed[..., -1], optimize=True)
@@ -61,6 +61,14 @@ def accumulate(normal: Normal, model: Model, design: Design, noise: Noise, avera
         before[numbers] += slopes[mine].sum(axis=0)
         normal.clusters[design.piece, name] = (before, rows + residual[mine].size)
     return residual
+
+
+def inverted(total: Floats) -> Floats:
+    """Inverse of normal equations (q, q), symmetric; what nothing touched is not known at all."""
+    scale = np.sqrt(np.maximum(np.diag(total), 1e-30))
+    ridge = np.where(np.diag(total) > 0, RIDGE, 1.0)
+    inverse = np.linalg.inv(total / np.outer(scale, scale) + np.diag(ridge)) / np.outer(scale, scale)
+    return np.asarray((inverse + inverse.T) / 2, np.float64)
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,7 @@ def solve(normal: Normal, precision: Floats, away: Floats) -> Step:
     A parameter that nothing touched stays where it is. Clusters count by how far their slopes lie from what the whole gives
     them for their share of the rows, which takes the step into account to first order.
     """
-    total = normal.gram + precision
-    scale = np.sqrt(np.maximum(np.diag(total), 1e-30))
-    ridge = np.where(np.diag(total) > 0, RIDGE, 1.0)
-    inverse = np.linalg.inv(total / np.outer(scale, scale) + np.diag(ridge)) / np.outer(scale, scale)
-    inverse = (inverse + inverse.T) / 2
+    inverse = inverted(normal.gram + precision)
     change = inverse @ (normal.slope + precision @ away)
     slopes = np.array([slope - rows / normal.rows * normal.slope for slope, rows in normal.clusters.values()])
     freedom = len(slopes) / max(len(slopes) - 1, 1)

@@ -25,6 +25,7 @@ Bools = npt.NDArray[np.bool_]
 BASELINES = ("device-idle", "context-idle", "gap", "aside")
 LONGEST_HOLE_NS = 50_000_000
 """Energy is summed over no longer hole in the readings than this."""
+MOST_SLACK, LEAST_ROOM_NS = 0.6, 20e3
 FEWEST_CLUSTERS = 30
 UNDECLARED = 3.0
 """Gaps of a run that differ by more standard errors from gaps measured alone hold something that nobody declared."""
@@ -150,11 +151,16 @@ def layer_power(
         fitted.append(Fitted(sensor, found, inflation))
         power += found.power_w
         covariance += found.power_covariance * inflation
+    contradicted = _contradicted(engines, fitted)
     rows = [
-        _engine(power, covariance, classes, number, engine, half_width, group_error, _excited(engine, fitted))
+        _engine(
+            power, covariance, classes, number, engine, half_width, group_error, _excited(engine, fitted), contradicted
+        )
         for number, engine in enumerate(engines)
     ]
-    declared, notes = _declared_gaps(power, covariance, classes)
+    likely = np.sum([rail.found.model.slope_w for rail in fitted], axis=0)
+    unknown = np.sqrt(np.diag(covariance)) > 0.5 * float(np.mean(likely[classes.is_layer()]))
+    declared, notes = _declared_gaps(np.where(unknown, likely, power), covariance, classes)
     return LayerPower(
         engines=tuple(rows),
         idle=_level(power, covariance, classes.idle, plan),
@@ -234,6 +240,23 @@ def _inflation(found: Estimate, classes: Classes) -> float:
     return max(ratio, 1.0)
 
 
+def _contradicted(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
+    """Why the fit cannot be believed, "" if it can.
+
+    No inference runs outside its anchors. Where readings scatter as if they did, something is wrong with the sensor, or with what
+    ran when, that the scatter has to make up for.
+    """
+    room = np.concatenate([(e.end_ns - e.begin_ns - e.durations_ns.sum(axis=1)) / 2 for e in engines])
+    most = MOST_SLACK * float(np.median(room)) + LEAST_ROOM_NS
+    worst = max(float(np.sqrt(rail.found.noise.slack)) for rail in fitted)
+    if worst <= most:
+        return ""
+    return (
+        f"readings scatter as if inferences ran {worst / 1e3:.0f} us rms from where they were laid, and between their anchors there "
+        f"are {float(np.median(room)) / 1e3:.0f} us to either side: sensor or layers are not what they are taken for"
+    )
+
+
 def _excited(engine: Engine, fitted: Sequence[Fitted]) -> list[Excitation]:
     """How each rail's windows lay in the inferences."""
     return [
@@ -252,7 +275,8 @@ def _engine(
     engine: Engine,
     half_width: float,
     group_error: float,
-    excited: Sequence[Excitation],
+    excited: Sequence[Excitation] = (),
+    contradicted: str = "",
 ) -> EnginePower:
     # Copies of one layer in a row, thousands in a repeated-layer engine, are one: their power is one unknown.
     first = np.append(0, np.flatnonzero(np.diff(engine.alike)) + 1)
@@ -268,18 +292,11 @@ def _engine(
     change[:, gap] -= excess
     own, own_covariance = change @ power_w, change @ covariance @ change.T
     units = resolved_units(own, own_covariance, seconds, half_width, group_error)
-    span = max(float(np.mean(engine.end_ns - engine.begin_ns)) * 1e-9, 1e-12)
-    ends = np.cumsum(seconds) / span + max(1 - float(seconds.sum()) / span, 0.0) / 2
-    begins = ends - seconds / span
-    unseen = np.max([each.unseen_of(begins, ends) for each in excited], axis=0, initial=0.0)
     hidden = max((each.unseen for each in excited), default=0.0)
-    withheld = (
-        f"{hidden:.0%} of an inference were never seen: its period is locked to the chip's scan"
-        if hidden > MOST_UNSEEN
-        else ""
-    )
-    weight = np.bincount(units.unit, seconds) + 1e-300
-    told = units.told & (np.bincount(units.unit, seconds * unseen) / weight <= 0.5)
+    withheld = contradicted
+    if hidden > MOST_UNSEEN:
+        withheld = f"{hidden:.0%} of an inference were never seen: its period is locked to the chip's scan"
+    told = units.told & (not withheld)
     units = replace(units, told=told)
     return EnginePower(
         unit=units.unit[run],

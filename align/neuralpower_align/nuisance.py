@@ -33,6 +33,8 @@ TAMED_SPREAD = 0.4
 SHIFT_SPREAD_US = 150.0
 SHIFT_BEND_US = 60.0
 LAG_SPREAD_US = 1000.0
+BLUR_SPREAD = 0.2
+"""Of the variance by which edges are blurred, as a share of it: it comes from the scatter of readings."""
 SPLIT_SPREAD, HELD = 3.0, 1e-6
 US = 1e3
 
@@ -88,12 +90,16 @@ class Model:
     lag_from_ns: float = 0.0
     second_from_ns: float = 0.0
     stalls: bool = True
+    each: bool = True
+    """Whether each class has a stall share of its own beside the common one."""
     second: bool = False
     tested: bool = False
     """Without a second pole: whether the column that looks for one is free."""
     sensor: bool = True
     tamed: bool = False
     """While the sensor is still far off: powers are held near their mean, so that they do not explain what it should."""
+    level_w: float = 0.0
+    """Mean of all readings: layers' mean lies between this and three times this; 0: not known."""
     likely_w: Floats | None = None
     """Powers (c,) held near their mean: what slopes are made of. Those of noisy estimates would be too steep, and would agree with
     the noise that they came from: that biases the shift, and makes too little of the slack."""
@@ -115,19 +121,20 @@ class Model:
 
 
 class Index:
-    """Numbers of parameters: powers, stalls of each class, common stall, poles, drifts, shifts of each piece."""
+    """Numbers of parameters: powers, stalls of each class, common stall, poles, drifts, blur, shifts of each piece."""
 
     def __init__(self, model: Model) -> None:
         classes = model.power_w.size
         self.power = slice(0, classes)
         at = classes
-        self.stall_of = slice(at, at + (classes if model.stalls else 0))
+        self.stall_of = slice(at, at + (classes if model.stalls and model.each else 0))
         self.stall = slice(self.stall_of.stop, self.stall_of.stop + int(model.stalls))
         self.lag = slice(self.stall.stop, self.stall.stop + int(model.sensor))
         self.second = slice(self.lag.stop, self.lag.stop + int(model.sensor))
         self.drift = slice(self.second.stop, self.second.stop + DRIFTS)
         self.idle_drift = slice(self.drift.stop, self.drift.stop + DRIFTS)
-        at = self.idle_drift.stop
+        self.blur = slice(self.idle_drift.stop, self.idle_drift.stop + int(model.sensor))
+        at = self.blur.stop
         self.shift: list[slice] = []
         for spline in model.splines:
             self.shift.append(slice(at, at + (spline.columns if model.sensor else 0)))
@@ -151,8 +158,11 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     said = share @ power
     if model.stalls:
         of = design.stalled * np.where(layer, likely, 0.0)
-        numbers += [index.stall_of.start + design.touched, np.arange(index.stall.start, index.stall.stop)]
-        parts += [of, of.sum(axis=-1, keepdims=True)]
+        if model.each:
+            numbers.append(index.stall_of.start + design.touched)
+            parts.append(of)
+        numbers.append(np.arange(index.stall.start, index.stall.stop))
+        parts.append(of.sum(axis=-1, keepdims=True))
     if model.sensor:
         numbers.append(np.arange(index.lag.start, index.second.stop))
         parts += [design.by_lag[..., None] * US, design.by_second[..., None] * (US if model.second else 1.0)]
@@ -163,6 +173,9 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     if model.idle_drift is not None:
         said = said + (phi @ model.idle_drift) * idle
     if model.sensor:
+        numbers.append(np.arange(index.blur.start, index.blur.stop))
+        bend = design.slack[..., design.slack.shape[-1] // 2 :].sum(axis=-1) if model.kernel.blur_ns else 0.0 * layers
+        parts.append(bend[..., None] * (model.kernel.blur_ns / np.sqrt(2.0)))
         first, weights = model.splines[design.piece].basis(design.at_ns)
         low, high = int(first.min()), int(first.max()) + 4
         dense = np.zeros((*first.shape, high - low))
@@ -183,11 +196,13 @@ def prior(model: Model) -> tuple[Floats, Floats]:
         away[place] = centre - np.asarray(now, np.float64)
 
     if model.tamed:
-        centre = float(np.mean(model.power_w[model.layer])) if np.any(model.layer) else 0.0
+        centre = float(np.median(model.power_w[model.layer])) if np.any(model.layer) else 0.0
+        centre = float(np.clip(centre, model.level_w, 3 * model.level_w)) if model.level_w else centre
         put(index.power, TAMED_SPREAD * max(centre, 0.1), model.power_w, centre)
         precision[np.flatnonzero(~model.layer), np.flatnonzero(~model.layer)] = 0.0
     if model.stalls:
-        put(index.stall_of, STALL_SPREAD, 0.0 if model.stall_of is None else model.stall_of, 0.0)
+        if model.each:
+            put(index.stall_of, STALL_SPREAD, 0.0 if model.stall_of is None else model.stall_of, 0.0)
         put(index.stall, STALL_MEAN, model.stall, STALL_MEAN)
     scale = float(np.mean(model.power_w[~model.layer])) if np.any(~model.layer) else 1.0
     put(index.drift, DRIFT_SPREAD, 0.0 if model.drift is None else model.drift, 0.0)
@@ -203,6 +218,7 @@ def prior(model: Model) -> tuple[Floats, Floats]:
             put(index.second, LAG_SPREAD_US, (model.kernel.second_ns - model.second_from_ns) / US, 0.0)
         else:
             put(index.second, SPLIT_SPREAD if model.tested else HELD, 0.0, 0.0)
+        put(index.blur, BLUR_SPREAD, 0.0, 0.0)
         for number, (spline, where) in enumerate(zip(model.splines, index.shift, strict=True)):
             precision[where, where] = spline.precision(SHIFT_SPREAD_US, SHIFT_BEND_US)
             away[where] = -model.shift_us[number] if model.shift_us else 0.0
@@ -218,9 +234,9 @@ def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, lis
     idle = model.idle_drift if model.idle_drift is not None else np.zeros(DRIFTS)
     new = replace(model, power_w=power, drift=drift + change[index.drift], idle_drift=idle + change[index.idle_drift])
     if model.stalls:
-        new = replace(
-            new, stall=model.stall + float(change[index.stall][0]), stall_of=stall_of + change[index.stall_of]
-        )
+        new = replace(new, stall=model.stall + float(change[index.stall][0]))
+    if model.stalls and model.each:
+        new = replace(new, stall_of=stall_of + change[index.stall_of])
     if not model.sensor:
         return new, pieces
     kernel = model.kernel

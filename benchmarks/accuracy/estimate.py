@@ -39,8 +39,8 @@ def solve(recording: Recording, sensor: Sensor | None = None) -> LayerPower:
 def readings_of(recording: Recording) -> ChannelReadings:
     """The total rail: current times the voltage that the supply has at that current, when the chip answered."""
     chip = recording.chip
-    ampere = recording.shunt.value_uv / chip.shunt_uohm
-    source = supply(recording.bus.value_uv * 1e-6, ampere)
+    ampere = np.asarray(recording.shunt.value_uv / chip.shunt_uohm, np.float64)
+    source = supply(np.asarray(recording.bus.value_uv * 1e-6, np.float64), ampere)
     transfer = TRANSFER_BITS * 1e9 / chip.bus_hz
     begin, end = (
         np.stack([getattr(recording.bus, name), getattr(recording.shunt, name)], axis=1).ravel()
