@@ -1,0 +1,353 @@
+"""One channel's estimate that goes on for ever: each chunk of readings is expanded where the estimate is, summed, and forgotten.
+
+Powers, stalls, drift and poles are parameters for good. The shift of the clock is a cubic B-spline of which only the
+coefficients that coming readings touch are kept; those before are eliminated. Expansion points need not agree between chunks, since
+the sums are about one reference point; what remains of a moved expansion is of second order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.estimate import MARGIN_NS, NOISE_BLOCKS, Estimate
+from neuralpower_align.gls import Normal, accumulate
+from neuralpower_align.kernel import Kernel
+from neuralpower_align.noise import Noise, Sample, estimate_noise
+from neuralpower_align.nuisance import KNOT_S, SHIFT_SPREAD_US, US, Model, Spline, columns, prior
+from neuralpower_align.online_state import Information, Solved, reexpanded, solved
+from neuralpower_align.online_track import Track
+from neuralpower_align.rows import BLOCK, Piece, blocks_of, designs, piece_of
+from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
+from neuralpower_align.schedule import Schedule
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+KNOT_NS = KNOT_S * 1e9
+ACTIVE = 5
+"""Coefficients of the shift that are kept: over two knots."""
+SHIFT_STEP_US = 60.0
+"""From one coefficient to the next: what a clock that is led on may be wrong by within a knot, and some more."""
+ROUNDS = 3
+CLOSE_US = 6.0
+"""A chunk whose shift was expected to within this need not be expanded again."""
+SAME_LAG_US, SAME_BLUR = 2.0, 0.03
+"""Tables are made anew when a pole, or the blur as a share, has moved by more."""
+BEYOND_NS = 2e9
+"""The shift's spline reaches so far beyond the newest reading, since the clock is laid on by whole knots."""
+AHEAD_NS = 5e9
+"""The drift's functions are laid so far beyond the newest reading."""
+STALE = 3.0
+"""Rows were expanded too far away if a pole has moved by so many of the standard errors that it had when it was acquired."""
+NOISY, NOISY_CHUNKS = 2.0, 5
+"""Squared whitened residuals per row, and in how many chunks in a row, that say that the sensor is lost."""
+LIKELY_EVERY = 5
+"""Chunks after which the powers that slopes are made of are made anew."""
+NOISE_EVERY, NOISE_SOME, NOISE_MOST = 10, 6, 400
+"""Variances are estimated from so many blocks of each tenth chunk, and count as if from so many blocks at most."""
+
+
+@dataclass
+class Rail:
+    """The sums of one channel and where they are expanded: `ref` is x0, `off` (q,) the present estimate less x0."""
+
+    ref: Model
+    known: Information
+    off: Floats
+    noise: Noise
+    noise_blocks: int
+    track: Track | None
+    delay_ns: float
+    lag_se_us: float
+    chunks: int = 0
+    noisy: int = 0
+    again: bool = True
+    """The window's rows are summed: they are expanded where the batch's estimate on them is."""
+    held: Kernel | None = None
+
+    @classmethod
+    def of(cls, found: Estimate, sensor: Sensor) -> Rail:
+        """From the batch's estimate on a window of one piece, whose rows are still to be fed."""
+        piece, model = found.pieces[0], found.model
+        begin, end = float(piece.at_ns[0]), float(piece.at_ns[-1])
+        track = None
+        delay = found.delay_ns
+        if piece.clock is not None:
+            clock = piece.clock.moved(delay - piece.delay_ns)
+            marked = sensor.found[0] not in ("", "fit") if sensor.found else False
+            track = Track.of(clock, delay, marked, begin + delay, end + delay)
+        spline = Spline(begin, KNOT_NS, ACTIVE)
+        nothing = np.zeros(model.drifts(np.zeros(1)).shape[-1])
+        ref = replace(
+            model,
+            splines=(spline,),
+            shift_us=(np.zeros(ACTIVE),),
+            drift=nothing,
+            idle_drift=nothing,
+            stall_of=model.stall_of if model.stall_of is not None else np.zeros(model.power_w.size),
+            tamed=False,
+        )
+        known = Information.empty(ref.index.size)
+        shift = ref.index.shift[0]
+        steps = np.diff(np.eye(ACTIVE), axis=0) / SHIFT_STEP_US
+        known.gram[shift, shift] = steps.T @ steps + np.eye(ACTIVE) / (ACTIVE * SHIFT_SPREAD_US**2)
+        now = replace(ref, drift=model.drift, idle_drift=model.idle_drift)
+        se = float(np.sqrt(max(found.covariance[found.model.index.lag, found.model.index.lag][0, 0], 0.0)))
+        return cls(ref, known, packed(now) - packed(ref), found.noise, NOISE_BLOCKS, track, delay, se)
+
+    @property
+    def model(self) -> Model:
+        """At the present estimate."""
+        return unpacked(self.ref, packed(self.ref) + self.off)
+
+    @property
+    def nbytes(self) -> int:
+        """What is kept, bytes."""
+        track = 0 if self.track is None else self.track.clock.number.nbytes + self.track.clock.end_ns.nbytes
+        return self.known.nbytes + self.off.nbytes + 4 * self.ref.power_w.nbytes + track
+
+    def feed(self, plan: Schedule, readings: ChannelReadings, recent: ChannelReadings) -> int | None:
+        """Take the readings that follow; gives after which of them the next chunk begins, None where the clock was lost.
+
+        `plan`: what ran from well before them until after. `recent`: readings of the last half minute, these included. Rows that do
+        not fill a block are left for the next time.
+        """
+        self._reach(float(readings.read_ns[-1]) - self.delay_ns + BEYOND_NS)
+        if self.track is not None:
+            track = self.track.led_on(float(readings.read_ns[-1]) + MARGIN_NS, self._shift_ns, recent)
+            if track is None:
+                return None
+            self.track = track
+        piece = self._piece(readings, self.off)
+        if not piece.number.size:
+            return int(readings.read_ns[0]) - 1
+        if self.again:
+            self._sum_again(plan, piece)
+        else:
+            piece = self._sum(plan, readings, piece)
+            self.chunks += 1
+            if self.chunks % LIKELY_EVERY == 0:
+                self._learn_likely()
+            if self.chunks % NOISE_EVERY == 0:
+                self._learn_noise(plan, piece)
+        return self._read_until(readings, piece)
+
+    def _piece(self, readings: ChannelReadings, off: Floats) -> Piece:
+        """Full blocks of rows: numbered by where the clock is estimated to be, placed by the clock without the fitted shift."""
+        if self.track is None:
+            piece = piece_of(readings, None, self.delay_ns, MARGIN_NS)
+        else:
+            laid = self.track.clock
+            piece = piece_of(readings, self._clock(off), self.delay_ns, MARGIN_NS)
+            piece = replace(piece, clock=laid, at_ns=laid.end(piece.number) - self.delay_ns)
+        full = piece.number.size // BLOCK * BLOCK
+        return replace(piece, number=piece.number[:full], at_ns=piece.at_ns[:full], value_w=piece.value_w[:full])
+
+    def _clock(self, off: Floats) -> ScanClock:
+        """Where the clock is estimated to be, on the host's clock."""
+        assert self.track is not None
+        return self.track.clock.moved(lambda ends: self._shift_ns(ends - self.delay_ns, off))
+
+    def _read_until(self, readings: ChannelReadings, piece: Piece) -> int:
+        """When the last reading of the rows that were taken was read."""
+        if self.track is None:
+            return int(readings.read_ns[piece.number.size - 1])
+        held = self._clock(self.off).last_before(readings.read_ns - MARGIN_NS)
+        last = max(int(np.searchsorted(held, piece.number[-1], side="right")) - 1, 0)
+        return int(readings.read_ns[last])
+
+    def _sum(self, plan: Schedule, readings: ChannelReadings, piece: Piece) -> Piece:
+        """Add the rows, expanded and numbered where the estimate with them is; gives them."""
+        off, spline, index = self._at_held(self.off), self.ref.splines[0], self.ref.index
+        precision, away = self._prior()
+        for number in range(ROUNDS):
+            model = unpacked(self.ref, packed(self.ref) + off)
+            normal = self._normal(plan, piece, model, blocks_of(piece.number.size))
+            best = solved(self.known.with_blocks(normal, off), precision, away).off
+            change = spline.value(piece.at_ns, (best - off)[index.shift[0]])
+            if float(np.max(np.abs(change))) < CLOSE_US or number == ROUNDS - 1:
+                break
+            again = self._piece(readings, best)
+            if not again.number.size:
+                break
+            off, piece = self._at_held(best), again
+        self.known = self.known.with_blocks(normal, off, best)
+        self.off = best
+        self.noisy = self.noisy + 1 if normal.square > NOISY * normal.rows else 0
+        return piece
+
+    def _sum_again(self, plan: Schedule, piece: Piece) -> None:
+        off = self._at_held(self.off)
+        model = unpacked(self.ref, packed(self.ref) + off)
+        normal = self._normal(plan, piece, model, blocks_of(piece.number.size))
+        self.known = self.known.with_blocks(normal, off, off)
+
+    def goes_on(self) -> None:
+        """The window is summed: what comes is new."""
+        self.again = False
+        self.off = solved(self.known, *self._prior()).off
+
+    def _normal(self, plan: Schedule, piece: Piece, model: Model, blocks: list[Ints]) -> Normal:
+        seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
+        normal = Normal.empty(model.index.size)
+        for design in designs(plan, 0, seen, self._kernel(model, piece), model.slope_w, blocks):
+            accumulate(normal, model, design, self.noise, piece.averaging)
+        return normal
+
+    def _at_held(self, off: Floats) -> Floats:
+        """The estimate as an expansion point: its poles are those of the tables, unless they have moved too far from them."""
+        model = unpacked(self.ref, packed(self.ref) + off)
+        blur = float(np.sqrt(self.noise.slack))
+        held = self.held
+        moved = held is None or max(
+            abs(held.lag_ns - model.kernel.lag_ns), abs(held.second_ns - model.kernel.second_ns)
+        ) > US * SAME_LAG_US or abs(held.blur_ns - blur) > SAME_BLUR * blur  # fmt: skip
+        if held is None or moved:
+            held = self.held = replace(model.kernel, blur_ns=blur)
+        point = np.array(off)
+        point[self.ref.index.lag] = (held.lag_ns - self.ref.kernel.lag_ns) / US
+        point[self.ref.index.second] = (held.second_ns - self.ref.kernel.second_ns) / US
+        return point
+
+    def _kernel(self, model: Model, piece: Piece) -> Kernel:
+        held = self.held or replace(model.kernel, blur_ns=float(np.sqrt(self.noise.slack)))
+        if (held.window_ns, held.smear_ns) != (piece.window_ns, piece.unplaced_ns):
+            near = abs(held.window_ns - piece.window_ns) < 1e-4 * held.window_ns and held.smear_ns == piece.unplaced_ns
+            if not near:
+                held = self.held = replace(held, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
+        return held
+
+    def _learn_likely(self) -> None:
+        """Powers held near their mean, of which the slopes of coming rows are made."""
+        found = solved(self.known, *self._prior(replace(self.ref, tamed=True)))
+        where = self.ref.index.power
+        self.ref = replace(self.ref, likely_w=self.ref.power_w + found.off[where])
+
+    def _learn_noise(self, plan: Schedule, piece: Piece) -> None:
+        """Blend in what some blocks of the newest chunk say of the variances."""
+        model = self.model
+        blocks = blocks_of(piece.number.size)[0]
+        some = blocks[np.unique(np.linspace(0, len(blocks) - 1, min(NOISE_SOME, len(blocks))).astype(np.int64))]
+        seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
+        samples = [
+            Sample(design.value_w - columns(model, design)[2], design, piece.averaging)
+            for design in designs(plan, 0, seen, self._kernel(model, piece), model.slope_w, [some])
+        ]
+        try:
+            new = estimate_noise(samples, self.noise, piece.step_w**2 / 12)
+        except np.linalg.LinAlgError:  # residuals that are no noise
+            return
+        share = len(some) / (self.noise_blocks + len(some))
+        self.noise_blocks = min(self.noise_blocks + len(some), NOISE_MOST)
+        blended: Floats = np.asarray((1 - share) * self.noise.variances + share * new.variances, np.float64)
+        white, register, slow, slack = (float(value) for value in blended)
+        self.noise = replace(self.noise, white=white, register=register, slow=slow, slack=slack)
+
+    def _reach(self, end_ns: float) -> None:
+        """Drift functions and spline over the readings that come."""
+        if end_ns > self.ref.end_ns:
+            self._span(self.ref.begin_ns, end_ns + AHEAD_NS)
+        while end_ns > self.ref.splines[0].begin_ns + (ACTIVE - 3) * KNOT_NS:
+            self._slide()
+
+    def _span(self, begin_ns: float, end_ns: float) -> None:
+        """Drift functions over another time."""
+        turn = self._turn(begin_ns, end_ns)
+        self.known = self.known.mapped(turn)
+        self.off = np.asarray(np.linalg.solve(turn, self.off), np.float64)
+        self.ref = replace(self.ref, begin_ns=begin_ns, end_ns=end_ns)
+
+    def _turn(self, begin_ns: float, end_ns: float) -> Floats:
+        ref, index = self.ref, self.ref.index
+        return reexpanded(
+            ref.begin_ns, ref.end_ns, begin_ns, end_ns, ref.slope_w, ref.layer, index.drift, index.idle_drift, index.size
+        )  # fmt: skip
+
+    def _slide(self) -> None:
+        """The oldest coefficient of the shift goes, a new one comes that is near the last: the clock is laid on as it will run."""
+        spline, at = self.ref.splines[0], self.ref.index.shift[0]
+        size = self.off.size
+        known = self.known.without(at.start).placed(np.delete(np.arange(size), at.stop - 1), size)
+        step = np.zeros(size)
+        step[at.stop - 2 : at.stop] = np.array([-1.0, 1.0]) / SHIFT_STEP_US
+        known.gram += np.outer(step, step)
+        self.off = np.append(np.delete(self.off, at.start), self.off[at.stop - 1])
+        self.known = known
+        moved = replace(spline, begin_ns=spline.begin_ns + spline.knot_ns)
+        self.ref = replace(self.ref, splines=(moved,))
+
+    def aged(self, share: float, begin_ns: float) -> None:
+        """What was learnt counts less, and drift is told from `begin_ns` on."""
+        at = self.ref.index.shift[0]
+        sharp = self.known.gram[at, at].copy()
+        self.known = self.known.aged(share)
+        # A little of what holds the shifts must not age away with the rest.
+        self.known.gram[at, at] += (1 - share) * np.diag(np.diag(sharp))
+        self._span(begin_ns, self.ref.end_ns)
+
+    def _shift_ns(self, at_ns: Floats, off: Floats | None = None) -> Floats:
+        """The fitted shift at times that the spline spans; before and after them as at its ends."""
+        values = self.off if off is None else off
+        return US * self.ref.splines[0].value(at_ns, values[self.ref.index.shift[0]])
+
+    def _prior(self, ref: Model | None = None) -> tuple[Floats, Floats]:
+        """What was known beforehand of all but the shift, whose part is in the sums."""
+        precision, away = prior(ref or self.ref)
+        shift = self.ref.index.shift[0]
+        precision[shift, shift], away[shift] = 0.0, 0.0
+        return precision, away
+
+    def solved(self, until_ns: float | None = None) -> tuple[Model, Solved]:
+        """The present estimate with its covariance, drift being of mean 0 from the begin to `until_ns`."""
+        known, ref = self.known, self.ref
+        if until_ns is not None:
+            known = known.mapped(self._turn(ref.begin_ns, until_ns))
+            ref = replace(ref, end_ns=until_ns)
+        found = solved(known, *self._prior(), scattered=True)
+        return unpacked(ref, packed(ref) + found.off), found
+
+    @property
+    def trouble(self) -> str:
+        """Why the sensor must be acquired anew, "" if it need not."""
+        if self.noisy >= NOISY_CHUNKS:
+            return "readings scatter more than what is modelled"
+        lag = abs(float(self.off[self.ref.index.lag][0]))
+        if self.lag_se_us and lag > STALE * max(self.lag_se_us, CLOSE_US):
+            return "the lag is not what it was acquired as"
+        return ""
+
+
+def packed(model: Model) -> Floats:
+    """The values of a model's parameters (q,), in the order of its index: W, 1, us, and drifts. Others are corrections, and 0."""
+    index = model.index
+    values = np.zeros(index.size)
+    values[index.power] = model.power_w
+    if model.stalls and model.stall_of is not None:
+        values[index.stall_of], values[index.stall] = model.stall_of, model.stall
+    if model.drift is not None and model.idle_drift is not None:
+        values[index.drift], values[index.idle_drift] = model.drift, model.idle_drift
+    if model.sensor:
+        values[index.lag], values[index.second] = model.kernel.lag_ns / US, model.kernel.second_ns / US
+        for where, shift in zip(index.shift, model.shift_us, strict=True):
+            values[where] = shift
+    return values
+
+
+def unpacked(like: Model, values: Floats) -> Model:
+    """The model with these parameters; whatever is no parameter as in `like`."""
+    index = like.index
+    lag, second = US * float(values[index.lag][0]), US * float(values[index.second][0])
+    model = replace(
+        like,
+        power_w=values[index.power],
+        kernel=like.kernel.with_lags(lag, second if like.second else like.kernel.second_ns),
+        drift=values[index.drift],
+        idle_drift=values[index.idle_drift],
+        shift_us=tuple(values[where] for where in index.shift),
+    )
+    if not like.stalls:
+        return model
+    return replace(model, stall_of=values[index.stall_of], stall=float(values[index.stall][0]))

@@ -1,0 +1,154 @@
+"""The stream against the batch on simulated recordings, its memory, and engines that come and go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from benchmarks.accuracy.case import load
+from benchmarks.accuracy.estimate import readings_of
+from benchmarks.accuracy.world import World, draw
+
+from neuralpower_align import online as streaming
+from neuralpower_align.layer_power import Engine, LayerPower, layer_power
+from neuralpower_align.online import MAX_ENGINES, MAX_LAYERS, Online
+from neuralpower_align.online_track import Track
+from neuralpower_align.online_window import RecentInferences, RecentReadings
+from neuralpower_align.scan_clock import ChannelReadings, ScanClock
+from neuralpower_sampler import AVAILABLE
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
+
+
+def drawn(case: str, seed: int, inferences: int) -> tuple[World, ChannelReadings, Engine]:
+    """A short run without its baselines, with few layers."""
+    whole = load().case(case)
+    run = replace(whole.run, inferences=inferences)
+    world = draw(replace(whole, run=run, network=replace(whole.network, layers=(12, 16))), seed)
+    recording = world.recording
+    readings = readings_of(recording)
+    inside = (readings.read_ns > recording.begin_ns[0] - 1e8) & (readings.read_ns < recording.end_ns[-1] + 1e8)
+    alike = np.arange(recording.durations_ns.shape[1])
+    return world, readings.take(inside), Engine(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
+
+
+def streamed(online: Online, readings: ChannelReadings, engine: Engine, part_ns: int = 500_000_000) -> Online:
+    """Everything in portions, in the order in which it comes."""
+    done = 0
+    for low in range(int(readings.read_ns[0]), int(readings.read_ns[-1]) + 1, part_ns):
+        online.add_readings(0, readings.take((readings.read_ns >= low) & (readings.read_ns < low + part_ns)))
+        while done < engine.end_ns.size and engine.end_ns[done] < low + part_ns:
+            begin, end = int(engine.begin_ns[done]), int(engine.end_ns[done])
+            online.add_inference("e", begin, end, engine.durations_ns[done])
+            done += 1
+        while online.step():
+            pass
+    online.finish()
+    return online
+
+
+@pytest.fixture(scope="module")
+def fast() -> tuple[World, ChannelReadings, Engine, LayerPower]:
+    """140 us for each conversion, with what the batch says of it."""
+    world, readings, engine = drawn("fast", 1004, 6000)
+    return world, readings, engine, layer_power([engine], [[readings]])
+
+
+@pytest.fixture(scope="module")
+def ran(fast: tuple[World, ChannelReadings, Engine, LayerPower]) -> Online:
+    """The stream over the same."""
+    _, readings, engine, _ = fast
+    return streamed(Online(1, window_ns=10e9), readings, engine)
+
+
+def apart(online: Online, batch: LayerPower) -> np.ndarray:
+    """Differences of layers in the batch's standard errors."""
+    told, found = online.estimates()[0].power, batch.engines[0]
+    assert told is not None
+    return np.asarray((told.layer_w - found.layer_w) / np.sqrt(np.diag(found.covariance)))
+
+
+def test_the_sums_are_the_batchs(
+    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set out from where the batch ended, chunks, spline and drift of the stream give what its one sum gives, and its errors."""
+    _, readings, engine, batch = fast
+    monkeypatch.setattr(streaming, "sensor_of", lambda *_: batch.rails[0].sensor)
+    monkeypatch.setattr(streaming, "estimate", lambda *_: batch.rails[0].found)
+    online = Online(1, window_ns=float(readings.read_ns[-1] - readings.read_ns[0]) - streaming.HOLD_NS - 1e9)
+    streamed(online, readings, engine)
+    assert online.restarts == 0 and len(online.rails) == 1
+    assert np.sqrt(np.mean(apart(online, batch) ** 2)) < 0.2
+    told = online.estimates()[0].power
+    assert told is not None
+    ratio = np.sqrt(np.diag(told.covariance) / np.diag(batch.engines[0].covariance))
+    assert 0.9 < np.median(ratio) < 1.1
+
+
+def test_it_goes_on_from_a_window_as_the_batch_over_all(
+    fast: tuple[World, ChannelReadings, Engine, LayerPower], ran: Online
+) -> None:
+    """Acquired from a part, three quarters of the readings forgotten, within half a standard error of the batch, and true."""
+    world, _, _, batch = fast
+    told = ran.estimates()[0]
+    assert (told.state, told.inferences, ran.restarts, ran.late) == ("running", 6000, 0, 0)
+    assert told.power is not None
+    assert np.sqrt(np.mean(apart(ran, batch) ** 2)) < 0.5
+    error = (told.power.layer_w - world.truth.power_w) / np.sqrt(np.diag(told.power.covariance))
+    assert np.sqrt(np.mean(error**2)) < 1.6
+    assert abs(told.power.energy_j - world.truth.energy_j) < 4 * told.power.energy_se_j
+
+
+def test_it_begins_anew_where_the_clock_is_lost(ran: Online) -> None:
+    """A hole over which no clock can be led on: counted, said, and acquired again from the window."""
+    _, readings, engine = drawn("fast", 1004, 8000)
+    middle = int(readings.read_ns[0]) + 13_000_000_000
+    hole = (readings.read_ns > middle) & (readings.read_ns < middle + 9_000_000_000)
+    online = streamed(Online(1, window_ns=10e9), readings.take(~hole), engine)
+    assert online.restarts >= 1 and online.estimates()[0].state == "running"
+    assert ran.restarts == 0
+
+
+def test_memory_does_not_grow() -> None:
+    """Windows are bounded by time and count, however much comes."""
+    inferences = RecentInferences(MAX_LAYERS, 4096)
+    readings = RecentReadings(10e9)
+    sizes = []
+    for second in range(60):
+        at = second * 1_000_000_000
+        for number in range(400):
+            inferences.add(at + 2_500_000 * number, at + 2_500_000 * number + 2_000_000, np.full(MAX_LAYERS, 12_000))
+        readings.add(ChannelReadings(at + np.arange(1000) * 1_000_000, np.zeros(1000), 140e3, 840e3))
+        inferences.forget_before(at - 5e9)
+        sizes.append((inferences.nbytes, readings.nbytes))
+    assert len(set(sizes[20:])) == 1
+    assert inferences.count == 24_000 and inferences.held <= 4096
+    np.testing.assert_allclose(inferences.mean().durations_ns, 12_000)
+    assert inferences.between(59e9, 60e9).begin_ns.size == 400
+
+
+def test_engines_make_room_for_others() -> None:
+    """At most so many; what ran of the one that goes spoils its readings; what is too wide is left out."""
+    online = Online(1)
+    for number in range(MAX_ENGINES + 1):
+        online.add_inference(f"e{number}", 10 * number, 10 * number + 5, np.ones(3, np.int64))
+    online.add_inference("wide", 500, 600, np.ones(MAX_LAYERS + 1, np.int64))
+    assert list(online.engines) == [f"e{number}" for number in range(1, MAX_ENGINES + 1)]
+    assert online.left_out == 1 and list(online._spoiled) == [(0, 5), (500, 600)]
+
+
+def test_a_clock_is_led_on_by_itself() -> None:
+    """A swing of 50 ppm in a minute is followed to some microseconds two seconds ahead."""
+
+    def true(number: np.ndarray) -> np.ndarray:
+        at = number * 840e3
+        return np.asarray(1e12 + at + 50e-6 * 60e9 / (2 * np.pi) * np.sin(2 * np.pi * at / 60e9))
+
+    number = np.arange(0, 24_000, 400)
+    track = Track.of(ScanClock(number, true(number)), 0.0, False, 1e12, 1e12 + 20e9)
+    recent = ChannelReadings(np.zeros(0, np.int64), np.zeros(0), 140e3, 840e3)
+    ahead = track.led_on(1e12 + 22e9, np.zeros_like, recent)
+    assert ahead is not None and ahead.until_ns >= 1e12 + 22e9
+    assert np.abs(ahead.clock.end(ahead.clock.number) - true(ahead.clock.number)).max() < 15e3
+    assert track.led_on(1e12 + 30e9, np.zeros_like, recent) is None
