@@ -78,6 +78,17 @@ class Inferences:
 
 
 @dataclass(frozen=True)
+class Estimates:
+    """The power of layers while things run, estimated by a process beside the daemon."""
+
+    enabled: bool = key(True, "start that process, at the lowest priority, with the first inference")
+    window_s: float = key(
+        120.0, "readings and inferences from which the sensor is acquired, kept as they are", low=10, high=300
+    )
+    every_s: float = key(2.0, "time between messages, where anything has changed", low=0.5, high=60)
+
+
+@dataclass(frozen=True)
 class Sim:
     """The simulated power monitor, used where no rail is found or when asked for."""
 
@@ -207,6 +218,7 @@ class Config:
     publish: Publish = field(default_factory=Publish)
     journal: Journal = field(default_factory=Journal)
     inferences: Inferences = field(default_factory=Inferences)
+    estimates: Estimates = field(default_factory=Estimates)
     plan: Planning = field(default_factory=Planning)
     i2c: I2c = field(default_factory=I2c)
     conditions: Conditions = field(default_factory=Conditions)

@@ -24,6 +24,7 @@ from .conditions import Machine
 from .config import Config
 from .endpoints import Endpoints, received, send
 from .errors import ConfigError, DaemonError
+from .estimates import Estimates
 from .feeds import JournalFeed, TickFeed, in_one
 from .freshwatch import FreshWatch
 from .history import History
@@ -48,7 +49,7 @@ QUESTIONS_A_ROUND, INFERENCES_A_ROUND = 32, 512
 INFERENCES_REST_NS = 10_000_000
 """After a round of inferences their socket has a rest: at 400 a second a wake-up for each would double what they cost.
 The credit of 256 that a process has by default lasts as long as this at 25,600 a second."""
-FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences")
+FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates")
 """What a reload cannot change, because sockets and files stay as they are."""
 
 
@@ -78,6 +79,7 @@ class Service:
         self._journal = JournalFeed(journal, journal.next_index)
         self._status = Status()
         self._observer = Observer()
+        self._estimates = Estimates(config)
         self._latest: dict[str, Any] = {}
         self._latency = LatencyHold()
         self._new: list[Ticks] = []
@@ -152,6 +154,7 @@ class Service:
             self.ledger.event("daemon-stopped", f"neuralpowerd {os.getpid()}", pid=os.getpid())
             self._publish_logs()
         finally:  # an open socket would keep the process from ending
+            self._estimates.close()
             self._endpoints.close()
             self.sampling.close()
             self._latency.release()
@@ -309,6 +312,10 @@ class Service:
             log.warning("the virtual device ended without closing its timeline; its rails idle")
             self.ledger.event("timeline-abandoned", "the writer of the power timeline ended without closing it")
         stats = self.sampling.stats()
+        if self._ingest.taken:
+            self._estimates.start()
+        for frames in self._estimates.take():
+            self._endpoints.publish(frames)
         self._learn()
         self._observer.look(stats.thread_cpu_ns)
         self._fresh.update()
@@ -346,6 +353,7 @@ class Service:
             self._refusals,
             self._fresh,
             self._observer,
+            self._estimates,
         )
         self._latest = status = self._status.make(parts)
         self._endpoints.publish(encode(Batch(STATUS, {"first": 0, "count": 0, "status": status}, {})))

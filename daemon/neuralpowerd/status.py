@@ -12,6 +12,7 @@ import numpy as np
 from neuralpower_sampler import Stats
 from neuralpower_wire import Epoch
 
+from .estimates import Estimates
 from .feeds import JournalFeed, TickFeed
 from .freshwatch import FreshWatch
 from .inferences import Ingest
@@ -39,6 +40,7 @@ class Parts:
     refusals: Refusals
     fresh: FreshWatch
     observer: Observer
+    estimates: Estimates
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Status:
                 "unjoined": parts.join.given_up,
                 "sessions": parts.ingest.sessions,
             },
+            "estimates": parts.estimates.status,
             "broken_messages": parts.refusals.count,
             "last_broken_message": parts.refusals.last,
             "cpu": parts.observer.cpu,

@@ -10,9 +10,10 @@ from .power import rail_power_w, total_power_w
 from .tick import READING, Flag, State, Ticks, tick_dtype
 from .ticks import batch_to_ticks, ticks_to_batch, ticks_to_frames
 from .timeline import Timeline, TimelineWriter, close_if_abandoned, create_timeline
-from .topics import INFERENCES, LAYERS, RAILS, STATUS, TOPICS
+from .topics import ESTIMATES, INFERENCES, LAYERS, RAILS, STATUS, TOPICS
 
 __all__ = [
+    "ESTIMATES",
     "FRESHNESS",
     "INFERENCES",
     "LAYERS",

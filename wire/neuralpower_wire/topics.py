@@ -10,5 +10,7 @@ LAYERS = b"layers"
 """Per inference, where its layers lie in time and the energy between its anchors. Recomputable, so not kept."""
 STATUS = b"status"
 """Once a second: what the daemon knows of itself."""
+ESTIMATES = b"estimates"
+"""Every few seconds, where it changed: what the layers of each engine draw, with standard errors. Recomputable, so not kept."""
 
-TOPICS = (RAILS, INFERENCES, LAYERS, STATUS)
+TOPICS = (RAILS, INFERENCES, LAYERS, STATUS, ESTIMATES)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from neuralpower_wire import Kind, Record
+from neuralpower_wire.estimates import EngineEstimate
 
 from ..recordings.statistics import MissedSlots, lateness_ns
-from ..subscriber.messages import Energies, Found, Message, Records, Status, Ticks
+from ..subscriber.messages import Energies, Estimates, Found, Message, Records, Status, Ticks
 
 POINT_NS = 500_000_000
 """One point of a rail's curve: the mean of half a second, so that the 40 points drawn are 20 s."""
@@ -75,6 +76,8 @@ class Live:
         self.engines: OrderedDict[str, str] = OrderedDict()
         """Hash -> name."""
         self.inferences: OrderedDict[int, Seen] = OrderedDict()
+        self.estimates: list[EngineEstimate] = []
+        """The newest of each engine."""
         self.inference_count = self.tick_count = 0
         self.simulated = False
         self.fresh = "unknown"
@@ -98,6 +101,8 @@ class Live:
                 self._record(-1, message.record)
             elif isinstance(message, Energies):
                 self._energies(message)
+            elif isinstance(message, Estimates):
+                self.estimates = message.engines
             elif isinstance(message, Status):
                 self.status = message.status
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from neuralpower_wire.estimates import EngineEstimate
+
 from ..console import plain, text
 from ..errors import InputError
 from ..subscriber import address as addresses
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds:g}: give a positive number")
     end = time.monotonic() + (args.seconds or float("inf"))
-    with Client(args.address, topics=("rails", "inferences", "layers", "status")) as client:
+    with Client(args.address, topics=("rails", "inferences", "layers", "status", "estimates")) as client:
         try:
             if sys.stdout.isatty() and not args.json:
                 _draw(client, end)
@@ -99,7 +101,36 @@ def facts(live: Live, client: Client) -> dict[str, Any]:
             {"engine": name_of(live, seen.engine), "ms": seen.duration_ms, "energy_j": seen.energy_j}
             for seen in reversed(live.inferences.values())
         ],
+        "estimates": [_estimate(live, each) for each in live.estimates],
     }
+
+
+def _estimate(live: Live, each: EngineEstimate) -> dict[str, Any]:
+    """One engine's estimate as plain values."""
+    return {
+        "engine": name_of(live, each.engine),
+        "state": each.state,
+        "why": each.why,
+        "inferences": each.inferences,
+        "energy_j": each.energy_j,
+        "energy_se_j": each.energy_se_j,
+        "layers": [
+            {"unit": int(unit), "power_w": float(power), "power_se_w": float(error)}
+            for unit, power, error in zip(each.unit, each.power_w, each.power_se_w, strict=True)
+        ],
+    }
+
+
+def estimate_line(live: Live, each: EngineEstimate) -> str:
+    """One engine's estimate as one line."""
+    name = name_of(live, each.engine)
+    if each.state != "running":
+        return f"{name}: {each.state} for {each.why}" if each.why else f"{name}: {each.state}"
+    if each.why:
+        return f"{name}: energy withheld: {each.why}"
+    units = int(each.unit.max()) + 1 if each.unit.size else 0
+    energy = f"{each.energy_j * 1e3:.4g} ± {each.energy_se_j * 1e3:.2g} mJ an inference (one standard error)"
+    return f"{name}: layers {energy}, {each.unit.size} layers in {units} units"
 
 
 def line(live: Live, client: Client) -> str:
@@ -158,6 +189,7 @@ def view(live: Live, client: Client, width: int = 80) -> RenderableType:
         parts.append(Text(nobody(client.address), style="yellow"))
     if live.inferences:
         parts.append(_inferences(live))
+    parts += [Text(estimate_line(live, each)) for each in live.estimates]
     parts.append(Text(f"{live.inference_count} inferences of {len(live.engines)} engines; Ctrl-C ends", style="dim"))
     return Panel(Group(*parts), title=title)
 

@@ -11,6 +11,7 @@ from typing import Any
 import zmq
 
 from neuralpower_wire import (
+    ESTIMATES,
     INFERENCES,
     LAYERS,
     RAILS,
@@ -30,7 +31,7 @@ from . import address as addresses
 from .asking import REPAIR_TIMEOUT_S, REQUEST_TIMEOUT_S, Answer, History, configure
 from .follower import JOURNAL, TICKS, Follower, Past
 from .keys import keys_for
-from .messages import Energies, Found, Lost, Message, Records, Refused, Status, Ticks, engine_hash
+from .messages import Energies, Estimates, Found, Lost, Message, Records, Refused, Status, Ticks, engine_hash
 
 RECEIVE_HIGH_WATER = 4096
 """Live messages that may wait for the caller: about 60 a second come, so this is a minute of a stalled disk and, at 9 KB
@@ -67,7 +68,7 @@ class Client:
 
     Args:
         address: `ipc:///run/neuralpower` or `tcp://host:port`.
-        topics: any of "rails", "inferences", "layers", "status".
+        topics: any of "rails", "inferences", "layers", "status", "estimates".
         past: also deliver what the daemon still holds from before joining: True for all, or seconds.
         resume: for a recording that goes on: log name ("ticks", "journal") -> stream -> first index still wanted.
 
@@ -214,6 +215,8 @@ class Client:
             batch = decode(frames)
             if topic in self._followers:
                 return self._followers[topic].live(batch)
+            if topic == ESTIMATES:
+                return [Estimates.of(batch)]
             return [Energies.of(batch)] if topic == LAYERS else [Status.of(batch)]
         except VersionError:
             raise
@@ -365,4 +368,4 @@ def _sound(record: Record) -> bool:
     return True
 
 
-__all__ = ["Client", "Energies", "Found", "Lost", "Message", "Records", "Refused", "Status", "Ticks"]
+__all__ = ["Client", "Energies", "Estimates", "Found", "Lost", "Message", "Records", "Refused", "Status", "Ticks"]

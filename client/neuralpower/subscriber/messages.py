@@ -11,6 +11,7 @@ import numpy.typing as npt
 from neuralpower_wire import Batch, Epoch, Record, WireError, rail_power_w, total_power_w
 from neuralpower_wire import Ticks as TickArray
 from neuralpower_wire.batch import column, header_text
+from neuralpower_wire.estimates import EngineEstimate, batch_to_estimates
 
 Series = npt.NDArray[np.float64]
 MAX_LAYER_ROWS = 1 << 20
@@ -94,6 +95,19 @@ class Energies:
 
 
 @dataclass(frozen=True)
+class Estimates:
+    """What the layers of each engine draw by now, message number `first` of the daemon's own count."""
+
+    first: int
+    engines: list[EngineEstimate]
+
+    @classmethod
+    def of(cls, batch: Batch) -> Estimates:
+        """The estimates in an `estimates` batch; WireError where it has none."""
+        return cls(*batch_to_estimates(batch))
+
+
+@dataclass(frozen=True)
 class Status:
     """What the daemon knows of itself, once a second."""
 
@@ -116,7 +130,7 @@ class Refused:
     reason: str
 
 
-Message = Ticks | Records | Lost | Found | Energies | Status | Refused
+Message = Ticks | Records | Lost | Found | Energies | Estimates | Status | Refused
 """Everything that :meth:`neuralpower.Client.poll` may return."""
 
 

@@ -1,0 +1,193 @@
+"""The process that estimates: a reader of both logs, which ends with the daemon and never keeps it waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuralpower_sampler import AVAILABLE, Ring
+from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record, WireError, decode, encode
+from neuralpower_wire.batch import pack
+from neuralpower_wire.estimates import EngineEstimate, batch_to_estimates, estimates_to_batch
+from neuralpowerd.config import Config, Estimates
+from neuralpowerd.estimates import Estimates as End
+from neuralpowerd.estimates_readings import SUPPLY_TICKS, RailReadings
+from neuralpowerd.estimates_worker import Worker
+from neuralpowerd.journal import Journal, boot_id
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
+MS = 1_000_000
+BEGIN_NS = 10**12
+
+EPOCH = Epoch(
+    1, 0, MS, BEGIN_NS, "hwmon", False, "board",
+    (Channel("VDD_IN", "bus_uv", "c", 1, lsb=8000), Channel("VDD_IN", "shunt_uv", "c", 1, shunt_uohm=5000, lsb=40)),
+    (Chip("c", 140, 140, 1, 840_000, "nominal"),), ("VDD_IN",),
+)  # fmt: skip
+
+
+class Logs:
+    """Both logs in a folder, written by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ring = Ring.create(folder / "ticks.ring", 2, MS, 10)
+        self.journal = Journal(folder / "journal.ring", 1 << 20, boot_id())
+        self.ring.begin_epoch(pack(EPOCH.to_dict()))
+        self.at = 0
+
+    def ticks(self, count: int, shunt_uv: int = 5000) -> None:
+        """More ticks of 5 V and some current."""
+        readings = np.zeros(2, READING)
+        readings["value"] = 5_000_000, shunt_uv
+        readings["end_ns"] = 50_000
+        for _ in range(count):
+            self.ring.append(self.at, BEGIN_NS + self.at * MS, 1, readings)
+            self.at += 1
+
+    def inference(self, at_ms: float, engine: str = "e", layers: int = 3) -> None:
+        """One of 1.5 ms."""
+        begin = BEGIN_NS + int(at_ms * MS)
+        body = {
+            "session": bytes(16), "seq": 0, "engine": engine, "begin_ns": begin, "end_ns": begin + 3 * MS // 2,
+            "durations_ns": np.full(layers, MS // 3, "<i8"),
+        }  # fmt: skip
+        self.journal.append(Record(Kind.INFERENCE, begin + 2 * MS, body))
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Logs]:
+    """Empty ones."""
+    made = Logs(tmp_path)
+    yield made
+    made.ring.close()
+    made.journal.close()
+
+
+def test_readings_are_those_of_the_rail() -> None:
+    """Current times the supply's voltage, from the tick that tells the supply on; held and missing ones left out."""
+    from neuralpower_wire import Flag, State, tick_dtype
+
+    ticks = np.zeros(SUPPLY_TICKS, tick_dtype(2))
+    ticks["t_ns"] = BEGIN_NS + np.arange(SUPPLY_TICKS) * MS
+    ticks["readings"]["value"] = 5_000_000, 5000
+    ticks["readings"]["end_ns"] = 70_000
+    ticks["readings"]["state"][3, 1] = State.MISSING
+    ticks["readings"]["flags"][4, 1] = Flag.HELD
+    rail = RailReadings(EPOCH, "VDD_IN")
+    assert rail.take(ticks[:100]) is None
+    found = rail.take(ticks[100:])
+    assert found is not None and found.read_ns.size == SUPPLY_TICKS - 2
+    np.testing.assert_allclose(found.power_w, 5.0)
+    assert found.read_ns[3] == BEGIN_NS + 5 * MS + 70_000
+    assert (found.window_ns, found.scan_ns, found.averaging) == (140e3, 840e3, 1)
+    np.testing.assert_allclose(found.step_w, 0.04)
+    with pytest.raises(ValueError, match="no reading of power"):
+        RailReadings(EPOCH, "VDD_SOC")
+
+
+def test_the_worker_waits_for_a_full_window_and_says_for_what(logs: Logs) -> None:
+    """It counts inferences from the journal, those from before it looked too, and says nothing twice."""
+    logs.ticks(2100)
+    for number in range(400):
+        logs.inference(10 + 4 * number)
+    worker = Worker(logs.folder, 60.0)
+    worker.look()
+    message = worker.message(7)
+    assert message is not None
+    first, engines = batch_to_estimates(decode(message["frames"]))
+    assert first == 7 and [each.engine for each in engines] == ["e"]
+    assert (engines[0].state, engines[0].inferences, len(engines[0].unit)) == ("waiting", 400, 0)
+    assert "more of readings" in engines[0].why and message["status"]["state_bytes"] > 0
+    assert worker.message(8) is None
+    logs.inference(1700)
+    logs.ticks(100)
+    worker.look()
+    again = worker.message(8)
+    assert again is not None and batch_to_estimates(decode(again["frames"]))[1][0].inferences == 401
+
+
+def test_ticks_that_were_overwritten_are_counted(logs: Logs) -> None:
+    """The ring went round while the worker got no processor."""
+    logs.ticks(100)
+    worker = Worker(logs.folder, 60.0)
+    worker.look()
+    logs.ticks(logs.ring.capacity + 500)
+    worker.look()
+    assert worker.counts.skipped_ticks == logs.ring.oldest - 100 >= 500
+
+
+def test_too_many_layers_are_refused_and_engines_bounded(logs: Logs) -> None:
+    """What cannot be held is left out; the engine unseen for longest makes room."""
+    from neuralpower_align.online import MAX_ENGINES, MAX_LAYERS
+
+    logs.ticks(2100)
+    worker = Worker(logs.folder, 60.0)
+    worker.look()
+    logs.inference(10, "wide", MAX_LAYERS + 1)
+    for number in range(MAX_ENGINES + 3):
+        logs.inference(20 + 5 * number, f"e{number}")
+    worker.look()
+    online = worker._online
+    assert online is not None and online.left_out == 1
+    assert list(online.engines) == [f"e{number}" for number in range(3, MAX_ENGINES + 3)]
+
+
+def _until(end: End, seconds: float = 20.0) -> list[list[bytes]]:
+    """Messages of the process; empty if none came in time."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        if found := end.take():
+            return found
+        time.sleep(0.05)
+    return []
+
+
+def test_the_process_says_what_it_knows_and_ends_with_its_daemon(logs: Logs) -> None:
+    """Started once, its messages are numbered on, and closing the pipe is enough to end it."""
+    logs.ticks(2100)
+    logs.inference(10)
+    config = replace(Config(), runtime_dir=str(logs.folder), estimates=Estimates(window_s=10.0, every_s=0.5))
+    end = End(config)
+    assert end.status["state"] == "waiting" and end.pid is None and end.take() == []
+    end.start()
+    end.start()
+    process = end._process
+    assert process is not None and process.stdin is not None
+    found = _until(end)
+    assert found and batch_to_estimates(decode(found[0]))[0] == 0
+    assert end.status["running"] and end.status["state"] == "waiting"
+    process.stdin.close()
+    assert process.wait(10) == 0
+    end.take()
+    assert end.pid is None and end.ended == 1
+    end.start()
+    assert end.pid is None, "not at once again"
+    end.close()
+
+
+def test_nothing_is_started_where_it_is_not_wanted(tmp_path: Path) -> None:
+    """Switched off."""
+    end = End(replace(Config(), runtime_dir=str(tmp_path), estimates=Estimates(enabled=False)))
+    end.start()
+    assert end.pid is None and end.status == {"state": "off"}
+
+
+def test_the_message_is_checked() -> None:
+    """What is sent is what is read; columns and rows must fit together."""
+    power = np.array([4.0, 4.0, np.nan])
+    sent = EngineEstimate("e", "running", "", 400, np.array([0, 0, 1], np.uint32), power, power / 10, 0.01, 0.001)
+    waiting = EngineEstimate("f", "waiting", "more", 3, np.zeros(0, np.uint32), np.zeros(0), np.zeros(0))
+    batch = decode(encode(estimates_to_batch(3, [sent, waiting])))
+    first, engines = batch_to_estimates(batch)
+    assert first == 3 and (engines[0].inferences, engines[0].energy_j, engines[1].why) == (400, 0.01, "more")
+    np.testing.assert_array_equal(engines[0].power_w, power)
+    for broken in ({"state": "asleep"}, {"layers": 2}, {"layers": -1}, {"energy_j": "much"}, {"hash": 5}):
+        rows = [{**batch.header["engines"][0], **broken}, batch.header["engines"][1]]
+        with pytest.raises(WireError):
+            batch_to_estimates(replace(batch, header={**batch.header, "engines": rows}))
