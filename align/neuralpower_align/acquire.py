@@ -20,7 +20,7 @@ import numpy.typing as npt
 from neuralpower_align.acquire_delay import profile
 from neuralpower_align.acquire_edges import Bounded, bounded_clock
 from neuralpower_align.acquire_fit import Fitted, evaluated, settle
-from neuralpower_align.acquire_groups import grouped
+from neuralpower_align.acquire_groups import FINE_GROUPS, FINE_NS, grouped
 from neuralpower_align.acquire_guess import Guess, Held, Noise
 from neuralpower_align.acquire_phase import find_clock
 from neuralpower_align.acquire_rows import Series
@@ -30,15 +30,20 @@ from neuralpower_align.activity import Activity
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 FEWEST_READS = 300
-START_ROWS, GRID_ROWS, REFINE_ROWS, JUMP_READS = 4000, 2000, 16000, 8000
+START_ROWS, GRID_ROWS, LIKELY_ROWS, FINAL_ROWS, JUMP_READS = 3000, 2500, 4000, 7000, 8000
+MARKED_ROWS = 12000
+"""The same as the final rows where the clock is known from what is certain: these are scans apart and no two tell the same."""
+TRACK_ROWS, ROWS_A_SECOND = 16000, 80
+"""So many where the clock itself is fitted, or so many a second if that is more."""
 BLOCK_NS = 200e6
 """Readings are thinned by blocks, so that slow noise can be told from the rest."""
 FIRST_NOISE = Noise(0.02, 30e3)
 WIDE_MARGIN, NARROW_MARGIN = 0.15, 0.03
 """How far off the end of a conversion may still be, as a share of a scan."""
-GRID_NS, GRID_REACH_NS, BEYOND_NS = 40e3, 640e3, 200e3
+GRID_NS, GRID_REACH_NS, BEYOND_NS = 80e3, 480e3, 200e3
 LAG_FACTOR = 1.6
 OTHER_LAGS = (0.1, 0.75)
 """Of the longest lag: where a second search begins."""
@@ -48,9 +53,19 @@ CLEAR_GAIN = 12.0
 """Standard errors by which a phase from the fit must beat others."""
 CERTAIN = 25.0
 """A delay is excluded if its -2 log likelihood is worse by so much (five standard errors: noise is not quite what is taken)."""
-UNSURE_NS = 500e3
+UNSURE_NS = 100e3
 """If delays or lags further apart than this are not excluded, the delay is not known."""
+SECOND = 0.3
+"""Share of the lag that a second pole has, if there is one."""
+MOST_MINIMA, NEAR_COST = 4, 0.1
+"""So many minima of the likelihood are looked at with each layer for itself, if they are worse by no more than this share of the rows."""
 MEMORY_LAGS = 8.0
+MOST_BLUR_NS = 150e3
+STAYS_NS = 15e3
+"""Clocks that are placed so well need no fit."""
+WIDEN = 2.0
+"""Noise is not white, since an inference shifts as one: standard errors of the fit are so much wider."""
+FEWEST_GAPS = 20
 LEAST_SPREAD_NS = 500e3
 """Gaps that vary by less (90 less 10 percent) leave side minima of the likelihood that no statistics of the noise excludes:"""
 UNVARIED_NS = 300e3
@@ -76,6 +91,7 @@ def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Searc
     problem = _Problem(
         Course.of(activity.regroup(grouped(activity, search.alone)), origin),
         Course.of(activity, origin),
+        grouped(activity, search.alone, FINE_NS, FINE_GROUPS),
         search,
         np.random.default_rng(search.seed),
     )
@@ -111,9 +127,12 @@ def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Searc
 
 
 def gaps_vary(activity: Activity, alone: Sequence[int]) -> bool:
-    """Whether the stretches of the classes `alone`, the gaps, are of different lengths; True if it is not said which these are."""
-    width = np.diff(activity.edges_ns)[np.isin(activity.classes[:-1], list(alone))].astype(np.float64)
-    return width.size < 2 or float(np.ptp(np.percentile(width, [10, 90]))) >= LEAST_SPREAD_NS
+    """Whether the stretches of one of the classes `alone`, the gaps, are of different lengths; True if it is not said which these are."""
+    which = np.flatnonzero(np.isin(activity.classes[:-1], list(alone)))
+    width, of = np.diff(activity.edges_ns)[which].astype(np.float64), activity.classes[which]
+    widths = [width[of == each] for each in np.unique(of)]
+    spread = [float(np.ptp(np.percentile(each, [10, 90]))) for each in widths if each.size >= FEWEST_GAPS]
+    return max(spread, default=np.inf) >= LEAST_SPREAD_NS
 
 
 def _held(clock: ScanClock, bounded: Bounded | None) -> Held:
@@ -122,10 +141,11 @@ def _held(clock: ScanClock, bounded: Bounded | None) -> Held:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What ran, in coarse groups and in all classes, ns from a common origin, and where to look."""
+    """What ran, in coarse groups and in all classes, ns from a common origin, to which fine group each class belongs, and where to look."""
 
     coarse: Course
     full: Course
+    fine: Ints
     search: Search
     random: np.random.Generator
 
@@ -166,7 +186,7 @@ class _Problem:
         blind = [i for i, clock in enumerate(clocks) if clock is None]
         if not blind:
             return clocks, delay, reason
-        many = self.thinned(series, clocks, REFINE_ROWS)
+        many = self.thinned(series, clocks, FINAL_ROWS)
         rough = outcome(self.coarse, seen(many, clocks, 0.0), delay, begin.lag_ns)
         searched = False
         for i in sorted(blind, key=lambda i: -series[i].t_ns.size):
@@ -187,27 +207,64 @@ class _Problem:
 
     def refined(self, series: Sequence[Series], guess: Guess) -> tuple[Fitted, float, str]:
         """The guess made exact; the standard error of its delay, and why it is not sure, "" if it is."""
-        many = self.thinned(series, guess.clocks, REFINE_ROWS)
-        coarse, full = self.around(self.coarse, many), self.around(self.full, many)
-        best = evaluated(coarse, many, guess, WIDE_MARGIN, None, FIRST_NOISE)
-        for _ in range(2):
-            best = settle(coarse, many, best, WIDE_MARGIN)
         blind = [i for i, held in enumerate(guess.held) if not held.tight_ns]
+        many = self.thinned(series, guess.clocks, self.track_rows(series) if blind else MARKED_ROWS)
+        coarse = self.around(self.coarse, many)
+        still = all(0 < held.tight_ns < STAYS_NS for held in guess.held)
+        best = evaluated(coarse, many, guess, WIDE_MARGIN, None, FIRST_NOISE)
+        for rounds in (3, 5):
+            best = settle(coarse, many, best, WIDE_MARGIN, rounds, still)
         guess = self.jumped(coarse, many, best, blind)
+        many = self.thinned(many, guess.clocks, FINAL_ROWS if blind else MARKED_ROWS)
         few = self.thinned(many, guess.clocks, GRID_ROWS)
-        near = self.around(self.full, few)
-        trials = [*self.delays(near, few, guess), *self.delays(near, few, self.elsewhere(guess))]
-        best = min(trials, key=lambda each: each.lag_cost)
-        rows = sum(each.t_ns.size for each in many) / max(sum(each.t_ns.size for each in few), 1)
-        se, unsure = _certainty(trials, rows)
+        full = self.around(self.full, many)
+        near = self.around(full.regrouped(self.fine), few)
+        # One noise for all, so that their likelihoods compare.
+        here = evaluated(near, few, guess, WIDE_MARGIN, None, FIRST_NOISE, True)
         for _ in range(2):
-            best = settle(full, many, best, WIDE_MARGIN, 3, still=True)
+            here = self.at_delay(near, few, here, guess.delay_ns)
+        here = evaluated(near, few, here.guess, WIDE_MARGIN, here.power_w, here.noise, True)
+        here = blurred(here)
+        other = replace(here, guess=self.elsewhere(here.guess))
+        trials = [*self.delays(near, few, here), *self.delays(near, few, other)]
+        minima = _minima(trials, NEAR_COST * sum(each.t_ns.size for each in few))
+        found = self.likeliest(full, self.thinned(many, guess.clocks, LIKELY_ROWS), minima)
+        if len(found) > 1 and _unsure(found):
+            found = self.likeliest(full, many, found[:2])
+        guess = self.split(full.regrouped(self.fine), self.thinned(many, guess.clocks, LIKELY_ROWS), found[0])
+        best = evaluated(full, many, guess, WIDE_MARGIN, None, found[0].noise, True)
+        best = settle(full, many, blurred(best), WIDE_MARGIN, 3, True)
         if blind:
-            best = evaluated(
-                full, many, self.jumped(full, many, best, blind), NARROW_MARGIN, best.power_w, best.noise, True
-            )
-            best = settle(full, many, best, NARROW_MARGIN, 2, still=True)
-        return best, se, unsure
+            best = replace(best, guess=self.jumped(full, many, best, blind))
+            best = settle(full, many, blurred(best), NARROW_MARGIN, 2, still=True)
+        placed = float(max([AFTER_JUMPS_NS / 2 if blind else 0.0, *(each.tight_ns for each in guess.held)]))
+        return best, float(np.hypot(WIDEN * best.delay_se_ns, placed)), _unsure(found)
+
+    def likeliest(self, course: Course, series: Sequence[Series], trials: Sequence[Fitted]) -> list[Fitted]:
+        """The trials' minima with each layer for itself, all under the noise that the first of them leaves; the best first."""
+        noise = None
+        found = []
+        for trial in trials[:MOST_MINIMA]:
+            begin = evaluated(course, series, trial.guess, WIDE_MARGIN, None, noise or trial.noise, True)
+            if noise is None:
+                noise = evaluated(course, series, trial.guess, WIDE_MARGIN, begin.power_w, begin.noise, True).noise
+            found.append(settle(course, series, replace(begin, noise=noise), WIDE_MARGIN, 3, True))
+        return sorted(found, key=lambda each: each.cost)
+
+    def split(self, course: Course, series: Sequence[Series], best: Fitted) -> Guess:
+        """The guess, with a second pole where that fits clearly better."""
+        noise = best.noise
+        begin = evaluated(course, series, blurred(best).guess, WIDE_MARGIN, None, noise, True)
+        one = settle(course, series, replace(begin, noise=noise), WIDE_MARGIN, 2, True)
+        apart = SECOND / 2 * one.guess.lag_ns
+        guess = replace(one.guess, delay_ns=one.guess.delay_ns - apart, lag_ns=one.guess.lag_ns + apart, second=SECOND)
+        two = settle(course, series, replace(one, guess=guess, noise=noise), WIDE_MARGIN, 4, True)
+        return two.guess if two.cost < one.cost - CERTAIN else best.guess
+
+    def track_rows(self, series: Sequence[Series]) -> int:
+        """How many rows tell a clock's path."""
+        seconds = sum(float(each.t_ns[-1] - each.t_ns[0]) * 1e-9 for each in series if each.t_ns.size)
+        return max(TRACK_ROWS, round(ROWS_A_SECOND * seconds))
 
     def jumped(self, course: Course, series: Sequence[Series], at: Fitted, blind: Sequence[int]) -> Guess:
         """Clocks and delay moved together to where the reads near the ends of conversions want them; one shift for each `blind` stretch."""
@@ -228,13 +285,11 @@ class _Problem:
             Held.near(clock, AFTER_JUMPS_NS) if i in blind else each
             for i, (clock, each) in enumerate(zip(moved, guess.held, strict=True))
         )
-        return Guess(delay, guess.lag_ns, moved, held)
+        return replace(guess, delay_ns=delay, clocks=moved, held=held)
 
-    def delays(self, course: Course, series: Sequence[Series], guess: Guess) -> list[Fitted]:
-        """The best lag, every layer for itself, at delays around the guess; rising delays, further on a side while it gets better there."""
-        here = evaluated(course, series, guess, WIDE_MARGIN, None, FIRST_NOISE, True)
-        noise = evaluated(course, series, guess, WIDE_MARGIN, here.power_w, here.noise, True).noise
-        trials = [self.at_delay(course, series, replace(here, noise=noise), guess.delay_ns)]
+    def delays(self, course: Course, series: Sequence[Series], around: Fitted) -> list[Fitted]:
+        """The best lag at delays around a guess, under its noise; rising delays, further on a side while it gets better there."""
+        trials = [self.at_delay(course, series, around, around.guess.delay_ns)]
         for step in (GRID_NS, -GRID_NS):
             best, last = trials[0], trials[0]
             while True:
@@ -243,7 +298,7 @@ class _Problem:
                 beyond = max(self.search.earliest_delay_ns - delay, delay - self.search.latest_delay_ns)
                 if not near or beyond > BEYOND_NS:
                     break
-                last = self.at_delay(course, series, replace(last, noise=noise), delay)
+                last = self.at_delay(course, series, last, delay)
                 best = min(best, last, key=lambda each: each.lag_cost)
                 trials.append(last)
         return sorted(trials, key=lambda each: each.guess.delay_ns)
@@ -258,27 +313,39 @@ class _Problem:
 
     def at_delay(self, course: Course, series: Sequence[Series], before: Fitted, delay_ns: float) -> Fitted:
         """The outcome at a delay, with the lag that suits it, starting with the lag of a delay nearby."""
-        lag, power = before.guess.lag_ns, before.power_w
-        for _ in range(2):
-            lag = float(np.clip(lag + before.lag_step_ns, lag / LAG_FACTOR, lag * LAG_FACTOR + GRID_NS))
-            guess = replace(before.guess, delay_ns=delay_ns, lag_ns=min(lag, 2 * self.search.longest_lag_ns))
-            noise = before.noise
-            before = replace(evaluated(course, series, guess, WIDE_MARGIN, power, noise, True), noise=noise)
-            power = before.power_w
-        return before
+        lag = before.guess.lag_ns
+        lag = float(np.clip(lag + before.lag_step_ns, lag / LAG_FACTOR, lag * LAG_FACTOR + GRID_NS))
+        guess = replace(before.guess, delay_ns=delay_ns, lag_ns=min(lag, 2 * self.search.longest_lag_ns))
+        noise = before.noise
+        return replace(evaluated(course, series, guess, WIDE_MARGIN, before.power_w, noise, True), noise=noise)
 
 
-def _certainty(trials: Sequence[Fitted], rows: float) -> tuple[float, str]:
-    """Standard error of the delay, and a reason if far apart ones are not excluded by `rows` times the readings of the trials."""
-    delay, lag = (np.array([getattr(each.guess, name) for each in trials]) for name in ("delay_ns", "lag_ns"))
-    cost = np.array([each.lag_cost for each in trials])
-    left = (cost - cost.min()) * rows < CERTAIN
-    wide = float(np.ptp(delay[left]))
-    se = max(wide, GRID_NS / 2) / (2 * float(np.sqrt(CERTAIN)))
-    if wide <= UNSURE_NS and float(np.ptp(lag[left])) <= UNSURE_NS:
-        return se, ""
-    low, high = (
-        f"{each(delay[left]) / 1e6:.2f} ms with a lag of {lag[left][at(delay[left])] / 1e6:.2f}"
-        for each, at in ((np.min, np.argmin), (np.max, np.argmax))
-    )
-    return se, f"delays from {low} to {high} fit alike"
+def _minima(trials: Sequence[Fitted], near: float) -> list[Fitted]:
+    """Trials that are better than their neighbours in delay, and not worse than the best by `near`; the best first, each place once."""
+    found: list[Fitted] = []
+    for before, here, after in zip([None, *trials[:-1]], trials, [*trials[1:], None], strict=True):
+        if all(here.lag_cost <= other.lag_cost for other in (before, after) if other is not None):
+            found.append(here)
+    found.sort(key=lambda each: each.lag_cost)
+    apart: list[Fitted] = []
+    for each in found:
+        if each.lag_cost < found[0].lag_cost + near and all(
+            abs(each.guess.delay_ns - other.guess.delay_ns) > 1.5 * GRID_NS for other in apart
+        ):
+            apart.append(each)
+    return apart
+
+
+def blurred(at: Fitted) -> Fitted:
+    """With windows as far off, rms, as the noise says: what is not known of an inference's shift makes edges look smooth."""
+    return replace(at, guess=replace(at.guess, blur_ns=min(at.noise.slack_ns, MOST_BLUR_NS)))
+
+
+def _unsure(found: Sequence[Fitted]) -> str:
+    """A reason if far apart outcomes, the best first, are not excluded."""
+    left = [each.guess for each in found if each.cost - found[0].cost < CERTAIN]
+    far = max(left, key=lambda each: abs(each.delay_ns - left[0].delay_ns))
+    if max(abs(far.delay_ns - left[0].delay_ns), abs(far.lag_ns - left[0].lag_ns)) < UNSURE_NS:
+        return ""
+    low, high = (f"{each.delay_ns / 1e6:.2f} ms with a lag of {each.lag_ns / 1e6:.2f}" for each in (left[0], far))
+    return f"a delay of {high} fits as well as {low}"

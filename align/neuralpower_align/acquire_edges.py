@@ -38,6 +38,8 @@ MOST_STEPS = 8
 SHORTEST_SLACK_NS = 1e6
 NARROW = 0.75
 """A window must be shorter than this share of a scan, so that one end lies in it."""
+NEAR_NS, MOST_UNSEEN_NS, UNSEEN_NS = 60e3, 1e6, 10e9
+"""Upper limits of waits come as near as this to the end of some scan within seconds; if not, the ends are off together for so long."""
 FIT = 0.97
 """Share of bounds that a believable clock obeys."""
 
@@ -238,9 +240,19 @@ def _obeying(bounds: Bounds, rough: ScanClock, source: str) -> Bounded:
         ends = ends - SOFT_NS[-1] * np.log(np.e - 1)
     short = sign * (bounds.limit_ns - (ends[cell] + part * (ends[cell + 1] - ends[cell])))
     covariance = np.linalg.inv(hessian) + np.eye(knots.size) * STAMPED_NS**2
+    if source == "waits":
+        covariance += _unseen(knots, ends, cell[bounds.before], short[bounds.before])
     se = float(np.sqrt(np.mean(np.diag(covariance))))
     stiffness = np.asarray(np.linalg.inv(covariance), np.float64)
     return Bounded(ScanClock(knots, ends), se, stiffness, float(np.mean(short > -4 * SOFT_NS[-1])), source)
+
+
+def _unseen(knots: Ints, ends: Floats, cell: Ints, slack_ns: Floats) -> Floats:
+    """What is not known of ends (k, k), ns^2, where no upper limit comes near them: scans in step with the kernel's ticks."""
+    nearest = np.full(knots.size - 1, MOST_UNSEEN_NS)
+    np.minimum.at(nearest, cell, slack_ns)
+    loose = np.maximum(np.maximum(np.append(nearest, 0.0), np.append(0.0, nearest)) - NEAR_NS, 0.0)
+    return np.asarray(np.outer(loose, loose) * np.exp(-np.abs(ends[:, None] - ends[None, :]) / UNSEEN_NS), np.float64)
 
 
 def _bends(knots: Ints, period_ns: float) -> Floats:

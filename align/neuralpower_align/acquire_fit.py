@@ -10,15 +10,12 @@ import numpy.typing as npt
 
 from neuralpower_align.acquire_guess import MOST_MOVE_NS, Guess, Noise
 from neuralpower_align.acquire_rows import Series, Slow
-from neuralpower_align.acquire_trace import Course, Rows, Trace, design, solved
-from neuralpower_align.response import Response
+from neuralpower_align.acquire_trace import Answers, Course, solved
 from neuralpower_align.scan_clock import ScanClock
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-STEP_NS = 2e3
-"""Change for which derivatives are taken."""
 SETTLED_NS = 1e3
 SPREAD = 0.5
 """Powers of layers scatter about their mean by this share of it, roughly."""
@@ -30,7 +27,8 @@ class Fitted:
 
     `cost`: -2 log likelihood, but for a constant, over all powers that spread by SPREAD about their mean: those that a wrong
     delay asks for are wild. `lag_cost`: with the lag moved by `lag_step_ns` besides, as far as the readings are straight lines in
-    it. `step`: what Gauss-Newton would change, ns: delay, lag, and each knot of each clock. `noise`: found from the residuals.
+    it. `step`: what Gauss-Newton would change, ns: delay, lag, and each knot of each clock. `delay_se_ns`: of white noise alone.
+    `noise`: found from the residuals.
     """
 
     guess: Guess
@@ -39,20 +37,72 @@ class Fitted:
     lag_cost: float
     lag_step_ns: float
     step: Floats
+    delay_se_ns: float
     noise: Noise
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One stretch under a guess: rows, which reading each is of, shares (k, count) and values without what is slow."""
+    """One stretch under a guess: its rows' answers, and shares (k, count) and values without what is slow."""
 
-    series: Series
     clock: ScanClock
-    rows: Rows
-    index: Ints
+    t_ns: Floats
+    answers: Answers
     slow: Slow
     shares: Floats
     value_w: Floats
+    mean_w: float
+
+
+@dataclass
+class _Normal:
+    """Normal equations: powers first, then delay and lag, then knots."""
+
+    gram: Floats
+    moment: Floats
+
+    @classmethod
+    def of(cls, size: int) -> _Normal:
+        return cls(np.zeros((size, size)), np.zeros(size))
+
+    def add(self, block: Floats, value: Floats, weight: Floats) -> Floats:
+        """Rows that touch the first columns alone; returns them weighted."""
+        weighted, columns = np.asarray(block * weight[:, None], np.float64), block.shape[1]
+        self.gram[:columns, :columns] += weighted.T @ block
+        self.moment[:columns] += weighted.T @ value
+        return weighted
+
+    def add_knots(self, weighted: Floats, slope: Floats, value: Floats, weight: Floats, knots: _Knots) -> None:
+        """The same rows' columns of knots: each row touches the two about it, in turn."""
+        columns, at = weighted.shape[1], knots.first + knots.cell
+        sides = (slope * (1 - knots.share), slope * knots.share)
+        begins = np.flatnonzero(np.diff(knots.cell, prepend=-1))
+        for side, own in enumerate(sides):
+            with_first = np.add.reduceat(weighted * own[:, None], begins, axis=0)
+            self.gram[at[begins] + side, :columns] += with_first
+            self.gram[:columns, at[begins] + side] += with_first.T
+            np.add.at(self.moment, at + side, weight * own * value)
+            np.add.at(self.gram, (at + side, at + side), weight * own**2)
+        cross = weight * sides[0] * sides[1]
+        np.add.at(self.gram, (at, at + 1), cross)
+        np.add.at(self.gram, (at + 1, at), cross)
+
+
+@dataclass(frozen=True)
+class _Knots:
+    """Between which knots (cell, of a clock whose knots begin in column `first`) rows lie, and how far along, within [0, 1]; (k,)."""
+
+    first: int
+    cell: Ints
+    share: Floats
+
+    @classmethod
+    def of(cls, clock: ScanClock, part: _Part, first: int) -> _Knots:
+        """Rows of a block of what is slow go together, so that taking away the block's mean keeps to the same two knots."""
+        t_ns = part.slow.middle(part.t_ns)
+        cell = np.clip(np.searchsorted(clock.end_ns, t_ns, side="right") - 1, 0, clock.number.size - 2)
+        share = (t_ns - clock.end_ns[cell]) / (clock.end_ns[cell + 1] - clock.end_ns[cell])
+        return cls(first, cell, np.clip(share, 0.0, 1.0))
 
 
 def settle(
@@ -95,75 +145,52 @@ def evaluated(
         for each, clock, held in zip(series, guess.clocks, guess.held, strict=True)
     ]
     if power_w is None:
-        power_w = solved(np.vstack([each.shares for each in parts]), np.concatenate([each.value_w for each in parts]))[
-            0
-        ]
+        shares, values = np.vstack([each.shares for each in parts]), np.concatenate([each.value_w for each in parts])
+        power_w = solved(shares, values)[0]
     power = np.clip(power_w, 0.0, None)
-    traces = Trace.of(course, power, guess.lag_ns), Trace.of(course, power, guess.lag_ns + STEP_NS)
-    free, total = course.count, 2 + (0 if still else sum(clock.number.size for clock in guess.clocks))
-    gram, moment = np.zeros((free + total, free + total)), np.zeros(free + total)
-    cost, first, slopes = 0.0, 2, []
+    free, first = course.count, course.count + 2
+    normal = _Normal.of(first + (0 if still else sum(clock.number.size for clock in guess.clocks)))
+    cost, slopes = 0.0, []
     for part, held in zip(parts, guess.held, strict=True):
-        columns, slope = _columns(part, traces, total, None if still else first, held.tight_ns > 0)
-        variance = noise.variance(slope)
-        block = np.hstack([part.shares, columns])
-        weighted = block / variance[:, None]
-        gram += weighted.T @ block
-        moment += weighted.T @ part.value_w
+        slope, by_lag = part.answers.slopes(power)
+        weight = 1 / noise.variance(slope)
+        moving = part.slow.removed(slope)
+        placed = -moving if held.tight_ns > 0 else np.zeros(slope.size)
+        columns = np.column_stack([placed, part.slow.removed(by_lag)])
+        weighted = normal.add(np.hstack([part.shares, columns]), part.value_w, weight)
         # A row that fits as well as most adds nothing, so that guesses with different rows compare.
-        cost += float(np.sum(part.value_w**2 / variance + np.log(variance / noise.base_w2) - 1)) + held.cost(part.clock)
+        cost += float(np.sum(part.value_w**2 * weight - np.log(weight * noise.base_w2) - 1)) + held.cost(part.clock)
         slopes.append(slope)
         if not still:
-            own = slice(free + first, free + first + part.clock.number.size)
-            gram[own, own] += held.stiffness
-            moment[own] += held.pull(part.clock)
+            normal.add_knots(weighted, moving, part.value_w, weight, _Knots.of(part.clock, part, first))
+            own = slice(first, first + part.clock.number.size)
+            normal.gram[own, own] += held.stiffness
+            normal.moment[own] += held.pull(part.clock)
             first += part.clock.number.size
-    _spread(gram, moment, free, float(np.mean(np.concatenate([each.rows.value_w for each in parts]))))
+    rows = sum(each.t_ns.size for each in parts)
+    _spread(normal, free, sum(each.mean_w * each.t_ns.size for each in parts) / max(rows, 1))
     cost += free / SPREAD**2
-    return _solved(guess, gram, moment, free, cost, parts, np.concatenate(slopes))
+    return _solved(guess, normal, free, cost, parts, np.concatenate(slopes))
 
 
 def _part(course: Course, series: Series, clock: ScanClock, guess: Guess, tight_ns: float, margin: float) -> _Part:
     rows, index = series.rows(clock, guess.delay_ns, 3 * tight_ns / clock.period_ns if tight_ns else margin)
-    slow = Slow.of(series.t_ns[index])
-    shares = slow.removed(design(course, rows, Response(guess.lag_ns, series.window_ns)))
-    return _Part(series, clock, rows, index, slow, shares, slow.removed(rows.value_w))
+    t_ns = series.t_ns[index]
+    slow = Slow.of(t_ns)
+    answers = Answers.of(course, rows, guess.kernel(series.window_ns), slopes=True)
+    mean = float(rows.value_w.mean()) if index.size else 0.0
+    return _Part(clock, t_ns, answers, slow, slow.removed(answers.shares()), slow.removed(rows.value_w), mean)
 
 
-def _columns(
-    part: _Part, traces: tuple[Trace, Trace], total: int, first: int | None, placed: bool
-) -> tuple[Floats, Floats]:
-    """Derivatives (k, total) by delay, lag, and the knots of the clock from column `first` on; and that by a shift in time (k,)."""
-    window, size = part.series.window_ns, part.index.size
-    here = part.rows.predicted(traces[0], window)
-    slope = (part.rows.shifted(STEP_NS).predicted(traces[0], window) - here) / STEP_NS
-    columns = np.zeros((size, total))
-    columns[:, 0] = -slope if placed else 0.0
-    columns[:, 1] = (part.rows.predicted(traces[1], window) - here) / STEP_NS
-    if first is not None:
-        cell, share = _cells(part.clock, part.series.t_ns[part.index])
-        columns[np.arange(size), first + cell] = slope * (1 - share)
-        columns[np.arange(size), first + cell + 1] = slope * share
-    return part.slow.removed(columns), slope
-
-
-def _cells(clock: ScanClock, t_ns: Floats) -> tuple[Ints, Floats]:
-    """Between which knots times lie, and how far along, within [0, 1]."""
-    cell = np.clip(np.searchsorted(clock.end_ns, t_ns, side="right") - 1, 0, clock.number.size - 2)
-    part = (t_ns - clock.end_ns[cell]) / (clock.end_ns[cell + 1] - clock.end_ns[cell])
-    return cell, np.clip(part, 0.0, 1.0)
-
-
-def _spread(gram: Floats, moment: Floats, free: int, usual_w: float) -> None:
+def _spread(normal: _Normal, free: int, usual_w: float) -> None:
     """Adds what is known of powers beforehand."""
-    gram[np.arange(free), np.arange(free)] += 1 / (SPREAD * usual_w) ** 2
-    moment[:free] += 1 / (SPREAD**2 * usual_w)
+    normal.gram[np.arange(free), np.arange(free)] += 1 / (SPREAD * usual_w) ** 2
+    normal.moment[:free] += 1 / (SPREAD**2 * usual_w)
 
 
-def _solved(
-    guess: Guess, gram: Floats, moment: Floats, free: int, cost: float, parts: Sequence[_Part], slope: Floats
-) -> Fitted:
-    """The outcome from normal equations, powers first, then delay, lag and knots."""
+def _solved(guess: Guess, normal: _Normal, free: int, cost: float, parts: Sequence[_Part], slope: Floats) -> Fitted:
+    """The outcome from normal equations."""
+    gram, moment = normal.gram, normal.moment
     found = np.linalg.solve(gram[:free, :free], moment[:free])
     with_lag = np.append(np.arange(free), free + 1)
     lagged = np.linalg.solve(gram[np.ix_(with_lag, with_lag)], moment[with_lag])
@@ -171,12 +198,16 @@ def _solved(
     moves = np.arange(free, len(moment))
     gram[moves, moves] += 1 / (10 * MOST_MOVE_NS) ** 2
     residual = np.concatenate([each.value_w - each.shares @ found for each in parts])
+    sought = np.zeros((len(moment), 2))
+    sought[:, 0], sought[free, 1] = moment, 1.0
+    step = np.linalg.solve(gram, sought)
     return Fitted(
         guess=guess,
         power_w=np.asarray(found, np.float64),
         cost=cost - float(found @ moment[:free]),
         lag_cost=cost - float(lagged @ moment[with_lag]),
         lag_step_ns=float(lagged[-1]),
-        step=np.asarray(np.linalg.solve(gram, moment)[free:], np.float64),
+        step=np.asarray(step[free:, 0], np.float64),
+        delay_se_ns=float(np.sqrt(step[free, 1])),
         noise=Noise.of(residual, slope),
     )

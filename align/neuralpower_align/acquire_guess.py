@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.kernel import Kernel
 from neuralpower_align.scan_clock import ScanClock
 
 Floats = npt.NDArray[np.float64]
@@ -65,12 +66,22 @@ class Held:
 
 @dataclass(frozen=True)
 class Guess:
-    """A sensor in the making: `clocks` end on the host's clock, each held by what is known of it."""
+    """A sensor in the making: `clocks` end on the host's clock, each held by what is known of it.
+
+    `lag_ns` is of all poles together, of which a second one has the share `second`; windows of layers are off by `blur_ns` rms.
+    """
 
     delay_ns: float
     lag_ns: float
     clocks: tuple[ScanClock, ...]
     held: tuple[Held, ...]
+    blur_ns: float = 0.0
+    second: float = 0.0
+
+    def kernel(self, window_ns: float) -> Kernel:
+        """How conversions answer."""
+        second = self.second * self.lag_ns
+        return Kernel(self.lag_ns - second, window_ns, second, self.blur_ns)
 
     def moved(self, change_ns: Floats) -> Guess:
         """The guess after a step, bounded: delay, lag, and each knot of each clock; or delay and lag alone."""
@@ -83,7 +94,7 @@ class Guess:
             for clock in self.clocks:
                 clocks = (*clocks, clock.moved(moves[at : at + clock.number.size]))
                 at += clock.number.size
-        return Guess(delay, max(lag, SHORTEST_LAG_NS), clocks, self.held)
+        return replace(self, delay_ns=delay, lag_ns=max(lag, SHORTEST_LAG_NS), clocks=clocks)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,10 @@ MOST_PIECES = 16
 MOST_READS = 400
 FILTERED_READS = 1200
 """Of a piece, where averaging hides most of each conversion."""
+TRACKED_READS = 100_000
+"""Of all pieces along a clock, but no less than a quarter of a piece's usual."""
+DELAYS_ABOUT = 3
+"""So many steps about the delay of the search are told apart along the clock."""
 WANDER = 70e-6
 """How far the rate may be from its mean."""
 EVEN_SCANS = 0.1
@@ -91,15 +95,20 @@ def find_clock(
     longest = min(2 * EVEN_SCANS * series.scan_ns / WANDER, LONGEST_S * 1e9, float(series.t_ns[-1] - series.t_ns[0]))
     while True:
         ages = _ages(delay_ns, series.scan_ns * relative)
-        tables = [_tables(trace, series, part, ages) for part in _pieces(series.t_ns, length, MOST_PIECES)]
+        pieces = _pieces(series.t_ns, length, MOST_PIECES)
+        tables = [
+            _tables(trace, series, part, ages, FILTERED_READS if series.forget else MOST_READS) for part in pieces
+        ]
         rate_step = series.scan_ns / 6 / length
         trials = relative + np.arange(-width, width + rate_step / 2, rate_step)
-        costs = np.array([sum(_costs(each, series, ages, trial).min(axis=0) for each in tables) for trial in trials])
-        relative, width = float(trials[np.argmin(costs.min(axis=1))]), 1.5 * rate_step
+        costs = np.sum([_costs(each, series, ages, trials).min(axis=1) for each in tables], axis=0)
+        rate, place = np.unravel_index(np.argmin(costs), costs.shape)
+        relative, width = float(trials[rate]), 1.5 * rate_step
         if length >= longest:
             break
         length = min(length * GROWTH, longest)
-    return _tracked(trace, series, relative, length, _ages(delay_ns, series.scan_ns * relative))
+    around = Ages(ages.delay_ns(int(place) - DELAYS_ABOUT), ages.step_ns, 2 * DELAYS_ABOUT + 1)
+    return _tracked(trace, series, relative, length, around)
 
 
 def _ages(delay_ns: float, scan_ns: float) -> Ages:
@@ -119,9 +128,8 @@ def _pieces(t: Floats, length_ns: float, most: int) -> list[slice]:
     return [each for each in slices if each.stop - each.start >= max(enough, 8)]
 
 
-def _tables(trace: Trace, series: Series, part: slice, ages: Ages) -> Tables:
-    """The errors of a piece's readings, thinned, at all ages."""
-    most = FILTERED_READS if series.forget else MOST_READS
+def _tables(trace: Trace, series: Series, part: slice, ages: Ages, most: int) -> Tables:
+    """The errors of a piece's readings, thinned to `most`, at all ages."""
     index = np.arange(part.start, part.stop)
     if index.size > most:
         index = index[np.linspace(0, index.size - 1, most).astype(np.int64)]
@@ -145,37 +153,40 @@ def _tables(trace: Trace, series: Series, part: slice, ages: Ages) -> Tables:
     return Tables(middle, some.t_ns - middle, np.array(errors), usual)
 
 
-def _costs(tables: Tables, series: Series, ages: Ages, relative: float) -> Floats:
-    """Sum of squared errors (STEPS, delays) by phase of the scan and delay, under a period of nominal x relative.
+def _costs(tables: Tables, series: Series, ages: Ages, relative: Floats) -> Floats:
+    """Sum of squared errors (r, STEPS, delays) by phase of the scan and delay, under periods of nominal x `relative` (r,).
 
     Errors are summed by where in the period a reading fell and by total age; a phase and a delay are then a diagonal of that
     small table, of the number of scans that goes with the age.
     """
     period = series.scan_ns * relative
-    deep, _, width = tables.error.shape
-    place = np.mod(tables.t_ns / period, 1.0) * STEPS
+    deep, size, width = tables.error.shape
+    place = np.mod(tables.t_ns / period[:, None], 1.0) * STEPS
     bucket = np.minimum(place.astype(np.int64), STEPS - 1)
-    order = np.argsort(bucket, kind="stable")
-    starts = np.searchsorted(bucket[order], np.arange(STEPS))
-    summed = np.zeros((deep, STEPS, width))
-    filled = np.flatnonzero(np.bincount(bucket, minlength=STEPS))
-    summed[:, filled] = np.add.reduceat(tables.error[:, order], starts[filled], axis=1)
+    within = np.zeros((relative.size * STEPS, size))
+    within[np.arange(relative.size)[:, None] * STEPS + bucket, np.arange(size)] = 1.0
+    summed = (within @ tables.error).reshape(deep, relative.size, STEPS, width)
     age = (np.arange(STEPS)[:, None] - np.arange(STEPS)[None, :]) % STEPS
+    shifted = np.lib.stride_tricks.sliding_window_view(summed, ages.delays, axis=3)
+    costs = np.empty((relative.size, STEPS, ages.delays))
     apart = np.zeros_like(age)
-    if deep > 1:
-        scans = np.ceil(tables.apart_ns / period - (age + 0.5) / STEPS).astype(np.int64)
-        apart = np.clip(scans - 1, 0, deep - 1)
-    shifted = np.lib.stride_tricks.sliding_window_view(summed, ages.delays, axis=2)
-    return np.asarray(shifted[apart, np.arange(STEPS)[:, None], age].sum(axis=0), np.float64)
+    for i in range(relative.size):
+        if deep > 1:
+            scans = np.ceil(tables.apart_ns / period[i] - (age + 0.5) / STEPS).astype(np.int64)
+            apart = np.clip(scans - 1, 0, deep - 1)
+        costs[i] = shifted[apart, i, np.arange(STEPS)[:, None], age].sum(axis=0)
+    return costs
 
 
 def _tracked(trace: Trace, series: Series, relative: float, length: float, ages: Ages) -> Phase | None:
     """The clock along all pieces: the likeliest path of phases and rates, the delay the best for all."""
     parts = _pieces(series.t_ns, length, 10**6)
-    tables = [_tables(trace, series, part, ages) for part in parts]
+    most = FILTERED_READS if series.forget else MOST_READS
+    most = int(np.clip(TRACKED_READS / len(parts), most / 4, most))
+    tables = [_tables(trace, series, part, ages, most) for part in parts]
     rate_step = series.scan_ns / 8 / length
     rates = np.asarray(relative + RATES * rate_step, np.float64)
-    costs = np.array([[_costs(each, series, ages, float(rate)) for rate in rates] for each in tables])
+    costs = np.array([_costs(each, series, ages, rates) for each in tables])
     delay = int(np.argmin(costs.min(axis=(1, 2)).sum(axis=0)))
     reads = sum(each.t_ns.size for each in tables)
     cost = costs[..., delay]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from neuralpower_align.acquire_rows import Series
 from neuralpower_align.acquire_trace import Course, Rows, design, solved
-from neuralpower_align.response import Response
+from neuralpower_align.kernel import Kernel
 from neuralpower_align.scan_clock import ScanClock
 
 Floats = npt.NDArray[np.float64]
@@ -50,7 +50,10 @@ def seen(series: Sequence[Series], clocks: Sequence[ScanClock | None], margin: f
 def outcome(course: Course, parts: Sequence[Seen], delay_ns: float, lag_ns: float) -> Start:
     """The powers that fit best under a delay and a lag."""
     matrix = np.vstack(
-        [design(course, rows.shifted(-delay_ns), Response(lag_ns, window, smear)) for rows, window, smear in parts]
+        [
+            design(course, rows.shifted(-delay_ns), Kernel(lag_ns, window, smear_ns=smear))
+            for rows, window, smear in parts
+        ]
     )
     value = np.concatenate([rows.value_w for rows, _, _ in parts])
     power, left = solved(matrix, value)

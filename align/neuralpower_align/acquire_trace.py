@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity import Activity
-from neuralpower_align.response import Response
+from neuralpower_align.kernel import Kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FORGOTTEN = 1e-7
 """What is left of a state when doubling may stop."""
-REACH_LAGS = 6.0
-"""The search looks back so many lags: exp(-6) is a quarter percent."""
-TABLE_STEP_NS = 5e3
+REACH_LAGS = 8.0
+"""The search looks back so many lags: exp(-8) is below what readings tell; less makes lags look short."""
+TABLE_STEP_NS, CELL_NS, LAG_STEP_NS = 5e3, 1e3, 2e3
+BLURS = 3.0
+"""So many deviations to either side are blurred."""
 SHORTEST_LAG_NS = 1e3
 
 
@@ -47,6 +49,12 @@ class Course:
         change -= np.bincount(last, minlength=self.edges_ns.size + 1)
         kept = np.cumsum(change)[:-1] > 0
         return Course(self.edges_ns[kept], self.classes[kept], self.count)
+
+    def regrouped(self, group_of: Ints) -> Course:
+        """The same in coarser classes: class c becomes `group_of[c]`."""
+        classes = group_of[self.classes]
+        keep = np.concatenate([[True], classes[1:] != classes[:-1]])
+        return Course(self.edges_ns[keep], classes[keep], int(np.max(group_of)) + 1)
 
 
 @dataclass(frozen=True)
@@ -112,29 +120,93 @@ class Rows:
         return np.asarray(np.bincount(self.row, weighted, self.value_w.size), np.float64)
 
 
-def design(course: Course, rows: Rows, response: Response) -> Floats:
+@dataclass(frozen=True)
+class Answers:
+    """What steps of power at edges do to rows: entry by entry of `Rows`, stretch by stretch that it may have seen.
+
+    `row`, `group` (e,): which row, which class; `share` (e,): of the stretch in the row, `later` and `longer` (e,): its change per
+    ns of time and of lag, empty if not asked for.
+    """
+
+    row: Ints
+    group: Ints
+    share: Floats
+    later: Floats
+    longer: Floats
+    size: int
+    count: int
+
+    @classmethod
+    def of(cls, course: Course, rows: Rows, kernel: Kernel, slopes: bool = False) -> Answers:
+        """The rows' answers under a kernel; with `slopes` these besides."""
+        ahead, tables = _tables(kernel, slopes)
+        edges, last_cell = course.edges_ns, len(tables[0]) - 1
+        reach = last_cell * CELL_NS - ahead
+        first = np.maximum(np.searchsorted(edges, rows.at_ns - reach, side="right") - 1, 0)
+        last = np.maximum(np.searchsorted(edges, rows.at_ns + ahead, side="right") - 1, first)
+        count = last - first + 1
+        ends = np.cumsum(count)
+        starts = ends - count
+        stretch = np.arange(ends[-1] if ends.size else 0) + np.repeat(first - starts, count)
+        place = (np.repeat(rows.at_ns + ahead, count) - edges[stretch]) * (1 / CELL_NS)
+        place[starts] = last_cell
+        cell = np.clip(place.astype(np.int64), 0, last_cell)
+        row, weight = rows.row, None
+        if rows.row.size != rows.value_w.size or np.any(rows.weight != 1.0):
+            weight = np.repeat(rows.weight, count)
+        found: list[Floats] = []
+        for table in tables:
+            on = table[cell]
+            share = on.copy()
+            share[:-1] -= on[1:]
+            share[ends - 1] = on[ends - 1]
+            found.append(share if weight is None else share * weight)
+        none = np.zeros(0)
+        later, longer = (found[1], found[2]) if slopes else (none, none)
+        return cls(
+            np.repeat(row, count), course.classes[stretch], found[0], later, longer, rows.value_w.size, course.count
+        )
+
+    def shares(self) -> Floats:
+        """Share of each class in each row, (k, count)."""
+        flat = np.bincount(self.row * self.count + self.group, self.share, self.size * self.count)
+        return np.asarray(flat.reshape(self.size, self.count), np.float64)
+
+    def slopes(self, power_w: Floats) -> tuple[Floats, Floats]:
+        """Change of each row (k,), W a ns, with its place in time and with the lag."""
+        level = power_w[self.group]
+        later = np.bincount(self.row, self.later * level, self.size)
+        longer = np.bincount(self.row, self.longer * level, self.size)
+        return np.asarray(later, np.float64), np.asarray(longer, np.float64)
+
+
+def _tables(kernel: Kernel, slopes: bool) -> tuple[float, list[Floats]]:
+    """How far before a step its answer begins, ns, and the answer in cells from there on, or with its slopes in time and lag.
+
+    In the last cell the answer is 1 and does not change.
+    """
+    wide = int(np.ceil(BLURS * kernel.blur_ns / TABLE_STEP_NS))
+    reach = kernel.window_ns + kernel.smear_ns + REACH_LAGS * (kernel.lag_ns + kernel.second_ns)
+    steps = np.arange(-2 * wide, int(reach / TABLE_STEP_NS) + 3 + 2 * wide)
+    tau = np.asarray(TABLE_STEP_NS * steps, np.float64)
+    columns = [kernel.step(tau)]
+    if slopes:
+        longer = 1 + LAG_STEP_NS / max(kernel.lag_ns + kernel.second_ns, SHORTEST_LAG_NS)
+        other = kernel.with_lags(max(kernel.lag_ns, SHORTEST_LAG_NS) * longer, kernel.second_ns * longer)
+        columns += [np.gradient(columns[0], TABLE_STEP_NS), (other.step(tau) - columns[0]) / LAG_STEP_NS]
+    if wide:
+        weight = np.exp(-((TABLE_STEP_NS * np.arange(-wide, wide + 1) / kernel.blur_ns) ** 2) / 2)
+        columns = [np.convolve(column, weight / weight.sum(), mode="valid") for column in columns]
+    knots = np.arange(columns[0].size) * TABLE_STEP_NS
+    cells = (np.arange(int(knots[-1] / CELL_NS)) + 0.5) * CELL_NS
+    tables = [np.append(np.interp(cells, knots, column), 0.0) for column in columns]
+    tables[0][-1] = 1.0
+    return wide * TABLE_STEP_NS, tables
+
+
+def design(course: Course, rows: Rows, kernel: Kernel) -> Floats:
     """Share of each class in each row, (k, count)."""
-    reach = response.window_ns + response.smear_ns + REACH_LAGS * response.lag_ns
-    table = response.step(np.arange(0.0, reach + 2 * TABLE_STEP_NS, TABLE_STEP_NS))
-    edges = course.edges_ns
-    first = np.maximum(np.searchsorted(edges, rows.at_ns - reach, side="right") - 1, 0)
-    last = np.maximum(np.searchsorted(edges, rows.at_ns, side="right") - 1, first)
-    count = last - first + 1
-    starts = np.cumsum(count) - count
-    entry = np.repeat(np.arange(rows.row.size), count)
-    stretch = np.arange(entry.size) + (first - starts)[entry]
-    place = np.maximum(rows.at_ns[entry] - edges[stretch], 0.0) / TABLE_STEP_NS
-    cell = np.minimum(place.astype(np.int64), table.size - 2)
-    on = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
-    on[starts] = 1.0
-    share = on.copy()
-    share[:-1] -= on[1:]
-    ends = starts + count - 1
-    share[ends] = on[ends]
-    share *= rows.weight[entry]
-    columns = course.count
-    flat = np.bincount(rows.row[entry] * columns + course.classes[stretch], share, rows.value_w.size * columns)
-    return np.asarray(flat.reshape(rows.value_w.size, columns), np.float64)
+    return Answers.of(course, rows, kernel).shares()
 
 
 def solved(matrix: Floats, value: Floats, ridge: float = 1e-9) -> tuple[Floats, float]:

@@ -13,7 +13,7 @@ from neuralpower_align.acquire_guess import Held, Noise
 from neuralpower_align.acquire_rows import Series
 from neuralpower_align.acquire_trace import Course, Trace, design
 from neuralpower_align.activity import Activity
-from neuralpower_align.response import Response
+from neuralpower_align.kernel import Kernel
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock, latched_ns, transfer_ns, waits
 
 SCAN_NS, WINDOW_NS = 6.6e6, 1.1e6
@@ -158,7 +158,7 @@ def test_traces_and_shares_are_the_same_integral() -> None:
     series = Series.of(ChannelReadings(at.astype(np.int64), np.zeros(50), 140e3, 0.84e6), 0)
     trace = Trace.of(course, power, lag)
     rows = series.blind_rows()
-    by_share = design(course, rows, Response(lag, 140e3)) @ power
+    by_share = design(course, rows, Kernel(lag, 140e3)) @ power
     assert np.allclose(rows.predicted(trace, 140e3), by_share, atol=0.02)
     step = 1e3
     grid = np.arange(course.edges_ns[0], course.edges_ns[-1] + step, step)
