@@ -142,7 +142,8 @@ def layer_power(
     """
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
-    fitted, power, covariance = [], np.zeros(plan.count), np.zeros((plan.count, plan.count))
+    fitted, power = [], np.zeros(plan.count)
+    covariance, scattered = np.zeros((plan.count, plan.count)), np.zeros((plan.count, plan.count))
     for number, readings in enumerate(rails):
         known = sensors[number] if number < len(sensors) else None
         sensor = known or sensor_of(plan.activity, readings, tuple(np.flatnonzero(~classes.is_layer()).tolist()))
@@ -151,10 +152,20 @@ def layer_power(
         fitted.append(Fitted(sensor, found, inflation))
         power += found.power_w
         covariance += found.power_covariance * inflation
+        scattered += found.scattered[: plan.count, : plan.count]
     contradicted = _contradicted(engines, fitted)
     rows = [
         _engine(
-            power, covariance, classes, number, engine, half_width, group_error, _excited(engine, fitted), contradicted
+            power,
+            covariance,
+            classes,
+            number,
+            engine,
+            half_width,
+            group_error,
+            _excited(engine, fitted),
+            contradicted,
+            scattered,
         )
         for number, engine in enumerate(engines)
     ]
@@ -277,6 +288,7 @@ def _engine(
     group_error: float,
     excited: Sequence[Excitation] = (),
     contradicted: str = "",
+    scattered: Floats | None = None,
 ) -> EnginePower:
     # Copies of one layer in a row, thousands in a repeated-layer engine, are one: their power is one unknown.
     first = np.append(0, np.flatnonzero(np.diff(engine.alike)) + 1)
@@ -293,6 +305,11 @@ def _engine(
     own, own_covariance = change @ power_w, change @ covariance @ change.T
     units = resolved_units(own, own_covariance, seconds, half_width, group_error)
     hidden = max((each.unseen for each in excited), default=0.0)
+    energy_variance = float(seconds @ own_covariance @ seconds)
+    if (
+        scattered is not None
+    ):  # slow changes matter most for the sum: here the scatter of seconds has its say for itself
+        energy_variance = max(energy_variance, float(seconds @ change @ scattered @ change.T @ seconds))
     withheld = contradicted
     if hidden > MOST_UNSEEN:
         withheld = f"{hidden:.0%} of an inference were never seen: its period is locked to the chip's scan"
@@ -307,7 +324,7 @@ def _engine(
         covariance=own_covariance,
         units=units,
         energy_j=float(own @ seconds),
-        energy_se_j=float(np.sqrt(max(seconds @ own_covariance @ seconds, 0.0))),
+        energy_se_j=float(np.sqrt(max(energy_variance, 0.0))),
         launch=_level(power_w, covariance, int(classes.launch[number])),
         tail=_level(power_w, covariance, int(classes.tail[number])),
         gap=_level(power_w, covariance, gap),
