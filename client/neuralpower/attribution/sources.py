@@ -16,7 +16,7 @@ from neuralpower.features.layers import Layer
 from neuralpower.profiler.marks import spans
 from neuralpower_align.droop import supply
 from neuralpower_align.layer_power import Baseline, Engine
-from neuralpower_align.scan_clock import ChannelReadings
+from neuralpower_align.scan_clock import ChannelReadings, latched_ns, transfer_ns
 from neuralpower_wire import Channel, Epoch, Flag, State, Ticks
 
 Floats = npt.NDArray[np.float64]
@@ -125,8 +125,9 @@ def _readings(epoch: Epoch, ticks: Ticks, rail: str) -> ChannelReadings | None:
     chip = next((chip for chip in epoch.chips if chip.name == channel.chip), None)
     unit = 1e-6 / (channel.shunt_uohm * 1e-6) if channel.quantity == "shunt_uv" and channel.shunt_uohm else 1e-6
     counted = np.all(reading["flags"][good] & Flag.SCAN != 0)
+    begin_ns, end_ns = (ticks["t_ns"][good] + reading[name][good].astype(np.int64) for name in ("begin_ns", "end_ns"))
     return ChannelReadings(
-        read_ns=(ticks["t_ns"] + reading["end_ns"].astype(np.int64))[good],
+        read_ns=latched_ns(end_ns, transfer_ns(begin_ns, end_ns)),
         power_w=power[good],
         window_ns=chip.shunt_conversion_us * 1e3 if chip else 0.0,
         scan_ns=float(chip.scan_ns) if chip else 0.0,
@@ -134,6 +135,7 @@ def _readings(epoch: Epoch, ticks: Ticks, rail: str) -> ChannelReadings | None:
         scan=reading["scan"][good].astype(np.int64) if counted else None,
         span=reading["span"][good].astype(np.int64) if counted else None,
         step_w=channel.lsb * unit * volt,
+        register=reading["value"][good].astype(np.int64),
     )
 
 
