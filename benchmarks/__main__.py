@@ -8,7 +8,19 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import cost, daemon, fastest, instructions, memory, models_speed, profiler_cost, rings, wakeup
+from . import (
+    attribution_speed,
+    cost,
+    daemon,
+    estimator,
+    fastest,
+    instructions,
+    memory,
+    models_speed,
+    profiler_cost,
+    rings,
+    wakeup,
+)
 from .machine import Missing, describe
 from .report import Result, show, store
 from .statistics import Form
@@ -32,6 +44,8 @@ PARTS = {
     "g": Part("instructions per tick against the budget", instructions.MINUTES, instructions.run),
     "p": Part("what the profiler adds to an inference of 60 layers", profiler_cost.MINUTES, profiler_cost.run),
     "s": Part("fitting six models beside PolynomialFeatures and LassoCV", models_speed.MINUTES, models_speed.run),
+    "h": Part("the estimator beside the daemon: CPU and memory", estimator.MINUTES, estimator.run),
+    "i": Part("attribution beside a Python loop on the same log", attribution_speed.MINUTES, attribution_speed.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }
 

@@ -81,9 +81,6 @@ class Worker:
         self._journal.refresh()
         self._records()
         self._ticks()
-        online = self._online
-        while online is not None and online.step():
-            pass
 
     def _records(self) -> None:
         while self._record < self._journal.next_index:
@@ -121,6 +118,9 @@ class Worker:
             self._at = got.first + len(got.ticks)
             for ticks in one_epoch_each(got.ticks):
                 self._of_epoch(ticks)
+                # Some seconds at a time, also when catching up: what is not worked on would leave the window.
+                while self._online is not None and self._online.step():
+                    pass
 
     def _of_epoch(self, ticks: Ticks) -> None:
         number = int(ticks["epoch"][0])
