@@ -16,7 +16,7 @@ from neuralpower_wire.batch import pack
 from neuralpower_wire.estimates import EngineEstimate, batch_to_estimates, estimates_to_batch
 from neuralpowerd.config import Config, Estimates
 from neuralpowerd.estimates import Estimates as End
-from neuralpowerd.estimates_readings import SUPPLY_TICKS, RailReadings
+from neuralpowerd.estimates_readings import FIRST_TICKS, RailReadings
 from neuralpowerd.estimates_worker import Worker
 from neuralpowerd.journal import Journal, boot_id
 
@@ -73,8 +73,8 @@ def test_readings_are_those_of_the_rail() -> None:
     """Current times the supply's voltage, from the tick that tells the supply on; held and missing ones left out."""
     from neuralpower_wire import Flag, State, tick_dtype
 
-    ticks = np.zeros(SUPPLY_TICKS, tick_dtype(2))
-    ticks["t_ns"] = BEGIN_NS + np.arange(SUPPLY_TICKS) * MS
+    ticks = np.zeros(FIRST_TICKS, tick_dtype(2))
+    ticks["t_ns"] = BEGIN_NS + np.arange(FIRST_TICKS) * MS
     ticks["readings"]["value"] = 5_000_000, 5000
     ticks["readings"]["end_ns"] = 70_000
     ticks["readings"]["state"][3, 1] = State.MISSING
@@ -82,9 +82,10 @@ def test_readings_are_those_of_the_rail() -> None:
     rail = RailReadings(EPOCH, "VDD_IN")
     assert rail.take(ticks[:100]) is None
     found = rail.take(ticks[100:])
-    assert found is not None and found.read_ns.size == SUPPLY_TICKS - 2
+    assert found is not None and found.read_ns.size == FIRST_TICKS - 2
     np.testing.assert_allclose(found.power_w, 5.0)
-    assert found.read_ns[3] == BEGIN_NS + 5 * MS + 70_000
+    # The chip hands the register over after 30 of the 48 bits of the shortest read.
+    assert found.read_ns[3] == BEGIN_NS + 5 * MS + 70_000 * 30 // 48
     assert (found.window_ns, found.scan_ns, found.averaging) == (140e3, 840e3, 1)
     np.testing.assert_allclose(found.step_w, 0.04)
     with pytest.raises(ValueError, match="no reading of power"):
