@@ -33,8 +33,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FEWEST_READS = 300
-START_ROWS, GRID_ROWS, LIKELY_ROWS, FINAL_ROWS, JUMP_READS = 3000, 2500, 4000, 7000, 8000
-MARKED_ROWS = 12000
+START_ROWS, GRID_ROWS, LIKELY_ROWS, FINAL_ROWS, JUMP_READS = 3000, 2000, 3000, 6000, 8000
+MARKED_ROWS = 10000
 """The same as the final rows where the clock is known from what is certain: these are scans apart and no two tell the same."""
 TRACK_ROWS, ROWS_A_SECOND = 16000, 80
 """So many where the clock itself is fitted, or so many a second if that is more."""
@@ -43,27 +43,29 @@ BLOCK_NS = 200e6
 FIRST_NOISE = Noise(0.02, 30e3)
 WIDE_MARGIN, NARROW_MARGIN = 0.15, 0.03
 """How far off the end of a conversion may still be, as a share of a scan."""
-GRID_NS, GRID_REACH_NS, BEYOND_NS = 80e3, 480e3, 200e3
+GRID_NS, GRID_REACH_NS, BEYOND_NS = 80e3, 720e3, 200e3
 LAG_FACTOR = 1.6
 OTHER_LAGS = (0.1, 0.75)
 """Of the longest lag: where a second search begins."""
+CLOSE_COST = 0.08
+"""The best two are looked at with more rows if they are nearer than this share of the rows."""
 AFTER_JUMPS_NS = 10e3
 """How well the fit and the jumps together tell the ends of conversions."""
 CLEAR_GAIN = 12.0
 """Standard errors by which a phase from the fit must beat others."""
-CERTAIN = 25.0
-"""A delay is excluded if its -2 log likelihood is worse by so much (five standard errors: noise is not quite what is taken)."""
-UNSURE_NS = 100e3
+CERTAIN = 16.0
+"""A delay is excluded if its -2 log likelihood is worse by so much (four standard errors: noise is not quite what is taken)."""
+UNSURE_NS = 250e3
 """If delays or lags further apart than this are not excluded, the delay is not known."""
-SECOND = 0.3
-"""Share of the lag that a second pole has, if there is one."""
-MOST_MINIMA, NEAR_COST = 4, 0.1
+SECOND, SECOND_STARTS = 0.3, (0.15, 0.35)
+"""Share of the lag that a second pole has, if there is one; and by which shares of the lag delays with two poles are earlier than with one."""
+MOST_MINIMA, NEAR_COST = 5, 0.25
 """So many minima of the likelihood are looked at with each layer for itself, if they are worse by no more than this share of the rows."""
 MEMORY_LAGS = 8.0
 MOST_BLUR_NS = 150e3
 STAYS_NS = 15e3
 """Clocks that are placed so well need no fit."""
-WIDEN = 2.0
+WIDEN = 1.6
 """Noise is not white, since an inference shifts as one: standard errors of the fit are so much wider."""
 FEWEST_GAPS = 20
 LEAST_SPREAD_NS = 500e3
@@ -88,9 +90,10 @@ def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Searc
     """Find the sensor of one channel; `activity` in all its classes. Raises ValueError with too few readings while anything changed."""
     search = search or Search()
     origin = int(min(piece.read_ns[0] for piece in pieces if piece.read_ns.size))
+    full = Course.of(activity, origin, search.alone)
     problem = _Problem(
-        Course.of(activity.regroup(grouped(activity, search.alone)), origin),
-        Course.of(activity, origin),
+        full.regrouped(grouped(activity, search.alone)),
+        full,
         grouped(activity, search.alone, FINE_NS, FINE_GROUPS),
         search,
         np.random.default_rng(search.seed),
@@ -212,7 +215,7 @@ class _Problem:
         coarse = self.around(self.coarse, many)
         still = all(0 < held.tight_ns < STAYS_NS for held in guess.held)
         best = evaluated(coarse, many, guess, WIDE_MARGIN, None, FIRST_NOISE)
-        for rounds in (3, 5):
+        for rounds in (2, 5):
             best = settle(coarse, many, best, WIDE_MARGIN, rounds, still)
         guess = self.jumped(coarse, many, best, blind)
         many = self.thinned(many, guess.clocks, FINAL_ROWS if blind else MARKED_ROWS)
@@ -229,14 +232,14 @@ class _Problem:
         trials = [*self.delays(near, few, here), *self.delays(near, few, other)]
         minima = _minima(trials, NEAR_COST * sum(each.t_ns.size for each in few))
         found = self.likeliest(full, self.thinned(many, guess.clocks, LIKELY_ROWS), minima)
-        if len(found) > 1 and _unsure(found):
+        if len(found) > 1 and found[1].cost - found[0].cost < CLOSE_COST * LIKELY_ROWS:
             found = self.likeliest(full, many, found[:2])
         guess = self.split(full.regrouped(self.fine), self.thinned(many, guess.clocks, LIKELY_ROWS), found[0])
         best = evaluated(full, many, guess, WIDE_MARGIN, None, found[0].noise, True)
-        best = settle(full, many, blurred(best), WIDE_MARGIN, 3, True)
+        best = settle(full, many, blurred(best), WIDE_MARGIN, 5, True)
         if blind:
             best = replace(best, guess=self.jumped(full, many, best, blind))
-            best = settle(full, many, blurred(best), NARROW_MARGIN, 2, still=True)
+            best = settle(full, many, blurred(best), NARROW_MARGIN, 1, still=True)
         placed = float(max([AFTER_JUMPS_NS / 2 if blind else 0.0, *(each.tight_ns for each in guess.held)]))
         return best, float(np.hypot(WIDEN * best.delay_se_ns, placed)), _unsure(found)
 
@@ -256,10 +259,17 @@ class _Problem:
         noise = best.noise
         begin = evaluated(course, series, blurred(best).guess, WIDE_MARGIN, None, noise, True)
         one = settle(course, series, replace(begin, noise=noise), WIDE_MARGIN, 2, True)
-        apart = SECOND / 2 * one.guess.lag_ns
-        guess = replace(one.guess, delay_ns=one.guess.delay_ns - apart, lag_ns=one.guess.lag_ns + apart, second=SECOND)
-        two = settle(course, series, replace(one, guess=guess, noise=noise), WIDE_MARGIN, 4, True)
-        return two.guess if two.cost < one.cost - CERTAIN else best.guess
+        best_two = best
+        for share in SECOND_STARTS:
+            apart = share * one.guess.lag_ns
+            guess = replace(
+                one.guess, delay_ns=one.guess.delay_ns - apart, lag_ns=one.guess.lag_ns + apart, second=SECOND
+            )
+            two = settle(course, series, replace(one, guess=guess, noise=noise), WIDE_MARGIN, 4, True)
+            if two.cost > min(one.cost - CERTAIN, best_two.cost if best_two is not best else np.inf):
+                break
+            best_two = two
+        return best_two.guess
 
     def track_rows(self, series: Sequence[Series]) -> int:
         """How many rows tell a clock's path."""

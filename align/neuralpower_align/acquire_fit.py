@@ -16,7 +16,7 @@ from neuralpower_align.scan_clock import ScanClock
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-SETTLED_NS = 1e3
+SETTLED_NS = 2e3
 SPREAD = 0.5
 """Powers of layers scatter about their mean by this share of it, roughly."""
 
@@ -43,10 +43,11 @@ class Fitted:
 
 @dataclass(frozen=True)
 class _Part:
-    """One stretch under a guess: its rows' answers, and shares (k, count) and values without what is slow."""
+    """One stretch under a guess: its rows' answers, where those of each inference begin, and shares (k, count) and values without what is slow."""
 
     clock: ScanClock
     t_ns: Floats
+    starts: Ints
     answers: Answers
     slow: Slow
     shares: Floats
@@ -65,41 +66,63 @@ class _Normal:
     def of(cls, size: int) -> _Normal:
         return cls(np.zeros((size, size)), np.zeros(size))
 
-    def add(self, block: Floats, value: Floats, weight: Floats) -> Floats:
-        """Rows that touch the first columns alone; returns them weighted."""
-        weighted, columns = np.asarray(block * weight[:, None], np.float64), block.shape[1]
-        self.gram[:columns, :columns] += weighted.T @ block
-        self.moment[:columns] += weighted.T @ value
-        return weighted
+    def add(self, rows: _Weighed, knots: _Knots | None) -> float:
+        """Rows under their noise; returns what they would cost with all that is unknown at 0.
 
-    def add_knots(self, weighted: Floats, slope: Floats, value: Floats, weight: Floats, knots: _Knots) -> None:
-        """The same rows' columns of knots: each row touches the two about it, in turn."""
-        columns, at = weighted.shape[1], knots.first + knots.cell
-        sides = (slope * (1 - knots.share), slope * knots.share)
+        An inference's shift adds s^2 g g' to the rows' covariance, g their slopes, which takes s^2 / (1 + s^2 g' W g) times the
+        square of what its rows say along g.
+        """
+        weighted, columns = np.asarray(rows.block * rows.weight[:, None], np.float64), rows.block.shape[1]
+        along = rows.weight * rows.slope
+        said = np.add.reduceat(rows.block * along[:, None], rows.starts, axis=0)
+        told, own = (np.add.reduceat(along * each, rows.starts) for each in (rows.slope, rows.value_w))
+        given = 1 / (1 + rows.slack_ns**2 * told)
+        taken = rows.slack_ns**2 * given
+        self.gram[:columns, :columns] += weighted.T @ rows.block - (said * taken[:, None]).T @ said
+        self.moment[:columns] += weighted.T @ rows.value_w - said.T @ (taken * own)
+        if knots is not None:
+            self._add_knots(said * given[:, None], told * given, own * given, knots)
+        return float(np.sum(rows.value_w**2 * rows.weight) - np.sum(taken * own**2) - np.sum(np.log(given)))
+
+    def _add_knots(self, said: Floats, told: Floats, own: Floats, knots: _Knots) -> None:
+        """Columns of knots, which lie along the slopes: those of an inference belong to the two knots about it."""
+        columns, at = said.shape[1], knots.first + knots.cell
+        sides = (1 - knots.share, knots.share)
         begins = np.flatnonzero(np.diff(knots.cell, prepend=-1))
-        for side, own in enumerate(sides):
-            with_first = np.add.reduceat(weighted * own[:, None], begins, axis=0)
+        for side, part in enumerate(sides):
+            with_first = np.add.reduceat(said * part[:, None], begins, axis=0)
             self.gram[at[begins] + side, :columns] += with_first
             self.gram[:columns, at[begins] + side] += with_first.T
-            np.add.at(self.moment, at + side, weight * own * value)
-            np.add.at(self.gram, (at + side, at + side), weight * own**2)
-        cross = weight * sides[0] * sides[1]
+            np.add.at(self.moment, at + side, own * part)
+            np.add.at(self.gram, (at + side, at + side), told * part**2)
+        cross = told * sides[0] * sides[1]
         np.add.at(self.gram, (at, at + 1), cross)
         np.add.at(self.gram, (at + 1, at), cross)
 
 
 @dataclass(frozen=True)
+class _Weighed:
+    """Rows (k,) with columns `block` (k, c), their weights and slopes, and where each inference's begin: all of it shifts by `slack_ns` rms."""
+
+    block: Floats
+    value_w: Floats
+    weight: Floats
+    slope: Floats
+    starts: Ints
+    slack_ns: float
+
+
+@dataclass(frozen=True)
 class _Knots:
-    """Between which knots (cell, of a clock whose knots begin in column `first`) rows lie, and how far along, within [0, 1]; (k,)."""
+    """Between which knots (cell, of a clock whose knots begin in column `first`) times lie, and how far along, within [0, 1]; (k,)."""
 
     first: int
     cell: Ints
     share: Floats
 
     @classmethod
-    def of(cls, clock: ScanClock, part: _Part, first: int) -> _Knots:
-        """Rows of a block of what is slow go together, so that taking away the block's mean keeps to the same two knots."""
-        t_ns = part.slow.middle(part.t_ns)
+    def of(cls, clock: ScanClock, t_ns: Floats, first: int) -> _Knots:
+        """For times that rise."""
         cell = np.clip(np.searchsorted(clock.end_ns, t_ns, side="right") - 1, 0, clock.number.size - 2)
         share = (t_ns - clock.end_ns[cell]) / (clock.end_ns[cell + 1] - clock.end_ns[cell])
         return cls(first, cell, np.clip(share, 0.0, 1.0))
@@ -156,19 +179,19 @@ def evaluated(
         weight = 1 / noise.variance(slope)
         moving = part.slow.removed(slope)
         placed = -moving if held.tight_ns > 0 else np.zeros(slope.size)
-        columns = np.column_stack([placed, part.slow.removed(by_lag)])
-        weighted = normal.add(np.hstack([part.shares, columns]), part.value_w, weight)
+        block = np.column_stack([part.shares, placed, part.slow.removed(by_lag)])
+        rows = _Weighed(block, part.value_w, weight, moving, part.starts, noise.slack_ns)
+        cost += normal.add(rows, None if still else _Knots.of(part.clock, part.t_ns[part.starts], first))
         # A row that fits as well as most adds nothing, so that guesses with different rows compare.
-        cost += float(np.sum(part.value_w**2 * weight - np.log(weight * noise.base_w2) - 1)) + held.cost(part.clock)
+        cost += held.cost(part.clock) - float(np.sum(np.log(weight * noise.base_w2) + 1))
         slopes.append(slope)
         if not still:
-            normal.add_knots(weighted, moving, part.value_w, weight, _Knots.of(part.clock, part, first))
             own = slice(first, first + part.clock.number.size)
             normal.gram[own, own] += held.stiffness
             normal.moment[own] += held.pull(part.clock)
             first += part.clock.number.size
-    rows = sum(each.t_ns.size for each in parts)
-    _spread(normal, free, sum(each.mean_w * each.t_ns.size for each in parts) / max(rows, 1))
+    count = sum(each.t_ns.size for each in parts)
+    _spread(normal, free, sum(each.mean_w * each.t_ns.size for each in parts) / max(count, 1))
     cost += free / SPREAD**2
     return _solved(guess, normal, free, cost, parts, np.concatenate(slopes))
 
@@ -179,7 +202,8 @@ def _part(course: Course, series: Series, clock: ScanClock, guess: Guess, tight_
     slow = Slow.of(t_ns)
     answers = Answers.of(course, rows, guess.kernel(series.window_ns), slopes=True)
     mean = float(rows.value_w.mean()) if index.size else 0.0
-    return _Part(clock, t_ns, answers, slow, slow.removed(answers.shares()), slow.removed(rows.value_w), mean)
+    starts = course.first_of_each(t_ns - guess.delay_ns)
+    return _Part(clock, t_ns, starts, answers, slow, slow.removed(answers.shares()), slow.removed(rows.value_w), mean)
 
 
 def _spread(normal: _Normal, free: int, usual_w: float) -> None:

@@ -18,6 +18,8 @@ MOST_MOVE_NS = 60e3
 SHORTEST_LAG_NS = 2e3
 NOISE_ROUNDS = 6
 MOST_SLACK_NS = 300e3
+OWN = 0.3
+"""Part of the slack that rows of an inference do not share."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,14 @@ class Guess:
 
 @dataclass(frozen=True)
 class Noise:
-    """Variance of a row: `base_w2`, W^2, and what an unknown shift of rms `slack_ns` makes of the slope of its prediction."""
+    """Variance of a row: `base_w2`, W^2, and what a shift of an inference by `slack_ns` rms makes of the slope of its prediction."""
 
     base_w2: float
     slack_ns: float
 
     def variance(self, slope: Floats) -> Floats:
-        """Of rows whose prediction changes by `slope` (k,) W a ns."""
-        return np.asarray(self.base_w2 + (self.slack_ns * slope) ** 2, np.float64)
+        """Of what is a row's own, its prediction changing by `slope` (k,) W a ns: edges within an inference move for themselves, too."""
+        return np.asarray(self.base_w2 + (OWN * self.slack_ns * slope) ** 2, np.float64)
 
     @classmethod
     def of(cls, residual: Floats, slope: Floats) -> Noise:

@@ -118,7 +118,3 @@ class Slow:
         mean = np.add.reduceat(values, self.starts, axis=0)
         mean /= self.size if values.ndim == 1 else self.size[:, None]
         return np.asarray(values - mean[self.block], np.float64)
-
-    def middle(self, t_ns: Floats) -> Floats:
-        """Times (k,) with those of a block set to their mean; as they are where there is one block."""
-        return t_ns if self.starts.size < 2 else np.asarray(t_ns - self.removed(t_ns), np.float64)

@@ -7,7 +7,8 @@ class's share in a conversion is a difference of the tabulated answer to a step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,16 +31,27 @@ SHORTEST_LAG_NS = 1e3
 
 @dataclass(frozen=True)
 class Course:
-    """An activity in floats, ns from a common origin: class `classes[j]` (of `count`) from `edges_ns[j]` on."""
+    """An activity in floats, ns from a common origin: class `classes[j]` (of `count`) from `edges_ns[j]` on. `turns_ns`: first layers of inferences."""
 
     edges_ns: Floats
     classes: Ints
     count: int
+    turns_ns: Floats = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def of(cls, activity: Activity, origin_ns: int) -> Course:
-        """The activity, counted from `origin_ns`."""
-        return cls((activity.edges_ns - origin_ns).astype(np.float64), activity.classes, activity.count)
+    def of(cls, activity: Activity, origin_ns: int, alone: Sequence[int] = ()) -> Course:
+        """The activity, counted from `origin_ns`; inferences begin after the classes `alone`."""
+        edges = (activity.edges_ns - origin_ns).astype(np.float64)
+        aside = np.zeros(activity.count, bool)
+        aside[list(alone)] = True
+        off = aside[activity.classes]
+        return cls(edges, activity.classes, activity.count, edges[1:][off[:-1] & ~off[1:]])
+
+    def first_of_each(self, t_ns: Floats) -> Ints:
+        """Of rising times, the first of each inference; every one where no inferences are known."""
+        if self.turns_ns.size < 2:
+            return np.arange(t_ns.size)
+        return np.flatnonzero(np.diff(np.searchsorted(self.turns_ns, t_ns), prepend=-1))
 
     def near(self, t_ns: Floats, reach_ns: float) -> Course:
         """The part that ran up to `reach_ns` before rising times; between these parts the last class goes on."""
@@ -48,13 +60,13 @@ class Course:
         change = np.bincount(np.maximum(first, 0), minlength=self.edges_ns.size + 1)
         change -= np.bincount(last, minlength=self.edges_ns.size + 1)
         kept = np.cumsum(change)[:-1] > 0
-        return Course(self.edges_ns[kept], self.classes[kept], self.count)
+        return replace(self, edges_ns=self.edges_ns[kept], classes=self.classes[kept])
 
     def regrouped(self, group_of: Ints) -> Course:
         """The same in coarser classes: class c becomes `group_of[c]`."""
         classes = group_of[self.classes]
         keep = np.concatenate([[True], classes[1:] != classes[:-1]])
-        return Course(self.edges_ns[keep], classes[keep], int(np.max(group_of)) + 1)
+        return Course(self.edges_ns[keep], classes[keep], int(np.max(group_of)) + 1, self.turns_ns)
 
 
 @dataclass(frozen=True)
