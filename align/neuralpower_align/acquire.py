@@ -241,7 +241,8 @@ class _Problem:
             best = replace(best, guess=self.jumped(full, many, best, blind))
             best = settle(full, many, blurred(best), NARROW_MARGIN, 1, still=True)
         placed = float(max([AFTER_JUMPS_NS / 2 if blind else 0.0, *(each.tight_ns for each in guess.held)]))
-        return best, float(np.hypot(WIDEN * best.delay_se_ns, placed)), _unsure(found)
+        own = float(np.hypot(WIDEN * best.delay_se_ns, placed))
+        return best, float(np.hypot(own, _scatter(found))), _unsure(found)
 
     def likeliest(self, course: Course, series: Sequence[Series], trials: Sequence[Fitted]) -> list[Fitted]:
         """The trials' minima with each layer for itself, all under the noise that the first of them leaves; the best first."""
@@ -349,6 +350,14 @@ def _minima(trials: Sequence[Fitted], near: float) -> list[Fitted]:
 def blurred(at: Fitted) -> Fitted:
     """With windows as far off, rms, as the noise says: what is not known of an inference's shift makes edges look smooth."""
     return replace(at, guess=replace(at.guess, blur_ns=min(at.noise.slack_ns, MOST_BLUR_NS)))
+
+
+def _scatter(found: Sequence[Fitted]) -> float:
+    """Standard deviation of the delay about the best, ns, over outcomes that are nearly as likely."""
+    worse = np.array([each.cost for each in found]) - found[0].cost
+    off = np.array([each.guess.delay_ns for each in found]) - found[0].guess.delay_ns
+    likely = np.exp(-np.minimum(worse / WIDEN**2, 700.0) / 2)
+    return float(np.sqrt(likely @ off**2 / likely.sum()))
 
 
 def _unsure(found: Sequence[Fitted]) -> str:

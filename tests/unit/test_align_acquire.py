@@ -11,8 +11,9 @@ from benchmarks.accuracy.conversions import shunt_ends
 from benchmarks.accuracy.world import World, draw
 
 from neuralpower_align.acquire import Search, acquire, gaps_vary
-from neuralpower_align.activity import Activity, Runs, activity
+from neuralpower_align.activity import Activity
 from neuralpower_align.scan_clock import ChannelReadings, Sensor, latched_ns, waits
+from neuralpower_align.schedule import Laid, schedule
 from neuralpower_align.windows import layer_windows
 from neuralpower_sampler import AVAILABLE
 
@@ -44,8 +45,10 @@ def problem(world: World) -> tuple[Activity, ChannelReadings, Search]:
     )
     layers = recording.durations_ns.shape[1]
     windows = layer_windows(recording.begin_ns, recording.end_ns, recording.durations_ns)
-    runs = Runs(windows, np.arange(layers), layers)
-    return activity([runs], layers + 1, layers + 2), readings, Search(alone=(layers, layers + 1))
+    launch, tail, gap, idle = range(layers, layers + 4)
+    laid = Laid(windows, np.arange(layers), gap, recording.begin_ns, recording.end_ns, launch, tail)
+    what = schedule([laid], idle, layers + 4).activity
+    return what, readings, Search(alone=(launch, tail, gap, idle))
 
 
 def end_errors_ns(world: World, sensor: Sensor, read_ns: np.ndarray) -> np.ndarray:
@@ -80,6 +83,16 @@ def test_everything_is_found(case: str, inferences: int, found: str, close_ns: f
     assert 0 < sensor.delay_se_ns < close_ns
 
 
+@pytest.mark.parametrize(("case", "seed"), [("two-poles", 1003), ("slack-100", 1003)])
+def test_delay_and_lag_together_are_right_where_one_sharp_pole_is_wrong(case: str, seed: int) -> None:
+    """A second pole, or windows that lie 0.1 ms off, are no delay: a single sharp pole would take them for 0.1 ms and more of one."""
+    world = drawn(case, seed, 2500)
+    what, readings, search = problem(world)
+    sensor = acquire(what, [readings], search)
+    assert abs(sensor.delay_ns - world.truth.delay_ns) < 60e3
+    assert abs(sensor.delay_ns + sensor.lag_ns - world.truth.delay_ns - world.truth.lag_ns) < 60e3
+
+
 def test_shuffled_readings_give_no_clock() -> None:
     """Readings that have nothing to do with what ran: no clock is claimed, and it is said."""
     world = drawn("fast", 1006, 1200)
@@ -107,3 +120,11 @@ def test_gaps_that_hardly_vary_are_noticed(case: str, vary: bool) -> None:
     what, _, search = problem(world)
     assert gaps_vary(what, search.alone) is vary
     assert gaps_vary(what, ())
+
+
+def test_what_gaps_cannot_tell_is_said() -> None:
+    """Under fixed gaps another delay and lag fits as well: the standard error is wide and the reason is given."""
+    world = drawn("gap-fixed", 1002, 1500)
+    what, readings, search = problem(world)
+    sensor = acquire(what, [readings], search)
+    assert "gaps" in sensor.ambiguous and sensor.delay_se_ns >= 300e3
