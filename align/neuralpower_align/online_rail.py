@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.estimate import MARGIN_NS, NOISE_BLOCKS, Estimate
+from neuralpower_align.estimate import MARGIN_NS, NOISE_BLOCKS, WORTH_STALLS, Estimate
 from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.kernel import Kernel
 from neuralpower_align.noise import Noise, Sample, estimate_noise
@@ -40,6 +40,8 @@ BEYOND_NS = 2e9
 """The shift's spline reaches so far beyond the newest reading, since the clock is laid on by whole knots."""
 AHEAD_NS = 5e9
 """The drift's functions are laid so far beyond the newest reading."""
+FIXED = 1e-6
+"""Deviation of a parameter that is held."""
 STALE = 3.0
 """Rows were expanded too far away if a pole has moved by so many of the standard errors that it had when it was acquired."""
 NOISY, NOISY_CHUNKS = 2.0, 5
@@ -64,6 +66,8 @@ class Rail:
     lag_se_us: float
     chunks: int = 0
     noisy: int = 0
+    each: bool = False
+    """Whether each layer's own stall share is free; its columns are summed in any case."""
     again: bool = True
     """The window's rows are summed: they are expanded where the batch's estimate on them is."""
     held: Kernel | None = None
@@ -89,6 +93,7 @@ class Rail:
             idle_drift=nothing,
             stall_of=model.stall_of if model.stall_of is not None else np.zeros(model.power_w.size),
             tamed=False,
+            each=True,
         )
         known = Information.empty(ref.index.size)
         shift = ref.index.shift[0]
@@ -96,7 +101,8 @@ class Rail:
         known.gram[shift, shift] = steps.T @ steps + np.eye(ACTIVE) / (ACTIVE * SHIFT_SPREAD_US**2)
         now = replace(ref, drift=model.drift, idle_drift=model.idle_drift)
         se = float(np.sqrt(max(found.covariance[found.model.index.lag, found.model.index.lag][0, 0], 0.0)))
-        return cls(ref, known, packed(now) - packed(ref), found.noise, NOISE_BLOCKS, track, delay, se)
+        off = packed(now) - packed(ref)
+        return cls(ref, known, off, found.noise, NOISE_BLOCKS, track, delay, se, each=model.each)
 
     @property
     def model(self) -> Model:
@@ -295,7 +301,11 @@ class Rail:
 
     def _prior(self, ref: Model | None = None) -> tuple[Floats, Floats]:
         """What was known beforehand of all but the shift, whose part is in the sums."""
-        precision, away = prior(ref or self.ref)
+        ref = ref or self.ref
+        precision, away = prior(ref)
+        if ref.stalls and not self.each:
+            own = np.arange(ref.index.stall_of.start, ref.index.stall_of.stop)
+            precision[own, own], away[own] = 1 / FIXED**2, 0.0
         shift = self.ref.index.shift[0]
         precision[shift, shift], away[shift] = 0.0, 0.0
         return precision, away
@@ -306,7 +316,21 @@ class Rail:
         if until_ns is not None:
             known = known.mapped(self._turn(ref.begin_ns, until_ns))
             ref = replace(ref, end_ns=until_ns)
+        self.each = False
         found = solved(known, *self._prior(), scattered=True)
+        if ref.stalls:
+            self.each = True
+            wide, powers = solved(known, *self._prior(), scattered=True), ref.index.power
+            more = wide.covariance[powers, powers] - found.covariance[powers, powers]
+            share = np.diag(more) / np.diag(found.covariance)[powers]
+            self.each = bool(np.median(share[ref.layer]) > WORTH_STALLS)
+            if self.each:
+                found = wide
+            else:
+                # What is not known of the shares is in the covariance all the same.
+                found.covariance[powers, powers] += more
+                if found.scattered is not None:
+                    found.scattered[powers, powers] += more
         return unpacked(ref, packed(ref) + found.off), found
 
     @property
