@@ -65,6 +65,7 @@ def run(directory: Path, seed: int) -> dict[str, Any]:
         evaluation=everything.take(everything["network"] == workload.HELD_OUT),
         predictions=[prediction],
         provenance={"command": f"neuralpower demo --seed {seed}"},
+        true_w=_true_layers(outcome.truth),
     )
     print_end(sensor, attribution, outcome, report, time.monotonic() - begin)
     return facts(recording, sensor, begin) | {
@@ -104,8 +105,8 @@ def fit(training: Dataset, directory: Path) -> SixModels:
 
 def print_ticks(recording: Recording, outcome: Outcome) -> None:
     """How the sampling went, from the recording itself."""
-    ticks = recording.tick_statistics()
     losses = recording.losses()
+    ticks = recording.tick_statistics()
     fresh = "unknown" if ticks.fresh_rate_hz is None else f"{ticks.fresh_rate_hz:.0f} per second, {ticks.freshness}"
     rows: list[list[console.Cell]] = [
         ["ticks", f"{ticks.ticks} in {ticks.duration_s:.1f} s, {ticks.rate_hz:.1f} per second"],
@@ -163,6 +164,11 @@ def _layers(truth: Truth, engine: EngineAttribution) -> tuple[Floats, Floats, Fl
     found = np.array([layer.power_w for layer in engine.layers])
     error = np.array([layer.power_se_w for layer in engine.layers])
     return found, error, np.array(_true_power(truth.engines[engine.hash], truth.total)[1])
+
+
+def _true_layers(truth: Truth | None) -> dict[str, list[float]] | None:
+    """Engine's hash -> true power of each layer, W, where it is known."""
+    return {key: _true_power(engine, truth.total)[1] for key, engine in truth.engines.items()} if truth else None
 
 
 def _true_power(engine: EngineTruth, rail: str) -> tuple[list[str], list[float]]:

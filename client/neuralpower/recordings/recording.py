@@ -222,6 +222,8 @@ class Recording:
     @cached_property
     def _described(self) -> list[Record]:
         """All engines and epochs, those that had to be asked for first; found without the inferences between them."""
+        if "_journal" in self.__dict__:
+            return [*self._facts, *(r for r in self.records() if r.kind in (Kind.ENGINE, Kind.EPOCH))]
         return [*self._facts, *(r for part in self.record_parts(Kind.ENGINE, Kind.EPOCH) for r in part)]
 
     def engines(self) -> dict[str, dict[str, Any]]:
