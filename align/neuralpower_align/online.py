@@ -378,15 +378,26 @@ class Online:
             number = self.names.index(name)
             cover = self._cover.get(name)
             excited = [Excitation(cover / cover.mean())] if cover is not None and cover.any() else []
-            mine = engine_power(*power, self.classes, number, each.mean(), HALF_WIDTH, GROUP_ERROR, excited)
+            watts, covariance, scattered = power
+            mine = engine_power(
+                watts,
+                covariance,
+                self.classes,
+                number,
+                each.mean(),
+                HALF_WIDTH,
+                GROUP_ERROR,
+                excited,
+                scattered=scattered,
+            )
             found.append(EngineEstimate(name, "running", mine.withheld, each.count, mine))
         return found
 
-    def _power(self) -> tuple[Floats, Floats]:
-        """Of all classes, all rails together: powers (c,) W and covariance (c, c) W^2."""
+    def _power(self) -> tuple[Floats, Floats, Floats]:
+        """Of all classes, all rails together: powers (c,) W, covariance and sandwich (c, c) W^2."""
         assert self.classes is not None
         count = self.classes.count
-        power, covariance = np.zeros(count), np.zeros((count, count))
+        power, covariance, scattered = np.zeros(count), np.zeros((count, count)), np.zeros((count, count))
         layers = np.concatenate(self.classes.layers)
         for rail, done in zip(self.rails, self._done_ns, strict=True):
             model, found = rail.solved(float(done) - rail.delay_ns)
@@ -396,7 +407,9 @@ class Online:
                 inflation = max(float(np.mean(ratio)), 1.0)
             power += model.power_w
             covariance += inflation * found.covariance[:count, :count]
-        return power, covariance
+            if found.scattered is not None:
+                scattered += found.scattered[:count, :count]
+        return power, covariance, scattered
 
     @property
     def state(self) -> str:
