@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 
 FEWEST_READS = 300
 START_ROWS, GRID_ROWS, LIKELY_ROWS, FINAL_ROWS, JUMP_READS = 3000, 2000, 3000, 6000, 8000
-MARKED_ROWS = 10000
+MARKED_ROWS = 16000
 """The same as the final rows where the clock is known from what is certain: these are scans apart and no two tell the same."""
 TRACK_ROWS, ROWS_A_SECOND = 16000, 80
 """So many where the clock itself is fitted, or so many a second if that is more."""
@@ -47,7 +47,7 @@ GRID_NS, GRID_REACH_NS, BEYOND_NS = 80e3, 720e3, 200e3
 LAG_FACTOR = 1.6
 OTHER_LAGS = (0.1, 0.75)
 """Of the longest lag: where a second search begins."""
-CLOSE_COST = 0.08
+CLOSE_COST, CLOSE_ROWS = 0.08, 8000
 """The best two are looked at with more rows if they are nearer than this share of the rows."""
 AFTER_JUMPS_NS = 10e3
 """How well the fit and the jumps together tell the ends of conversions."""
@@ -233,7 +233,7 @@ class _Problem:
         minima = _minima(trials, NEAR_COST * sum(each.t_ns.size for each in few))
         found = self.likeliest(full, self.thinned(many, guess.clocks, LIKELY_ROWS), minima)
         if len(found) > 1 and found[1].cost - found[0].cost < CLOSE_COST * LIKELY_ROWS:
-            found = self.likeliest(full, many, found[:2])
+            found = self.likeliest(full, self.thinned(many, guess.clocks, CLOSE_ROWS), found[:2])
         guess = self.split(full.regrouped(self.fine), self.thinned(many, guess.clocks, LIKELY_ROWS), found[0])
         best = evaluated(full, many, guess, WIDE_MARGIN, None, found[0].noise, True)
         best = settle(full, many, blurred(best), WIDE_MARGIN, 5, True)

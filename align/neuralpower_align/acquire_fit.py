@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SETTLED_NS = 2e3
+TOLERATED = 4.0
+"""Costs compare no better: the slopes that weigh the rows are those of the powers before."""
 SPREAD = 0.5
 """Powers of layers scatter about their mean by this share of it, roughly."""
 
@@ -141,7 +143,7 @@ def settle(
     change = best.step
     for _ in range(rounds):
         trial = evaluated(course, series, best.guess.moved(change), margin, best.power_w, noise, still)
-        if trial.cost < best.cost:
+        if trial.cost < best.cost + TOLERATED:
             best, change = trial, trial.step
         else:
             change = change / 3
