@@ -4,9 +4,13 @@
 2. A first delay and lag on a grid, with layers in coarse groups; where no clock is known its place in the scan is left open.
 3. The clock from the fit where it is not known yet: a sawtooth tracked along the time (acquire_phase.py), made exact by
    Gauss-Newton on its knots; then the reads near the ends of conversions tell where on the host's clock these lie.
-4. Delay and lag with each layer for itself. Powers can make up for a wrong delay to a great part, so that the likelihood has
-   side minima and flat valleys: delays are gone through in small steps, the lag following, from a short and from a long lag;
-   the best is settled by Gauss-Newton.
+4. Delay and lag. Powers can make up for a wrong delay to a great part, so that the likelihood has side minima and flat valleys:
+   delays are gone through in small steps with layers in fine groups, the lag following, from a short and from a long lag; the
+   minima are compared with each layer for itself, and the best is settled by Gauss-Newton.
+
+All of an inference's layers shift together against their windows, by a normal deviate whose deviation is found from the residuals:
+its mean effect blurs the answer to edges, and the rest is noise that an inference's rows share (acquire_fit.py). A second pole is
+tried at the end; the lag is that of both together. Long recordings are thinned to blocks of neighbours, spread at random.
 """
 
 from __future__ import annotations
