@@ -31,6 +31,7 @@ def regions_of(names: Sequence[str], x: Floats, y: Floats, weights: Floats, seed
 
     names, x: the quantities to split by and their values, shape (rows, names). y, weights: shape (rows,).
     """
+    from sklearn import config_context
     from sklearn.tree import DecisionTreeRegressor
 
     random = np.random.default_rng(seed)
@@ -44,8 +45,9 @@ def regions_of(names: Sequence[str], x: Floats, y: Floats, weights: Floats, seed
     for number in range(TREES):
         sample = random.permutation(len(y))[:size]
         tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=SMALLEST, random_state=number)
-        tree.fit(single[sample], left[sample], sample_weight=weights[sample], check_input=False)
-        left = left - LEARNING * tree.predict(single, check_input=False)
+        with config_context(assume_finite=True, skip_parameter_validation=True):  # they take longer than such a tree
+            tree.fit(single[sample], left[sample], sample_weight=weights[sample], check_input=False)
+            left = left - LEARNING * tree.predict(single, check_input=False)
         _walk(tree.tree_, 0, {}, names, x, np.ones(len(y), dtype=bool), found)
     seen: set[bytes] = set()
     kept = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -92,11 +93,16 @@ def _bars(axes: Any, engine: EngineAttribution, values: Sequence[float], label: 
 
 
 def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None, baselines: Baselines | None) -> None:
+    from matplotlib.collections import LineCollection, PolyCollection
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     found = units(engine)
     tops = [0.0]
+    # Drawn together: an artist for each layer is what would make a page slow.
+    bars: list[tuple[int, float, float, tuple[str, float]]] = []
+    bands: list[list[tuple[float, float]]] = []
+    lines: list[list[tuple[float, float]]] = []
     for unit in found:
         left, right = unit.first - 0.42, unit.last + 0.42
         members = [layer for layer in engine.layers[unit.first : unit.last + 1] if layer.runtime_s > 0]
@@ -105,14 +111,24 @@ def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None,
             axes.axvspan(left, right, color=GRID, alpha=0.5, linewidth=0)
             continue
         half = unit.half_w if isfinite(unit.half_w) else 0.0
+        shade = 0.5 if alone else 0.2
         for at in range(unit.first, unit.last + 1):
-            axes.bar(
-                at, unit.power_w, width=0.84 if alone else 1.0, color=COLOURS[_kind(engine.layers[at].kind)],
-                alpha=0.5 if alone else 0.2, linewidth=0,
-            )  # fmt: skip
-        axes.fill_between([left, right], unit.power_w - half, unit.power_w + half, color=INK, alpha=0.13, linewidth=0)
-        axes.plot([left, right], [unit.power_w] * 2, color=INK, linewidth=1.3, solid_capstyle="butt")
+            bars.append((at, unit.power_w, 0.84 if alone else 1.0, (COLOURS[_kind(engine.layers[at].kind)], shade)))
+        bands.append(
+            [
+                (left, unit.power_w - half),
+                (left, unit.power_w + half),
+                (right, unit.power_w + half),
+                (right, unit.power_w - half),
+            ]
+        )
+        lines.append([(left, unit.power_w), (right, unit.power_w)])
         tops += [unit.power_w, min(unit.power_w + half, 1.6 * unit.power_w)]
+    if bars:
+        places, heights, widths, colours = zip(*bars, strict=True)
+        axes.bar(places, heights, width=widths, color=colours, linewidth=0)
+    axes.add_collection(PolyCollection(bands, facecolors=(INK, 0.13), linewidths=0))
+    axes.add_collection(LineCollection(lines, colors=INK, linewidths=1.3, capstyle="butt"))
     if true_w is not None:
         known = [(i, w) for i, w in enumerate(true_w) if isfinite(w) and engine.layers[i].runtime_s > 0]
         axes.plot(*zip(*known, strict=True), ".", color=plots.TRUTH, markersize=4.5, zorder=5) if known else None
@@ -121,9 +137,8 @@ def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None,
     for _, watts, dashes in levels:
         axes.axhline(watts, color=MUTED, linewidth=0.8, linestyle=(0, dashes))
     if engine.withheld:
-        axes.text(
-            0.5, 0.5, f"withheld: {engine.withheld}", transform=axes.transAxes, ha="center", color=MUTED, wrap=True
-        )
+        reason = textwrap.fill(f"withheld: {engine.withheld}", 100)
+        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=7)
     axes.set_ylabel("power, W")
     axes.set_ylim(0, 1.06 * max(tops) or 1.0)
     axes.set_xlim(-0.7, len(engine.layers) - 0.3)
