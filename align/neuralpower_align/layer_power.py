@@ -26,6 +26,8 @@ BASELINES = ("device-idle", "context-idle", "gap", "aside")
 LONGEST_HOLE_NS = 50_000_000
 """Energy is summed over no longer hole in the readings than this."""
 MOST_SLACK, LEAST_ROOM_NS = 0.6, 20e3
+LEAST_BESIDE = 5e-3
+"""Of so small a share of an inference before and after its layers no power can be told: it counts as the layers'."""
 FEWEST_CLUSTERS = 30
 UNDECLARED = 3.0
 """Gaps of a run that differ by more standard errors from gaps measured alone hold something that nobody declared."""
@@ -34,12 +36,16 @@ UNDECLARED = 3.0
 @dataclass(frozen=True)
 class Engine:
     """All inferences of one engine: anchors (m,), durations (m, n), ns; `alike` (n,) numbers layers 0, 1, .. in the order
-    of first appearance, with one number for layers known to be the same."""
+    of first appearance, with one number for layers known to be the same.
+
+    `whole`: nobody knows what ran within its inferences, and the durations are slices of all of the time between the anchors.
+    """
 
     begin_ns: Ints
     end_ns: Ints
     durations_ns: Ints
     alike: Ints
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class EnginePower:
     (neighbours that are copies of one layer are one in it).
 
     `layer_w` (n,): each layer's own estimate, resolved or not. `units`: what was told apart. Energy of all layers of a mean
-    inference, J, with its standard error. `withheld`: why nothing should be made of the powers, "" if something may. Launch: from the begin anchor to the first layer; tail: from the last to the end anchor.
+    inference, J, with its standard error; `window_j` is all energy between its anchors. `withheld`: why nothing should be made of the powers, "" if something may. Launch: from the begin anchor to the first layer; tail: from the last to the end anchor.
     """
 
     unit: Ints
@@ -84,6 +90,8 @@ class EnginePower:
     tail: Level
     gap: Level
     withheld: str = ""
+    window_j: float = float("nan")
+    window_se_j: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -209,8 +217,9 @@ class Classes:
             others.append(np.arange(at + size, at + size + 4))
             at += size + 4
         table = np.array(others, np.int64).reshape(-1, 4)
-        slack = [float(np.median(e.end_ns - e.begin_ns - e.durations_ns.sum(axis=1))) for e in engines]
-        launches = [max(int(np.median((e.durations_ns > 0).sum(axis=1))) - 1, 0) for e in engines]
+        told = [e for e in engines if not e.whole]
+        slack = [float(np.median(e.end_ns - e.begin_ns - e.durations_ns.sum(axis=1))) for e in told]
+        launches = [max(int(np.median((e.durations_ns > 0).sum(axis=1))) - 1, 0) for e in told]
         return cls(
             layers=tuple(layers), launch=table[:, 0], tail=table[:, 1], gap=table[:, 2], gap_alone=table[:, 3],
             idle=at, device_idle=at + 1, context_idle=at + 2, aside=at + 3, between_ns=launch_gap_ns(slack, launches),
@@ -221,17 +230,44 @@ class Classes:
         """How many."""
         return self.aside + 1
 
+    def launch_gap_ns(self, engine: Engine) -> float:
+        """The gap laid before each further layer of an engine."""
+        return 0.0 if engine.whole else self.between_ns
+
     def is_layer(self) -> Bools:
         """Which are layers (c,)."""
         found = np.zeros(self.count, bool)
         found[np.concatenate(self.layers)] = True
         return found
 
+    def is_layer(self) -> Bools:
+        """Which are layers (c,)."""
+        found = np.zeros(self.count, bool)
+        found[np.concatenate(self.layers)] = True
+        return found
+
+    def coarse(self, engines: Sequence[Engine], piece_ns: float) -> Ints:
+        """Coarser class of each class (c,), for the search of the sensor: layers of an engine in pieces of about `piece_ns`, 10 to
+        40 of them, and its launch, tail and gap as one."""
+        found, at = np.zeros(self.count, np.int64), 0
+        for number, (engine, layers) in enumerate(zip(engines, self.layers, strict=True)):
+            spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), layers.size)
+            middle = (np.cumsum(spent) - spent / 2) / max(float(spent.sum()), 1e-9)
+            pieces = int(np.clip(spent.sum() / piece_ns, 10, 40))
+            piece = np.unique(np.minimum((middle * pieces).astype(np.int64), pieces - 1), return_inverse=True)[1]
+            found[layers] = at + piece.reshape(-1)
+            at += int(piece.max(initial=-1)) + 1
+            found[[self.launch[number], self.tail[number], self.gap[number]]] = at
+            found[self.gap_alone[number]] = at + 1
+            at += 2
+        found[self.idle :] = at + np.arange(self.count - self.idle)
+        return found
+
     def schedule(self, engines: Sequence[Engine], baselines: Sequence[Baseline]) -> Schedule:
         """What ran when."""
         laid = [
             Laid(
-                layer_windows(e.begin_ns, e.end_ns, e.durations_ns, between_ns=self.between_ns),
+                layer_windows(e.begin_ns, e.end_ns, e.durations_ns, between_ns=self.launch_gap_ns(e)),
                 layers[e.alike], int(self.gap[i]), e.begin_ns, e.end_ns, int(self.launch[i]), int(self.tail[i]),
             )
             for i, (e, layers) in enumerate(zip(engines, self.layers, strict=True))
@@ -257,7 +293,10 @@ def _contradicted(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
     No inference runs outside its anchors. Where readings scatter as if they did, something is wrong with the sensor, or with what
     ran when, that the scatter has to make up for.
     """
-    room = np.concatenate([(e.end_ns - e.begin_ns - e.durations_ns.sum(axis=1)) / 2 for e in engines])
+    told = [e for e in engines if not e.whole]
+    if not told:
+        return ""
+    room = np.concatenate([(e.end_ns - e.begin_ns - e.durations_ns.sum(axis=1)) / 2 for e in told])
     most = MOST_SLACK * float(np.median(room)) + LEAST_ROOM_NS
     worst = max(float(np.sqrt(rail.found.noise.slack)) for rail in fitted)
     if worst <= most:
@@ -297,7 +336,7 @@ def _engine(
     seconds = np.add.reduceat(engine.durations_ns.mean(axis=0), first) * 1e-9
     gap = int(classes.gap[number])
     # In the launch gaps that were laid with each layer the board draws what it draws between inferences.
-    ran = np.add.reduceat((engine.durations_ns > 0).mean(axis=0), first) * classes.between_ns * 1e-9
+    ran = np.add.reduceat((engine.durations_ns > 0).mean(axis=0), first) * classes.launch_gap_ns(engine) * 1e-9
     excess = ran / np.maximum(seconds, 1e-12)
     change = np.zeros((layers.size, power_w.size))
     change[np.arange(layers.size), layers] = 1 + excess
@@ -305,11 +344,14 @@ def _engine(
     own, own_covariance = change @ power_w, change @ covariance @ change.T
     units = resolved_units(own, own_covariance, seconds, half_width, group_error)
     hidden = max((each.unseen for each in excited), default=0.0)
-    energy_variance = float(seconds @ own_covariance @ seconds)
-    if (
-        scattered is not None
-    ):  # slow changes matter most for the sum: here the scatter of seconds has its say for itself
-        energy_variance = max(energy_variance, float(seconds @ change @ scattered @ change.T @ seconds))
+    window = np.zeros(power_w.size)
+    np.add.at(window, layers, seconds + ran)
+    spent, inside = float((engine.end_ns - engine.begin_ns).mean()) * 1e-9, float(window.sum())
+    if spent - inside > LEAST_BESIDE * spent:
+        window[[classes.launch[number], classes.tail[number]]] = (spent - inside) / 2
+    else:
+        window *= spent / max(inside, 1e-12)
+    scatter = covariance if scattered is None else scattered
     withheld = contradicted
     if hidden > MOST_UNSEEN:
         withheld = f"{hidden:.0%} of an inference were never seen: its period is locked to the chip's scan"
@@ -324,11 +366,18 @@ def _engine(
         covariance=own_covariance,
         units=units,
         energy_j=float(own @ seconds),
-        energy_se_j=float(np.sqrt(max(energy_variance, 0.0))),
+        energy_se_j=_sum_error(seconds @ change, covariance, scatter),
         launch=_level(power_w, covariance, int(classes.launch[number])),
         tail=_level(power_w, covariance, int(classes.tail[number])),
         gap=_level(power_w, covariance, gap),
+        window_j=float(window @ power_w),
+        window_se_j=_sum_error(window, covariance, scatter),
     )
+
+
+def _sum_error(weights: Floats, covariance: Floats, scattered: Floats) -> float:
+    """Standard error of a weighted sum of powers: slow changes matter most for such, so the scatter of seconds has its say for itself."""
+    return float(np.sqrt(max(0.0, *(float(weights @ each @ weights) for each in (covariance, scattered)))))
 
 
 def _level(power_w: Floats, covariance: Floats, number: int, plan: Schedule | None = None) -> Level:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -9,13 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.accuracy.case import load
+from benchmarks.accuracy.estimate import readings_of
+from benchmarks.accuracy.world import World, draw
 
-from neuralpower.attribution import Attribution, attribute
+from neuralpower.attribution import Attribution, Unprofiled, attribute
 from neuralpower.attribution.attribute import _apart
+from neuralpower.attribution.sources import measured_engines, named_stretches, rails_of
 from neuralpower.cli import attribute as command
 from neuralpower.collect import rows_of
 from neuralpower.errors import InputError
-from neuralpower_wire import Channel, Chip, Epoch, tick_dtype
+from neuralpower_wire import Channel, Chip, Epoch, Flag, Kind, Record, State, tick_dtype
 
 IDLE_W, NETWORK_W, REPEATED_W = 4.0, np.array([9.0, 6.5, 12.0, 8.0, 10.0, 7.0]), 10.5
 NETWORK_NS = np.array([300_000, 150_000, 500_000, 200_000, 400_000, 250_000])
@@ -58,6 +63,10 @@ class Memory:
     runs: list[Any]
     streams: list[bytes] = field(default_factory=lambda: [b"s" * 16])
     simulated: bool = True
+    marks: list[Record] = field(default_factory=list)
+
+    def records(self) -> list[Record]:
+        return self.marks
 
     def ticks(self, stream: bytes | None = None) -> np.ndarray:
         return self.rows
@@ -228,3 +237,159 @@ def test_tables_name_every_layer(attribution: Attribution, capsys: pytest.Captur
     document = command.document(attribution, command.choose(attribution, "net"))
     assert [each["name"] for each in document["engines"]] == ["net"]
     assert len(document["engines"][0]["layers"]) == 6
+
+
+def recorded(world: World, driver: str, every: int = 1) -> Memory:
+    """A recording of a world of the accuracy case as the daemon makes it, the voltage read in each `every`-th tick."""
+    seen, chip = world.recording, world.recording.chip
+    channels = (
+        Channel("TOTAL", "bus_uv", "ina", 1, 0, 0, 8000, every),
+        Channel("TOTAL", "shunt_uv", "ina", 1, chip.shunt_uohm, 0, 40),
+    )
+    microseconds = round(chip.conversion_ns / 1e3)
+    chips = (Chip("ina", microseconds, microseconds, chip.averaging, round(chip.scan_ns), "nominal"),)
+    epoch = Epoch(1, 0, 1_000_000, 0, "hwmon", True, "bench", channels, chips, ("TOTAL",), driver=driver)
+    rows = np.zeros(seen.t_ns.size, tick_dtype(2))
+    rows["t_ns"], rows["epoch"], rows["index"] = seen.t_ns, 1, np.arange(seen.t_ns.size)
+    for place, reading in enumerate((seen.bus, seen.shunt)):
+        rows["readings"]["value"][:, place] = reading.value_uv
+        rows["readings"]["begin_ns"][:, place] = reading.begin_ns - seen.t_ns
+        rows["readings"]["end_ns"][:, place] = reading.end_ns - seen.t_ns
+    held = np.arange(seen.t_ns.size) % every != 0
+    bus = rows["readings"][:, 0]
+    for name in ("value", "begin_ns", "end_ns"):
+        bus[name] = bus[name][np.arange(held.size) // every * every]
+    bus["begin_ns"][held] = bus["end_ns"][held] = 0
+    bus["flags"][held], bus["state"][held] = Flag.HELD, State.REPEATED
+    rows["readings"][:, 0] = bus
+    body = engine("net", [8] * seen.durations_ns.shape[1])
+    runs = [
+        SimpleNamespace(engine="net", begin_ns=int(begin), end_ns=int(end), durations_ns=durations)
+        for begin, end, durations in zip(seen.begin_ns, seen.end_ns, seen.durations_ns, strict=True)
+    ]
+    return Memory(epoch, rows, {"net": body}, runs)
+
+
+def short(name: str, inferences: int) -> World:
+    """A world of the case with few inferences."""
+    case = load().case(name)
+    return draw(replace(case, run=replace(case.run, inferences=inferences, baselines_s=1.0)), 1001)
+
+
+@pytest.mark.parametrize("name,driver", [("fast", "ina3221 continuous"), ("waiting", "ina3221 waiting")])
+def test_a_recording_gives_all_that_the_accuracy_case_gives(name: str, driver: str) -> None:
+    """Time of the register, its value, the chip's configuration, the driver's waits: as where the wire's clock is known."""
+    world = short(name, 300)
+    wanted = readings_of(world.recording)
+    notes: list[str] = []
+    (piece,) = rails_of(recorded(world, driver), None, notes).readings[0]
+    assert not notes
+    np.testing.assert_allclose(piece.read_ns, wanted.read_ns, atol=2_000)
+    np.testing.assert_allclose(piece.power_w, wanted.power_w)
+    np.testing.assert_array_equal(piece.register, wanted.register)
+    same = ("window_ns", "scan_ns", "averaging", "step_w", "place" if driver.endswith("waiting") else "averaging")
+    for each in same:
+        assert getattr(piece, each) == pytest.approx(getattr(wanted, each)), each
+    if wanted.waits_ns is None:
+        assert piece.waits_ns is None
+    else:
+        assert piece.waits_ns is not None and len(wanted.waits_ns) > 100
+        np.testing.assert_allclose(piece.waits_ns, wanted.waits_ns, atol=5_000)
+
+
+def test_single_shots_and_mixed_drivers_say_that_the_transfer_is_not_known() -> None:
+    """Each read of a single shot lasts a scan, of which nothing is taken off."""
+    memory = recorded(short("waiting", 50), "ina3221 single-shot")
+    notes: list[str] = []
+    (piece,) = rails_of(memory, None, notes).readings[0]
+    end = memory.rows["t_ns"] + memory.rows["readings"]["end_ns"][:, 1]
+    np.testing.assert_array_equal(piece.read_ns, end)
+    assert piece.waits_ns is None and len(notes) == 1 and "on the wire" in notes[0]
+
+
+def test_currents_are_kept_where_the_voltage_was_not_read() -> None:
+    """With the voltage in each tenth tick no reading is lost, and the power is that with all voltages but for their noise."""
+    world = short("fast", 1500)
+    (all_read,) = rails_of(recorded(world, "ina3221 continuous"), None, []).readings[0]
+    memory = recorded(world, "ina3221 continuous", every=10)
+    (tenth,) = rails_of(memory, None, []).readings[0]
+    np.testing.assert_array_equal(tenth.read_ns, all_read.read_ns)
+    np.testing.assert_allclose(tenth.power_w, all_read.power_w, rtol=2e-3)
+    memory.rows["readings"]["flags"][1::2, 1] = Flag.HELD
+    (half,) = rails_of(memory, None, []).readings[0]
+    np.testing.assert_array_equal(half.read_ns, all_read.read_ns[::2])
+
+
+def span(kind: str, name: str, begin_ns: int, end_ns: int) -> Record:
+    """A mark that declares a stretch."""
+    text = json.dumps({"kind": kind, "begin_ns": begin_ns, "end_ns": end_ns})
+    return Record(Kind.MARK, end_ns, {"name": name, "text": text})
+
+
+def test_other_things_that_ran_are_handed_over_around_inferences(memory: Memory) -> None:
+    """An aside becomes one stretch for each hole between inferences; a baseline that an inference touches none."""
+    first, second, third = memory.runs[:3]
+    middle = (first.begin_ns + first.end_ns) // 2
+    marks = [span("aside", "between rounds", middle, third.begin_ns), span("baseline", "gap", middle, middle + 9)]
+    alone = span("baseline", "device idle", first.begin_ns - 900, first.begin_ns - 100)
+    marked = replace(memory, marks=[alone, *marks])
+    found = named_stretches(marked, measured_engines(marked, 0, 2**60, []))
+    assert [(each.kind, each.begin_ns, each.end_ns) for each in found] == [
+        ("device-idle", first.begin_ns - 900, first.begin_ns - 100),
+        ("aside", first.end_ns, second.begin_ns),
+        ("aside", second.end_ns, third.begin_ns),
+    ]
+
+
+@pytest.fixture(scope="module")
+def with_unprofiled(memory: Memory) -> Attribution:
+    """The last third of the network's inferences ran without the profiler."""
+    plain = {
+        "hash": "plain",
+        "name": "net unprofiled",
+        "inspector": {"Layers": [{"Name": "inference", "LayerType": "Inference"}], "Bindings": [], "Unprofiled": "net"},
+        "layers": ["inference"],
+        "simulated": True,
+    }
+    nets = [run for run in memory.runs if run.engine == "net"]
+    blind = [
+        SimpleNamespace(
+            engine="plain", begin_ns=run.begin_ns, end_ns=run.end_ns, durations_ns=np.array([run.end_ns - run.begin_ns])
+        )
+        for run in nets[466:]
+    ]
+    bodies = {"net": memory.bodies["net"], "plain": plain}
+    rows = memory.rows[memory.rows["t_ns"] < nets[-1].end_ns + 100_000_000]
+    return attribute(replace(memory, rows=rows, bodies=bodies, runs=[*nets[:466], *blind]))
+
+
+def test_inferences_without_the_profiler_are_no_layers(
+    with_unprofiled: Attribution, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They stand beside the profiled ones, with the truth in their intervals, and never in the dataset."""
+    assert list(with_unprofiled.engines) == ["net"]
+    net = with_unprofiled.engines["net"]
+    found = net.unprofiled
+    assert isinstance(found, Unprofiled) and found.unprofiled.inferences == 234 and found.profiled.inferences == 466
+    truth_j = float(NETWORK_W @ NETWORK_NS + IDLE_W * GAP_NS * 5) * 1e-9
+    for each in (found.profiled, found.unprofiled):
+        assert 0 < each.energy_se_j < 0.03 * each.energy_j
+        assert abs(each.energy_j - truth_j) < 4 * each.energy_se_j + 0.002 * truth_j
+    for value, error in (found.time_ratio, found.energy_ratio):
+        assert abs(value - 1) < 4 * error < 0.2
+    for layer, watts in zip(net.layers, NETWORK_W, strict=True):
+        assert layer.power_w == pytest.approx(watts, rel=0.05)
+    assert set(rows_of(with_unprofiled, "run")["network"].tolist()) == {"net"}
+    command.print_attribution(with_unprofiled, command.choose(with_unprofiled, None))
+    assert "234 inferences without" in capsys.readouterr().out
+    told = command.document(with_unprofiled, [net])["engines"][0]["unprofiled"]
+    assert json.loads(json.dumps(told))["time_ratio"]["value"] == pytest.approx(1, abs=0.05)
+
+
+def test_a_recording_without_any_profiled_inference_is_refused(memory: Memory) -> None:
+    """There is no layer in it."""
+    body = {**memory.bodies["net"], "inspector": {"Unprofiled": "net"}, "layers": ["inference"]}
+    run = memory.runs[0]
+    blind = SimpleNamespace(engine="net", begin_ns=run.begin_ns, end_ns=run.end_ns, durations_ns=np.array([5]))
+    with pytest.raises(InputError, match="no inference"):
+        attribute(replace(memory, bodies={"net": body}, runs=[blind]))

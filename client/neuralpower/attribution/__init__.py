@@ -3,6 +3,24 @@
 from __future__ import annotations
 
 from neuralpower.attribution.attribute import METHODS, attribute
-from neuralpower.attribution.results import Attribution, Baselines, EngineAttribution, LayerPower, Systematic
+from neuralpower.attribution.results import (
+    Attribution,
+    Baselines,
+    EngineAttribution,
+    LayerPower,
+    Systematic,
+    Unprofiled,
+    WholeInference,
+)
 
-__all__ = ["METHODS", "Attribution", "Baselines", "EngineAttribution", "LayerPower", "Systematic", "attribute"]
+__all__ = [
+    "METHODS",
+    "Attribution",
+    "Baselines",
+    "EngineAttribution",
+    "LayerPower",
+    "Systematic",
+    "Unprofiled",
+    "WholeInference",
+    "attribute",
+]

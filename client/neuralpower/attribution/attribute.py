@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from neuralpower.attribution.results import (
     Baselines,
     EngineAttribution,
     LayerPower,
+    Unprofiled,
+    WholeInference,
 )
 from neuralpower.attribution.sources import Measured, Rails, Source, measured_engines, named_stretches, rails_of
 from neuralpower.errors import InputError
@@ -56,17 +59,23 @@ def attribute(
     measured = measured_engines(recording, rails.first_ns, rails.last_ns, notes)
     if method == "window-mean":
         return _by_window_mean(recording, rails, measured, notes)
-    engines = [each.runs for each in measured]
+    layered, blind = ([e for e in measured if bool(e.profiled) == plain] for plain in (False, True))
+    named = named_stretches(recording, measured)
     try:
-        found = align.layer_power(
-            engines, rails.readings, (), named_stretches(recording, measured), half_width, group_error
-        )
+        seen = _without(rails, blind)
+        found = align.layer_power([e.runs for e in layered], seen.readings, (), named, half_width, group_error)
+        # What ran within a slice is not known, so what is fitted with slices says nothing of layers.
+        sensors = [fitted.sensor for fitted in found.rails] if _same_pieces(seen, rails) else ()
+        whole = align.layer_power([e.runs for e in measured], rails.readings, sensors, named) if blind else found
     except ValueError as error:
         raise InputError(f"attribution: {error}") from None
-    every = {each.body["hash"]: _engine(each, found, number, rails, half_width) for number, each in enumerate(measured)}
+    every = {}
+    for number, each in enumerate(layered):
+        engine = _engine(each, found, number, rails, half_width)
+        every[engine.hash] = replace(engine, unprofiled=_unprofiled(measured, found, whole, number))
     first = found.rails[0].found
     clocks = [piece.clock for piece in first.pieces if piece.clock is not None]
-    notes += [*found.notes, *_sensor_notes(found), *_meaning(rails, measured)]
+    notes += [*found.notes, *_sensor_notes(found), *_meaning(rails, layered)]
     kernel = first.model.kernel
     return Attribution(
         method=method,
@@ -135,6 +144,42 @@ def _engine(each: Measured, found: align.LayerPower, number: int, rails: Rails, 
     )  # fmt: skip
 
 
+def _without(rails: Rails, blind: Sequence[Measured]) -> Rails:
+    """The readings that saw no inference without the profiler."""
+    if not blind:
+        return rails
+    return rails.without(
+        *(np.sort(np.concatenate([getattr(e.runs, n) for e in blind])) for n in ("begin_ns", "end_ns"))
+    )
+
+
+def _same_pieces(some: Rails, others: Rails) -> bool:
+    """Whether a sensor found for the stretches of one has a clock for each of the other."""
+    return [len(rail) for rail in some.readings] == [len(rail) for rail in others.readings]
+
+
+def _unprofiled(
+    measured: Sequence[Measured], found: align.LayerPower, whole: align.LayerPower, number: int
+) -> Unprofiled | None:
+    """An engine's inferences as found, beside those that ran without the profiler; None where there are none of these."""
+    mine = measured[number].body["hash"]
+    other = next((i for i, each in enumerate(measured) if each.profiled == mine), None)
+    if other is None:
+        return None
+    withheld = bool(found.engines[number].withheld)
+    return Unprofiled(
+        _whole(measured[number], found.engines[number], withheld),
+        _whole(measured[other], whole.engines[other], withheld),
+    )
+
+
+def _whole(each: Measured, found: align.EnginePower, withheld: bool) -> WholeInference:
+    seconds = (each.runs.end_ns - each.runs.begin_ns) * 1e-9
+    error = float(np.std(seconds, ddof=1) / np.sqrt(seconds.size)) if seconds.size > 1 else NAN
+    joules = (NAN, NAN) if withheld else (found.window_j, found.window_se_j)
+    return WholeInference(seconds.size, float(seconds.mean()), error, *joules)
+
+
 def _layers(
     each: Measured, unit: Ints, power: Floats, error: Floats, gap_power_w: float, half_width: float
 ) -> tuple[LayerPower, ...]:
@@ -198,7 +243,7 @@ def _row(
 def _by_window_mean(recording: Source, rails: Rails, measured: Sequence[Measured], notes: list[str]) -> Attribution:
     read_ns, power_w = rails.total()
     engines, missed, total = {}, 0, 0
-    for each in measured:
+    for each in (each for each in measured if not each.profiled):
         runs = each.runs
         windows = layer_windows(runs.begin_ns, runs.end_ns, runs.durations_ns)
         if each.copies.size:

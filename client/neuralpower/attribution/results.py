@@ -51,12 +51,49 @@ class LayerPower:
 
 
 @dataclass(frozen=True)
+class WholeInference:
+    """A mean inference from anchor to anchor, launch and tail included: time, s, and energy, J, with standard errors."""
+
+    inferences: int
+    runtime_s: float
+    runtime_se_s: float
+    energy_j: float
+    energy_se_j: float
+
+
+@dataclass(frozen=True)
+class Unprofiled:
+    """What the profiler costs: the same engine's inferences with it and without. Errors of ratios take the two as independent."""
+
+    profiled: WholeInference
+    unprofiled: WholeInference
+
+    @property
+    def time_ratio(self) -> tuple[float, float]:
+        """Time with the profiler over time without, and its standard error."""
+        one, other = self.profiled, self.unprofiled
+        return _ratio(one.runtime_s, one.runtime_se_s, other.runtime_s, other.runtime_se_s)
+
+    @property
+    def energy_ratio(self) -> tuple[float, float]:
+        """Energy with the profiler over energy without, and its standard error."""
+        one, other = self.profiled, self.unprofiled
+        return _ratio(one.energy_j, one.energy_se_j, other.energy_j, other.energy_se_j)
+
+
+def _ratio(above: float, above_se: float, below: float, below_se: float) -> tuple[float, float]:
+    if not below:
+        return float("nan"), float("nan")
+    return above / below, float(np.hypot(above_se, above / below * below_se) / abs(below))
+
+
+@dataclass(frozen=True)
 class EngineAttribution:
     """An engine's layers. `measured_energy_j` is what the readings say of a mean inference, without any attribution.
 
     `unit_power_w`, `unit_se_w`: of each unit, in order. `energy_se_j`: of the energy of all layers of an inference, with what
     their errors have in common. `launch`: from the begin anchor to the first layer, `tail`: from the last to the end anchor, `gap`: between
-    inferences. `withheld`: why the layers' powers are not given, "" if they are.
+    inferences. `withheld`: why the layers' powers are not given, "" if they are. `unprofiled`: beside the inferences without the profiler, if there were any.
     """
 
     hash: str
@@ -76,6 +113,7 @@ class EngineAttribution:
     unit_power_w: tuple[float, ...] = ()
     unit_se_w: tuple[float, ...] = ()
     withheld: str = ""
+    unprofiled: Unprofiled | None = None
 
     @property
     def repeated(self) -> bool:

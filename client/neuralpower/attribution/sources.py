@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower.attribution.readings import rail_readings, volt_of
 from neuralpower.attribution.results import Systematic
 from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
+from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
-from neuralpower_align.droop import supply
 from neuralpower_align.layer_power import Baseline, Engine
-from neuralpower_align.scan_clock import ChannelReadings, latched_ns, transfer_ns
-from neuralpower_wire import Channel, Epoch, Flag, State, Ticks
+from neuralpower_align.scan_clock import ChannelReadings
+from neuralpower_wire import Epoch, Ticks
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -27,6 +28,10 @@ REPEATED_SHARE = 0.95
 """One layer that makes up so much of an engine's time, in eight copies or more, is a repeated layer."""
 GAIN, LARGEST_GAIN, OFFSET_UV, LARGEST_OFFSET_UV = 0.001, 0.0025, 40.0, 80.0
 BASELINES = {"device idle": "device-idle", "context idle": "context-idle", "gap": "gap"}
+BEFORE_NS, BEHIND_NS = 2_000_000, 20_000_000
+"""Readings so long before and behind a thing saw nothing of it: the longest delay looked for, and many lags."""
+SLICES, SHORTEST_SLICE_NS = 16, 100_000
+"""An inference without the profiler is laid in so many equal slices, since its power is not the same all the time."""
 
 
 class Source(Protocol):
@@ -61,6 +66,18 @@ class Rails:
         """When the last was read."""
         return max(int(piece.read_ns[-1]) for rail in self.readings for piece in rail)
 
+    def without(self, begin_ns: Ints, end_ns: Ints) -> Rails:
+        """The readings that saw nothing of stretches (m,) in order, whatever the sensor's delay and lag; all where none would be left."""
+        low, high = begin_ns - BEFORE_NS, end_ns + BEHIND_NS
+        rails = []
+        for rail in self.readings:
+            kept = [
+                piece.take(np.searchsorted(low, piece.read_ns, "right") == np.searchsorted(high, piece.read_ns))
+                for piece in rail
+            ]
+            rails.append(tuple(piece for piece in kept if piece.read_ns.size))
+        return replace(self, readings=tuple(rails)) if all(rails) else self
+
     def total(self) -> tuple[Ints, Floats]:
         """All rails together where each was read: times rising, and W. Rails are taken at the first one's times."""
         read_ns = np.concatenate([piece.read_ns for piece in self.readings[0]])
@@ -88,7 +105,7 @@ def rails_of(recording: Source, rail: str | None, notes: list[str]) -> Rails:
     by_rail: dict[str, list[ChannelReadings]] = {name: [] for name in names}
     for epoch in epochs:
         mine = ticks[ticks["epoch"] == epoch.number]
-        found = {name: _readings(epoch, mine, name) for name in names}
+        found = {name: rail_readings(epoch, mine, name, notes) for name in names}
         if all(each is not None for each in found.values()):
             for name, each in found.items():
                 if each is not None:
@@ -101,54 +118,6 @@ def rails_of(recording: Source, rail: str | None, notes: list[str]) -> Rails:
     return Rails(tuple(names), readings, epochs[0].board, _systematic(epochs, names, readings))
 
 
-def _readings(epoch: Epoch, ticks: Ticks, rail: str) -> ChannelReadings | None:
-    """One rail's readings in one epoch; None without any."""
-    of = {c.quantity: (i, c) for i, c in enumerate(epoch.channels) if c.rail == rail}
-    place = next((of[name] for name in ("shunt_uv", "current_ua", "power_uw") if name in of), None)
-    if place is None or (place[1].quantity != "power_uw" and "bus_uv" not in of):
-        return None
-    position, channel = place
-    reading = ticks["readings"][:, position]
-    value = _value(ticks, position, channel)
-    good = np.isfinite(value)
-    if channel.quantity == "power_uw":
-        power, volt = value, 1.0
-    else:
-        bus = _value(ticks, *of["bus_uv"])
-        good &= np.isfinite(bus)
-        if not good.any():
-            return None
-        source = supply(bus[good], value[good])
-        power, volt = source.power_w(value), source.volt
-    if not good.any():
-        return None
-    chip = next((chip for chip in epoch.chips if chip.name == channel.chip), None)
-    unit = 1e-6 / (channel.shunt_uohm * 1e-6) if channel.quantity == "shunt_uv" and channel.shunt_uohm else 1e-6
-    counted = np.all(reading["flags"][good] & Flag.SCAN != 0)
-    begin_ns, end_ns = (ticks["t_ns"][good] + reading[name][good].astype(np.int64) for name in ("begin_ns", "end_ns"))
-    return ChannelReadings(
-        read_ns=latched_ns(end_ns, transfer_ns(begin_ns, end_ns)),
-        power_w=power[good],
-        window_ns=chip.shunt_conversion_us * 1e3 if chip else 0.0,
-        scan_ns=float(chip.scan_ns) if chip else 0.0,
-        averaging=max(chip.averaging, 1) if chip else 1,
-        scan=reading["scan"][good].astype(np.int64) if counted else None,
-        span=reading["span"][good].astype(np.int64) if counted else None,
-        step_w=channel.lsb * unit * volt,
-        register=reading["value"][good].astype(np.int64),
-    )
-
-
-def _value(ticks: Ticks, position: int, channel: Channel) -> Floats:
-    """The channel's quantity in SI units, nan where it is missing; a shunt voltage becomes the current through the shunt."""
-    reading = ticks["readings"][:, position]
-    value = (reading["value"] + np.int64(channel.offset)) * 1e-6
-    if channel.quantity == "shunt_uv":
-        value = value / (channel.shunt_uohm * 1e-6) if channel.shunt_uohm else np.full(len(ticks), np.nan)
-    missing = (reading["state"] == State.MISSING) | (reading["flags"] & Flag.HELD != 0)
-    return np.asarray(np.where(missing, np.nan, value), np.float64)
-
-
 def _systematic(
     epochs: Sequence[Epoch], names: Sequence[str], readings: Sequence[Sequence[ChannelReadings]]
 ) -> Systematic | None:
@@ -159,24 +128,27 @@ def _systematic(
         bus = [i for i, c in enumerate(epochs[0].channels) if c.rail == name and c.quantity == "bus_uv"]
         if not shunts or not bus:
             return None
-        step = max(piece.step_w for piece in readings[list(names).index(name)])
-        volt = step / (shunts[0].lsb * 1e-6) * shunts[0].shunt_uohm * 1e-6 if shunts[0].lsb else float("nan")
-        constant += volt / shunts[0].shunt_uohm
+        constant += volt_of(readings[list(names).index(name)], shunts[0]) / shunts[0].shunt_uohm
     return Systematic(GAIN, LARGEST_GAIN, OFFSET_UV * constant, LARGEST_OFFSET_UV * constant)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """An engine with its inferences, and which of its layers are copies of one (empty: none)."""
+    """An engine with its inferences, and which of its layers are copies of one (empty: none).
+
+    `profiled`: the hash of the engine whose inferences without the profiler these are, "" for any other. They have no layers.
+    """
 
     body: Mapping[str, Any]
     geometry: tuple[Layer | None, ...]
     copies: Ints
     runs: Engine
+    profiled: str = ""
 
 
 def measured_engines(recording: Source, first_ns: int, last_ns: int, notes: list[str]) -> list[Measured]:
-    """Engines with the inferences that lie within the readings, do not overlap others, and name every layer."""
+    """Engines with the inferences that lie within the readings, do not overlap others, and name every layer; those without the
+    profiler last."""
     bodies = recording.engines()
     kept: dict[str, list[Any]] = {}
     free_from, dropped = first_ns, 0
@@ -192,13 +164,15 @@ def measured_engines(recording: Source, first_ns: int, last_ns: int, notes: list
         notes.append(
             f"{dropped} inferences left out: outside the readings, overlapping another, or of an undescribed engine"
         )
-    if not kept:
+    if all(_profiled(bodies[name]) for name in kept):
         raise InputError("attribution: the recording holds no inference of a described engine during its ticks")
-    return [_one(bodies[name], inferences, notes) for name, inferences in kept.items()]
+    found = [_one(bodies[name], inferences, notes) for name, inferences in kept.items()]
+    return sorted(found, key=lambda each: bool(each.profiled))
 
 
 def named_stretches(recording: Source, measured: Sequence[Measured]) -> list[Baseline]:
-    """The stretches that marks call a baseline and that no inference touches, none overlapping another."""
+    """Stretches that marks name, none overlapping another or an inference: baselines that no inference touches, and all of the
+    time between inferences in which something else ran."""
     records = getattr(recording, "records", None)
     if records is None:
         return []
@@ -208,17 +182,37 @@ def named_stretches(recording: Source, measured: Sequence[Measured]) -> list[Bas
     by_name = {each.body["name"]: number for number, each in enumerate(measured)}
     found: list[Baseline] = []
     free_from = -(2**62)
-    for span in spans(records(), "baseline"):
-        touched = np.searchsorted(begin, span.end_ns) != np.searchsorted(end, span.begin_ns, side="right")
-        engine = str(span.more.get("engine", ""))
-        if span.name in BASELINES and not touched and span.begin_ns >= free_from:
+    for span in spans(records(), "baseline", "aside"):
+        low, high = np.searchsorted(end, span.begin_ns, side="right"), np.searchsorted(begin, span.end_ns)
+        if span.kind == "aside":
+            starts = [max(span.begin_ns, free_from), *end[low:high].tolist()]
+            stops = [*begin[low:high].tolist(), span.end_ns]
+            pairs = zip(starts, stops, strict=True)
+            found += [Baseline("aside", start, stop) for start, stop in pairs if stop > start]
+            free_from = max(free_from, span.end_ns)
+        elif span.name in BASELINES and low == high and span.begin_ns >= free_from:
+            engine = str(span.more.get("engine", ""))
             number = by_hash.get(engine, by_name.get(engine, 0))
             found.append(Baseline(BASELINES[span.name], span.begin_ns, span.end_ns, number))
             free_from = span.end_ns
     return found
 
 
+def _profiled(body: Mapping[str, Any]) -> str:
+    """The hash of the engine of which this one holds the inferences without the profiler, or ""."""
+    inspector = body["inspector"]
+    return str(inspector.get(UNPROFILED, "")) if isinstance(inspector, Mapping) else ""
+
+
 def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -> Measured:
+    begin = np.array([each.begin_ns for each in inferences], np.int64)
+    end = np.array([each.end_ns for each in inferences], np.int64)
+    profiled = _profiled(body)
+    if profiled:
+        slices = int(np.clip((end - begin).mean() / SHORTEST_SLICE_NS, 1, SLICES))
+        edges = (end - begin)[:, None] * np.arange(slices + 1) // slices
+        runs = Engine(begin, end, np.diff(edges, axis=1), np.arange(slices), whole=True)
+        return Measured(body, (None,), np.zeros(0, np.int64), runs, profiled)
     durations = np.stack([np.asarray(each.durations_ns, np.int64) for each in inferences])
     geometry = _geometry(body, notes)
     copies = _copies(geometry, durations.mean(axis=0))
@@ -226,8 +220,6 @@ def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -
     if copies.size:
         alike[copies] = copies[0]
         alike = np.unique(alike, return_inverse=True)[1].reshape(-1)
-    begin = np.array([each.begin_ns for each in inferences], np.int64)
-    end = np.array([each.end_ns for each in inferences], np.int64)
     return Measured(body, geometry, copies, Engine(begin, end, durations, alike))
 
 

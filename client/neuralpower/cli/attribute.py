@@ -11,7 +11,7 @@ from neuralpower import console
 from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:
-    from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
+    from neuralpower.attribution import Attribution, EngineAttribution, LayerPower, Unprofiled, WholeInference
     from neuralpower_align.layer_power import Level
 
 Z95 = 1.959963984540054
@@ -81,6 +81,9 @@ def print_attribution(attribution: Attribution, engines: list[EngineAttribution]
             rows.append([*cells, *_numbers(layer), engine.method])
         columns = ["repeated layer", "kind", "copies", "runs", *_HEADINGS, "how"]
         console.table("Repeated layers", columns, rows, simulated=attribution.simulated)
+        for engine in repeated:
+            for line in _without_profiler(engine):
+                print(f"  {engine.name}: {line}")
     for line in summary(attribution):
         print(line)
 
@@ -121,7 +124,27 @@ def _beside(engine: EngineAttribution) -> list[str]:
         lines.append(f"beside layers: gap {engine.gap_power_w:.4g} W")
     if engine.withheld:
         lines.append(f"withheld: {engine.withheld}")
-    return lines
+    return lines + _without_profiler(engine)
+
+
+def _without_profiler(engine: EngineAttribution) -> list[str]:
+    """What the profiler costs, where inferences ran without it."""
+    found = engine.unprofiled
+    if found is None:
+        return []
+    one, other = found.profiled, found.unprofiled
+    time, energy = (f"{value:.4g} ± {Z95 * error:.2g}" for value, error in (found.time_ratio, found.energy_ratio))
+    return [
+        f"from anchor to anchor: {_whole(one)} with the profiler, {_whole(other)} in {other.inferences} inferences without; "
+        f"time × {time}, energy × {energy}"
+    ]
+
+
+def _whole(each: WholeInference) -> str:
+    time = f"{each.runtime_s * 1e3:.4g} ± {Z95 * each.runtime_se_s * 1e3:.2g} ms"
+    if each.energy_j != each.energy_j:
+        return f"{time}, energy not told"
+    return f"{time}, {each.energy_j * 1e3:.4g} ± {Z95 * each.energy_se_j * 1e3:.2g} mJ"
 
 
 def _level(level: Level) -> str:
@@ -190,7 +213,16 @@ def _engine(engine: EngineAttribution) -> dict[str, Any]:
         for layer in engine.layers
     ]
     levels = {name: vars(getattr(engine, name)) for name in ("launch", "tail", "gap")}
-    return {**vars(engine), **{name: getattr(engine, name) for name in derived}, **levels, "layers": layers}
+    simple = {name: getattr(engine, name) for name in derived}
+    without = engine.unprofiled and _unprofiled(engine.unprofiled)
+    return {**vars(engine), **simple, **levels, "layers": layers, "unprofiled": without}
+
+
+def _unprofiled(found: Unprofiled) -> dict[str, Any]:
+    ratios = {
+        name: dict(zip(("value", "se"), getattr(found, name), strict=True)) for name in ("time_ratio", "energy_ratio")
+    }
+    return {"profiled": vars(found.profiled), "unprofiled": vars(found.unprofiled), **ratios}
 
 
 def _plot(engines: list[EngineAttribution], path: Path, simulated: bool) -> None:
