@@ -39,7 +39,7 @@ def test_999_layers_are_fitted_as_well_as_claimed(model: Path) -> None:
 def test_evaluate_reproduces_the_table(layers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The stored folds and seed give the stored errors again, and the original's way does worse."""
     part, model = tmp_path / "part.parquet", tmp_path / "m.json"
-    some = read_dataset(layers).take(np.arange(150))
+    some = read_dataset(layers).take(np.arange(90))
     write_dataset(some.table, part, some.provenance)
     assert main(["fit", str(part), "-o", str(model), "--seed", "4"]) == 0
     capsys.readouterr()

@@ -85,7 +85,7 @@ class Lasso:
 
     def _solve(self, penalty: float) -> None:
         c = self._coefficients
-        active = np.flatnonzero(c)
+        active = c.nonzero()[0]
         signs = np.sign(c[active])
         most = 40 + 4 * len(c)
         for step in range(most):
@@ -96,7 +96,7 @@ class Lasso:
             gradient = self._correlation - self._gram[:, active] @ c[active]
             excess = np.abs(gradient) - (penalty + SLACK * self._highest) * self._factor
             excess[active] = -1.0
-            entering = np.flatnonzero(excess > 0)
+            entering = (excess > 0).nonzero()[0]
             if not len(entering):
                 return
             if len(entering) > ENTERING:
@@ -115,7 +115,7 @@ class Lasso:
             self._gram[active[:, None], active], self._correlation[active] - penalty * self._factor[active] * signs
         )
         now = c[active]
-        against = np.flatnonzero(aim * signs <= 0)
+        against = (aim * signs <= 0).nonzero()[0]
         if not len(against):
             c[active] = aim
             return active, signs, False
