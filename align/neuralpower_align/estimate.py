@@ -24,6 +24,8 @@ MARGIN_NS = 40e3
 """Readings so near the end of a conversion may hold another one."""
 NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 32, 100
 SEARCH_BLOCKS = 120
+ROWS_A_CLASS = 40
+"""Fewer rows than this for each unknown power are too few to move the sensor by."""
 ROUNDS, MOST_ROUNDS = 6, 6
 """On a part of the rows, and on all of them."""
 NOTICED = 4.0
@@ -115,14 +117,15 @@ def estimate(
     fit = _Fit(plan, layer)
     model = fit.first(pieces, sensor, stalls)
     some, sample = _spread(pieces, SEARCH_BLOCKS), _spread(pieces, NOISE_BLOCKS)
-    model, pieces, noise = fit.approach(model, pieces, some, sample)
+    crowded = plan.count * ROWS_A_CLASS > sum(group.size for mine in some for group in mine)
+    model, pieces, noise = fit.approach(model, pieces, some, sample, sensor=not crowded)
     every = [blocks_of(piece.number.size) for piece in pieces]
     sample = _spread(pieces, FINAL_NOISE_BLOCKS)
     model, pieces, noise, normal, step = fit.finish(model, pieces, noise, every, sample)
     split = _split(model, normal)
     if abs(split) > NOTICED and model.kernel.lag_ns > SHORTEST_SPLIT_NS:
         two, later = _with_second(model, pieces)
-        other = fit.finish(*fit.approach(two, later, some, sample), every, sample)
+        other = fit.finish(*fit.approach(two, later, some, sample, sensor=not crowded), every, sample)
         if other[4].likelihood > step.likelihood + WORTH_A_POLE:
             model, pieces, noise, normal, step = other
     model, pieces, step = fit.with_each_stall(model, pieces, noise, normal, step, every, some)
@@ -209,14 +212,24 @@ class _Fit:
         )
 
     def approach(
-        self, model: Model, pieces: list[Piece], some: Sequence[list[Ints]], sample: Sequence[list[Ints]]
+        self,
+        model: Model,
+        pieces: list[Piece],
+        some: Sequence[list[Ints]],
+        sample: Sequence[list[Ints]],
+        sensor: bool = True,
     ) -> tuple[Model, list[Piece], Noise]:
-        """To about the right sensor and the right noise on a part of the rows, the powers held near their mean."""
+        """To about the right sensor and the right noise on a part of the rows, the powers held near their mean.
+
+        `sensor`: whether it is moved already. Not where the rows are too few for the powers: held near their mean, these would bend it.
+        """
         noise, model = Noise(), replace(model, tamed=True)
         for _ in range(2):
             fixed, pieces, _ = self.round(replace(model, sensor=False), pieces, noise, some)
             model = replace(fixed, sensor=True)
         noise = self.noise(model, pieces, noise, sample, SLOW_NS)
+        if not sensor:
+            return replace(model, tamed=False, likely_w=model.power_w), pieces, noise
         pace = _Pace()
         for number in range(ROUNDS):
             model = replace(model, kernel=replace(model.kernel, blur_ns=float(np.sqrt(noise.slack))))

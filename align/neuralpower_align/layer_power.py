@@ -154,7 +154,11 @@ def layer_power(
     covariance, scattered = np.zeros((plan.count, plan.count)), np.zeros((plan.count, plan.count))
     for number, readings in enumerate(rails):
         known = sensors[number] if number < len(sensors) else None
-        sensor = known or sensor_of(plan.activity, readings, tuple(np.flatnonzero(~classes.is_layer()).tolist()))
+        if known is None:
+            alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
+            half_scan_ns = max(piece.scan_ns for piece in readings) / 2
+            known = sensor_of(plan.activity, readings, alone, classes.coarse(engines, max(half_scan_ns, 1.0)))
+        sensor = known
         found = estimate(plan, readings, sensor, classes.is_layer())
         inflation = _inflation(found, classes)
         fitted.append(Fitted(sensor, found, inflation))
@@ -238,6 +242,23 @@ class Classes:
         """Which are layers (c,)."""
         found = np.zeros(self.count, bool)
         found[np.concatenate(self.layers)] = True
+        return found
+
+    def coarse(self, engines: Sequence[Engine], piece_ns: float) -> Ints:
+        """Coarser class of each class (c,), for the search of the sensor: layers of an engine in pieces of about `piece_ns`, 10 to
+        40 of them, and its launch, tail and gap as one."""
+        found, at = np.zeros(self.count, np.int64), 0
+        for number, (engine, layers) in enumerate(zip(engines, self.layers, strict=True)):
+            spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), layers.size)
+            middle = (np.cumsum(spent) - spent / 2) / max(float(spent.sum()), 1e-9)
+            pieces = int(np.clip(spent.sum() / piece_ns, 10, 40))
+            piece = np.unique(np.minimum((middle * pieces).astype(np.int64), pieces - 1), return_inverse=True)[1]
+            found[layers] = at + piece.reshape(-1)
+            at += int(piece.max(initial=-1)) + 1
+            found[[self.launch[number], self.tail[number], self.gap[number]]] = at
+            found[self.gap_alone[number]] = at + 1
+            at += 2
+        found[self.idle :] = at + np.arange(self.count - self.idle)
         return found
 
     def schedule(self, engines: Sequence[Engine], baselines: Sequence[Baseline]) -> Schedule:

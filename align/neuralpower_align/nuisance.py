@@ -30,6 +30,9 @@ STALL_MEAN, STALL_SPREAD = 0.5, 0.29
 """Of a share between 0 and 1 of which nothing is known."""
 DRIFT_SPREAD = 0.02
 TAMED_SPREAD = 0.4
+FREE_SPREAD = 2.0
+"""Of any power about the mean of all readings, as a share of that: says nothing of what was measured, and keeps what hardly was (the launch
+of an engine that ran for half a second) from running away with the sensor."""
 SHIFT_SPREAD_US = 150.0
 SHIFT_BEND_US = 60.0
 LAG_SPREAD_US = 1000.0
@@ -195,16 +198,19 @@ def prior(model: Model) -> tuple[Floats, Floats]:
         precision[place, place] = 1 / spread**2
         away[place] = centre - np.asarray(now, np.float64)
 
+    if model.level_w:
+        put(index.power, FREE_SPREAD * model.level_w, model.power_w, model.level_w)
     if model.tamed:
         centre = float(np.median(model.power_w[model.layer])) if np.any(model.layer) else 0.0
         centre = float(np.clip(centre, model.level_w, 3 * model.level_w)) if model.level_w else centre
-        put(index.power, TAMED_SPREAD * max(centre, 0.1), model.power_w, centre)
-        precision[np.flatnonzero(~model.layer), np.flatnonzero(~model.layer)] = 0.0
+        layers = np.flatnonzero(model.layer)
+        precision[layers, layers] = 1 / (TAMED_SPREAD * max(centre, 0.1)) ** 2
+        away[layers] = centre - model.power_w[layers]
     if model.stalls:
         if model.each:
             put(index.stall_of, STALL_SPREAD, 0.0 if model.stall_of is None else model.stall_of, 0.0)
         put(index.stall, STALL_MEAN, model.stall, STALL_MEAN)
-    scale = float(np.mean(model.power_w[~model.layer])) if np.any(~model.layer) else 1.0
+    scale = float(np.median(model.power_w[~model.layer])) if np.any(~model.layer) else 1.0
     put(index.drift, DRIFT_SPREAD, 0.0 if model.drift is None else model.drift, 0.0)
     put(
         index.idle_drift,

@@ -207,7 +207,9 @@ class Online:
             if readings is None:
                 raise ValueError("no readings")
             readings = self._clean(readings, [])
-            sensor = sensor_of(plan.activity, [readings], tuple(np.flatnonzero(~classes.is_layer()).tolist()))
+            alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
+            coarse = classes.coarse(engines, max(readings.scan_ns / 2, 1.0))
+            sensor = sensor_of(plan.activity, [readings], alone, coarse)
             sensors.append(sensor)
             rails.append(Rail.of(estimate(plan, [readings], sensor, classes.is_layer()), sensor))
         self.rails, self.classes = rails, classes
