@@ -64,8 +64,9 @@ bench: $(READY) ## what it costs beside references; PART=a one part, QUICK=1 a s
 bench-instructions: $(READY) ## instructions per tick against the budget, fit for CI
 	@$(BIN)/python -m benchmarks g
 
-accuracy: $(READY) ## what attribution is worth, simulated, within half an hour on two cores; SEED=n draws everything anew
+accuracy: $(READY) ## what attribution (simulated) and models are worth; hours on two cores; SEED=n draws everything anew
 	@$(BIN)/python -m benchmarks.accuracy attribution $(if $(SEED),--seed $(SEED),--quoted)
+	@$(BIN)/python -m benchmarks.accuracy models $(if $(SEED),--seed $(SEED),--quoted)
 
 accuracy-quick: $(READY) ## a few networks of some of the cases, fit for CI
 	@$(BIN)/python -m benchmarks.accuracy attribution --quick $(if $(SEED),--seed $(SEED))
