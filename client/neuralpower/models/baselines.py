@@ -50,6 +50,7 @@ class _LeastSquaresLasso:
         self.kind, self.target, self.seed = kind, target, seed
 
     def matrix(self, layers: Sequence[Layer]) -> Floats:
+        """Of the columns of a way; each way has its own."""
         raise NotImplementedError
 
     def fit(self, layers: Sequence[Layer], y: Floats) -> _LeastSquaresLasso:

@@ -89,7 +89,9 @@ make_root() {
 # The driver of Linux 5.10, from the Debian release that has it; only its remove() is told of what has changed since.
 fetch_older() {
     mkdir -p apt/lists/partial apt/cache/archives/partial
-    echo "deb http://deb.debian.org/debian-security bullseye-security main" >apt/list
+    # From wherever this machine has its own security updates.
+    security=$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 security) || return 1
+    echo "deb $security bullseye-security main" >apt/list
     set -- -o "Dir::Etc::sourcelist=$PWD/apt/list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$PWD/apt/lists" \
         -o "Dir::Cache=$PWD/apt/cache" -o Acquire::Check-Valid-Until=false
     apt-get "$@" update >older.log 2>&1 && apt-get "$@" download linux-source-5.10 >>older.log 2>&1 || return 1
