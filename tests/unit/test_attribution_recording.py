@@ -15,7 +15,7 @@ from benchmarks.accuracy.estimate import readings_of
 from benchmarks.accuracy.world import World, draw
 
 from neuralpower.attribution import Attribution, Unprofiled, attribute
-from neuralpower.attribution.attribute import _apart
+from neuralpower.attribution.attribute import apart
 from neuralpower.attribution.sources import measured_engines, named_stretches, rails_of
 from neuralpower.cli import attribute as command
 from neuralpower.collect import rows_of
@@ -171,7 +171,7 @@ def test_layers_that_share_a_unit_have_a_wider_error(memory: Memory) -> None:
 def test_a_layer_alone_in_its_unit_keeps_the_error_of_its_unit() -> None:
     """Two equal members may differ by half the variance of the range; one that takes all the time cannot differ at all."""
     unit, power = np.array([0, 0, 1, 2, 2]), np.array([5.0, 5.0, 9.0, 6.0, 6.0])
-    apart = _apart(unit, np.array([1e-3, 1e-3, 2e-3, 1e-3, 0.0]), power, 3.0)
+    apart = apart(unit, np.array([1e-3, 1e-3, 2e-3, 1e-3, 0.0]), power, 3.0)
     assert apart[:4] == pytest.approx([np.sqrt(0.5 * 36 / 12), np.sqrt(0.5 * 36 / 12), 0.0, 0.0])
     assert apart[4] == pytest.approx(np.sqrt(2 * 36 / 12))
 

@@ -18,6 +18,7 @@ from neuralpower.attribution.results import (
     WholeInference,
 )
 from neuralpower.attribution.sources import Measured, Rails, Source, measured_engines, named_stretches, rails_of
+from neuralpower.attribution.states import at_one_clock
 from neuralpower.errors import InputError
 from neuralpower_align import layer_power as align
 from neuralpower_align.energy import energy_between
@@ -57,6 +58,7 @@ def attribute(
     notes: list[str] = []
     rails = rails_of(recording, rail, notes)
     measured = measured_engines(recording, rails.first_ns, rails.last_ns, notes)
+    measured, rails = at_one_clock(measured, rails, notes)
     if method == "window-mean":
         return _by_window_mean(recording, rails, measured, notes)
     layered, blind = ([e for e in measured if bool(e.profiled) == plain] for plain in (False, True))
@@ -192,7 +194,7 @@ def _layers(
         return (_row(each, at, str(names[at]), 0, 1, copies, spent, power[at], error[at], half_width),)
     mean_s = durations.mean(axis=0)
     members = np.bincount(unit, mean_s > 0, int(unit.max()) + 1).astype(int)
-    wider = np.hypot(error, _apart(unit, mean_s, power, gap_power_w))
+    wider = np.hypot(error, apart(unit, mean_s, power, gap_power_w))
     return tuple(
         _row(
             each, i, str(name), int(unit[i]), max(int(members[unit[i]]), 1), 1, durations[:, i], power[i], wider[i],
@@ -202,7 +204,7 @@ def _layers(
     )  # fmt: skip
 
 
-def _apart(unit: Ints, seconds: Floats, power_w: Floats, gap_power_w: float) -> Floats:
+def apart(unit: Ints, seconds: Floats, power_w: Floats, gap_power_w: float) -> Floats:
     """How far a layer's power may be from its unit's (n,), W, as a standard deviation; 0 for a layer that is a unit.
 
     Nothing is known of a layer within its unit but that it draws between what gaps draw and the most that any unit of the engine

@@ -1,0 +1,72 @@
+"""Stretches at other clocks: found by how long inferences take, whatever their scatter, and left out with their readings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuralpower.attribution.sources import Measured, Rails
+from neuralpower.attribution.states import BLOCK, at_one_clock, other_states
+from neuralpower_align.layer_power import Engine
+from neuralpower_align.scan_clock import ChannelReadings
+
+
+def laid(spent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Begin and end of inferences with a gap of 2 ms."""
+    end = np.cumsum(spent + 2e6)
+    return (end - spent).astype(np.int64), end.astype(np.int64)
+
+
+@pytest.mark.parametrize("scatter", [0.003, 0.01, 0.03, 0.1])
+@pytest.mark.parametrize("seed", range(5))
+def test_steady_clocks_are_one_state(scatter: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    spent = 5e6 * (1 + scatter * random.standard_normal(3000))
+    assert other_states(*laid(spent), spent) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_drift_with_temperature_is_one_state(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    spent = 5e6 * (1 + 0.04 * np.linspace(0, 1, 3000)) * (1 + 0.01 * random.standard_normal(3000))
+    assert other_states(*laid(spent), spent) == []
+
+
+@pytest.mark.parametrize("step", [0.07, -0.07, 0.4])
+@pytest.mark.parametrize("first", [0, 500, 1507])
+def test_a_step_is_found_from_end_to_end(step: float, first: int) -> None:
+    random = np.random.default_rng(first)
+    spent = 5e6 * (1 + 0.014 * random.standard_normal(3000))
+    spent[first : first + 400] *= 1 + step
+    begin, end = laid(spent)
+    (found,) = other_states(begin, end, spent)
+    assert found[0] <= begin[first]
+    assert found[1] >= end[first + 399]
+    assert found[1] - found[0] <= (end[first + 399] - begin[first]) + 4.2 * BLOCK * (5e6 + 2e6)
+
+
+def test_few_inferences_are_not_judged() -> None:
+    spent = np.array([5e6] * BLOCK + [9e6] * (BLOCK - 1))
+    assert other_states(*laid(spent), spent) == []
+
+
+def test_a_stretch_at_other_clocks_is_left_out_with_its_readings_and_what_else_ran() -> None:
+    random = np.random.default_rng(2)
+    spent = 5e6 * (1 + 0.01 * random.standard_normal(2000))
+    spent[600:1000] *= 1.25
+    begin, end = laid(spent)
+    one, other = np.arange(2000) % 2 == 0, np.arange(2000) % 2 == 1
+    engines = [
+        Measured({"name": name}, (None,), np.zeros(0, np.int64), Engine(begin[m], end[m], spent[m, None].astype(np.int64), np.zeros(1, np.int64)))
+        for name, m in (("a", one), ("b", other))
+    ]  # fmt: skip
+    read_ns = np.arange(0, int(end[-1]), 1_000_000)
+    rails = Rails(("VDD_IN",), ((ChannelReadings(read_ns, np.ones(read_ns.size), 140e3, 420e3),),), "bench", None)
+    notes: list[str] = []
+    kept, left = at_one_clock(engines, rails, notes)
+    assert sum(each.runs.begin_ns.size for each in kept) >= 1600 - 8 * BLOCK
+    assert all(each.runs.durations_ns.max() < 5e6 * 1.1 for each in kept)
+    assert not np.any((left.readings[0][0].read_ns > begin[600]) & (left.readings[0][0].read_ns < end[999]))
+    assert left.readings[0][0].read_ns.size > 0.7 * read_ns.size
+    assert len(notes) == 1
+    assert "clocks changed" in notes[0]
