@@ -171,9 +171,9 @@ def test_layers_that_share_a_unit_have_a_wider_error(memory: Memory) -> None:
 def test_a_layer_alone_in_its_unit_keeps_the_error_of_its_unit() -> None:
     """Two equal members may differ by half the variance of the range; one that takes all the time cannot differ at all."""
     unit, power = np.array([0, 0, 1, 2, 2]), np.array([5.0, 5.0, 9.0, 6.0, 6.0])
-    apart = apart(unit, np.array([1e-3, 1e-3, 2e-3, 1e-3, 0.0]), power, 3.0)
-    assert apart[:4] == pytest.approx([np.sqrt(0.5 * 36 / 12), np.sqrt(0.5 * 36 / 12), 0.0, 0.0])
-    assert apart[4] == pytest.approx(np.sqrt(2 * 36 / 12))
+    off = apart(unit, np.array([1e-3, 1e-3, 2e-3, 1e-3, 0.0]), power, 3.0)
+    assert off[:4] == pytest.approx([np.sqrt(0.5 * 36 / 12), np.sqrt(0.5 * 36 / 12), 0.0, 0.0])
+    assert off[4] == pytest.approx(np.sqrt(2 * 36 / 12))
 
 
 def test_window_mean_says_what_it_is(memory: Memory) -> None:
