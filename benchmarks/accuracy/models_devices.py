@@ -9,7 +9,7 @@ the luck.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -55,14 +55,16 @@ TRAINING = ("true labels", "attributed labels")
 
 @dataclass(frozen=True)
 class Device:
-    """The layers of all networks and the sweep on one device: the truth, what the formulas alone give, and the labels.
+    """The layers of all networks and the sweep on one device: the truth, what the formulas alone give, and the true labels.
 
-    `known` and `truth`: target -> (rows,). `labels`: how trained -> the dataset, whose rows are the same.
+    `known` and `truth`: target -> (rows,). `idle_w`: what the device draws when it only waits.
     """
 
+    seed: int
+    idle_w: float
     known: dict[str, Floats]
     truth: dict[str, Floats]
-    labels: dict[str, Dataset]
+    exact: Dataset
 
     @classmethod
     def drawn(cls, seed: int, quick: bool) -> Device:
@@ -78,9 +80,11 @@ class Device:
         known = {"runtime": seconds, "power": watts, "energy": seconds * watts}
         truth = {"runtime": seconds * lucky[:, 0], "power": watts * lucky[:, 1]}
         truth["energy"] = truth["runtime"] * truth["power"]
-        exact = _dataset(named, truth["runtime"], truth["power"])
-        labels = {"true labels": exact, "attributed labels": attributed(exact, np.random.default_rng((seed, 6)))}
-        return cls(known, truth, labels)
+        return cls(seed, idle_w, known, truth, _dataset(named, truth["runtime"], truth["power"]))
+
+    def labels(self) -> dict[str, Dataset]:
+        """How trained -> the dataset, whose rows are the same."""
+        return {"true labels": self.exact, "attributed labels": attributed(self.exact, self.idle_w, self.seed)}
 
 
 @lru_cache(maxsize=2)
@@ -106,16 +110,17 @@ def _dataset(named: Iterable[tuple[str, Layer]], seconds: Floats, watts: Floats)
 def device_results(seed: int, quick: bool) -> list[Row]:
     """All models on one device."""
     device = Device.drawn(seed, quick)
-    return [result for kind in KINDS for result in _of_kind(device, kind, seed)]
+    labels = device.labels()
+    return [result for kind in KINDS for result in _of_kind(device, labels, kind, seed)]
 
 
-def _of_kind(device: Device, kind: str, seed: int) -> list[Row]:
-    exact = device.labels["true labels"]
+def _of_kind(device: Device, labels: Mapping[str, Dataset], kind: str, seed: int) -> list[Row]:
+    exact = device.exact
     network, mine = exact["network"], exact["kind"] == kind
     predicted: dict[tuple[str, str], Floats] = defaultdict(lambda: np.full(len(exact), np.nan))
     terms: dict[tuple[str, str], list[int]] = defaultdict(list)
     inside: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
-    for training, dataset in device.labels.items():
+    for training, dataset in labels.items():
         folds = KindFolds.of(dataset, kind, TARGETS, 5, seed)
         same = KindFolds.of(exact, kind, TARGETS, 5, seed)
         for members in FAMILIES.values():

@@ -1,67 +1,71 @@
-"""What attribution makes of true labels: units of neighbouring layers with errors, as a recording gives them. Simulated.
+"""What measurements make of true labels: recordings of the networks that are really attributed, sweep layers read directly. Simulated.
 
-An attribution knows the energy up to a moment within an inference with some error, whatever lies between two such moments: the
-energy of a stretch of layers is off by the difference of two boundary errors, neighbours against each other. So a layer's power is
-the less certain the shorter it is, and neighbours are joined until their power has a standard error of 5 % or less.
+Each network runs in the world of the accuracy case with the durations and powers that the device gives its layers, its recording
+is attributed by neuralpower_align, and its units become rows as `neuralpower dataset` makes them. A repeated layer of a sweep is read
+directly over tens of milliseconds: of it only the small error of such a reading is drawn.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower.attribution.attribute import apart
 from neuralpower.dataset import Dataset
 
+from .case import Case, load
+from .estimate import solve
+from .network import Network
+from .world import draw
+
 Floats = npt.NDArray[np.float64]
+Labels = tuple[Floats, Floats, Floats, Floats, npt.NDArray[np.object_]]
 
-BOUNDARY_US_W = 30.0
-"""Standard deviation of a boundary's energy, µJ. In simulations of the sensor's reset configuration with 1 % jitter and 30,000
-inferences, layers of 76 µs and longer reached a standard error of 10 %, which is this at 6 W. A noise model, not an attribution."""
-LARGEST_SE = 0.05
-"""Units are joined until the standard error of their power is at most this share of it (the plan of the accuracy case)."""
+CASE, INFERENCES = "fast", 2000
+"""The accuracy case's base: 140 µs × 3 channels, the setting that networks are measured with; fewer inferences than there."""
 RUNTIME_SE, DIRECT_SE = 0.0005, 0.001
-"""Of mean durations over thousands of inferences, and of a repeated layer's power that is read directly; shares."""
+"""Of a repeated layer: its mean duration over thousands of copies, and its power that is read directly; shares."""
 
 
-def attributed(dataset: Dataset, random: np.random.Generator) -> Dataset:
-    """The dataset as a recording of its networks would give it: row for row the same layers."""
+def attributed(dataset: Dataset, idle_w: float, seed: int) -> Dataset:
+    """The dataset as measurements would give it: row for row the same layers. `idle_w`: what the device draws when it only waits."""
     table = {name: values.copy() for name, values in dataset.table.items()}
-    count = len(dataset)
-    seconds = table["runtime_s"] * np.exp(random.normal(0, RUNTIME_SE, count))
-    watts = table["power_w"] * np.exp(random.normal(0, DIRECT_SE, count))
-    error, method = DIRECT_SE * table["power_w"], np.full(count, "direct", dtype=np.object_)
-    networks = table["network"].tolist()
-    for name in dict.fromkeys(networks):
-        rows = np.flatnonzero(table["network"] == name)
-        if table["origin"][rows[0]] == "network":
-            watts[rows], error[rows], method[rows] = _network(table["runtime_s"][rows], table["power_w"][rows], random)
-    table |= {"runtime_s": seconds, "runtime_se_s": RUNTIME_SE * seconds, "power_w": watts, "power_se_w": error,
-              "energy_j": seconds * watts, "energy_se_j": seconds * error, "method": method}  # fmt: skip
+    random = np.random.default_rng((seed, 6))
+    swept = dataset["origin"] == "sweep"
+    count = int(swept.sum())
+    for column, share in (("runtime_s", RUNTIME_SE), ("power_w", DIRECT_SE)):
+        value = dataset[column][swept].astype(np.float64) * np.exp(random.normal(0, share, count))
+        table[column][swept], table[column.replace("_", "_se_")][swept] = value, share * value
+    case = load().case(CASE)
+    for number, name in enumerate(dict.fromkeys(dataset["network"][~swept].tolist())):
+        rows = np.flatnonzero(dataset["network"] == name)
+        seconds, watts = (dataset[column][rows].astype(np.float64) for column in ("runtime_s", "power_w"))
+        found = recorded(case, seconds, watts, idle_w, 1000 * seed + number)
+        for column, values in zip(("runtime_s", "runtime_se_s", "power_w", "power_se_w", "method"), found, strict=True):
+            table[column][rows] = values
+    table["energy_j"] = table["runtime_s"] * table["power_w"]
+    table["energy_se_j"] = np.hypot(table["runtime_s"] * table["power_se_w"], table["power_w"] * table["runtime_se_s"])
     return Dataset(table, dataset.provenance)
 
 
-def _network(
-    seconds: Floats, watts: Floats, random: np.random.Generator
-) -> tuple[Floats, Floats, npt.NDArray[np.object_]]:
-    """Powers, standard errors and methods of a network's layers (n,), W, from true ones."""
-    joules, noise = BOUNDARY_US_W * 1e-6, random.normal(0, BOUNDARY_US_W * 1e-6, len(seconds) + 1)
-    units: list[list[int]] = [[]]
-    for place in range(len(seconds)):
-        units[-1].append(place)
-        if np.sqrt(2) * joules <= LARGEST_SE * float(watts[units[-1]] @ seconds[units[-1]]):
-            units.append([])
-    # What is left over at the end is too short to stand alone.
-    rest = units.pop()
-    units = [*units[:-1], units[-1] + rest] if units else [rest]
-    power, error = np.empty(len(seconds)), np.empty(len(seconds))
-    method = np.empty(len(seconds), dtype=np.object_)
-    for members in units:
-        time = float(seconds[members].sum())
-        energy = float(watts[members] @ seconds[members]) + noise[members[-1] + 1] - noise[members[0]]
-        share = seconds[members] / time
-        # How far a layer may be from its unit, as neuralpower.attribution widens its error: its power lies in some range.
-        freedom = np.maximum(1 - 2 * share + np.sum(share**2), 0.0) if len(members) > 1 else np.zeros(1)
-        power[members] = energy / time
-        error[members] = np.hypot(np.sqrt(2) * joules / time, float(np.ptp(watts)) * np.sqrt(freedom / 12))
-        method[members] = f"least-squares, unit of {len(members)}" if len(members) > 1 else "least-squares"
-    return power, error, method
+def recorded(case: Case, seconds: Floats, watts: Floats, idle_w: float, seed: int) -> Labels:
+    """Runtime and power of a network's layers with standard errors, and methods, (n,) each, from a recording of it.
+
+    seconds, watts: the truth, (n,). What was withheld is nan.
+    """
+    share = np.random.default_rng((seed, 0)).uniform(*case.run.stall_share, len(seconds))
+    network = Network(1e9 * seconds, watts, share, idle_w)
+    run = replace(
+        case.run, inferences=INFERENCES, device_idle_w=idle_w * case.run.device_idle_w / case.network.context_idle_w
+    )
+    recording = draw(replace(case, run=run), seed, network).recording
+    (engine,) = solve(recording).engines
+    spent = recording.durations_ns * 1e-9
+    mean_s = spent.mean(axis=0)
+    power = np.where(engine.withheld, np.nan, engine.power_w)
+    error = np.hypot(engine.power_se_w, apart(engine.unit, mean_s, power, engine.gap.power_w))
+    members = np.bincount(engine.unit)[engine.unit]
+    method = np.array([f"least-squares, unit of {n}" if n > 1 else "least-squares" for n in members], dtype=np.object_)
+    return mean_s, spent.std(axis=0, ddof=1) / np.sqrt(len(spent)), power, error, method

@@ -144,15 +144,15 @@ class _Sensor:
     droop_uohm: int
 
 
-def draw(case: Case, seed: int) -> World:
-    """Draw network number `seed` of a case, run it, measure it."""
+def draw(case: Case, seed: int, given: Network | None = None) -> World:
+    """Draw network number `seed` of a case, or take the one given; run it, measure it."""
     chip = chip_of(case)
     sensor_random = np.random.default_rng((seed, 1))
     clock_ppm = float(sensor_random.uniform(-1, 1)) * case.sensor.clock * 1e6
     scan_ns = chip.scan_ns * (1 + clock_ppm * 1e-6)
     locked_ns = scan_ns * case.run.locked_ratio * (1 + 1e-5 * float(sensor_random.uniform(-1, 1)))
     period_ns = locked_ns if case.run.gap == "locked" else None
-    network = draw_network(case, np.random.default_rng((seed, 0)), period_ns)
+    network = given or draw_network(case, np.random.default_rng((seed, 0)), period_ns)
     run = draw_run(case, network, chip.scan_ns, period_ns, np.random.default_rng((seed, 2)))
     power = draw_power(case, network, run, np.random.default_rng((seed, 3)))
     ran_w = laid_power_w(run, power.records) if case.run.permuted else power.layer_j / power.layer_s
