@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.acquire_choice import MOST_CLASSES, Search, best_measured, thinned
 from neuralpower_align.acquire_delay import profile
 from neuralpower_align.acquire_edges import Bounded, bounded_clock
 from neuralpower_align.acquire_fit import Fitted, evaluated, settle
@@ -28,7 +29,7 @@ from neuralpower_align.acquire_groups import FINE_GROUPS, FINE_NS, grouped
 from neuralpower_align.acquire_guess import Guess, Held, Noise
 from neuralpower_align.acquire_phase import find_clock
 from neuralpower_align.acquire_rows import Series
-from neuralpower_align.acquire_start import Start, outcome, seen, start
+from neuralpower_align.acquire_start import FEWEST_READS, START_ROWS, TOO_FEW, Start, outcome, seen, start
 from neuralpower_align.acquire_trace import Course
 from neuralpower_align.activity import Activity
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
@@ -36,14 +37,13 @@ from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-FEWEST_READS = 300
-START_ROWS, GRID_ROWS, LIKELY_ROWS, FINAL_ROWS, JUMP_READS = 3000, 2000, 3000, 6000, 8000
+GRID_ROWS, LIKELY_ROWS, FINAL_ROWS, JUMP_READS = 2000, 3000, 6000, 8000
 MARKED_ROWS = 16000
 """The same as the final rows where the clock is known from what is certain: these are scans apart and no two tell the same."""
+ROWS_A_CLASS = 60
+"""Powers are not worse than this where all engines' are fitted together, of which there may be hundreds."""
 TRACK_ROWS, ROWS_A_SECOND = 16000, 80
 """So many where the clock itself is fitted, or so many a second if that is more."""
-BLOCK_NS = 200e6
-"""Readings are thinned by blocks, so that slow noise can be told from the rest."""
 FIRST_NOISE = Noise(0.02, 30e3)
 WIDE_MARGIN, NARROW_MARGIN = 0.15, 0.03
 """How far off the end of a conversion may still be, as a share of a scan."""
@@ -65,7 +65,6 @@ SECOND, SECOND_STARTS = 0.3, (0.15, 0.35)
 """Share of the lag that a second pole has, if there is one; and by which shares of the lag delays with two poles are earlier than with one."""
 MOST_MINIMA, NEAR_COST = 5, 0.25
 """So many minima of the likelihood are looked at with each layer for itself, if they are worse by no more than this share of the rows."""
-MEMORY_LAGS = 8.0
 MOST_BLUR_NS = 150e3
 STAYS_NS = 15e3
 """Clocks that are placed so well need no fit."""
@@ -78,38 +77,33 @@ UNVARIED_NS = 300e3
 """hundreds of microseconds off, and whole scans. The standard error is at least this then."""
 
 
-@dataclass(frozen=True)
-class Search:
-    """Where to look: delays and lags, ns, the scan within nominal +- scan_tolerance; `alone`: classes that are never joined to others."""
-
-    earliest_delay_ns: float = -1.5e6
-    latest_delay_ns: float = 1.5e6
-    longest_lag_ns: float = 2.0e6
-    scan_tolerance: float = 0.04
-    alone: tuple[int, ...] = ()
-    seed: int = 0
-
-
 def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Search | None = None) -> Sensor:
     """Find the sensor of one channel; `activity` in all its classes. Raises ValueError with too few readings while anything changed."""
     search = search or Search()
     origin = int(min(piece.read_ns[0] for piece in pieces if piece.read_ns.size))
-    full = Course.of(activity, origin, search.alone)
+    every = Course.of(activity, origin, search.alone)
+    coarse = every.regrouped(grouped(activity, search.alone, together=activity.count > MOST_CLASSES))
+    bounded = [bounded_clock(piece, search.scan_tolerance) for piece in pieces]
+    clocks = [None if each is None else each.clock.moved(-float(origin)) for each in bounded]
+    series = [search.informative(coarse, Series.of(piece, origin)) for piece in pieces]
+    if sum(each.t_ns.size for each in series) < FEWEST_READS:
+        raise ValueError(TOO_FEW)
+    measured = best_measured(activity, every, series, search)
+    full = Course.of(measured.activity, origin, measured.alone)
     problem = _Problem(
-        full.regrouped(grouped(activity, search.alone)),
+        coarse,
         full,
-        grouped(activity, search.alone, FINE_NS, FINE_GROUPS),
+        grouped(measured.activity, measured.alone, FINE_NS, FINE_GROUPS),
         search,
         np.random.default_rng(search.seed),
     )
-    bounded = [bounded_clock(piece, search.scan_tolerance) for piece in pieces]
-    clocks = [None if each is None else each.clock.moved(-float(origin)) for each in bounded]
-    series = [problem.informative(Series.of(piece, origin)) for piece in pieces]
-    if sum(each.t_ns.size for each in series) < FEWEST_READS:
-        raise ValueError("acquire: too few readings while anything changed")
-    few = problem.thinned(series, clocks, START_ROWS)
+    few = problem.thinned(measured.series, clocks, START_ROWS)
     begin = start(
-        problem.coarse, seen(few, clocks, 0.0), search.earliest_delay_ns, search.latest_delay_ns, search.longest_lag_ns
+        full.regrouped(grouped(measured.activity, measured.alone)),
+        seen(few, clocks, 0.0),
+        search.earliest_delay_ns,
+        search.latest_delay_ns,
+        search.longest_lag_ns,
     )
     clocks, delay, weak = problem.with_fitted(series, clocks, begin)
     known = [i for i, clock in enumerate(clocks) if clock is not None]
@@ -122,7 +116,7 @@ def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Searc
         return Sensor(begin.delay_ns, begin.lag_ns, tuple(clocks), found=found, ambiguous=weak)
     held = [_held(clock, each) for clock, each in zip(placed, [bounded[i] for i in known], strict=True)]
     guess = Guess(delay, begin.lag_ns, tuple(placed), tuple(held))
-    best, se, unsure = problem.refined([series[i] for i in known], guess)
+    best, se, unsure = problem.refined([series[i] for i in known], [measured.series[i] for i in known], guess)
     final: list[ScanClock | None] = [None] * len(pieces)
     for i, clock in zip(known, best.guess.clocks, strict=True):
         final[i] = None if unsure and found[i] == "fit" else clock.moved(float(origin))
@@ -156,34 +150,13 @@ class _Problem:
     search: Search
     random: np.random.Generator
 
-    def informative(self, series: Series) -> Series:
-        """The readings that may hold a change of class: those of long steady stretches tell nothing of the sensor."""
-        edges = self.coarse.edges_ns
-        reach = series.window_ns + 2 * series.scan_ns + self.search.latest_delay_ns + 3 * self.search.longest_lag_ns
-        low = np.searchsorted(edges, series.t_ns - reach)
-        return series.take(np.searchsorted(edges, series.t_ns - self.search.earliest_delay_ns) > low)
-
     def thinned(self, series: Sequence[Series], clocks: Sequence[ScanClock | None], most: int) -> list[Series]:
-        """A random part of the readings, about `most`, in blocks of neighbours; under a known clock, first reads of conversions alone."""
-        kept = [
-            each if clock is None or each.forget else each.take(each.rows(clock, 0.0, 0.0)[1])
-            for each, clock in zip(series, clocks, strict=True)
-        ]
-        total = sum(each.t_ns.size for each in kept)
-        if total <= most:
-            return kept
-        thin = []
-        for each in kept:
-            block = (each.t_ns // BLOCK_NS).astype(np.int64)
-            chosen = self.random.random(int(block[-1]) + 1 if block.size else 0) * total < most
-            thin.append(each.take(chosen[block]))
-        return thin
+        """About `most` of the readings."""
+        return thinned(series, clocks, most, self.random)
 
-    def around(self, course: Course, series: Sequence[Series]) -> Course:
-        """The part of a course that these readings may have seen."""
-        t = np.sort(np.concatenate([each.t_ns for each in series])) - self.search.earliest_delay_ns
-        reach = MEMORY_LAGS * self.search.longest_lag_ns + self.search.latest_delay_ns - self.search.earliest_delay_ns
-        return course.near(t, reach + 8 * max(each.scan_ns for each in series))
+    def enough(self, rows: int) -> int:
+        """So many rows, or as many as all coarse groups need."""
+        return max(rows, ROWS_A_CLASS * self.coarse.count)
 
     def with_fitted(
         self, series: Sequence[Series], clocks: Sequence[ScanClock | None], begin: Start
@@ -193,7 +166,7 @@ class _Problem:
         blind = [i for i, clock in enumerate(clocks) if clock is None]
         if not blind:
             return clocks, delay, reason
-        many = self.thinned(series, clocks, FINAL_ROWS)
+        many = self.thinned(series, clocks, self.enough(FINAL_ROWS))
         rough = outcome(self.coarse, seen(many, clocks, 0.0), delay, begin.lag_ns)
         searched = False
         for i in sorted(blind, key=lambda i: -series[i].t_ns.size):
@@ -212,20 +185,23 @@ class _Problem:
             clocks[i] = phase.clock.moved(delay - phase.delay_ns)
         return clocks, delay, reason
 
-    def refined(self, series: Sequence[Series], guess: Guess) -> tuple[Fitted, float, str]:
-        """The guess made exact; the standard error of its delay, and why it is not sure, "" if it is."""
+    def refined(self, series: Sequence[Series], measured: Sequence[Series], guess: Guess) -> tuple[Fitted, float, str]:
+        """The guess made exact: clocks from all of `series`, delay and lag from `measured`, those of the classes of `full`.
+
+        Returns the standard error of the delay, too, and why it is not sure, "" if it is.
+        """
         blind = [i for i, held in enumerate(guess.held) if not held.tight_ns]
-        many = self.thinned(series, guess.clocks, self.track_rows(series) if blind else MARKED_ROWS)
-        coarse = self.around(self.coarse, many)
+        many = self.thinned(series, guess.clocks, self.enough(self.track_rows(series) if blind else MARKED_ROWS))
+        coarse = self.search.around(self.coarse, many)
         still = all(0 < held.tight_ns < STAYS_NS for held in guess.held)
         best = evaluated(coarse, many, guess, WIDE_MARGIN, None, FIRST_NOISE)
         for rounds in (2, 5):
             best = settle(coarse, many, best, WIDE_MARGIN, rounds, still)
         guess = self.jumped(coarse, many, best, blind)
-        many = self.thinned(many, guess.clocks, FINAL_ROWS if blind else MARKED_ROWS)
+        many = self.thinned(measured, guess.clocks, FINAL_ROWS if blind else MARKED_ROWS)
         few = self.thinned(many, guess.clocks, GRID_ROWS)
-        full = self.around(self.full, many)
-        near = self.around(full.regrouped(self.fine), few)
+        full = self.search.around(self.full, many)
+        near = self.search.around(full.regrouped(self.fine), few)
         # One noise for all, so that their likelihoods compare.
         here = evaluated(near, few, guess, WIDE_MARGIN, None, FIRST_NOISE, True)
         for _ in range(2):

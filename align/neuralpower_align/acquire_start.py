@@ -1,25 +1,34 @@
-"""A first delay and lag on a grid: good to some tenths of a millisecond, with or without a clock."""
+"""A first delay and lag on a grid: good to some tenths of a millisecond, with or without a clock; all there is where none is found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.acquire_choice import Search, best_measured, thinned
+from neuralpower_align.acquire_groups import grouped
 from neuralpower_align.acquire_rows import Series
 from neuralpower_align.acquire_trace import Course, Rows, design, solved
+from neuralpower_align.activity import Activity
 from neuralpower_align.kernel import Kernel
-from neuralpower_align.scan_clock import ScanClock
+from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
 
 Floats = npt.NDArray[np.float64]
 
-DELAY_STEP_NS = 150e3
+FEWEST_READS, START_ROWS = 300, 3000
+TOO_FEW = "acquire: too few readings while anything changed"
+DELAY_STEP_NS, STEPS_A_LAG = 150e3, 12
+"""Delays are so far apart, or further if lags may be so many times longer."""
 FIRST_LAG_NS = 500e3
 LAGS = (0.02, 0.1, 0.25, 0.5, 1.0)
 """Of the longest lag."""
-SHIFTS_NS = (-200e3, 0.0, 200e3)
+SHIFTS = (-4 / 3, 0.0, 4 / 3)
+"""In steps of the delay."""
+FINER = ((0.6, 1.35), (0.3, 1.16), (0.15, 1.08))
+"""Steps of the delay (of DELAY_STEP_NS) and factors of the lag, by which a start is bettered."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,8 @@ def seen(series: Sequence[Series], clocks: Sequence[ScanClock | None], margin: f
     parts: list[Seen] = []
     for each, clock in zip(series, clocks, strict=True):
         if clock is None:
-            parts.append((each.blind_rows(), each.window_ns, each.scan_ns))
+            unknown = each.scan_ns if each.scan_ns > each.window_ns else 0.0
+            parts.append((each.blind_rows(), each.window_ns, unknown))
         else:
             parts.append((each.rows(clock, 0.0, margin)[0], each.window_ns, 0.0))
     return parts
@@ -68,10 +78,50 @@ def start(course: Course, parts: Sequence[Seen], earliest_ns: float, latest_ns: 
     ) -> Start:
         return min((outcome(course, parts, delay, lag) for delay, lag in candidates), key=key)
 
-    delays = np.arange(earliest_ns, latest_ns + longest_lag_ns - FIRST_LAG_NS + 1, DELAY_STEP_NS)
+    step = max(DELAY_STEP_NS, longest_lag_ns / STEPS_A_LAG)
+    delays = np.arange(earliest_ns, latest_ns + longest_lag_ns - FIRST_LAG_NS + 1, step)
     total = best([(float(delay), FIRST_LAG_NS) for delay in delays])
     together = total.delay_ns + total.lag_ns
     lags = [longest_lag_ns * share for share in LAGS]
     return best(
-        [(float(np.clip(together - lag + shift, earliest_ns, latest_ns)), lag) for lag in lags for shift in SHIFTS_NS]
+        [
+            (float(np.clip(together - lag + shift * step, earliest_ns, latest_ns)), lag)
+            for lag in lags
+            for shift in SHIFTS
+        ]
     )
+
+
+def polished(course: Course, parts: Sequence[Seen], begin: Start) -> Start:
+    """A start made better by smaller and smaller steps of delay and lag, that together stay or move, too."""
+    for share, factor in FINER:
+        trials = [begin]
+        for lag in (begin.lag_ns / factor, begin.lag_ns, begin.lag_ns * factor):
+            for delay in (begin.delay_ns, begin.delay_ns + begin.lag_ns - lag):
+                trials += [
+                    outcome(course, parts, delay + shift * share * DELAY_STEP_NS, lag) for shift in (-1.0, 0.0, 1.0)
+                ]
+        begin = min(trials, key=lambda each: each.error)
+    return begin
+
+
+def unplaced(activity: Activity, pieces: Sequence[ChannelReadings], search: Search) -> Sensor:
+    """Delay and lag alone, for conversions that may have ended any time in the last scan, if that is known; filters count as lag.
+
+    Raises ValueError with too few readings while anything changed.
+    """
+    origin = int(min(piece.read_ns[0] for piece in pieces if piece.read_ns.size))
+    every = Course.of(activity, origin, search.alone)
+    plain = [Series.of(replace(piece, averaging=1), origin) for piece in pieces]
+    measured = best_measured(activity, every, [search.informative(every, each) for each in plain], search)
+    if sum(each.t_ns.size for each in measured.series) < FEWEST_READS:
+        raise ValueError(TOO_FEW)
+    course = Course.of(measured.activity, origin, measured.alone)
+    course = course.regrouped(grouped(measured.activity, measured.alone))
+    nowhere = (None,) * len(pieces)
+    few = thinned(measured.series, nowhere, START_ROWS, np.random.default_rng(search.seed))
+    rows = seen(few, nowhere, 0.0)
+    begin = polished(
+        course, rows, start(course, rows, search.earliest_delay_ns, search.latest_delay_ns, search.longest_lag_ns)
+    )
+    return Sensor(begin.delay_ns, begin.lag_ns, nowhere, found=("",) * len(pieces))

@@ -56,8 +56,7 @@ def layer_power(
         known = sensors[number] if number < len(sensors) else None
         if known is None:
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
-            half_scan_ns = max(piece.scan_ns for piece in readings) / 2
-            known = sensor_of(plan.activity, readings, alone, classes.coarse(engines, max(half_scan_ns, 1.0)))
+            known = sensor_of(plan.activity, readings, alone)
         sensor = known
         found = estimate(plan, readings, sensor, classes.is_layer())
         inflation = inflation_of(found, classes)

@@ -10,7 +10,8 @@ from benchmarks.accuracy.case import load
 from benchmarks.accuracy.conversions import shunt_ends
 from benchmarks.accuracy.world import World, draw
 
-from neuralpower_align.acquire import Search, acquire, gaps_vary
+from neuralpower_align.acquire import acquire, gaps_vary
+from neuralpower_align.acquire_choice import Search
 from neuralpower_align.activity import Activity
 from neuralpower_align.scan_clock import ChannelReadings, Sensor, latched_ns, waits
 from neuralpower_align.schedule import Laid, schedule
