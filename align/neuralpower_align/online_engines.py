@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.layer_power import Classes
+from neuralpower_align.classes import Classes
 from neuralpower_align.nuisance import Model
 from neuralpower_align.online_rail import Rail, packed, unpacked
 from neuralpower_align.schedule import Schedule

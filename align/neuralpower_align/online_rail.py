@@ -141,6 +141,12 @@ class Rail:
                 self._learn_noise(plan, piece)
         return self._read_until(readings, piece)
 
+    def placed(self, readings: ChannelReadings) -> Piece:
+        """Rows of readings that lie in what was fed already, where the clock is estimated to be."""
+        if self.track is None:
+            return piece_of(readings, None, self.delay_ns, MARGIN_NS)
+        return piece_of(readings, self._clock(self.off), self.delay_ns, MARGIN_NS)
+
     def _piece(self, readings: ChannelReadings, off: Floats) -> Piece:
         """Full blocks of rows: numbered by where the clock is estimated to be, placed by the clock without the fitted shift."""
         if self.track is None:
@@ -199,7 +205,7 @@ class Rail:
     def _normal(self, plan: Schedule, piece: Piece, model: Model, blocks: list[Ints]) -> Normal:
         seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
         normal = Normal.empty(model.index.size)
-        for design in designs(plan, 0, seen, self._kernel(model, piece), model.slope_w, blocks):
+        for design in designs(plan, 0, seen, self.kernel(piece), model.slope_w, blocks):
             accumulate(normal, model, design, self.noise, piece.averaging)
         return normal
 
@@ -218,8 +224,9 @@ class Rail:
         point[self.ref.index.second] = (held.second_ns - self.ref.kernel.second_ns) / US
         return point
 
-    def _kernel(self, model: Model, piece: Piece) -> Kernel:
-        held = self.held or replace(model.kernel, blur_ns=float(np.sqrt(self.noise.slack)))
+    def kernel(self, piece: Piece) -> Kernel:
+        """The tables for a piece's rows."""
+        held = self.held or replace(self.model.kernel, blur_ns=float(np.sqrt(self.noise.slack)))
         if (held.window_ns, held.smear_ns) != (piece.window_ns, piece.unplaced_ns):
             near = abs(held.window_ns - piece.window_ns) < 1e-4 * held.window_ns and held.smear_ns == piece.unplaced_ns
             if not near:
@@ -240,7 +247,7 @@ class Rail:
         seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
         samples = [
             Sample(design.value_w - columns(model, design)[2], design, piece.averaging)
-            for design in designs(plan, 0, seen, self._kernel(model, piece), model.slope_w, [some])
+            for design in designs(plan, 0, seen, self.kernel(piece), model.slope_w, [some])
         ]
         try:
             new = estimate_noise(samples, self.noise, piece.step_w**2 / 12)

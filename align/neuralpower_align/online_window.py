@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.layer_power import Engine
+from neuralpower_align.classes import Engine
 from neuralpower_align.scan_clock import ChannelReadings
 
 Floats = npt.NDArray[np.float64]
@@ -64,6 +64,15 @@ class RecentReadings:
     def newest_ns(self) -> int:
         """When the last was read; -1 without any."""
         return int(self.parts[-1].read_ns[-1]) if self.parts else -1
+
+    @property
+    def slowest_ns(self) -> float:
+        """From one reading, or one conversion, to the next, whichever takes longer."""
+        if not self.parts:
+            return 1e6
+        part = self.parts[-1]
+        tick = float(np.median(np.diff(part.read_ns))) if part.read_ns.size > 1 else 1e6
+        return max(part.scan_ns, tick)
 
     def between(self, begin_ns: float, end_ns: float) -> ChannelReadings | None:
         """Those read after begin and until end; None without any."""

@@ -19,6 +19,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from neuralpower_align import online_told as streaming
 from neuralpower_align.online import Online
 from neuralpower_sampler import RingReader
 from neuralpower_wire import Epoch, Kind, Ticks, encode
@@ -29,10 +30,12 @@ from .estimates_readings import RailReadings
 from .feeds import one_epoch_each
 from .journal import JournalReader
 
-LOOK_S = 0.25
-"""Between two looks at the logs."""
+LOOK_S, LONGEST_LOOK_S = 0.25, 2.0
+"""Between two looks at the logs, and how long one may work on before it is heard what was found."""
 BEHIND_S = 150
 """Ticks that are older are passed over: the worker gets less of the processor than it needs."""
+AHEAD_NS = 10_000_000_000
+"""Records are read no further ahead of the ticks: what is not worked on would have to be held."""
 RECORDS, TICKS = 4096, 4096
 PIPE_BYTES = 1 << 20
 NICE = 19
@@ -67,6 +70,8 @@ class Worker:
         self._rails: list[RailReadings] = []
         self._at = 0
         """The next tick's index."""
+        self._tick_ns = 0
+        """When the last one was taken."""
         self._record = self._journal.oldest
         self._until_ns = 0
         self._begun_ns = 0
@@ -74,48 +79,54 @@ class Worker:
         self.counts = Counts()
 
     def look(self) -> None:
-        """Take what is new in both logs, inferences first, and do the work that there is."""
+        """Take what is new in both logs, and do the work that there is."""
         if self._ring.replaced:
             self._ring.close()
             self._ring, self._at, self._epoch = RingReader(self._folder / "ticks.ring"), 0, None
-        self._journal.refresh()
         self._records()
         self._ticks()
 
     def _records(self) -> None:
-        while self._record < self._journal.next_index:
+        """The inferences of the time up to a little beyond the last tick taken."""
+        self._journal.refresh()
+        while self._online is not None and self._record < self._journal.next_index:
             got = self._journal.read(self._record, RECORDS)
-            if got.lost and self._online is not None:
+            if got.lost:
                 # What ran meanwhile is not known.
-                self._online.spoil(self._until_ns, got.records[0].t_ns if got.records else self._until_ns)
+                self._online.spoil(self._until_ns, got.records[0].t_ns if got.records else self._tick_ns)
                 self.counts.lost_records += got.lost
+            self._record = got.first
+            for record in got.records:
+                if record.t_ns > self._tick_ns + AHEAD_NS:
+                    return
+                self._record += 1
+                self._until_ns = record.t_ns
+                if record.kind is Kind.INFERENCE and record.body["begin_ns"] > self._begun_ns:
+                    self._inference(self._online, record.body)
             if not got.records:
                 return
-            self._record = got.first + len(got.records)
-            for record in got.records:
-                self._until_ns = record.t_ns
-                if record.kind is Kind.INFERENCE and self._online is not None:
-                    self._inference(record.body)
 
-    def _inference(self, body: dict[str, Any]) -> None:
-        if self._online is not None and body["begin_ns"] > self._begun_ns:
-            durations = np.frombuffer(body["durations_ns"], "<i8")
-            self._online.add_inference(body["engine"], body["begin_ns"], body["end_ns"], durations)
+    def _inference(self, online: Online, body: dict[str, Any]) -> None:
+        durations = np.frombuffer(body["durations_ns"], "<i8")
+        online.add_inference(body["engine"], body["begin_ns"], body["end_ns"], durations)
 
     def _ticks(self) -> None:
-        ring = self._ring
+        ring, until_s = self._ring, time.monotonic() + LONGEST_LOOK_S
         period_ns = self._epoch.period_ns if self._epoch else 1_000_000
         behind = int(BEHIND_S * 1e9 / period_ns)
         if ring.next_index - self._at > behind:
             first = ring.next_index - behind
             self.counts.skipped_ticks += first - self._at if self._at else 0
             self._at = first
-        while self._at < ring.next_index:
+        while self._at < ring.next_index and time.monotonic() < until_s:
             got = ring.read(self._at, TICKS)
             if not len(got.ticks):
                 return
             self.counts.skipped_ticks += got.lost
             self._at = got.first + len(got.ticks)
+            self._tick_ns = int(got.ticks["t_ns"][-1])
+            # Before the ticks, and again with each portion: acquiring takes long, and whatever came meanwhile is in both logs.
+            self._records()
             for ticks in one_epoch_each(got.ticks):
                 self._of_epoch(ticks)
                 # Some seconds at a time, also when catching up: what is not worked on would leave the window.
@@ -160,10 +171,11 @@ class Worker:
         online, counts = self._online, self.counts
         engines: list[EngineEstimate] = []
         if online is not None:
-            counts.state, counts.why, counts.engines = online.state, online.why, len(online.engines)
-            counts.late, counts.overlapping, counts.state_bytes = online.late, online.overlapping, online.nbytes
-            for each in online.estimates():
-                engines.append(_told(each.engine, each.state, each.why, each.inferences, each.power))
+            arrived = online.arrived
+            counts.state, counts.why = online.state, online.why
+            counts.engines = len(arrived.engines) + len(arrived.whole)
+            counts.late, counts.overlapping, counts.state_bytes = arrived.late, arrived.overlapping, online.nbytes
+            engines = [_told(each) for each in online.estimates()]
         status = asdict(counts)
         if online is not None:
             status["restarts"] += online.restarts
@@ -175,15 +187,24 @@ class Worker:
         return {"frames": encode(estimates_to_batch(first, engines)), "status": status}
 
 
-def _told(engine: str, state: str, why: str, inferences: int, power: Any) -> EngineEstimate:
-    """As it goes over the wire; units that are not told are nan."""
-    nothing = np.zeros(0)
+def _told(each: streaming.EngineEstimate) -> EngineEstimate:
+    """As it goes over the wire; units that are not told are nan. Of inferences without the profiler the whole is the one layer."""
+    nothing, power = np.zeros(0), each.power
     if power is None:
-        return EngineEstimate(engine, state, why, inferences, nothing.astype(np.uint32), nothing, nothing)
-    told = power.units.told[power.unit]
+        return EngineEstimate(
+            each.engine, each.state, each.why, each.inferences, nothing.astype(np.uint32), nothing, nothing
+        )
     withheld = bool(power.withheld)
+    if each.whole:
+        joules = np.array([np.nan, np.nan] if withheld else [power.window_j, power.window_se_j])
+        watts = joules / each.seconds
+        return EngineEstimate(
+            each.engine, each.state, each.why, each.inferences, np.zeros(1, np.uint32), watts[:1], watts[1:],
+            float(joules[0]), float(joules[1]),
+        )  # fmt: skip
+    told = power.units.told[power.unit]
     return EngineEstimate(
-        engine, state, why, inferences, power.unit.astype(np.uint32),
+        each.engine, each.state, each.why, each.inferences, power.unit.astype(np.uint32),
         np.where(told, power.power_w, np.nan), np.where(told, power.power_se_w, np.nan),
         float("nan") if withheld else power.energy_j, float("nan") if withheld else power.energy_se_j,
     )  # fmt: skip

@@ -12,8 +12,10 @@ from benchmarks.accuracy.world import World, draw
 
 from neuralpower_align import online as streaming
 from neuralpower_align.layer_power import Engine, LayerPower, layer_power
-from neuralpower_align.online import MAX_ENGINES, MAX_LAYERS, Online
+from neuralpower_align.online import Online
+from neuralpower_align.online_arrivals import MAX_ENGINES, MAX_LAYERS
 from neuralpower_align.online_track import Track
+from neuralpower_align.online_whole import sliced
 from neuralpower_align.online_window import RecentInferences, RecentReadings
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock
 from neuralpower_sampler import AVAILABLE
@@ -92,12 +94,48 @@ def test_it_goes_on_from_a_window_as_the_batch_over_all(
     """Acquired from a part, three quarters of the readings forgotten, within half a standard error of the batch, and true."""
     world, _, _, batch = fast
     told = ran.estimates()[0]
-    assert (told.state, told.inferences, ran.restarts, ran.late) == ("running", 6000, 0, 0)
+    assert (told.state, told.inferences, ran.restarts, ran.arrived.late) == ("running", 6000, 0, 0)
     assert told.power is not None
     assert np.sqrt(np.mean(apart(ran, batch) ** 2)) < 0.5
     error = (told.power.layer_w - world.truth.power_w) / np.sqrt(np.diag(told.power.covariance))
     assert np.sqrt(np.mean(error**2)) < 1.6
     assert abs(told.power.energy_j - world.truth.energy_j) < 4 * told.power.energy_se_j
+
+
+def test_inferences_without_the_profiler_are_told_from_readings_of_their_own(
+    fast: tuple[World, ChannelReadings, Engine, LayerPower],
+) -> None:
+    """Every other stretch of them came as a whole: their energy is the batch's, and the layers are told from the rest alone."""
+    _, readings, engine, batch = fast
+    blind = np.arange(engine.begin_ns.size) // 50 % 2 == 1
+    online = Online(1, window_ns=10e9)
+    done = 0
+    for low in range(int(readings.read_ns[0]), int(readings.read_ns[-1]) + 1, 500_000_000):
+        online.add_readings(0, readings.take((readings.read_ns >= low) & (readings.read_ns < low + 500_000_000)))
+        while done < engine.end_ns.size and engine.end_ns[done] < low + 500_000_000:
+            begin, end = int(engine.begin_ns[done]), int(engine.end_ns[done])
+            whole = np.array([end - begin])
+            online.add_inference(
+                "w" if blind[done] else "e", begin, end, whole if blind[done] else engine.durations_ns[done]
+            )
+            done += 1
+        while online.step():
+            pass
+    online.finish()
+    layered, found = online.estimates()
+    assert (layered.engine, found.engine, found.whole, found.state) == ("e", "w", True, "running")
+    assert (
+        layered.power is not None
+        and found.power is not None
+        and online.rails[0].known.rows < 0.6 * batch.rails[0].found.rows
+    )
+    fitted = batch.rails[0]
+    pair = [replace(engine, **{n: getattr(engine, n)[~blind] for n in ("begin_ns", "end_ns", "durations_ns")}),
+            sliced(Engine(engine.begin_ns[blind], engine.end_ns[blind], engine.durations_ns[blind], engine.alike), 16)]  # fmt: skip
+    other = layer_power(pair, [[readings]], [fitted.sensor]).engines[1]
+    assert abs(found.power.window_j - other.window_j) < 2 * other.window_se_j
+    assert 0.5 < found.power.window_se_j / other.window_se_j < 2
+    assert found.seconds == pytest.approx((engine.end_ns - engine.begin_ns)[blind].mean() * 1e-9, rel=1e-6)
 
 
 def test_it_begins_anew_where_the_clock_is_lost(ran: Online) -> None:
@@ -134,8 +172,8 @@ def test_engines_make_room_for_others() -> None:
     for number in range(MAX_ENGINES + 1):
         online.add_inference(f"e{number}", 10 * number, 10 * number + 5, np.ones(3, np.int64))
     online.add_inference("wide", 500, 600, np.ones(MAX_LAYERS + 1, np.int64))
-    assert list(online.engines) == [f"e{number}" for number in range(1, MAX_ENGINES + 1)]
-    assert online.left_out == 1 and list(online._spoiled) == [(0, 5), (500, 600)]
+    assert list(online.arrived.engines) == [f"e{number}" for number in range(1, MAX_ENGINES + 1)]
+    assert online.arrived.left_out == 1 and online.arrived.unknown == [(0, 600)], "neighbours are one"
 
 
 def test_a_clock_is_led_on_by_itself() -> None:

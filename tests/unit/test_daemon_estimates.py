@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuralpower_align.online import HOLD_NS
 from neuralpower_sampler import AVAILABLE, Ring
 from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record, WireError, decode, encode
 from neuralpower_wire.batch import pack
@@ -123,9 +124,39 @@ def test_ticks_that_were_overwritten_are_counted(logs: Logs) -> None:
     assert worker.counts.skipped_ticks == logs.ring.oldest - 100 >= 500
 
 
+def test_what_ran_while_a_sensor_was_acquired_is_not_late(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acquiring takes long, and both logs go on meanwhile: of any time inferences are handed over before readings are worked on."""
+    logs.ticks(2100)
+    logs.inference(10)
+    worker = Worker(logs.folder, 60.0)
+    worker.look()
+    online, begins, newest = worker._online, [], []
+    assert online is not None
+
+    def add_inference(engine: str, begin_ns: int, *_: object) -> None:
+        begins.append(begin_ns)
+        # As long as a chunk waits for inferences: what comes later than that is late.
+        assert online.newest_ns < begin_ns + HOLD_NS
+
+    def step() -> bool:
+        if not newest:
+            logs.ticks(20_000)
+            for number in range(200):
+                logs.inference(2200 + 100 * number)
+        newest.append(online.newest_ns)
+        return False
+
+    monkeypatch.setattr(online, "add_inference", add_inference)
+    monkeypatch.setattr(online, "step", step)
+    for _ in range(2):
+        logs.ticks(10)
+        worker.look()
+    assert len(begins) == 200 and newest[-1] > BEGIN_NS + 20_000 * MS
+
+
 def test_too_many_layers_are_refused_and_engines_bounded(logs: Logs) -> None:
     """What cannot be held is left out; the engine unseen for longest makes room."""
-    from neuralpower_align.online import MAX_ENGINES, MAX_LAYERS
+    from neuralpower_align.online_arrivals import MAX_ENGINES, MAX_LAYERS
 
     logs.ticks(2100)
     worker = Worker(logs.folder, 60.0)
@@ -135,8 +166,8 @@ def test_too_many_layers_are_refused_and_engines_bounded(logs: Logs) -> None:
         logs.inference(20 + 5 * number, f"e{number}")
     worker.look()
     online = worker._online
-    assert online is not None and online.left_out == 1
-    assert list(online.engines) == [f"e{number}" for number in range(3, MAX_ENGINES + 3)]
+    assert online is not None and online.arrived.left_out == 1
+    assert list(online.arrived.engines) == [f"e{number}" for number in range(3, MAX_ENGINES + 3)]
 
 
 def _until(end: End, seconds: float = 20.0) -> list[list[bytes]]:
