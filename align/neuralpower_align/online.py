@@ -157,8 +157,7 @@ class Online:
             if not readings.read_ns.size:
                 raise ValueError("no readings in which nothing else ran")
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
-            coarse = classes.coarse(engines, max(readings.scan_ns / 2, 1.0))
-            sensor = sensor_of(plan.activity, [readings], alone, coarse)
+            sensor = sensor_of(plan.activity, [readings], alone)
             rails.append(Rail.of(estimate(plan, [readings], sensor, classes.is_layer()), sensor))
         self.rails, self.classes, self.whole = rails, classes, None
         self._usual = usual(plan, self.names)
