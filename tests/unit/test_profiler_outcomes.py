@@ -78,13 +78,18 @@ class Board:
         self.runs.append((begin, self.now_ns))
         return begin, self.now_ns
 
-    def idle(self, seconds: float) -> None:
+    def rest(self, seconds: float) -> None:
         self.now_ns += int(seconds * 1e9)
+
+    idle = rest
 
     def reach(self, t_ns: int) -> bool:
         return True
 
-    def energy_j(self, begin_ns: int, end_ns: int) -> float:
+    def readings(self, begin_ns: int, end_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(0, np.int64), np.zeros(0)
+
+    def energy_j(self, begin_ns: int, end_ns: int, shown: object = None) -> float:
         """What a sensor that shows everything 3 ms late reads between two moments."""
         begin_ns, end_ns = begin_ns - self.settle_ns, end_ns - self.settle_ns
         busy_ns = sum(max(0, min(end, end_ns) - max(begin, begin_ns)) for begin, end in self.runs)

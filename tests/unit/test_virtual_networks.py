@@ -8,7 +8,8 @@ import pytest
 
 from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
-from neuralpower.virtual.networks import NETWORKS, build
+from neuralpower.profiler.zoo import NETWORKS as ZOO
+from neuralpower.virtual.networks import LATER, NETWORKS, build
 
 PUBLISHED = {  # multiply-accumulates and weights without bias, both in millions, as torchvision and the papers give them
     "alexnet": (714, 61.1),
@@ -25,6 +26,12 @@ PUBLISHED = {  # multiply-accumulates and weights without bias, both in millions
     "googlenet": (1498, 6.61),
     "densenet121": (2834, 7.9),
     "shufflenet_v2": (145, 2.26),
+    "resnet101": (7801, 44.44),
+    "wide_resnet50_2": (11398, 68.81),
+    "inception_v3": (5713, 23.80),
+    "mobilenet_v3_large": (216.6, 5.451),
+    "mnasnet1_0": (314.4, 4.344),
+    "efficientnet_b0": (385.8, 5.236),
 }
 
 
@@ -37,9 +44,12 @@ def test_networks_have_their_published_size(name: str) -> None:
     assert sum(layer.weights() for layer in layers) / 1e6 == pytest.approx(weights, rel=0.005)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS | LATER)
 def test_every_layer_is_classified_as_meant(name: str) -> None:
-    """Convolution, pool, fully connected and the rest come back as what they were described as, under unique names."""
+    """Convolution, pool, fully connected and the rest come back as what they were described as, under unique names.
+
+    A convolution of a 1×1 image is a fully connected layer: those that squeeze and excite.
+    """
     described = build(name)["Layers"]
     layers = layers_from_engine(build(name), name)
     for entry, layer in zip(described, layers, strict=True):
@@ -47,21 +57,33 @@ def test_every_layer_is_classified_as_meant(name: str) -> None:
         if "WindowSize" in entry:
             meant = "pool"
         elif "Kernel" in entry:
-            meant = "fc" if "/Gemm" in entry["Name"] else "conv"
+            point = entry["Inputs"][0]["Dimensions"][2:] == [1, 1] == entry["Kernel"]
+            meant = "fc" if "/Gemm" in entry["Name"] or point else "conv"
         assert (layer.name, layer.kind) == (entry["Name"], meant)
     assert len({layer.name for layer in layers}) == len(layers)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS | LATER)
 def test_tensors_connect(name: str) -> None:
     """No layer reads a shape that none before it wrote, unless it joins or splits channels."""
-    shapes = {(3, 224), (1, 32)}
+    shapes = {(3, 224), (3, 299), (1, 32)}
     for entry in build(name)["Layers"]:
         read = entry["Inputs"][0]
         _, channels, height, width = read["Dimensions"]
         joined = "Concat" in read["Name"] or read["Name"].endswith((":0", ":1"))
         assert height == width and (joined or (channels, height) in shapes)
         shapes.add(tuple(entry["Outputs"][0]["Dimensions"][1:3]))
+
+
+def test_the_zoo_has_its_21_networks() -> None:
+    """Every one is described, and each family of the list is there."""
+    assert len({network.name for network in ZOO}) == 21
+    described = [network.spec(simulated=True) for network in ZOO]
+    assert all(build(name)["Layers"] for name in described)
+    families = ("lenet", "alexnet", "vgg", "resnet", "squeezenet", "densenet", "inception", "googlenet", "shufflenet", "mobilenet",
+                "resnext", "wide_resnet", "mnasnet", "efficientnet")  # fmt: skip
+    assert all(any(name.startswith(family) for name in described) for family in families)
+    assert ZOO[9].spec(simulated=False, repository="pytorch/vision") == "hub:pytorch/vision:resnet18"
 
 
 def test_depthwise_and_grouped_convolutions_are_there() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from neuralpower.virtual.hardware import Hardware
 from neuralpower.virtual.load import Load
 from neuralpower.virtual.networks import build
-from neuralpower.virtual.plan import EVENT_STEP_NS, Chunk, Planner, Wander
+from neuralpower.virtual.plan import EVENT_STEP_NS, Chunk, Planner, State, Wander
 from neuralpower.virtual.sweep import repeated, sweep
 
 HARDWARE = Hardware()
@@ -24,36 +24,52 @@ cases = given(st.sampled_from(sorted(LOADS)), st.integers(0, 2**20), st.integers
 
 
 def integral_j(chunk: Chunk, begin_ns: int, end_ns: int) -> np.ndarray:
-    """Energy of the timeline from `begin_ns` to `end_ns`, its holes idling: (3,)."""
+    """Energy of the timeline from `begin_ns` to `end_ns`: (3,)."""
     start, stop = np.clip(chunk.start_ns, begin_ns, end_ns), np.clip(chunk.stop_ns, begin_ns, end_ns)
-    covered = stop - start
-    hole = (end_ns - begin_ns - covered.sum()) * np.array(IDLE_UW)
-    return ((covered[:, None] * chunk.power_uw).sum(axis=0) + hole) * 1e-15
+    return ((stop - start)[:, None] * chunk.power_uw).sum(axis=0) * 1e-15
 
 
 @settings(max_examples=25, deadline=None)
 @cases
 def test_records_follow_one_another(name: str, seed: int, count: int) -> None:
-    """Records have length, do not overlap, begin where the last chunk ended and end where this one does."""
+    """Records have length, leave no hole, begin where the last chunk ended and end where this one does."""
     planner, at = Planner(HARDWARE, IDLE_UW, seed), 1_000_000_007
     for _ in range(2):
         chunk = planner.inferences(LOADS[name], count, at)
         assert chunk.start_ns[0] == at and chunk.stop_ns[-1] == chunk.end_ns[-1]
-        assert np.all(chunk.stop_ns > chunk.start_ns) and np.all(chunk.start_ns[1:] >= chunk.stop_ns[:-1])
+        assert np.all(chunk.stop_ns > chunk.start_ns) and np.all(chunk.start_ns[1:] == chunk.stop_ns[:-1])
         at = int(chunk.end_ns[-1])
 
 
 @settings(max_examples=25, deadline=None)
 @cases
 def test_energy_in_is_energy_out(name: str, seed: int, count: int) -> None:
-    """The truth's energy of each inference is the integral of what is published, and the layers' are all of it but the gaps."""
-    chunk = Planner(HARDWARE, IDLE_UW, seed).inferences(LOADS[name], count, 10**9)
+    """The truth's energy of each inference is the integral of what is published, and the layers' are all of it but launch gaps,
+    which draw what gaps draw; the rests are what is published between inferences."""
+    planner = Planner(HARDWARE, IDLE_UW, seed)
+    chunk = planner.inferences(LOADS[name], count, 10**9)
     for number in range(count):
         published = integral_j(chunk, int(chunk.begin_ns[number]), int(chunk.end_ns[number]))
         np.testing.assert_allclose(chunk.inference_j[number], published, rtol=1e-9)
     gap_s = (chunk.end_ns - chunk.begin_ns).sum() * 1e-9 - chunk.duration_s.sum()
-    gap_j = gap_s * np.array(IDLE_UW) * 1e-6
+    (rest,) = chunk.rests
+    assert rest.state is State.GAP
+    np.testing.assert_allclose(rest.joules / rest.seconds * 1e6, planner.level_uw(State.GAP, 10**9), rtol=1e-6)
+    gap_j = gap_s / rest.seconds * rest.joules
     np.testing.assert_allclose(chunk.energy_j.sum(axis=0) + gap_j, chunk.inference_j.sum(axis=0), rtol=1e-6)
+    whole = integral_j(chunk, int(chunk.start_ns[0]), int(chunk.stop_ns[-1]))
+    np.testing.assert_allclose(chunk.inference_j.sum(axis=0) + rest.joules, whole, rtol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**20))
+def test_baselines_differ_as_on_a_board(seed: int) -> None:
+    """A loaded engine draws more than an idle device, and gaps more than that, on every rail; the first rest may be context idle."""
+    planner = Planner(HARDWARE, IDLE_UW, seed)
+    device, context, gap = (planner.level_uw(state, 10**9) for state in State)
+    assert np.all(device < context) and np.all(context < gap) and np.all(gap < device + 2_000_000)
+    first, rest = planner.inferences(LOADS["lenet5"], 3, 10**9, 50_000_000).rests
+    assert (first.state, rest.state) == (State.CONTEXT_IDLE, State.GAP) and first.seconds > 0.05 > rest.seconds > 0
 
 
 @settings(max_examples=25, deadline=None)
@@ -104,7 +120,7 @@ def test_jitter_is_own_and_common() -> None:
 def test_the_same_seed_gives_the_same_plan() -> None:
     """A plan can be repeated."""
     one, two = (Planner(HARDWARE, IDLE_UW, 5).inferences(LOADS["lenet5"], 3, 10**9) for _ in range(2))
-    assert all(np.array_equal(a, b) for a, b in zip(vars(one).values(), vars(two).values(), strict=True))
+    np.testing.assert_equal(vars(one), vars(two))
 
 
 def test_repeated_layers_share_records() -> None:

@@ -26,12 +26,17 @@ NETWORK is an ONNX model, torch:module:callable, hub:repository:model, or a seri
 streams, every detail for the inspector) and run in rounds: random idle gaps and back to back, with the profiler and without.
 Where there is no TensorRT, and with --virtual, a simulated device runs ONNX, PyTorch, engine JSON, a network of the zoo
 (--list), or `sweep`: many single layers, each repeated for 20 ms.
+--zoo runs 21 classic networks (torch.hub's, or those of the virtual device), a recording of each; run again, it goes on
+where it ended, and passes over what did not fit.
 
-Example: neuralpower profile model.onnx --until 2 --address /run/neuralpower"""
+Examples:
+  neuralpower profile model.onnx --until 2 --address /run/neuralpower
+  neuralpower profile --zoo -o zoo --seconds 60"""
 
 DEFAULT_ADDRESS = "/run/neuralpower"
 SWEEP = "sweep"
 DEVICE_IDLE_S = 1.5
+SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--runs", type=int, metavar="N", help="profiled inferences of each network")
-    length.add_argument("--seconds", type=float, default=5.0, metavar="S", help="time for each network (default 5)")
+    length.add_argument("--seconds", type=float, metavar="S", help="time for each network (default 5, zoo 30)")
     length.add_argument("--until", type=float, metavar="PERCENT", help="until energy per inference is known to so much")
     parser.add_argument("--recording", metavar="DIR", help="with --until: until the layers are, in this recording")
     parser.add_argument("--precision", default="fp16", help="fp32, fp16 or int8, for ONNX and PyTorch (default fp16)")
@@ -57,7 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--virtual", action="store_true", help="use the simulated device even where TensorRT is")
     parser.add_argument("--seed", type=int, default=1, help="of the experiment and the simulated device (default 1)")
     parser.add_argument("--truth", metavar="FILE", help="store what really happened on the simulated device")
-    parser.add_argument("--list", action="store_true", help="list the zoo")
+    parser.add_argument("--list", action="store_true", help="list the networks of the virtual device")
+    parser.add_argument(
+        "--zoo", action="store_true", help="run the 21 networks of the zoo, or those named, into -o DIR"
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="with --zoo: a folder for the recordings")
+    parser.add_argument("--again", action="store_true", help="with --zoo: try again what was skipped")
+    parser.add_argument(
+        "--hub", metavar="REPOSITORY", help="with --zoo: torch.hub's, or a folder, if not pytorch/vision"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -69,6 +82,10 @@ def run(args: argparse.Namespace) -> int:
     from ..profiler.cuda import why_not
 
     reason = "asked for" if args.virtual else why_not()
+    if args.zoo:
+        from . import zoo
+
+        return zoo.run(args, rundir, bool(reason))
     if reason:
         print(f"simulated device ({reason}), seed {args.seed}", file=sys.stderr)
     outcomes = list((_simulated if reason else _measured)(args, rundir))
@@ -81,9 +98,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _checked(args: argparse.Namespace) -> str:
     """The daemon's directory; InputError where arguments do not go together."""
-    if not args.network:
+    if not args.network and not args.zoo:
         raise InputError("name a network; neuralpower profile --list shows the zoo")
-    wanted = args.runs if args.runs is not None else args.until if args.until is not None else args.seconds
+    if not args.zoo and (args.output or args.again):
+        raise InputError("-o and --again go with --zoo; neuralpower record makes other recordings")
+    wanted = next((each for each in (args.runs, args.until, args.seconds) if each is not None), SECONDS)
     if not 0 < wanted < float("inf") or args.seed < 0:
         raise InputError("--runs, --seconds and --until must be positive, and --seed not negative")
     if args.recording and args.until is None:
@@ -106,7 +125,7 @@ def _stop(args: argparse.Namespace, engine: str) -> Stop:
     if args.runs is not None:
         return stopping.Runs(args.runs)
     if args.until is None:
-        return stopping.Seconds(args.seconds)
+        return stopping.Seconds(SECONDS if args.seconds is None else args.seconds)
     if args.recording:
         return stopping.LayerIntervals(args.recording, engine, args.until)
     return stopping.EnergyInterval(args.until)
@@ -138,7 +157,9 @@ def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
         try:
             with device.kept_ahead(), Around(args, rundir, device.idle) as around:
                 for load in loads:
-                    outcome = around.experiment(VirtualBench(device, load, rundir))
+                    bench = VirtualBench(device, load, rundir)
+                    outcome = around.experiment(bench)
+                    bench.close()
                     device.truth.lost += outcome.inferences + outcome.unprofiled - outcome.acknowledged
                     yield outcome
         finally:
@@ -156,7 +177,9 @@ def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any
         def show(done: int, total: int, name: str) -> None:
             advance(done, f"{done} of {total} {name}")
 
-        truth = run_virtual([SWEEP], rundir, args.seed, args.seconds, show, runs=args.runs, truth_path=args.truth)
+        truth = run_virtual(
+            [SWEEP], rundir, args.seed, args.seconds or SECONDS, show, runs=args.runs, truth_path=args.truth
+        )
     if truth.lost:
         raise Failure(f"{truth.lost} inferences never reached the daemon at {rundir}")
     for engine in truth.engines.values():
@@ -256,10 +279,10 @@ class Around:
 
 
 def _list_zoo(as_json: bool) -> int:
-    from ..virtual.networks import NETWORKS, build
+    from ..virtual.networks import LATER, NETWORKS, build
 
     rows: list[list[Cell]] = []
-    for name in NETWORKS:
+    for name in NETWORKS | LATER:
         layers = build(name)["Layers"]
         weights = sum(layer["Weights"]["Count"] for layer in layers if "Weights" in layer)
         rows.append([name, len(layers), round(weights / 1e6, 2)])

@@ -67,13 +67,14 @@ class Sensor:
 class Course:
     """n inferences in order: `pause_ns` (n,) the host waits before each, `profiled` (n,), and the block each belongs to.
 
-    `kinds` names each block's kind, one of the four above.
+    `kinds` names each block's kind, one of the four above; `rest_ns` is what the host waits behind the last inference.
     """
 
     pause_ns: Ints
     profiled: Bools
     block: Ints
     kinds: tuple[str, ...]
+    rest_ns: int = 0
 
     def __len__(self) -> int:
         return len(self.pause_ns)
@@ -107,7 +108,10 @@ class Design:
             pauses.append(np.rint(drawn * 1e9).astype(np.int64))
             profiled.append(np.full(counts[at], kinds[at] in (PROFILED_GAPS, PROFILED_RUN)))
         block = np.repeat(np.arange(len(order)), [counts[at] for at in order]).astype(np.int64)
-        return Course(np.concatenate(pauses), np.concatenate(profiled), block, tuple(kinds[at] for at in order))
+        rest_ns = round(self.sensor.rest_s * 1e9)
+        return Course(
+            np.concatenate(pauses), np.concatenate(profiled), block, tuple(kinds[at] for at in order), rest_ns
+        )
 
     def _counts(self, kinds: Sequence[str], most: int | None) -> list[int]:
         """Inferences of each block; where there may be only `most` profiled ones, every kind gets its share of them."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from .balance import Block, Estimate, estimate, joules_of
-from .design import PROFILED_RUN, Course, Design
+from .design import PROFILED_GAPS, PROFILED_RUN, Course, Design
 from .layer_profiler import LayerProfiler
 from .marks import Marks
 from .power_log import PowerLog
+from .shown import Ints, Response, Seen, Shown, response_of
 from .stopping import Progress, Stop
 
 BASELINE, BLOCK, ASIDE = "baseline", "block", "aside"
@@ -46,6 +49,10 @@ class Bench(Protocol):
 
     def infer(self, profiled: bool) -> tuple[int, int]:
         """Run one inference; returns its anchors."""
+        ...
+
+    def rest(self, seconds: float) -> None:
+        """The host's waiting behind a round, as between inferences."""
         ...
 
     def idle(self, seconds: float) -> None:
@@ -105,7 +112,8 @@ class Experiment:
         self.outcome.notes += design.warnings()
         self.outcome.notes += [f"{region.name}: one group: {region.reason}" for region in bench.profiler.regions]
         self._watts: dict[str, list[float]] = {}
-        self._last_end_ns = 0
+        self._rested_ns = 0
+        self._response: Response | None = None
 
     def run(self) -> Outcome:
         """Rounds until the rule says that it is enough; an interrupted experiment keeps what it has."""
@@ -124,21 +132,24 @@ class Experiment:
         found.acknowledged = self._bench.profiler.counts.acknowledged
         return found
 
-    def baseline(self, name: str, begin_ns: int, end_ns: int) -> None:
-        """Declare a stretch in which the board was in a known state, and note what it drew."""
+    def baseline(self, name: str, begin_ns: int, end_ns: int, settle_ns: int = 0) -> tuple[int, int]:
+        """Declare a stretch in which the board was in a known state, note what it drew once the sensor had settled, and return that part."""
         declare_baseline(self._marks, name, begin_ns, end_ns, self.outcome.name)
-        if self._power is not None:
-            self._watts.setdefault(name, []).append(self._power.mean_w(begin_ns, end_ns))
+        settled = min(begin_ns + settle_ns, end_ns), end_ns
+        self._watts.setdefault(name, []).append(self._mean_w(*settled))
+        return settled
 
     def _rest(self) -> None:
-        """Context idle, once the sensor has settled."""
+        """Context idle."""
         settle_ns = int(self._design.sensor.rest_s / 2 * 1e9)
         begin_ns = time.monotonic_ns()
+        if self._rested_ns:
+            self._marks.span(ASIDE, "between rounds", self._rested_ns, begin_ns)
         self._bench.idle(self._design.sensor.rest_s / 2 + IDLE_S)
         end_ns = time.monotonic_ns()
         if self._power is not None:
             self._power.reach(end_ns)
-        self.baseline(CONTEXT_IDLE, max(begin_ns, self._last_end_ns) + settle_ns, end_ns)
+        self.baseline(CONTEXT_IDLE, begin_ns, end_ns, settle_ns)
         self._marks.span(ASIDE, "between rounds", end_ns, time.monotonic_ns())
 
     def _settle(self) -> None:
@@ -151,12 +162,14 @@ class Experiment:
         profiler.poll()
 
     def _round(self, course: Course) -> None:
-        bench, anchors = self._bench, []
+        bench = self._bench
+        anchors = np.zeros((len(course), 2), np.int64)
         bench.lay(course)
-        for pause_ns, profiled in zip(course.pause_ns.tolist(), course.profiled.tolist(), strict=True):
+        for at, (pause_ns, profiled) in enumerate(zip(course.pause_ns.tolist(), course.profiled.tolist(), strict=True)):
             bench.wait(pause_ns)
-            anchors.append(bench.infer(profiled))
-        bench.idle(self._design.sensor.rest_s)
+            anchors[at] = bench.infer(profiled)
+        bench.rest(course.rest_ns * 1e-9)
+        self._rested_ns = int(anchors[-1, 1]) + course.rest_ns
         if self._power is not None:
             self._power.reach(time.monotonic_ns())
         self.outcome.rounds += 1
@@ -164,36 +177,39 @@ class Experiment:
         self.outcome.unprofiled += int((~course.profiled).sum())
         self._blocks(course, anchors)
 
-    def _blocks(self, course: Course, anchors: Sequence[tuple[int, int]]) -> None:
-        """Declare the round's blocks and the rests before them, and weigh them."""
-        settle_ns = int(self._design.sensor.rest_s / 2 * 1e9)
-        parts = [
-            [anchors[at] for at in range(len(course)) if course.block[at] == number]
-            for number in range(len(course.kinds))
-        ]
-        ends = [self._last_end_ns, *(part[-1][1] for part in parts)]
-        rests = []
-        for before_ns, part in zip(ends, parts, strict=False):
-            begin_ns = max(before_ns + settle_ns, part[0][0] - 2 * settle_ns)
-            rests.append((begin_ns, max(begin_ns, part[0][0] - BEFORE_NS)))
-            self.baseline(GAP, *rests[-1])
-        rests.append((ends[-1] + settle_ns, ends[-1] + 2 * settle_ns))
+    def _blocks(self, course: Course, anchors: Ints) -> None:
+        """Declare the round's blocks and the rests around them, and weigh them."""
+        settle_ns = course.rest_ns // 2
+        parts = [anchors[course.block == number] for number in range(len(course.kinds))]
+        ends = [int(parts[0][0, 0]) - course.rest_ns, *(int(part[-1, 1]) for part in parts)]
+        begins = [*(int(part[0, 0]) - BEFORE_NS for part in parts), self._rested_ns]
+        rests = [self.baseline(GAP, end, max(end, begin), settle_ns) for end, begin in zip(ends, begins, strict=True)]
+        if self._response is None and self._power is not None:
+            gaps = [part for kind, part in zip(course.kinds, parts, strict=True) if kind == PROFILED_GAPS]
+            sensor = self._design.sensor
+            self._response = response_of([self._seen(part, settle_ns) for part in gaps], sensor.scan_s, sensor.lag_s)
         for number, (kind, part) in enumerate(zip(course.kinds, parts, strict=True)):
-            self._marks.span(BLOCK, kind, part[0][0], part[-1][1], engine=self.outcome.name, inferences=len(part))
+            self._marks.span(
+                BLOCK, kind, int(part[0, 0]), int(part[-1, 1]), engine=self.outcome.name, inferences=len(part)
+            )
             watts = estimate(self._mean_w(*rest) for rest in rests[number : number + 2]).value
             joules = self._joules(part, watts, settle_ns)
-            spent_ns = sum(end - begin for begin, end in part)
-            self.outcome.blocks.append(Block(kind, len(part), spent_ns / len(part) * 1e-9, joules))
-        self._last_end_ns = ends[-1]
+            spent_s = float(np.diff(part, axis=1).mean()) * 1e-9
+            self.outcome.blocks.append(Block(kind, len(part), spent_s, joules))
 
-    def _joules(self, part: Sequence[tuple[int, int]], rest_w: float, settle_ns: int) -> float:
+    def _seen(self, part: Ints, settle_ns: int) -> Seen:
+        assert self._power is not None
+        readings = self._power.readings(int(part[0, 0]) - BEFORE_NS, int(part[-1, 1]) + settle_ns)
+        return Seen(*readings, part[:, 0], part[:, 1])
+
+    def _joules(self, part: Ints, rest_w: float, settle_ns: int) -> float:
         """Energy of an inference of the block between its anchors: all of it, less what the waiting drew."""
         if self._power is None:
             return math.nan
-        begin_ns, end_ns = part[0][0] - BEFORE_NS, part[-1][1] + settle_ns
-        inside_ns = sum(end - begin for begin, end in part)
-        waiting_s = (end_ns - begin_ns - inside_ns) * 1e-9
-        return (self._power.energy_j(begin_ns, end_ns) - rest_w * waiting_s) / len(part)
+        begin_ns, end_ns = int(part[0, 0]) - BEFORE_NS, int(part[-1, 1]) + settle_ns
+        shown = None if self._response is None else Shown(self._response, part[:, 0], part[:, 1])
+        waiting_s = (end_ns - begin_ns - int(np.diff(part, axis=1).sum())) * 1e-9
+        return (self._power.energy_j(begin_ns, end_ns, shown) - rest_w * waiting_s) / len(part)
 
     def _mean_w(self, begin_ns: int, end_ns: int) -> float:
         return math.nan if self._power is None else self._power.mean_w(begin_ns, end_ns)

@@ -14,6 +14,7 @@ from neuralpower_wire import Epoch
 
 from ..subscriber.client import Client
 from ..subscriber.messages import Ticks
+from .shown import Shown
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -54,15 +55,23 @@ class PowerLog:
                 self._parts.popleft()
         return True
 
-    def energy_j(self, begin_ns: int, end_ns: int) -> float:
-        """Joules between two moments; nan where they were not measured, a hole in the ticks included."""
+    def energy_j(self, begin_ns: int, end_ns: int, shown: Shown | None = None) -> float:
+        """Joules between two moments; nan where they were not measured, a hole in the ticks included.
+
+        With `shown`, what readings show of inferences is integrated exactly, whatever readings are missing there.
+        """
         t_ns, power_w = self._readings()
-        return float(energy_between(t_ns, power_w, begin_ns, end_ns, LONGEST_HOLE_NS)) if len(t_ns) else float("nan")
+        return energy_shown(t_ns, power_w, begin_ns, end_ns, shown) if len(t_ns) else float("nan")
+
+    def readings(self, begin_ns: int, end_ns: int) -> tuple[Ints, Floats]:
+        """Times and watts between two moments, those that were not read left out."""
+        t_ns, power_w = self._readings()
+        known = (t_ns >= begin_ns) & (t_ns <= end_ns) & np.isfinite(power_w)
+        return t_ns[known], power_w[known]
 
     def mean_w(self, begin_ns: int, end_ns: int) -> float:
         """Mean watts of a steady state between two moments: of the readings there, whatever is missing between them."""
-        t_ns, power_w = self._readings()
-        known = power_w[(t_ns >= begin_ns) & (t_ns <= end_ns) & np.isfinite(power_w)]
+        known = self.readings(begin_ns, end_ns)[1]
         return float(known.mean()) if len(known) else float("nan")
 
     def _readings(self) -> tuple[Ints, Floats]:
@@ -75,3 +84,21 @@ class PowerLog:
     def close(self) -> None:
         """Leave the daemon."""
         self._client.close()
+
+
+def energy_shown(t_ns: Ints, power_w: Floats, begin_ns: int, end_ns: int, shown: Shown | None) -> float:
+    """Joules between two moments from readings (k,); nan where they were not measured.
+
+    shown: what readings show of inferences, or None. Its size is fitted to the readings, it is subtracted from them before the
+    integral, and its own integral added.
+    """
+    rest_w, extra_j = power_w, 0.0
+    if shown is not None:
+        inside = (t_ns >= begin_ns) & (t_ns <= end_ns) & np.isfinite(power_w)
+        share = shown.share(t_ns)
+        moved, power = share[inside], power_w[inside]
+        moved = moved - moved.mean() if len(moved) else moved
+        size = float(moved @ moved)
+        height_w = float(moved @ power) / size if size else 0.0
+        rest_w, extra_j = power_w - height_w * share, height_w * shown.seconds(begin_ns, end_ns)
+    return float(energy_between(t_ns, rest_w, begin_ns, end_ns, LONGEST_HOLE_NS)) + extra_j

@@ -13,6 +13,9 @@ from ..errors import InputError
 HUB, TORCH = "hub:", "torch:"
 HUB_SHAPE = (3, 224, 224)
 """What the image networks of torch.hub take, where no shape is given."""
+OTHER_SHAPES = {"inception_v3": (3, 299, 299)}
+_OPTIONS = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
+"""Their own initial weights take minutes to draw, and are no better for measuring."""
 
 
 def is_exported(spec: str) -> bool:
@@ -39,7 +42,8 @@ def onnx_of(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None)
             yield path
     elif spec.startswith(HUB):
         with tempfile.TemporaryDirectory() as folder:
-            yield _from_hub(spec, Path(folder) / "network.onnx", input_shape or (batch, *HUB_SHAPE))
+            shape = input_shape or (batch, *OTHER_SHAPES.get(title(spec), HUB_SHAPE))
+            yield _from_hub(spec, Path(folder) / "network.onnx", shape)
     elif not Path(spec).is_file():
         raise InputError(f"{spec}: no such file; name an ONNX model, torch:module:callable or hub:repository:model")
     else:
@@ -58,7 +62,7 @@ def _from_hub(spec: str, target: Path, shape: Sequence[int]) -> Path:
     # The exporter that needs only torch itself; the newer default needs onnxscript.
     plain = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     try:
-        model = torch.hub.load(repository, name, **local)
+        model = torch.hub.load(repository, name, **local, **_OPTIONS.get(name, {}))
         torch.onnx.export(model.eval(), (torch.zeros(*shape),), str(target), **plain)
     except Exception as error:  # the repository's code, the network and the exporter can fail in any way
         line = str(error).strip().partition("\n")[0] or type(error).__name__

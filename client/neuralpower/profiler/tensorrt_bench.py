@@ -121,6 +121,10 @@ class TensorrtBench:
             self.loaded.context.execute_async_v3(self.loaded.stream.handle)
         return self.profiler.last
 
+    def rest(self, seconds: float) -> None:
+        """The same behind a round."""
+        self.wait(round(seconds * 1e9))
+
     def idle(self, seconds: float) -> None:
         """One long sleep."""
         time.sleep(seconds)

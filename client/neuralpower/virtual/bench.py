@@ -82,7 +82,7 @@ class VirtualBench:
 
     def lay(self, course: Course) -> None:
         """Have the round planned, all of it."""
-        self._context.extend(course.pause_ns, course.profiled)
+        self._context.extend(course.pause_ns, course.profiled, course.rest_ns)
 
     def wait(self, pause_ns: int) -> None:
         """Nothing: the pause is in the plan."""
@@ -93,6 +93,14 @@ class VirtualBench:
             self._context.execute_async_v3(self._device.stream.handle)
         return self.profiler.last
 
-    def idle(self, seconds: float) -> None:
-        """Let time pass."""
+    def rest(self, seconds: float) -> None:
+        """The waiting behind a round, which is in the plan: let it pass."""
         self._device.idle(seconds)
+
+    def idle(self, seconds: float) -> None:
+        """Let time pass; what is not in the plan is context idle."""
+        self._device.idle(seconds)
+
+    def close(self) -> None:
+        """Unload the engine."""
+        self._device.unload(self._context)

@@ -95,6 +95,7 @@ class VirtualContext:
         self.enqueue_emits_profile = True
         self.unplanned = self.runs = runs
         self._device = device
+        self.rest_ns = 0
         self._pauses_ns = np.zeros(0, np.int64)
         self._profiled = np.zeros(0, np.bool_)
         self._planned: deque[Planned] = deque()
@@ -106,9 +107,11 @@ class VirtualContext:
         """Inferences not executed yet."""
         return self.unplanned + len(self._planned)
 
-    def extend(self, pauses_ns: np.ndarray[Any, Any], profiled: np.ndarray[Any, Any]) -> None:
-        """Ask for as many more inferences, the host waiting `pauses_ns` before each, `profiled` or not: (n,) each."""
+    def extend(self, pauses_ns: np.ndarray[Any, Any], profiled: np.ndarray[Any, Any], rest_ns: int = 0) -> None:
+        """Ask for as many more inferences, the host waiting `pauses_ns` before each, `profiled` or not: (n,) each, and waiting
+        `rest_ns` behind the last."""
         with self._device.queued(self):
+            self.rest_ns = rest_ns
             self._pauses_ns = np.concatenate([self._pauses_ns[len(self._pauses_ns) - self.unplanned :], pauses_ns])
             self._profiled = np.concatenate([self._profiled[len(self._profiled) - self.unplanned :], profiled])
             self.runs += len(pauses_ns)

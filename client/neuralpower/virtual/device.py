@@ -18,7 +18,7 @@ from ..errors import Failure, InputError
 from .context import VirtualContext, VirtualStream
 from .hardware import RAILS, Hardware
 from .load import Load
-from .plan import MEAN_PAUSE_NS, Planner, Times
+from .plan import MEAN_PAUSE_NS, Planner, State, Times
 from .truth import Truth
 
 LEAD_MS = 1000.0
@@ -68,6 +68,7 @@ class VirtualDevice:
         self.stream = VirtualStream(self)
         self._planner = Planner(self.hardware, self._writer.idle_uw, seed)
         self._queue: deque[VirtualContext] = deque()
+        self._loaded: set[VirtualContext] = set()
         self._closed = False
         self._lock = threading.Lock()
         self._clock_ns, self._sleep = clock_ns, sleep
@@ -91,8 +92,21 @@ class VirtualDevice:
         return context
 
     def load_empty(self, load: Load) -> VirtualContext:
-        """A context that runs nothing until it is asked to by its `extend`."""
-        return VirtualContext(self, load, 0)
+        """A context that runs nothing until it is asked to by its `extend`; returns when the rails show that it is loaded.
+
+        From then until it is unloaded the board is context idle where nothing is planned.
+        """
+        context = VirtualContext(self, load, 0)
+        with self._lock:
+            self._loaded.add(context)
+            loaded_ns = self._horizon_ns
+        self.wait_until(loaded_ns)
+        return context
+
+    def unload(self, context: VirtualContext) -> None:
+        """The context that `load_empty` made is gone: the board idles once all that was planned has passed."""
+        with self._lock:
+            self._loaded.discard(context)
 
     @contextlib.contextmanager
     def queued(self, context: VirtualContext) -> Iterator[None]:
@@ -174,8 +188,7 @@ class VirtualDevice:
             if self._queue:
                 self._plan(self._queue[0])
             else:
-                power = self._planner.idle_power_uw(self._horizon_ns)
-                self._publish(np.array([self._horizon_ns]), np.array([goal_ns]), power[None])
+                self._rest(State.CONTEXT_IDLE if self._loaded else State.DEVICE_IDLE, goal_ns)
 
     def _plan(self, context: VirtualContext) -> None:
         load = context.load
@@ -190,6 +203,13 @@ class VirtualDevice:
         context.take(chunk)
         if not context.unplanned:
             self._queue.popleft()
+            if context.rest_ns:
+                self._rest(State.GAP, self._horizon_ns + context.rest_ns)
+
+    def _rest(self, state: State, until_ns: int) -> None:
+        power_uw, rest = self._planner.rest(state, self._horizon_ns, until_ns - self._horizon_ns)
+        self._publish(np.array([self._horizon_ns]), np.array([until_ns]), power_uw[None])
+        self.truth.rest(rest)
 
     def _publish(self, start_ns: Times, stop_ns: Times, power_uw: Times) -> None:
         self._writer.append(start_ns, stop_ns, power_uw)

@@ -47,7 +47,7 @@ class Graph:
         self,
         x: Tensor,
         out: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         stride: int = 1,
         pad: int | None = None,
         *,
@@ -55,14 +55,20 @@ class Graph:
         act: str = "RELU",
         add: Tensor | None = None,
     ) -> Tensor:
-        """Convolution with bias, folded batch norm, activation and optional residual sum; `pad` keeps the size if None."""
-        pad = kernel // 2 if pad is None else pad
+        """Convolution with bias, folded batch norm, activation and optional residual sum; `pad` keeps the size if None.
+
+        kernel: height and width, one number where they are the same.
+        """
+        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        pads = (size[0] // 2, size[1] // 2) if pad is None else (pad, pad)
         label = self._label("conv")
         stages = [f"/{label}/Conv", *([f"/{label}/Add"] if add else [])]
         stages += [f"/{label}/{_ACTIVATIONS[act]}"] if act in _ACTIVATIONS else []
-        y = Tensor(f"{stages[-1]}_output_0", out, _size(x.h, kernel, stride, pad), _size(x.w, kernel, stride, pad))
-        plain = kernel == 1 and stride == 1 and groups == 1
-        body = convolution(x, y, kernel, stride, pad, groups, act)
+        y = Tensor(
+            f"{stages[-1]}_output_0", out, _size(x.h, size[0], stride, pads[0]), _size(x.w, size[1], stride, pads[1])
+        )
+        plain = size == (1, 1) and stride == 1 and groups == 1
+        body = convolution(x, y, size, stride, pads, groups, act)
         self._add(stages, "CaskGemmConvolution" if plain else "CaskConvolution", [x, *([add] if add else [])], y, body)
         return y
 
@@ -166,19 +172,29 @@ class Graph:
         )
 
 
-def convolution(x: Tensor, y: Tensor, kernel: int, stride: int, pad: int, groups: int, act: str = "NONE") -> Json:
+def convolution(
+    x: Tensor,
+    y: Tensor,
+    kernel: int | tuple[int, int],
+    stride: int,
+    pad: int | tuple[int, int],
+    groups: int,
+    act: str = "NONE",
+) -> Json:
     """The keys of a convolution in the inspector's JSON."""
+    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    pad = (pad, pad) if isinstance(pad, int) else pad
     return {
         "ParameterType": "Convolution",
-        "Kernel": [kernel, kernel],
+        "Kernel": list(kernel),
         "PaddingMode": "kEXPLICIT_ROUND_DOWN",
-        "PrePadding": [pad, pad],
-        "PostPadding": [pad, pad],
+        "PrePadding": list(pad),
+        "PostPadding": list(pad),
         "Stride": [stride, stride],
         "Dilation": [1, 1],
         "OutMaps": y.c,
         "Groups": groups,
-        "Weights": {"Type": "Half", "Count": kernel * kernel * (x.c // groups) * y.c},
+        "Weights": {"Type": "Half", "Count": kernel[0] * kernel[1] * (x.c // groups) * y.c},
         "Bias": {"Type": "Half", "Count": y.c},
         "Activation": act,
     }

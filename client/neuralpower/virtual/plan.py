@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,28 @@ ENQUEUE_SPREAD_NS = 15_000
 SYNC_RMS_NS = 30_000
 """Enqueue is entered 40 µs and the absolute value of a normal 15 µs before the first kernel starts; synchronise
 returns the absolute value of a normal 30 µs after the last has ended."""
+CONTEXT_W = (0.35, 0.25, 0.06)
+"""What a loaded engine adds to each idle rail: clocks that stay up. On VDD_IN with the regulator's loss."""
+WAITING_W = (0.50, 0.38, 0.05)
+"""What the host adds to that while it waits between inferences and launches kernels. Nothing of this was measured on a board."""
+STATE_SPREAD = 0.15
+"""Standard deviation of both over devices, relative."""
+
+
+class State(Enum):
+    """What a board does that runs no layer; the values are the names of the baselines."""
+
+    DEVICE_IDLE = "device idle"
+    CONTEXT_IDLE = "context idle"
+    GAP = "gap"
+
+
+class Rest(NamedTuple):
+    """A stretch without layers: its state, seconds and joules of each rail (3,)."""
+
+    state: State
+    seconds: float
+    joules: Floats
 
 
 @dataclass(frozen=True)
@@ -40,7 +64,7 @@ class Chunk:
     begin_ns, end_ns: of the GPU's work, (n,). enter_ns, leave_ns: the host's anchors around it, (n,). reported_ns:
     (n, L) what TensorRT will tell. start_ns, stop_ns, power_uw: the timeline's records, (m,), (m,), (m, 3).
     duration_s (A,) and energy_j (A, 3): true sums over the n inferences. inference_j (n, 3): true energy from begin to
-    end, of the records and the holes between them.
+    end. rests: what lies between them.
     """
 
     begin_ns: Times
@@ -54,6 +78,7 @@ class Chunk:
     duration_s: Floats
     energy_j: Floats
     inference_j: Floats
+    rests: tuple[Rest, ...]
 
 
 class Wander:
@@ -76,22 +101,32 @@ class Planner:
 
     Args:
         hardware: the physics.
-        idle_uw: (3,) what the rails draw in the holes of the timeline.
+        idle_uw: (3,) what the rails of an idle device draw.
         seed: of everything random.
     """
 
     def __init__(self, hardware: Hardware, idle_uw: npt.ArrayLike, seed: int) -> None:
         self._gap_ns = hardware.gap_s * 1e9
-        self._idle_uw = np.asarray(idle_uw, dtype=np.int64)
+        idle = np.asarray(idle_uw, dtype=np.float64)
+        context, waiting = np.random.default_rng([seed, 3]).normal(1.0, STATE_SPREAD, 2)
+        loaded = idle + 1e6 * abs(context) * np.array(CONTEXT_W)
+        gap = loaded + 1e6 * abs(waiting) * np.array(WAITING_W)
+        self._level_uw = {State.DEVICE_IDLE: idle, State.CONTEXT_IDLE: loaded, State.GAP: gap}
         self._rng = np.random.default_rng([seed, 2])
         self._clock = Wander(0.002, 20.0, self._rng)
         self._warmth = Wander(0.005, 30.0, self._rng)
         self._slack_ns = 0
 
-    def idle_power_uw(self, t_ns: int) -> Times:
-        """(3,) of an idle device at `t_ns`, with the leakage of its temperature."""
-        power: Times = np.rint(self._idle_uw * self._warmth.at(t_ns)).astype(np.int64)
+    def level_uw(self, state: State, t_ns: int) -> Times:
+        """(3,) of a device in `state` at `t_ns`, with the leakage of its temperature."""
+        power: Times = np.rint(self._level_uw[state] * self._warmth.at(t_ns)).astype(np.int64)
         return power
+
+    def rest(self, state: State, t_ns: int, length_ns: int) -> tuple[Times, Rest]:
+        """Power (3,) of so long a rest from `t_ns` on, and what it comes to."""
+        power_uw = self.level_uw(state, t_ns)
+        joules = np.asarray(power_uw * (length_ns * 1e-15), np.float64)
+        return power_uw, Rest(state, length_ns * 1e-9, joules)
 
     def inferences(
         self,
@@ -103,13 +138,15 @@ class Planner:
         pauses_ns: Times | None = None,
         profiled: npt.NDArray[np.bool_] | None = None,
     ) -> Chunk:
-        """`count` inferences after `after_ns`, the first after `pause_ns` of idling (drawn like the others if None).
+        """`count` inferences after `after_ns`, the first after `pause_ns` of context idle (a gap like the others if None).
+
+        Launch gaps draw what gaps draw, and lie in the record of the layer behind them: they are far shorter than a conversion.
 
         pauses_ns: (count,) what the host waits before each, in place of pauses drawn. profiled: (count,) whether the profiler
         is attached; without it the gaps between kernels shrink to :data:`UNPROFILED_GAP` of themselves.
         """
         clock = self._clock.at(after_ns)
-        idle_uw = self.idle_power_uw(after_ns)
+        loaded_uw, gap_uw = (self.level_uw(state, after_ns) for state in (State.CONTEXT_IDLE, State.GAP))
         duration, gap = self._times(load, count, clock)
         if profiled is not None:
             shrunk = np.rint(gap * UNPROFILED_GAP).astype(np.int64)
@@ -121,17 +158,18 @@ class Planner:
         start = stop - duration
         end = stop[:, -1]
         # Voltage follows the clock, so power goes with a little more than its square.
-        power_w = idle_uw * 1e-6 + load.power_w * clock**2.2
+        power_w = loaded_uw * 1e-6 + load.power_w * clock**2.2
         first = load.slices
-        last = np.append(first[1:], len(load.active)) - 1
-        span = stop[:, last] - start[:, first]
+        edge = np.column_stack([begin, stop[:, np.append(first[1:], len(load.active)) - 1]])
+        span = np.diff(edge, axis=1)
         work = np.add.reduceat(duration, first, axis=1)
-        hole_uw = (span - work)[..., None] * self._idle_uw
-        slice_uw = np.rint((work[..., None] * power_w[first] * 1e6 + hole_uw) / span[..., None]).astype(np.int64)
-        holes = end - begin - span.sum(axis=1)
-        inference_fj = (slice_uw * span[..., None]).sum(axis=1) + holes[:, None] * self._idle_uw
+        launch_uw = (span - work)[..., None] * gap_uw
+        slice_uw = np.rint((work[..., None] * power_w[first] * 1e6 + launch_uw) / span[..., None]).astype(np.int64)
+        inference_fj = (slice_uw * span[..., None]).sum(axis=1)
         idle_start = np.concatenate([[after_ns], end[:-1]])
-        idle_rows = np.broadcast_to(idle_uw, (count, 1, len(idle_uw)))
+        idle_rows = np.repeat(gap_uw[None, None], count, axis=0)
+        if pause_ns is not None:
+            idle_rows[0] = loaded_uw
         reported = np.zeros((count, len(load.layers)), np.int64)
         reported[:, load.active] = (stop // EVENT_STEP_NS - start // EVENT_STEP_NS) * EVENT_STEP_NS
         total_s = duration.sum(axis=0) * 1e-9
@@ -141,13 +179,21 @@ class Planner:
             enter_ns=begin - enqueue,
             leave_ns=end + slack,
             reported_ns=reported,
-            start_ns=np.concatenate([idle_start[:, None], start[:, first]], axis=1).ravel(),
-            stop_ns=np.concatenate([begin[:, None], stop[:, last]], axis=1).ravel(),
-            power_uw=np.concatenate([idle_rows, slice_uw], axis=1).reshape(-1, len(idle_uw)),
+            start_ns=np.concatenate([idle_start[:, None], edge[:, :-1]], axis=1).ravel(),
+            stop_ns=edge.ravel(),
+            power_uw=np.concatenate([idle_rows, slice_uw], axis=1).reshape(-1, len(gap_uw)),
             duration_s=total_s,
             energy_j=total_s[:, None] * power_w,
             inference_j=inference_fj * 1e-15,
+            rests=self._rests(idle, idle_rows[:, 0], pause_ns is not None),
         )
+
+    def _rests(self, idle_ns: Times, power_uw: Times, apart: bool) -> tuple[Rest, ...]:
+        """What lies before each inference (n,), (n, 3); `apart`: the first is no gap."""
+        joules = idle_ns[:, None] * power_uw * 1e-15
+        first = [Rest(State.CONTEXT_IDLE, idle_ns[0] * 1e-9, joules[0])] if apart else []
+        rest = slice(len(first), None)
+        return (*first, Rest(State.GAP, float(idle_ns[rest].sum()) * 1e-9, joules[rest].sum(axis=0)))
 
     def _times(self, load: Load, count: int, clock: float) -> tuple[Times, Times]:
         """Durations and the launch gaps before them, (n, A) each."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .load import Floats, Load
-from .plan import Chunk
+from .plan import Chunk, Rest
 
 
 @dataclass
@@ -78,7 +78,8 @@ class EngineTruth:
 class Truth:
     """All engines by content hash, and how the device itself fared.
 
-    `idle_w` is what each rail of `rails` draws when idle; `total` is the rail that feeds the board. `late_writes` counts
+    `idle_w` is what each rail of `rails` draws when idle; `total` is the rail that feeds the board. `rests` has for each baseline
+    (device idle, context idle, gap) the seconds spent in it and the joules of each rail. `late_writes` counts
     plans published with less than the stated lead; `lost` the inferences that the daemon never got.
     """
 
@@ -91,7 +92,19 @@ class Truth:
     least_lead_ms: float = 0.0
     lost: int = 0
     engines: dict[str, EngineTruth] = field(default_factory=dict)
+    rests: dict[str, list[float]] = field(default_factory=dict)
     simulated: bool = True
+
+    def baseline_w(self, name: str) -> float:
+        """Mean power of the board in a baseline, W; nan where the device never was in it."""
+        seconds, *joules = self.rests.get(name, [0.0] * (1 + len(self.rails)))
+        return joules[self.rails.index(self.total)] / seconds if seconds else float("nan")
+
+    def rest(self, rest: Rest) -> None:
+        """Count a stretch without layers."""
+        before = self.rests.setdefault(rest.state.value, [0.0] * (1 + len(self.rails)))
+        here = (rest.seconds, *rest.joules.tolist())
+        self.rests[rest.state.value] = [old + new for old, new in zip(before, here, strict=True)]
 
     def add(self, load: Load, chunk: Chunk, profiled: npt.NDArray[np.bool_] | None = None) -> None:
         """Count the inferences of `chunk`, which belong to the engine of `load`; `profiled` (n,) where some were not."""
@@ -99,6 +112,8 @@ class Truth:
             layers = load.layers[:1] if load.repeats > 1 else load.layers
             self.engines[load.hash] = EngineTruth(load.name, layers, self.rails, load.repeats)
         self.engines[load.hash].add(load, chunk, profiled)
+        for rest in chunk.rests:
+            self.rest(rest)
 
     def named(self, name: str) -> EngineTruth:
         """The engine called `name`; KeyError where none is."""

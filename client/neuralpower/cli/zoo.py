@@ -1,0 +1,86 @@
+"""The zoo of `neuralpower profile --zoo`: which process runs each network, and what is printed at the end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..console import Cell, print_json, table
+from ..errors import InputError
+from ..profiler.zoo import REPOSITORY, Network, Zoo, chosen
+
+SECONDS = 30.0
+"""For each network, where nothing else is asked for."""
+
+
+def run(args: argparse.Namespace, rundir: str, simulated: bool) -> int:
+    """Run the zoo; 0 also where networks were skipped."""
+    networks = chosen(args.network)
+    if not args.output:
+        raise InputError("--zoo makes a recording of each network: say where with -o DIR")
+    if args.truth or args.repeat_layers or args.recording:
+        raise InputError(
+            "--zoo goes without --truth, --repeat-layers and --recording: each network's folder has its own"
+        )
+    if simulated and (args.precision, args.batch) != ("fp16", 1):
+        raise InputError("the zoo of the virtual device runs at fp16 and batch 1")
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    zoo = Zoo(
+        Path(args.output), rundir, lambda each, part: command(args, rundir, simulated, each, part), args.again, say
+    )
+    zoo.run(networks)
+    _print(zoo, networks, simulated, args.json)
+    return 0
+
+
+def command(args: argparse.Namespace, rundir: str, simulated: bool, network: Network, part: Path) -> list[str]:
+    """What runs one network."""
+    words = [
+        sys.executable,
+        "-m",
+        "neuralpower.cli",
+        "profile",
+        network.spec(simulated, args.hub or REPOSITORY),
+        "--json",
+    ]
+    words += ["--address", rundir, "--seed", str(args.seed)]
+    if args.runs is not None:
+        words += ["--runs", str(args.runs)]
+    elif args.until is not None:
+        words += ["--until", str(args.until), "--recording", str(part)]
+    else:
+        words += ["--seconds", str(SECONDS if args.seconds is None else args.seconds)]
+    if args.no_unprofiled:
+        words.append("--no-unprofiled")
+    if simulated:
+        return [*words, "--virtual", "--truth", str(part / "truth.json")]
+    words += ["--precision", args.precision, "--batch", str(args.batch)]
+    return [*words, "--calibration", args.calibration] if args.calibration else words
+
+
+def _print(zoo: Zoo, networks: list[Network], simulated: bool, as_json: bool) -> None:
+    found = {network.name: zoo.outcome(network.name) for network in networks}
+    if as_json:
+        results = [
+            {"name": name, "state": zoo.results[name].state, "reason": zoo.results[name].reason, "outcome": outcome}
+            for name, outcome in found.items()
+        ]
+        print_json({"simulated": simulated, "folder": str(zoo.folder), "networks": results})
+        return
+    rows: list[list[Cell]] = []
+    for name, outcome in found.items():
+        result = zoo.results[name]
+        figures: list[Cell] = [None, None, None, None, None]
+        if outcome:
+            time, energy = outcome["inference_s"]["profiled"], outcome["inference_j"]["profiled"]
+            values = (time["value"], energy["value"], energy["half_width"])
+            figures = [outcome["layers"], outcome["inferences"], *(None if v is None else 1e3 * v for v in values)]
+        rows.append([name, result.state, *figures, result.reason or None])
+    heads = ["network", "", "layers", "inferences", "ms", "mJ an inference", "±", "why"]
+    table(f"The zoo in {zoo.folder}", heads, rows, simulated=simulated)
+    done = sum(result.state == "done" for result in (zoo.results[network.name] for network in networks))
+    print(f"{done} of {len(networks)} recorded; next: neuralpower dataset {zoo.folder}/*/ -o layers.parquet")
