@@ -44,14 +44,22 @@ def accumulate(normal: Normal, model: Model, design: Design, noise: Noise, avera
     """Add some blocks; gives their residuals (b, n), W."""
     numbers, dense, said = columns(model, design)
     residual = design.value_w - said
-    covariance = noise.covariance(design, averaging)
-    weighed = np.linalg.solve(covariance, np.concatenate([dense, residual[..., None]], axis=-1))
-    normal.determinant += float(np.linalg.slogdet(covariance)[1].sum())
-    flat = dense.reshape(-1, numbers.size)
-    normal.gram[np.ix_(numbers, numbers)] += flat.T @ weighed[..., :-1].reshape(flat.shape)
-    slopes = np.einsum("bnq,bn->bq", dense, weighed[..., -1], optimize=True)
-    normal.slope[numbers] += slopes.sum(axis=0)
-    normal.square += float(np.sum(residual * weighed[..., -1]))
+    size = numbers.size
+    both = np.concatenate([dense, residual[..., None], np.sqrt(noise.slack) * design.slack], axis=-1)
+    normal.determinant += noise.whiten(design, averaging, both)
+    whitened, slack = both[..., : size + 1], both[..., size + 1 :]
+    # The slack moves all readings of an inference together: what it explains is taken out (Woodbury's identity).
+    inner = np.linalg.cholesky(np.eye(slack.shape[-1]) + slack.transpose(0, 2, 1) @ slack)
+    normal.determinant += 2 * float(np.log(np.diagonal(inner, axis1=1, axis2=2)).sum())
+    explained = np.linalg.inv(inner) @ (slack.transpose(0, 2, 1) @ whitened)
+    flat, taken = whitened.reshape(-1, size + 1), explained.reshape(-1, size + 1)
+    gram = flat.T @ flat - taken.T @ taken
+    normal.gram[np.ix_(numbers, numbers)] += gram[:size, :size]
+    normal.slope[numbers] += gram[:size, size]
+    normal.square += float(gram[size, size])
+    slopes = (whitened[..., -1:].transpose(0, 2, 1) @ whitened - explained[..., -1:].transpose(0, 2, 1) @ explained)[
+        :, 0, :size
+    ]
     normal.rows += residual.size
     cluster = (design.at_ns.mean(axis=1) // CLUSTER_NS).astype(np.int64)
     for name in np.unique(cluster).tolist():

@@ -137,3 +137,13 @@ class Table:
     bend: Floats
     by_lag: Floats
     by_second: Floats
+
+    @cached_property
+    def rise(self) -> Floats:
+        """From each entry of B to the next."""
+        return np.diff(self.step, append=self.step[-1:])
+
+    @cached_property
+    def slopes(self) -> Floats:
+        """Slope, bend, change by either pole (4, i)."""
+        return np.stack([self.slope, self.bend, self.by_lag, self.by_second])

@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 
 BLOCK = 128
 """Rows whose noise is taken as related; between blocks it is not."""
-ENTRIES = 600_000
+ENTRIES = 200_000
 """About so many pairs of a conversion and a stretch at once."""
 MEMORY_FILTERS = 6
 """A filter over N conversions is begun so many N before the first that counts: exp(-6) of it is left then."""
@@ -122,16 +122,16 @@ def designs(
 ) -> Iterator[Design]:
     """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece."""
     density = (plan.edges_ns.size - 1) / max(float(plan.edges_ns[-1] - plan.edges_ns[1]), 1.0)
-    steps = plan.steps(power_w)
+    slopes = _Slopes.of(plan, power_w)
     for group in blocks_of(piece.number.size) if blocks is None else blocks:
         width = group.shape[1]
         per_row = 4 + density * kernel.reach_ns
         at_once = max(int(ENTRIES / per_row / width), 1)
         for low in range(0, len(group), at_once):
-            yield _design(plan, number, piece, kernel, steps, group[low : low + at_once])
+            yield _design(plan, number, piece, kernel, slopes, group[low : low + at_once])
 
 
-def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, steps: Floats, rows: Ints) -> Design:
+def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _Slopes, rows: Ints) -> Design:
     number = piece.number[rows]
     if piece.averaging == 1:
         at, picked = piece.at_ns[rows], None
@@ -139,22 +139,18 @@ def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, steps: Flo
         span = int((number[:, -1] - number[:, 0]).max()) + MEMORY_FILTERS * piece.averaging
         every = number[:, -1:] - span + np.arange(span + 1)
         at, picked = piece.at(every), number - every[:, :1]
-    blocks, width = at.shape
     seen = _overlap(plan, at.ravel(), kernel)
     present = np.zeros(plan.count, bool)
-    present[plan.classes[seen.edge]] = True
+    classes = plan.classes[seen.edge]
+    present[classes] = True
     touched = np.flatnonzero(present)
-    place = (np.cumsum(present) - 1)[plan.classes[seen.edge]]
-    cells = seen.row * touched.size + place
-    shape = (blocks, width, touched.size)
+    cells = seen.row * touched.size + (np.cumsum(present) - 1)[classes]
+    shape = (*at.shape, touched.size)
     share = _summed(cells, seen.share, shape)
     stalled = _summed(cells, seen.share * plan.stall[seen.edge], shape)
-    jump = steps[seen.edge]
-    pull = seen.slope * jump
-    slide, by_lag, by_second = (
-        _summed(seen.row, part, at.shape) for part in (pull, seen.by_lag * jump, seen.by_second * jump)
-    )
-    slack = _slack(plan, seen, [pull, seen.bend * jump] if kernel.blur_ns else [pull], blocks, width)
+    pulls = seen.slopes * slopes.steps[seen.edge]
+    slide, _, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
+    slack = _slack(seen, slopes, pulls[: 2 if kernel.blur_ns else 1], *at.shape)
     if picked is not None:
         share, stalled, slack, slide, by_lag, by_second = (
             _read(_filtered(part, piece.averaging), picked)
@@ -167,16 +163,40 @@ def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, steps: Flo
 
 
 @dataclass(frozen=True)
+class _Slopes:
+    """Of each edge (e,): the step of power, W, and the inference that moves it, or -1; `new`: whether another one than the last edge's.
+    `before`, `after`: the last inference that moves an edge up to this one, the first that moves one from this one on."""
+
+    steps: Floats
+    moves: Ints
+    new: npt.NDArray[np.bool_]
+    before: Ints
+    after: Ints
+
+    @classmethod
+    def of(cls, plan: Schedule, power_w: Floats) -> _Slopes:
+        """With the powers of classes (c,)."""
+        moves = plan.moves
+        behind = np.where(moves >= 0, moves, np.iinfo(np.int64).max)
+        return cls(
+            plan.steps(power_w),
+            moves,
+            np.diff(moves, prepend=-2) != 0,
+            np.maximum.accumulate(moves),
+            np.minimum.accumulate(behind[::-1])[::-1],
+        )
+
+
+@dataclass(frozen=True)
 class _Overlap:
-    """Sparse: conversion `row[i]` saw the stretch after edge `edge[i]` with weight `share[i]`; slopes of R at that edge."""
+    """Sparse: conversion `row[i]` saw the stretch after edge `edge[i]` with weight `share[i]`; `slopes[:, i]` of R at that edge: slope,
+    bend, by either pole. Entries of a row are neighbours, from `first[row]` on."""
 
     row: Ints
     edge: Ints
+    first: Ints
     share: Floats
-    slope: Floats
-    bend: Floats
-    by_lag: Floats
-    by_second: Floats
+    slopes: Floats
 
 
 def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
@@ -194,30 +214,32 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     index = place.astype(np.int64)
     place -= index
     on = table.step[index]
-    on += place * (table.step[index + 1] - on)
+    place *= table.rise[index]
+    on += place
     on[starts] = 1.0
     share = on.copy()
     share[:-1] -= on[1:]
     share[ends - 1] = on[ends - 1]
-    others = [each[index] for each in (table.slope, table.bend, table.by_lag, table.by_second)]
-    for part in others:
-        part[starts] = 0.0
-    return _Overlap(row, edge, share, *others)
+    slopes = table.slopes.take(index, axis=1)
+    slopes[:, starts] = 0.0
+    return _Overlap(row, edge, starts, share, slopes)
 
 
-def _slack(plan: Schedule, seen: _Overlap, pulls: list[Floats], blocks: int, width: int) -> Floats:
+def _slack(seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: int) -> Floats:
     """By what readings scatter if inferences scatter, W per ns, (blocks, width, m) with inferences next to one another."""
-    moves = plan.moves[seen.edge]
+    new = slopes.new[seen.edge]
+    new[seen.first] = True
+    begins = np.flatnonzero(new)
+    moves, row = slopes.moves[seen.edge[begins]], seen.row[begins]
+    lasts = np.append(seen.first[1:], seen.row.size) - 1
+    earliest = slopes.after[seen.edge[seen.first].reshape(blocks, width)].min(axis=1)
+    latest = slopes.before[seen.edge[lasts].reshape(blocks, width)].max(axis=1)
+    most = max(int(np.max(latest - earliest, initial=0, where=latest >= earliest)) + 1, 1)
+    sums = np.add.reduceat(pulls, begins, axis=1)
     moved = moves >= 0
-    block = seen.row // width
-    earliest = np.full(blocks, np.iinfo(np.int64).max)
-    latest = np.full(blocks, -1)
-    np.minimum.at(earliest, block[moved], moves[moved])
-    np.maximum.at(latest, block[moved], moves[moved])
-    most = int(np.max(latest - earliest + 1, initial=1, where=latest >= 0))
-    cells = (seen.row * most + moves - earliest[block])[moved]
+    cells = (row * most + moves - earliest[row // width])[moved]
     shape = (blocks, width, most)
-    return np.concatenate([_summed(cells, pull[moved], shape) for pull in pulls], axis=-1)
+    return np.concatenate([_summed(cells, part[moved], shape) for part in sums], axis=-1)
 
 
 def _summed(cells: Ints, values: Floats, shape: tuple[int, ...]) -> Floats:
