@@ -196,9 +196,10 @@ class Window:
 
     @property
     def energy_j(self) -> float:
-        """Joules of the whole board between begin and end, as the sensor showed it; nan where the daemon cannot tell.
+        """Joules of the whole board between begin and end; nan where the daemon cannot tell.
 
-        The sensor's delay and lag are not removed: a window should be long beside them (a tenth of a second or more).
+        What the chip's setting says of how late it shows power is removed; what lies before the chip (a millisecond or two) is not,
+        so a window should be long beside it (a tenth of a second or more).
         """
         if self._energy_j is None:
             from .spent import energy_between_moments
