@@ -6,6 +6,7 @@ is finished is a folder under its name; what is under way ends in `.part`, so wh
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -169,9 +170,11 @@ class Zoo:
             result.state, result.tries = "", result.tries - 1
             self._store()
             raise
-        except Failure:
-            result.state, result.tries = "", 0
-            self._store()
+        except Failure:  # not the network's fault; where the disk is full, what cannot be used makes room to say so
+            result.state, result.tries = "", result.tries - 1
+            shutil.rmtree(part, ignore_errors=True)
+            with contextlib.suppress(Failure):
+                self._store()
             raise
         if reason:
             result.state, result.reason = "skipped", reason
