@@ -21,13 +21,26 @@ UNDECLARED = 3.0
 """Gaps of a run that differ by more standard errors from gaps measured alone hold something that nobody declared."""
 
 
-def declared_gaps(power_w: Floats, covariance: Floats, classes: Classes) -> tuple[Floats, list[str]]:
-    """What gaps draw as far as somebody declared it (c,), W: as measured alone where those of the run differ from that."""
+def declared_gaps(
+    power_w: Floats,
+    covariances: Sequence[Floats],
+    classes: Classes,
+    seconds: Floats,
+    wander_j2_s: float = 0.0,
+) -> tuple[Floats, list[str]]:
+    """What gaps draw as far as somebody declared it (c,), W: as measured alone where those of the run differ from that.
+
+    covariances (c, c), W^2: of which the larger counts. seconds (c,): how long each class ran. `wander_j2_s`: slow power's variance
+    times twice its correlation time, W^2 s: over so short a stretch as that of a gap alone its mean is not 0.
+    """
     declared, notes = np.array(power_w), []
     for number, (run, alone) in enumerate(zip(classes.gap.tolist(), classes.gap_alone.tolist(), strict=True)):
-        variance = covariance[run, run] + covariance[alone, alone] - 2 * covariance[run, alone]
+        if not seconds[alone]:
+            continue
+        known = max(float(each[run, run] + each[alone, alone] - 2 * each[run, alone]) for each in covariances)
+        error = np.sqrt(max(known, 0.0) + wander_j2_s / float(seconds[alone]))
         more = power_w[run] - power_w[alone]
-        if variance < 0.25 * max(power_w[alone], 0.0) ** 2 and abs(more) > UNDECLARED * np.sqrt(max(variance, 0.0)):
+        if error < 0.5 * power_w[alone] and abs(more) > UNDECLARED * error:
             declared[run] = power_w[alone]
             notes.append(
                 f"gaps of engine {number + 1} draw {more:+.2g} W beside what a gap measured alone draws: it counts as unattributed"

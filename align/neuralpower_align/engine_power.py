@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from neuralpower_align.classes import Classes, Engine
 from neuralpower_align.excitation import MOST_UNSEEN, Excitation
+from neuralpower_align.hierarchy import shrunk
 from neuralpower_align.resolution import resolved_units
 from neuralpower_align.results import EnginePower, Level
 from neuralpower_align.schedule import Schedule
@@ -31,37 +32,46 @@ def engine_power(
     excited: Sequence[Excitation] = (),
     contradicted: str = "",
     scattered: Floats | None = None,
+    held: Floats | None = None,
 ) -> EnginePower:
     """Of engine `number`, from powers (c,) and covariance (c, c) of all classes; `scattered` (c, c): covariance from the scatter of
-    seconds. `excited`: how windows lay in its inferences; `contradicted`: why the fit cannot be believed."""
+    seconds. `excited`: how windows lay in its inferences; `contradicted`: why the fit cannot be believed. `held` (c, c): the covariance
+    if all but powers were known; None: layers are taken for themselves, whatever they have in common."""
+    count = classes.layers[number].size
+    launch, tail, gap = count, count + 1, count + 2
+    beside = [int(each[number]) for each in (classes.launch, classes.tail, classes.gap)]
+    mine = np.concatenate([classes.layers[number], beside])
+    theirs = np.ix_(mine, mine)
+    power, errors, pull = power_w[mine], covariance[theirs], np.eye(mine.size)
+    if held is not None:
+        power, alone, pull = shrunk(power, held[theirs], np.arange(count))
+        errors = alone + pull @ (errors - held[theirs]) @ pull.T
+    scatter = errors if scattered is None else pull @ scattered[theirs] @ pull.T
     # Copies of one layer in a row, thousands in a repeated-layer engine, are one: their power is one unknown.
     first = np.append(0, np.flatnonzero(np.diff(engine.alike)) + 1)
     run = np.repeat(np.arange(first.size), np.diff(np.append(first, engine.alike.size)))
-    layers = classes.layers[number][engine.alike[first]]
+    layers = engine.alike[first]
     seconds = np.add.reduceat(engine.durations_ns.mean(axis=0), first) * 1e-9
-    gap = int(classes.gap[number])
     # In the launch gaps that were laid with each layer the board draws what it draws between inferences.
     ran = np.add.reduceat((engine.durations_ns > 0).mean(axis=0), first) * classes.launch_gap_ns(engine) * 1e-9
     excess = ran / np.maximum(seconds, 1e-12)
-    change = np.zeros((layers.size, power_w.size))
+    change = np.zeros((layers.size, mine.size))
     change[np.arange(layers.size), layers] = 1 + excess
     change[:, gap] -= excess
-    own, own_covariance = change @ power_w, change @ covariance @ change.T
+    own, own_covariance = change @ power, change @ errors @ change.T
     units = resolved_units(own, own_covariance, seconds, half_width, group_error)
-    hidden = max((each.unseen for each in excited), default=0.0)
-    window = np.zeros(power_w.size)
+    window = np.zeros(mine.size)
     np.add.at(window, layers, seconds + ran)
     spent, inside = float((engine.end_ns - engine.begin_ns).mean()) * 1e-9, float(window.sum())
     if spent - inside > LEAST_BESIDE * spent:
-        window[[classes.launch[number], classes.tail[number]]] = (spent - inside) / 2
+        window[[launch, tail]] = (spent - inside) / 2
     else:
         window *= spent / max(inside, 1e-12)
-    scatter = covariance if scattered is None else scattered
+    hidden = max((each.unseen for each in excited), default=0.0)
     withheld = contradicted
     if hidden > MOST_UNSEEN:
         withheld = f"{hidden:.0%} of an inference were never seen: its period is locked to the chip's scan"
-    told = units.told & (not withheld)
-    units = replace(units, told=told)
+    units = replace(units, told=units.told & (not withheld))
     return EnginePower(
         unit=units.unit[run],
         withheld=withheld,
@@ -71,12 +81,12 @@ def engine_power(
         covariance=own_covariance,
         units=units,
         energy_j=float(own @ seconds),
-        energy_se_j=_sum_error(seconds @ change, covariance, scatter),
-        launch=level_of(power_w, covariance, int(classes.launch[number])),
-        tail=level_of(power_w, covariance, int(classes.tail[number])),
-        gap=level_of(power_w, covariance, gap),
-        window_j=float(window @ power_w),
-        window_se_j=_sum_error(window, covariance, scatter),
+        energy_se_j=_sum_error(seconds @ change, errors, scatter),
+        launch=level_of(power, errors, launch),
+        tail=level_of(power, errors, tail),
+        gap=level_of(power, errors, gap),
+        window_j=float(window @ power),
+        window_se_j=_sum_error(window, errors, scatter),
     )
 
 

@@ -10,6 +10,7 @@ from neuralpower_align.balance import balance_of, declared_gaps
 from neuralpower_align.classes import BASELINES, Baseline, Classes, Engine
 from neuralpower_align.engine_power import engine_power, level_of
 from neuralpower_align.estimate import estimate
+from neuralpower_align.levels import over_own_time
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_align.results import Balance, EnginePower, Fitted, LayerPower, Level
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
@@ -51,7 +52,7 @@ def layer_power(
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
     fitted, power = [], np.zeros(plan.count)
-    covariance, scattered = np.zeros((plan.count, plan.count)), np.zeros((plan.count, plan.count))
+    covariance, held, scattered = (np.zeros((plan.count, plan.count)) for _ in range(3))
     for number, readings in enumerate(rails):
         known = sensors[number] if number < len(sensors) else None
         if known is None:
@@ -61,9 +62,11 @@ def layer_power(
         found = estimate(plan, readings, sensor, classes.is_layer())
         inflation = inflation_of(found, classes)
         fitted.append(Fitted(sensor, found, inflation))
-        power += found.power_w
-        covariance += found.power_covariance * inflation
-        scattered += found.scattered[: plan.count, : plan.count]
+        levels = over_own_time(found, plan)
+        power += levels.power_w
+        covariance += levels.covariance * inflation
+        held += levels.held * inflation
+        scattered += levels.scattered
     contradicted = contradiction(engines, fitted)
     rows = [
         engine_power(
@@ -77,12 +80,13 @@ def layer_power(
             seen_by(engine, fitted),
             contradicted,
             scattered,
+            held,
         )
         for number, engine in enumerate(engines)
     ]
-    likely = np.sum([rail.found.model.slope_w for rail in fitted], axis=0)
-    unknown = np.sqrt(np.diag(covariance)) > 0.5 * float(np.mean(likely[classes.is_layer()]))
-    declared, notes = declared_gaps(np.where(unknown, likely, power), covariance, classes)
+    ran = plan.activity.occupied_s(int(plan.edges_ns[1]), int(plan.edges_ns[-1]))
+    wander = sum(2e-9 * rail.found.noise.slow * rail.found.noise.slow_ns for rail in fitted)
+    declared, notes = declared_gaps(power, (covariance, scattered), classes, ran, wander)
     return LayerPower(
         engines=tuple(rows),
         idle=level_of(power, covariance, classes.idle, plan),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from neuralpower_align.classes import Classes
 from neuralpower_align.engine_power import engine_power
 from neuralpower_align.excitation import Excitation
+from neuralpower_align.hierarchy import held
 from neuralpower_align.online_rail import Rail
 from neuralpower_align.online_window import RecentInferences
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
@@ -37,17 +38,19 @@ class EngineEstimate:
 
 @dataclass(frozen=True)
 class Powers:
-    """Of all classes, all rails together: powers (c,) W, covariance and that from the scatter of seconds (c, c) W^2."""
+    """Of all classes, all rails together: powers (c,) W, covariance and that from the scatter of seconds (c, c) W^2, and the
+    covariance if all but powers were known."""
 
     watts: Floats
     covariance: Floats
     scattered: Floats
+    held: Floats | None = None
 
 
 def together(rails: Sequence[Rail], done_ns: Sequence[float], classes: Classes) -> Powers:
     """The sum of some rails, errors taken as independent; `done_ns`: up to where each is read."""
     count = classes.count
-    power, covariance, scattered = np.zeros(count), np.zeros((count, count)), np.zeros((count, count))
+    power, (covariance, scattered, alone) = np.zeros(count), (np.zeros((count, count)) for _ in range(3))
     layers = np.concatenate(classes.layers)
     for rail, done in zip(rails, done_ns, strict=True):
         model, found = rail.solved(float(done) - rail.delay_ns)
@@ -57,9 +60,11 @@ def together(rails: Sequence[Rail], done_ns: Sequence[float], classes: Classes) 
             inflation = max(float(np.mean(ratio)), 1.0)
         power += model.power_w
         covariance += inflation * found.covariance[:count, :count]
+        size = len(found.covariance)
+        alone += inflation * held(found.covariance, np.eye(count, size), np.arange(count, size))
         if found.scattered is not None:
             scattered += found.scattered[:count, :count]
-    return Powers(power, covariance, scattered)
+    return Powers(power, covariance, scattered, alone)
 
 
 def running(
@@ -70,7 +75,7 @@ def running(
     excited = [Excitation(seen / seen.mean())] if seen is not None and seen.any() else []
     power = engine_power(
         powers.watts, powers.covariance, classes, number, inferences.mean(), HALF_WIDTH, GROUP_ERROR, excited,
-        scattered=powers.scattered,
+        scattered=powers.scattered, held=powers.held,
     )  # fmt: skip
     return EngineEstimate(name, "running", power.withheld, inferences.count, power)
 

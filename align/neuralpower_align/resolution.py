@@ -4,8 +4,8 @@ A resolved layer's 95 % half-width is at most 20 % of its estimate; neighbours t
 error is at most 5 % of its power. Every layer is in exactly one unit. Of all partitions into such units the one is taken that leaves
 most time in resolved layers, and then the most units (dynamic programming over where units end).
 
-What is held against the standard errors is not the noisy estimate but one shrunk to the mean of all layers: if chance decided which
-layers count as resolved, their intervals would hold the truth less often than they say.
+The powers that come in are those of hierarchy.py. Were they bare estimates, chance would have a say in which layers count as
+resolved, and intervals of these would hold the truth less often than they say.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ def resolved_units(
     energy, time = np.append(0.0, np.cumsum(power_w * seconds)), np.append(0.0, np.cumsum(seconds))
     square = np.zeros((size + 1, size + 1))
     square[1:, 1:] = np.cumsum(np.cumsum(covariance * np.outer(seconds, seconds), axis=0), axis=1)
-    mean, spread = _spread(power_w, covariance, seconds)
     best = np.full(size + 1, -np.inf)
     best[0], before, known = 0.0, np.zeros(size + 1, np.int64), np.zeros(size + 1, bool)
     worth = UNIT_WORTH * float(seconds.mean())
@@ -54,11 +53,9 @@ def resolved_units(
         variance = square[end, end] - square[begin, end] - square[end, begin] + square[begin, begin]
         error = np.sqrt(np.maximum(variance, 0.0)) / span
         found = (energy[end] - energy[begin]) / span
-        share = spread**2 / np.maximum(end - begin, 1)
-        likely = mean + (found - mean) * share / (share + error**2)
-        allowed = error <= group_error * likely
+        allowed = error <= group_error * found
         single = end - 1
-        resolved = Z95 * error[single] <= half_width * likely[single]
+        resolved = Z95 * error[single] <= half_width * found[single]
         allowed[single] |= resolved
         score = best[:end] + np.where(allowed, worth, -NOT_TOLD * span)
         score[single] += span[single] if resolved else 0.0
@@ -75,12 +72,3 @@ def resolved_units(
     average[unit, np.arange(size)] = seconds
     average /= average.sum(axis=1, keepdims=True)
     return Units(unit, average @ power_w, average @ covariance @ average.T, np.array(told[::-1], bool))
-
-
-def _spread(power_w: Floats, covariance: Floats, seconds: Floats) -> tuple[float, float]:
-    """Mean power over time, and by how much layers differ from it beyond their errors; a tenth of the mean at least."""
-    mean = float(np.average(power_w, weights=seconds))
-    error = np.maximum(np.diag(covariance), 1e-30)
-    weight = 1 / (error + (0.3 * mean) ** 2)
-    excess = float(np.sum(weight * ((power_w - mean) ** 2 - error)) / np.sum(weight))
-    return mean, max(float(np.sqrt(max(excess, 0.0))), 0.1 * abs(mean))

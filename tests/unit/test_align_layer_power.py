@@ -10,9 +10,13 @@ from benchmarks.accuracy.case import Case, load
 from benchmarks.accuracy.conversions import shunt_ends
 from benchmarks.accuracy.estimate import readings_of
 from benchmarks.accuracy.world import World, draw
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from neuralpower_align.layer_power import Baseline, Engine, LayerPower, layer_power
-from neuralpower_align.scan_clock import ScanClock, Sensor
+from neuralpower_align.balance import LONGEST_HOLE_NS, balance_of
+from neuralpower_align.classes import Baseline, Classes, Engine
+from neuralpower_align.layer_power import LayerPower, layer_power
+from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
 
 WHOLE = load()
 
@@ -42,10 +46,11 @@ def solved(world: World, power_w: np.ndarray | None = None) -> LayerPower:
     return layer_power([engine], [[readings]], [sensor], baselines)
 
 
-@pytest.fixture(scope="module", params=[13])
+@pytest.fixture(scope="module", params=[("fast", 13), ("reset-short", 15)], ids=lambda each: each[0])
 def run(request: pytest.FixtureRequest) -> tuple[World, LayerPower]:
     """A drawn world (simulated) and what is found in it."""
-    world = draw(small("fast"), request.param)
+    name, seed = request.param
+    world = draw(small(name), seed)
     return world, solved(world)
 
 
@@ -55,7 +60,9 @@ def test_energy_closes_and_its_parts_are_those_measured(run: tuple[World, LayerP
     balance = found.balance
     parts = balance.layers_j + balance.gaps_j + balance.idle_j + balance.unattributed_j
     assert parts == pytest.approx(balance.measured_j, rel=1e-12)
-    assert abs(balance.unattributed_j) < 0.02 * balance.measured_j
+    # Of a scan of 6.6 ms so short a run has 300 readings, whose own mean is that far off.
+    most = 0.01 if world.case.name == "fast" else 0.03
+    assert abs(balance.unattributed_j) < most * balance.measured_j
     assert min(balance.layers_j, balance.gaps_j, balance.idle_j) > 0
     inside_j = found.engines[0].energy_j * len(world.recording.begin_ns)
     assert balance.layers_j == pytest.approx(inside_j, rel=0.01)
@@ -85,3 +92,48 @@ def test_baselines_are_reported(run: tuple[World, LayerPower]) -> None:
     for name, (level, watts) in wanted.items():
         assert 0 < level.se_w < 0.1, name
         assert abs(level.power_w - watts) < 4 * np.hypot(level.se_w, 0.03), name
+
+
+def test_droop_is_treated_and_would_bias_the_layers_if_it_were_not() -> None:
+    """A supply that gives way by a tenth: with the voltage read beside each current layers are off by more than their errors say."""
+    world = draw(small("fast", 250, (0.1, 0.1)), 14)
+    treated, ignored = (
+        np.mean((engine.layer_w - world.truth.power_w) ** 2 / np.diag(engine.covariance))
+        for engine in (solved(world, power_w).engines[0] for power_w in (None, world.recording.power_w))
+    )
+    assert treated < 2.5
+    assert ignored > 4.0
+
+
+def test_gap_state_that_nobody_declared_is_unattributed_and_not_in_layers() -> None:
+    """1 W on half of the time in gaps, which a gap measured alone did not have."""
+    case = small("undeclared-gap", 400)
+    world = draw(replace(case, run=replace(case.run, undeclared_w=1.0, undeclared_dwell_s=0.05, baselines_s=2)), 16)
+    found, truth = solved(world), world.truth
+    assert "unattributed" in " ".join(found.notes)
+    assert found.balance.unattributed_j == pytest.approx(truth.undeclared_j, rel=0.5)
+    off = (found.engines[0].energy_j - truth.energy_j) / found.engines[0].energy_se_j
+    assert abs(off) < 4
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 60), st.integers(1, 12))
+def test_what_is_measured_goes_somewhere_whatever_the_powers_are(seed: int, inferences: int, layers: int) -> None:
+    """Any runs, readings and powers: measured = layers + gaps + idling + unattributed to rounding, and the seconds are all there."""
+    random = np.random.default_rng(seed)
+    durations = random.integers(5_000, 400_000, (inferences, layers))
+    slack, gap = random.integers(0, 90_000, inferences), random.integers(100_000, 9_000_000, inferences)
+    end = 10**12 + np.cumsum(durations.sum(axis=1) + slack + gap)
+    begin = end - durations.sum(axis=1) - slack
+    engine = Engine(begin, end, durations, np.arange(layers))
+    classes = Classes.of([engine])
+    plan = classes.schedule([engine], [Baseline("gap", int(begin[0]) - 10**9, int(begin[0]) - 10**7)])
+    read = np.sort(random.choice(int(end[-1] - begin[0]) + 10**9, 400, replace=False)) + int(begin[0]) - 10**9
+    rails = [[ChannelReadings(read, random.uniform(1, 9, 400), 140e3, 840e3, 1)] for _ in range(2)]
+    power = random.uniform(-2, 20, plan.count)
+    balance = balance_of(plan, rails, classes, power)
+    parts = balance.layers_j + balance.gaps_j + balance.idle_j + balance.unattributed_j
+    assert parts == pytest.approx(balance.measured_j, rel=1e-9, abs=1e-9)
+    even = balance_of(plan, rails, classes, np.ones(plan.count))
+    spans = np.diff(read)
+    assert even.layers_j + even.gaps_j + even.idle_j == pytest.approx(spans[spans <= LONGEST_HOLE_NS].sum() * 1e-9)
