@@ -20,13 +20,13 @@ import msgpack
 import numpy as np
 
 from neuralpower_align import online_told as streaming
+from neuralpower_align.channel_readings import RailReadings
 from neuralpower_align.online import Online
 from neuralpower_sampler import RingReader
 from neuralpower_wire import Epoch, Kind, Ticks, encode
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.estimates import EngineEstimate, estimates_to_batch
 
-from .estimates_readings import RailReadings
 from .feeds import one_epoch_each
 from .journal import JournalReader
 

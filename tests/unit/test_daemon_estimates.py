@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuralpower_align.channel_readings import FIRST_TICKS, RailReadings, rail_readings
 from neuralpower_align.online import HOLD_NS
 from neuralpower_sampler import AVAILABLE, Ring
 from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record, WireError, decode, encode
@@ -17,7 +18,6 @@ from neuralpower_wire.batch import pack
 from neuralpower_wire.estimates import EngineEstimate, batch_to_estimates, estimates_to_batch
 from neuralpowerd.config import Config, Estimates
 from neuralpowerd.estimates import Estimates as End
-from neuralpowerd.estimates_readings import FIRST_TICKS, RailReadings
 from neuralpowerd.estimates_worker import Worker
 from neuralpowerd.journal import Journal, boot_id
 
@@ -170,7 +170,7 @@ def test_too_many_layers_are_refused_and_engines_bounded(logs: Logs) -> None:
     assert list(online.arrived.engines) == [f"e{number}" for number in range(3, MAX_ENGINES + 3)]
 
 
-def _until(end: End, seconds: float = 20.0) -> list[list[bytes]]:
+def _until(end: End, seconds: float = 60.0) -> list[list[bytes]]:
     """Messages of the process; empty if none came in time."""
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
@@ -195,7 +195,7 @@ def test_the_process_says_what_it_knows_and_ends_with_its_daemon(logs: Logs) -> 
     assert found and batch_to_estimates(decode(found[0]))[0] == 0
     assert end.status["running"] and end.status["state"] == "waiting"
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0, "at the lowest priority"
     end.take()
     assert end.pid is None and end.ended == 1
     end.start()
@@ -223,3 +223,27 @@ def test_the_message_is_checked() -> None:
         rows = [{**batch.header["engines"][0], **broken}, batch.header["engines"][1]]
         with pytest.raises(WireError):
             batch_to_estimates(replace(batch, header={**batch.header, "engines": rows}))
+
+
+def test_readings_in_portions_are_those_of_the_whole(logs: Logs) -> None:
+    """The same code makes both, waits of a driver included; portions know supply and transfer from the first ticks."""
+    from neuralpower_wire import tick_dtype
+
+    epoch = replace(EPOCH, driver="ina3221 waiting")
+    random = np.random.default_rng(3)
+    ticks = np.zeros(3 * FIRST_TICKS, tick_dtype(2))
+    ticks["t_ns"] = BEGIN_NS + np.arange(ticks.size) * MS
+    current = 5000 + 40 * random.integers(-20, 20, ticks.size)
+    ticks["readings"]["value"] = np.stack([5_000_000 - 8 * current, current], axis=-1)
+    length = np.where(random.random((ticks.size, 2)) < 0.3, 400_000, 70_000)
+    ticks["readings"]["begin_ns"] = np.cumsum(length, axis=1) - length
+    ticks["readings"]["end_ns"] = np.cumsum(length, axis=1)
+    whole = rail_readings(epoch, ticks, "VDD_IN", [])
+    rail = RailReadings(epoch, "VDD_IN")
+    parts = [part for low in range(0, ticks.size, 700) if (part := rail.take(ticks[low : low + 700])) is not None]
+    assert whole is not None and whole.waits_ns is not None and len(parts) > 3
+    np.testing.assert_array_equal(np.concatenate([part.read_ns for part in parts]), whole.read_ns)
+    np.testing.assert_allclose(np.concatenate([part.power_w for part in parts]), whole.power_w, rtol=1e-3)
+    seen = np.concatenate([part.waits_ns for part in parts if part.waits_ns is not None])
+    np.testing.assert_array_equal(seen, whole.waits_ns)
+    assert {part.place for part in parts} == {whole.place} and whole.place != 1.0

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower.attribution.readings import rail_readings, volt_of
 from neuralpower.attribution.results import Systematic
 from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
+from neuralpower_align.channel_readings import rail_readings, volt_of
 from neuralpower_align.layer_power import Baseline, Engine
 from neuralpower_align.scan_clock import ChannelReadings
 from neuralpower_wire import Epoch, Ticks
