@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.regression import autocorrelation_time
-
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -44,3 +42,18 @@ def steady_power(read_ns: Ints, power_w: Floats, begin_ns: Ints, end_ns: Ints, s
         means = np.array([part.mean() for part in inside])
         variance = max(variance, float(np.var(means, ddof=1)) / len(inside))
     return Steady(float(values.mean()), float(np.sqrt(variance)) if values.size > 1 else np.nan, values.size)
+
+
+def autocorrelation_time(residual: Floats, longest: int = 50) -> float:
+    """By how much neighbouring residuals that resemble each other inflate a variance: 1 + 2 sum of correlations, >= 1.
+
+    Bartlett weights over `longest` lags; residuals in the order of time.
+    """
+    centred = residual - residual.mean() if residual.size else residual
+    power = float(centred @ centred)
+    longest = min(longest, residual.size - 1)
+    if power <= 0.0 or longest < 1:
+        return 1.0
+    correlations = np.array([centred[k:] @ centred[:-k] for k in range(1, longest + 1)]) / power
+    weights = 1 - np.arange(1, longest + 1) / (longest + 1)
+    return max(1.0, 1.0 + 2.0 * float(weights @ correlations))

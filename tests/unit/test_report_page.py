@@ -20,7 +20,7 @@ from neuralpower.models.six import SixModels
 from neuralpower.report import modelled, plots, write_report
 from neuralpower.report.blocks import fixed, number, percent
 from neuralpower.report.network_plot import layer_power
-from neuralpower_align.least_squares import Balance
+from neuralpower_align.results import Balance
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
