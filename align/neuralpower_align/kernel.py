@@ -74,6 +74,7 @@ class Kernel:
         return Table(
             first_ns=-self.ahead_ns,
             step=on,
+            sharp=self.step(STEP_NS * np.arange(on.size) - self.ahead_ns),
             slope=np.diff(on, append=on[-1:]) / STEP_NS,
             bend=_between(bend),
             by_lag=_between(longer._blurred(on.size) - on) / DERIVATIVE_NS,
@@ -128,11 +129,12 @@ def _between(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Table:
-    """B at first_ns + i STEP_NS, and all else between that and the next: the slope and bend, by both of which readings scatter for each ns of s; its change
+    """B and R (`sharp`) at first_ns + i STEP_NS, and all else between that and the next: the slope and bend, by both of which readings scatter for each ns of s; its change
     with either pole (per ns). Without a second pole: its change if the one were split in two (SPLIT)."""
 
     first_ns: float
     step: Floats
+    sharp: Floats
     slope: Floats
     bend: Floats
     by_lag: Floats
