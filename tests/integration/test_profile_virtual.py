@@ -188,7 +188,6 @@ def test_layers_are_repeated_from_a_model(rundir: Path, daemon: Daemon, tmp_path
         (["lenet5", "--address", "/nowhere"], "start neuralpowerd"),
         (["lenet5", "--batch", "2"], "has its own precision and batch"),
         (["lenet5", "--precision", "fp8"], "no precision 'fp8'"),
-        (["lenet5", "--repeat-layers"], "repeated from an ONNX model"),
         (["lenet5", "--recording", "x"], "give --until"),
         (["none.onnx"], "none.onnx: no such file"),
     ],

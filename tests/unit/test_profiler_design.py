@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -146,31 +147,47 @@ def test_rules_for_the_end() -> None:
     assert "cannot be told" in rule.enough(progress(seconds=61, half=math.nan))
 
 
-def test_share_of_time_that_is_known() -> None:
-    """Layers' time in units whose 95 % half-width is at most so much of their power."""
+def test_the_interval_that_most_time_is_known_to() -> None:
+    """Groups count with their unit's interval, however little is known of their members; what is not told counts as unknown."""
     layer = SimpleNamespace
     layers = [
-        layer(runtime_s=3.0, repeats=1, power_w=2.0, power_se_w=0.02),
-        layer(runtime_s=1.0, repeats=1, power_w=2.0, power_se_w=0.5),
-        layer(runtime_s=1.0, repeats=1, power_w=math.nan, power_se_w=math.nan),
+        layer(runtime_s=3.0, repeats=1, power_w=2.0, power_se_w=0.02, unit=0),
+        layer(runtime_s=0.5, repeats=1, power_w=2.0, power_se_w=0.9, unit=1),
+        layer(runtime_s=0.5, repeats=1, power_w=2.0, power_se_w=0.9, unit=1),
+        layer(runtime_s=1.0, repeats=1, power_w=math.nan, power_se_w=math.nan, unit=2),
     ]
-    engine = layer(layers=layers, runtime_s=5.0)
-    assert stopping.share_known(engine, 2.0) == pytest.approx(0.6)
-    assert stopping.share_known(engine, 50.0) == pytest.approx(0.8)
-    assert math.isnan(stopping.share_known(None, 2.0))
+    engine = layer(layers=layers, runtime_s=5.0, unit_power_w=(2.0, 2.0, math.nan), unit_se_w=(0.02, 0.05, math.nan))
+    assert stopping.width_known(engine, 0.6) == pytest.approx(1.96)
+    assert stopping.width_known(engine, 0.8) == pytest.approx(4.9)
+    assert math.isnan(stopping.width_known(engine, 0.81)) and math.isnan(stopping.width_known(None))
+    one = layer(layers=layers[:1], runtime_s=3.0, unit_power_w=(), unit_se_w=())
+    assert stopping.width_known(one) == pytest.approx(1.96)
 
 
-def test_a_recording_is_looked_at_only_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attribution costs seconds, so the rule waits for half as many inferences again; the longest time ends it anyway."""
+def test_a_recording_is_looked_at_when_it_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attribution costs seconds, so the rule waits until intervals may have shrunk so far; the longest time ends it anyway."""
     looks: list[int] = []
-    rule = stopping.LayerIntervals("nowhere", "hash", 20.0, longest_s=60)
+    rule = stopping.LayerIntervals("nowhere", "hash", 10.0, longest_s=60)
+    found = iter([math.nan, 15.0, 9.0])
 
-    def share(now: stopping.Progress) -> float:
-        looks.append(now.inferences)
-        rule._next = stopping.GROWTH * now.inferences
-        return 0.1 * len(looks) + 0.6
+    def look() -> float:
+        looks.append(count)
+        return next(found)
 
-    monkeypatch.setattr(rule, "_share", share)
-    said = [rule.enough(progress(count)) for count in (100, 120, 149, 150, 200, 230)]
-    assert looks == [100, 150, 230] and said[:2] == ["", ""] and "80%" in said[3]
-    assert "60 s are over" in rule.enough(progress(300, seconds=61))
+    monkeypatch.setattr(rule, "_look", look)
+    said = {}
+    for count in (50, 100, 150, 399, 400, 800, 899, 900):
+        said[count] = rule.enough(progress(count, rounds=3 if count == 50 else 9))
+    assert looks == [100, 400, 900] and said.pop(900) == "power in 80% of the layers' time is known to ±9 %"
+    assert not any(said.values())
+    late = stopping.LayerIntervals("nowhere", "hash", 10.0, longest_s=60)
+    monkeypatch.setattr(late, "_look", lambda: 30.0)
+    assert late.enough(progress(10, seconds=61)).endswith(
+        "60 s are over; power in 80% of the layers' time is known to ±30 %"
+    )
+
+
+def test_a_recording_of_nothing_yet_ends_nothing(tmp_path: Path) -> None:
+    """The recorder may not have written anything when it is first looked at."""
+    rule = stopping.LayerIntervals(tmp_path / "none", "hash", 10.0)
+    assert rule.enough(progress(100)) == ""

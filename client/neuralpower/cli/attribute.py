@@ -153,6 +153,8 @@ def _level(level: Level) -> str:
 
 def summary(attribution: Attribution) -> list[str]:
     """The sensor that was found, baselines, where the energy went, and what to know about the intervals."""
+    from neuralpower.attribution.agreement import pairs, sentence
+
     lines = []
     if attribution.method == "least-squares":
         scan = f"{attribution.scan_period_s * 1e6:.2f} µs" if attribution.scan_period_s else "not recovered"
@@ -171,6 +173,8 @@ def summary(attribution: Attribution) -> list[str]:
             f"energy: measured {b.measured_j:.5g} J = layers {b.layers_j:.5g} + gaps {b.gaps_j:.5g} + idle {b.idle_j:.5g} "
             f"+ unattributed {b.unattributed_j:.3g}"
         )
+    if told := sentence(pairs(attribution)):
+        lines.append(told)
     s = attribution.systematic
     if s and s.offset_w == s.offset_w:
         lines.append(
@@ -182,7 +186,9 @@ def summary(attribution: Attribution) -> list[str]:
 
 def document(attribution: Attribution, engines: list[EngineAttribution]) -> dict[str, Any]:
     """Everything as plain values."""
-    balance = attribution.balance
+    from neuralpower.attribution.agreement import most_missed, pairs
+
+    balance, twice = attribution.balance, pairs(attribution)
     return {
         "method": attribution.method,
         "board": attribution.board,
@@ -197,6 +203,15 @@ def document(attribution: Attribution, engines: list[EngineAttribution]) -> dict
         "baselines": {name: vars(level) for name, level in vars(attribution.baselines).items()},
         "systematic": attribution.systematic and vars(attribution.systematic),
         "balance": balance and {**vars(balance), "unattributed_j": balance.unattributed_j},
+        "repeated_layers": {
+            "compared": len(twice),
+            "agree": sum(pair.agrees for pair in twice),
+            "may_miss": most_missed(len(twice)),
+            "pairs": [
+                {"network": pair.network, "layer": pair.attributed.name, "off_w": pair.off_w, "se_w": pair.se_w}
+                for pair in twice
+            ],
+        },
         "notes": list(attribution.notes),
         "engines": [_engine(engine) for engine in engines],
     }

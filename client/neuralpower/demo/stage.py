@@ -80,15 +80,14 @@ def _run_workload(
     if not client.status().get("simulated"):
         _watch_rails(processes)
         return None
-    engines = len(workload.TRAINING) + 1 + sum(workload.SWEEP_SIZE)
-    with progress(f"running {engines} engines on the virtual device (simulated)", engines) as advance:
+    with progress("running networks and single layers on the virtual device (simulated)", 1) as advance:
 
         def show(done: int, total: int, name: str) -> None:
             check(processes)
-            advance(done, name)
+            advance(done / total, f"{done} of {total} {name}")
 
         return run_virtual(
-            [*workload.TRAINING, workload.HELD_OUT, SWEEP],
+            [*workload.TRAINING, workload.HELD_OUT, workload.REPEATED, SWEEP],
             rundir,
             seed,
             workload.SECONDS_EACH,

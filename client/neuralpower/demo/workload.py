@@ -17,6 +17,8 @@ HELD_OUT = "resnet18"
 """Its measurements are never shown to the models, and neither are those of another network of its family."""
 SHOWN = "alexnet"
 """The network whose layers are printed, with the truth beside them."""
+REPEATED = "repeat:alexnet"
+"""Its layers are also measured repeated, each in an engine of its own: attribution must agree with what is read off the rails."""
 SECONDS_EACH = 4.5
 """For each network: some 400-2000 inferences, enough to tell the longer layers apart."""
 SWEEP_SIZE = (44, 18, 20)

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..errors import InputError
 from .balance import Estimate
 
 LEAST_ROUNDS = 4
@@ -18,8 +19,8 @@ LEAST_ROUNDS = 4
 LONGEST_S = 1800.0
 TIME_SHARE = 0.8
 """Of the layers' time, so much must lie in units whose interval is narrow enough."""
-GROWTH = 1.5
-"""A recording is attributed again when it holds so many times the inferences: each attribution costs seconds."""
+GROWTH, MOST_GROWTH = 1.3, 4.0
+"""A recording is attributed again when it holds at least and at most so many times the inferences: each attribution costs seconds."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class EnergyInterval:
 class LayerIntervals:
     """Until layers' powers in a recording that is being made meanwhile have intervals of at most `percent`.
 
-    That is: 80 % of the layers' time lies in units whose 95 % half-width is at most so much of their power.
+    That is: 80 % of the layers' time lies in units whose 95 % half-width is at most so much of their power. The recording is
+    attributed between rounds, when nothing is measured, because the work of it would be.
     """
 
     most: int | None = None
@@ -100,29 +102,50 @@ class LayerIntervals:
     ) -> None:
         self._recording, self._engine, self._percent, self._longest_s = recording, engine, percent, longest_s
         self._next = 0.0
+        self._known = math.nan
 
     def enough(self, progress: Progress) -> str:
         """Once that is so, and in any case after the longest time."""
-        share = self._share(progress) if progress.inferences >= self._next else math.nan
-        if share >= TIME_SHARE:
-            return f"{share:.0%} of the layers' time has its power to ±{self._percent:g} %"
-        return f"{self._longest_s:.0f} s are over" if progress.seconds >= self._longest_s else ""
+        over = progress.seconds >= self._longest_s
+        if progress.rounds >= LEAST_ROUNDS and (progress.inferences >= self._next or over):
+            self._known = self._look()
+            # Intervals shrink with the root of what was measured.
+            growth = (self._known / self._percent) ** 2 if math.isfinite(self._known) else MOST_GROWTH
+            self._next = min(max(growth, GROWTH), MOST_GROWTH) * progress.inferences
+        told = "not told" if math.isnan(self._known) else f"known to ±{self._known:.2g} %"
+        if self._known <= self._percent:
+            return f"power in {TIME_SHARE:.0%} of the layers' time is {told}"
+        return (
+            f"{self._longest_s:.0f} s are over; power in {TIME_SHARE:.0%} of the layers' time is {told}" if over else ""
+        )
 
-    def _share(self, progress: Progress) -> float:
+    def _look(self) -> float:
+        """The half-width, percent, that so much of the layers' time is known to; nan where it is not told."""
         from ..attribution import attribute
         from ..recordings.recording import Recording
 
-        self._next = GROWTH * progress.inferences
-        return share_known(attribute(Recording(self._recording)).engines.get(self._engine), self._percent)
+        try:
+            return width_known(attribute(Recording(self._recording)).engines.get(self._engine))
+        except InputError:  # the recorder has not yet written what it takes
+            return math.nan
 
 
-def share_known(engine: Any, percent: float) -> float:
-    """Share of an attributed engine's layer time whose power has a 95 % half-width of at most `percent`; nan without one."""
+def width_known(engine: Any, share: float = TIME_SHARE) -> float:
+    """The 95 % half-width, percent of the power, that `share` of an attributed engine's layer time is known to; nan where less is told.
+
+    A layer that shares its unit counts with its unit's interval: the group is what was told apart.
+    """
     if engine is None or not engine.runtime_s:
         return math.nan
-    known = sum(
-        layer.runtime_s * layer.repeats
+    units = zip(engine.unit_power_w, engine.unit_se_w, strict=True)
+    widths = [196 * error / power if power > 0 else math.nan for power, error in units]
+    each = [
+        (widths[layer.unit] if widths else 196 * layer.power_se_w / layer.power_w, layer.runtime_s * layer.repeats)
         for layer in engine.layers
-        if math.isfinite(layer.power_se_w) and 1.96 * layer.power_se_w <= percent / 100 * layer.power_w
-    )
-    return float(known / engine.runtime_s)
+    ]
+    known = 0.0
+    for width, seconds in sorted((width, seconds) for width, seconds in each if math.isfinite(width)):
+        known += seconds
+        if known >= share * engine.runtime_s:
+            return float(width)
+    return math.nan

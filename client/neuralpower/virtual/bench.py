@@ -16,7 +16,9 @@ from .hardware import Hardware
 from .load import Load
 from .onnx_engine import engine_from_onnx
 from .plan import Planner
+from .repeats import probes_of
 from .run import engine_of
+from .sweep import repeated
 
 _TIMED = 16
 
@@ -47,20 +49,17 @@ def _document(spec: str, precision: str, batch: int) -> Json:
 
 
 def repeated_loads(spec: str, hardware: Hardware, precision: str, batch: int, folder: Path) -> list[Load]:
-    """The repeated-layer engines of an ONNX model's or PyTorch network's layers.
-
-    Raises:
-        InputError: a network that is described by its engine alone.
-    """
+    """The repeated-layer engines of a network's layers, whatever it is described by."""
     if not (spec.endswith(".onnx") or is_exported(spec)):
-        raise InputError(f"{spec}: layers are repeated from an ONNX model, torch: or hub: network")
+        found = probes_of(_document(spec, precision, batch), name_of(spec))
+        return [Load.of(f"repeat/{probe.name}", repeated(probe, hardware, 0), hardware) for probe in found]
 
     def made(path: Path, name: str = "trial") -> Load:
         return Load.of(name, engine_from_onnx(path, batch, precision), hardware)
 
     with onnx_of(spec, batch) as path:
-        found = engines(path, batch, folder, lambda trial: inference_s(made(trial), hardware))
-        return [made(file, name) for name, file, _ in found]
+        files = engines(path, batch, folder, lambda trial: inference_s(made(trial), hardware))
+        return [made(file, name) for name, file, _ in files]
 
 
 def inference_s(load: Load, hardware: Hardware) -> float:

@@ -21,10 +21,12 @@ from .graph import Json
 from .load import Load
 from .networks import build
 from .plan import MEAN_PAUSE_NS
-from .sweep import repeated, sweep
+from .repeats import probes_of
+from .sweep import Probe, repeated, sweep
 from .truth import Truth
 
-SWEEP = "sweep"
+SWEEP, REPEAT = "sweep", "repeat:"
+"""Single layers, each repeated: such as fill the space, and those of a network (`repeat:alexnet`)."""
 SWEEP_SIZE = (44, 14, 12)
 """Convolutions, pools and fully connected layers of a sweep."""
 SWEEP_SECONDS = 0.6
@@ -70,7 +72,8 @@ def run_virtual(
     """Run each network in real time, one after another, with the rails idle before each and after the last.
 
     Args:
-        networks: names of the zoo, paths of engine JSON files, `sweep` for repeated-layer engines named `sweep/...`.
+        networks: names of the zoo, paths of engine JSON files, `sweep` for repeated-layer engines named `sweep/...`,
+            `repeat:NETWORK` for those of its layers, named `repeat/...`.
         rundir: the daemon's runtime directory (source sim).
         seed: of the device's physics and all that is random in it.
         seconds_each, runs: how long to run each network, or how often. Without `runs`, one of the sweep runs `sweep_seconds`.
@@ -83,14 +86,17 @@ def run_virtual(
             written.
         Failure: the device fell behind its timeline.
     """
-    total = sum(sum(sweep_size) if name == SWEEP else 1 for name in networks)
-    named = {name: engine_of(name) for name in networks if name != SWEEP}
+    named = {name: engine_of(name.removeprefix(REPEAT)) for name in networks if name != SWEEP}
+    probed = {name: probes_of(named[name], name.removeprefix(REPEAT)) for name in named if name.startswith(REPEAT)}
+    total = sum(sum(sweep_size) if name == SWEEP else len(probed.get(name, (name,))) for name in networks)
     if truth_path is not None:
         check_writable(truth_path)
     with preferred(), VirtualDevice(Path(rundir) / "timeline", seed, lead_ms, idle_s=idle_s) as device:
         try:
             with device.kept_ahead():
-                engines = _contexts(device, networks, named, seed, seconds_each, runs, sweep_size, sweep_seconds)
+                engines = _contexts(
+                    device, networks, named, probed, seed, seconds_each, runs, sweep_size, sweep_seconds
+                )
                 # Engines are planned before their turn, so that between them the rails idle as long as stated, no longer.
                 waiting = deque(islice(engines, AHEAD))
                 for done in range(total):
@@ -149,6 +155,7 @@ def _contexts(
     device: VirtualDevice,
     networks: Sequence[str],
     named: dict[str, Json],
+    probed: dict[str, list[Probe]],
     seed: int,
     seconds_each: float,
     runs: int | None,
@@ -157,14 +164,15 @@ def _contexts(
 ) -> Iterator[VirtualContext]:
     """One loaded context after another; each is made when it is asked for, because making many takes longer than the lead."""
     for name in networks:
-        if name != SWEEP:
+        if name != SWEEP and name not in probed:
             title = Path(name).stem if name.endswith(".json") else name
             yield _load(device, Workload(title, named[name], seconds_each, runs))
             continue
-        for probe in sweep(seed, *sweep_size):
+        kind = REPEAT.rstrip(":") if name in probed else SWEEP
+        for probe in probed.get(name) or sweep(seed, *sweep_size):
             engine = repeated(probe, device.hardware, seed)
             device.pump()
-            yield _load(device, Workload(f"{SWEEP}/{probe.name}", engine, sweep_seconds, runs))
+            yield _load(device, Workload(f"{kind}/{probe.name}", engine, sweep_seconds, runs))
 
 
 def _load(device: VirtualDevice, work: Workload) -> VirtualContext:
