@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from neuralpower.attribution import Attribution, EngineAttribution, attribute
 from neuralpower.dataset import Dataset, concat, dataset_of, row
+from neuralpower.dataset_networks import KEY, described
 from neuralpower.features.layers import Layer
 from neuralpower.recordings.recording import Recording
 
@@ -57,6 +58,7 @@ def rows_of(attribution: Attribution, source: str) -> Dataset:
             "delay_s": attribution.delay_s,
             "lag_s": attribution.lag_s,
             "idle_power_w": {"between engines": attribution.idle_power_w},
+            KEY: [each for each in map(described, attribution.engines.values()) if each is not None],
         }
     return dataset_of(rows, provenance)
 

@@ -89,13 +89,14 @@ class Limits:
 
 
 def candidate(predicted: NetworkPrediction, model: str, error: float | None, simulated: bool) -> Candidate:
-    """A predicted network as a candidate. Batch and precision are those of its layers. InputError where no layer has both models."""
+    """A predicted network as a candidate: the whole inference, or its layers where the models know no whole ones. InputError where no layer has both models."""
     covered = predicted.covered
     if not covered:
         reasons = ", ".join(f"{count} {reason}" for reason, count in predicted.missing.items())
         raise InputError(f"{predicted.name}: no layer of it can be predicted ({reasons or 'it has none'})")
     precisions = dict.fromkeys(p.layer.precision or "unknown" for p in covered)
-    runtime, energy = sums(predicted)
+    whole = predicted.whole
+    runtime, energy = (Estimate(*whole.runtime_s), Estimate(*whole.energy_j)) if whole else sums(predicted)
     return Candidate(
         predicted.name, model, "+".join(precisions), covered[0].layer.batch,
         runtime, energy, len(predicted.layers), len(covered), predicted.missing,
@@ -104,7 +105,7 @@ def candidate(predicted: NetworkPrediction, model: str, error: float | None, sim
 
 
 def sums(predicted: NetworkPrediction) -> tuple[Estimate, Estimate]:
-    """Runtime, s, and energy, J, of a network with intervals.
+    """Runtime, s, and energy, J, of the layers of a network with intervals.
 
     Layers of one model err alike in one network more often than not, so their ends are added as if they always did: the
     intervals are too wide rather than too narrow. Runtime and power of a layer are taken as independent.

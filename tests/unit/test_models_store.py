@@ -38,9 +38,21 @@ def measured() -> Dataset:
             )
         copy_node = Layer("reformat", "other")
         rows.append(row(copy_node, network=f"n{number}", position=8, origin="network", runtime_s=4e-6, power_w=6.0))
+    for line in rows:
+        line["engine"] = line["network"]
+    networks = [whole(rows, f"n{number}") for number in range(8)]
     pool = Layer("p", "pool", 1, 64, 28, 28, 64, 14, 14, 2, 2, 2, 2)
     rows.append(row(pool, network="n0", position=9, origin="network", runtime_s=1e-5, power_w=6.0, simulated=True))
-    return dataset_of(rows, {})
+    return dataset_of(rows, {"networks": networks})
+
+
+def whole(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """A whole inference that takes 50 µs and 0.25 mJ more than its layers."""
+    mine = [line for line in rows if line["network"] == name]
+    seconds = sum(line["runtime_s"] for line in mine) + 50e-6
+    joules = sum(line["runtime_s"] * line["power_w"] for line in mine) + 250e-6
+    return {"network": name, "engine": name, "unprofiled": True, "inferences": 10, "runtime_s": seconds, "runtime_se_s": 0.0,
+            "energy_j": joules, "energy_se_j": 0.0, "unit": [], "unit_covariance_w2": []}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +160,10 @@ MUTILATIONS: dict[str, Mutilation] = {
     "no cross-validation": lambda d: d["models"][0].pop("cross_validation"),
     "one fold": lambda d: d.update(folds=1),
     "simulated in words": lambda d: d.update(simulated="no"),
+    "whole of nobody": lambda d: d["whole"].update(networks=[]),
+    "whole upside down": lambda d: d["whole"]["factors"]["runtime"].update(low=9.0),
+    "whole in words": lambda d: d.update(whole="all"),
+    "remainder without a share": lambda d: d["whole"]["energy"].pop("least_share"),
     "models as object": lambda d: d.update(models={}),
     "model as text": lambda d: d.update(models=["conv"]),
 }
@@ -199,6 +215,12 @@ def test_a_network_is_the_sum_of_its_layers_and_names_the_rest(fitted: SixModels
     assert predicted.energy_j == pytest.approx((t * p).sum() + 4e-6 * 6)
     assert predicted.power_w == pytest.approx(predicted.energy_j / predicted.runtime_s)
     assert predicted.missing == {"no pool runtime or power model": 1, "unclassified": 1}
+    whole = predicted.whole
+    assert whole is not None
+    assert whole.runtime_s[0] == pytest.approx(t.sum() + 50e-6 + 4e-6, rel=1e-3)
+    assert whole.energy_j[0] == pytest.approx((t * p).sum() + 250e-6 + 4e-6 * 6, rel=1e-3)
+    assert whole.runtime_s[1] < whole.runtime_s[0] < whole.runtime_s[2]
+    assert whole.remainder_s[0] == pytest.approx(54e-6, rel=1e-2)
 
 
 def test_what_lies_outside_the_data_says_so(fitted: SixModels) -> None:

@@ -74,7 +74,12 @@ def attribute(
     every = {}
     for number, each in enumerate(layered):
         engine = _engine(each, found, number, rails, half_width)
-        every[engine.hash] = replace(engine, unprofiled=_unprofiled(measured, found, whole, number))
+        every[engine.hash] = replace(
+            engine,
+            unprofiled=_unprofiled(measured, found, whole, number),
+            whole=_whole(each, found.engines[number], bool(engine.withheld)),
+            unit_covariance_w2=tuple(map(tuple, found.engines[number].units.covariance.tolist())),
+        )
     first = found.rails[0].found
     clocks = [piece.clock for piece in first.pieces if piece.clock is not None]
     notes += [*found.notes, *_sensor_notes(found), *_meaning(rails, layered)]

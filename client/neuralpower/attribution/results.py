@@ -94,6 +94,7 @@ class EngineAttribution:
     `unit_power_w`, `unit_se_w`: of each unit, in order. `energy_se_j`: of the energy of all layers of an inference, with what
     their errors have in common. `launch`: from the begin anchor to the first layer, `tail`: from the last to the end anchor, `gap`: between
     inferences. `withheld`: why the layers' powers are not given, "" if they are. `unprofiled`: beside the inferences without the profiler, if there were any.
+    `whole`: a mean inference with the profiler. `unit_covariance_w2`: of the units' powers, whose neighbours err against each other.
     """
 
     hash: str
@@ -114,6 +115,8 @@ class EngineAttribution:
     unit_se_w: tuple[float, ...] = ()
     withheld: str = ""
     unprofiled: Unprofiled | None = None
+    whole: WholeInference | None = None
+    unit_covariance_w2: tuple[tuple[float, ...], ...] = ()
 
     @property
     def repeated(self) -> bool:

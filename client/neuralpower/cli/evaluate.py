@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from neuralpower import console
 from neuralpower.cli.fit import PER_UNIT, percent, print_models
 
 if TYPE_CHECKING:
-    from neuralpower.models.evaluation import NetworkError
+    from neuralpower.models.evaluation import NetworkError, WholeError
     from neuralpower.models.held_out import CrossValidation
     from neuralpower.models.score import Score
     from neuralpower.models.six import Key, SixModels
@@ -49,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
             simpler = evaluation.simpler_ways(models, dataset)
     scores = evaluation.scores(models, dataset)
     networks = evaluation.network_errors(models, dataset)
+    wholes = evaluation.whole_errors(models, dataset)
     simulated = models.simulated_ or dataset.simulated
     if args.json:
-        console.print_json(_document(models, again, scores, networks, simpler, simulated))
+        console.print_json(_document(models, again, scores, networks, wholes, simpler, simulated))
         return 0 if again is None or agree(models, again) else 1
     if again is not None:
         print_models(again, "Computed again")
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     title = "On the rows the models were fitted to" if trained_on else "On data the models were not fitted to"
     _print_scores(title, scores, simulated)
     _print_networks(networks, simulated)
+    _print_wholes(wholes, simulated)
     if simpler is not None:
         _print_baselines(models, simpler)
     return 0 if again is None or agree(models, again) else 1
@@ -94,11 +97,47 @@ def _print_networks(networks: list[NetworkError], simulated: bool) -> None:
     if not networks:
         return
     rows: list[list[console.Cell]] = [
-        [n.network, n.layers, f"{100 * n.runtime:+.1f} %", f"{100 * n.energy:+.1f} %", "yes" if n.trained_on else "no"]
+        [
+            n.network,
+            n.layers,
+            f"{100 * n.runtime:+.1f} %",
+            f"{100 * n.energy:+.1f} %",
+            f"± {percent(n.energy_se)}" if isfinite(n.energy_se) else None,
+            "yes" if n.trained_on else "no",
+        ]
         for n in networks
     ]
-    columns = ["network", "layers compared", "runtime", "energy", "trained on"]
+    columns = ["network", "layers compared", "runtime", "energy", "measured energy is known to", "trained on"]
     console.table("By network, sums over the compared layers", columns, rows, simulated=simulated)
+
+
+def _print_wholes(wholes: list[WholeError], simulated: bool) -> None:
+    """Whole inferences, and over those that the models were not fitted to NeuralPower's accuracy and how often intervals held."""
+    from neuralpower.models.whole import QUANTITIES, accuracy
+
+    if not wholes:
+        return
+    rows: list[list[console.Cell]] = []
+    for each in wholes:
+        cells: list[console.Cell] = [each.network, "no" if each.unprofiled else "yes"]
+        for name in QUANTITIES:
+            value, _, _, measured = getattr(each, name)
+            cells += [f"{100 * (value / measured - 1):+.1f} %", "holds" if each.holds(name) else "misses"]
+        rows.append([*cells, "yes" if each.trained_on else "no"])
+    fresh = [each for each in wholes if not each.trained_on]
+    if fresh:
+        cells = ["accuracy, mean, of those not trained on", None]
+        for name in QUANTITIES:
+            pairs = [(getattr(each, name)[0], getattr(each, name)[3]) for each in fresh]
+            cells += [percent(accuracy(pairs)), f"{sum(each.holds(name) for each in fresh)} of {len(fresh)}"]
+        rows.append([*cells, None])
+    columns = [
+        "network",
+        "profiled",
+        *(f"{name}{what}" for name in QUANTITIES for what in ("", ": interval")),
+        "trained on",
+    ]
+    console.table("Whole inferences, predicted less measured", columns, rows, simulated=simulated)
 
 
 def _print_baselines(models: SixModels, simpler: dict[Key, dict[str, CrossValidation]]) -> None:
@@ -139,6 +178,7 @@ def _document(
     again: SixModels | None,
     scores: dict[Key, Score],
     networks: list[NetworkError],
+    wholes: list[WholeError],
     simpler: dict[Key, dict[str, CrossValidation]] | None,
     simulated: bool,
 ) -> dict[str, Any]:
@@ -154,5 +194,6 @@ def _document(
         "cross_validation": listed(fitted),
         "errors": listed({key: asdict(score) for key, score in scores.items()}),
         "networks": [asdict(network) for network in networks],
+        "whole_networks": [asdict(whole) for whole in wholes],
         "baselines": listed(ways),
     }

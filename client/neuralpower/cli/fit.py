@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         console.print_json(store.document(models))
         return 0
     print_models(models, "The six models")
+    print_whole(models)
     if args.formula:
         print_formulas(models)
     print_published(models)
@@ -108,6 +109,48 @@ def print_models(models: SixModels, title: str) -> None:
         print(
             f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {mean.power_w:.4g} W stands for each"
         )
+
+
+def print_whole(models: SixModels) -> None:
+    """Networks as folds predicted them that did not hold their layers, beside their measurement."""
+    from neuralpower.models.polynomial import LEVEL
+    from neuralpower.models.whole import QUANTITIES, accuracy
+
+    whole = models.whole_
+    if whole is None:
+        print("whole inferences: too few networks were measured from anchor to anchor to tell them")
+        return
+    scales = {"runtime": (1e3, "ms"), "energy": (1e3, "mJ"), "power": (1.0, "W")}
+    rows: list[list[console.Cell]] = []
+    for each in whole.networks:
+        cells: list[console.Cell] = [each.network]
+        for name in QUANTITIES:
+            predicted, measured = getattr(each, name)
+            cells += [
+                scales[name][0] * predicted,
+                scales[name][0] * measured,
+                f"{100 * (predicted / measured - 1):+.1f} %",
+            ]
+        rows.append(cells)
+    mean: list[console.Cell] = ["accuracy, mean"]
+    for name in QUANTITIES:
+        mean += [None, None, percent(accuracy([getattr(each, name) for each in whole.networks]))]
+    rows.append(mean)
+    columns = [
+        "network",
+        *(f"{name} {scales[name][1]}{what}" for name in QUANTITIES for what in (" predicted", " measured", ", error")),
+    ]
+    how = "without the profiler" if whole.unprofiled else "with the profiler"
+    print()
+    console.table(f"Whole inferences {how}, held out by folds", columns, rows, simulated=models.simulated_)
+    for name, part, scale, unit in (("runtime", whole.runtime, 1e6, "µs"), ("energy", whole.energy, 1e6, "µJ")):
+        low, high = whole.factors[name]
+        print(
+            f"{name}: layers {scale * part.inference:+.4g} {unit} {scale * part.modelled_layer:+.4g} {unit} for each modelled layer "
+            f"{scale * part.other_layer:+.4g} {unit} for each other one, a remainder known to {percent(part.relative_error)} of the whole; "
+            f"{LEVEL:.0%} of new networks lie {100 * (low - 1):+.0f} to {100 * (high - 1):+.0f} % around the prediction"
+        )
+    print()
 
 
 def print_formulas(models: SixModels) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from neuralpower.errors import InputError
 if TYPE_CHECKING:
     from neuralpower.features.layers import Layer
     from neuralpower.features.network import Network
-    from neuralpower.models.network import NetworkPrediction, Prediction
+    from neuralpower.models.network import NetworkPrediction, Prediction, WholePrediction
     from neuralpower.models.six import SixModels
 
 HELP = """Predict runtime, power and energy of each layer of a network and of the whole.
@@ -140,6 +141,8 @@ def _print_totals(models: SixModels, predicted: NetworkPrediction) -> None:
         runtime, energy = sums(predicted)
         ends = [f"{1e3 * each.low:.4g} to {1e3 * each.high:.4g}" for each in (runtime, energy)]
         rows.append(["interval of the sum", None, ends[0], None, ends[1]])
+    if predicted.whole:
+        rows += _whole_rows(predicted.whole)
     console.table(f"Predicted for {predicted.name}", columns, rows, simulated=models.simulated_)
     total = len(predicted.layers)
     for reason, count in predicted.missing.items():
@@ -158,6 +161,22 @@ def _print_totals(models: SixModels, predicted: NetworkPrediction) -> None:
         for model in models.models_.values()
     ]
     print(f"error of one layer to expect (RMSPE, cross-validated): {', '.join(errors)}")
+
+
+def _whole_rows(whole: WholePrediction) -> list[list[console.Cell]]:
+    """The remainder and the whole inference, each with its interval."""
+    how = "without the profiler" if whole.unprofiled else "with the profiler"
+    parts = [("remainder, fitted", whole.remainder_s, None, whole.remainder_j),
+             (f"whole inference {how}", whole.runtime_s, whole.power_w, whole.energy_j)]  # fmt: skip
+    rows: list[list[console.Cell]] = []
+    for name, time, power, energy in parts:
+        rows.append([name, None, 1e3 * time[0], power[0] if power else None, 1e3 * energy[0]])
+        ends = [
+            f"{k * each[1]:.4g} to {k * each[2]:.4g}" if each else None
+            for k, each in ((1e3, time), (1.0, power), (1e3, energy))
+        ]
+        rows.append(["its interval", None, *ends])
+    return rows
 
 
 def _sum_row(name: str, count: int, runtime_s: float, energy_j: float) -> list[console.Cell]:
@@ -200,6 +219,7 @@ def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
             "runtime_s": predicted.remainder_runtime_s,
             "energy_j": predicted.remainder_energy_j,
         },
+        "whole": asdict(predicted.whole) if predicted.whole else None,
         "runtime_s": predicted.runtime_s,
         "power_w": predicted.power_w,
         "energy_j": predicted.energy_j,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from neuralpower.features.layers import Layer
 from neuralpower.models.six import Remainder, SixModels
+from neuralpower.models.whole import FittedRemainder, WholeModel, student
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,38 @@ class Prediction:
     power_interval_w: tuple[float, float] | None = None
 
 
+Ends = tuple[float, float, float]
+"""A value and the ends of its interval."""
+
+
+@dataclass(frozen=True)
+class WholePrediction:
+    """A whole inference, from anchor to anchor: s, J and W with intervals that hold ``polynomial.LEVEL`` of networks like those in training.
+
+    `remainder_s`, `remainder_j`: what of it is no modelled layer. `unprofiled`: it runs without the profiler.
+    """
+
+    runtime_s: Ends
+    energy_j: Ends
+    power_w: Ends
+    remainder_s: Ends
+    remainder_j: Ends
+    unprofiled: bool
+
+
 @dataclass(frozen=True)
 class NetworkPrediction:
     """All layers of a network in order, and sums over those that are covered.
 
     `remainder` is the mean layer that stands for each of the `remainder_layers` layers of kind ``other``, which the sums include.
+    `whole` has the fitted remainder instead; None where the models know no whole inferences or nothing is covered.
     """
 
     name: str
     layers: tuple[Prediction, ...]
     remainder: Remainder | None
     remainder_layers: int
+    whole: WholePrediction | None = None
 
     @property
     def covered(self) -> tuple[Prediction, ...]:
@@ -82,7 +104,29 @@ def predict_network(models: SixModels, name: str, layers: Sequence[Layer]) -> Ne
         chosen = [layers[place] for place in places]
         found.update(zip(places, _of_kind(models, kind, chosen), strict=True))
     others = sum(layer.kind == "other" for layer in layers)
-    return NetworkPrediction(name, tuple(found[place] for place in range(len(layers))), models.remainder_, others)
+    listed = tuple(found[place] for place in range(len(layers)))
+    covered = [p for p in listed if p.energy_j is not None]
+    whole = _whole(models.whole_, covered, others) if models.whole_ and covered else None
+    return NetworkPrediction(name, listed, models.remainder_, others, whole)
+
+
+def _whole(model: WholeModel, covered: Sequence[Prediction], others: int) -> WholePrediction:
+    wide = student(len(model.networks) - 1)
+
+    def total(layers: float, fitted: FittedRemainder, factors: tuple[float, float]) -> tuple[Ends, Ends]:
+        beside = fitted.beside(layers, len(covered), others)
+        sum_ = layers + beside
+        half = wide * fitted.relative_error * sum_
+        return _around(sum_, factors), (beside, beside - half, beside + half)
+
+    time, beside_s = total(sum(p.runtime_s or 0.0 for p in covered), model.runtime, model.factors["runtime"])
+    energy, beside_j = total(sum(p.energy_j or 0.0 for p in covered), model.energy, model.factors["energy"])
+    power = _around(energy[0] / time[0], model.factors["power"])
+    return WholePrediction(time, energy, power, beside_s, beside_j, model.unprofiled)
+
+
+def _around(value: float, factors: tuple[float, float]) -> Ends:
+    return value, value * factors[0], value * factors[1]
 
 
 def _of_kind(models: SixModels, kind: str, layers: Sequence[Layer]) -> list[Prediction]:

@@ -17,6 +17,7 @@ from neuralpower.models.held_out import CrossValidation, HeldOut, KindFolds
 from neuralpower.models.polynomial import Polynomial
 from neuralpower.models.quantities import measure
 from neuralpower.models.rows import fingerprint, networks_of, rows_of
+from neuralpower.models.whole import WholeModel, fit_whole
 
 if TYPE_CHECKING:
     from neuralpower.models.lasso import Nested, SparsePolynomial
@@ -79,6 +80,7 @@ class SixModels:
         energy_: kind -> ``EnergyErrors``, where both models and energies are there.
         skipped_: (kind, target) -> why there is no such model.
         remainder_: the mean of the layers of kind ``other``, or None where none was measured.
+        whole_: what layers leave of whole inferences, or None where too few were measured.
         sha256_, rows_, networks_, devices_, simulated_: what the models were fitted to.
     """
 
@@ -89,6 +91,7 @@ class SixModels:
     energy_: dict[str, EnergyErrors] = field(default_factory=dict)
     skipped_: dict[Key, str] = field(default_factory=dict)
     remainder_: Remainder | None = None
+    whole_: WholeModel | None = None
     sha256_: str = ""
     rows_: int = 0
     networks_: list[str] = field(default_factory=list)
@@ -108,6 +111,7 @@ class SixModels:
 
     def _fit(self, dataset: Dataset, advance: Callable[[float, str], None] | None) -> SixModels:
         self.models_, self.energy_, self.skipped_ = {}, {}, {}
+        left_out = {target: np.full(len(dataset), np.nan) for target in TARGETS}
         for number, kind in enumerate(KINDS):
             if advance:
                 advance(2 * number, kind)
@@ -120,13 +124,15 @@ class SixModels:
                 else:
                     targets.append(target)
             if targets:
-                self._fit_kind(kind, tuple(targets), dataset)
+                self._fit_kind(kind, tuple(targets), dataset, left_out)
         if not self.models_:
             raise InputError(
                 f"no layer type has {FEWEST_CONFIGURATIONS} different layers with a measured runtime or power"
             )
         self.models_ = {key: self.models_[key] for key in DICTIONARIES if key in self.models_}
         self.remainder_ = _remainder(dataset)
+        both = tuple(kind for kind in KINDS if {(kind, target) for target in TARGETS} <= set(self.models_))
+        self.whole_ = fit_whole(dataset, both, left_out)
         self.sha256_, self.rows_, self.simulated_ = fingerprint(dataset), len(dataset), dataset.simulated
         self.networks_ = sorted(networks_of(dataset))
         self.devices_ = sorted(set(dataset["device"].tolist()) - {""})
@@ -138,7 +144,7 @@ class SixModels:
         return KindFolds.of(dataset, kind, (*targets, *(["energy"] if len(targets) == len(TARGETS) else [])),
                             self.folds, self.seed)  # fmt: skip
 
-    def _fit_kind(self, kind: str, targets: tuple[str, ...], dataset: Dataset) -> None:
+    def _fit_kind(self, kind: str, targets: tuple[str, ...], dataset: Dataset, left_out: Mapping[str, Floats]) -> None:
         asked = (*targets, "energy") if len(targets) == len(TARGETS) else targets
         folds = KindFolds.of(dataset, kind, asked, self.folds, self.seed)
         found = held_out(folds, kind, self.estimator)
@@ -148,6 +154,7 @@ class SixModels:
             if score is None or target not in whole:
                 raise InputError("too few groups of layers to cross-validate; measure more networks or a sweep")
             self.models_[kind, target] = LayerModel(kind, target, whole[target].polynomial_, score)
+            _note(left_out[target], dataset, self.models_[kind, target], found[target])
         if "energy" in asked:
             product, direct = found["product"].score(), found["energy"].score()
             if product is not None and direct is not None:
@@ -214,6 +221,14 @@ def held_out(folds: KindFolds, kind: str, estimator: Estimator) -> Mapping[str, 
             if len(x):
                 found["product"].add(test, fitted["runtime"].predict(x) * fitted["power"].predict(x))
     return found
+
+
+def _note(into: Floats, dataset: Dataset, model: LayerModel, found: HeldOut) -> None:
+    """Put what outer folds predict for the layers that they held out into `into` (rows,), and the model's word for the rest of the type."""
+    of_kind = np.flatnonzero(dataset["kind"] == model.kind)
+    into[of_kind] = model.predict(dataset.take(of_kind).layers())
+    index, known = found.folds.rows[model.target].index, np.isfinite(found.predicted)
+    into[index[known]] = found.predicted[known]
 
 
 def _remainder(dataset: Dataset) -> Remainder | None:

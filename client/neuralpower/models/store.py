@@ -20,6 +20,8 @@ from neuralpower.models.score import Score
 from neuralpower.models.search import LOSSES
 from neuralpower.models.six import UNITS, EnergyErrors, LayerModel, Remainder, SixModels
 from neuralpower.models.terms import MAX_POWER, Term, check_feature
+from neuralpower.models.whole import FEWEST, FittedRemainder, HeldOutNetwork, WholeModel
+from neuralpower.models.whole import QUANTITIES as OF_NETWORKS
 
 FORMAT, VERSION = "neuralpower-models", 2
 LARGEST_FILE = 64 << 20
@@ -73,9 +75,27 @@ def document(models: SixModels) -> dict[str, Any]:
         "loss": models.loss,
         "trained_on": {"sha256": models.sha256_, "rows": models.rows_, "networks": models.networks_},
         "remainder": asdict(models.remainder_) if models.remainder_ else None,
+        "whole": _whole_document(models.whole_) if models.whole_ else None,
         "skipped": [{"kind": k, "target": t, "reason": reason} for (k, t), reason in models.skipped_.items()],
         "models": [_model_document(model) for model in models.models_.values()],
         "energy": [{"kind": kind, **asdict(errors)} for kind, errors in models.energy_.items()],
+    }
+
+
+def _whole_document(whole: WholeModel) -> dict[str, Any]:
+    return {
+        "unprofiled": whole.unprofiled,
+        "runtime": asdict(whole.runtime),
+        "energy": asdict(whole.energy),
+        "factors": {name: {"low": low, "high": high} for name, (low, high) in whole.factors.items()},
+        "networks": [
+            {
+                "network": each.network,
+                "runtime_s": dict(zip(("predicted", "measured"), each.runtime, strict=True)),
+                "energy_j": dict(zip(("predicted", "measured"), each.energy, strict=True)),
+            }
+            for each in whole.networks
+        ],
     }
 
 
@@ -114,6 +134,7 @@ def parse(found: object) -> SixModels:
         seed=_integer(found, "seed", least=0, most=2**63),
         loss=_choice(found, "loss", LOSSES),
         remainder_=_remainder(found.get("remainder")),
+        whole_=None if found.get("whole") is None else _whole(_object(found, "whole")),
         sha256_=_text(trained, "sha256"),
         rows_=_integer(trained, "rows", least=0, most=2**53),
         networks_=_texts(trained, "networks"),
@@ -230,6 +251,36 @@ def _remainder(entry: object) -> Remainder | None:
         _integer(entry, "layers", least=1, most=2**53),
         _number(entry, "runtime_s", least=0.0),
         _number(entry, "power_w", above=0.0),
+    )
+
+
+def _whole(entry: Mapping[str, Any]) -> WholeModel:
+    factors = {}
+    for name in OF_NETWORKS:
+        ends = _object(_object(entry, "factors"), name)
+        factors[name] = _number(ends, "low", above=0.0), _number(ends, "high", above=0.0)
+        if factors[name][0] > factors[name][1]:
+            raise ValueError(f"interval of {name} of networks from {factors[name][0]} to {factors[name][1]}")
+    networks = []
+    for item in _list(entry, "networks"):
+        pairs = [
+            tuple(_number(_object(item, name), side, above=0.0) for side in ("predicted", "measured"))
+            for name in ("runtime_s", "energy_j")
+        ]
+        networks.append(HeldOutNetwork(_text(item, "network"), (pairs[0][0], pairs[0][1]), (pairs[1][0], pairs[1][1])))
+    if len(networks) < FEWEST:
+        raise ValueError(f"whole inferences of {len(networks)} networks, {FEWEST} needed")
+    runtime, energy = (_fitted_remainder(_object(entry, name)) for name in ("runtime", "energy"))
+    return WholeModel(_flag(entry, "unprofiled"), runtime, energy, factors, tuple(networks))
+
+
+def _fitted_remainder(entry: Mapping[str, Any]) -> FittedRemainder:
+    return FittedRemainder(
+        _number(entry, "inference"),
+        _number(entry, "modelled_layer"),
+        _number(entry, "other_layer"),
+        _number(entry, "relative_error", least=0.0),
+        _number(entry, "least_share", above=0.0),
     )
 
 

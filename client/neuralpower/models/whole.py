@@ -1,0 +1,168 @@
+"""Whole inferences: the layers' sum and a remainder fitted to what measured networks took beside their modelled layers.
+
+An inference takes more than its modelled layers: reformats and elementwise layers, gaps between kernels, enqueue and wake-up; and less
+where the layers were measured with a profiler that slows them and the inference without. So
+
+    T = Σ T_n + a + b · (modelled layers) + c · (other layers)
+
+and likewise for the energy, by least squares of the error relative to the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralpower.dataset import Dataset
+from neuralpower.dataset_networks import WholeNetwork, whole_networks
+from neuralpower.models.polynomial import LEVEL
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+FEWEST = 6
+"""Networks to fit a remainder of three numbers and its error to."""
+NEARLY = 1e-3
+"""A count that differs from what the others make of it by less than this share tells nothing of its own."""
+QUANTITIES = ("runtime", "energy", "power")
+
+
+@dataclass(frozen=True)
+class FittedRemainder:
+    """a, b and c above, s or J; its standard error in a new network as a share of the whole, from networks left out one by one; and
+    the least share that a whole inference was of its modelled layers, below which none is predicted."""
+
+    inference: float
+    modelled_layer: float
+    other_layer: float
+    relative_error: float
+    least_share: float
+
+    def beside(self, layers: float, modelled: int, other: int) -> float:
+        """What comes to the sum over `modelled` layers, s or J, of which `layers` is the sum, and `other` ones."""
+        fitted = self.inference + self.modelled_layer * modelled + self.other_layer * other
+        return max(fitted, (self.least_share - 1) * layers)
+
+
+@dataclass(frozen=True)
+class HeldOutNetwork:
+    """A network in the training data as it is predicted by folds that did not hold its layers, and a remainder fitted to the others.
+
+    (predicted, measured) runtime s, energy J and power W.
+    """
+
+    network: str
+    runtime: tuple[float, float]
+    energy: tuple[float, float]
+
+    @property
+    def power(self) -> tuple[float, float]:
+        return self.energy[0] / self.runtime[0], self.energy[1] / self.runtime[1]
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """What layers leave of a whole inference, and factors around the prediction that hold LEVEL of new networks.
+
+    `unprofiled`: the networks were measured without the profiler. `factors`: runtime, energy, power -> (low, high).
+    """
+
+    unprofiled: bool
+    runtime: FittedRemainder
+    energy: FittedRemainder
+    factors: Mapping[str, tuple[float, float]]
+    networks: tuple[HeldOutNetwork, ...]
+
+
+def fit_whole(dataset: Dataset, kinds: tuple[str, ...], held_out: Mapping[str, Floats]) -> WholeModel | None:
+    """The model of whole inferences; None where too few networks were measured whole.
+
+    kinds: layer types that have both models. held_out: runtime and power predicted for each row of the dataset by models that
+    were not fitted to its network, (rows,). A network of which a modelled layer has no measured power is left out.
+    """
+    found = whole_networks(dataset)
+    unprofiled = sum(each.unprofiled for each in found) >= FEWEST
+    lines = [_line(dataset, each, kinds, held_out) for each in found if each.unprofiled or not unprofiled]
+    known = [line for line in lines if line is not None]
+    if len(known) < FEWEST:
+        return None
+    names = [name for name, _ in known]
+    table = np.array([values for _, values in known])
+    whole, measured, predicted, counts = table[:, 0:2], table[:, 2:4], table[:, 4:6], table[:, 6:]
+    remainders, expected = [], []
+    for column in range(2):
+        fitted, left_out = _remainder(measured[:, column], whole[:, column], counts)
+        remainders.append(fitted)
+        expected.append(predicted[:, column] + left_out)
+    networks = tuple(
+        HeldOutNetwork(name, (float(t), float(w[0])), (float(e), float(w[1])))
+        for name, t, e, w in zip(names, *expected, whole, strict=True)
+    )
+    return WholeModel(unprofiled, remainders[0], remainders[1], _factors(networks), networks)
+
+
+def student(freedom: int) -> float:
+    """Of Student's distribution: so many standard errors to either side hold LEVEL."""
+    from scipy.stats import t  # type: ignore[import-untyped]  # it has no stubs
+
+    return float(t.ppf(0.5 + LEVEL / 2, freedom))
+
+
+def _line(
+    dataset: Dataset, whole: WholeNetwork, kinds: tuple[str, ...], held_out: Mapping[str, Floats]
+) -> tuple[str, list[float]] | None:
+    """Whole, measured layers, predicted layers (runtime and energy each), and counts [1, modelled, other]; None where one is not known."""
+    mine = dataset["engine"] == whole.engine
+    covered = mine & np.isin(dataset["kind"], kinds)
+    seconds, watts = (dataset[name][covered].astype(np.float64) for name in ("runtime_s", "power_w"))
+    t, p = held_out["runtime"][covered], held_out["power"][covered]
+    other = int((mine & (dataset["kind"] == "other")).sum())
+    values = [whole.runtime_s, whole.energy_j, seconds.sum(), seconds @ watts, t.sum(), t @ p, 1.0, len(seconds), other]
+    return (whole.network, values) if len(seconds) and np.isfinite(values).all() else None
+
+
+def _remainder(layers: Floats, whole: Floats, counts: Floats) -> tuple[FittedRemainder, Floats]:
+    """The fit of what the layers (n,) leave of the whole (n,), and what is said of each network by the others (n,)."""
+    scaled, left = counts / whole[:, None], whole - layers
+    used = _independent(scaled)
+    inverse = np.zeros(scaled.T.shape)
+    inverse[used] = np.linalg.pinv(scaled[:, used])
+    a, b, c = inverse @ (left / whole)
+    share = np.minimum(np.einsum("ij,ji->i", scaled, inverse), 0.999)
+    off = (left / whole - scaled @ np.array([a, b, c])) / (1 - share)
+    error = float(np.sqrt(np.mean(off**2)))
+    least = float((whole / layers).min())
+    return FittedRemainder(float(a), float(b), float(c), error, least), np.maximum(
+        left - off * whole, (least - 1) * layers
+    )
+
+
+def _independent(columns: Floats) -> list[int]:
+    """The columns that say more than the ones before: networks with as many layers each tell no price of a layer."""
+    used: list[int] = []
+    for number, column in enumerate(columns.T):
+        before = columns[:, used]
+        left = column - before @ np.linalg.lstsq(before, column, rcond=None)[0] if used else column
+        if np.linalg.norm(left) > NEARLY * np.linalg.norm(column):
+            used.append(number)
+    return used
+
+
+def _factors(networks: tuple[HeldOutNetwork, ...]) -> dict[str, tuple[float, float]]:
+    """Of measured over predicted, from its logarithm's mean and scatter: Student's interval for one network more."""
+    found = {}
+    for name in QUANTITIES:
+        predicted, measured = np.array([getattr(each, name) for each in networks]).T
+        ratio = np.log(measured / np.maximum(predicted, 1e-300))
+        half = student(len(ratio) - 1) * ratio.std(ddof=1) * np.sqrt(1 + 1 / len(ratio))
+        found[name] = float(np.exp(ratio.mean() - half)), float(np.exp(ratio.mean() + half))
+    return found
+
+
+def accuracy(pairs: list[tuple[float, float]]) -> float:
+    """1 less the mean of |predicted - measured| / measured, as NeuralPower tells it of networks."""
+    predicted, measured = np.array(pairs).T
+    return float(1 - np.mean(np.abs(predicted / measured - 1)))
