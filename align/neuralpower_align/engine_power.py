@@ -33,10 +33,12 @@ def engine_power(
     contradicted: str = "",
     scattered: Floats | None = None,
     held: Floats | None = None,
+    variances_j2: Floats | None = None,
 ) -> EnginePower:
     """Of engine `number`, from powers (c,) and covariance (c, c) of all classes; `scattered` (c, c): covariance from the scatter of
     seconds. `excited`: how windows lay in its inferences; `contradicted`: why the fit cannot be believed. `held` (c, c): the covariance
-    if all but powers were known; None: layers are taken for themselves, whatever they have in common."""
+    if all but powers were known; None: layers are taken for themselves, whatever they have in common. `variances_j2` (2,): of the
+    energies of :func:`seconds_of`; None: from the covariances, in which slow power of its own counts as error."""
     count = classes.layers[number].size
     launch, tail, gap = count, count + 1, count + 2
     beside = [int(each[number]) for each in (classes.launch, classes.tail, classes.gap)]
@@ -60,18 +62,13 @@ def engine_power(
     change[:, gap] -= excess
     own, own_covariance = change @ power, change @ errors @ change.T
     units = resolved_units(own, own_covariance, seconds, half_width, group_error)
-    window = np.zeros(mine.size)
-    np.add.at(window, layers, seconds + ran)
-    spent, inside = float((engine.end_ns - engine.begin_ns).mean()) * 1e-9, float(window.sum())
-    if spent - inside > LEAST_BESIDE * spent:
-        window[[launch, tail]] = (spent - inside) / 2
-    else:
-        window *= spent / max(inside, 1e-12)
     hidden = max((each.unseen for each in excited), default=0.0)
     withheld = contradicted
     if hidden > MOST_UNSEEN:
         withheld = f"{hidden:.0%} of an inference were never seen: its period is locked to the chip's scan"
     units = replace(units, told=units.told & (not withheld))
+    weights = seconds_of(classes, number, engine)[:, mine]
+    error_j = [_sum_error(each, errors, scatter) for each in weights] if variances_j2 is None else np.sqrt(variances_j2)
     return EnginePower(
         unit=units.unit[run],
         withheld=withheld,
@@ -80,14 +77,32 @@ def engine_power(
         layer_w=own[run],
         covariance=own_covariance,
         units=units,
-        energy_j=float(own @ seconds),
-        energy_se_j=_sum_error(seconds @ change, errors, scatter),
+        energy_j=float(weights[0] @ power),
+        energy_se_j=float(error_j[0]),
         launch=level_of(power, errors, launch),
         tail=level_of(power, errors, tail),
         gap=level_of(power, errors, gap),
-        window_j=float(window @ power),
-        window_se_j=_sum_error(window, errors, scatter),
+        window_j=float(weights[1] @ power),
+        window_se_j=float(error_j[1]),
     )
+
+
+def seconds_of(classes: Classes, number: int, engine: Engine) -> Floats:
+    """Weights (2, c), s, of the powers of all classes in the energy of a mean inference: of its layers, and of all between its anchors."""
+    layers, count = classes.layers[number], classes.layers[number].size
+    spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), count) * 1e-9
+    between = (
+        np.bincount(engine.alike, (engine.durations_ns > 0).mean(axis=0), count) * classes.launch_gap_ns(engine) * 1e-9
+    )
+    weights = np.zeros((2, classes.count))
+    weights[:, layers] = spent + between
+    weights[0, classes.gap[number]] = -between.sum()
+    whole, inside = float((engine.end_ns - engine.begin_ns).mean()) * 1e-9, float(weights[1].sum())
+    if whole - inside > LEAST_BESIDE * whole:
+        weights[1, [classes.launch[number], classes.tail[number]]] = (whole - inside) / 2
+    else:
+        weights[1] *= whole / max(inside, 1e-12)
+    return weights
 
 
 def _sum_error(weights: Floats, covariance: Floats, scattered: Floats) -> float:

@@ -74,7 +74,7 @@ class Kernel:
         return Table(
             first_ns=-self.ahead_ns,
             step=on,
-            sharp=self.step(STEP_NS * np.arange(on.size) - self.ahead_ns),
+            sharp=self.step(np.asarray(STEP_NS * np.arange(on.size) - self.ahead_ns, np.float64)),
             slope=np.diff(on, append=on[-1:]) / STEP_NS,
             bend=_between(bend),
             by_lag=_between(longer._blurred(on.size) - on) / DERIVATIVE_NS,
