@@ -121,7 +121,9 @@ def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Searc
     for i, clock in zip(known, best.guess.clocks, strict=True):
         final[i] = None if unsure and found[i] == "fit" else clock.moved(float(origin))
     alike = "" if gaps_vary(activity, search.alone) else "gaps hardly vary: another delay and lag may fit as well"
-    reasons = "; ".join(each for each in (weak, unsure, alike) if each)
+    loose = any(each is not None and each.se_ns > UNSURE_NS for each in bounded)
+    step = "scans keep step with the driver's sleeps: when they end is not known" if loose else ""
+    reasons = "; ".join(each for each in (weak, unsure, alike, step) if each)
     return Sensor(
         best.guess.delay_ns, best.guess.lag_ns, tuple(final), max(se, UNVARIED_NS if alike else 0.0), found, reasons
     )

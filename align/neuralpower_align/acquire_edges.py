@@ -8,6 +8,7 @@ soft by `SOFT_NS`: a concave problem.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -38,8 +39,14 @@ MOST_STEPS = 8
 SHORTEST_SLACK_NS = 1e6
 NARROW = 0.75
 """A window must be shorter than this share of a scan, so that one end lies in it."""
-NEAR_NS, MOST_UNSEEN_NS, UNSEEN_NS = 60e3, 1e6, 10e9
-"""Upper limits of waits come as near as this to the end of some scan within seconds; if not, the ends are off together for so long."""
+SEEN_NS = (120e3, 60e3)
+"""Where upper limits of waits are seen to pass the ends of scans so near, in turn, ends are drawn to them."""
+STAYING, FEW_NEAR = 3.0, 5
+"""More near limits than so many times what passing makes, and some, do not pass."""
+UNSEEN_NS = 300e3
+"""If these stretches are no fewer than those where limits pass, all ends may be off together by so much."""
+HARDLY = 0.02
+"""So weakly that an even clock is not bent."""
 FIT = 0.97
 """Share of bounds that a believable clock obeys."""
 
@@ -210,49 +217,87 @@ def _obeying(bounds: Bounds, rough: ScanClock, source: str) -> Bounded:
 
     Waits bound from one side only: a driver that sleeps by the kernel's ticks looks for the end where it can just have been, so
     that the upper limits are near and the lower ones far. There ends are taken as late as the limits let them: the time from an
-    end to its upper limit has the density 1 / (2 mean) down to 0. Soft limits let them be late by SOFT ln(e - 1) then.
+    end to its upper limit has the density 1 / (2 mean) down to 0. Where scans are nearly in step with the ticks that holds only now and
+    then, when the two pass each other, and the clock's even rate tells the ends between: so first ends are drawn to their limits hardly,
+    and then where limits were seen to come near.
     """
     low, high = int(bounds.number.min()), int(np.ceil(bounds.number.max()))
     count = max(round(float(rough.end(high) - rough.end(low)) / (KNOT_S * 1e9)), 1) + 1
     knots = np.unique(np.rint(np.linspace(low, high, max(count, 2))).astype(np.int64))
-    ends = rough.end(knots)
-    cell = np.clip(np.searchsorted(knots, bounds.number, side="right") - 1, 0, knots.size - 2)
-    part = (bounds.number - knots[cell]) / (knots[cell + 1] - knots[cell])
-    sign = np.where(bounds.before, 1.0, -1.0)
-    bend = _bends(knots, rough.period_ns)
-    hessian = bend.T @ bend
-    for soft in SOFT_NS:
-        for _ in range(MOST_STEPS):
-            short = sign * (bounds.limit_ns - (ends[cell] + part * (ends[cell + 1] - ends[cell]))) / soft
-            miss = 1 / (1 + np.exp(np.clip(short, -40.0, 40.0)))
-            pull, stiff = -sign * miss / soft, miss * (1 - miss) / soft**2
-            if source == "waits":
-                pull[bounds.before] += 1 / max(2 * float(short[bounds.before].mean()) * soft, SHORTEST_SLACK_NS)
-            gradient = np.bincount(cell, pull * (1 - part), knots.size) + np.bincount(cell + 1, pull * part, knots.size)
-            gradient -= bend.T @ (bend @ ends)
-            hessian = bend.T @ bend + _tridiagonal(cell, part, stiff, knots.size)
-            hessian[np.diag_indices_from(hessian)] += 1e-6 / soft**2
-            step = np.clip(np.linalg.solve(hessian, gradient), -3 * soft, 3 * soft)
-            ends = ends + step
-            if np.max(np.abs(step)) < soft / 50:
-                break
+    limits = _Limits.of(bounds, knots, rough.period_ns)
+    ends, in_step = rough.end(knots), False
     if source == "waits":
-        ends = ends - SOFT_NS[-1] * np.log(np.e - 1)
-    short = sign * (bounds.limit_ns - (ends[cell] + part * (ends[cell + 1] - ends[cell])))
+        ends = limits.obeyed(ends, SOFT_NS, np.full(knots.size - 1, HARDLY))[0]
+        for near_ns in SEEN_NS:
+            near, stays = limits.passed(ends, near_ns)
+            in_step = in_step or bool(np.count_nonzero(stays) >= np.count_nonzero(near))
+            drawn = near if near.any() else np.ones(near.size, bool)
+            ends, hessian = limits.obeyed(ends, SOFT_NS[-2:], drawn.astype(np.float64))
+    else:
+        ends, hessian = limits.obeyed(ends, SOFT_NS, np.zeros(knots.size - 1))
     covariance = np.linalg.inv(hessian) + np.eye(knots.size) * STAMPED_NS**2
-    if source == "waits":
-        covariance += _unseen(knots, ends, cell[bounds.before], short[bounds.before])
+    if in_step:
+        covariance += UNSEEN_NS**2
     se = float(np.sqrt(np.mean(np.diag(covariance))))
     stiffness = np.asarray(np.linalg.inv(covariance), np.float64)
-    return Bounded(ScanClock(knots, ends), se, stiffness, float(np.mean(short > -4 * SOFT_NS[-1])), source)
+    return Bounded(ScanClock(knots, ends), se, stiffness, float(np.mean(limits.short(ends) > -4 * SOFT_NS[-1])), source)
 
 
-def _unseen(knots: Ints, ends: Floats, cell: Ints, slack_ns: Floats) -> Floats:
-    """What is not known of ends (k, k), ns^2, where no upper limit comes near them: scans in step with the kernel's ticks."""
-    nearest = np.full(knots.size - 1, MOST_UNSEEN_NS)
-    np.minimum.at(nearest, cell, slack_ns)
-    loose = np.maximum(np.maximum(np.append(nearest, 0.0), np.append(0.0, nearest)) - NEAR_NS, 0.0)
-    return np.asarray(np.outer(loose, loose) * np.exp(-np.abs(ends[:, None] - ends[None, :]) / UNSEEN_NS), np.float64)
+@dataclass(frozen=True)
+class _Limits:
+    """Bounds on a clock with knots: between which knots each lies (cell) and how far along (part), (b,), and the wish to keep the rate."""
+
+    bounds: Bounds
+    cell: Ints
+    part: Floats
+    bend: Floats
+
+    @classmethod
+    def of(cls, bounds: Bounds, knots: Ints, period_ns: float) -> _Limits:
+        cell = np.clip(np.searchsorted(knots, bounds.number, side="right") - 1, 0, knots.size - 2)
+        part = (bounds.number - knots[cell]) / (knots[cell + 1] - knots[cell])
+        return cls(bounds, cell, part, _bends(knots, period_ns))
+
+    def short(self, ends: Floats) -> Floats:
+        """By how much each bound is obeyed (b,), ns."""
+        off = self.bounds.limit_ns - (ends[self.cell] + self.part * (ends[self.cell + 1] - ends[self.cell]))
+        return np.asarray(np.where(self.bounds.before, off, -off), np.float64)
+
+    def passed(self, ends: Floats, near_ns: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """In which cells upper limits come near and go on (cells,), and in which many stay as near: there scans keep step with the ticks,
+        perhaps further off than the ends were drawn."""
+        before, size = self.bounds.before, self.bend.shape[1] - 1
+        cell, short = self.cell[before], self.short(ends)[before]
+        near = np.bincount(cell[short < near_ns], minlength=size)
+        usual = np.bincount(cell, minlength=size) * near_ns / max(2 * float(short.mean()), SHORTEST_SLACK_NS)
+        stays = near >= STAYING * usual + FEW_NEAR
+        return np.asarray((near > 0) & ~stays), np.asarray(stays)
+
+    def obeyed(self, ends: Floats, softness: Sequence[float], drawn: Floats) -> tuple[Floats, Floats]:
+        """Newton from `ends`, the last steps as soft as the last of `softness`; `drawn`: how hard ends of each cell are drawn to upper limits,
+        1 for what the density of waits asks. Returns the ends and the inverse covariance that the bounds give."""
+        before, size = self.bounds.before, ends.size
+        sign, hessian = np.where(before, 1.0, -1.0), self.bend.T @ self.bend
+        for soft in softness:
+            for _ in range(MOST_STEPS):
+                short = self.short(ends) / soft
+                miss = 1 / (1 + np.exp(np.clip(short, -40.0, 40.0)))
+                pull, stiff = -sign * miss / soft, miss * (1 - miss) / soft**2
+                mean = max(2 * float(short[before].mean()) * soft, SHORTEST_SLACK_NS)
+                pull[before] += drawn[self.cell[before]] / mean
+                gradient = np.bincount(self.cell, pull * (1 - self.part), size)
+                gradient += np.bincount(self.cell + 1, pull * self.part, size)
+                gradient -= self.bend.T @ (self.bend @ ends)
+                hessian = self.bend.T @ self.bend + _tridiagonal(self.cell, self.part, stiff, size)
+                hessian[np.diag_indices_from(hessian)] += 1e-6 / soft**2
+                step = np.clip(np.linalg.solve(hessian, gradient), -3 * soft, 3 * soft)
+                ends = ends + step
+                if np.max(np.abs(step)) < soft / 50:
+                    break
+        if drawn.any():
+            # Soft limits let ends be so late where each is drawn with the density's slope, or so early where it is drawn less.
+            ends = ends - softness[-1] * np.log(np.exp(float(drawn.max())) - 1)
+        return ends, hessian
 
 
 def _bends(knots: Ints, period_ns: float) -> Floats:

@@ -15,6 +15,7 @@ from neuralpower_align.acquire_choice import Search
 from neuralpower_align.activity import Activity
 from neuralpower_align.scan_clock import ChannelReadings, Sensor, latched_ns, waits
 from neuralpower_align.schedule import Laid, schedule
+from neuralpower_align.sensing import sensor_of
 from neuralpower_align.windows import layer_windows
 from neuralpower_sampler import AVAILABLE
 
@@ -102,6 +103,16 @@ def test_shuffled_readings_give_no_clock() -> None:
     sensor = acquire(what, [replace(readings, power_w=readings.power_w[order])], search)
     assert sensor.clocks == (None,) and sensor.found == ("",)
     assert "phase" in sensor.ambiguous
+
+
+def test_without_a_scan_there_are_delay_and_lag() -> None:
+    """Nothing is known of the scan: readings are half a scan older in the mean, and no clock is claimed."""
+    world = drawn("fast", 1004, 800)
+    what, readings, search = problem(world)
+    sensor = sensor_of(what, [replace(readings, scan_ns=0.0)], search.alone)
+    assert sensor.clocks == (None,) and sensor.delay_se_ns == np.inf
+    together = world.truth.delay_ns + world.truth.lag_ns + world.recording.chip.scan_ns / 2
+    assert abs(sensor.delay_ns + sensor.lag_ns - together) < 200e3
 
 
 def test_too_few_readings_are_refused() -> None:

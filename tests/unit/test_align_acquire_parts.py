@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuralpower_align.acquire_choice import MOST_CLASSES, Search, best_measured, engines
 from neuralpower_align.acquire_edges import bounded_clock
 from neuralpower_align.acquire_groups import grouped
 from neuralpower_align.acquire_guess import Held, Noise
@@ -90,11 +91,15 @@ def test_counted_scans_give_the_clock_with_their_numbers() -> None:
     assert off_ns(found.clock, ends, read).std() < 10e3
 
 
-def test_a_driver_that_waits_tells_the_clock() -> None:
-    """Reads that sleep until the first tick of 4 ms after a quarter of the scan: their ends bound the ends of scans."""
+@pytest.mark.parametrize(("period_ns", "close_ns"), [(6.45e6, 60e3), (20e6 / 3 * 1.0005, 150e3), (20e6 / 3, 2e6)])
+def test_a_driver_that_waits_tells_the_clock(period_ns: float, close_ns: float) -> None:
+    """Reads that sleep until the first tick of 4 ms after a quarter of the scan: their ends bound the ends of scans.
+
+    Scans nearly in step with ticks pass them only now and then; in between the clock is as even as it is.
+    """
     random = np.random.default_rng(7)
-    ends = wandering(random, 42, SCAN_NS, -0.023)
-    scans = ends + SCAN_NS * 5 / 6 * (1 - 0.023)
+    ends = wandering(random, 42, SCAN_NS, period_ns / SCAN_NS - 1)
+    scans = ends + period_ns * 5 / 6
     begin, end, now, seen = [], [], 1.1e9, 0
     while now < 41e9:
         start, now = now, now + 75e3
@@ -114,7 +119,9 @@ def test_a_driver_that_waits_tells_the_clock() -> None:
     found = bounded_clock(piece, 0.04)
     assert found is not None and found.source == "waits"
     off = off_ns(found.clock, ends, read.astype(np.float64))
-    assert np.abs(off).max() < 60e3
+    assert np.abs(off).max() < close_ns
+    # Scans quite in step with the ticks may lie anywhere between them: then it is said.
+    assert (found.se_ns > 250e3) == (close_ns > 1e6)
 
 
 def test_noise_has_no_lattice() -> None:
@@ -233,3 +240,27 @@ def test_groups_keep_neighbours_together_and_gaps_alone() -> None:
     assert set(np.diff(group)) <= {0, 1} and group[0] == 0
     assert group[layers] == group[layers - 1] + 1 and group[layers + 1] == group[layers] + 1
     assert 8 <= group[layers] <= 24
+
+
+def test_engines_that_were_hardly_measured_are_left_out() -> None:
+    """Of a small engine that ran often and a large one that ran twice the small one is kept, with the readings that saw nothing else."""
+    small, large, alone = 20, MOST_CLASSES, 4
+    first = np.append(np.full(small, 100e3), [20e3, 30e3, 900e3])
+    second = np.append(np.full(large, 100e3), [20e3, 30e3, 900e3])
+    width = np.concatenate([np.tile(first, 300), np.tile(second, 2)])
+    own, other = np.arange(small + alone - 1), small + alone + np.arange(large + alone - 1)
+    classes = np.concatenate([np.tile(own, 300), np.tile(other, 2)])
+    edges = np.append(0, np.cumsum(width)).astype(np.int64)
+    count = small + large + 2 * alone
+    activity = Activity(edges, np.append(classes, count - 1), count)
+    aside = (*range(small, small + alone), *range(small + alone + large, count))
+    assert engines(count, aside).tolist() == [0] * (small + alone) + [1] * (large + alone)
+    read = np.arange(1_000_000, edges[-1], 700_000)
+    series = Series.of(readings(read, np.zeros(read.size)), 0)
+    search = Search(alone=aside)
+    found = best_measured(activity, Course.of(activity, 0, aside), [series], search)
+    assert found.activity.count == small + alone + 1 and found.alone == tuple(range(small, small + alone + 1))
+    turn = first.sum() * 300
+    assert found.series[0].t_ns.size == np.count_nonzero(read - search.earliest_delay_ns <= turn)
+    few = best_measured(activity.regroup(np.minimum(np.arange(count), 99)), Course.of(activity, 0), [series], search)
+    assert few.activity.count == 100 and few.series[0].t_ns.size == read.size
