@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         attribution = attribute(recording, args.method, rail=args.rail)
     chosen = choose(attribution, args.engine)
     if args.plot:
-        _plot(chosen, args.plot, attribution.simulated)
+        _plot(chosen, args.plot, attribution)
     if args.json:
         console.print_json(document(attribution, chosen))
         return 0
@@ -240,7 +240,7 @@ def _unprofiled(found: Unprofiled) -> dict[str, Any]:
     return {"profiled": vars(found.profiled), "unprofiled": vars(found.unprofiled), **ratios}
 
 
-def _plot(engines: list[EngineAttribution], path: Path, simulated: bool) -> None:
+def _plot(engines: list[EngineAttribution], path: Path, attribution: Attribution) -> None:
     from neuralpower.report.network_plot import layer_power
     from neuralpower.report.plots import save
 
@@ -248,7 +248,7 @@ def _plot(engines: list[EngineAttribution], path: Path, simulated: bool) -> None
     if not networks:
         raise InputError("nothing to plot: only networks have layers in a row, and none was chosen")
     try:
-        save(layer_power(networks, simulated=simulated), path)
+        save(layer_power(networks, simulated=attribution.simulated, baselines=attribution.baselines), path)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +157,8 @@ def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
         try:
             with device.kept_ahead(), Around(args, rundir, device.idle) as around:
                 for load in loads:
-                    bench = VirtualBench(device, load, rundir)
+                    with around.aside(f"loading {load.name}"):
+                        bench = VirtualBench(device, load, rundir)
                     outcome = around.experiment(bench)
                     bench.close()
                     device.truth.lost += outcome.inferences + outcome.unprofiled - outcome.acknowledged
@@ -203,8 +204,10 @@ def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
         around.notes.append(found.sentence())
         for spec in args.network:
             if not args.repeat_layers:
-                loaded = tensorrt_bench.load(spec, options)
-                yield around.experiment(tensorrt_bench.TensorrtBench(loaded, rundir), loaded.notes)
+                with around.aside(f"loading {spec}"):
+                    loaded = tensorrt_bench.load(spec, options)
+                    bench = tensorrt_bench.TensorrtBench(loaded, rundir)
+                yield around.experiment(bench, loaded.notes)
                 continue
             with sources.onnx_of(spec, options.batch) as path, tempfile.TemporaryDirectory() as folder:
 
@@ -212,8 +215,10 @@ def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
                     return tensorrt_bench.time_of(tensorrt_bench.load_repeated(trial, options, "trial"))
 
                 for name, file, _ in repeat.engines(path, options.batch, Path(folder), time_of):
-                    loaded = tensorrt_bench.load_repeated(file, options, name)
-                    yield around.experiment(tensorrt_bench.TensorrtBench(loaded, rundir), loaded.notes)
+                    with around.aside(f"loading {name}"):
+                        loaded = tensorrt_bench.load_repeated(file, options, name)
+                        bench = tensorrt_bench.TensorrtBench(loaded, rundir)
+                    yield around.experiment(bench, loaded.notes)
 
 
 class Around:
@@ -256,6 +261,15 @@ class Around:
         declare_baseline(self.marks, DEVICE_IDLE, begin_ns, end_ns)
         self.idle_w = self.power.mean_w(begin_ns, end_ns)
         return sensor
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """Declare what the block does as no part of any measurement: building an engine draws what nobody asked about."""
+        from ..profiler.experiment import ASIDE
+
+        begin_ns = time.monotonic_ns()
+        yield
+        self.marks.span(ASIDE, name, begin_ns, time.monotonic_ns())
 
     def experiment(self, bench: Bench, notes: tuple[str, ...] = ()) -> Outcome:
         """One engine's."""

@@ -164,12 +164,16 @@ class Experiment:
     def _round(self, course: Course) -> None:
         bench = self._bench
         anchors = np.zeros((len(course), 2), np.int64)
+        laid_ns = time.monotonic_ns()
         bench.lay(course)
         for at, (pause_ns, profiled) in enumerate(zip(course.pause_ns.tolist(), course.profiled.tolist(), strict=True)):
             bench.wait(pause_ns)
             anchors[at] = bench.infer(profiled)
         bench.rest(course.rest_ns * 1e-9)
         self._rested_ns = int(anchors[-1, 1]) + course.rest_ns
+        began_ns = int(anchors[0, 0]) - course.rest_ns - BEFORE_NS
+        if began_ns > laid_ns + BEFORE_NS:  # a virtual device plans ahead, and does nothing until its plan begins
+            declare_baseline(self._marks, CONTEXT_IDLE, laid_ns, began_ns, self.outcome.name)
         if self._power is not None:
             self._power.reach(time.monotonic_ns())
         self.outcome.rounds += 1

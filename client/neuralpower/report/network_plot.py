@@ -65,7 +65,7 @@ def layer_power(
 
     A unit is a block as wide as its layers: a line at its power within the band of its 95 % interval. Layers that share a unit
     are paler. `true_w`: engine's hash -> a value for each layer, drawn as points where it is known. Dashed lines are the
-    power between inferences and, with `baselines`, of an idle engine and an idle device. A page that has headings of its own draws without titles.
+    power between inferences and, with `baselines`, of context idle and device idle. A page that has headings of its own draws without titles.
     """
     with plots.styled():
         import matplotlib.pyplot as plt
@@ -157,7 +157,7 @@ def _levels(engine: EngineAttribution, baselines: Baselines | None) -> list[tupl
     """Powers of what is no layer: what to call them, W, dashes."""
     found: list[tuple[str, float, tuple[float, ...]]] = [("between", engine.gap_power_w, (4, 3))]
     if baselines is not None:
-        found.append(("engine idle", baselines.context_idle.power_w, (1, 2)))
+        found.append(("context idle", baselines.context_idle.power_w, (1, 2)))
         found.append(("device idle", baselines.device_idle.power_w, (1, 5)))
     return found
 
