@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,11 @@ __all__ = [
     "Fitted",
     "LayerPower",
     "Level",
-    "_engine",
     "layer_power",
 ]
 
-_engine = engine_power
-"""The name it had."""
+SHORTEST_START_NS = 50e3
+"""Without a lag the slopes of lag and delay are one, and steps of both run away together: the fit sets out from no shorter lag."""
 
 
 def layer_power(
@@ -63,7 +62,7 @@ def layer_power(
         if sensor is None:
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, readings, alone)
-        found = estimate(plan, readings, sensor, classes.is_layer())
+        found = estimate(plan, readings, _set_out(sensor), classes.is_layer())
         fitted.append(Fitted(sensor, found, inflation_of(found, classes)))
     sums = _summed(fitted, plan, np.array([seconds_of(classes, i, each) for i, each in enumerate(engines)]))
     contradicted = contradiction(engines, fitted)
@@ -87,6 +86,12 @@ def layer_power(
         launch_gap_ns=classes.between_ns,
         notes=tuple(notes),
     )
+
+
+def _set_out(sensor: Sensor) -> Sensor:
+    """A sensor of no shorter lag than SHORTEST_START_NS, and as late as the one that is known."""
+    more = max(SHORTEST_START_NS - sensor.lag_ns, 0.0)
+    return replace(sensor, lag_ns=sensor.lag_ns + more, delay_ns=sensor.delay_ns - more)
 
 
 @dataclass(frozen=True)
