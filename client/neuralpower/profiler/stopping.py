@@ -19,7 +19,7 @@ LEAST_ROUNDS = 4
 LONGEST_S = 1800.0
 TIME_SHARE = 0.8
 """Of the layers' time, so much must lie in units whose interval is narrow enough."""
-GROWTH, MOST_GROWTH = 1.3, 4.0
+GROWTH, MOST_GROWTH = 1.3, 2.0
 """A recording is attributed again when it holds at least and at most so many times the inferences: each attribution costs seconds."""
 
 
@@ -103,6 +103,7 @@ class LayerIntervals:
         self._recording, self._engine, self._percent, self._longest_s = recording, engine, percent, longest_s
         self._next = 0.0
         self._known = math.nan
+        self._units = 0
 
     def enough(self, progress: Progress) -> str:
         """Once that is so, and in any case after the longest time."""
@@ -112,7 +113,7 @@ class LayerIntervals:
             # Intervals shrink with the root of what was measured.
             growth = (self._known / self._percent) ** 2 if math.isfinite(self._known) else MOST_GROWTH
             self._next = min(max(growth, GROWTH), MOST_GROWTH) * progress.inferences
-        told = "not told" if math.isnan(self._known) else f"known to ±{self._known:.2g} %"
+        told = "not told" if math.isnan(self._known) else f"known to ±{self._known:.2g} % in {self._units} units"
         if self._known <= self._percent:
             return f"power in {TIME_SHARE:.0%} of the layers' time is {told}"
         return (
@@ -125,9 +126,11 @@ class LayerIntervals:
         from ..recordings.recording import Recording
 
         try:
-            return width_known(attribute(Recording(self._recording)).engines.get(self._engine))
+            engine = attribute(Recording(self._recording)).engines.get(self._engine)
         except InputError:  # the recorder has not yet written what it takes
             return math.nan
+        self._units = engine.units if engine else 0
+        return width_known(engine)
 
 
 def width_known(engine: Any, share: float = TIME_SHARE) -> float:

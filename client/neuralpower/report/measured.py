@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
+from neuralpower.attribution.agreement import most_missed, pairs
 from neuralpower.recordings.recording import Recording
 from neuralpower.recordings.statistics import lateness_ns
 from neuralpower.report import plots
@@ -236,6 +237,10 @@ def _method(attribution: Attribution) -> Section:
     facts += [
         (name, f"{number(x.power_w)} ± {number(Z95 * x.se_w, 2)} W") for name, x in levels if np.isfinite(x.power_w)
     ]
+    if twice := pairs(a):
+        agree = sum(pair.agrees for pair in twice)
+        text = f"{agree} of {len(twice)} layers agree with what was attributed to them within networks; {most_missed(len(twice))} may miss by chance"
+        facts.append(("layers measured repeated", text))
     if a.systematic:
         s = a.systematic
         text = (
