@@ -230,7 +230,8 @@ def _engine(engine: EngineAttribution) -> dict[str, Any]:
     levels = {name: vars(getattr(engine, name)) for name in ("launch", "tail", "gap")}
     simple = {name: getattr(engine, name) for name in derived}
     without = engine.unprofiled and _unprofiled(engine.unprofiled)
-    return {**vars(engine), **simple, **levels, "layers": layers, "unprofiled": without}
+    whole = engine.whole and vars(engine.whole)
+    return {**vars(engine), **simple, **levels, "layers": layers, "unprofiled": without, "whole": whole}
 
 
 def _unprofiled(found: Unprofiled) -> dict[str, Any]:
