@@ -91,6 +91,13 @@ def test_a_network_of_which_nothing_is_known_is_drawn() -> None:
     assert "<svg" in plots.inline(layer_power([unknown, unknown], simulated=False), "u", "unknown")
 
 
+def test_a_unit_hardly_known_does_not_flatten_the_rest() -> None:
+    """The axis ends where units that are known would reach, though a short one came out three times as high."""
+    net = replace(engine(layer(0), layer(1, power_w=24.0)), unit_power_w=(8.0, 24.0), unit_se_w=(0.1, 6.0))
+    figure = layer_power([net], simulated=True)
+    assert 8.2 < figure.axes[0].get_ylim()[1] < 16.0
+
+
 def test_bars_hold_all_energy() -> None:
     """Repeats count, kinds nobody models are other, the remainder is in a prediction's bar, and nothing is no bar."""
     measured = measured_stack(engine(layer(0), layer(1, kind="unclassified"), layer(2, power_w=nan)))

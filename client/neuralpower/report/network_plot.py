@@ -19,6 +19,8 @@ HEIGHT = 4.9
 """Inches of one network's panels."""
 Z95 = 1.959964
 """Half of a 95 % interval in standard errors."""
+SURE = 0.3
+"""Half-width over power up to which a unit has a say in how high the axis goes."""
 MOST_NAMES = 48
 """Layers beyond which names give way to numbers."""
 
@@ -98,6 +100,8 @@ def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None,
     from matplotlib.patches import Patch
 
     found = units(engine)
+    sure = [unit.power_w for unit in found if unit.half_w <= SURE * unit.power_w]
+    highest = 1.6 * max(sure) if sure else float("inf")  # what is hardly known must not flatten the rest
     tops = [0.0]
     # Drawn together: an artist for each layer is what would make a page slow.
     bars: list[tuple[int, float, float, tuple[str, float]]] = []
@@ -123,7 +127,7 @@ def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None,
             ]
         )
         lines.append([(left, unit.power_w), (right, unit.power_w)])
-        tops += [unit.power_w, min(unit.power_w + half, 1.6 * unit.power_w)]
+        tops += [min(unit.power_w, highest), min(unit.power_w + half, 1.6 * unit.power_w, highest)]
     if bars:
         places, heights, widths, colours = zip(*bars, strict=True)
         axes.bar(places, heights, width=widths, color=colours, linewidth=0)
