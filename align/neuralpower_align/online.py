@@ -50,6 +50,9 @@ SPAN_NS = 3600e9
 """What is older counts ever less, and drift is told over so long."""
 AGE_NS = 10e9
 MARKS_NS = 30e9
+LOST = "the clock of the conversions was lost"
+LOOK_AHEAD_NS = 8e9
+"""The clock is measured so far ahead of the readings that are summed."""
 
 
 class Online:
@@ -59,7 +62,7 @@ class Online:
         self.window_ns, self.enough = window_ns, enough
         self.restarts = 0
         self.why = "a full window"
-        self.recent = [RecentReadings(window_ns + 3 * LONGEST_CHUNK_NS) for _ in range(rails)]
+        self.recent = [RecentReadings(window_ns + 3 * LONGEST_CHUNK_NS + LOOK_AHEAD_NS) for _ in range(rails)]
         self.arrived = Arrivals()
         self.rails: list[Rail] = []
         self.classes: Classes | None = None
@@ -70,6 +73,8 @@ class Online:
         self._cover: dict[str, Floats] = {}
         self._usual: dict[str, Floats] = {}
         self._done_ns: list[int] = [0] * rails
+        self._seen_ns = 0
+        """Up to where clocks were measured."""
         self._begin_ns = 0.0
         self._aged_ns = 0.0
         self._again_ns = 0.0
@@ -103,17 +108,22 @@ class Online:
         done = min(self._done_ns)
         # The batch's readings reach to the end: a chunk is taken once it is whole.
         length = self._chunk_ns()
-        if ready_ns < done + length:
+        if ready_ns < done + length + LOOK_AHEAD_NS:
             return False
         self._renumber()
-        self._chunk(done + int(length))
+        self._look(done + int(length + LOOK_AHEAD_NS))
+        if self.rails:
+            self._chunk(done + int(length))
         return True
 
     def finish(self) -> None:
         """Take what is left, however short: nothing more will come."""
         while self.rails and min(self._done_ns) + 1 < self.newest_ns:
             before = min(self._done_ns)
-            self._chunk(min(before + int(self._chunk_ns()), self.newest_ns))
+            until = min(before + int(self._chunk_ns()), self.newest_ns)
+            self._look(min(until + int(LOOK_AHEAD_NS), self.newest_ns))
+            if self.rails:
+                self._chunk(until)
             if self.rails and min(self._done_ns) <= before:
                 break
 
@@ -173,13 +183,45 @@ class Online:
                 break
         for rail in self.rails:
             rail.goes_on()
+        self._seen_ns = int(end_ns)
+
+    def _look(self, end_ns: int) -> None:
+        """Measure clocks up to `end_ns`, a chunk at a time."""
+        while self.rails and self.classes is not None and self._seen_ns < end_ns:
+            begin = self._seen_ns
+            until = self._seen_ns = min(begin + int(self._chunk_ns()), end_ns)
+            around = self._around(begin, until)
+            if not any(engine.begin_ns.size for engine in around):
+                continue
+            plan = referred(self.classes.schedule(around, ()), self.names, self._usual)
+            for rail, recent in zip(self.rails, self.recent, strict=True):
+                readings = recent.between(begin, until)
+                known = None if readings is None else self.arrived.known(readings, self.names)
+                if (
+                    readings is not None
+                    and known is not None
+                    and known.any()
+                    and not rail.look(plan, readings.take(known))
+                ):
+                    self._restart(LOST, float(readings.read_ns[0]))
+                    return
+
+    @property
+    def _margin_ns(self) -> float:
+        """What ran so long before and behind readings is looked at."""
+        return MARGIN_NS + MEMORY_FILTERS * max(r.parts[-1].averaging * r.parts[-1].scan_ns for r in self.recent if r.parts)  # fmt: skip
+
+    def _around(self, begin_ns: float, end_ns: float) -> list[Engine]:
+        """What ran about some time, of each engine."""
+        margin = self._margin_ns
+        engines = [self.arrived.engines[name] for name in self.names]
+        return self.arrived.apart([each.between(begin_ns - margin, end_ns + margin) for each in engines])
 
     def _chunk(self, end_ns: int) -> None:
         """Take the readings of all rails up to `end_ns`."""
         assert self.classes is not None
-        begin, arrived = min(self._done_ns), self.arrived
-        margin = MARGIN_NS + MEMORY_FILTERS * max(r.parts[-1].averaging * r.parts[-1].scan_ns for r in self.recent if r.parts)  # fmt: skip
-        around = arrived.apart([arrived.engines[name].between(begin - margin, end_ns + margin) for name in self.names])
+        begin, arrived, margin = min(self._done_ns), self.arrived, self._margin_ns
+        around = self._around(begin, end_ns)
         if any(engine.begin_ns.size for engine in around):
             plan = referred(self.classes.schedule(around, ()), self.names, self._usual)
             blind = self._with_whole(around, begin - margin, end_ns + margin)
@@ -197,7 +239,7 @@ class Online:
     def _feed(self, number: int, rail: Rail, plan: Schedule, end_ns: int, blind: Schedule | None) -> None:
         begin = self._done_ns[number]
         readings = self.recent[number].between(begin, end_ns)
-        marks = self.recent[number].between(end_ns - MARKS_NS, end_ns)
+        marks = self.recent[number].between(end_ns + LOOK_AHEAD_NS - MARKS_NS, end_ns + LOOK_AHEAD_NS)
         known = None if readings is None else self.arrived.known(readings, self.names)
         if readings is None or marks is None or known is None or not known.any():
             self.lost_ns += int(end_ns - begin)
@@ -205,7 +247,7 @@ class Online:
             return
         last = rail.feed(plan, readings.take(known), marks)
         if last is None:
-            self._restart("the clock of the conversions was lost")
+            self._restart(LOST, float(readings.read_ns[0]))
             return
         # What does not fill a block is taken with the next chunk; too few rows for one are given up.
         done = self._done_ns[number] = last if last > begin else int(end_ns)
@@ -256,12 +298,12 @@ class Online:
                 self._restart(rail.trouble)
                 return
 
-    def _restart(self, why: str) -> None:
-        """Begin anew from the window."""
+    def _restart(self, why: str, since_ns: float = 0.0) -> None:
+        """Begin anew from the window, or from what comes after some time."""
         self.restarts += 1
         self.rails, self.classes, self.whole = [], None, None
         self.why = f"the sensor to be acquired anew: {why}"
-        self._again_ns = max(self._again_ns, self.newest_ns - HOLD_NS - self.window_ns)
+        self._again_ns = max(self._again_ns, self.newest_ns - HOLD_NS - self.window_ns, since_ns)
 
     def _renumber(self) -> None:
         """Take in engines that were seen often enough, let those go that made room."""

@@ -16,10 +16,10 @@ from neuralpower_align.estimate import MARGIN_NS, NOISE_BLOCKS, WORTH_STALLS, Es
 from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.kernel import Kernel
 from neuralpower_align.noise import Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import KNOT_S, SHIFT_SPREAD_US, US, Model, Spline, columns, prior
+from neuralpower_align.nuisance import KNOT_S, US, Model, Spline, columns, prior
 from neuralpower_align.online_state import Information, Solved, reexpanded, solved
 from neuralpower_align.online_track import Track
-from neuralpower_align.rows import BLOCK, Piece, blocks_of, designs, piece_of
+from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
 from neuralpower_align.schedule import Schedule
 
@@ -29,8 +29,10 @@ Ints = npt.NDArray[np.int64]
 KNOT_NS = KNOT_S * 1e9
 ACTIVE = 5
 """Coefficients of the shift that are kept: over two knots."""
-SHIFT_STEP_US = 60.0
-"""From one coefficient to the next: what a clock that is led on may be wrong by within a knot, and some more."""
+SHIFT_US = 40.0
+"""What a clock that is laid may be wrong by, and some more."""
+LOOK_US, LOOKS, LEAST_LOOK = 60.0, 2, 100
+"""What a piece ahead may be off where it is expected; rounds of measuring it, and fewest rows."""
 ROUNDS = 3
 CLOSE_US = 6.0
 """A chunk whose shift was expected to within this need not be expanded again."""
@@ -97,8 +99,7 @@ class Rail:
         )
         known = Information.empty(ref.index.size)
         shift = ref.index.shift[0]
-        steps = np.diff(np.eye(ACTIVE), axis=0) / SHIFT_STEP_US
-        known.gram[shift, shift] = steps.T @ steps + np.eye(ACTIVE) / (ACTIVE * SHIFT_SPREAD_US**2)
+        known.gram[shift, shift] = np.eye(ACTIVE) / SHIFT_US**2
         now = replace(ref, drift=model.drift, idle_drift=model.idle_drift)
         se = float(np.sqrt(max(found.covariance[found.model.index.lag, found.model.index.lag][0, 0], 0.0)))
         off = packed(now) - packed(ref)
@@ -118,12 +119,12 @@ class Rail:
     def feed(self, plan: Schedule, readings: ChannelReadings, recent: ChannelReadings) -> int | None:
         """Take the readings that follow; gives after which of them the next chunk begins, None where the clock was lost.
 
-        `plan`: what ran from well before them until after. `recent`: readings of the last half minute, these included. Rows that do
-        not fill a block are left for the next time.
+        `plan`: what ran from well before them until after. `recent`: readings of half a minute around them. Rows that do not fill a
+        block are left for the next time.
         """
         self._reach(float(readings.read_ns[-1]) - self.delay_ns + BEYOND_NS)
         if self.track is not None:
-            track = self.track.led_on(float(readings.read_ns[-1]) + MARGIN_NS, self._shift_ns, recent)
+            track = self.track.led_on(float(readings.read_ns[-1]) + MARGIN_NS, recent)
             if track is None:
                 return None
             self.track = track
@@ -140,6 +141,27 @@ class Rail:
             if self.chunks % NOISE_EVERY == 0:
                 self._learn_noise(plan, piece)
         return self._read_until(readings, piece)
+
+    def look(self, plan: Schedule, readings: ChannelReadings) -> bool:
+        """Measure where the clock runs in readings ahead of those that are fed next, at the present powers; False where it is lost."""
+        if self.track is None or self.track.marked:
+            return True
+        clock = self.track.ahead(float(readings.read_ns[-1]) + MARGIN_NS)
+        if clock is None:
+            return False
+        model = self.model
+        for _ in range(LOOKS):
+            piece = piece_of(readings, clock, self.delay_ns, MARGIN_NS)
+            if piece.number.size < LEAST_LOOK:
+                return True
+            gram, slope = 1 / LOOK_US**2, 0.0
+            for design in designs(plan, 0, piece, self.kernel(piece), model.slope_w):
+                more = along(model, design, self.noise, piece.averaging)
+                gram, slope = gram + more[0], slope + more[1]
+            clock = clock.moved(US * slope / gram)
+        middle = int(piece.number[piece.number.size // 2])
+        self.track = self.track.measured(middle, float(clock.end(middle)))
+        return True
 
     def placed(self, readings: ChannelReadings) -> Piece:
         """Rows of readings that lie in what was fed already, where the clock is estimated to be."""
@@ -280,14 +302,12 @@ class Rail:
         )  # fmt: skip
 
     def _slide(self) -> None:
-        """The oldest coefficient of the shift goes, a new one comes that is near the last: the clock is laid on as it will run."""
+        """The oldest coefficient of the shift goes, a new one comes of which nothing is known but that the clock was laid well."""
         spline, at = self.ref.splines[0], self.ref.index.shift[0]
         size = self.off.size
         known = self.known.without(at.start).placed(np.delete(np.arange(size), at.stop - 1), size)
-        step = np.zeros(size)
-        step[at.stop - 2 : at.stop] = np.array([-1.0, 1.0]) / SHIFT_STEP_US
-        known.gram += np.outer(step, step)
-        self.off = np.append(np.delete(self.off, at.start), self.off[at.stop - 1])
+        known.gram[at.stop - 1, at.stop - 1] += 1 / SHIFT_US**2
+        self.off = np.append(np.delete(self.off, at.start), 0.0)
         self.known = known
         moved = replace(spline, begin_ns=spline.begin_ns + spline.knot_ns)
         self.ref = replace(self.ref, splines=(moved,))
@@ -349,6 +369,13 @@ class Rail:
         if self.lag_se_us and lag > STALE * max(self.lag_se_us, CLOSE_US):
             return "the lag is not what it was acquired as"
         return ""
+
+
+def along(model: Model, design: Design, noise: Noise, averaging: int) -> tuple[float, float]:
+    """Information on a shift of all rows, 1/us^2, and the slope of the log-likelihood along it, 1/us, all else being as it is."""
+    pair = np.stack([US * design.slide, design.value_w - columns(model, design)[2]], axis=-1)
+    gram = np.sum(pair.transpose(0, 2, 1) @ np.linalg.solve(noise.covariance(design, averaging), pair), axis=0)
+    return float(gram[0, 0]), float(gram[0, 1])
 
 
 def packed(model: Model) -> Floats:

@@ -1,13 +1,13 @@
 """The clock of a channel's conversions, followed as readings come.
 
-What is fixed already stays: the information was summed relative to it. It is laid on ahead of each chunk of readings from what
-marks the ends of conversions in the last half minute (changes of the register, scan numbers, waits), or where nothing does by a parabola
-through the last seconds of the estimated ends, and the fit corrects it: the sum of clock and fitted shift is what is followed.
+It is measured some seconds ahead of the readings that are summed: piece by piece, each first laid where a parabola through the last
+pieces leads, then moved to where the piece's own readings fit best. What is summed is laid through the pieces before and behind it, so that a
+piece's error hardly moves it. Where marks tell the ends of conversions (changes of the register, scan numbers, waits) these do.
+What is fixed stays: the information was summed relative to it, and the fit corrects what is left by a slow shift.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,8 @@ KEEP_NS = 40e9
 """So much of the clock is kept."""
 FOLLOW_NS = 8e9
 """A parabola through so much of it leads on: +-50 ppm in 60 s then leave it by 10 us in 2 s."""
+SMOOTH_NS = 9e9
+"""Parabolas through so much before and behind are what is laid: such a swing then leaves them by a microsecond."""
 OVERLAP_NS = 15e9
 TOLERANCE = 0.04
 LOST_NS = 300e3
@@ -31,19 +33,19 @@ LOST_NS = 300e3
 LONGEST_LEAP_NS = 6e9
 """Without marks a clock is not led on over more than this without readings."""
 
-Shift = Callable[[Floats], Floats]
-
 
 @dataclass(frozen=True)
 class Track:
     """Ends of conversions on the host's clock, `clock.end(n) - delay_ns` being when they saw the power, but for the fitted shift.
 
-    `marked`: whether something beside the fit marks the ends.
+    `marked`: whether something beside the fit marks the ends. `seen`: where pieces of readings were measured to be, which goes beyond
+    the clock.
     """
 
     clock: ScanClock
     delay_ns: float
     marked: bool
+    seen: ScanClock
 
     @classmethod
     def of(cls, clock: ScanClock, delay_ns: float, marked: bool, begin_ns: float, end_ns: float) -> Track:
@@ -51,64 +53,88 @@ class Track:
         first, last = int(clock.last_before(begin_ns)), int(clock.last_before(end_ns))
         step = max(round(KNOT_NS / clock.period_ns), 1)
         number = np.unique(np.append(np.arange(first, last, step), last))
-        return cls(ScanClock(number, clock.end(number)), delay_ns, marked)
+        laid = ScanClock(number, clock.end(number))
+        return cls(laid, delay_ns, marked, laid)
 
     @property
     def until_ns(self) -> float:
         """The host's time up to which it is laid."""
         return float(self.clock.end_ns[-1])
 
-    def led_on(self, end_ns: float, shift_ns: Shift, recent: ChannelReadings) -> Track | None:
-        """Laid up to `end_ns`; None where it is lost. `shift_ns`: the fitted shift at times that were seen; `recent`: readings."""
+    def ahead(self, end_ns: float) -> ScanClock | None:
+        """Where the clock is expected to run beyond what was seen, up to `end_ns`; None where that is too far to be known."""
+        seen = self.seen
+        since = float(seen.end_ns[-1])
+        if end_ns - since > LONGEST_LEAP_NS:
+            return None
+        keep = seen.end_ns >= since - FOLLOW_NS
+        keep[-3:] = True
+        number, end = seen.number[keep], seen.end_ns[keep]
+        scale = float(number[-1] - number[0])
+        bent = scale * seen.period_ns > FOLLOW_NS / 4
+        curve = np.polynomial.Polynomial.fit((number - number[-1]) / scale, end - since, 2 if bent else 1)
+        period = (seen.end_ns[-1] - seen.end_ns[-2]) / (seen.number[-1] - seen.number[-2])
+        step = max(round(KNOT_NS / period), 1)
+        more = max(int(np.ceil((end_ns - since) / period)) + 1, 2)
+        further = seen.number[-1] + np.unique(np.append(np.arange(0, more, step), more))
+        return ScanClock(further, np.asarray(curve((further - number[-1]) / scale) + since, np.float64))
+
+    def measured(self, number: int, end_ns: float) -> Track:
+        """With a piece that was measured: conversion `number`, of its middle, ended at `end_ns`."""
+        seen = self.seen
+        if number <= seen.number[-1] or end_ns <= seen.end_ns[-1]:
+            return self
+        number_all, end_all = np.append(seen.number, number), np.append(seen.end_ns, end_ns)
+        keep = end_all > end_ns - KEEP_NS
+        keep[-3:] = True
+        return replace(self, seen=ScanClock(number_all[keep], end_all[keep]))
+
+    def led_on(self, end_ns: float, recent: ChannelReadings) -> Track | None:
+        """Laid up to `end_ns`; None where it is lost. `recent`: readings around it."""
         if end_ns <= self.until_ns:
             return self
         period = (self.clock.end_ns[-1] - self.clock.end_ns[-2]) / (self.clock.number[-1] - self.clock.number[-2])
         step = max(round(KNOT_NS / period), 1)
         more = max(int(np.ceil((end_ns - self.until_ns) / period)) + 1, 2)
         number = self.clock.number[-1] + np.unique(np.append(np.arange(step, more, step), more))
-        ahead = self._from_marks(number, shift_ns, recent) if self.marked else self._from_itself(number, shift_ns)
-        if ahead is None:
-            return None
-        # What is laid is the clock without the shift, which goes on beyond what was seen.
-        end = ahead - shift_ns(ahead - self.delay_ns)
-        if end[0] <= self.until_ns or np.any(np.diff(end) <= 0):
+        end = self._from_marks(number, recent) if self.marked else self._from_seen(number)
+        if end is None or end[0] <= self.until_ns or np.any(np.diff(end) <= 0):
             return None
         knots = ScanClock(np.append(self.clock.number, number), np.append(self.clock.end_ns, end))
         keep = knots.end_ns > end[-1] - KEEP_NS
         return replace(self, clock=ScanClock(knots.number[keep], knots.end_ns[keep]))
 
-    def _seen(self, since_ns: float) -> tuple[Ints, float]:
-        """Numbers of the knots of the last time, at least three, and the newest one's end."""
-        keep = self.clock.end_ns >= self.until_ns - since_ns
-        keep[-3:] = True
-        return self.clock.number[keep], self.until_ns
-
-    def _total(self, number: Ints, shift_ns: Shift) -> Floats:
-        end = self.clock.end(number)
-        return end + shift_ns(end - self.delay_ns)
-
-    def _from_itself(self, number: Ints, shift_ns: Shift) -> Floats | None:
-        seen, origin = self._seen(FOLLOW_NS)
-        if self.clock.end(number[-1]) - origin > LONGEST_LEAP_NS:
+    def _from_seen(self, number: Ints) -> Floats | None:
+        """Through what was seen before and behind, by parabolas whose weights fade with the time from their middle."""
+        seen = self.seen
+        if seen.end(number[-1]) - seen.end_ns[-1] > LONGEST_LEAP_NS:
             return None
-        scale = float(seen[-1] - seen[0])
-        total = self._total(seen, shift_ns) - origin
-        bent = scale * self.clock.period_ns > FOLLOW_NS / 4
-        curve = np.polynomial.Polynomial.fit((seen - seen[-1]) / scale, total, 2 if bent else 1)
-        return np.asarray(curve((number - seen[-1]) / scale) + origin, np.float64)
+        ends = []
+        for middle in number.tolist():
+            about = seen.end(middle)
+            apart = np.abs(seen.end_ns - about) / SMOOTH_NS
+            near = np.argsort(apart)[:3]
+            weight = np.maximum(1 - apart**3, 0.0) ** 1.5
+            weight[near] = np.maximum(weight[near], 1e-3)
+            some = weight > 0
+            x = (seen.number[some] - middle) * (seen.period_ns / SMOOTH_NS)
+            curve = np.polynomial.polynomial.polyfit(x, seen.end_ns[some] - about, 2, w=weight[some])
+            ends.append(float(about + curve[0]))
+        return np.array(ends)
 
-    def _from_marks(self, number: Ints, shift_ns: Shift, recent: ChannelReadings) -> Floats | None:
+    def _from_marks(self, number: Ints, recent: ChannelReadings) -> Floats | None:
         found = bounded_clock(recent, TOLERANCE)
         if found is None:
             return None
-        seen, _ = self._seen(OVERLAP_NS)
-        seen = seen[self.clock.end(seen) > recent.read_ns[0]]
-        if seen.size < 3:
+        keep = self.clock.end_ns >= self.until_ns - OVERLAP_NS
+        keep[-3:] = True
+        laid = self.clock.number[keep]
+        laid = laid[self.clock.end(laid) > recent.read_ns[0]]
+        if laid.size < 3:
             return None
-        total = self._total(seen, shift_ns)
-        place = found.clock.place(total)
-        off = np.round(np.median(place - seen))
-        apart = total - found.clock.end(seen + off)
+        end = self.clock.end(laid)
+        off = np.round(np.median(found.clock.place(end) - laid))
+        apart = end - found.clock.end(laid + off)
         if np.median(np.abs(apart)) > LOST_NS:
             return None
         return np.asarray(found.clock.end(number + off) + np.median(apart), np.float64)

@@ -140,9 +140,9 @@ def test_inferences_without_the_profiler_are_told_from_readings_of_their_own(
 
 def test_it_begins_anew_where_the_clock_is_lost(ran: Online) -> None:
     """A hole over which no clock can be led on: counted, said, and acquired again from the window."""
-    _, readings, engine = drawn("fast", 1004, 8000)
+    _, readings, engine = drawn("fast", 1004, 16_000)
     middle = int(readings.read_ns[0]) + 13_000_000_000
-    hole = (readings.read_ns > middle) & (readings.read_ns < middle + 9_000_000_000)
+    hole = (readings.read_ns > middle) & (readings.read_ns < middle + 7_000_000_000)
     online = streamed(Online(1, window_ns=10e9), readings.take(~hole), engine)
     assert online.restarts >= 1 and online.estimates()[0].state == "running"
     assert ran.restarts == 0
