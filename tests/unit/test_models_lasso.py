@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
+from neuralpower.models import lasso
 from neuralpower.models.design import Dictionary
 from neuralpower.models.folds import assign, labels, splits
 from neuralpower.models.lasso import SparsePolynomial
@@ -181,3 +182,28 @@ def test_values_known_badly_count_little() -> None:
     assert rmspe(told, y) < 0.02 < 0.05 < rmspe(misled, y)
     exact = [clone(estimator).fit(x, y, relative_se=error).predict(x) for error in (None, np.zeros(160))]
     np.testing.assert_array_equal(*exact)
+
+
+def test_of_many_rows_a_sample_chooses_and_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held-out predictions are those of the sample's test units; the sum errs no more than that of the sample alone; units stay whole."""
+    x, new = sizes(900), sizes(300, seed=11)
+
+    def truth(q: np.ndarray) -> np.ndarray:
+        return 3 + 2 * q[:, 0] ** 2 + 0.5 * q[:, 0] * q[:, 1]
+
+    y = truth(x) * (1 + 0.05 * np.random.default_rng(12).standard_normal(900))
+    regional = Dictionary(columns=SIZES.columns, powers=SIZES.powers, regions=SIZES.columns)
+    monkeypatch.setattr(lasso, "SEARCH_TRAINING", 120)
+    monkeypatch.setattr(lasso, "SEARCH_TEST", 60)
+    fitted = SparsePolynomial(regional, seed=10).fit(x, y)
+    seen = np.isfinite(fitted.held_out_)
+    assert seen.sum() == 60
+    alone = SparsePolynomial(regional, seed=10).fit(x[seen], y[seen])
+    assert rmspe(fitted.predict(new), truth(new)) < min(0.02, rmspe(alone.predict(new), truth(new)))
+    again = SparsePolynomial(regional, seed=10).fit(x, y)
+    assert again.polynomial_ == fitted.polynomial_
+    units = np.arange(900) // 2
+    joint = np.repeat(y.reshape(-1, 2).mean(axis=1), 2)
+    together = SparsePolynomial(SIZES, seed=10).fit(x, joint, units=units)
+    assert np.isfinite(together.held_out_).sum() == 120
+    assert rmspe(together.predict(new), truth(new)) < 0.1

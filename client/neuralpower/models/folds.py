@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import heapreplace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,20 @@ def labels(values: Sequence[object]) -> Ints:
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
+def relabelled(numbers: Ints) -> Ints:
+    """The same as :func:`labels` for whole numbers, (rows,)."""
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    place = np.empty(len(first), dtype=np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return place[inverse.reshape(-1)]
+
+
+def configurations_of(x: NDArray[np.float64]) -> Ints:
+    """A number for each distinct row of `x`, in order of first appearance: shape (rows,)."""
+    whole = np.ascontiguousarray(x)
+    return labels(whole.view(np.dtype((np.void, whole.itemsize * whole.shape[1]))).reshape(-1).tolist())
+
+
 def assign(groups: Ints, folds: int, seed: int) -> Ints:
     """A fold for each row, whole groups together, folds of about equal size; which group goes where is drawn from `seed`.
 
@@ -24,11 +39,12 @@ def assign(groups: Ints, folds: int, seed: int) -> Ints:
     names, sizes = np.unique(groups, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-sizes[order], kind="stable")]
-    filled = np.zeros(min(folds, len(names)), dtype=np.int64)
+    filled = [(0, number) for number in range(min(folds, len(names)))]
     fold_of = np.empty(len(names), dtype=np.int64)
-    for group in order:
-        fold_of[group] = np.argmin(filled)
-        filled[fold_of[group]] += sizes[group]
+    for group, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+        rows, least = filled[0]
+        fold_of[group] = least
+        heapreplace(filled, (rows + size, least))
     return fold_of[np.searchsorted(names, groups)]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
-from neuralpower.models.folds import assign, labels
-from neuralpower.models.rows import Rows, groups_of, rows_of
+from neuralpower.models.folds import assign, relabelled
+from neuralpower.models.rows import Geometry, Rows, groups_of, rows_of
 from neuralpower.models.score import Score, rmspe, without_worst
 
 Floats = NDArray[np.float64]
@@ -54,12 +54,13 @@ class KindFolds:
     @classmethod
     def of(cls, dataset: Dataset, kind: str, targets: tuple[str, ...], folds: int, seed: int) -> KindFolds:
         """The same folds for all targets: a layer that is held out is so for its runtime, power and energy."""
-        rows = {target: rows_of(dataset, kind, target) for target in targets}
+        geometry = Geometry.of(dataset, kind)
+        rows = {target: rows_of(dataset, kind, target, geometry) for target in targets}
         index = np.unique(np.concatenate([each.index for each in rows.values()]))
         # Runtime and power have the same quantities, so any target's rows tell the configuration.
-        of_kind = _all(rows, index)
+        of_kind = _all(rows, index, geometry)
         some, grouped_by = groups_of(dataset, of_kind, folds)
-        unit = labels([int(each) for each in of_kind.units])
+        unit = relabelled(of_kind.units)
         joined = _joined(some, unit)
         group, fold, configuration = (np.full(len(dataset), -1, dtype=np.int64) for _ in range(3))
         group[index], configuration[index] = joined, of_kind.configurations
@@ -85,20 +86,18 @@ class KindFolds:
         return len(np.unique(self.group[chosen])) < 2 or len(np.unique(self.configuration[chosen])) < 2
 
 
-def _all(rows: Mapping[str, Rows], index: NDArray[np.intp]) -> Rows:
+def _all(rows: Mapping[str, Rows], index: NDArray[np.intp], geometry: Geometry) -> Rows:
     """One `Rows` of all rows of a layer type, whatever was measured of them; `y` means nothing."""
-    first = next(iter(rows.values()))
-    x = np.empty((len(index), first.x.shape[1]))
     networks, units = np.empty(len(index), dtype=object), np.empty(len(index), dtype=np.int64)
-    layers = np.empty(len(index), dtype=object)
     for each in rows.values():
         at = np.searchsorted(index, each.index)
-        x[at], networks[at], units[at] = each.x, each.networks, each.units
-        for place, layer in zip(at, each.layers, strict=True):
-            layers[place] = layer
-    configurations = labels([row.tobytes() for row in x])
-    blank = np.zeros(len(index))
-    return Rows(layers.tolist(), x, blank, blank, configurations, networks.tolist(), index, 0, units, blank + 1)
+        networks[at], units[at] = each.networks, each.units
+    of_kind = np.searchsorted(geometry.index, index)
+    layers = [geometry.layers[place] for place in of_kind.tolist()]
+    configurations, blank = relabelled(geometry.configurations[of_kind]), np.zeros(len(index))
+    return Rows(
+        layers, geometry.x[of_kind], blank, blank, configurations, networks.tolist(), index, 0, units, blank + 1
+    )
 
 
 def _joined(group: Ints, unit: Ints) -> Ints:

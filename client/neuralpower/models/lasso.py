@@ -12,17 +12,20 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 
 from neuralpower.models.design import Dictionary
-from neuralpower.models.folds import assign, labels
+from neuralpower.models.folds import assign, configurations_of, labels, relabelled
 from neuralpower.models.merged import Merged
 from neuralpower.models.polynomial import Interval, Polynomial
 from neuralpower.models.quantities import rates
-from neuralpower.models.search import LOSSES, Search, Sum
+from neuralpower.models.search import LOSSES, Choice, Search, Sum
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MODEL_ERROR = 0.1
 """The relative error that a model of this kind makes of a layer measured exactly; a label is trusted by comparison with it."""
+SEARCH_TRAINING, SEARCH_TEST = 2000, 1000
+"""Of more units than these together so many choose degree, penalty and regions, by one split: they tell as much as folds of fewer do.
+All of them fit what was chosen."""
 INNER_SEED = 7919
 """Added to the seed of the inner folds, so that they are not the outer ones."""
 
@@ -33,6 +36,10 @@ class Nested:
 
     runtime_s: Floats
     polynomial: Polynomial
+
+
+def _numbered(groups: NDArray[Any]) -> Ints:
+    return relabelled(groups) if groups.dtype.kind in "iu" else labels(groups.tolist())
 
 
 class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -49,6 +56,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
     The original fits squared error (w_i = 1 / (1 + (e_i / MODEL_ERROR y_i)²), least RMSE), which serves long layers only.
 
     Rows that were measured together (units) enter as one: the share-weighted mean of their terms against their joint value.
+    Of many thousand units a sample chooses the terms.
 
     Args:
         dictionary: the terms to choose from; None: monomials of the columns, which are then called x0, x1, ….
@@ -107,21 +115,33 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         column = dictionary.named(x)
         if nested is not None:
             column |= rates(column, nested.runtime_s)
-        configurations = labels([row.tobytes() for row in x])
-        group = configurations if groups is None else labels(np.asarray(groups).tolist())
+        configurations = configurations_of(x)
+        group = configurations if groups is None else _numbered(np.asarray(groups))
         se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
         trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
+        parts = self._parts(rows, group, configurations)
         search = Search(
-            dictionary, column, rows, rows.first(target), trust, self._parts(rows, group, configurations),
+            dictionary, column, rows, rows.first(target), trust, parts,
             np.geomspace(1.0, 1e-4, self.penalties), self.loss, self.seed,
         )  # fmt: skip
-        best = search.degree(self.degrees)
-        if self.regions and dictionary.regions:
-            best = search.with_regions(best)
+        few = search.sampled(SEARCH_TRAINING, SEARCH_TEST)
+        best, held_out = self._choose(few or search)
+        if few is None:
+            found = search.final(best)
+        else:
+            found = search.refitted(few.final(best).terms, best.penalty)
+            held_out = few.among(len(rows.first(target)), held_out)
         self.degree_, self.penalty_, self.selection_error_ = best.degree, best.penalty, best.error
-        self.held_out_ = rows.spread(best.held_out)
-        self.polynomial_ = self._polynomial(search.final(best), best.degree, x, target, rows, dictionary, nested)
+        self.held_out_ = rows.spread(held_out)
+        self.polynomial_ = self._polynomial(found, best.degree, x, target, rows, dictionary, nested)
         return self
+
+    def _choose(self, search: Search) -> tuple[Choice, Floats]:
+        """Degree, penalty and whether there are regions, and what is predicted for held-out units (units,)."""
+        best = search.degree(self.degrees)
+        if self.regions and search.has_regions:
+            best = search.with_regions(best)
+        return best, best.held_out
 
     def predict(self, X: ArrayLike) -> Floats:
         """Predictions, shape (rows,), within the bounds of what was measured."""

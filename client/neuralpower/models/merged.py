@@ -43,6 +43,10 @@ class Merged:
     def count(self) -> int:
         return int(self.unit.max()) + 1
 
+    def where(self, rows: NDArray[np.bool_]) -> Merged:
+        """Only some of the rows (rows,), of whole units."""
+        return Merged.of(int(rows.sum()), self.unit[rows], self.share[rows])
+
     def mean(self, values: Floats) -> Floats:
         """The units' means by shares of values of shape (rows,) or (rows, columns)."""
         if self.alone:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
+from numpy import sqrt
 from numpy.typing import NDArray
 
 from neuralpower.features.layers import Layer
@@ -18,11 +20,11 @@ _ELEMENT_BYTES = {"FP32": 4.0, "FP16": 2.0, "BF16": 2.0, "FP8": 1.0, "INT8": 1.0
 
 @dataclass(frozen=True)
 class Quantity:
-    """One number of a layer, always positive: its unit, its meaning, and how it is found."""
+    """One number of a layer, always positive: its unit, its meaning, and how it is found; of layers stacked, an array of numbers."""
 
     unit: str
     meaning: str
-    of: Callable[[Layer], float]
+    of: Callable[[Layer], Any]
 
 
 def element_bytes(layer: Layer) -> float:
@@ -30,12 +32,12 @@ def element_bytes(layer: Layer) -> float:
     return _ELEMENT_BYTES.get(layer.precision.upper(), 4.0)
 
 
-def _window(layer: Layer) -> float:
+def _window(layer: Layer) -> Any:
     """Elements that make one output: the length of a dot product, or of a pooling window."""
     if layer.kind == "fc":
         return layer.in_c * layer.in_h * layer.in_w
     per_group = layer.in_c // layer.groups if layer.kind == "conv" else 1
-    return max(per_group, 1) * layer.kernel_h * layer.kernel_w
+    return np.maximum(per_group, 1) * layer.kernel_h * layer.kernel_w
 
 
 def _operations(layer: Layer) -> float:
@@ -102,5 +104,24 @@ def rates(columns: Mapping[str, Floats], runtime_s: Floats) -> dict[str, Floats]
 
 def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
     """The named quantities of each layer: shape (layers, names), in the units of ``QUANTITIES``."""
-    values = [[QUANTITIES[name].of(layer) for name in names] for layer in layers]
-    return np.asarray(values, dtype=np.float64).reshape(len(layers), len(names))
+    values = np.empty((len(layers), len(names)))
+    alike: dict[tuple[str, str], list[int]] = {}
+    for place, layer in enumerate(layers):
+        alike.setdefault((layer.kind, layer.precision), []).append(place)
+    for places in alike.values():
+        stacked = _stacked([layers[place] for place in places])
+        for column, name in enumerate(names):
+            values[places, column] = QUANTITIES[name].of(stacked)
+    return values
+
+
+_SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
+          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups")  # fmt: skip
+
+
+def _stacked(layers: Sequence[Layer]) -> Layer:
+    """Layers of one kind and precision as one, whose sizes are arrays (layers,): its methods and the formulas above are of numbers alike."""
+    sizes = np.array(list(map(attrgetter(*_SIZES), layers)), dtype=np.float64).T
+    stacked = object.__new__(Layer)
+    stacked.__dict__.update(layers[0].__dict__, **dict(zip(_SIZES, sizes, strict=True)))
+    return stacked

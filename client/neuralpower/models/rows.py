@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from neuralpower.dataset import COLUMNS, Dataset
 from neuralpower.features.layers import Layer
 from neuralpower.models.design import dictionary_of
-from neuralpower.models.folds import labels
+from neuralpower.models.folds import configurations_of, labels, relabelled
 from neuralpower.models.merged import Merged
 from neuralpower.models.quantities import measure
 
@@ -64,7 +64,26 @@ class Rows:
         return replace(self, layers=layers, networks=networks, **{name: getattr(self, name)[chosen] for name in arrays})
 
 
-def rows_of(dataset: Dataset, kind: str, target: str) -> Rows:
+@dataclass(frozen=True)
+class Geometry:
+    """All rows of one layer type: where they are in the dataset (rows,), their layers, the quantities (rows, columns) of their models,
+    and a number for each distinct row of these."""
+
+    index: NDArray[np.intp]
+    layers: list[Layer]
+    x: Floats
+    configurations: Ints
+
+    @classmethod
+    def of(cls, dataset: Dataset, kind: str) -> Geometry:
+        """Runtime, power and energy have the same quantities, so this serves all of them."""
+        index = np.flatnonzero(dataset["kind"] == kind)
+        layers = dataset.take(index).layers()
+        x = measure(layers, dictionary_of(kind, "runtime").columns)
+        return cls(index, layers, x, configurations_of(x))
+
+
+def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None = None) -> Rows:
     """The rows to fit or score the model of a layer type and target: ``runtime``, ``power``, or ``energy``.
 
     A unit of attribution of several layers has one power, its energy over its time: Σ P_j·t_j = E. Its layers of this type
@@ -76,13 +95,13 @@ def rows_of(dataset: Dataset, kind: str, target: str) -> Rows:
     resolved = ~(error > LARGEST_RELATIVE_SE * value)
     error = np.where(strange > 0, np.hypot(error, strange), error)
     index = np.flatnonzero(measured & resolved)
-    chosen = dataset.take(index)
-    layers = chosen.layers()
-    x = measure(layers, dictionary_of(kind, target).columns)
-    configurations = labels([row.tobytes() for row in x])
+    known = geometry or Geometry.of(dataset, kind)
+    at = np.searchsorted(known.index, index)
+    layers, x = [known.layers[place] for place in at.tolist()], known.x[at]
+    configurations = relabelled(known.configurations[at])
     relative_se = np.nan_to_num(error[index] / value[index], nan=0.0)
     return Rows(
-        layers, x, value[index], relative_se, configurations, chosen["network"].tolist(), index,
+        layers, x, value[index], relative_se, configurations, dataset["network"][index].tolist(), index,
         int((measured & ~resolved).sum()), unit[index], share[index],
     )  # fmt: skip
 
@@ -174,7 +193,8 @@ def _sharing(dataset: Dataset, rows: Rows) -> Ints:
 
 def networks_of(dataset: Dataset) -> set[str]:
     """The networks that hold at least two different modelled layers."""
-    named = zip(dataset["network"].tolist(), dataset.layers(), strict=True)
+    some = dataset.take(np.flatnonzero(dataset["network"] != ""))
+    named = zip(some["network"].tolist(), some.layers(), strict=True)
     shapes = {(network, layer.shape) for network, layer in named if layer.modelled}
     counts = Counter(network for network, _ in shapes)
     return {network for network, count in counts.items() if network and count > 1}

@@ -92,11 +92,50 @@ class Search:
         seed: int,
     ) -> None:
         self._dictionary, self._column, self._rows, self._y = dictionary, column, rows, y
-        self._trust, self._parts, self._penalties, self._seed = trust, parts, penalties, seed
+        self._trust, self._parts, self._penalties, self._loss, self._seed = trust, parts, penalties, loss, seed
+        self._place: Indices | None = None
         self._relative = loss == "relative"
         self._weights = trust / y**2 if self._relative else trust / np.mean(y) ** 2
         self._unit_column = {name: rows.mean(values) for name, values in column.items()}
         self._bounds = [self._bound(train) for train, _ in parts]
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether the dictionary says by which quantities regions are told apart."""
+        return bool(self._dictionary.regions)
+
+    def sampled(self, training: int, test: int) -> Search | None:
+        """The same search among so many units of the first fold's training and test units; None where all are no more than these."""
+        if len(self._y) <= training + test:
+            return None
+        random = np.random.default_rng(self._seed)
+        drawn = [
+            random.permutation(np.flatnonzero(side))[:most]
+            for side, most in zip(self._parts[0], (training, test), strict=True)
+        ]
+        place = np.sort(np.concatenate(drawn))
+        units = np.zeros(len(self._y), dtype=bool)
+        units[place] = True
+        part = tuple(np.isin(place, each) for each in drawn)
+        rows = self._rows.spread(units)
+        column = {name: values[rows] for name, values in self._column.items()}
+        few = Search(
+            self._dictionary, column, self._rows.where(rows), self._y[place], self._trust[place], [(part[0], part[1])],
+            self._penalties, self._loss, self._seed,
+        )  # fmt: skip
+        few._place = place
+        return few
+
+    def among(self, units: int, values: Floats) -> Floats:
+        """Values of the sampled units at their places among all (units,), nan elsewhere."""
+        spread = np.full(units, np.nan)
+        spread[self._place] = values
+        return spread
+
+    def refitted(self, terms: Sequence[Term], penalty: float) -> Sum:
+        """The sum of given terms fitted to all rows."""
+        design = self._standardised(list(terms), np.ones(len(self._y), dtype=bool), look_for_equal=False)
+        return self._sum(design, Moments.of(design.z, self._y, self._weights), penalty)
 
     def degree(self, degrees: Sequence[int]) -> Choice:
         """The best of the degrees at its best penalty, without regions."""
@@ -137,8 +176,11 @@ class Search:
         else:
             empty = _Design([], np.zeros((len(self._y), 0)), np.zeros(0), np.zeros(0))
             design, moments = self._design.with_more(empty, choice.terms), self._moments.only(choice.terms)
+        return self._sum(design, moments, choice.penalty)
+
+    def _sum(self, design: _Design, moments: Moments, penalty: float) -> Sum:
         solver = Lasso(moments)
-        coefficients, intercepts = solver.follow(self._penalties[self._penalties >= choice.penalty])
+        coefficients, intercepts = solver.follow(self._penalties[self._penalties >= penalty])
         used = np.flatnonzero(coefficients[:, -1])
         slopes = coefficients[used, -1] / design.scale[used]
         return Sum(
@@ -146,7 +188,7 @@ class Search:
             tuple(design.terms[index] for index in used),
             tuple(slopes.tolist()),
             tuple((solver.scales[used] * design.scale[used]).tolist()),
-            self._bound(everything),
+            self._bound(np.ones(len(self._y), dtype=bool)),
         )
 
     def _penalty(
