@@ -74,14 +74,16 @@ class _Normal:
         An inference's shift adds s^2 g g' to the rows' covariance, g their slopes, which takes s^2 / (1 + s^2 g' W g) times the
         square of what its rows say along g.
         """
-        weighted, columns = np.asarray(rows.block * rows.weight[:, None], np.float64), rows.block.shape[1]
+        # A product of an array with its own transpose is half the work of one with another.
+        root, columns = np.asarray(rows.block * np.sqrt(rows.weight)[:, None], np.float64), rows.block.shape[1]
         along = rows.weight * rows.slope
         said = np.add.reduceat(rows.block * along[:, None], rows.starts, axis=0)
         told, own = (np.add.reduceat(along * each, rows.starts) for each in (rows.slope, rows.value_w))
         given = 1 / (1 + rows.slack_ns**2 * told)
         taken = rows.slack_ns**2 * given
-        self.gram[:columns, :columns] += weighted.T @ rows.block - (said * taken[:, None]).T @ said
-        self.moment[:columns] += weighted.T @ rows.value_w - said.T @ (taken * own)
+        shared = said * np.sqrt(taken)[:, None]
+        self.gram[:columns, :columns] += root.T @ root - shared.T @ shared
+        self.moment[:columns] += rows.block.T @ (rows.weight * rows.value_w) - said.T @ (taken * own)
         if knots is not None:
             self._add_knots(said * given[:, None], told * given, own * given, knots)
         return float(np.sum(rows.value_w**2 * rows.weight) - np.sum(taken * own**2) - np.sum(np.log(given)))

@@ -94,23 +94,6 @@ class Classes:
         found[np.concatenate(self.layers)] = True
         return found
 
-    def coarse(self, engines: Sequence[Engine], piece_ns: float) -> Ints:
-        """Coarser class of each class (c,), for the search of the sensor: layers of an engine in pieces of about `piece_ns`, 10 to
-        40 of them, and its launch, tail and gap as one."""
-        found, at = np.zeros(self.count, np.int64), 0
-        for number, (engine, layers) in enumerate(zip(engines, self.layers, strict=True)):
-            spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), layers.size)
-            middle = (np.cumsum(spent) - spent / 2) / max(float(spent.sum()), 1e-9)
-            pieces = int(np.clip(spent.sum() / piece_ns, 10, 40))
-            piece = np.unique(np.minimum((middle * pieces).astype(np.int64), pieces - 1), return_inverse=True)[1]
-            found[layers] = at + piece.reshape(-1)
-            at += int(piece.max(initial=-1)) + 1
-            found[[self.launch[number], self.tail[number], self.gap[number]]] = at
-            found[self.gap_alone[number]] = at + 1
-            at += 2
-        found[self.idle :] = at + np.arange(self.count - self.idle)
-        return found
-
     def schedule(self, engines: Sequence[Engine], baselines: Sequence[Baseline]) -> Schedule:
         """What ran when."""
         laid = [

@@ -15,7 +15,7 @@ LAGS_OF_AVERAGING = 2.0
 """Where the filter of averaging cannot be undone it is taken for a lag, up to so many times as long as what it averages."""
 
 
-def sensor_of(activity: Activity, readings: Sequence[ChannelReadings], alone: tuple[int, ...], *_: object) -> Sensor:
+def sensor_of(activity: Activity, readings: Sequence[ChannelReadings], alone: tuple[int, ...]) -> Sensor:
     """The sensor acquired from scratch; where the scan is not known or not found, delay and lag with any place in the scan.
 
     `alone`: classes that are no layers, and are not joined with any while the sensor is searched.
