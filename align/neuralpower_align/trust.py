@@ -13,6 +13,8 @@ from neuralpower_align.results import Fitted
 
 MOST_SLACK, LEAST_ROOM_NS = 0.6, 20e3
 """Inferences that scatter by more than this share of the room between their anchors, and this, contradict the fit."""
+LESS_THAN_NOTHING = 5.0
+"""Standard errors below 0 W, where no layer can be: by chance one in three million is."""
 FEWEST_CLUSTERS = 30
 """Of fewer seconds the scatter says nothing."""
 
@@ -28,11 +30,12 @@ def inflation_of(found: Estimate, classes: Classes) -> float:
 
 
 def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
-    """Why the fit cannot be believed, "" if it can.
+    """Why the fit cannot be believed, "" if it can: sensor or layers are not what they are taken for."""
+    return next(filter(None, (_outside_anchors(engines, fitted), *(_less_than_nothing(rail) for rail in fitted))), "")
 
-    No inference runs outside its anchors. Where readings scatter as if they did, something is wrong with the sensor, or with what
-    ran when, that the scatter has to make up for.
-    """
+
+def _outside_anchors(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
+    """No inference runs outside its anchors. Where readings scatter as if they did, the scatter makes up for something that is wrong."""
     told = [e for e in engines if not e.whole]
     if not told:
         return ""
@@ -45,6 +48,16 @@ def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
         f"readings scatter as if inferences ran {worst / 1e3:.0f} us rms from where they were laid, and between their anchors there "
         f"are {float(np.median(room)) / 1e3:.0f} us to either side: sensor or layers are not what they are taken for"
     )
+
+
+def _less_than_nothing(rail: Fitted) -> str:
+    """No layer gives power back. Where an estimate is that far below 0, its error is not what the fit takes it for."""
+    found = rail.found
+    errors = np.sqrt(np.maximum(np.diag(found.power_covariance) * rail.inflation, 1e-30))
+    least = float(np.min((found.power_w / errors)[found.model.layer], initial=0.0))
+    if least > -LESS_THAN_NOTHING:
+        return ""
+    return f"a layer would draw less than nothing by {-least:.0f} standard errors: sensor or layers are not what they are taken for"
 
 
 def seen_by(engine: Engine, fitted: Sequence[Fitted]) -> list[Excitation]:

@@ -17,6 +17,7 @@ from neuralpower_align.balance import LONGEST_HOLE_NS, balance_of
 from neuralpower_align.classes import Baseline, Classes, Engine
 from neuralpower_align.layer_power import LayerPower, layer_power
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
+from neuralpower_align.trust import contradiction
 
 WHOLE = load()
 
@@ -92,6 +93,15 @@ def test_baselines_are_reported(run: tuple[World, LayerPower]) -> None:
     for name, (level, watts) in wanted.items():
         assert 0 < level.se_w < 0.1, name
         assert abs(level.power_w - watts) < 4 * np.hypot(level.se_w, 0.03), name
+
+
+def test_a_layer_that_gives_power_back_contradicts_the_fit(run: tuple[World, LayerPower]) -> None:
+    """What was found is believed; the same with one layer far below 0 W is not."""
+    rail = run[1].rails[0]
+    assert contradiction([], [rail]) == ""
+    model = rail.found.model
+    wrong = replace(model, power_w=np.where(np.arange(model.power_w.size) == 2, -9.0, model.power_w))
+    assert "less than nothing" in contradiction([], [replace(rail, found=replace(rail.found, model=wrong))])
 
 
 def test_droop_is_treated_and_would_bias_the_layers_if_it_were_not() -> None:
