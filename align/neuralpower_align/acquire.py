@@ -11,6 +11,7 @@
 All of an inference's layers shift together against their windows, by a normal deviate whose deviation is found from the residuals:
 its mean effect blurs the answer to edges, and the rest is noise that an inference's rows share (acquire_fit.py). A second pole is
 tried at the end; the lag is that of both together. Long recordings are thinned to blocks of neighbours, spread at random.
+Of many engines the clock is tracked over all, in coarse groups; delay and lag are compared on those measured best (acquire_choice.py).
 """
 
 from __future__ import annotations
