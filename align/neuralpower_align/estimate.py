@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,9 @@ Bools = npt.NDArray[np.bool_]
 
 MARGIN_NS = 40e3
 """Readings so near the end of a conversion may hold another one."""
-NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 32, 100
-SEARCH_BLOCKS = 120
+SLOW_BLOCKS, NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 16, 32, 100
+"""For the slow part's time, and for variances, on the way and at the end."""
+SEARCH_BLOCKS, STALL_BLOCKS = 120, 60
 ROWS_A_CLASS = 40
 """Fewer rows than this for each unknown power are too few to move the sensor by."""
 ROUNDS, MOST_ROUNDS = 6, 6
@@ -37,8 +38,9 @@ WORTH_STALLS = 0.2
 """Each layer has a stall share fitted if that adds more than this share to the variance of most."""
 WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
-SETTLED = 0.5
-"""Steps of the sensor below this share of their standard error need no further round."""
+SETTLED, NEAR = 0.5, 2.0
+"""Steps of the sensor below so many of their standard errors need no further round, at the end and on the way: what is left of a step
+shrinks like its square."""
 
 
 @dataclass(frozen=True)
@@ -114,69 +116,96 @@ def estimate(
     pieces = [piece for piece in pieces if piece.number.size]
     if not pieces:
         raise ValueError("estimate: no readings")
-    fit = _Fit(plan, layer)
-    model = fit.first(pieces, sensor, stalls)
-    some, sample = _spread(pieces, SEARCH_BLOCKS), _spread(pieces, NOISE_BLOCKS)
-    crowded = plan.count * ROWS_A_CLASS > sum(group.size for mine in some for group in mine)
-    model, pieces, noise = fit.approach(model, pieces, some, sample, sensor=not crowded)
-    every = [blocks_of(piece.number.size) for piece in pieces]
-    sample = _spread(pieces, FINAL_NOISE_BLOCKS)
-    model, pieces, noise, normal, step = fit.finish(model, pieces, noise, every, sample)
-    split = _split(model, normal)
-    if abs(split) > NOTICED and model.kernel.lag_ns > SHORTEST_SPLIT_NS:
-        two, later = _with_second(model, pieces)
-        other = fit.finish(*fit.approach(two, later, some, sample, sensor=not crowded), every, sample)
-        if other[4].likelihood > step.likelihood + WORTH_A_POLE:
-            model, pieces, noise, normal, step = other
-    model, pieces, step = fit.with_each_stall(model, pieces, noise, normal, step, every, some)
+    fit = _Fit(plan, layer, _spread(pieces, SEARCH_BLOCKS))
+    crowded = plan.count * ROWS_A_CLASS > sum(group.size for mine in fit.some for group in mine)
+    near = fit.start(fit.first(pieces, sensor, stalls), pieces)
+    near = fit.timed(near) if crowded else fit.approach(near)
+    split = near.split
+    if near.may_have_second:
+        two = fit.approach(near.with_second())
+        near = two if two.likelihood > near.likelihood + WORTH_A_POLE else near
+    found = fit.finish(near)
+    if not found.model.second:
+        split = found.split
+    if found.may_have_second:
+        other = found.with_second()
+        other = fit.finish(other if crowded else fit.approach(other))
+        found = other if other.likelihood > found.likelihood + WORTH_A_POLE else found
+    found = fit.with_stalls(found)
+    assert found.normal is not None and found.step is not None
     return Estimate(
-        model,
-        tuple(pieces),
-        noise,
-        step.covariance,
-        step.scattered,
-        normal.rows,
-        normal.square,
-        len(normal.clusters),
+        found.model,
+        tuple(found.pieces),
+        found.noise,
+        found.step.covariance,
+        found.step.scattered,
+        found.normal.rows,
+        found.normal.square,
+        len(found.normal.clusters),
         sensor.delay_ns,
         split,
     )
 
 
-def _with_second(model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece]]:
-    """Where to set out with two poles, from the best with one: that one is a little shorter than both together, and later for it."""
-    lag = model.kernel.lag_ns
-    kernel = model.kernel.with_lags(FIRST_OF_TWO * lag, SECOND_OF_TWO * lag)
-    shift_ns = (FIRST_OF_TWO + SECOND_OF_TWO - 1) * lag
-    shifts = tuple(shift + shift_ns / 1e3 for shift in model.shift_us)
-    two = replace(
-        model, kernel=kernel, second=True, second_from_ns=kernel.second_ns, lag_from_ns=kernel.lag_ns, shift_us=shifts
-    )
-    return two, [piece.shifted(np.full(piece.number.size, shift_ns)) for piece in pieces]
+@dataclass(frozen=True)
+class _State:
+    """Where rounds have come to, with the sums before the last step and that step."""
 
+    model: Model
+    pieces: list[Piece]
+    noise: Noise = field(default_factory=Noise)
+    normal: Normal | None = None
+    step: Step | None = None
 
-def _split(model: Model, normal: Normal) -> float:
-    """Standard errors by which the column that looks for a second pole is not 0; 0 where the model has one."""
-    if model.second:
-        return 0.0
-    step = solve(normal, *prior(replace(model, tested=True)))
-    where = model.index.second.start
-    return float(step.change[where] / np.sqrt(step.covariance[where, where]))
+    @property
+    def likelihood(self) -> float:
+        """Its logarithm, after the last step."""
+        return -np.inf if self.step is None else self.step.likelihood
+
+    @property
+    def split(self) -> float:
+        """Standard errors by which the column that looks for a second pole is not 0; 0 where the model has one."""
+        if self.model.second or self.normal is None:
+            return 0.0
+        step = solve(self.normal, *prior(replace(self.model, tested=True)))
+        where = self.model.index.second.start
+        return float(step.change[where] / np.sqrt(step.covariance[where, where]))
+
+    @property
+    def may_have_second(self) -> bool:
+        """Whether a second pole is worth a trial. A split of less than nothing contradicts one pole too, but two do not mend it."""
+        return self.split > NOTICED and self.model.kernel.lag_ns > SHORTEST_SPLIT_NS
+
+    def with_second(self) -> _State:
+        """Where to set out with two poles, from the best with one: that one is a little shorter than both together, and later for it."""
+        model, lag = self.model, self.model.kernel.lag_ns
+        kernel = model.kernel.with_lags(FIRST_OF_TWO * lag, SECOND_OF_TWO * lag)
+        shift_ns = (FIRST_OF_TWO + SECOND_OF_TWO - 1) * lag
+        two = replace(
+            model,
+            kernel=kernel,
+            second=True,
+            second_from_ns=kernel.second_ns,
+            lag_from_ns=kernel.lag_ns,
+            shift_us=tuple(shift + shift_ns / 1e3 for shift in model.shift_us),
+        )
+        later = [piece.shifted(np.full(piece.number.size, shift_ns)) for piece in self.pieces]
+        return _State(two, later, self.noise)
 
 
 class _Pace:
-    """Rounds that go on in one direction by ever the same share go further at once (Aitken's extrapolation)."""
+    """Rounds that go on in one direction, or to and fro, by ever the same share go to where that leads (Aitken's extrapolation)."""
 
     def __init__(self) -> None:
         self.last: float | None = None
 
     def quickened(self, model: Model, change: Floats) -> Floats:
-        """The step with its shifts longer, if they shrink slowly from round to round."""
+        """The step with its shifts longer or shorter, if they shrink slowly from round to round."""
         shifts = np.concatenate([np.arange(where.start, where.stop) for where in model.index.shift])
         now = float(np.mean(change[shifts])) if shifts.size else 0.0
         share = now / self.last if self.last else 0.0
         self.last = now
-        if not 0.2 < share < 1.2:
+        if not (0.2 < share < 1.2 or -1.2 < share < -0.6):
             return change
         self.last = None
         longer = np.array(change)
@@ -186,10 +215,11 @@ class _Pace:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What stays the same through all rounds."""
+    """What stays the same through all rounds; `some`: the blocks on which the sensor is approached."""
 
     plan: Schedule
     layer: Bools
+    some: Sequence[list[Ints]]
 
     def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool) -> Model:
         """Before anything is known but the sensor."""
@@ -211,93 +241,87 @@ class _Fit:
             level_w=mean,
         )
 
-    def approach(
-        self,
-        model: Model,
-        pieces: list[Piece],
-        some: Sequence[list[Ints]],
-        sample: Sequence[list[Ints]],
-        sensor: bool = True,
-    ) -> tuple[Model, list[Piece], Noise]:
+    def start(self, model: Model, pieces: list[Piece]) -> _State:
+        """Powers, held near their mean, and variances with the sensor as it is."""
+        model = replace(model, tamed=True, sensor=False)
+        step = solve(self.normal(model, pieces, Noise(), self.some), *prior(model))
+        model, pieces = moved(model, pieces, step.change)
+        noise = self.noise(model, pieces, Noise(), _spread(pieces, NOISE_BLOCKS))
+        return _State(replace(model, sensor=True), pieces, noise)
+
+    def approach(self, state: _State) -> _State:
         """To about the right sensor and the right noise on a part of the rows, the powers held near their mean.
 
-        `sensor`: whether it is moved already. Not where the rows are too few for the powers: held near their mean, these would bend it.
+        Not where the rows are too few for the powers: held near their mean, these would bend the sensor.
         """
-        noise, model = Noise(), replace(model, tamed=True)
-        for _ in range(2):
-            fixed, pieces, _ = self.round(replace(model, sensor=False), pieces, noise, some)
-            model = replace(fixed, sensor=True)
-        noise = self.noise(model, pieces, noise, sample, SLOW_NS)
-        if not sensor:
-            return replace(model, tamed=False, likely_w=model.power_w), pieces, noise
-        pace = _Pace()
+        model, pieces, noise = replace(state.model, tamed=True), state.pieces, state.noise
+        sample, pace = _spread(pieces, NOISE_BLOCKS), _Pace()
         for number in range(ROUNDS):
             model = replace(model, kernel=replace(model.kernel, blur_ns=float(np.sqrt(noise.slack))))
-            step = solve(self.normal(model, pieces, noise, some), *prior(model))
+            normal = self.normal(model, pieces, noise, self.some)
+            step = solve(normal, *prior(model))
             model, pieces = moved(model, pieces, pace.quickened(model, step.change))
-            settled = _settled(model, step)
-            if number < 3 or settled:
-                noise = self.noise(model, pieces, noise, sample)
-            if number and settled:
+            settled = _settled(model, step, NEAR)
+            if settled:
                 break
-        return replace(model, tamed=False, likely_w=model.power_w), pieces, noise
+            if number < 3:
+                noise = self.noise(model, pieces, noise, sample)
+        return self.timed(_State(model, pieces, noise, normal, step))
 
-    def finish(
-        self,
-        model: Model,
-        pieces: list[Piece],
-        noise: Noise,
-        blocks: Sequence[list[Ints]],
-        sample: Sequence[list[Ints]],
-    ) -> tuple[Model, list[Piece], Noise, Normal, Step]:
-        """Rounds on all rows until nothing moves; the sums and the step of the last."""
-        pace = _Pace()
+    def timed(self, state: _State) -> _State:
+        """With the likeliest time of the slow part, and the variances that go with it."""
+        model, pieces = state.model, state.pieces
+        slow_ns = self.noise(model, pieces, state.noise, _spread(pieces, SLOW_BLOCKS), SLOW_NS).slow_ns
+        noise = self.noise(model, pieces, replace(state.noise, slow_ns=slow_ns), _spread(pieces, NOISE_BLOCKS))
+        return replace(state, noise=noise)
+
+    def finish(self, state: _State) -> _State:
+        """Rounds on all rows until nothing moves."""
+        model = replace(state.model, tamed=False, likely_w=state.model.power_w)
+        pieces, noise = state.pieces, state.noise
+        every = [blocks_of(piece.number.size) for piece in pieces]
+        sample, pace = _spread(pieces, FINAL_NOISE_BLOCKS), _Pace()
         for number in range(MOST_ROUNDS):
             model = replace(model, kernel=replace(model.kernel, blur_ns=float(np.sqrt(noise.slack))))
-            normal = self.normal(model, pieces, noise, blocks)
+            normal = self.normal(model, pieces, noise, every)
             step = solve(normal, *prior(model))
-            settled = _settled(model, step)
-            last = settled or number == MOST_ROUNDS - 1
+            last = _settled(model, step, SETTLED) or number == MOST_ROUNDS - 1
             likely = solve(normal, *prior(replace(model, tamed=True))).change[model.index.power]
             model = replace(model, likely_w=model.power_w + likely)
             model, pieces = moved(model, pieces, step.change if last else pace.quickened(model, step.change))
             if last:
                 break
             noise = self.noise(model, pieces, noise, sample)
-        return model, pieces, noise, normal, step
+        return _State(model, pieces, noise, normal, step)
 
-    def with_each_stall(
-        self,
-        model: Model,
-        pieces: list[Piece],
-        noise: Noise,
-        normal: Normal,
-        step: Step,
-        blocks: Sequence[list[Ints]],
-        some: Sequence[list[Ints]],
-    ) -> tuple[Model, list[Piece], Step]:
-        """What it adds to the covariance that each layer has a stall share of its own; fitted where that is much.
+    def with_stalls(self, state: _State) -> _State:
+        """With a stall share of each layer: fitted where that adds much to the variance of powers, and else what it adds."""
+        if not state.model.stalls or state.step is None or state.normal is None:
+            return state
+        more, powers = self.by_stalls(state), state.model.index.power
+        if np.median((np.diag(more) / np.diag(state.step.covariance)[powers])[self.layer]) < WORTH_STALLS:
+            return replace(state, step=state.step.widened(powers, more))
+        wide = replace(state.model, each=True)
+        every = [blocks_of(piece.number.size) for piece in state.pieces]
+        step = solve(self.normal(wide, state.pieces, state.noise, every), *prior(wide))
+        model, pieces = moved(wide, state.pieces, step.change)
+        return replace(state, model=model, pieces=pieces, step=step)
+
+    def by_stalls(self, state: _State) -> Floats:
+        """What it adds to the covariance of powers (c, c) that each layer has a stall share of its own.
 
         A column for each layer makes the regression twice as wide. Where it matters little, what it adds is taken from a part of the rows,
         whose sums are scaled up to all.
         """
-        if not model.stalls:
-            return model, pieces, step
-        wide = replace(model, each=True)
-        part = self.normal(wide, pieces, noise, some)
-        gram = part.gram * (normal.rows / part.rows) + prior(wide)[0]
-        keep = np.ones(wide.index.size, bool)
-        keep[wide.index.stall_of] = False
-        powers, kept = wide.index.power, np.flatnonzero(keep)
-        more = inverted(gram)[powers, powers] - inverted(gram[np.ix_(kept, kept)])[powers, powers]
-        if np.median((np.diag(more) / np.diag(step.covariance)[powers])[self.layer]) > WORTH_STALLS:
-            step = solve(self.normal(wide, pieces, noise, blocks), *prior(wide))
-            model, pieces = moved(wide, pieces, step.change)
-            return model, pieces, step
-        covariance, scattered = np.array(step.covariance), np.array(step.scattered)
-        covariance[powers, powers] += more
-        scattered[powers, powers] += more
-        return model, pieces, replace(step, covariance=covariance, scattered=scattered)
+        assert state.normal is not None
+        wide = replace(state.model, each=True)
+        part = self.normal(wide, state.pieces, state.noise, _spread(state.pieces, STALL_BLOCKS))
+        gram = part.gram * (state.normal.rows / part.rows) + prior(wide)[0]
+        kept = np.delete(np.arange(wide.index.size), wide.index.stall_of)
+        powers = wide.index.power
+        return np.asarray(
+            inverted(gram)[powers, powers] - inverted(gram[np.ix_(kept, kept)])[powers, powers], np.float64
+        )
 
     def _each(
         self, model: Model, pieces: Sequence[Piece], blocks: Sequence[list[Ints]]
@@ -314,14 +338,6 @@ class _Fit:
         for averaging, design in self._each(model, pieces, blocks):
             accumulate(normal, model, design, noise, averaging)
         return normal
-
-    def round(
-        self, model: Model, pieces: list[Piece], noise: Noise, blocks: Sequence[list[Ints]]
-    ) -> tuple[Model, list[Piece], Step]:
-        """One step of Gauss and Newton."""
-        step = solve(self.normal(model, pieces, noise, blocks), *prior(model))
-        model, pieces = moved(model, pieces, step.change)
-        return model, pieces, step
 
     def noise(
         self,
@@ -340,13 +356,14 @@ class _Fit:
         return estimate_noise(samples, noise, register, times_ns)
 
 
-def _settled(model: Model, step: Step) -> bool:
+def _settled(model: Model, step: Step, share: float) -> bool:
+    """Whether no parameter of the sensor moved by more than this share of its standard error."""
     index = model.index
     where = np.concatenate(
         [np.arange(index.lag.start, index.second.stop), *(np.arange(s.start, s.stop) for s in index.shift)]
     )
     error = np.sqrt(np.maximum(np.diag(step.covariance)[where], 1e-30))
-    return bool(np.all(np.abs(step.change[where]) < np.maximum(SETTLED * error, 0.2)))
+    return bool(np.all(np.abs(step.change[where]) < np.maximum(share * error, 0.2)))
 
 
 def _spread(pieces: Sequence[Piece], count: int) -> list[list[Ints]]:

@@ -7,7 +7,7 @@ apart beside: how they scatter says what the covariance really is, whatever the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,21 +45,14 @@ def accumulate(normal: Normal, model: Model, design: Design, noise: Noise, avera
     numbers, dense, said = columns(model, design)
     residual = design.value_w - said
     size = numbers.size
-    both = np.concatenate([dense, residual[..., None], np.sqrt(noise.slack) * design.slack], axis=-1)
-    normal.determinant += noise.whiten(design, averaging, both)
-    whitened, slack = both[..., : size + 1], both[..., size + 1 :]
-    # The slack moves all readings of an inference together: what it explains is taken out (Woodbury's identity).
-    inner = np.linalg.cholesky(np.eye(slack.shape[-1]) + slack.transpose(0, 2, 1) @ slack)
-    normal.determinant += 2 * float(np.log(np.diagonal(inner, axis1=1, axis2=2)).sum())
-    explained = np.linalg.inv(inner) @ (slack.transpose(0, 2, 1) @ whitened)
-    flat, taken = whitened.reshape(-1, size + 1), explained.reshape(-1, size + 1)
-    gram = flat.T @ flat - taken.T @ taken
+    both, determinant = noise.whitened(design, averaging, np.concatenate([dense, residual[..., None]], axis=-1))
+    flat = both.reshape(-1, size + 1)
+    gram = flat.T @ flat
     normal.gram[np.ix_(numbers, numbers)] += gram[:size, :size]
     normal.slope[numbers] += gram[:size, size]
     normal.square += float(gram[size, size])
-    slopes = (whitened[..., -1:].transpose(0, 2, 1) @ whitened - explained[..., -1:].transpose(0, 2, 1) @ explained)[
-        :, 0, :size
-    ]
+    normal.determinant += determinant
+    slopes = (both[..., -1:].transpose(0, 2, 1) @ both[..., :-1])[:, 0]
     normal.rows += residual.size
     cluster = (design.at_ns.mean(axis=1) // CLUSTER_NS).astype(np.int64)
     for name in np.unique(cluster).tolist():
@@ -88,6 +81,13 @@ class Step:
     covariance: Floats
     scattered: Floats
     likelihood: float
+
+    def widened(self, where: slice, more: Floats) -> Step:
+        """The same with more covariance of some parameters."""
+        covariance, scattered = np.array(self.covariance), np.array(self.scattered)
+        covariance[where, where] += more
+        scattered[where, where] += more
+        return replace(self, covariance=covariance, scattered=scattered)
 
 
 def solve(normal: Normal, precision: Floats, away: Floats) -> Step:

@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 SLOW_NS = (30e6, 100e6, 300e6, 1000e6)
 """Correlation times among which the likeliest is taken."""
 _ROUNDS = 10
-_NEAR = 0.05
+_NEAR = 0.1
 """Steps below this share of a variance need no further round: these shrink like squares."""
 _FREE = [0, 2, 3]
 _MASK = np.array([True, False, True, True])
@@ -62,8 +62,27 @@ class Noise:
                 total += variance * form
         return total
 
-    def whiten(self, design: Design, averaging: int, columns: Floats) -> float:
-        """Turn columns (b, n, q) into L^-1 columns, in place, where L L' is the covariance without slack; logarithm of its determinant.
+    def whitened(self, design: Design, averaging: int, columns: Floats) -> tuple[Floats, float]:
+        """L^-1 columns (b, n, q), where L L' is the covariance, and the logarithm of its determinant.
+
+        The slack: I + U U', with U = s L^-1 g of few columns, has the root I + U (..) U' by the root of K = I + U' U.
+        """
+        size = columns.shape[-1]
+        both = np.concatenate([columns, np.sqrt(self.slack) * design.slack], axis=-1)
+        determinant = self._whiten(design, averaging, both)
+        columns, slack = both[..., :size], both[..., size:]
+        across = slack.transpose(0, 2, 1)
+        few = slack.shape[-1] < slack.shape[1]
+        inner = (across @ slack) if few else (slack @ across)
+        np.einsum("bii->bi", inner)[:] += 1
+        root = np.linalg.cholesky(inner)
+        determinant += 2 * float(np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
+        if few:
+            return columns - slack @ (np.linalg.inv(inner + root) @ (across @ columns)), determinant
+        return np.asarray(np.linalg.inv(root) @ columns, np.float64), determinant
+
+    def _whiten(self, design: Design, averaging: int, columns: Floats) -> float:
+        """The same without slack, in place.
 
         Row by row, what earlier rows say of a row is taken from it: for each exponential one running sum, which decays from row to row.
         """
@@ -157,15 +176,8 @@ def _likelihood(samples: Sequence[Sample], noise: Noise) -> float:
     """Logarithm of the likelihood of residuals, but for a constant."""
     total = 0.0
     for sample in samples:
-        slack = np.sqrt(noise.slack) * sample.design.slack
-        columns = np.concatenate([slack, sample.residual[..., None]], axis=-1)
-        total += noise.whiten(sample.design, sample.averaging, columns)
-        slack, residual = columns[..., :-1], columns[..., -1:]
-        inner = np.eye(slack.shape[-1]) + slack.transpose(0, 2, 1) @ slack
-        pull = slack.transpose(0, 2, 1) @ residual
-        total += float(
-            np.linalg.slogdet(inner)[1].sum() + np.sum(residual**2) - np.sum(pull * np.linalg.solve(inner, pull))
-        )
+        residual, determinant = noise.whitened(sample.design, sample.averaging, sample.residual[..., None])
+        total += determinant + float(np.sum(residual**2))
     return -total / 2
 
 

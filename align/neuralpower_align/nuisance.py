@@ -33,6 +33,8 @@ TAMED_SPREAD = 0.4
 FREE_SPREAD = 2.0
 """Of any power about the mean of all readings, as a share of that: says nothing of what was measured, and keeps what hardly was (the launch
 of an engine that ran for half a second) from running away with the sensor."""
+FREE_LAYER_SPREAD = 20.0
+"""The same of layers: what these have in common is told afterwards, and must not be said twice."""
 SHIFT_SPREAD_US = 150.0
 SHIFT_BEND_US = 60.0
 LAG_SPREAD_US = 1000.0
@@ -150,22 +152,22 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     index, power, likely = model.index, model.power_w[design.touched], model.slope_w[design.touched]
     layer = model.layer[design.touched]
     phi = model.drifts(design.at_ns)
-    factor = 1 + phi @ model.drift if model.drift is not None else np.ones(design.at_ns.shape)
-    factors = np.where(layer, factor[..., None], 1.0)
-    share = np.array(design.share)
     numbers, parts = [np.arange(index.power.start, index.power.stop)[design.touched]], []
     if model.stalls and model.stall_of is not None:
-        share += design.stalled * np.where(layer, model.stall + model.stall_of[design.touched], 0.0)
-    share *= factors
+        share = design.stalled * np.where(layer, model.stall + model.stall_of[design.touched], 0.0)
+        share += design.share
+    else:
+        share = np.array(design.share)
+    if model.drift is not None:
+        share *= np.where(layer, (1 + phi @ model.drift)[..., None], 1.0)
     parts.append(share)
     said = share @ power
     if model.stalls:
-        of = design.stalled * np.where(layer, likely, 0.0)
         if model.each:
             numbers.append(index.stall_of.start + design.touched)
-            parts.append(of)
+            parts.append(design.stalled * np.where(layer, likely, 0.0))
         numbers.append(np.arange(index.stall.start, index.stall.stop))
-        parts.append(of.sum(axis=-1, keepdims=True))
+        parts.append((design.stalled @ np.where(layer, likely, 0.0))[..., None])
     if model.sensor:
         numbers.append(np.arange(index.lag.start, index.second.stop))
         parts += [design.by_lag[..., None] * US, design.by_second[..., None] * (US if model.second else 1.0)]
@@ -193,13 +195,14 @@ def prior(model: Model) -> tuple[Floats, Floats]:
     index = model.index
     precision, away = np.zeros((index.size, index.size)), np.zeros(index.size)
 
-    def put(where: slice, spread: float, now: npt.ArrayLike, centre: float) -> None:
+    def put(where: slice, spread: npt.ArrayLike, now: npt.ArrayLike, centre: float) -> None:
         place = np.arange(where.start, where.stop)
-        precision[place, place] = 1 / spread**2
+        precision[place, place] = 1 / np.square(spread)
         away[place] = centre - np.asarray(now, np.float64)
 
     if model.level_w:
-        put(index.power, FREE_SPREAD * model.level_w, model.power_w, model.level_w)
+        spread = np.where(model.layer, FREE_LAYER_SPREAD, FREE_SPREAD)
+        put(index.power, spread * model.level_w, model.power_w, model.level_w)
     if model.tamed:
         centre = float(np.median(model.power_w[model.layer])) if np.any(model.layer) else 0.0
         centre = float(np.clip(centre, model.level_w, 3 * model.level_w)) if model.level_w else centre
