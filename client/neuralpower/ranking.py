@@ -1,6 +1,6 @@
 """Which network to deploy: networks × batch sizes × precisions × models (devices, power modes), ordered by what they cost.
 
-The energy-precision ratio is NeuralPower's (Cai et al., 2017, arXiv:1710.05420, section 5): M = Error^α · EPI, with the share of wrong
+The energy-precision ratio is NeuralPower's (Cai et al., 2017, arXiv:1710.05420): M = Error^α · EPI, with the share of wrong
 answers and the energy for one item; a smaller one is better, a larger α weighs the answers more.
 """
 

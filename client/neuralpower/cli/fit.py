@@ -148,7 +148,7 @@ def print_whole(models: SixModels) -> None:
         print(
             f"{name}: layers {scale * part.inference:+.4g} {unit} {scale * part.modelled_layer:+.4g} {unit} for each modelled layer "
             f"{scale * part.other_layer:+.4g} {unit} for each other one, a remainder known to {percent(part.relative_error)} of the whole; "
-            f"{LEVEL:.0%} of new networks lie {100 * (low - 1):+.0f} to {100 * (high - 1):+.0f} % around the prediction"
+            f"{100 * LEVEL:.0f} % of new networks lie {100 * (low - 1):+.0f} to {100 * (high - 1):+.0f} % around the prediction"
         )
     print()
 
