@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from neuralpower.dataset import Dataset, dataset_of, row
+from neuralpower.cli import main
+from neuralpower.dataset import Dataset, dataset_of, read_dataset, row, write_dataset
 from neuralpower.errors import InputError
 from neuralpower.features import Layer
-from neuralpower.models import store
+from neuralpower.models import evaluation, store
 from neuralpower.models.network import predict_network
 from neuralpower.models.rows import groups_of, rows_of
 from neuralpower.models.six import SixModels
@@ -229,3 +231,27 @@ def test_what_lies_outside_the_data_says_so(fitted: SixModels) -> None:
     assert inside.outside == ()
     assert any(text.startswith("in_c 4096 ") for text in outside.outside)
     assert outside.energy_j is not None and outside.energy_j > 0
+
+
+def test_whole_networks_are_held_against_their_measurement(
+    fitted: SixModels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Networks that were not trained on come with the accuracy and with how many intervals held; energies with their own error."""
+    dataset = measured()
+    entries = dataset.provenance["networks"]
+    for each in entries:
+        each.update(unit=[0] * 4 + [1] * 5, unit_covariance_w2=[[0.01], [-0.009, 0.01]])
+    fresh = replace(fitted, networks_=["n0"])
+    errors = evaluation.whole_errors(fresh, dataset)
+    assert [each.trained_on for each in errors] == [True] + [False] * 7
+    assert all(each.runtime[0] == pytest.approx(each.runtime[3], rel=0.1) for each in errors)
+    assert sum(each.holds("runtime") for each in errors) >= 6
+    sums = evaluation.network_errors(fresh, dataset)
+    assert all(0 < each.energy_se < 0.02 for each in sums)
+    write_dataset(dataset.table, tmp_path / "d.parquet", dataset.provenance)
+    store.save(fresh, tmp_path / "m.json")
+    other = read_dataset(tmp_path / "d.parquet").take(np.arange(1, 73))
+    write_dataset(other.table, tmp_path / "d.parquet", other.provenance)
+    assert main(["evaluate", str(tmp_path / "m.json"), str(tmp_path / "d.parquet")]) == 0
+    said = capsys.readouterr().out
+    assert "accuracy, mean, of those not trained on" in said and " of 7" in said
