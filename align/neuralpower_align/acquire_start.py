@@ -27,7 +27,7 @@ LAGS = (0.02, 0.1, 0.25, 0.5, 1.0)
 """Of the longest lag."""
 SHIFTS = (-4 / 3, 0.0, 4 / 3)
 """In steps of the delay."""
-FINER = ((0.6, 1.35), (0.3, 1.16), (0.15, 1.08))
+FINER, MOST_MOVES = ((0.6, 2.0), (0.3, 1.35), (0.1, 1.16), (0.03, 1.16)), 8
 """Steps of the delay (of DELAY_STEP_NS) and factors of the lag, by which a start is bettered."""
 
 
@@ -95,13 +95,17 @@ def start(course: Course, parts: Sequence[Seen], earliest_ns: float, latest_ns: 
 def polished(course: Course, parts: Sequence[Seen], begin: Start) -> Start:
     """A start made better by smaller and smaller steps of delay and lag, that together stay or move, too."""
     for share, factor in FINER:
-        trials = [begin]
-        for lag in (begin.lag_ns / factor, begin.lag_ns, begin.lag_ns * factor):
-            for delay in (begin.delay_ns, begin.delay_ns + begin.lag_ns - lag):
-                trials += [
-                    outcome(course, parts, delay + shift * share * DELAY_STEP_NS, lag) for shift in (-1.0, 0.0, 1.0)
-                ]
-        begin = min(trials, key=lambda each: each.error)
+        for _ in range(MOST_MOVES):
+            trials = [begin]
+            for lag in (begin.lag_ns / factor, begin.lag_ns, begin.lag_ns * factor):
+                for delay in (begin.delay_ns, begin.delay_ns + begin.lag_ns - lag):
+                    trials += [
+                        outcome(course, parts, delay + shift * share * DELAY_STEP_NS, lag) for shift in (-1.0, 0.0, 1.0)
+                    ]
+            best = min(trials, key=lambda each: each.error)
+            if best is begin:
+                break
+            begin = best
     return begin
 
 
@@ -116,12 +120,11 @@ def unplaced(activity: Activity, pieces: Sequence[ChannelReadings], search: Sear
     measured = best_measured(activity, every, [search.informative(every, each) for each in plain], search)
     if sum(each.t_ns.size for each in measured.series) < FEWEST_READS:
         raise ValueError(TOO_FEW)
-    course = Course.of(measured.activity, origin, measured.alone)
-    course = course.regrouped(grouped(measured.activity, measured.alone))
+    full = Course.of(measured.activity, origin, measured.alone)
+    coarse = full.regrouped(grouped(measured.activity, measured.alone))
     nowhere = (None,) * len(pieces)
     few = thinned(measured.series, nowhere, START_ROWS, np.random.default_rng(search.seed))
     rows = seen(few, nowhere, 0.0)
-    begin = polished(
-        course, rows, start(course, rows, search.earliest_delay_ns, search.latest_delay_ns, search.longest_lag_ns)
-    )
+    first = start(coarse, rows, search.earliest_delay_ns, search.latest_delay_ns, search.longest_lag_ns)
+    begin = polished(full, rows, outcome(full, rows, first.delay_ns, first.lag_ns))
     return Sensor(begin.delay_ns, begin.lag_ns, nowhere, found=("",) * len(pieces))
