@@ -22,8 +22,8 @@ Bools = npt.NDArray[np.bool_]
 
 MARGIN_NS = 40e3
 """Readings so near the end of a conversion may hold another one."""
-SLOW_BLOCKS, NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 16, 32, 100
-"""For the slow part's time, and for variances, on the way and at the end."""
+NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 32, 100
+"""For variances on the way and at the end."""
 SEARCH_BLOCKS, STALL_BLOCKS = 120, 60
 ROWS_A_CLASS = 40
 """Fewer rows than this for each unknown power are too few to move the sensor by."""
@@ -270,9 +270,7 @@ class _Fit:
 
     def timed(self, state: _State) -> _State:
         """With the likeliest time of the slow part, and the variances that go with it."""
-        model, pieces = state.model, state.pieces
-        slow_ns = self.noise(model, pieces, state.noise, _spread(pieces, SLOW_BLOCKS), SLOW_NS).slow_ns
-        noise = self.noise(model, pieces, replace(state.noise, slow_ns=slow_ns), _spread(pieces, NOISE_BLOCKS))
+        noise = self.noise(state.model, state.pieces, state.noise, _spread(state.pieces, NOISE_BLOCKS), SLOW_NS)
         return replace(state, noise=noise)
 
     def finish(self, state: _State) -> _State:
@@ -329,7 +327,7 @@ class _Fit:
         """Averaging and rows, some blocks at a time."""
         for number, (piece, mine) in enumerate(zip(pieces, blocks, strict=True)):
             kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
-            for design in designs(self.plan, number, piece, kernel, model.slope_w, mine):
+            for design in designs(self.plan, number, piece, kernel, model.slope_w, mine, model.stall_shares):
                 yield piece.averaging, design
 
     def normal(self, model: Model, pieces: Sequence[Piece], noise: Noise, blocks: Sequence[list[Ints]]) -> Normal:

@@ -115,6 +115,13 @@ class Model:
         return self.power_w if self.likely_w is None else self.likely_w
 
     @property
+    def stall_shares(self) -> Floats | None:
+        """Of each class (c,) as they are known; None while each has one of its own that is fitted."""
+        if self.each or not self.stalls or self.stall_of is None:
+            return None
+        return np.where(self.layer, self.stall + self.stall_of, 0.0)
+
+    @property
     def index(self) -> Index:
         """Where each parameter is."""
         return Index(self)
@@ -153,7 +160,7 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     layer = model.layer[design.touched]
     phi = model.drifts(design.at_ns)
     numbers, parts = [np.arange(index.power.start, index.power.stop)[design.touched]], []
-    if model.stalls and model.stall_of is not None:
+    if model.stalls and model.stall_of is not None and design.stalled is not None:
         share = design.stalled * np.where(layer, model.stall + model.stall_of[design.touched], 0.0)
         share += design.share
     else:
@@ -164,10 +171,11 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     said = share @ power
     if model.stalls:
         if model.each:
+            assert design.stalled is not None
             numbers.append(index.stall_of.start + design.touched)
             parts.append(design.stalled * np.where(layer, likely, 0.0))
         numbers.append(np.arange(index.stall.start, index.stall.stop))
-        parts.append((design.stalled @ np.where(layer, likely, 0.0))[..., None])
+        parts.append(design.by_stall[..., None])
     if model.sensor:
         numbers.append(np.arange(index.lag.start, index.second.stop))
         parts += [design.by_lag[..., None] * US, design.by_second[..., None] * (US if model.second else 1.0)]

@@ -88,7 +88,7 @@ class Design:
     """What the rows of b blocks of n neighbours saw, of t classes and m inferences that they touch.
 
     `rows` (b, n) are their places in the piece. `share` (b, n, t) of the classes `touched` (t,); `stalled` the same with each
-    stretch weighted by its stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
+    stretch weighted by its stall, None where `share` has the stalls in it already; `by_stall` (b, n): W for each share of stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
     a pole is slower; `slack` (b, n, m): by what they scatter if
     inferences run earlier or later, W per ns of its deviation. `smooth_ns`: time constant by which slow changes are smoothed.
     """
@@ -100,7 +100,8 @@ class Design:
     value_w: Floats
     touched: Ints
     share: Floats
-    stalled: Floats
+    stalled: Floats | None
+    by_stall: Floats
     slide: Floats
     by_lag: Floats
     by_second: Floats
@@ -118,11 +119,20 @@ def blocks_of(rows: int, size: int = BLOCK) -> list[Ints]:
 
 
 def designs(
-    plan: Schedule, number: int, piece: Piece, kernel: Kernel, power_w: Floats, blocks: list[Ints] | None = None
+    plan: Schedule,
+    number: int,
+    piece: Piece,
+    kernel: Kernel,
+    power_w: Floats,
+    blocks: list[Ints] | None = None,
+    stalls: Floats | None = None,
 ) -> Iterator[Design]:
-    """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece."""
+    """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece.
+
+    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart.
+    """
     density = (plan.edges_ns.size - 1) / max(float(plan.edges_ns[-1] - plan.edges_ns[1]), 1.0)
-    slopes = _Slopes.of(plan, power_w)
+    slopes = _Slopes.of(plan, power_w, stalls)
     for group in blocks_of(piece.number.size) if blocks is None else blocks:
         width = group.shape[1]
         per_row = 4 + density * kernel.reach_ns
@@ -146,35 +156,44 @@ def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _S
     touched = np.flatnonzero(present)
     cells = seen.row * touched.size + (np.cumsum(present) - 1)[classes]
     shape = (*at.shape, touched.size)
-    share = _summed(cells, seen.share, shape)
-    stalled = _summed(cells, seen.share * plan.stall[seen.edge], shape)
+    if slopes.worth is None:
+        share = _summed(cells, seen.share, shape)
+        stalled = _summed(cells, seen.share * plan.stall[seen.edge], shape)
+    else:
+        share, stalled = _summed(cells, seen.share * slopes.worth[seen.edge], shape), None
+    by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
     slide, _, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
     slack = _slack(seen, slopes, pulls[: 2 if kernel.blur_ns else 1], *at.shape)
     if picked is not None:
-        share, stalled, slack, slide, by_lag, by_second = (
+        share, slack, by_stall, slide, by_lag, by_second = (
             _read(_filtered(part, piece.averaging), picked)
-            for part in (share, stalled, slack, slide, by_lag, by_second)
+            for part in (share, slack, by_stall, slide, by_lag, by_second)
         )
+        if stalled is not None:
+            stalled = _read(_filtered(stalled, piece.averaging), picked)
     return Design(
-        index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, slide, by_lag, by_second, slack,
-        kernel.lag_ns + kernel.second_ns + piece.filter_ns,
+        index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, by_stall, slide, by_lag, by_second,
+        slack,        kernel.lag_ns + kernel.second_ns + piece.filter_ns,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Slopes:
     """Of each edge (e,): the step of power, W, and the inference that moves it, or -1; `new`: whether another one than the last edge's.
-    `before`, `after`: the last inference that moves an edge up to this one, the first that moves one from this one on."""
+    `before`, `after`: the last inference that moves an edge up to this one, the first that moves one from this one on. `stalled`: W for each
+    share of stall; `worth`: what the stall share of the class makes of the stretch after the edge."""
 
     steps: Floats
     moves: Ints
     new: npt.NDArray[np.bool_]
     before: Ints
     after: Ints
+    stalled: Floats
+    worth: Floats | None
 
     @classmethod
-    def of(cls, plan: Schedule, power_w: Floats) -> _Slopes:
+    def of(cls, plan: Schedule, power_w: Floats, stalls: Floats | None) -> _Slopes:
         """With the powers of classes (c,)."""
         moves = plan.moves
         behind = np.where(moves >= 0, moves, np.iinfo(np.int64).max)
@@ -184,6 +203,8 @@ class _Slopes:
             np.diff(moves, prepend=-2) != 0,
             np.maximum.accumulate(moves),
             np.minimum.accumulate(behind[::-1])[::-1],
+            plan.stall * power_w[plan.classes],
+            None if stalls is None else 1 + plan.stall * stalls[plan.classes],
         )
 
 
@@ -259,7 +280,8 @@ def _read(part: Floats, picked: Ints) -> Floats:
 
 def _filtered(part: Floats, averaging: int) -> Floats:
     """out += (x - out) / N along axis 1, from the first x on."""
-    out = np.array(part)
+    out, keep = part / averaging, 1 - 1 / averaging
+    out[:, 0] = part[:, 0]
     for i in range(1, out.shape[1]):
-        out[:, i] = out[:, i - 1] + (out[:, i] - out[:, i - 1]) / averaging
+        out[:, i] += keep * out[:, i - 1]
     return out
