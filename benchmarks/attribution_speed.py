@@ -34,7 +34,7 @@ AT_LEAST = Bar(0.01)
 """Time per layer: a hundredth at most."""
 WALKED = 200
 """Layer windows that the plain loop is given."""
-TEN_MINUTES, HALF_A_MINUTE = ("reset", 46_000), ("fast", 3000)
+TEN_MINUTES, HALF_A_MINUTE = ("reset", 56_500), ("fast", 3000)
 """Case and inferences."""
 
 Ints = npt.NDArray[np.int64]
