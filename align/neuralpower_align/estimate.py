@@ -38,6 +38,8 @@ WORTH_STALLS = 0.2
 """Each layer has a stall share fitted if that adds more than this share to the variance of most."""
 WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
+REACH = 0.25
+"""A quickened step goes further by no more than this share of how long the sensor takes to answer."""
 SETTLED, NEAR = 0.5, 2.0
 """Steps of the sensor below so many of their standard errors need no further round, at the end and on the way: what is left of a step
 shrinks like its square."""
@@ -209,7 +211,9 @@ class _Pace:
             return change
         self.last = None
         longer = np.array(change)
-        longer[shifts] += now * (min(1 / max(1 - share, 0.2), 5.0) - 1)
+        # Beyond a part of the response's width its slopes say nothing, and what was settled would come loose.
+        reach = REACH * (model.kernel.blur_ns + model.kernel.lag_ns) / 1e3
+        longer[shifts] += np.clip(now * (min(1 / max(1 - share, 0.2), 5.0) - 1), -reach, reach)
         return longer
 
 
