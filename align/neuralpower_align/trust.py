@@ -31,7 +31,20 @@ def inflation_of(found: Estimate, classes: Classes) -> float:
 
 def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
     """Why the fit cannot be believed, "" if it can: sensor or layers are not what they are taken for."""
-    return next(filter(None, (_outside_anchors(engines, fitted), *(_less_than_nothing(rail) for rail in fitted))), "")
+    unsure = (_unsure(rail) for rail in fitted)
+    return next(
+        filter(None, (*unsure, _outside_anchors(engines, fitted), *(_less_than_nothing(r) for r in fitted))), ""
+    )
+
+
+def _unsure(rail: Fitted) -> str:
+    """Another sensor would put layers elsewhere, and errors about this one know nothing of it.
+
+    Where no clock is believed, readings lie anywhere in the scan, and errors say so.
+    """
+    if not rail.sensor.ambiguous or all(clock is None for clock in rail.sensor.clocks):
+        return ""
+    return f"the run does not tell what the sensor is: {rail.sensor.ambiguous}"
 
 
 def _outside_anchors(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:

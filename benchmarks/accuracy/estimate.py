@@ -63,16 +63,18 @@ def estimated(found: LayerPower) -> Estimated:
     """In the form in which it is scored; what is not told is withheld."""
     engine, fitted = found.engines[0], found.rails[0].found
     told = engine.units.told
-    clocks = np.diag([found.rails[0].sensor.delay_se_ns ** 2, 0.0])
-    known = np.isfinite(clocks).all() and any(piece.clock is not None for piece in fitted.pieces)
+    sensor = found.rails[0].sensor
+    clocks = np.diag([sensor.delay_se_ns**2, 0.0])
+    told_sensor = not sensor.ambiguous
+    known = told_sensor and np.isfinite(clocks).all() and any(piece.clock is not None for piece in fitted.pieces)
     return Estimated(
         unit=engine.unit,
         power_w=engine.power_w,
         se_w=engine.power_se_w,
         unit_power_w=np.where(told, engine.units.power_w, np.nan),
         unit_se_w=np.where(told, engine.units.power_se_w, np.nan),
-        delay_ns=fitted.delay_ns,
-        lag_ns=fitted.lag_ns,
+        delay_ns=fitted.delay_ns if told_sensor else float("nan"),
+        lag_ns=fitted.lag_ns if told_sensor else float("nan"),
         sensor_covariance=fitted.sensor_covariance + clocks if known else None,
         energy_j=float("nan") if engine.withheld else engine.energy_j,
         energy_se_j=engine.energy_se_j,

@@ -1,0 +1,50 @@
+"""What makes a fit unbelievable: a sensor that the run does not tell, whatever the errors about the one that was taken."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neuralpower_align.layer_power import Engine
+from neuralpower_align.scan_clock import ScanClock, Sensor
+from neuralpower_align.trust import contradiction
+
+CLOCK = ScanClock(np.array([0, 1000]), np.array([0.0, 0.42e9]))
+
+
+def engine() -> Engine:
+    """Two inferences of two layers with 40 us to either side."""
+    begin = np.array([0, 10_000_000])
+    return Engine(begin, begin + 1_080_000, np.full((2, 2), 500_000), np.arange(2))
+
+
+def rail(sensor: Sensor, power_w: tuple[float, float] = (5.0, 8.0)) -> Any:
+    """What contradiction() looks at of a rail: powers known to 0.1 W, hardly any slack."""
+    found = SimpleNamespace(
+        power_w=np.array(power_w),
+        power_covariance=np.diag([0.01, 0.01]),
+        model=SimpleNamespace(layer=np.array([True, True])),
+        noise=SimpleNamespace(slack=(5e3) ** 2),
+    )
+    return SimpleNamespace(sensor=sensor, found=found, inflation=1.0)
+
+
+def test_a_fit_that_nothing_speaks_against_is_believed() -> None:
+    assert contradiction([engine()], [rail(Sensor(1e5, 3e5, (CLOCK,)))]) == ""
+
+
+def test_a_sensor_that_might_be_another_is_not() -> None:
+    unsure = rail(Sensor(1e5, 3e5, (CLOCK,), ambiguous="gaps hardly vary"))
+    assert "gaps hardly vary" in contradiction([engine()], [rail(Sensor(1e5, 3e5, (CLOCK,))), unsure])
+
+
+def test_readings_anywhere_in_the_scan_have_errors_that_say_so() -> None:
+    assert contradiction([engine()], [rail(Sensor(1e5, 3e5, (None,), ambiguous="no phase stands out"))]) == ""
+
+
+@pytest.mark.parametrize(("least", "believed"), [(-0.4, True), (-0.6, False)])
+def test_no_layer_gives_power_back(least: float, believed: bool) -> None:
+    assert (contradiction([engine()], [rail(Sensor(1e5, 3e5, (CLOCK,)), (5.0, least))]) == "") is believed
