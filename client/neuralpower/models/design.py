@@ -142,6 +142,7 @@ _FC_REGIONS = ("batch", "in_features", "out_c", "element_bytes")
 _RIDGE = ("operations", "bytes")
 _DEPTHWISE = step("filters", "<=", 1)
 _STRIDED = step("stride", ">", 1)
+_GROUPED = step("groups", ">", 1)
 
 DICTIONARIES: dict[tuple[str, str], Dictionary] = {
     ("conv", "runtime"): Dictionary(
@@ -150,7 +151,11 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         powers=_CONV_SIZES,
         hinges=("operations", "out_pixels", "in_c", "filters", "window", "bytes", "unrolled"),
         ridges=(_RIDGE,),
-        cases=((_DEPTHWISE, ("operations", "bytes", "unrolled")), (_STRIDED, ("operations",))),
+        cases=(
+            (_DEPTHWISE, ("operations", "bytes", "unrolled")),
+            (_STRIDED, ("operations",)),
+            (_GROUPED, ("operations", "bytes", "unrolled", "outputs", "inputs", "weights", "groups")),
+        ),
         tiled=True,
         regions=_CONV_REGIONS,
         amounts=("operations", "unrolled"),
