@@ -62,7 +62,7 @@ def test_publishes_what_it_holds(daemon: Daemon) -> None:
     assert np.array_equal(Epoch.from_dict(daemon.records(Kind.EPOCH)[0].body).to_dict(), epoch.to_dict())
     assert status is not None and status["simulated"] and status["rails"]["VDD_IN"] == pytest.approx(3.0, rel=0.1)
     assert status["ticks"]["lost"] == status["underruns"] == 0
-    assert daemon.ask("status").body["pid"] == daemon.process.pid  # type: ignore[union-attr]
+    assert daemon.ask("status").body["pid"] == daemon.process.pid  # type: ignore[union-attr]  # the fixture started it
     assert [oct(path.stat().st_mode & 0o777) for path in daemon.folder.glob("*.ipc")] == ["0o660"] * 3
     code, _ = daemon.stop()
     assert code == 0 and not list(daemon.folder.glob("*.ipc"))

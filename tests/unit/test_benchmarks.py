@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.fastest import _search  # noqa: E402
-from benchmarks.statistics import Bar, Rounds, compare, interleave, interval, quantile  # noqa: E402
+from benchmarks.fastest import _search
+from benchmarks.statistics import Bar, Rounds, compare, interleave, interval, quantile
 
 
 def rounds_of(ours: list[float], control: list[float]) -> Rounds:
@@ -78,7 +73,7 @@ def test_every_side_runs_once_a_round() -> None:
         seen.append(name)
         return {"cpu": 1.0}
 
-    interleave({name: lambda name=name: side(name) for name in "abc"}, 6, lambda done, note: None)  # type: ignore[misc]
+    interleave({name: lambda name=name: side(name) for name in "abc"}, 6, lambda done, note: None)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     blocks = ["".join(sorted(seen[at : at + 3])) for at in range(0, len(seen), 3)]
     assert blocks == ["abc"] * 6 and len({tuple(seen[at : at + 3]) for at in range(0, 18, 3)}) > 1
 
@@ -99,7 +94,7 @@ def test_the_search_returns_a_rate_that_a_long_trial_kept(short_limit: int, long
 
 def test_the_budget_of_instructions_adds_up() -> None:
     """The whole tick's budget is the sum of its stages', so that none can hide behind another."""
-    budget = json.loads((ROOT / "benchmarks" / "budget.json").read_text())
+    budget = json.loads((Path(__file__).parents[2] / "benchmarks" / "budget.json").read_text())
     for section, allowed in budget.items():
         if section.startswith("instructions_"):
             assert allowed["all"] == sum(count for name, count in allowed.items() if name != "all")

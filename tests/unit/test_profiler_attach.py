@@ -50,8 +50,8 @@ class Watched:
 def watch(link: Link, monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(link_module.time, "sleep", lambda seconds: pytest.fail("slept"))
     watched = Watched(link._socket)
-    link._socket = watched  # type: ignore[assignment]
-    link._monitor = Watched(link._monitor)  # type: ignore[assignment]
+    link._socket = watched  # type: ignore[assignment]  # a stand-in in its place
+    link._monitor = Watched(link._monitor)  # type: ignore[assignment]  # a stand-in in its place
     return watched
 
 
@@ -72,7 +72,7 @@ class Daemon:
         pytest.fail("the profiler never said hello")
 
 
-def test_a_call_is_measured_and_returns_what_it_returned(context: Context, tmp_path: Path) -> None:  # noqa: F811
+def test_a_call_is_measured_and_returns_what_it_returned(context: Context, tmp_path: Path) -> None:  # noqa: F811 (the fixture, imported)
     """Arguments and result pass through, errors too, and each call that ended is an inference."""
 
     def infer(value: int, *, times: int = 1) -> int:
@@ -90,7 +90,7 @@ def test_a_call_is_measured_and_returns_what_it_returned(context: Context, tmp_p
 
 
 def test_a_fault_of_the_profiler_ends_the_profiling_alone(
-    context: Context,  # noqa: F811
+    context: Context,  # noqa: F811 (the fixture, imported)
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_fault_of_the_profiler_ends_the_profiling_alone(
 
 
 def test_what_cannot_be_profiled_runs_as_it_is(
-    context: Context,  # noqa: F811
+    context: Context,  # noqa: F811 (the fixture, imported)
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -120,7 +120,7 @@ def test_what_cannot_be_profiled_runs_as_it_is(
 
 
 def test_no_call_waits_when_the_daemon_is_killed(
-    context: Context,  # noqa: F811
+    context: Context,  # noqa: F811 (the fixture, imported)
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -154,7 +154,7 @@ def test_no_call_waits_when_the_daemon_is_killed(
 
 
 def test_no_call_waits_when_the_daemon_stops_taking(
-    context: Context,  # noqa: F811
+    context: Context,  # noqa: F811 (the fixture, imported)
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -195,9 +195,9 @@ def fake_torch(monkeypatch: pytest.MonkeyPatch, loaded: list[Any], model: Path) 
         assert module == "a module" and arguments == ((2, 3, 224, 224),) and dynamo is False
         Path(path).write_bytes(model.read_bytes())
 
-    torch.hub = SimpleNamespace(load=load)  # type: ignore[attr-defined]
-    torch.onnx = SimpleNamespace(export=export)  # type: ignore[attr-defined]
-    torch.zeros = lambda *shape: shape  # type: ignore[attr-defined]
+    torch.hub = SimpleNamespace(load=load)  # type: ignore[attr-defined]  # a stand-in in its place
+    torch.onnx = SimpleNamespace(export=export)  # type: ignore[attr-defined]  # a stand-in in its place
+    torch.zeros = lambda *shape: shape  # type: ignore[attr-defined]  # a stand-in in its place
     monkeypatch.setitem(sys.modules, "torch", torch)
 
 

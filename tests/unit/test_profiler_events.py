@@ -97,8 +97,8 @@ class PycudaEvent:
 
 def fake_pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = types.ModuleType("pycuda.driver")
-    driver.Event = PycudaEvent  # type: ignore[attr-defined]
-    driver.Context = SimpleNamespace(get_device=lambda: None)  # type: ignore[attr-defined]
+    driver.Event = PycudaEvent  # type: ignore[attr-defined]  # a stand-in in its place
+    driver.Context = SimpleNamespace(get_device=lambda: None)  # type: ignore[attr-defined]  # a stand-in in its place
     monkeypatch.setitem(sys.modules, "pycuda", types.ModuleType("pycuda"))
     monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
 
@@ -108,7 +108,7 @@ class Bindings(types.ModuleType):
 
     def __init__(self, status: int = 0) -> None:
         super().__init__("cuda.bindings.driver")
-        self.status, self.times, self.now = status, {}, 0.0  # type: ignore[var-annotated]
+        self.status, self.times, self.now = status, {}, 0.0  # type: ignore[var-annotated]  # the driver's own fields
 
     def cuCtxGetCurrent(self) -> tuple[int, int]:
         return self.status, 1

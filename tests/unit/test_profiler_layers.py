@@ -78,8 +78,8 @@ Context.__module__ = "fake_tensorrt.bindings"
 @pytest.fixture
 def context(monkeypatch: pytest.MonkeyPatch) -> Context:
     module = types.ModuleType("fake_tensorrt")
-    module.IProfiler = IProfiler  # type: ignore[attr-defined]
-    module.LayerInformationFormat = types.SimpleNamespace(JSON="json")  # type: ignore[attr-defined]
+    module.IProfiler = IProfiler  # type: ignore[attr-defined]  # a stand-in in its place
+    module.LayerInformationFormat = types.SimpleNamespace(JSON="json")  # type: ignore[attr-defined]  # a stand-in in its place
     monkeypatch.setitem(sys.modules, "fake_tensorrt", module)
     return Context()
 
@@ -88,13 +88,13 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Context:
 def profiler(context: Context, tmp_path: Path) -> Iterator[LayerProfiler]:
     times = iter(range(1000, 10**9, 1_000_000))
     with LayerProfiler(context, address=tmp_path, clock_ns=lambda: next(times)) as made:
-        made.offered = []  # type: ignore[attr-defined]
-        made._link.offer = made.offered.append  # type: ignore[method-assign, attr-defined]
+        made.offered = []  # type: ignore[attr-defined]  # a stand-in in its place
+        made._link.offer = made.offered.append  # type: ignore[method-assign, attr-defined]  # a stand-in in its place
         yield made
 
 
 def offered(profiler: LayerProfiler) -> list[Inference]:
-    return profiler.offered  # type: ignore[attr-defined, no-any-return]
+    return profiler.offered  # type: ignore[attr-defined, no-any-return]  # a stand-in in its place
 
 
 def test_attaches_and_keeps_enqueue_asynchronous(context: Context, profiler: LayerProfiler) -> None:
@@ -117,7 +117,7 @@ def test_an_inference_has_anchors_and_durations(profiler: LayerProfiler) -> None
 def test_synchronises_a_given_stream_before_the_end(profiler: LayerProfiler) -> None:
     """The stream passed to inference() is synchronised inside the measured time."""
     calls: list[str] = []
-    profiler._clock_ns = lambda: calls.append("clock") or len(calls)  # type: ignore[func-returns-value]
+    profiler._clock_ns = lambda: calls.append("clock") or len(calls)  # type: ignore[func-returns-value]  # append returns None, which is wanted
     with profiler.inference(types.SimpleNamespace(synchronize=lambda: calls.append("sync"))):
         calls.append("body")
     assert calls == ["clock", "body", "sync", "clock"]
@@ -249,7 +249,7 @@ def test_silent_layers_may_be_left_out(context: Context, tmp_path: Path, monkeyp
     times = iter(range(1000, 10**9, 1_000_000))
     with LayerProfiler(context, address=tmp_path, clock_ns=lambda: next(times)) as profiler:
         sent: list[Inference] = []
-        profiler.session.link.offer = sent.append  # type: ignore[method-assign]
+        profiler.session.link.offer = sent.append  # type: ignore[method-assign]  # a stand-in in its place
         for report in ([("conv", 0.5), ("fc", 0.001024)], [("conv", 0.5), ("flat", 0.002), ("fc", 0.001024)]):
             context.report = report
             with profiler.inference():
@@ -293,7 +293,7 @@ def test_contexts_that_take_turns_share_one_link(context: Context, tmp_path: Pat
     """One session numbers the inferences of both; closing one leaves it open for the other."""
     session = Session(tmp_path, "service")
     sent: list[Inference] = []
-    session.link.offer = sent.append  # type: ignore[method-assign]
+    session.link.offer = sent.append  # type: ignore[method-assign]  # a stand-in in its place
     first = LayerProfiler(context, name="one", session=session)
     second = LayerProfiler(Context(), name="two", session=session)
     for profiler in (first, second, first):
@@ -311,7 +311,7 @@ def test_contexts_on_streams_of_their_own_have_a_session_each(context: Context, 
     """What overlaps in time is told apart by its session."""
     with LayerProfiler(context, address=tmp_path) as one, LayerProfiler(Context(), address=tmp_path) as two:
         sent: list[Inference] = []
-        one.session.link.offer = two.session.link.offer = sent.append  # type: ignore[method-assign]
+        one.session.link.offer = two.session.link.offer = sent.append  # type: ignore[method-assign]  # a stand-in in its place
         with one.inference(), two.inference():
             pass
     assert len({each.session for each in sent}) == 2 and [each.seq for each in sent] == [0, 0]
@@ -353,7 +353,7 @@ def test_events_give_the_anchors_where_there_is_a_stream(context: Context, tmp_p
     stream = types.SimpleNamespace(synchronize=lambda: events.calls.append("synchronize"))
     with LayerProfiler(context, address=tmp_path, clock_ns=lambda: next(times), events=EventClock(events)) as profiler:
         sent: list[Inference] = []
-        profiler.session.link.offer = sent.append  # type: ignore[method-assign]
+        profiler.session.link.offer = sent.append  # type: ignore[method-assign]  # a stand-in in its place
         assert profiler.anchors == "events"
         with profiler.inference(stream):
             events.calls.append("body")
@@ -376,7 +376,7 @@ def test_events_that_fail_leave_the_hosts_anchors(context: Context, tmp_path: Pa
         context, address=tmp_path, clock_ns=lambda: next(times), events=EventClock(Failing())
     ) as profiler:
         sent: list[Inference] = []
-        profiler.session.link.offer = sent.append  # type: ignore[method-assign]
+        profiler.session.link.offer = sent.append  # type: ignore[method-assign]  # a stand-in in its place
         with profiler.inference(stream):
             pass
         assert profiler.anchors == "host"

@@ -100,7 +100,7 @@ def test_without_a_daemon_nothing_waits_and_the_oldest_is_dropped(
         def poll(self, *arguments: Any) -> int:
             pytest.fail("waited for the daemon")
 
-    socket, marks._socket = marks._socket, Watched()  # type: ignore[assignment]
+    socket, marks._socket = marks._socket, Watched()  # type: ignore[assignment]  # a stand-in in its place
     monkeypatch.setattr(marks_module.time, "sleep", lambda seconds: pytest.fail("slept"))
     for number in range(KEPT + 500):
         marks.mark(f"mark {number}")

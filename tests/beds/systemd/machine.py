@@ -19,7 +19,7 @@ class NoMachine(Exception):
 
 
 def _run(*words: str, **more: object) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]  # keywords of subprocess.run pass through
     if done.returncode:
         raise NoMachine(f"{words[0]}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     return str(done.stdout)

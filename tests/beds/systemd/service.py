@@ -94,7 +94,7 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> float:
 
 def ask(do: str, user: str = "member", **more: Any) -> dict[str, Any]:
     """Ask the history as a user."""
-    return json.loads(command(*as_user(user), PYTHON, "-c", ASK, do, json.dumps(more)).stdout)  # type: ignore[no-any-return]
+    return json.loads(command(*as_user(user), PYTHON, "-c", ASK, do, json.dumps(more)).stdout)  # type: ignore[no-any-return]  # JSON of a known form
 
 
 def as_user(name: str) -> list[str]:

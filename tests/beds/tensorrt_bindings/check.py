@@ -148,7 +148,7 @@ def sixty_layers_arrive_in_order_with_their_durations() -> None:
     """A whole inference: attach, burst through C++, check against the inspector, message."""
     context, sent = Context(), []
     with tempfile.TemporaryDirectory() as folder, LayerProfiler(context, address=folder) as profiler:
-        profiler.session.link.offer = sent.append  # type: ignore[method-assign, assignment]
+        profiler.session.link.offer = sent.append  # type: ignore[method-assign, assignment]  # a stand-in in its place
         assert context.enqueue_emits_profile is False
         for _ in range(3):
             with profiler.inference():
@@ -164,7 +164,7 @@ def an_inference_without_the_profiler_calls_nothing() -> None:
     """It detaches, and sends anchors under an engine of its own."""
     context, sent = Context(), []
     with tempfile.TemporaryDirectory() as folder, LayerProfiler(context, address=folder) as profiler:
-        profiler.session.link.offer = sent.append  # type: ignore[method-assign, assignment]
+        profiler.session.link.offer = sent.append  # type: ignore[method-assign, assignment]  # a stand-in in its place
         with profiler.inference(profiled=False):
             assert context.profiler is None
         with profiler.inference():
