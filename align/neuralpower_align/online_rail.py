@@ -22,6 +22,7 @@ from neuralpower_align.online_track import Track
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
 from neuralpower_align.schedule import Schedule
+from neuralpower_align.trust import unsure
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -73,6 +74,8 @@ class Rail:
     again: bool = True
     """The window's rows are summed: they are expanded where the batch's estimate on them is."""
     held: Kernel | None = None
+    doubt: str = ""
+    """Why another sensor would do as well as the one that was acquired."""
 
     @classmethod
     def of(cls, found: Estimate, sensor: Sensor) -> Rail:
@@ -103,7 +106,7 @@ class Rail:
         now = replace(ref, drift=model.drift, idle_drift=model.idle_drift)
         se = float(np.sqrt(max(found.covariance[found.model.index.lag, found.model.index.lag][0, 0], 0.0)))
         off = packed(now) - packed(ref)
-        return cls(ref, known, off, found.noise, NOISE_BLOCKS, track, delay, se, each=model.each)
+        return cls(ref, known, off, found.noise, NOISE_BLOCKS, track, delay, se, each=model.each, doubt=unsure(sensor))
 
     @property
     def model(self) -> Model:

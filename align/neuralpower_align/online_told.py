@@ -39,12 +39,13 @@ class EngineEstimate:
 @dataclass(frozen=True)
 class Powers:
     """Of all classes, all rails together: powers (c,) W, covariance and that from the scatter of seconds (c, c) W^2, and the
-    covariance if all but powers were known."""
+    covariance if all but powers were known; `doubt`: why another sensor would do as well, "" if none would."""
 
     watts: Floats
     covariance: Floats
     scattered: Floats
     held: Floats | None = None
+    doubt: str = ""
 
 
 def together(rails: Sequence[Rail], done_ns: Sequence[float], classes: Classes) -> Powers:
@@ -64,7 +65,7 @@ def together(rails: Sequence[Rail], done_ns: Sequence[float], classes: Classes) 
         alone += inflation * held(found.covariance, np.eye(count, size), np.arange(count, size))
         if found.scattered is not None:
             scattered += found.scattered[:count, :count]
-    return Powers(power, covariance, scattered, alone)
+    return Powers(power, covariance, scattered, alone, next((rail.doubt for rail in rails if rail.doubt), ""))
 
 
 def running(
@@ -75,7 +76,7 @@ def running(
     excited = [Excitation(seen / seen.mean())] if seen is not None and seen.any() else []
     power = engine_power(
         powers.watts, powers.covariance, classes, number, inferences.mean(), HALF_WIDTH, GROUP_ERROR, excited,
-        scattered=powers.scattered, held=powers.held,
+        powers.doubt, scattered=powers.scattered, held=powers.held,
     )  # fmt: skip
     return EngineEstimate(name, "running", power.withheld, inferences.count, power)
 

@@ -10,6 +10,7 @@ from neuralpower_align.classes import Classes, Engine
 from neuralpower_align.estimate import Estimate
 from neuralpower_align.excitation import Excitation, excitation
 from neuralpower_align.results import Fitted
+from neuralpower_align.scan_clock import Sensor
 
 MOST_SLACK, LEAST_ROOM_NS = 0.6, 20e3
 """Inferences that scatter by more than this share of the room between their anchors, and this, contradict the fit."""
@@ -31,20 +32,18 @@ def inflation_of(found: Estimate, classes: Classes) -> float:
 
 def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
     """Why the fit cannot be believed, "" if it can: sensor or layers are not what they are taken for."""
-    unsure = (_unsure(rail) for rail in fitted)
-    return next(
-        filter(None, (*unsure, _outside_anchors(engines, fitted), *(_less_than_nothing(r) for r in fitted))), ""
-    )
+    doubts = [unsure(rail.sensor) for rail in fitted]
+    return next(filter(None, (*doubts, _outside_anchors(engines, fitted), *map(_less_than_nothing, fitted))), "")
 
 
-def _unsure(rail: Fitted) -> str:
-    """Another sensor would put layers elsewhere, and errors about this one know nothing of it.
+def unsure(sensor: Sensor) -> str:
+    """Why another sensor would do as well, "" if none would: it would put layers elsewhere, and errors about this one know nothing of it.
 
     Where no clock is believed, readings lie anywhere in the scan, and errors say so.
     """
-    if not rail.sensor.ambiguous or all(clock is None for clock in rail.sensor.clocks):
+    if not sensor.ambiguous or all(clock is None for clock in sensor.clocks):
         return ""
-    return f"the run does not tell what the sensor is: {rail.sensor.ambiguous}"
+    return f"the run does not tell what the sensor is: {sensor.ambiguous}"
 
 
 def _outside_anchors(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
