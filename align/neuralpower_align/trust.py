@@ -37,13 +37,8 @@ def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
 
 
 def unsure(sensor: Sensor) -> str:
-    """Why another sensor would do as well, "" if none would: it would put layers elsewhere, and errors about this one know nothing of it.
-
-    Where no clock is believed, readings lie anywhere in the scan, and errors say so.
-    """
-    if not sensor.ambiguous or all(clock is None for clock in sensor.clocks):
-        return ""
-    return f"the run does not tell what the sensor is: {sensor.ambiguous}"
+    """Why another sensor would do as well, "" if none would: it would put layers elsewhere, and errors about this one know nothing of it."""
+    return f"the run does not tell what the sensor is: {sensor.ambiguous}" if sensor.ambiguous else ""
 
 
 def _outside_anchors(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
