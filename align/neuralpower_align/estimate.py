@@ -32,6 +32,8 @@ ROUNDS, MOST_ROUNDS = 6, 6
 NOTICED = 4.0
 """Standard errors by which readings contradict the response before another one is tried."""
 SHORTEST_SPLIT_NS = 50e3
+WIDEST_ROOMS, WIDEST_NS = 4.0, 200e3
+"""Far beyond what is believed of a fit (`trust`): there it no longer matters how wide edges are, and wide ones cost time."""
 FIRST_OF_TWO, SECOND_OF_TWO = 0.9, 0.4
 """Two poles that one is the best substitute for, as shares of it."""
 WORTH_STALLS = 0.2
@@ -118,7 +120,7 @@ def estimate(
     pieces = [piece for piece in pieces if piece.number.size]
     if not pieces:
         raise ValueError("estimate: no readings")
-    fit = _Fit(plan, layer, _spread(pieces, SEARCH_BLOCKS))
+    fit = _Fit(plan, layer, _spread(pieces, SEARCH_BLOCKS), _widest_ns(plan))
     crowded = plan.count * ROWS_A_CLASS > sum(group.size for mine in fit.some for group in mine)
     near = fit.start(fit.first(pieces, sensor, stalls), pieces)
     near = fit.timed(near) if crowded else fit.approach(near)
@@ -219,11 +221,12 @@ class _Pace:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What stays the same through all rounds; `some`: the blocks on which the sensor is approached."""
+    """What stays the same through all rounds; `some`: the blocks on which the sensor is approached; `widest_ns`: edges are blurred by no more."""
 
     plan: Schedule
     layer: Bools
     some: Sequence[list[Ints]]
+    widest_ns: float
 
     def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool) -> Model:
         """Before anything is known but the sensor."""
@@ -245,6 +248,10 @@ class _Fit:
             level_w=mean,
         )
 
+    def blurred(self, model: Model, noise: Noise) -> Model:
+        """With edges as unsure as inferences scatter, as far as that can be: a fit that has lost its way may take it for anything."""
+        return replace(model, kernel=replace(model.kernel, blur_ns=min(float(np.sqrt(noise.slack)), self.widest_ns)))
+
     def start(self, model: Model, pieces: list[Piece]) -> _State:
         """Powers, held near their mean, and variances with the sensor as it is."""
         model = replace(model, tamed=True, sensor=False)
@@ -261,7 +268,7 @@ class _Fit:
         model, pieces, noise = replace(state.model, tamed=True), state.pieces, state.noise
         sample, pace = _spread(pieces, NOISE_BLOCKS), _Pace()
         for number in range(ROUNDS):
-            model = replace(model, kernel=replace(model.kernel, blur_ns=float(np.sqrt(noise.slack))))
+            model = self.blurred(model, noise)
             normal = self.normal(model, pieces, noise, self.some)
             step = solve(normal, *prior(model))
             model, pieces = moved(model, pieces, pace.quickened(model, step.change))
@@ -284,7 +291,7 @@ class _Fit:
         every = [blocks_of(piece.number.size) for piece in pieces]
         sample, pace = _spread(pieces, FINAL_NOISE_BLOCKS), _Pace()
         for number in range(MOST_ROUNDS):
-            model = replace(model, kernel=replace(model.kernel, blur_ns=float(np.sqrt(noise.slack))))
+            model = self.blurred(model, noise)
             normal = self.normal(model, pieces, noise, every)
             step = solve(normal, *prior(model))
             last = _settled(model, step, SETTLED) or number == MOST_ROUNDS - 1
@@ -356,6 +363,12 @@ class _Fit:
         ]
         register = max(piece.step_w for piece in pieces) ** 2 / 12
         return estimate_noise(samples, noise, register, times_ns)
+
+
+def _widest_ns(plan: Schedule) -> float:
+    """A slack that no inference can have: several times the room from the begin anchor to the layers, and WIDEST_NS."""
+    first = np.flatnonzero((plan.moves[1:] >= 0) & (plan.moves[1:] != plan.moves[:-1]))
+    return WIDEST_ROOMS * float(np.median(np.diff(plan.edges_ns)[first])) + WIDEST_NS if first.size else WIDEST_NS
 
 
 def _settled(model: Model, step: Step, share: float) -> bool:

@@ -20,6 +20,7 @@ from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
 from neuralpower_align.sensing import sensor_of
 from neuralpower_align.trust import FEWEST_CLUSTERS, contradiction, inflation_of, seen_by
+from neuralpower_align.unnamed import named_only
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,6 +42,10 @@ SHORTEST_START_NS = 50e3
 """Without a lag the slopes of lag and delay are one, and steps of both run away together: the fit sets out from no shorter lag."""
 
 
+TOLD_S = 0.1
+"""That so much time was left out is worth a note."""
+
+
 def layer_power(
     engines: Sequence[Engine],
     rails: Sequence[Sequence[ChannelReadings]],
@@ -56,6 +61,7 @@ def layer_power(
     """
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
+    rails, unnamed_s = named_only(plan, classes, rails, baselines)
     fitted = []
     for number, readings in enumerate(rails):
         sensor = sensors[number] if number < len(sensors) else None
@@ -76,9 +82,11 @@ def layer_power(
     ran = plan.activity.occupied_s(int(plan.edges_ns[1]), int(plan.edges_ns[-1]))
     wander = sum(2e-9 * rail.found.noise.slow * rail.found.noise.slow_ns for rail in fitted)
     declared, notes = declared_gaps(sums.power_w, (sums.covariance, sums.scattered), classes, ran, wander)
+    if unnamed_s >= TOLD_S:
+        notes.append(f"{unnamed_s:.1f} s of idling of which no mark says what it was were left out")
     return LayerPower(
         engines=tuple(rows),
-        idle=level_of(sums.power_w, sums.covariance, classes.idle, plan),
+        idle=level_of(sums.power_w, sums.covariance, classes.context_idle if unnamed_s else classes.idle, plan),
         device_idle=level_of(sums.power_w, sums.covariance, classes.device_idle, plan),
         context_idle=level_of(sums.power_w, sums.covariance, classes.context_idle, plan),
         rails=tuple(fitted),
