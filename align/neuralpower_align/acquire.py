@@ -28,7 +28,7 @@ from neuralpower_align.acquire_edges import Bounded, bounded_clock
 from neuralpower_align.acquire_fit import Fitted, evaluated, settle
 from neuralpower_align.acquire_groups import FINE_GROUPS, FINE_NS, grouped
 from neuralpower_align.acquire_guess import Guess, Held, Noise
-from neuralpower_align.acquire_phase import find_clock
+from neuralpower_align.acquire_phase import Phase, find_clock
 from neuralpower_align.acquire_rows import Series
 from neuralpower_align.acquire_start import FEWEST_READS, START_ROWS, TOO_FEW, Start, outcome, seen, start
 from neuralpower_align.acquire_trace import Course
@@ -39,6 +39,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 GRID_ROWS, LIKELY_ROWS, FINAL_ROWS, JUMP_READS = 2000, 3000, 6000, 8000
+MORE_ROWS = 10 * FINAL_ROWS
 MARKED_ROWS = 16000
 """The same as the final rows where the clock is known from what is certain: these are scans apart and no two tell the same."""
 ROWS_A_CLASS = 60
@@ -169,13 +170,13 @@ class _Problem:
         blind = [i for i, clock in enumerate(clocks) if clock is None]
         if not blind:
             return clocks, delay, reason
-        many = self.thinned(series, clocks, self.enough(FINAL_ROWS))
-        rough = outcome(self.coarse, seen(many, clocks, 0.0), delay, begin.lag_ns)
+        rough = self.roughly(series, clocks, begin, FINAL_ROWS)
         searched = False
         for i in sorted(blind, key=lambda i: -series[i].t_ns.size):
-            phase = find_clock(
-                self.coarse, rough.power_w, rough.lag_ns, series[i], rough.delay_ns, self.search.scan_tolerance
-            )
+            phase = self.phase_of(rough, series[i])
+            if phase is not None and phase.gain < CLEAR_GAIN:
+                # Powers of many layers from few readings blur what tells phases apart.
+                phase = self.phase_of(self.roughly(series, clocks, begin, MORE_ROWS), series[i])
             if phase is None or phase.gain < CLEAR_GAIN:
                 gain = (
                     "too little is known" if phase is None else f"it leads others by {phase.gain:.1f} standard errors"
@@ -187,6 +188,15 @@ class _Problem:
             searched = True
             clocks[i] = phase.clock.moved(delay - phase.delay_ns)
         return clocks, delay, reason
+
+    def roughly(self, series: Sequence[Series], clocks: Sequence[ScanClock | None], begin: Start, rows: int) -> Start:
+        """Powers of the coarse groups from about so many readings, under the delay and lag of the start."""
+        many = self.thinned(series, clocks, self.enough(rows))
+        return outcome(self.coarse, seen(many, clocks, 0.0), begin.delay_ns, begin.lag_ns)
+
+    def phase_of(self, rough: Start, series: Series) -> Phase | None:
+        """Where a stretch is in the scan under these powers."""
+        return find_clock(self.coarse, rough.power_w, rough.lag_ns, series, rough.delay_ns, self.search.scan_tolerance)
 
     def refined(self, series: Sequence[Series], measured: Sequence[Series], guess: Guess) -> tuple[Fitted, float, str]:
         """The guess made exact: clocks from all of `series`, delay and lag from `measured`, those of the classes of `full`.
