@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from daemon_process import Daemon
@@ -22,15 +21,6 @@ from neuralpower_wire import Kind
 
 TRIES = 5
 """A machine that stands still for 50 ms leaves a hole in the ticks, over which no energy is told."""
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    made = Daemon()
-    try:
-        yield made.start()
-    finally:
-        made.close()
 
 
 def test_an_onnx_model_is_profiled_end_to_end(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,6 @@ from neuralpower.recordings.recording import Recording
 
 PATIENCE_S = 60.0
 OUTCOME = {"simulated": True, "engines": [{"name": "x"}]}
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    made = Daemon()
-    try:
-        yield made.start()
-    finally:
-        made.close()
 
 
 def python(code: str) -> list[str]:

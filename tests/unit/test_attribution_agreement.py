@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from held_recording import Memory
 
 from neuralpower.attribution import Attribution, attribute
 from neuralpower.attribution.agreement import most_missed, pairs, sentence
@@ -29,31 +29,7 @@ SEED, IDLE_UW = 11, (3_000_000, 600_000, 900_000)
 REST_NS = 200_000_000
 
 
-@dataclass
-class Virtual:
-    """A recording of the virtual device that took no time."""
-
-    epoch: Epoch
-    rows: np.ndarray
-    bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
-    runs: list[Any] = field(default_factory=list)
-    streams: list[bytes] = field(default_factory=lambda: [b"s" * 16])
-    simulated: bool = True
-
-    def ticks(self, stream: bytes | None = None) -> np.ndarray:
-        return self.rows
-
-    def epochs(self, stream: bytes | None = None) -> list[Epoch]:
-        return [self.epoch]
-
-    def inferences(self) -> list[Any]:
-        return self.runs
-
-    def engines(self) -> dict[str, dict[str, Any]]:
-        return self.bodies
-
-
-def recording(inferences: int, copies: int) -> Virtual:
+def recording(inferences: int, copies: int) -> Memory:
     """AlexNet so many times with random gaps, and its layers repeated, each engine so many times; read each ms at 140 µs."""
     hardware = Hardware.drawn(SEED)
     planner = Planner(hardware, IDLE_UW, SEED)
@@ -89,7 +65,7 @@ def recording(inferences: int, copies: int) -> Virtual:
     channels = tuple(Channel(RAILS[0], quantity, "ina", 1, 5_000, lsb=steps[quantity]) for _, _, quantity in reads)
     known = Chip("ina", 140, 140, 1, 280_000)
     epoch = Epoch(1, 0, 1_000_000, 0, "sim", True, "bench", channels, (known,), (RAILS[0],))
-    return Virtual(epoch, rows, bodies, runs)
+    return Memory(epoch, rows, bodies, runs)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from benchmarks.accuracy.case import load
 from benchmarks.accuracy.estimate import readings_of
 from benchmarks.accuracy.world import World, draw
+from held_recording import Memory
 
 from neuralpower.attribution import Attribution, Unprofiled, attribute
 from neuralpower.attribution.attribute import apart
@@ -51,34 +52,6 @@ def engine(name: str, channels: Sequence[int]) -> dict[str, Any]:
         "layers": names,
         "simulated": True,
     }
-
-
-@dataclass
-class Memory:
-    """A recording that was never on a disk."""
-
-    epoch: Epoch
-    rows: np.ndarray
-    bodies: dict[str, dict[str, Any]]
-    runs: list[Any]
-    streams: list[bytes] = field(default_factory=lambda: [b"s" * 16])
-    simulated: bool = True
-    marks: list[Record] = field(default_factory=list)
-
-    def records(self) -> list[Record]:
-        return self.marks
-
-    def ticks(self, stream: bytes | None = None) -> np.ndarray:
-        return self.rows
-
-    def epochs(self, stream: bytes | None = None) -> list[Epoch]:
-        return [self.epoch]
-
-    def inferences(self) -> list[Any]:
-        return self.runs
-
-    def engines(self) -> dict[str, dict[str, Any]]:
-        return self.bodies
 
 
 @pytest.fixture(scope="module")
