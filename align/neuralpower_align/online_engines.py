@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from neuralpower_align.classes import Classes
 from neuralpower_align.nuisance import Model
-from neuralpower_align.online_rail import Rail, packed, unpacked
+from neuralpower_align.online_packed import packed, unpacked
+from neuralpower_align.online_rail import Rail
 from neuralpower_align.schedule import Schedule
 
 Floats = npt.NDArray[np.float64]

@@ -17,6 +17,7 @@ from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.kernel import Kernel
 from neuralpower_align.noise import Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import KNOT_S, US, Model, Spline, columns, prior
+from neuralpower_align.online_packed import packed, unpacked
 from neuralpower_align.online_state import Information, Solved, reexpanded, solved
 from neuralpower_align.online_track import Track
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
@@ -379,36 +380,3 @@ def along(model: Model, design: Design, noise: Noise, averaging: int) -> tuple[f
     pair = np.stack([US * design.slide, design.value_w - columns(model, design)[2]], axis=-1)
     gram = np.sum(pair.transpose(0, 2, 1) @ np.linalg.solve(noise.covariance(design, averaging), pair), axis=0)
     return float(gram[0, 0]), float(gram[0, 1])
-
-
-def packed(model: Model) -> Floats:
-    """The values of a model's parameters (q,), in the order of its index: W, 1, us, and drifts. Others are corrections, and 0."""
-    index = model.index
-    values = np.zeros(index.size)
-    values[index.power] = model.power_w
-    if model.stalls and model.stall_of is not None:
-        values[index.stall_of], values[index.stall] = model.stall_of, model.stall
-    if model.drift is not None and model.idle_drift is not None:
-        values[index.drift], values[index.idle_drift] = model.drift, model.idle_drift
-    if model.sensor:
-        values[index.lag], values[index.second] = model.kernel.lag_ns / US, model.kernel.second_ns / US
-        for where, shift in zip(index.shift, model.shift_us, strict=True):
-            values[where] = shift
-    return values
-
-
-def unpacked(like: Model, values: Floats) -> Model:
-    """The model with these parameters; whatever is no parameter as in `like`."""
-    index = like.index
-    lag, second = US * float(values[index.lag][0]), US * float(values[index.second][0])
-    model = replace(
-        like,
-        power_w=values[index.power],
-        kernel=like.kernel.with_lags(lag, second if like.second else like.kernel.second_ns),
-        drift=values[index.drift],
-        idle_drift=values[index.idle_drift],
-        shift_us=tuple(values[where] for where in index.shift),
-    )
-    if not like.stalls:
-        return model
-    return replace(model, stall_of=values[index.stall_of], stall=float(values[index.stall][0]))
