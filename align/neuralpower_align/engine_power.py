@@ -34,6 +34,7 @@ def engine_power(
     scattered: Floats | None = None,
     held: Floats | None = None,
     variances_j2: Floats | None = None,
+    gap_ns: float = 0.0,
 ) -> EnginePower:
     """Of engine `number`, from powers (c,) and covariance (c, c) of all classes; `scattered` (c, c): covariance from the scatter of
     seconds. `excited`: how windows lay in its inferences; `contradicted`: why the fit cannot be believed. `held` (c, c): the covariance
@@ -55,7 +56,7 @@ def engine_power(
     layers = engine.alike[first]
     seconds = np.add.reduceat(engine.durations_ns.mean(axis=0), first) * 1e-9
     # In the launch gaps that were laid with each layer the board draws what it draws between inferences.
-    ran = np.add.reduceat((engine.durations_ns > 0).mean(axis=0), first) * classes.launch_gap_ns(engine) * 1e-9
+    ran = np.add.reduceat((engine.durations_ns > 0).mean(axis=0), first) * gap_ns * 1e-9
     excess = ran / np.maximum(seconds, 1e-12)
     change = np.zeros((layers.size, mine.size))
     change[np.arange(layers.size), layers] = 1 + excess
@@ -67,7 +68,7 @@ def engine_power(
     if hidden > MOST_UNSEEN:
         withheld = f"{hidden:.0%} of an inference were never seen: its period is locked to the chip's scan"
     units = replace(units, told=units.told & (not withheld))
-    weights = seconds_of(classes, number, engine)[:, mine]
+    weights = seconds_of(classes, number, engine, gap_ns)[:, mine]
     error_j = [_sum_error(each, errors, scatter) for each in weights] if variances_j2 is None else np.sqrt(variances_j2)
     return EnginePower(
         unit=units.unit[run],
@@ -87,12 +88,12 @@ def engine_power(
     )
 
 
-def seconds_of(classes: Classes, number: int, engine: Engine) -> Floats:
+def seconds_of(classes: Classes, number: int, engine: Engine, gap_ns: float = 0.0) -> Floats:
     """Weights (2, c), s, of the powers of all classes in the energy of a mean inference: of its layers, and of all between its anchors."""
     layers, count = classes.layers[number], classes.layers[number].size
     spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), count) * 1e-9
     between = (
-        np.bincount(engine.alike, (engine.durations_ns > 0).mean(axis=0), count) * classes.launch_gap_ns(engine) * 1e-9
+        np.bincount(engine.alike, (engine.durations_ns > 0).mean(axis=0), count) * gap_ns * 1e-9
     )
     weights = np.zeros((2, classes.count))
     weights[:, layers] = spent + between

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.gls import Normal, Step, accumulate, inverted, solve
 from neuralpower_align.kernel import Kernel
+from neuralpower_align.layout import GAP, Layout
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import Model, Spline, columns, moved, prior
+from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, columns, held_at_bounds, moved, prior
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
@@ -22,13 +23,11 @@ Bools = npt.NDArray[np.bool_]
 
 MARGIN_NS = 40e3
 """Readings so near the end of a conversion may hold another one."""
-NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 32, 100
+NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 64, 200
 """For variances on the way and at the end."""
-SEARCH_BLOCKS, STALL_BLOCKS = 120, 60
+SEARCH_BLOCKS, STALL_BLOCKS = 200, 120
 ROWS_A_CLASS = 40
 """Fewer rows than this for each unknown power are too few to move the sensor by."""
-ROUNDS, MOST_ROUNDS = 6, 6
-"""On a part of the rows, and on all of them."""
 NOTICED = 4.0
 """Standard errors by which readings contradict the response before another one is tried."""
 SHORTEST_SPLIT_NS = 50e3
@@ -40,11 +39,22 @@ WORTH_STALLS = 0.2
 """Each layer has a stall share fitted if that adds more than this share to the variance of most."""
 WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
-REACH = 0.25
-"""A quickened step goes further by no more than this share of how long the sensor takes to answer."""
-SETTLED, NEAR = 0.5, 2.0
-"""Steps of the sensor below so many of their standard errors need no further round, at the end and on the way: what is left of a step
-shrinks like its square."""
+WIDTHS_NS = (60e3, 30e3, 15e3)
+"""Edges are so wide at first, and ever sharper: of sharp ones the likelihood has many maxima, of wide ones one."""
+START_BLOCKS, FINER, BEST = 80, 4, 3
+"""Starts are compared on so many blocks; about so many of them others are tried, and so many of those, bettered, are followed to their
+maximum."""
+START_GAPS_US = (0.0, 0.7, 2.0, 4.0)
+START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
+START_SHIFTS_NS, FINE_SHIFTS_NS = tuple(range(-240_000, 241_000, 40_000)), (-20e3, 0.0, 20e3)
+"""Starts: gaps between kernels; lags as shares of the one acquired, or these beside it where it is short; and how much later or earlier than
+acquired delay and lag are together."""
+WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 8
+SETTLED, NEAR = 0.1, 0.5
+"""Steps below so many standard errors end a fit, at the end and on the way."""
+SAME_NOISE = 0.01
+"""Standard deviations of the noise that move by a smaller share have settled."""
+DAMPING, MOST_DAMPING = 1.0, 1e4
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,8 @@ class Estimate:
     from_delay_ns: float
     split_z: float
     """By how many standard errors the readings contradict one pole; the residuals were asked whether it should be two."""
+    settled: bool
+    """Whether the search ended at a maximum of its objective. If not, nothing of it is to be believed."""
 
     @property
     def power_w(self) -> Floats:
@@ -111,7 +123,13 @@ class Estimate:
 
 
 def estimate(
-    plan: Schedule, readings: Sequence[ChannelReadings], sensor: Sensor, layer: Bools, *, stalls: bool = True
+    plan: Schedule,
+    readings: Sequence[ChannelReadings],
+    sensor: Sensor,
+    layer: Bools,
+    layout: Layout,
+    *,
+    stalls: bool = True,
 ) -> Estimate:
     """Fit all from a sensor that is nearly right. `layer` (c,): which classes are layers, the others being gaps and idling."""
     pieces = [
@@ -120,23 +138,23 @@ def estimate(
     pieces = [piece for piece in pieces if piece.number.size]
     if not pieces:
         raise ValueError("estimate: no readings")
-    fit = _Fit(plan, layer, _spread(pieces, SEARCH_BLOCKS), _widest_ns(plan))
-    crowded = plan.count * ROWS_A_CLASS > sum(group.size for mine in fit.some for group in mine)
-    near = fit.start(fit.first(pieces, sensor, stalls), pieces)
-    near = fit.timed(near) if crowded else fit.approach(near)
+    every = [blocks_of(piece.number.size) for piece in pieces]
+    crowded = plan.count * ROWS_A_CLASS > SEARCH_BLOCKS * BLOCK
+    fit = _Fit(plan, layer, every if crowded else _spread(pieces, SEARCH_BLOCKS), every, _widest_ns(plan))
+    near = fit.approach(*fit.start(fit.first(pieces, sensor, stalls, layout), pieces))
     split = near.split
     if near.may_have_second:
-        two = fit.approach(near.with_second())
-        near = two if two.likelihood > near.likelihood + WORTH_A_POLE else near
+        two = fit.settled(near.with_second(), fit.some, NEAR, NOISE_BLOCKS)
+        near = two if two.cost < near.cost - 2 * WORTH_A_POLE else near
     found = fit.finish(near)
     if not found.model.second:
         split = found.split
     if found.may_have_second:
-        other = found.with_second()
-        other = fit.finish(other if crowded else fit.approach(other))
-        found = other if other.likelihood > found.likelihood + WORTH_A_POLE else found
+        other = fit.finish(fit.settled(found.with_second(), fit.some, NEAR, NOISE_BLOCKS))
+        found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
+    found = fit.released(found)
     found = fit.with_stalls(found)
-    assert found.normal is not None and found.step is not None
+    assert found.step is not None
     return Estimate(
         found.model,
         tuple(found.pieces),
@@ -148,28 +166,68 @@ def estimate(
         len(found.normal.clusters),
         sensor.delay_ns,
         split,
+        found.settled,
     )
 
 
 @dataclass(frozen=True)
 class _State:
-    """Where rounds have come to, with the sums before the last step and that step."""
+    """A point of the search: all values, the sums of some blocks there, and whether it is a maximum."""
 
     model: Model
     pieces: list[Piece]
-    noise: Noise = field(default_factory=Noise)
-    normal: Normal | None = None
+    noise: Noise
+    normal: Normal
+    settled: bool = False
     step: Step | None = None
 
     @property
-    def likelihood(self) -> float:
-        """Its logarithm, after the last step."""
-        return -np.inf if self.step is None else self.step.likelihood
+    def cost(self) -> float:
+        """The objective: -2 log of the likelihood of the blocks' readings times the prior of all parameters, but for a constant.
+
+        The noise's variances are in it, and so is that slopes of the same powers make rows scatter (`noise.py`).
+        """
+        precision, away = prior(self.model)
+        return self.normal.square + self.normal.determinant + float(away @ precision @ away)
+
+    @property
+    def profiled(self) -> float:
+        """Squared whitened residuals, and what the prior says, with the likeliest values of what is linear and all else held."""
+        precision, away = prior(self.model)
+        linear = np.arange(self.model.index.power.stop)
+        slope, total = (self.normal.slope + precision @ away)[linear], (self.normal.gram + precision)[np.ix_(linear, linear)]
+        return self.normal.square + float(away @ precision @ away) - float(slope @ inverted(total) @ slope)
+
+    def newton(self, damping: float = 0.0) -> tuple[Floats, float]:
+        """The Gauss-Newton step (q,), damped in what is not linear, and its largest share of a standard error."""
+        precision, away = prior(self.model)
+        slope = self.normal.slope + precision @ away
+        total = self.normal.gram + precision
+        curved = np.arange(self.model.index.power.stop, total.shape[0])
+        held = held_at_bounds(self.model, slope)
+        total[curved, curved] += damping * total[curved, curved]
+        total[held, held] += 1e6 * total[held, held] + 1e-12
+        inverse = inverted(total)
+        change = inverse @ slope
+        error = np.sqrt(np.maximum(np.diag(inverse), 1e-300))
+        free = np.ones(change.size, bool)
+        free[held] = False
+        return change, float(np.max(np.abs(change / error)[free], initial=0.0))
+
+    def worst(self):
+        precision, away = prior(self.model)
+        slope = self.normal.slope + precision @ away
+        inverse = inverted(self.normal.gram+precision); ch=inverse@slope
+        i=int(np.argmax(abs(ch)/np.sqrt(np.diag(inverse)))); ix=self.model.index
+        for n in ('power','stall_of','stall','lag','second','drift','idle_drift','blur','layout'):
+            w=getattr(ix,n)
+            if w.start<=i<w.stop: return f'{n}{i-w.start} {ch[i]:.3g}'
+        return f'shift{i}'
 
     @property
     def split(self) -> float:
         """Standard errors by which the column that looks for a second pole is not 0; 0 where the model has one."""
-        if self.model.second or self.normal is None:
+        if self.model.second:
             return 0.0
         step = solve(self.normal, *prior(replace(self.model, tested=True)))
         where = self.model.index.second.start
@@ -180,7 +238,7 @@ class _State:
         """Whether a second pole is worth a trial. A split of less than nothing contradicts one pole too, but two do not mend it."""
         return self.split > NOTICED and self.model.kernel.lag_ns > SHORTEST_SPLIT_NS
 
-    def with_second(self) -> _State:
+    def with_second(self) -> tuple[Model, list[Piece], Noise]:
         """Where to set out with two poles, from the best with one: that one is a little shorter than both together, and later for it."""
         model, lag = self.model, self.model.kernel.lag_ns
         kernel = model.kernel.with_lags(FIRST_OF_TWO * lag, SECOND_OF_TWO * lag)
@@ -194,41 +252,26 @@ class _State:
             shift_us=tuple(shift + shift_ns / 1e3 for shift in model.shift_us),
         )
         later = [piece.shifted(np.full(piece.number.size, shift_ns)) for piece in self.pieces]
-        return _State(two, later, self.noise)
+        return two, later, self.noise
 
 
-class _Pace:
-    """Rounds that go on in one direction, or to and fro, by ever the same share go to where that leads (Aitken's extrapolation)."""
-
-    def __init__(self) -> None:
-        self.last: float | None = None
-
-    def quickened(self, model: Model, change: Floats) -> Floats:
-        """The step with its shifts longer or shorter, if they shrink slowly from round to round."""
-        shifts = np.concatenate([np.arange(where.start, where.stop) for where in model.index.shift])
-        now = float(np.mean(change[shifts])) if shifts.size else 0.0
-        share = now / self.last if self.last else 0.0
-        self.last = now
-        if not (0.2 < share < 1.2 or -1.2 < share < -0.6):
-            return change
-        self.last = None
-        longer = np.array(change)
-        # Beyond a part of the response's width its slopes say nothing, and what was settled would come loose.
-        reach = REACH * (model.kernel.blur_ns + model.kernel.lag_ns) / 1e3
-        longer[shifts] += np.clip(now * (min(1 / max(1 - share, 0.2), 5.0) - 1), -reach, reach)
-        return longer
+import os
+DEBUG=bool(os.environ.get("DBG"))
+Blocks = Sequence[list[Ints]]
+Point = tuple[Model, list[Piece], Noise]
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """What stays the same through all rounds; `some`: the blocks on which the sensor is approached; `widest_ns`: edges are blurred by no more."""
+    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, `every`: all; `widest_ns`: edges are blurred by no more."""
 
     plan: Schedule
     layer: Bools
-    some: Sequence[list[Ints]]
+    some: Blocks
+    every: Blocks
     widest_ns: float
 
-    def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool) -> Model:
+    def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool, layout: Layout) -> Model:
         """Before anything is known but the sensor."""
         splines = tuple(Spline.over(float(piece.at_ns[0]), float(piece.at_ns[-1])) for piece in pieces)
         mean = float(np.mean(np.concatenate([piece.value_w for piece in pieces])))
@@ -240,79 +283,167 @@ class _Fit:
             splines=splines,
             begin_ns=min(float(piece.at_ns[0]) for piece in pieces),
             end_ns=max(float(piece.at_ns[-1]) for piece in pieces),
+            layout=layout,
             stall_of=np.zeros(self.plan.count),
+            drift=np.zeros(DRIFTS),
+            idle_drift=np.zeros(DRIFTS),
             shift_us=tuple(np.zeros(spline.columns) for spline in splines),
             lag_from_ns=sensor.lag_ns,
             stalls=stalls,
             each=False,
             level_w=mean,
+            centre_w=mean,
         )
 
-    def blurred(self, model: Model, noise: Noise) -> Model:
-        """With edges as unsure as inferences scatter, as far as that can be: a fit that has lost its way may take it for anything."""
-        return replace(model, kernel=replace(model.kernel, blur_ns=min(float(np.sqrt(noise.slack)), self.widest_ns)))
+    def at(self, point: Point, blocks: Blocks) -> _State:
+        """The sums of some blocks at a point."""
+        model, pieces, noise = point
+        if model.edge_ns:
+            model = replace(model, late_ns2=0.0, kernel=replace(model.kernel, blur_ns=model.edge_ns))
+            return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks))
+        wider = float(np.exp(model.wider))
+        blur_ns = min(float(np.sqrt(noise.place * wider)), self.widest_ns)
+        late = min(noise.late * wider, blur_ns**2)
+        model = replace(model, late_ns2=late, kernel=replace(model.kernel, blur_ns=blur_ns))
+        return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks))
 
-    def start(self, model: Model, pieces: list[Piece]) -> _State:
-        """Powers, held near their mean, and variances with the sensor as it is."""
-        model = replace(model, tamed=True, sensor=False)
-        step = solve(self.normal(model, pieces, Noise(), self.some), *prior(model))
-        model, pieces = moved(model, pieces, step.change)
-        noise = self.noise(model, pieces, Noise(), _spread(pieces, NOISE_BLOCKS))
-        return _State(replace(model, sensor=True), pieces, noise)
+    def start(self, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece], float]:
+        """Powers, held near their mean, with the sensor as it is and wide edges; and the variance of rows that this leaves."""
+        fixed, square = replace(model, sensor=False, edge_ns=WIDTHS_NS[0]), 1.0
+        blocks = _spread(pieces, START_BLOCKS)
+        for _ in range(2):
+            state = self.at((fixed, pieces, Noise.even(square)), blocks)
+            square *= state.profiled / state.normal.rows
+            fixed, pieces = moved(state.model, state.pieces, state.newton()[0])
+            layers = float(np.median(fixed.power_w[self.layer])) if np.any(self.layer) else model.level_w
+            fixed = replace(fixed, centre_w=float(np.clip(layers, model.level_w, 3 * model.level_w)))
+        return replace(fixed, sensor=True), pieces, square
 
-    def approach(self, state: _State) -> _State:
-        """To about the right sensor and the right noise on a part of the rows, the powers held near their mean.
+    def approach(self, model: Model, pieces: list[Piece], square: float) -> _State:
+        """The best maximum on a part of the rows, from several starts, found with wide edges first.
 
-        Not where the rows are too few for the powers: held near their mean, these would bend the sensor.
+        While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
+        would seem likely.
         """
-        model, pieces, noise = replace(state.model, tamed=True), state.pieces, state.noise
-        sample, pace = _spread(pieces, NOISE_BLOCKS), _Pace()
-        for number in range(ROUNDS):
-            model = self.blurred(model, noise)
-            normal = self.normal(model, pieces, noise, self.some)
-            step = solve(normal, *prior(model))
-            model, pieces = moved(model, pieces, pace.quickened(model, step.change))
-            settled = _settled(model, step, NEAR)
-            if settled:
-                break
-            if number < 3:
-                noise = self.noise(model, pieces, noise, sample)
-        return self.timed(_State(model, pieces, noise, normal, step))
+        blocks = _spread(pieces, START_BLOCKS)
+        first = self.ranked(self.starts(model, pieces), square, blocks)[:FINER]
+        wide = []
+        for gap in self.gaps(model.layout):
+            near = (each for start in first for each in self.nearby(*start, gap))
+            wide.append(self.sharpened(*self.ranked(near, square, blocks)[0], square, blocks))
+        found = []
+        for state in sorted(wide, key=lambda each: each.profiled * each.noise.white)[:BEST]:
+            quiet = replace(state.noise, white=state.noise.white / 2, slack=WIDTHS_NS[-1] ** 2)
+            free = replace(state.model, edge_ns=0.0, blurs=True)
+            quiet = self.likelier(free, state.pieces, quiet, blocks)
+            shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
+            found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS))
+        if DEBUG: print('WIDE', [(round(b.profiled*b.noise.white,2), b.model.kernel.lag_ns, b.model.layout.value[GAP]) for b in wide], 'FOUND', [(round(f.cost,1), f.model.layout.value[GAP], f.model.kernel.lag_ns) for f in found])
+        return min(found, key=lambda each: each.cost)
 
-    def timed(self, state: _State) -> _State:
-        """With the likeliest time of the slow part, and the variances that go with it."""
-        noise = self.noise(state.model, state.pieces, state.noise, _spread(state.pieces, NOISE_BLOCKS), SLOW_NS)
-        return replace(state, noise=noise)
+    def sharpened(self, model: Model, pieces: list[Piece], square: float, blocks: Blocks) -> _State:
+        """From a start to where sharper and sharper edges lead."""
+        for width in WIDTHS_NS:
+            state = self.at((replace(model, edge_ns=width), pieces, Noise.even(square)), blocks)
+            state = self.climbed(state, blocks, WIDE_ROUNDS, NEAR)
+            model, pieces, square = state.model, state.pieces, square * state.profiled / state.normal.rows
+        return state
+
+    def starts(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
+        """Other delays and lags than those acquired, with the pieces that go with them."""
+        lag = model.kernel.lag_ns
+        lags = {lag, *START_SHORTS_NS} if lag < START_SHORT_NS else {share * lag for share in START_LAGS}
+        for other in sorted(lags):
+            kernel = model.kernel.with_lags(other, model.kernel.second_ns)
+            for shift in START_SHIFTS_NS:
+                # With a longer lag all comes later, as with a longer delay: together they stay what they are.
+                yield _later(replace(model, kernel=kernel), pieces, lag - other + shift)
+
+    def gaps(self, layout: Layout) -> list[float]:
+        """Between kernels, us, from which to set out."""
+        return sorted({min(gap, layout.most_gap_us) for gap in (float(layout.value[GAP]), *START_GAPS_US)})
+
+    def nearby(self, model: Model, pieces: list[Piece], gap_us: float) -> Iterator[tuple[Model, list[Piece]]]:
+        """Finer steps of the delay, with another gap between kernels."""
+        value = np.array(model.layout.value)
+        value[GAP] = gap_us
+        for shift in FINE_SHIFTS_NS:
+            yield _later(replace(model, layout=replace(model.layout, value=value)), pieces, shift)
+
+    def ranked(
+        self, starts: Iterator[tuple[Model, list[Piece]]], square: float, blocks: Blocks
+    ) -> list[tuple[Model, list[Piece]]]:
+        """Starts by what the likeliest powers leave, the best first; those that are alike once."""
+        alike = {(round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, each[0].layout.value[GAP]): each for each in starts}
+        every, noise = list(alike.values()), Noise.even(square)
+        left = [self.at((replace(model, sensor=False), pieces, noise), blocks).profiled for model, pieces in every]
+        return [every[i] for i in np.argsort(left, kind="stable")]
+
+    def settled(self, point: Point, blocks: Blocks, near: float, noise_blocks: int) -> _State:
+        """A maximum in all parameters and the noise's variances: one after the other, no step taken that makes it less likely."""
+        state, loud = self.at(point, blocks), True
+        sample = _spread(state.pieces, noise_blocks)
+        for sweep in range(SWEEPS):
+            state = self.climbed(state, blocks, ROUNDS, near)
+            if not loud:
+                break
+            times = SLOW_NS if sweep == 0 else ()
+            noise = self.likelier(state.model, state.pieces, state.noise, sample, times)
+            loud = bool(np.any(np.abs(np.sqrt(noise.variances) - np.sqrt(state.noise.variances)) > SAME_NOISE * np.sqrt(noise.variances)))
+            if not loud:
+                break
+            other = self.at((state.model, state.pieces, noise), blocks)
+            if other.cost > state.cost:
+                break
+            state = other
+        return state
+
+    def climbed(self, state: _State, blocks: Blocks, rounds: int, near: float) -> _State:
+        """Levenberg-Marquardt at fixed variances: only steps that lower the cost are taken, else shorter ones are tried."""
+        damping = 0.0
+        for _ in range(rounds):
+            change, far = state.newton()
+            if DEBUG: print('   climb', len(blocks), state.normal.rows, f'cost {state.cost:.2f} far {far:.2f}', state.worst(), 'damp', damping, f'slack {state.noise.slack**.5:.0f} lag {state.model.kernel.lag_ns:.0f} wid {state.model.wider:.2f}', np.round(state.model.layout.value[:5],2))
+            if far < near:
+                return replace(state, settled=True)
+            while damping <= MOST_DAMPING:
+                if damping:
+                    change = state.newton(damping)[0]
+                model, pieces = moved(state.model, state.pieces, change)
+                trial = self.at((model, pieces, state.noise), blocks)
+                if trial.cost < state.cost:
+                    break
+                damping = max(4 * damping, DAMPING)
+            else:
+                return state
+            state = trial
+            damping = damping / 16 if damping > 0.1 else 0.0
+        return replace(state, settled=state.newton()[1] < near)
 
     def finish(self, state: _State) -> _State:
-        """Rounds on all rows until nothing moves."""
-        model = replace(state.model, tamed=False, likely_w=state.model.power_w)
-        pieces, noise = state.pieces, state.noise
-        every = [blocks_of(piece.number.size) for piece in pieces]
-        sample, pace = _spread(pieces, FINAL_NOISE_BLOCKS), _Pace()
-        for number in range(MOST_ROUNDS):
-            model = self.blurred(model, noise)
-            normal = self.normal(model, pieces, noise, every)
-            step = solve(normal, *prior(model))
-            last = _settled(model, step, SETTLED) or number == MOST_ROUNDS - 1
-            likely = solve(normal, *prior(replace(model, tamed=True))).change[model.index.power]
-            model = replace(model, likely_w=model.power_w + likely)
-            model, pieces = moved(model, pieces, step.change if last else pace.quickened(model, step.change))
-            if last:
-                break
-            noise = self.noise(model, pieces, noise, sample)
-        return _State(model, pieces, noise, normal, step)
+        """The maximum on all rows."""
+        model = replace(state.model, likely_w=state.model.power_w)
+        return self.settled((model, state.pieces, state.noise), self.every, SETTLED, FINAL_NOISE_BLOCKS)
+
+    def released(self, state: _State) -> _State:
+        """Powers no longer held near their mean, with the covariance: what layers have in common is told afterwards (`hierarchy.py`).
+
+        Slopes stay those of the held powers: those of noisy ones would be too steep, and would agree with the noise that they came from.
+        """
+        free = replace(state.model, centre_w=0.0)
+        step = solve(state.normal, *prior(free))
+        model, pieces = moved(free, state.pieces, step.change)
+        return replace(state, model=model, pieces=pieces, step=step)
 
     def with_stalls(self, state: _State) -> _State:
         """With a stall share of each layer: fitted where that adds much to the variance of powers, and else what it adds."""
-        if not state.model.stalls or state.step is None or state.normal is None:
+        if not state.model.stalls or state.step is None:
             return state
         more, powers = self.by_stalls(state), state.model.index.power
         if np.median((np.diag(more) / np.diag(state.step.covariance)[powers])[self.layer]) < WORTH_STALLS:
             return replace(state, step=state.step.widened(powers, more))
         wide = replace(state.model, each=True)
-        every = [blocks_of(piece.number.size) for piece in state.pieces]
-        step = solve(self.normal(wide, state.pieces, state.noise, every), *prior(wide))
+        step = solve(self.normal(wide, state.pieces, state.noise, self.every), *prior(wide))
         model, pieces = moved(wide, state.pieces, step.change)
         return replace(state, model=model, pieces=pieces, step=step)
 
@@ -322,7 +453,6 @@ class _Fit:
         A column for each layer makes the regression twice as wide. Where it matters little, what it adds is taken from a part of the rows,
         whose sums are scaled up to all.
         """
-        assert state.normal is not None
         wide = replace(state.model, each=True)
         part = self.normal(wide, state.pieces, state.noise, _spread(state.pieces, STALL_BLOCKS))
         gram = part.gram * (state.normal.rows / part.rows) + prior(wide)[0]
@@ -336,9 +466,10 @@ class _Fit:
         self, model: Model, pieces: Sequence[Piece], blocks: Sequence[list[Ints]]
     ) -> Iterator[tuple[int, Design]]:
         """Averaging and rows, some blocks at a time."""
+        plan = self.plan.placed(model.layout)
         for number, (piece, mine) in enumerate(zip(pieces, blocks, strict=True)):
             kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
-            for design in designs(self.plan, number, piece, kernel, model.slope_w, mine, model.stall_shares):
+            for design in designs(plan, number, piece, kernel, model.slope_w, mine, model.stall_shares):
                 yield piece.averaging, design
 
     def normal(self, model: Model, pieces: Sequence[Piece], noise: Noise, blocks: Sequence[list[Ints]]) -> Normal:
@@ -348,15 +479,15 @@ class _Fit:
             accumulate(normal, model, design, noise, averaging)
         return normal
 
-    def noise(
+    def likelier(
         self,
         model: Model,
         pieces: Sequence[Piece],
         noise: Noise,
-        blocks: Sequence[list[Ints]],
+        blocks: Blocks,
         times_ns: Sequence[float] = (),
     ) -> Noise:
-        """The variances from residuals of some blocks."""
+        """The likeliest variances, from residuals of some blocks."""
         samples = [
             Sample(design.value_w - columns(model, design)[2], design, averaging)
             for averaging, design in self._each(model, pieces, blocks)
@@ -371,14 +502,10 @@ def _widest_ns(plan: Schedule) -> float:
     return WIDEST_ROOMS * float(np.median(np.diff(plan.edges_ns)[first])) + WIDEST_NS if first.size else WIDEST_NS
 
 
-def _settled(model: Model, step: Step, share: float) -> bool:
-    """Whether no parameter of the sensor moved by more than this share of its standard error."""
-    index = model.index
-    where = np.concatenate(
-        [np.arange(index.lag.start, index.second.stop), *(np.arange(s.start, s.stop) for s in index.shift)]
-    )
-    error = np.sqrt(np.maximum(np.diag(step.covariance)[where], 1e-30))
-    return bool(np.all(np.abs(step.change[where]) < np.maximum(share * error, 0.2)))
+def _later(model: Model, pieces: list[Piece], by_ns: float) -> tuple[Model, list[Piece]]:
+    """With all readings seen later."""
+    shifted = tuple(each + by_ns / US for each in model.shift_us)
+    return replace(model, shift_us=shifted), [each.shifted(np.full(each.number.size, by_ns)) for each in pieces]
 
 
 def _spread(pieces: Sequence[Piece], count: int) -> list[list[Ints]]:

@@ -68,14 +68,14 @@ def layer_power(
         if sensor is None:
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, readings, alone)
-        found = estimate(plan, readings, _set_out(sensor), classes.is_layer())
+        found = estimate(plan, readings, sensor, classes.is_layer(), classes.layout)
         fitted.append(Fitted(sensor, found, inflation_of(found, classes)))
-    sums = _summed(fitted, plan, np.array([seconds_of(classes, i, each) for i, each in enumerate(engines)]))
+    sums = _summed(fitted, plan, np.array([seconds_of(classes, i, each, 0.0 if each.whole else 1e3*fitted[0].found.model.layout.gap_us(i)) for i, each in enumerate(engines)]))
     contradicted = contradiction(engines, fitted)
     rows = [
         engine_power(
             sums.power_w, sums.covariance, classes, number, engine, half_width, group_error, seen_by(engine, fitted),
-            contradicted, sums.scattered, sums.held, sums.variances_j2[number],
+            contradicted, sums.scattered, sums.held, sums.variances_j2[number], 0.0 if engine.whole else 1e3*fitted[0].found.model.layout.gap_us(number),
         )
         for number, engine in enumerate(engines)
     ]  # fmt: skip
@@ -91,7 +91,7 @@ def layer_power(
         context_idle=level_of(sums.power_w, sums.covariance, classes.context_idle, plan),
         rails=tuple(fitted),
         balance=balance_of(plan, rails, classes, declared),
-        launch_gap_ns=classes.between_ns,
+        launch_gap_ns=1e3*fitted[0].found.model.layout.value[4],
         notes=tuple(notes),
     )
 

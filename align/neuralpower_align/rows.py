@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.kernel import STEP_NS, Kernel
+from neuralpower_align.layout import COMMON, US
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.schedule import Schedule
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BLOCK = 128
+BLOCK = 64
 """Rows whose noise is taken as related; between blocks it is not."""
 ENTRIES = 200_000
 """About so many pairs of a conversion and a stretch at once."""
@@ -90,7 +91,9 @@ class Design:
     `rows` (b, n) are their places in the piece. `share` (b, n, t) of the classes `touched` (t,); `stalled` the same with each
     stretch weighted by its stall, None where `share` has the stalls in it already; `by_stall` (b, n): W for each share of stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
     a pole is slower; `slack` (b, n, m): by what they scatter if
-    inferences run earlier or later, W per ns of its deviation. `smooth_ns`: time constant by which slow changes are smoothed.
+    inferences run earlier or later, W per ns of its deviation; `stretch` (b, n, m): if their gaps are longer, W per ns from begin to end;
+    `width` (b, m): how wide each inference's place scatters, squared, beside the mean.
+    `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
     """
 
     piece: int
@@ -106,6 +109,10 @@ class Design:
     by_lag: Floats
     by_second: Floats
     slack: Floats
+    stretch: Floats
+    width: Floats
+    moved: Ints
+    layout: Floats
     smooth_ns: float
 
 
@@ -164,17 +171,17 @@ def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _S
     by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
     slide, _, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
-    slack = _slack(seen, slopes, pulls[: 2 if kernel.blur_ns else 1], *at.shape)
+    slack, stretch, width, moved, layout = _moving(plan, seen, slopes, pulls[: 2 if kernel.blur_ns else 1], *at.shape)
     if picked is not None:
-        share, slack, by_stall, slide, by_lag, by_second = (
+        share, slack, stretch, layout, by_stall, slide, by_lag, by_second = (
             _read(_filtered(part, piece.averaging), picked)
-            for part in (share, slack, by_stall, slide, by_lag, by_second)
+            for part in (share, slack, stretch, layout, by_stall, slide, by_lag, by_second)
         )
         if stalled is not None:
             stalled = _read(_filtered(stalled, piece.averaging), picked)
     return Design(
         index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, by_stall, slide, by_lag, by_second,
-        slack,        kernel.lag_ns + kernel.second_ns + piece.filter_ns,
+        slack, stretch, width, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
     )  # fmt: skip
 
 
@@ -251,8 +258,12 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     return _Overlap(row, edge, starts, share, slopes)
 
 
-def _slack(seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: int) -> Floats:
-    """By what readings scatter if inferences scatter, W per ns, (blocks, width, m) with inferences next to one another."""
+def _moving(
+    plan: Schedule, seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: int
+) -> tuple[Floats, Floats, Floats, Ints, Floats]:
+    """How readings change where inferences move: by what they scatter if these run earlier or later, W per ns, slope (and bend)
+    (blocks, width, m or 2 m) with inferences next to one another; the same of stretches; the width of each (blocks, m); and the
+    layout's parameters and columns."""
     new = slopes.new[seen.edge]
     new[seen.first] = True
     begins = np.flatnonzero(new)
@@ -261,11 +272,27 @@ def _slack(seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: i
     earliest = slopes.after[seen.edge[seen.first].reshape(blocks, width)].min(axis=1)
     latest = slopes.before[seen.edge[lasts].reshape(blocks, width)].max(axis=1)
     most = max(int(np.max(latest - earliest, initial=0, where=latest >= earliest)) + 1, 1)
-    sums = np.add.reduceat(pulls, begins, axis=1)
+    along = np.stack([*pulls, pulls[0] * plan.place[seen.edge], pulls[0] * plan.gaps[seen.edge]])
+    sums = np.add.reduceat(along, begins, axis=1)
     moved = moves >= 0
-    cells = (row * most + moves - earliest[row // width])[moved]
+    sums, moves, row = sums[:, moved], moves[moved], row[moved]
+    cells = row * most + moves - earliest[row // width]
     shape = (blocks, width, most)
-    return np.concatenate([_summed(cells, part[moved], shape) for part in sums], axis=-1)
+    slack = np.concatenate([_summed(cells, part, shape) for part in sums[:-2]], axis=-1)
+    stretch = _summed(cells, sums[-2], shape)
+    # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
+    slope, place, gaps = -sums[0], -sums[-2], -US * sums[-1]
+    room, whose = plan.room[:, moves], np.maximum(plan.engine[moves], 0)
+    parts = [slope * room[0], slope * room[1], slope * room[2], place * room[3], gaps]
+    numbers = list(range(COMMON))
+    for engine in np.flatnonzero(np.bincount(whose)) if plan.apart else ():
+        mine = whose == engine
+        parts += [np.where(mine, US * slope, 0.0), np.where(mine, gaps, 0.0)]
+        numbers += [COMMON + 2 * engine, COMMON + 2 * engine + 1]
+    size = blocks * width
+    columns = np.stack([np.bincount(row, part, size) for part in parts], axis=-1)
+    which = np.clip(earliest[:, None] + np.arange(most), 0, max(plan.room.shape[1] - 1, 0))
+    return slack, stretch, plan.room[4, which], np.array(numbers, np.int64), columns.reshape(blocks, width, -1)
 
 
 def _summed(cells: Ints, values: Floats, shape: tuple[int, ...]) -> Floats:
