@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from neuralpower.virtual.hardware import Hardware
 from neuralpower.virtual.load import Load
+from neuralpower.virtual.manner import EVENT_STEP_NS
 from neuralpower.virtual.networks import build
-from neuralpower.virtual.plan import EVENT_STEP_NS, Chunk, Planner, State, Wander
+from neuralpower.virtual.plan import Chunk, Planner, State
 from neuralpower.virtual.sweep import repeated, sweep
+from neuralpower.virtual.wander import Wander
 
 HARDWARE = Hardware()
 IDLE_UW = (3_000_000, 600_000, 900_000)

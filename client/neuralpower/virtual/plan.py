@@ -11,28 +11,15 @@ import numpy.typing as npt
 
 from .hardware import Hardware
 from .load import Floats, Load
+from .manner import Manner
+from .wander import Governor, Wander
 
 Times = npt.NDArray[np.int64]
 
-UNPROFILED_GAP = 0.3
-"""Without the profiler, which records an event behind each layer, the gaps between kernels are so much shorter."""
-EVENT_STEP_NS = 1024
-"""CUDA events carry the time in steps of 1.024 µs; a duration is the difference of two."""
-JITTER_OWN = 0.01
-JITTER_COMMON = 0.01
-"""Standard deviations of a layer's duration: its own in each execution, and one for all layers of an inference."""
-GAP_JITTER = 0.3
-TURNAROUND_NS = 30_000
-"""From leaving synchronise to entering enqueue, at the least: back to back."""
 PAUSE_NS = (500_000, 3_000_000)
 BACK_TO_BACK = 0.25
 """The host pauses for a time drawn evenly from the range above, but in this share of the cases not at all."""
 MEAN_PAUSE_NS = (PAUSE_NS[0] + PAUSE_NS[1]) / 2 * (1 - BACK_TO_BACK)
-ENQUEUE_NS = 40_000
-ENQUEUE_SPREAD_NS = 15_000
-SYNC_RMS_NS = 30_000
-"""Enqueue is entered 40 µs and the absolute value of a normal 15 µs before the first kernel starts; synchronise
-returns the absolute value of a normal 30 µs after the last has ended."""
 CONTEXT_W = (0.35, 0.25, 0.06)
 """What a loaded engine adds to each idle rail: clocks that stay up. On VDD_IN with the regulator's loss."""
 WAITING_W = (0.50, 0.38, 0.05)
@@ -64,7 +51,8 @@ class Chunk:
     begin_ns, end_ns: of the GPU's work, (n,). enter_ns, leave_ns: the host's anchors around it, (n,). reported_ns:
     (n, L) what TensorRT will tell. start_ns, stop_ns, power_uw: the timeline's records, (m,), (m,), (m, 3).
     duration_s (A,) and energy_j (A, 3): true sums over the n inferences. inference_j (n, 3): true energy from begin to
-    end. rests: what lies between them.
+    end. rests: what lies between them. Where reported durations hold the gaps before kernels, so do a layer's time and energy.
+    stepped: whether the clock was down.
     """
 
     begin_ns: Times
@@ -79,21 +67,7 @@ class Chunk:
     energy_j: Floats
     inference_j: Floats
     rests: tuple[Rest, ...]
-
-
-class Wander:
-    """A slow random walk around 1 that is pulled back: exact steps of an Ornstein-Uhlenbeck process."""
-
-    def __init__(self, deviation: float, tau_s: float, rng: np.random.Generator) -> None:
-        self._deviation, self._tau_s, self._rng = deviation, tau_s, rng
-        self._at_ns, self._value = 0, rng.normal(0.0, deviation)
-
-    def at(self, t_ns: int) -> float:
-        """The factor at `t_ns`, which must not go back."""
-        keep = float(np.exp(-(t_ns - self._at_ns) * 1e-9 / self._tau_s))
-        self._value = self._value * keep + self._rng.normal(0.0, self._deviation * (1 - keep**2) ** 0.5)
-        self._at_ns = t_ns
-        return 1.0 + self._value
+    stepped: bool = False
 
 
 class Planner:
@@ -103,18 +77,25 @@ class Planner:
         hardware: the physics.
         idle_uw: (3,) what the rails of an idle device draw.
         seed: of everything random.
+        manner: how host and GPU behave. Each of its effects that is off by default draws from a stream of its own, so that the
+            others' draws stay what they are.
     """
 
-    def __init__(self, hardware: Hardware, idle_uw: npt.ArrayLike, seed: int) -> None:
-        self._gap_ns = hardware.gap_s * 1e9
+    def __init__(self, hardware: Hardware, idle_uw: npt.ArrayLike, seed: int, manner: Manner | None = None) -> None:
+        self._manner = manner = manner or Manner()
+        self._seed = seed
+        self._gap_ns = (hardware.gap_s if manner.gap_s is None else manner.gap_s) * 1e9
         idle = np.asarray(idle_uw, dtype=np.float64)
         context, waiting = np.random.default_rng([seed, 3]).normal(1.0, STATE_SPREAD, 2)
         loaded = idle + 1e6 * abs(context) * np.array(CONTEXT_W)
         gap = loaded + 1e6 * abs(waiting) * np.array(WAITING_W)
         self._level_uw = {State.DEVICE_IDLE: idle, State.CONTEXT_IDLE: loaded, State.GAP: gap}
         self._rng = np.random.default_rng([seed, 2])
-        self._clock = Wander(0.002, 20.0, self._rng)
-        self._warmth = Wander(0.005, 30.0, self._rng)
+        self._clock = Wander(manner.clock_wander, manner.clock_wander_s, self._rng)
+        self._warmth = Wander(manner.warmth, manner.warmth_s, self._rng)
+        self._waking = np.random.default_rng([seed, 4])
+        self._governor = Governor(manner.step_every_s, manner.step_s, np.random.default_rng([seed, 5]))
+        self._stall: dict[str, Floats] = {}
         self._slack_ns = 0
 
     def level_uw(self, state: State, t_ns: int) -> Times:
@@ -137,19 +118,22 @@ class Planner:
         *,
         pauses_ns: Times | None = None,
         profiled: npt.NDArray[np.bool_] | None = None,
+        ran: int | None = None,
     ) -> Chunk:
         """`count` inferences after `after_ns`, the first after `pause_ns` of context idle (a gap like the others if None).
 
         Launch gaps draw what gaps draw, and lie in the record of the layer behind them: they are far shorter than a conversion.
 
         pauses_ns: (count,) what the host waits before each, in place of pauses drawn. profiled: (count,) whether the profiler
-        is attached; without it the gaps between kernels shrink to :data:`UNPROFILED_GAP` of themselves.
+        is attached; without it the gaps between kernels shrink. ran: how many inferences of the engine did before, None: so many
+        that it is warm.
         """
-        clock = self._clock.at(after_ns)
+        manner, stepped = self._manner, self._governor.at(after_ns)
+        clock = self._clock.at(after_ns) * (1 - manner.step * stepped)
         loaded_uw, gap_uw = (self.level_uw(state, after_ns) for state in (State.CONTEXT_IDLE, State.GAP))
-        duration, gap = self._times(load, count, clock)
+        usual_ns, duration, gap = self._times(load, count, clock, ran)
         if profiled is not None:
-            shrunk = np.rint(gap * UNPROFILED_GAP).astype(np.int64)
+            shrunk = np.rint(gap * manner.unprofiled_gap).astype(np.int64)
             gap = np.where(np.asarray(profiled, np.bool_)[:, None], gap, shrunk)
         done = np.cumsum(duration + gap, axis=1)
         idle, enqueue, slack = self._host(count, pause_ns, pauses_ns)
@@ -158,21 +142,36 @@ class Planner:
         start = stop - duration
         end = stop[:, -1]
         # Voltage follows the clock, so power goes with a little more than its square.
-        power_w = loaded_uw * 1e-6 + load.power_w * clock**2.2
+        dynamic_w = load.power_w * clock**2.2
+        power_w = loaded_uw * 1e-6 + dynamic_w
         first = load.slices
         edge = np.column_stack([begin, stop[:, np.append(first[1:], len(load.active)) - 1]])
         span = np.diff(edge, axis=1)
         work = np.add.reduceat(duration, first, axis=1)
         launch_uw = (span - work)[..., None] * gap_uw
-        slice_uw = np.rint((work[..., None] * power_w[first] * 1e6 + launch_uw) / span[..., None]).astype(np.int64)
+        total_s = duration.sum(axis=0) * 1e-9
+        if manner.stall == (0.0, 0.0):
+            energy_j = total_s[:, None] * power_w
+            work_fj = work[..., None] * power_w[first] * 1e6
+        else:
+            # Energy that stays as it is in an execution of the usual length.
+            held = (self._stalls(load) * (usual_ns - duration))[..., None] * dynamic_w
+            each = duration[..., None] * power_w + held
+            energy_j = each.sum(axis=0) * 1e-9
+            work_fj = np.add.reduceat(each, first, axis=1) * 1e6
+        slice_uw = np.rint((work_fj + launch_uw) / span[..., None]).astype(np.int64)
         inference_fj = (slice_uw * span[..., None]).sum(axis=1)
         idle_start = np.concatenate([[after_ns], end[:-1]])
         idle_rows = np.repeat(gap_uw[None, None], count, axis=0)
         if pause_ns is not None:
             idle_rows[0] = loaded_uw
         reported = np.zeros((count, len(load.layers)), np.int64)
-        reported[:, load.active] = (stop // EVENT_STEP_NS - start // EVENT_STEP_NS) * EVENT_STEP_NS
-        total_s = duration.sum(axis=0) * 1e-9
+        if manner.gap_in_duration:
+            start = start - gap
+            gap_s = gap.sum(axis=0) * 1e-9
+            total_s, energy_j = total_s + gap_s, energy_j + gap_s[:, None] * gap_uw * 1e-6
+        step_ns = manner.event_step_ns
+        reported[:, load.active] = (stop // step_ns - start // step_ns) * step_ns
         return Chunk(
             begin_ns=begin,
             end_ns=end,
@@ -183,9 +182,10 @@ class Planner:
             stop_ns=edge.ravel(),
             power_uw=np.concatenate([idle_rows, slice_uw], axis=1).reshape(-1, len(gap_uw)),
             duration_s=total_s,
-            energy_j=total_s[:, None] * power_w,
+            energy_j=energy_j,
             inference_j=inference_fj * 1e-15,
             rests=self._rests(idle, idle_rows[:, 0], pause_ns is not None),
+            stepped=stepped,
         )
 
     def _rests(self, idle_ns: Times, power_uw: Times, apart: bool) -> tuple[Rest, ...]:
@@ -195,25 +195,44 @@ class Planner:
         rest = slice(len(first), None)
         return (*first, Rest(State.GAP, float(idle_ns[rest].sum()) * 1e-9, joules[rest].sum(axis=0)))
 
-    def _times(self, load: Load, count: int, clock: float) -> tuple[Times, Times]:
-        """Durations and the launch gaps before them, (n, A) each."""
-        shape = (count, len(load.active))
-        mean = load.duration_ns * (1 + load.compute_share * (1 / clock - 1))
-        common = self._rng.normal(1.0, JITTER_COMMON, (count, 1))
-        own = self._rng.normal(1.0, JITTER_OWN, shape)
-        gap = self._gap_ns * np.maximum(self._rng.normal(1.0, GAP_JITTER, shape), 0)
+    def _times(self, load: Load, count: int, clock: float, ran: int | None) -> tuple[Floats, Times, Times]:
+        """Durations without anything random (A,), as they are, and the launch gaps before them, (n, A) each."""
+        manner, shape = self._manner, (count, len(load.active))
+        usual = load.duration_ns * (1 + load.compute_share * (1 / clock - 1))
+        common = self._rng.normal(1.0, manner.jitter_common, (count, 1))
+        own = self._rng.normal(1.0, manner.jitter_own, shape)
+        gap = self._gap_ns * np.maximum(self._rng.normal(1.0, manner.gap_spread, shape), 0)
         gap[:, 0] = 0
-        return np.maximum(np.rint(mean * common * own), 500).astype(np.int64), np.rint(gap).astype(np.int64)
+        if manner.cold_runs and ran is not None:
+            cold = np.maximum(1 - (ran + np.arange(count)) / manner.cold_runs, 0)
+            common = common * (1 + manner.cold_slower * cold)[:, None]
+        duration = np.maximum(np.rint(usual * common * own), 500).astype(np.int64)
+        return usual, duration, np.rint(gap).astype(np.int64)
+
+    def _stalls(self, load: Load) -> Floats:
+        """How much of its dynamic energy each layer (A,) keeps where it takes longer: of the engine, not of the time."""
+        if load.hash not in self._stall:
+            rng = np.random.default_rng([self._seed, 6, int(load.hash[:8], 16)])
+            each = rng.uniform(*self._manner.stall, 1 if load.repeats > 1 else len(load.active))
+            self._stall[load.hash] = np.broadcast_to(each, len(load.active))
+        return self._stall[load.hash]
 
     def _host(self, count: int, pause_ns: int | None, pauses_ns: Times | None = None) -> tuple[Times, Times, Times]:
         """Idle time before each inference, enqueue before its begin, slack after its end: (n,) each."""
-        enqueue = (ENQUEUE_NS + np.abs(self._rng.normal(0, ENQUEUE_SPREAD_NS, count))).astype(np.int64)
-        slack = np.abs(self._rng.normal(0, SYNC_RMS_NS, count)).astype(np.int64)
+        manner = self._manner
+        enqueue = (manner.enqueue_ns + np.abs(self._rng.normal(0, manner.enqueue_spread_ns, count))).astype(np.int64)
+        waking = manner.wake_ns + np.abs(self._rng.normal(0, manner.wake_spread_ns, count))
+        if manner.wake_median_ns:
+            waking = waking + manner.wake_median_ns * self._waking.lognormal(0.0, manner.wake_sigma, count)
+        if manner.wake_rare_share:
+            rare = self._waking.random(count) < manner.wake_rare_share
+            waking = waking + rare * self._waking.exponential(manner.wake_rare_ns, count)
+        slack = waking.astype(np.int64)
         pause = self._rng.uniform(*PAUSE_NS, count) * (self._rng.random(count) >= BACK_TO_BACK)
         if pauses_ns is not None:
             pause = np.asarray(pauses_ns, np.float64)
         if pause_ns is not None:
             pause[0] = pause_ns
-        idle = np.concatenate([[self._slack_ns], slack[:-1]]) + TURNAROUND_NS + enqueue + pause.astype(np.int64)
+        idle = np.concatenate([[self._slack_ns], slack[:-1]]) + manner.turnaround_ns + enqueue + pause.astype(np.int64)
         self._slack_ns = int(slack[-1])
         return idle, enqueue, slack

@@ -22,7 +22,7 @@ class EngineTruth:
     A repeated-layer engine (`repeats` > 1) has one row for all its equal layers. Energies include idle power.
     `total_*` are of all planned inferences; begin_ns, end_ns and inference_j list each of them, from the first kernel's
     start to the last one's end; inference_j is {rail: [joules]}. `unprofiled` are the positions among them of those that ran
-    without the profiler.
+    without the profiler. `stepped_*`: what of the runs and totals there was while a governor held the clock down.
     """
 
     name: str
@@ -36,6 +36,9 @@ class EngineTruth:
     end_ns: list[int] = field(default_factory=list)
     inference_j: dict[str, list[float]] = field(default_factory=dict)
     unprofiled: list[int] = field(default_factory=list)
+    stepped_runs: int = 0
+    stepped_s: list[float] = field(default_factory=list)
+    stepped_j: list[list[float]] = field(default_factory=list)
 
     @property
     def runtime_s(self) -> Floats:
@@ -65,6 +68,10 @@ class EngineTruth:
             self.total_s, self.total_j = [0.0] * rows, [[0.0] * len(self.rails)] * rows
         self.total_s = (np.array(self.total_s) + seconds).tolist()
         self.total_j = (np.array(self.total_j) + joules).tolist()
+        if chunk.stepped:
+            before = (np.array(self.stepped_s), np.array(self.stepped_j)) if self.stepped_runs else (0.0, 0.0)
+            self.stepped_s, self.stepped_j = (before[0] + seconds).tolist(), (before[1] + joules).tolist()
+            self.stepped_runs += len(chunk.begin_ns)
         if profiled is not None:
             self.unprofiled += (self.runs + np.flatnonzero(~profiled)).tolist()
         self.runs += len(chunk.begin_ns)
