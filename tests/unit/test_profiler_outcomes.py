@@ -58,7 +58,7 @@ class Board:
     inference_s = 0.002
     idle_w, busy_w, settle_ns = 3.0, 8.0, 3_000_000
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now_ns = 10**12
         self.runs: list[tuple[int, int]] = []
         self.profiler: Any = type("Profiler", (), {})()
@@ -66,7 +66,9 @@ class Board:
         self.profiler.anchors, self.profiler.regions, self.profiler.pending = "host", [], 0
         self.profiler.counts = type("Counts", (), {"acknowledged": 0})()
         self.profiler.poll = lambda: None
-        monkeypatch.setattr("neuralpower.profiler.experiment.time.monotonic_ns", lambda: self.now_ns)
+
+    def clock_ns(self) -> int:
+        return self.now_ns
 
     def lay(self, course: Course) -> None: ...
 
@@ -113,11 +115,11 @@ class Declared:
     def poll(self) -> None: ...
 
 
-def test_a_late_sensor_changes_neither_energies_nor_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_sensor_changes_neither_energies_nor_baselines() -> None:
     """Blocks' energies are the truth's to a part in a million although every reading is 3 ms late; rests hold no inference."""
-    board, marks = Board(monkeypatch), Declared()
+    board, marks = Board(), Declared()
     design = Design(Sensor(0.0066, 0.002), 0.002, 5)
-    found = Experiment(board, design, Runs(400), marks, board).run()  # type: ignore[arg-type]  # stand-ins of the same face
+    found = Experiment(board, design, Runs(400), marks, board, clock_ns=board.clock_ns).run()  # type: ignore[arg-type]  # stand-ins of the same face
     assert found.inferences == 400 and found.reason == "400 inferences"
     for block in found.blocks:
         seconds = 0.0022 if block.kind in (PROFILED_RUN, PROFILED_GAPS) else 0.002

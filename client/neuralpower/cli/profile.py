@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,9 @@ from ..console import Cell, print_json, progress, table
 from ..errors import Failure, InputError
 
 if TYPE_CHECKING:
+    from ..profiler.around import Around
     from ..profiler.build import Options
-    from ..profiler.experiment import Bench, Outcome
+    from ..profiler.experiment import Outcome
     from ..profiler.stopping import Stop
 
 HELP = """Run networks with the profiler attached, in a designed experiment, against a running neuralpowerd.
@@ -35,7 +34,6 @@ Examples:
 
 DEFAULT_ADDRESS = "/run/neuralpower"
 SWEEP = "sweep"
-DEVICE_IDLE_S = 1.5
 SECONDS = 5.0
 
 
@@ -133,7 +131,7 @@ def _stop(args: argparse.Namespace, engine: str) -> Stop:
 
 def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
     """Each network on the virtual device, one after another."""
-    from ..virtual.bench import VirtualBench, load_of, repeated_loads
+    from ..virtual.bench import load_of, repeated_loads, run_loads
     from ..virtual.device import VirtualDevice
     from ..virtual.hardware import Hardware
     from ..virtual.run import check_writable, preferred, run_virtual
@@ -155,14 +153,8 @@ def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
             loads.append(load_of(spec, hardware, options.precision, options.batch))
     with preferred(), VirtualDevice(Path(rundir) / "timeline", args.seed) as device:
         try:
-            with device.kept_ahead(), Around(args, rundir, device.idle) as around:
-                for load in loads:
-                    with around.aside(f"loading {load.name}"):
-                        bench = VirtualBench(device, load, rundir)
-                    outcome = around.experiment(bench)
-                    bench.close()
-                    device.truth.lost += outcome.inferences + outcome.unprofiled - outcome.acknowledged
-                    yield outcome
+            with device.kept_ahead(), _around(args, rundir, device.idle) as around:
+                yield from run_loads(device, loads, around, rundir)
         finally:
             device.close()
             if args.truth is not None:
@@ -200,7 +192,7 @@ def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
         )
     found = clocks.look()
     print(found.sentence(), file=sys.stderr)
-    with Around(args, rundir, time.sleep) as around:
+    with _around(args, rundir, time.sleep) as around:
         around.notes.append(found.sentence())
         for spec in args.network:
             if not args.repeat_layers:
@@ -221,75 +213,19 @@ def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
                     yield around.experiment(bench, loaded.notes)
 
 
-class Around:
-    """What all networks of a command share: the marks, the board's power, and its idling before anything is loaded."""
+def _around(args: argparse.Namespace, rundir: str, idle: Callable[[float], None]) -> Around:
+    from ..profiler.around import Around
+    from ..profiler.marks import Marks
+    from ..profiler.power_log import PowerLog
 
-    def __init__(self, args: argparse.Namespace, rundir: str, idle: Callable[[float], None]) -> None:
-        from ..profiler.design import Sensor
-        from ..profiler.marks import Marks
-        from ..profiler.power_log import PowerLog
-
-        self._args, self._stack = args, ExitStack()
-        self.marks = Marks(rundir)
-        self._stack.callback(self.marks.close)
-        self.notes: list[str] = []
-        self.power: PowerLog | None = PowerLog(rundir)
-        self._stack.callback(self.power.close)
-        self.idle_w = math.nan
-        self.sensor = Sensor(0.0, 0.0)
-        try:
-            self.sensor = self._look(idle)
-        except Failure as error:
-            self.notes.append(f"no energies, and gaps for a sensor that is not known: {error}")
-            self.power = None
-
-    def _look(self, idle: Callable[[float], None]) -> Any:
-        """The sensor, from the daemon's status and epoch; and what the idle board draws."""
-        from ..profiler.design import Sensor
-        from ..profiler.experiment import DEVICE_IDLE, declare_baseline
-
-        assert self.power is not None
-        status: dict[str, Any] = self.power.status()
-        self.power.reach(time.monotonic_ns())
-        begin_ns = time.monotonic_ns()
-        idle(DEVICE_IDLE_S)
-        end_ns = time.monotonic_ns()
-        if not self.power.reach(end_ns) or self.power.epoch is None:
-            raise Failure("the daemon publishes no ticks")
-        sensor = Sensor.of(self.power.epoch.chips, status.get("filter_s"))
-        begin_ns += int(sensor.rest_s / 2 * 1e9)
-        declare_baseline(self.marks, DEVICE_IDLE, begin_ns, end_ns)
-        self.idle_w = self.power.mean_w(begin_ns, end_ns)
-        return sensor
-
-    @contextmanager
-    def aside(self, name: str) -> Iterator[None]:
-        """Declare what the block does as no part of any measurement: building an engine draws what nobody asked about."""
-        from ..profiler.experiment import ASIDE
-
-        begin_ns = time.monotonic_ns()
-        yield
-        self.marks.span(ASIDE, name, begin_ns, time.monotonic_ns())
-
-    def experiment(self, bench: Bench, notes: tuple[str, ...] = ()) -> Outcome:
-        """One engine's."""
-        from ..profiler.balance import Estimate
-        from ..profiler.design import Design
-        from ..profiler.experiment import DEVICE_IDLE, Experiment
-
-        design = Design(self.sensor, bench.inference_s, self._args.seed, not self._args.no_unprofiled)
-        stop = _stop(self._args, bench.profiler.engine.hash)
-        with bench.profiler, progress(bench.profiler.engine.name, None) as advance:
-            outcome = Experiment(bench, design, stop, self.marks, self.power, advance).run()
-        outcome.baselines[DEVICE_IDLE] = Estimate(self.idle_w, math.nan, 1)
-        outcome.notes += [*self.notes, *notes]
-        return outcome
-
-    def __enter__(self) -> Around:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
+    return Around(
+        Marks(rundir),
+        PowerLog(rundir),
+        idle,
+        lambda engine: _stop(args, engine),
+        seed=args.seed,
+        unprofiled=not args.no_unprofiled,
+    )
 
 
 def _list_zoo(as_json: bool) -> int:

@@ -10,16 +10,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from .balance import Block, Estimate, estimate, joules_of
 from .design import PROFILED_GAPS, PROFILED_RUN, Course, Design
 from .layer_profiler import LayerProfiler
-from .marks import Marks
-from .power_log import PowerLog
-from .shown import Ints, Response, Seen, Shown, response_of
+from .shown import Floats, Ints, Response, Seen, Shown, response_of
 from .stopping import Progress, Stop
 
 BASELINE, BLOCK, ASIDE = "baseline", "block", "aside"
@@ -60,6 +58,43 @@ class Bench(Protocol):
         ...
 
 
+class Declares(Protocol):
+    """Where an experiment says what was when."""
+
+    @property
+    def pending(self) -> int:
+        """What the daemon has not acknowledged."""
+        ...
+
+    def span(self, kind: str, name: str, begin_ns: int, end_ns: int, **more: Any) -> None:
+        """Declare what a stretch of time was."""
+        ...
+
+    def poll(self) -> None:
+        """Send what waits, and take answers."""
+        ...
+
+
+class Measures(Protocol):
+    """What the board draws while an experiment runs; nan where nobody knows."""
+
+    def reach(self, t_ns: int) -> bool:
+        """Wait until it is known up to `t_ns`; False where that never comes."""
+        ...
+
+    def energy_j(self, begin_ns: int, end_ns: int, shown: Shown | None = None) -> float:
+        """Joules between two moments."""
+        ...
+
+    def readings(self, begin_ns: int, end_ns: int) -> tuple[Ints, Floats]:
+        """Times and watts between two moments."""
+        ...
+
+    def mean_w(self, begin_ns: int, end_ns: int) -> float:
+        """Mean watts of a steady state."""
+        ...
+
+
 @dataclass
 class Outcome:
     """What an experiment showed. Energies and powers are the whole board's, nan where no daemon measured them."""
@@ -94,6 +129,7 @@ class Experiment:
         marks: where to declare what was when.
         power: the board's power; None where no daemon can be asked.
         advance: told (inferences, note) after each round.
+        clock_ns: CLOCK_MONOTONIC; virtual time brings its own.
     """
 
     def __init__(
@@ -101,12 +137,14 @@ class Experiment:
         bench: Bench,
         design: Design,
         stop: Stop,
-        marks: Marks,
-        power: PowerLog | None = None,
+        marks: Declares,
+        power: Measures | None = None,
         advance: Callable[[int, str], None] = lambda done, note: None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._bench, self._design, self._stop = bench, design, stop
         self._marks, self._power, self._advance = marks, power, advance
+        self._clock_ns = clock_ns
         engine = bench.profiler.engine
         self.outcome = Outcome(engine.name, len(engine.layers), bench.simulated, anchors=bench.profiler.anchors)
         self.outcome.notes += design.warnings()
@@ -117,13 +155,13 @@ class Experiment:
 
     def run(self) -> Outcome:
         """Rounds until the rule says that it is enough; an interrupted experiment keeps what it has."""
-        began = time.monotonic()
+        began_ns = self._clock_ns()
         found = self.outcome
         while not found.reason:
             self._rest()
             left = None if self._stop.most is None else self._stop.most - found.inferences
             self._round(self._design.round(left))
-            found.seconds = time.monotonic() - began
+            found.seconds = (self._clock_ns() - began_ns) * 1e-9
             found.reason = self._stop.enough(Progress(found.inferences, found.seconds, found.rounds, found.energy))
             self._advance(found.inferences, f"{found.inferences} inferences, {found.rounds} rounds")
         self._rest()
@@ -142,20 +180,20 @@ class Experiment:
     def _rest(self) -> None:
         """Context idle."""
         settle_ns = int(self._design.sensor.rest_s / 2 * 1e9)
-        begin_ns = time.monotonic_ns()
+        begin_ns = self._clock_ns()
         if self._rested_ns:
             self._marks.span(ASIDE, "between rounds", self._rested_ns, begin_ns)
         self._bench.idle(self._design.sensor.rest_s / 2 + IDLE_S)
-        end_ns = time.monotonic_ns()
+        end_ns = self._clock_ns()
         if self._power is not None:
             self._power.reach(end_ns)
         self.baseline(CONTEXT_IDLE, begin_ns, end_ns, settle_ns)
-        self._marks.span(ASIDE, "between rounds", end_ns, time.monotonic_ns())
+        self._marks.span(ASIDE, "between rounds", end_ns, self._clock_ns())
 
     def _settle(self) -> None:
         """Give the daemon up to :data:`DRAIN_S` to take what is under way; marks too, where its history answers."""
-        profiler, deadline = self._bench.profiler, time.monotonic() + DRAIN_S
-        while time.monotonic() < deadline and (profiler.pending or (self._power and self._marks.pending)):
+        profiler, deadline_ns = self._bench.profiler, self._clock_ns() + int(DRAIN_S * 1e9)
+        while self._clock_ns() < deadline_ns and (profiler.pending or (self._power and self._marks.pending)):
             self._bench.idle(0.01)
             profiler.poll()
             self._marks.poll()
@@ -164,7 +202,7 @@ class Experiment:
     def _round(self, course: Course) -> None:
         bench = self._bench
         anchors = np.zeros((len(course), 2), np.int64)
-        laid_ns = time.monotonic_ns()
+        laid_ns = self._clock_ns()
         bench.lay(course)
         for at, (pause_ns, profiled) in enumerate(zip(course.pause_ns.tolist(), course.profiled.tolist(), strict=True)):
             bench.wait(pause_ns)
@@ -175,7 +213,7 @@ class Experiment:
         if began_ns > laid_ns + BEFORE_NS:  # a virtual device plans ahead, and does nothing until its plan begins
             declare_baseline(self._marks, CONTEXT_IDLE, laid_ns, began_ns, self.outcome.name)
         if self._power is not None:
-            self._power.reach(time.monotonic_ns())
+            self._power.reach(self._clock_ns())
         self.outcome.rounds += 1
         self.outcome.inferences += int(course.profiled.sum())
         self.outcome.unprofiled += int((~course.profiled).sum())
@@ -219,7 +257,7 @@ class Experiment:
         return math.nan if self._power is None else self._power.mean_w(begin_ns, end_ns)
 
 
-def declare_baseline(marks: Marks, name: str, begin_ns: int, end_ns: int, engine: str = "") -> None:
+def declare_baseline(marks: Declares, name: str, begin_ns: int, end_ns: int, engine: str = "") -> None:
     """Put a baseline into the journal; one without length says nothing and is left out."""
     if end_ns > begin_ns:
         marks.span(BASELINE, name, begin_ns, end_ns, **({"engine": engine} if engine else {}))

@@ -15,7 +15,7 @@ from neuralpower_wire.link import Engine
 from .callback import Burst, callback_for
 from .description import describe, unprofiled
 from .events import EventClock, event_clock
-from .link import DEFAULT_ADDRESS, Counts, Link
+from .link import DEFAULT_ADDRESS, Carrier, Counts
 from .overlap import Region, refuse_overlap, regions, silent
 from .session import Session
 
@@ -83,7 +83,7 @@ class LayerProfiler:
         self._attach(True)
 
     @property
-    def _link(self) -> Link:
+    def _link(self) -> Carrier:
         return self.session.link
 
     @property

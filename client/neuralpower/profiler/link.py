@@ -11,6 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -63,6 +64,34 @@ class Counts:
     refused: int = 0
     dropped: int = 0
     forgotten: int = 0
+
+
+class Carrier(Protocol):
+    """What a session sends its inferences by: a link to a daemon, or something that stands for both."""
+
+    counts: Counts
+    last_refusal: str
+
+    @property
+    def pending(self) -> int:
+        """Inferences not acknowledged yet."""
+        ...
+
+    def add_engine(self, engine: Engine) -> None:
+        """Be ready to describe `engine`."""
+        ...
+
+    def offer(self, inference: Inference) -> None:
+        """Send an inference; returns at once."""
+        ...
+
+    def poll(self) -> None:
+        """Take what has arrived and send what may be sent."""
+        ...
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Wait for what is under way, at most `timeout_s`."""
+        ...
 
 
 def endpoint(address: str | os.PathLike[str]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_wire.link import Engine, Hello, Inference
 
-from .link import DEFAULT_ADDRESS, Link
+from .link import DEFAULT_ADDRESS, Carrier, Link
 
 
 class Session:
@@ -19,12 +20,19 @@ class Session:
     Args:
         address: the daemon's runtime directory or its inferences socket.
         name: what the daemon's log calls this process.
+        carrier: makes what carries the inferences after this greeting; a link to `address` if None.
     """
 
-    def __init__(self, address: str | os.PathLike[str] = DEFAULT_ADDRESS, name: str = "") -> None:
+    def __init__(
+        self,
+        address: str | os.PathLike[str] = DEFAULT_ADDRESS,
+        name: str = "",
+        carrier: Callable[[Hello], Carrier] | None = None,
+    ) -> None:
         self._id = os.urandom(16)
         self._seq = 0
-        self.link = Link(address, Hello(self._id, os.getpid(), name))
+        hello = Hello(self._id, os.getpid(), name)
+        self.link: Carrier = Link(address, hello) if carrier is None else carrier(hello)
 
     def add_engine(self, engine: Engine) -> None:
         """Be ready to describe `engine`; WireError where its description is too large."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
+from ..profiler.around import Around
 from ..profiler.design import Course
+from ..profiler.experiment import Outcome
 from ..profiler.layer_profiler import LayerProfiler
 from ..profiler.repeat import engines
+from ..profiler.session import Session
 from ..profiler.sources import is_exported, onnx_of, title
 from .device import VirtualDevice
 from .graph import Json
 from .hardware import Hardware
 from .load import Load
+from .manner import Manner
 from .onnx_engine import engine_from_onnx
 from .plan import Planner
 from .repeats import probes_of
@@ -62,22 +67,27 @@ def repeated_loads(spec: str, hardware: Hardware, precision: str, batch: int, fo
         return [made(file, name) for name, file, _ in files]
 
 
-def inference_s(load: Load, hardware: Hardware) -> float:
+def inference_s(load: Load, hardware: Hardware, manner: Manner | None = None) -> float:
     """Seconds of an inference as TensorRT would report it, from a few in virtual time."""
-    reported_ns = Planner(hardware, (0, 0, 0), 0).inferences(load, _TIMED, 0).reported_ns
+    reported_ns = Planner(hardware, (0, 0, 0), 0, manner).inferences(load, _TIMED, 0).reported_ns
     return max(1e-7, float(reported_ns.sum(axis=1).mean()) * 1e-9)
 
 
 class VirtualBench:
-    """As :class:`neuralpower.profiler.experiment.Bench`, on a device that is kept ahead of the time by its own thread."""
+    """As :class:`neuralpower.profiler.experiment.Bench`, on a device that is kept ahead of the time by its own thread.
+
+    session: where its inferences go, in place of a link of its own to the daemon at `address`.
+    """
 
     simulated = True
 
-    def __init__(self, device: VirtualDevice, load: Load, address: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, device: VirtualDevice, load: Load, address: str | os.PathLike[str], session: Session | None = None
+    ) -> None:
         self._device = device
         self._context = device.load_empty(load)
-        self.inference_s = inference_s(load, device.hardware)
-        self.profiler = LayerProfiler(self._context, address=address, clock_ns=self._context.clock_ns)
+        self.inference_s = inference_s(load, device.hardware, device.manner)
+        self.profiler = LayerProfiler(self._context, address=address, clock_ns=self._context.clock_ns, session=session)
 
     def lay(self, course: Course) -> None:
         """Have the round planned, all of it."""
@@ -103,3 +113,20 @@ class VirtualBench:
     def close(self) -> None:
         """Unload the engine."""
         self._device.unload(self._context)
+
+
+def run_loads(
+    device: VirtualDevice,
+    loads: Iterable[Load],
+    around: Around,
+    address: str | os.PathLike[str],
+    session: Callable[[str], Session] | None = None,
+) -> Iterator[Outcome]:
+    """Each engine's experiment, one after another; `session` makes what an engine's inferences go by, from its name."""
+    for load in loads:
+        with around.aside(f"loading {load.name}"):
+            bench = VirtualBench(device, load, address, session(load.name) if session else None)
+        outcome = around.experiment(bench)
+        bench.close()
+        device.truth.lost += outcome.inferences + outcome.unprofiled - outcome.acknowledged
+        yield outcome

@@ -17,7 +17,9 @@ from neuralpower_wire import TimelineWriter, WireError
 from ..errors import Failure, InputError
 from .context import VirtualContext, VirtualStream
 from .hardware import RAILS, Hardware
+from .held_timeline import PowerTimeline
 from .load import Load
+from .manner import Manner
 from .plan import MEAN_PAUSE_NS, Planner, State, Times
 from .truth import Truth
 
@@ -36,11 +38,12 @@ class VirtualDevice:
     """The one writer of a power timeline. Close it: the timeline says then that the rails idle.
 
     Args:
-        timeline: the file that neuralpowerd made in its runtime directory (source sim).
+        timeline: the file that neuralpowerd made in its runtime directory (source sim), or one held in memory.
         seed: of the hardware's parameters and of all jitter.
         lead_ms: the least time between the publication of a record and its start.
         idle_s: idling before each engine.
-        clock_ns, sleep: CLOCK_MONOTONIC and the way to wait; tests bring their own.
+        clock_ns, sleep: CLOCK_MONOTONIC and the way to wait; virtual time brings its own.
+        manner: how its host and GPU behave.
 
     Raises:
         InputError: no timeline there, another device has it, or its rails are not this device's.
@@ -48,25 +51,24 @@ class VirtualDevice:
 
     def __init__(
         self,
-        timeline: str | os.PathLike[str],
+        timeline: str | os.PathLike[str] | PowerTimeline,
         seed: int,
         lead_ms: float = LEAD_MS,
         *,
         idle_s: float = IDLE_S,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
+        manner: Manner | None = None,
     ) -> None:
-        try:
-            self._writer = TimelineWriter(timeline)
-        except WireError as error:
-            raise InputError(str(error)) from None
+        self._writer = _writer(timeline)
         if self._writer.rails != list(RAILS):
             rails = ", ".join(self._writer.rails)
             self._writer.close()
             raise InputError(f"{timeline}: the virtual device has the rails {', '.join(RAILS)}, not {rails}")
         self.hardware = Hardware.drawn(seed)
         self.stream = VirtualStream(self)
-        self._planner = Planner(self.hardware, self._writer.idle_uw, seed)
+        self.manner = manner or Manner()
+        self._planner = Planner(self.hardware, self._writer.idle_uw, seed, self.manner)
         self._queue: deque[VirtualContext] = deque()
         self._loaded: set[VirtualContext] = set()
         self._closed = False
@@ -196,7 +198,8 @@ class VirtualDevice:
         count = min(context.unplanned, math.ceil(STEP_NS / (float(load.duration_ns.sum()) + MEAN_PAUSE_NS)))
         course = context.course(count)
         pause_ns = max(0, self._busy_until_ns + self._idle_ns - self._horizon_ns) if first and not course else None
-        chunk = self._planner.inferences(load, count, self._horizon_ns, pause_ns, **course)
+        ran = context.runs - context.unplanned
+        chunk = self._planner.inferences(load, count, self._horizon_ns, pause_ns, ran=ran, **course)
         self._publish(chunk.start_ns, chunk.stop_ns, chunk.power_uw)
         self._busy_until_ns = self._horizon_ns
         self.truth.add(load, chunk, course.get("profiled"))
@@ -214,3 +217,12 @@ class VirtualDevice:
     def _publish(self, start_ns: Times, stop_ns: Times, power_uw: Times) -> None:
         self._writer.append(start_ns, stop_ns, power_uw)
         self._horizon_ns = int(stop_ns[-1])
+
+
+def _writer(timeline: str | os.PathLike[str] | PowerTimeline) -> PowerTimeline:
+    if not isinstance(timeline, str | os.PathLike):
+        return timeline
+    try:
+        return TimelineWriter(timeline)
+    except WireError as error:
+        raise InputError(str(error)) from None

@@ -1,0 +1,120 @@
+"""What all networks of a `neuralpower profile` share: the marks, the board's power, and its idling before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Protocol
+
+from neuralpower_wire import Epoch
+
+from ..console import progress
+from ..errors import Failure
+from .balance import Estimate
+from .design import Design, Sensor
+from .experiment import ASIDE, DEVICE_IDLE, Bench, Declares, Experiment, Measures, Outcome, declare_baseline
+from .stopping import Stop
+
+DEVICE_IDLE_S = 1.5
+
+
+class Watches(Measures, Protocol):
+    """The board's power and what the daemon says of itself."""
+
+    epoch: Epoch | None
+
+    def status(self) -> dict[str, object]:
+        """The daemon's; Failure if none answers."""
+        ...
+
+    def close(self) -> None:
+        """Leave the daemon."""
+        ...
+
+
+class Marking(Declares, Protocol):
+    """Where marks go."""
+
+    def close(self) -> None:
+        """Wait until all are there."""
+        ...
+
+
+class Around:
+    """Runs the experiments of several engines.
+
+    Args:
+        marks, power: to the daemon; closed at the end.
+        idle: lets seconds pass.
+        stop: the rule for the end of an engine's experiment, by its hash.
+        seed, unprofiled: as in :class:`Design`.
+        clock_ns: CLOCK_MONOTONIC; virtual time brings its own.
+        show: shows progress, as :func:`neuralpower.console.progress`.
+    """
+
+    def __init__(
+        self,
+        marks: Marking,
+        power: Watches,
+        idle: Callable[[float], None],
+        stop: Callable[[str], Stop],
+        *,
+        seed: int,
+        unprofiled: bool = True,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        show: Callable[[str], AbstractContextManager[Callable[[float, str], None]]] = progress,
+    ) -> None:
+        self._stack = ExitStack()
+        self.marks, self._stop, self._seed, self._unprofiled = marks, stop, seed, unprofiled
+        self._clock_ns, self._show = clock_ns, show
+        self._stack.callback(marks.close)
+        self.notes: list[str] = []
+        self.power: Watches | None = power
+        self._stack.callback(power.close)
+        self.idle_w = math.nan
+        self.sensor = Sensor(0.0, 0.0)
+        try:
+            self.sensor = self._look(power, idle)
+        except Failure as error:
+            self.notes.append(f"no energies, and gaps for a sensor that is not known: {error}")
+            self.power = None
+
+    def _look(self, power: Watches, idle: Callable[[float], None]) -> Sensor:
+        """The sensor, from the daemon's status and epoch; and what the idle board draws."""
+        status: dict[str, Any] = power.status()
+        power.reach(self._clock_ns())
+        begin_ns = self._clock_ns()
+        idle(DEVICE_IDLE_S)
+        end_ns = self._clock_ns()
+        if not power.reach(end_ns) or power.epoch is None:
+            raise Failure("the daemon publishes no ticks")
+        sensor = Sensor.of(power.epoch.chips, status.get("filter_s"))
+        begin_ns += int(sensor.rest_s / 2 * 1e9)
+        declare_baseline(self.marks, DEVICE_IDLE, begin_ns, end_ns)
+        self.idle_w = power.mean_w(begin_ns, end_ns)
+        return sensor
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """Declare what the block does as no part of any measurement: building an engine draws what nobody asked about."""
+        begin_ns = self._clock_ns()
+        yield
+        self.marks.span(ASIDE, name, begin_ns, self._clock_ns())
+
+    def experiment(self, bench: Bench, notes: tuple[str, ...] = ()) -> Outcome:
+        """One engine's."""
+        design = Design(self.sensor, bench.inference_s, self._seed, self._unprofiled)
+        stop = self._stop(bench.profiler.engine.hash)
+        with bench.profiler, self._show(bench.profiler.engine.name) as advance:
+            outcome = Experiment(bench, design, stop, self.marks, self.power, advance, self._clock_ns).run()
+        outcome.baselines[DEVICE_IDLE] = Estimate(self.idle_w, math.nan, 1)
+        outcome.notes += [*self.notes, *notes]
+        return outcome
+
+    def __enter__(self) -> Around:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
