@@ -22,13 +22,23 @@ def main() -> int:
     seeds = attribution.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, metavar="N", help="of the first network (default: the development seeds)")
     seeds.add_argument("--quoted", action="store_true", help="the seeds that quoted figures come from")
-    from . import models
+    from neuralpower.errors import InputError
 
+    from . import models
+    from .runs import record
+
+    recorded = commands.add_parser("record", help="a user's run in virtual time: its recording and its truth")
+    record.add_arguments(recorded)
     layers = commands.add_parser(
         "models", help="layer models on measured convolutions and virtual devices (docs/models.md)"
     )
     models.add_arguments(layers)
     args = parser.parse_args()
+    if args.part == "record":
+        try:
+            return record.run(args)
+        except InputError as error:
+            parser.error(str(error))
     if args.part == "models":
         models.run(args)
         return 0
