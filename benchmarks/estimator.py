@@ -86,7 +86,7 @@ def _cpu(recording: Recording) -> tuple[float, float, str]:
         worker = Worker(Path(folder), WINDOW_S)
         worker.look()
         acquired, ticks = time.process_time() - before, -logs.tick
-        online = worker._online
+        online = worker.stream.online
         if online is None or online.state != "running":
             raise Missing(f"the estimator did not get to run: {online.why if online else worker.counts.why}")
         took = 0.0

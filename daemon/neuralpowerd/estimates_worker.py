@@ -12,22 +12,16 @@ import select
 import struct
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import msgpack
-import numpy as np
 
-from neuralpower_align import online_told as streaming
-from neuralpower_align.channel_readings import RailReadings
-from neuralpower_align.online import Online
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Epoch, Kind, Ticks, encode
+from neuralpower_wire import Epoch
 from neuralpower_wire.batch import unpack
-from neuralpower_wire.estimates import EngineEstimate, estimates_to_batch
 
-from .feeds import one_epoch_each
+from .estimates_stream import Counts, EstimatesStream
 from .journal import JournalReader
 
 LOOK_S, LONGEST_LOOK_S = 0.25, 2.0
@@ -41,59 +35,43 @@ PIPE_BYTES = 1 << 20
 NICE = 19
 
 
-@dataclass
-class Counts:
-    """What the status says of the worker."""
-
-    state: str = "waiting"
-    why: str = ""
-    engines: int = 0
-    restarts: int = 0
-    late: int = 0
-    overlapping: int = 0
-    skipped_ticks: int = 0
-    lost_records: int = 0
-    unsent: int = 0
-    state_bytes: int = 0
-    cpu_s: float = 0.0
-
-
 class Worker:
     """Follows the logs in a folder and holds the estimate of the newest epoch."""
 
     def __init__(self, folder: Path, window_s: float) -> None:
-        self._folder, self._window_s = folder, window_s
+        self._folder = folder
         self._ring = RingReader(folder / "ticks.ring")
         self._journal = JournalReader(folder / "journal.ring")
-        self._epoch: Epoch | None = None
-        self._online: Online | None = None
-        self._rails: list[RailReadings] = []
+        self.stream = EstimatesStream(window_s, self._epoch)
         self._at = 0
         """The next tick's index."""
         self._tick_ns = 0
         """When the last one was taken."""
         self._record = self._journal.oldest
         self._until_ns = 0
-        self._begun_ns = 0
-        self._said: list[bytes] = []
-        self.counts = Counts()
+
+    @property
+    def counts(self) -> Counts:
+        """What the status says of it."""
+        return self.stream.counts
 
     def look(self) -> None:
         """Take what is new in both logs, and do the work that there is."""
         if self._ring.replaced:
             self._ring.close()
-            self._ring, self._at, self._epoch = RingReader(self._folder / "ticks.ring"), 0, None
+            self._ring, self._at = RingReader(self._folder / "ticks.ring"), 0
+            self.stream.forget_epoch()
         self._records()
         self._ticks()
 
     def _records(self) -> None:
         """The inferences of the time up to a little beyond the last tick taken."""
         self._journal.refresh()
-        while self._online is not None and self._record < self._journal.next_index:
+        while (online := self.stream.online) is not None and self._record < self._journal.next_index:
             got = self._journal.read(self._record, RECORDS)
             if got.lost:
                 # What ran meanwhile is not known.
-                self._online.spoil(self._until_ns, got.records[0].t_ns if got.records else self._tick_ns)
+                online.spoil(self._until_ns, got.records[0].t_ns if got.records else self._tick_ns)
                 self.counts.lost_records += got.lost
             self._record = got.first
             for record in got.records:
@@ -101,18 +79,14 @@ class Worker:
                     return
                 self._record += 1
                 self._until_ns = record.t_ns
-                if record.kind is Kind.INFERENCE and record.body["begin_ns"] > self._begun_ns:
-                    self._inference(self._online, record.body)
+                self.stream.take_record(record)
             if not got.records:
                 return
 
-    def _inference(self, online: Online, body: dict[str, Any]) -> None:
-        durations = np.frombuffer(body["durations_ns"], "<i8")
-        online.add_inference(body["engine"], body["begin_ns"], body["end_ns"], durations)
-
     def _ticks(self) -> None:
         ring, until_s = self._ring, time.monotonic() + LONGEST_LOOK_S
-        period_ns = self._epoch.period_ns if self._epoch else 1_000_000
+        epoch = self.stream.epoch
+        period_ns = epoch.period_ns if epoch else 1_000_000
         behind = int(BEHIND_S * 1e9 / period_ns)
         if ring.next_index - self._at > behind:
             first = ring.next_index - behind
@@ -127,87 +101,21 @@ class Worker:
             self._tick_ns = int(got.ticks["t_ns"][-1])
             # Before the ticks, and again with each portion: acquiring takes long, and whatever came meanwhile is in both logs.
             self._records()
-            for ticks in one_epoch_each(got.ticks):
-                self._of_epoch(ticks)
-                # Some seconds at a time, also when catching up: what is not worked on would leave the window.
-                while self._online is not None and self._online.step():
-                    pass
+            self.stream.take_ticks(got.ticks, self._anew)
 
-    def _of_epoch(self, ticks: Ticks) -> None:
-        number = int(ticks["epoch"][0])
-        if self._epoch is None or self._epoch.number != number:
-            self._begin(number, int(ticks["t_ns"][0]))
-        if self._online is None:
-            return
-        for i, rail in enumerate(self._rails):
-            readings = rail.take(ticks)
-            if readings is not None:
-                self._online.add_readings(i, readings)
-
-    def _begin(self, number: int, begin_ns: int) -> None:
-        """A new epoch: everything anew, with the inferences that the journal has of it."""
-        if self._online is not None:
-            self.counts.restarts += 1 + self._online.restarts
-        self._online, self._rails = None, []
-        found = [document for each, _, document in self._ring.epochs() if each == number]
-        if not found:
-            return
-        self._epoch = epoch = Epoch.from_dict(unpack(found[0]))
-        try:
-            self._rails = [RailReadings(epoch, rail) for rail in epoch.totals]
-        except ValueError as reason:
-            self.counts.why = str(reason)
-            return
-        if self._rails:
-            self._online = Online(len(self._rails), self._window_s * 1e9)
-            self._begun_ns = begin_ns
+    def _anew(self) -> None:
+        """In a new epoch: the inferences that the journal has of it."""
+        if self.stream.online is not None:
             self._record = self._journal.oldest
             self._records()
-        else:
-            self.counts.why = "no total of the board is known"
+
+    def _epoch(self, number: int) -> Epoch | None:
+        found = [document for each, _, document in self._ring.epochs() if each == number]
+        return Epoch.from_dict(unpack(found[0])) if found else None
 
     def message(self, first: int) -> dict[str, Any] | None:
         """What is known now, as it goes to the daemon; None where nothing has changed."""
-        online, counts = self._online, self.counts
-        engines: list[EngineEstimate] = []
-        if online is not None:
-            arrived = online.arrived
-            counts.state, counts.why = online.state, online.why
-            counts.engines = len(arrived.engines) + len(arrived.whole)
-            counts.late, counts.overlapping, counts.state_bytes = arrived.late, arrived.overlapping, online.nbytes
-            engines = [_told(each) for each in online.estimates()]
-        status = asdict(counts)
-        if online is not None:
-            status["restarts"] += online.restarts
-        status["cpu_s"] = time.process_time()
-        same = encode(estimates_to_batch(0, engines))
-        if same == self._said:
-            return None
-        self._said = same
-        return {"frames": encode(estimates_to_batch(first, engines)), "status": status}
-
-
-def _told(each: streaming.EngineEstimate) -> EngineEstimate:
-    """As it goes over the wire; units that are not told are nan. Of inferences without the profiler the whole is the one layer."""
-    nothing, power = np.zeros(0), each.power
-    if power is None:
-        return EngineEstimate(
-            each.engine, each.state, each.why, each.inferences, nothing.astype(np.uint32), nothing, nothing
-        )
-    withheld = bool(power.withheld)
-    if each.whole:
-        joules = np.array([np.nan, np.nan] if withheld else [power.window_j, power.window_se_j])
-        watts = joules / each.seconds
-        return EngineEstimate(
-            each.engine, each.state, each.why, each.inferences, np.zeros(1, np.uint32), watts[:1], watts[1:],
-            float(joules[0]), float(joules[1]),
-        )  # fmt: skip
-    told = power.units.told[power.unit]
-    return EngineEstimate(
-        each.engine, each.state, each.why, each.inferences, power.unit.astype(np.uint32),
-        np.where(told, power.power_w, np.nan), np.where(told, power.power_se_w, np.nan),
-        float("nan") if withheld else power.energy_j, float("nan") if withheld else power.energy_se_j,
-    )  # fmt: skip
+        return self.stream.message(first, time.process_time())
 
 
 def run(folder: Path, window_s: float, every_s: float, first: int) -> int:

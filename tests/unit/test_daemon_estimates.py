@@ -130,7 +130,7 @@ def test_what_ran_while_a_sensor_was_acquired_is_not_late(logs: Logs, monkeypatc
     logs.inference(10)
     worker = Worker(logs.folder, 60.0)
     worker.look()
-    online, begins, newest = worker._online, [], []
+    online, begins, newest = worker.stream.online, [], []
     assert online is not None
 
     def add_inference(engine: str, begin_ns: int, *_: object) -> None:
@@ -165,7 +165,7 @@ def test_too_many_layers_are_refused_and_engines_bounded(logs: Logs) -> None:
     for number in range(MAX_ENGINES + 3):
         logs.inference(20 + 5 * number, f"e{number}")
     worker.look()
-    online = worker._online
+    online = worker.stream.online
     assert online is not None and online.arrived.left_out == 1
     assert list(online.arrived.engines) == [f"e{number}" for number in range(3, MAX_ENGINES + 3)]
 
