@@ -31,12 +31,15 @@ from neuralpowerd.config import Config, Sim
 from .daemon import DaemonClock, DirectMarks, HeldDaemon, UnreadPower, sim_channels
 
 START_NS = 1_000_000_000_000
-BEFORE_S, BEHIND_S = 1.5, 0.3
+BEFORE_S, BEHIND_S = 1.0, 0.1
 """The recorder is there so long before the command and after it."""
 LATE_NS, LATE_MORE_NS = 15e3, 50e3
 """A tick is late by the first and an exponential of the second."""
 MOST_LATE = 0.9
 """Of the period."""
+BUS_HZ = 400_000
+"""Of the wire, at which a read takes 120 µs: about as long as the chip in software takes in real time. Without it reads would take
+none, and how long they take is among what the estimator goes by."""
 PART = 4096
 """Ticks or records of a message, as a recorder gets them."""
 
@@ -72,7 +75,7 @@ class Made:
 def make(run: UserRun) -> Made:
     """Run it. The same run gives the same ticks, anchors and durations; names of streams and sessions follow from the seed too."""
     clock = DaemonClock(START_NS)
-    config = Config(source="sim", sim=Sim(config=run.config, seed=run.seed))
+    config = Config(source="sim", sim=Sim(config=run.config, seed=run.seed, bus_hz=BUS_HZ))
     stream = hashlib.sha256(f"ticks {run.seed}".encode()).digest()[:16]
     with tempfile.TemporaryDirectory(prefix="neuralpower-run-") as folder:
         daemon = HeldDaemon(config, clock, stream, Path(folder))
@@ -122,7 +125,7 @@ def _ticks(run: UserRun, epoch: Epoch, config: Config, timeline: HeldTimeline, e
     t_ns: npt.NDArray[np.int64] = np.asarray(grid + np.minimum(late, MOST_LATE * epoch.period_ns), np.int64)
     chips, channels = sim_channels(epoch, config)
     idle_uw = dict(zip(timeline.rails, timeline.idle_uw, strict=True))
-    settings: Any = {"noise_uv": config.sim.noise_uv, "seed": run.seed, **run.sensor}
+    settings: Any = {"noise_uv": config.sim.noise_uv, "bus_hz": BUS_HZ, "seed": run.seed, **run.sensor}
     return simulate(timeline.records(), idle_uw, chips, channels, t_ns, epoch=epoch.number, **settings)
 
 
