@@ -196,9 +196,11 @@ class VirtualDevice:
         load = context.load
         first = context.unplanned == context.runs
         count = min(context.unplanned, math.ceil(STEP_NS / (float(load.duration_ns.sum()) + MEAN_PAUSE_NS)))
+        ran = context.runs - context.unplanned
+        if self._planner.is_cold(ran):  # those that are and those that are not are counted apart
+            count = min(count, self.manner.cold_runs - ran)
         course = context.course(count)
         pause_ns = max(0, self._busy_until_ns + self._idle_ns - self._horizon_ns) if first and not course else None
-        ran = context.runs - context.unplanned
         chunk = self._planner.inferences(load, count, self._horizon_ns, pause_ns, ran=ran, **course)
         self._publish(chunk.start_ns, chunk.stop_ns, chunk.power_uw)
         self._busy_until_ns = self._horizon_ns

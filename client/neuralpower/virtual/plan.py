@@ -28,6 +28,9 @@ STATE_SPREAD = 0.15
 """Standard deviation of both over devices, relative."""
 
 
+COLD, STEPPED = "cold", "stepped"
+
+
 class State(Enum):
     """What a board does that runs no layer; the values are the names of the baselines."""
 
@@ -52,7 +55,7 @@ class Chunk:
     (n, L) what TensorRT will tell. start_ns, stop_ns, power_uw: the timeline's records, (m,), (m,), (m, 3).
     duration_s (A,) and energy_j (A, 3): true sums over the n inferences. inference_j (n, 3): true energy from begin to
     end. rests: what lies between them. Where reported durations hold the gaps before kernels, so do a layer's time and energy.
-    stepped: whether the clock was down.
+    apart: what all of them were beside usual ones, :data:`COLD` or :data:`STEPPED`, "" if nothing.
     """
 
     begin_ns: Times
@@ -67,7 +70,7 @@ class Chunk:
     energy_j: Floats
     inference_j: Floats
     rests: tuple[Rest, ...]
-    stepped: bool = False
+    apart: str = ""
 
 
 class Planner:
@@ -185,7 +188,7 @@ class Planner:
             energy_j=energy_j,
             inference_j=inference_fj * 1e-15,
             rests=self._rests(idle, idle_rows[:, 0], pause_ns is not None),
-            stepped=stepped,
+            apart=COLD if self.is_cold(ran) else STEPPED if stepped else "",
         )
 
     def _rests(self, idle_ns: Times, power_uw: Times, apart: bool) -> tuple[Rest, ...]:
@@ -203,11 +206,15 @@ class Planner:
         own = self._rng.normal(1.0, manner.jitter_own, shape)
         gap = self._gap_ns * np.maximum(self._rng.normal(1.0, manner.gap_spread, shape), 0)
         gap[:, 0] = 0
-        if manner.cold_runs and ran is not None:
+        if ran is not None and self.is_cold(ran):
             cold = np.maximum(1 - (ran + np.arange(count)) / manner.cold_runs, 0)
             common = common * (1 + manner.cold_slower * cold)[:, None]
         duration = np.maximum(np.rint(usual * common * own), 500).astype(np.int64)
         return usual, duration, np.rint(gap).astype(np.int64)
+
+    def is_cold(self, ran: int | None) -> bool:
+        """Whether an engine's next inference is still cold after so many."""
+        return ran is not None and ran < self._manner.cold_runs
 
     def _stalls(self, load: Load) -> Floats:
         """How much of its dynamic energy each layer (A,) keeps where it takes longer: of the engine, not of the time."""

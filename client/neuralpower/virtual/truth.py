@@ -16,13 +16,29 @@ from .plan import Chunk, Rest
 
 
 @dataclass
+class Totals:
+    """Seconds (rows,) and joules (rows, rails) of so many runs."""
+
+    runs: int = 0
+    total_s: list[float] = field(default_factory=list)
+    total_j: list[list[float]] = field(default_factory=list)
+
+    def add(self, runs: int, seconds: Floats, joules: Floats) -> None:
+        """Count more of them."""
+        if self.runs:
+            seconds, joules = seconds + np.array(self.total_s), joules + np.array(self.total_j)
+        self.runs, self.total_s, self.total_j = self.runs + runs, seconds.tolist(), joules.tolist()
+
+
+@dataclass
 class EngineTruth:
     """One engine's executions, summed.
 
     A repeated-layer engine (`repeats` > 1) has one row for all its equal layers. Energies include idle power.
     `total_*` are of all planned inferences; begin_ns, end_ns and inference_j list each of them, from the first kernel's
     start to the last one's end; inference_j is {rail: [joules]}. `unprofiled` are the positions among them of those that ran
-    without the profiler. `stepped_*`: what of the runs and totals there was while a governor held the clock down.
+    without the profiler. `apart`: what of the runs and totals there was in inferences that were cold,
+    or while a governor held the clock down.
     """
 
     name: str
@@ -36,9 +52,7 @@ class EngineTruth:
     end_ns: list[int] = field(default_factory=list)
     inference_j: dict[str, list[float]] = field(default_factory=dict)
     unprofiled: list[int] = field(default_factory=list)
-    stepped_runs: int = 0
-    stepped_s: list[float] = field(default_factory=list)
-    stepped_j: list[list[float]] = field(default_factory=list)
+    apart: dict[str, Totals] = field(default_factory=dict)
 
     @property
     def runtime_s(self) -> Floats:
@@ -68,10 +82,8 @@ class EngineTruth:
             self.total_s, self.total_j = [0.0] * rows, [[0.0] * len(self.rails)] * rows
         self.total_s = (np.array(self.total_s) + seconds).tolist()
         self.total_j = (np.array(self.total_j) + joules).tolist()
-        if chunk.stepped:
-            before = (np.array(self.stepped_s), np.array(self.stepped_j)) if self.stepped_runs else (0.0, 0.0)
-            self.stepped_s, self.stepped_j = (before[0] + seconds).tolist(), (before[1] + joules).tolist()
-            self.stepped_runs += len(chunk.begin_ns)
+        if chunk.apart:
+            self.apart.setdefault(chunk.apart, Totals()).add(len(chunk.begin_ns), seconds, joules)
         if profiled is not None:
             self.unprofiled += (self.runs + np.flatnonzero(~profiled)).tolist()
         self.runs += len(chunk.begin_ns)
@@ -137,5 +149,8 @@ class Truth:
     def read(cls, path: str | os.PathLike[str]) -> Truth:
         """Load what :meth:`write` stored."""
         document: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        engines = {key: EngineTruth(**engine) for key, engine in document.pop("engines").items()}
+        engines = {}
+        for key, engine in document.pop("engines").items():
+            apart = {name: Totals(**totals) for name, totals in engine.pop("apart", {}).items()}
+            engines[key] = EngineTruth(**engine, apart=apart)
         return cls(**document, engines=engines)
