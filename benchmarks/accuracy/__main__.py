@@ -25,8 +25,12 @@ def main() -> int:
     from neuralpower.errors import InputError
 
     from . import models
-    from .runs import record
+    from .runs import ablation, command, record
 
+    ran = commands.add_parser("run", help="what users' runs are told (docs/decisions/0008, docs/accuracy.md)")
+    command.add_arguments(ran)
+    without = commands.add_parser("ablation", help="one user's run with each effect of the virtual device off in turn")
+    ablation.add_arguments(without)
     recorded = commands.add_parser("record", help="a user's run in virtual time: its recording and its truth")
     record.add_arguments(recorded)
     layers = commands.add_parser(
@@ -34,11 +38,15 @@ def main() -> int:
     )
     models.add_arguments(layers)
     args = parser.parse_args()
-    if args.part == "record":
-        try:
+    try:
+        if args.part == "record":
             return record.run(args)
-        except InputError as error:
-            parser.error(str(error))
+        if args.part == "run":
+            return command.run(args)
+        if args.part == "ablation":
+            return ablation.run(args)
+    except (InputError, KeyError, ValueError) as error:
+        parser.error(str(error.args[0]))
     if args.part == "models":
         models.run(args)
         return 0
