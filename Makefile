@@ -10,7 +10,7 @@ SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neura
 WARNINGS := -std=c11 -O2 -Wall -Wextra -Wconversion -Werror
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick dist format clean
+.PHONY: help setup demo test check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,10 +66,14 @@ bench-instructions: $(READY) ## instructions per tick against the budget, fit fo
 
 accuracy: $(READY) ## what attribution (simulated) and models are worth; hours on two cores; SEED=n draws everything anew
 	@$(BIN)/python -m benchmarks.accuracy attribution $(if $(SEED),--seed $(SEED),--quoted)
+	@$(BIN)/python -m benchmarks.accuracy run $(if $(SEED),--seed $(SEED),--quoted)
 	@$(BIN)/python -m benchmarks.accuracy models $(if $(SEED),--seed $(SEED),--quoted)
 
 accuracy-quick: $(READY) ## a few networks of some of the cases, fit for CI
 	@$(BIN)/python -m benchmarks.accuracy attribution --quick $(if $(SEED),--seed $(SEED))
+
+accuracy-run: $(READY) ## six short runs as users make them, in virtual time; fails where too few units hold the truth, fit for CI
+	@$(BIN)/python -m benchmarks.accuracy run --quick $(if $(SEED),--seed $(SEED))
 
 dist: $(READY) ## source distribution and wheel, in dist/
 	@rm -rf dist && mkdir -p build && echo "building dist/ (log: build/dist.log)"

@@ -112,10 +112,15 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.network}, {args.seconds:.0f} s, seed {args.seed} (simulated): {drawn.manner}; {dict(drawn.sensor)}")
     print(table_cells("world", None), flush=True)
     given, scores = worlds(drawn), []
+    unlike: list[UserRun] = []
+    for _, world in given:
+        if world not in unlike:  # an effect that the run has not leaves it as it is
+            unlike.append(world)
     with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("fork")) as pool:
-        for (name, _), score in zip(given, pool.map(_judge, [world for _, world in given]), strict=True):
-            print(table_cells(name, score), flush=True)
-            scores.append(score)
+        pending = [pool.submit(_judge, world) for world in unlike]
+        for name, world in given:
+            scores.append(pending[unlike.index(world)].result())
+            print(table_cells(name, scores[-1]), flush=True)
     OUT.parent.mkdir(parents=True, exist_ok=True)
     each = [{"world": name, **document("ablation", "batch", [s])} for (name, _), s in zip(given, scores, strict=True)]
     OUT.write_text(json.dumps(each, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from itertools import count, islice
 from pathlib import Path
 
@@ -47,14 +48,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--draws and --jobs are 1 or more")
     first = args.seed if args.seed is not None else QUOTED if args.quoted else DEVELOPMENT
     rows = [row_named(name) for name in args.row or ([ROWS[0].name] if args.quick else [row.name for row in ROWS])]
+    if args.quick and any(row.streamed for row in rows):
+        raise ValueError("--quick takes rows of short runs; a stream's are 200 s and longer")
     keep = Path(args.keep) if args.keep else None
     begin, documents, failed = time.monotonic(), [], False
     for row in rows:
-        seeds = (
-            list(islice(quick_seeds(row, first), QUICK_RUNS))
-            if args.quick
-            else range(first, first + (args.draws or row.draws))
-        )
+        seeds = _seeds(row, first, args.draws, args.quick)
         print(f"{row.name}: {row.says} (simulated); seeds {seeds[0]} to {seeds[-1]}, {args.jobs} processes", flush=True)
         runs = sorted(judged(row, seeds, args.jobs, keep, lambda each: print(line(each), flush=True)), key=_order)
         for method in dict.fromkeys(each.method for each in runs):
@@ -71,6 +70,12 @@ def run(args: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _seeds(row: Row, first: int, draws: int | None, quick: bool) -> list[int]:
+    if quick:
+        return list(islice(quick_seeds(row, first), draws or QUICK_RUNS))
+    return list(range(first, first + (draws or row.draws)))
+
+
 def quick_seeds(row: Row, first: int) -> Iterator[int]:
     """Seeds from `first` on whose run is short, whatever comes of it."""
     for seed in count(first):
@@ -85,9 +90,13 @@ def judged(
     """The scores of all, in processes; `told` hears of each as it comes."""
     found = []
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
-        pending = [pool.submit(judge, row, seed, keep) for seed in seeds]
+        pending = {pool.submit(judge, row, seed, keep): seed for seed in seeds}
         for future in as_completed(pending):
-            for each in future.result():
+            try:
+                scores = future.result()
+            except BrokenProcessPool:
+                scores = [RunScore(pending[future], row.name, BATCH, 0.0, ("?",), (), error="its process died")]
+            for each in scores:
                 told(each)
                 found.append(each)
     return found

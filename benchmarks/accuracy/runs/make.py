@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower.errors import InputError
 from neuralpower.profiler.around import Around
 from neuralpower.profiler.session import Session
 from neuralpower.profiler.stopping import Seconds
@@ -130,7 +131,9 @@ def _ticks(run: UserRun, epoch: Epoch, config: Config, timeline: HeldTimeline, e
 
 
 def write(made: Made, folder: Path) -> None:
-    """Put it into a recording's folder, which must not be there yet, as a recorder does."""
+    """Put it into a recording's folder as a recorder does. InputError where there is one: two runs are no recording."""
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; name another folder, or remove it")
     writer = Writer(folder, "virtual time")
     for first in range(0, len(made.records), PART):
         writer.keep(messages.Records(made.stream, first, made.records[first : first + PART]))

@@ -34,8 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make it, and say where it lies."""
     folder = Path(args.output)
-    if (folder / "recording").exists():
-        raise InputError(f"{folder / 'recording'}: is there already; name another folder")
     begin = time.perf_counter()
     made = make(_wanted(args))
     folder.mkdir(parents=True, exist_ok=True)

@@ -152,13 +152,13 @@ def table_cells(name: str, run: RunScore | None) -> str:
     if run is None:
         return f"  {name:42} {'state':9} {'units':>5} {'2 se':>6} {'less':>6} {'rms z':>6} {'worst':>6} {'delay µs':>13} {'lag µs':>13} {'energy z':>8}"
     delay, lag = (f"{run.found_us[i]:.0f} / {run.true_us[i]:.0f}" for i in (0, 1))
-    if run.error or not run.engines:
-        return f"  {name:42} {run.error}"
-    numbers = figures([_as_run(run.engines)])
+    if run.error or not any(each.units.known.any() for each in run.engines):
+        return f"  {name:42} {run.error or 'nothing told'}"
+    errors = np.concatenate([each.units.rest[each.units.known] for each in run.engines])
+    rms, worst = float(np.sqrt(np.mean(errors**2))), float(np.abs(errors).max())
     plain, rest = (_percent(_mean([getattr(each, of) for each in run.engines])) for of in ("held", "held_rest"))
-    count = sum(int(each.units.known.sum()) for each in run.engines)
     energy = ", ".join(f"{each.energy_z:+.1f}" for each in run.engines)
     return (
-        f"  {name:42} {_state(run):9} {count:5} {plain:>6} {rest:>6} {numbers['rest_rms']:6.2f} {numbers['rest_worst']:6.1f} "
+        f"  {name:42} {_state(run):9} {errors.size:5} {plain:>6} {rest:>6} {rms:6.2f} {worst:6.1f} "
         f"{delay:>13} {lag:>13} {energy:>8}"
     )

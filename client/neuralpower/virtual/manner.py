@@ -69,12 +69,10 @@ class Manner:
             if name not in known:
                 raise InputError(f"no parameter {name!r} of a virtual device; there are {', '.join(known)}")
             default = known[name]
-            wanted = 2 if isinstance(default, tuple) else 0
-            values = value if isinstance(value, list | tuple) else [value]
-            number = all(isinstance(each, int | float) for each in values) and (len(values) if wanted else 0) == wanted
-            if not (number or (value is None and default is None)):
+            given_pair, pair = isinstance(value, list | tuple), isinstance(default, tuple)
+            numbers = [each for each in (value if given_pair else [value]) if isinstance(each, int | float)]
+            sound = given_pair == pair and len(numbers) == (2 if pair else 1)
+            if not (sound or (value is None and default is None)):
                 raise InputError(f"{name}: {value!r} cannot be; its default is {default!r}")
-        values_: dict[str, Any] = {
-            name: tuple(each) if isinstance(each, list) else each for name, each in given.items()
-        }
-        return cls(**values_)
+        values: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
+        return cls(**values)
