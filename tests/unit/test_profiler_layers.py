@@ -357,6 +357,8 @@ def test_events_give_the_anchors_where_there_is_a_stream(context: Context, tmp_p
         assert profiler.anchors == "events"
         with profiler.inference(stream):
             events.calls.append("body")
+        early, late = profiler.anchor_uncertainty_ns or (0, 0)
+        assert early == pytest.approx(1024) and 20_000 < late < 24_000
         with profiler.inference():
             pass
     assert events.calls == ["begin", "body", "end", "synchronize"]
@@ -379,5 +381,5 @@ def test_events_that_fail_leave_the_hosts_anchors(context: Context, tmp_path: Pa
         profiler.session.link.offer = sent.append  # type: ignore[method-assign]  # a stand-in in its place
         with profiler.inference(stream):
             pass
-        assert profiler.anchors == "host"
+        assert profiler.anchors == "host" and profiler.anchor_uncertainty_ns is None
     assert [(each.begin_ns, each.end_ns) for each in sent] == [(0, 1_000_000)]

@@ -3,7 +3,8 @@
 A host anchor is late: the host enters enqueue some 40 µs before the first kernel and leaves synchronise some 30 µs after the
 last. An event in the stream is neither, but the GPU's clock is another one. Each inference bounds the offset between the
 two from both sides: host before enqueue <= event + offset, event + offset <= host after synchronise. The second delay,
-waking up, has a floor: the least of them over a window is the offset to within that floor (the minimum-delay filter).
+waking up, has a floor: the least of them is the offset to within that floor, once it is known how fast the clocks part
+(:mod:`neuralpower.profiler.clock_offset`).
 
 Times of events come as differences (`cuEventElapsedTime`, a float of milliseconds). From one inference to the next they are
 short, so a float is enough, and they add up exactly because both ends are stamps on one clock.
@@ -12,14 +13,12 @@ short, so a float is enough, and they add up exactly because both ends are stamp
 from __future__ import annotations
 
 import importlib
-from collections import deque
 from typing import Any, Protocol
 
-WINDOW = 256
-WINDOW_NS = 2_000_000_000
-"""The offset is the least over so many inferences and so long: 50 ppm between the clocks come to 100 µs in 2 s, so no longer."""
+from .clock_offset import ClockOffset
+
 LONGEST_MS = 10_000.0
-"""Between two inferences: beyond it a float's resolution of 1 µs is too coarse, and the window begins anew."""
+"""Between two inferences: beyond it a float's resolution of 1 µs is too coarse, and the offset is found anew."""
 
 
 class Events(Protocol):
@@ -39,37 +38,40 @@ class EventClock:
 
     def __init__(self, events: Events) -> None:
         self.events = events
+        self._offset = ClockOffset()
+        self._origin_ns = 0
         self._at_ns = 0.0
-        self._upper: deque[tuple[int, float]] = deque()
-        self._lower: deque[tuple[int, float]] = deque()
+        self._used_ns = 0.0
+
+    @property
+    def uncertainty_ns(self) -> tuple[float, float]:
+        """By how much the last inference's end can be too early and too late at most, ns.
+
+        It holds while the clocks keep within the limits of :mod:`neuralpower.profiler.clock_offset`; infinite before the first.
+        """
+        least, greatest = self._offset.range()
+        return max(greatest - self._used_ns, 0.0), max(self._used_ns - least, 0.0)
 
     def anchors(self, before_ns: int, after_ns: int) -> tuple[int, int]:
         """(begin, end) of the inference whose events lie between two readings of the host's clock.
 
-        They never reach outside these readings, nor do they turn around.
+        They are late by about the floor of waking up. They never reach outside these readings, nor do they turn around.
         """
         pause_ms, span_ms = self.events.elapsed_ms()
         if not 0 <= pause_ms <= LONGEST_MS:
-            self._upper.clear()
-            self._lower.clear()
-            self._at_ns = 0.0
+            self._offset.clear()
+            self._origin_ns, self._at_ns = before_ns, 0.0
         else:
             self._at_ns += pause_ms * 1e6
         begin = self._at_ns
         end = self._at_ns = begin + span_ms * 1e6
-        offset = self._offset(after_ns, after_ns - end, before_ns - begin)
-        first = min(max(round(begin + offset), before_ns), after_ns - 1)
-        return first, min(max(round(end + offset), first + 1), after_ns)
-
-    def _offset(self, now_ns: int, upper: float, lower: float) -> float:
-        """The least upper bound of the window; at least its greatest lower bound, where drift makes the two cross."""
-        for queue, bound in ((self._upper, upper), (self._lower, -lower)):
-            while queue and queue[-1][1] >= bound:
-                queue.pop()
-            queue.append((now_ns, bound))
-            while now_ns - queue[0][0] > WINDOW_NS or len(queue) > WINDOW:
-                queue.popleft()
-        return max(self._upper[0][1], -self._lower[0][1])
+        before, after = before_ns - self._origin_ns, after_ns - self._origin_ns  # small enough for a float's digits
+        offset = self._offset.bounded((begin, before - begin), (end, after - end))
+        first = round(begin + offset - self._offset.rate * (end - begin)) + self._origin_ns
+        first = min(max(first, before_ns), after_ns - 1)
+        last = min(max(round(end + offset) + self._origin_ns, first + 1), after_ns)
+        self._used_ns = last - self._origin_ns - end
+        return first, last
 
 
 def event_clock(simulated: bool) -> EventClock | None:

@@ -106,6 +106,11 @@ class LayerProfiler:
         """Which clock the anchors of inferences with a stream come from: "events" or "host"."""
         return "host" if self._events is None else "events"
 
+    @property
+    def anchor_uncertainty_ns(self) -> tuple[float, float] | None:
+        """By how much the end of the last inference with a stream can be too early and too late at most; None for the host's clock."""
+        return None if self._events is None else self._events.uncertainty_ns
+
     @contextmanager
     def inference(self, stream: Any = None, *, profiled: bool = True) -> Iterator[None]:
         """Measure the inference enqueued in the block; it must be complete when the block ends.
@@ -224,6 +229,7 @@ class NoOp:
     pending = 0
     last_refusal = ""
     anchors = "host"
+    anchor_uncertainty_ns = None
     last = (0, 0)
 
     @contextmanager
