@@ -6,6 +6,20 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How many threads there are decides how sums are split, and so how they are rounded. Read when numpy is imported, here and
+# in the processes that tests start.
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+LOAD = (HealthCheck.too_slow,)
+"""Judges the machine and what else runs on it, not the test."""
+
+# A change is judged by the same cases everywhere; --hypothesis-profile=random draws new ones.
+settings.register_profile("same", derandomize=True, database=None, deadline=None, suppress_health_check=LOAD)
+settings.register_profile("random", derandomize=False, deadline=None, suppress_health_check=LOAD, print_blob=True)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")
