@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import zmq
+from patience import PATIENCE_S, until
 
 from neuralpower_wire import Batch, Kind, Record, batch_to_records, batch_to_ticks, decode, encode
 from neuralpower_wire.history import Reply, Request
@@ -56,7 +57,7 @@ class Daemon:
         """Send the signal; returns exit status and what was logged."""
         assert self.process is not None
         self.process.send_signal(number)
-        _, logged = self.process.communicate(timeout=10)
+        _, logged = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, logged
 
     def close(self) -> None:
@@ -77,7 +78,8 @@ class Daemon:
 
     def ask(self, do: str, **more: Any) -> Reply:
         """One question to the history; a daemon that does not answer is asked again."""
-        for _ in range(20):
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
             with self.connect(zmq.DEALER, "history") as end:
                 self.identity += 1
                 end.send(Request(self.identity, do, **more).encode())
@@ -88,13 +90,15 @@ class Daemon:
         raise AssertionError("no answer")
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that must come."""
-        for _ in range(400):
+        """Wait for something that must come while the daemon lives."""
+
+        def came() -> bool:
             if condition():
-                return
+                return True
             assert self.process is not None and self.process.poll() is None, self.process.communicate()[1]
-            time.sleep(0.025)
-        raise AssertionError("it never came")
+            return False
+
+        until(came, every_s=0.025)
 
     def records(self, kind: Kind) -> list[Record]:
         """What the journal holds of a kind."""
@@ -144,7 +148,7 @@ class Process:
 
     def hear(self, topic: bytes) -> Batch:
         """The next message of the topic."""
-        for batch in receive(self.end, 3):
+        for batch in receive(self.end, PATIENCE_S):
             if batch.topic == topic:
                 return batch
         raise AssertionError(f"no {topic!r}")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zmq
 from daemon_process import SESSION, Daemon, Process, receive
+from patience import PATIENCE_S
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Batch, Kind, encode
@@ -28,7 +29,7 @@ def daemon() -> Iterator[Daemon]:
 
 def hear_layers(live: zmq.Socket[bytes]) -> Batch:
     """The next layers message."""
-    return next(batch for batch in receive(live, 5) if batch.topic == b"layers")
+    return next(batch for batch in receive(live, PATIENCE_S) if batch.topic == b"layers")
 
 
 def test_inferences_are_journaled_once_and_joined(daemon: Daemon) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import zmq
 from daemon_process import SMALL, Daemon, Process, receive
+from patience import PATIENCE_S
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import (
@@ -46,11 +47,13 @@ def test_publishes_what_it_holds(daemon: Daemon) -> None:
     """Live ticks are contiguous, the history gives the same ticks, and everything says that it is simulated."""
     daemon.start()
     live, status = [], None
-    for batch in receive(daemon.connect(zmq.SUB, "live"), 1.8):
+    for batch in receive(daemon.connect(zmq.SUB, "live"), PATIENCE_S):
         if batch.topic == b"rails":
             live.append(batch_to_ticks(batch)[1])
         elif batch.topic == b"status":
             status = batch.header["status"]
+        if status is not None and sum(map(len, live)) > 500:
+            break
     ticks = np.concatenate(live)
     assert np.all(np.diff(ticks["index"].astype("i8")) == 1) and len(ticks) > 500
     assert np.array_equal(daemon.ticks(int(ticks["index"][0]), len(ticks)), ticks)
@@ -72,7 +75,7 @@ def test_kill_and_restart_go_on_in_the_same_logs(daemon: Daemon) -> None:
     """After kill -9 both logs keep their streams and indices, and the slots tell how long nobody measured."""
     daemon.start()
     tick_stream, journal_stream = daemon.ask("ticks").stream, daemon.ask("journal").stream
-    time.sleep(0.3)
+    daemon.until(lambda: daemon.ask("ticks").next > 300)
     daemon.stop(signal.SIGKILL)
     daemon.start()
     assert daemon.ask("ticks").stream == tick_stream and daemon.ask("journal").stream == journal_stream
@@ -80,9 +83,11 @@ def test_kill_and_restart_go_on_in_the_same_logs(daemon: Daemon) -> None:
     assert np.array_equal(ticks["index"], np.arange(len(ticks)))
     (border,) = np.flatnonzero(np.diff(ticks["epoch"]))
     assert ticks["epoch"][0] == 1 and ticks["epoch"][-1] == 2
-    missed = int(ticks["slot"][border + 1] - ticks["slot"][border])
-    seconds = (ticks["t_ns"][border + 1] - ticks["t_ns"][border]) / 1e9
-    assert missed > 20 and missed * 1e-3 == pytest.approx(seconds, abs=0.05)
+    assert int(ticks["slot"][border + 1] - ticks["slot"][border]) > 20
+    late_ns = (
+        ticks["t_ns"] - ticks["slot"].astype("i8") * 1_000_000
+    )  # less where the grid begins; some tick is punctual
+    assert late_ns[: border + 1].min() == pytest.approx(late_ns[border + 1 :].min(), abs=50e6)
     reply = daemon.ask("ticks", first=int(border), count=10)
     assert reply.batch is not None and reply.batch.header["count"] == 1, "a batch spans two epochs"
 
@@ -115,7 +120,9 @@ def test_a_second_daemon_gives_up_before_any_socket(daemon: Daemon) -> None:
     daemon.start()
     before = {path.name: path.stat().st_ino for path in daemon.folder.iterdir()}
     command = [sys.executable, "-m", "neuralpowerd", "run", "--config", str(daemon.file)]
-    second = subprocess.run(command, capture_output=True, text=True, env=daemon.environment, timeout=20, check=False)
+    second = subprocess.run(
+        command, capture_output=True, text=True, env=daemon.environment, timeout=PATIENCE_S, check=False
+    )
     assert second.returncode == 1
     assert second.stderr.count("\n") == 1 and "already sampled by another process" in second.stderr
     assert {path.name: path.stat().st_ino for path in daemon.folder.iterdir()} == before
@@ -126,13 +133,13 @@ def test_a_bad_configuration_and_a_taken_port_are_one_line(daemon: Daemon) -> No
     """Exit status 2 names file and key; exit status 1 names the port."""
     daemon.configure("perod_us = 1000")
     process = daemon.spawn()
-    _, logged = process.communicate(timeout=20)
+    _, logged = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2 and logged.count("\n") == 1 and f"{daemon.file}: perod_us: unknown key" in logged
     subprocess.run([sys.executable, "-m", "neuralpowerd", "keys", "--config", str(keys(daemon, 1))], check=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         keys(daemon, taken.getsockname()[1])
         process = daemon.spawn()
-        _, logged = process.communicate(timeout=20)
+        _, logged = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1 and "Address already in use" in logged and logged.count("\n") == 1
 
 
@@ -165,10 +172,10 @@ def test_tcp_lets_in_only_allowed_keys(daemon: Daemon) -> None:
         return end
 
     friend, other, naked = (connect(zmq.SUB, pair, port) for pair in (known, stranger, None))
-    assert friend.poll(3000) and decode(friend.recv_multipart()).topic == b"rails"
+    assert friend.poll(1000 * PATIENCE_S) and decode(friend.recv_multipart()).topic == b"rails"
     asker = connect(zmq.DEALER, known, port + 1)
     asker.send(Request(1, "ticks").encode())
-    assert asker.poll(3000) and Reply.decode(asker.recv_multipart()).next > 0
+    assert asker.poll(1000 * PATIENCE_S) and Reply.decode(asker.recv_multipart()).next > 0
     assert not other.poll(300) and not naked.poll(0)
 
 
@@ -193,10 +200,12 @@ def test_greedy_clients_do_not_hold_up_others(daemon: Daemon) -> None:
     for number in range(900):
         greedy.send(Request(number, "ticks", first=0, count=4096).encode())
     indices: list[int] = []
-    for batch in receive(live, 1.5):
+    for batch in receive(live, PATIENCE_S):
         if batch.topic == b"rails":
             indices += batch_to_ticks(batch)[1]["index"].tolist()
-    assert len(indices) > 500 and np.all(np.diff(indices) == 1)
+        if len(indices) > 1000:
+            break
+    assert len(indices) > 1000 and np.all(np.diff(indices) == 1)
     status = daemon.ask("status").body
     assert status["ticks"]["lost"] == 0 and status["rss_bytes"] < 300e6
 
@@ -212,9 +221,14 @@ def test_deleted_sockets_are_made_anew(daemon: Daemon) -> None:
     daemon.until(lambda: daemon.events().count("socket-deleted") == 3)
     assert Process(daemon).hello().grant and (daemon.folder / "live.ipc").stat().st_mode & 0o777 == 0o660
     asker.send(Request(7, "ticks").encode())
-    assert asker.poll(3000) and Reply.decode(asker.recv_multipart()).next > 0
-    ticks = [batch_to_ticks(batch)[1]["index"] for batch in receive(live, 0.3) if batch.topic == b"rails"]
-    assert np.all(np.diff(np.concatenate(ticks).astype("i8")) == 1)
+    assert asker.poll(1000 * PATIENCE_S) and Reply.decode(asker.recv_multipart()).next > 0
+    newest, indices = daemon.ask("ticks").next, list[int]()
+    for batch in receive(live, PATIENCE_S):
+        if batch.topic == b"rails":
+            indices += batch_to_ticks(batch)[1]["index"].tolist()
+            if indices[-1] >= newest:
+                break
+    assert indices[-1] >= newest and np.all(np.diff(indices) == 1)
     status, logged = daemon.stop()
     assert status == 0 and logged.count("live.ipc was deleted") == 1
 
@@ -226,7 +240,7 @@ def test_without_its_folder_the_daemon_ends(daemon: Daemon) -> None:
         name.unlink()
     daemon.folder.rmdir()
     assert daemon.process is not None
-    _, logged = daemon.process.communicate(timeout=10)
+    _, logged = daemon.process.communicate(timeout=PATIENCE_S)
     daemon.folder.mkdir()
     assert daemon.process.returncode == 1 and "cannot be made a socket" in logged
 
@@ -317,29 +331,28 @@ def test_the_fresh_rate_is_told_with_its_kind(daemon: Daemon, driver: str, kind:
     daemon.configure("period_us = 2000", tables=SMALL + sim)
     daemon.start()
     daemon.until(lambda: daemon.ask("status").body.get("freshness") == kind)
-    if kind == "known":
-        time.sleep(5)
+    daemon.until(lambda: daemon.ask("status").body["fresh_rate_hz"] == pytest.approx(rate_hz, rel=0.01))
     status = daemon.ask("status").body
-    assert status["fresh_rate_hz"] == pytest.approx(rate_hz, rel=0.01)
     assert status["fresh_rate_low_hz"] < status["fresh_rate_hz"] < status["fresh_rate_high_hz"]
     assert status["filter_s"] == 0.0
     assert status["bus_hz"] == {"sim@0": 400_000} and status["behaviour"]["sim@0"]["kind"] == "continuous"
     assert status["bus_occupancy"] > 0.3 and status["wakeups_per_s"]["loop"] > 100
+    daemon.until(lambda: daemon.records(Kind.CONDITION)[-1].body["freshness"] == kind)
     condition = daemon.records(Kind.CONDITION)[-1].body
-    assert condition["freshness"] == kind and condition["loop_wakeups_per_s"] > 100
+    assert condition["loop_wakeups_per_s"] > 100
 
 
 def test_tells_the_service_manager(daemon: Daemon) -> None:
     """READY after the first tick and before any watchdog feed, a status text, a reload with its time, and the end."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     channel.bind(f"\0np-test-{os.getpid()}")
-    channel.settimeout(10)
+    channel.settimeout(PATIENCE_S)
     daemon.environment |= {"NOTIFY_SOCKET": f"@np-test-{os.getpid()}", "WATCHDOG_USEC": "200000"}
     process = daemon.spawn()
     seen: list[str] = []
 
     def wait_for(text: str) -> None:
-        last = time.monotonic() + 20
+        last = time.monotonic() + PATIENCE_S
         while not any(line.startswith(text) for line in seen):
             assert time.monotonic() < last, f"no {text} in {seen}"
             seen.extend(channel.recv(4096).decode().split("\n"))
@@ -352,5 +365,5 @@ def test_tells_the_service_manager(daemon: Daemon) -> None:
     wait_for("MONOTONIC_USEC=")
     process.send_signal(signal.SIGTERM)
     wait_for("STOPPING=1")
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     channel.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from daemon_process import Daemon
+from patience import PATIENCE_S
 
 from neuralpower.cli import main
 from neuralpower.errors import Failure, InputError
@@ -19,7 +20,6 @@ from neuralpower.profiler import zoo
 from neuralpower.profiler.zoo import Network, Zoo, chosen
 from neuralpower.recordings.recording import Recording
 
-PATIENCE_S = 60.0
 OUTCOME = {"simulated": True, "engines": [{"name": "x"}]}
 
 

@@ -8,23 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S, until
 
 from neuralpower import Client, Recording
 
 pytest.importorskip("neuralpowerd")
-PATIENCE_S = 30.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition that must come true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def start_daemon(run: Path) -> subprocess.Popen[bytes]:

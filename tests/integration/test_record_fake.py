@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_daemon import STREAM, FakeDaemon, engine, epoch, inference, ticks
+from patience import PATIENCE_S, until
 
 from neuralpower import Client, Failure, InputError, Recording
 from neuralpower.recordings.recorder import Summary, record
 from neuralpower.subscriber.messages import Records, Ticks
 from neuralpower_wire import Kind, Record, VersionError
 from neuralpower_wire.batch import pack
-
-PATIENCE_S = 20.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that must come true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 class Recorder:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from neuralpower import Client, InputError
 
@@ -53,7 +54,7 @@ def test_a_client_gets_in_with_keys_only(tmp_path: Path, monkeypatch: pytest.Mon
             assert not client.connected
         allow = [*neuralpowerd, "allow", (mine / "client.public").read_text().strip(), "--config", str(config)]
         subprocess.run(allow, check=True, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         with Client(f"tcp://127.0.0.1:{port}", past=True) as client:
             while not (messages := client.poll(1.0)):
                 assert time.monotonic() < deadline

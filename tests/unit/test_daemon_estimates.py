@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from neuralpower_align.channel_readings import FIRST_TICKS, RailReadings, rail_readings
 from neuralpower_align.online import HOLD_NS
@@ -170,9 +171,9 @@ def test_too_many_layers_are_refused_and_engines_bounded(logs: Logs) -> None:
     assert list(online.arrived.engines) == [f"e{number}" for number in range(3, MAX_ENGINES + 3)]
 
 
-def _until(end: End, seconds: float = 60.0) -> list[list[bytes]]:
+def _until(end: End) -> list[list[bytes]]:
     """Messages of the process; empty if none came in time."""
-    give_up = time.monotonic() + seconds
+    give_up = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up:
         if found := end.take():
             return found
@@ -195,7 +196,7 @@ def test_the_process_says_what_it_knows_and_ends_with_its_daemon(logs: Logs) -> 
     assert found and batch_to_estimates(decode(found[0]))[0] == 0
     assert end.status["running"] and end.status["state"] == "waiting"
     process.stdin.close()
-    assert process.wait(60) == 0, "at the lowest priority"
+    assert process.wait(PATIENCE_S) == 0, "at the lowest priority"
     end.take()
     assert end.pid is None and end.ended == 1
     end.start()

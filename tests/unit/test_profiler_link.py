@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
+from patience import PATIENCE_S
 
 from neuralpower.profiler import link as link_module
 from neuralpower.profiler.link import Link, State, endpoint
@@ -27,9 +28,9 @@ class Daemon:
         self.peer = b""
 
     def receive(self, link: Link, count: int = 1) -> list[Batch]:
-        """The next `count` messages, while the link is polled; fails after five seconds."""
+        """The next `count` messages, while the link is polled; fails when patience ends."""
         batches: list[Batch] = []
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while len(batches) < count:
             assert time.monotonic() < deadline, f"only {[b.topic for b in batches]} came"
             link.poll()
@@ -46,9 +47,9 @@ class Daemon:
 
 
 def until(link: Link, done: object) -> None:
-    """Poll the link until `done()`; fails after five seconds."""
+    """Poll the link until `done()`; fails when patience ends."""
     assert callable(done)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < deadline
         link.poll()
@@ -233,11 +234,11 @@ def test_a_description_asked_for_with_the_last_acknowledgement_still_arrives(tmp
     daemon.receive(link)
     daemon.send(Describe("e").batch())
     daemon.send(Credit(1, 0).batch())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while link.pending:
         assert time.monotonic() < deadline
         link.poll()
     link.close(0)
-    assert daemon.socket.poll(5000)
+    assert daemon.socket.poll(1000 * PATIENCE_S)
     assert Engine.of(decode(daemon.socket.recv_multipart()[1:])).name == "net"
     daemon.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import zmq
+from patience import PATIENCE_S
 
 import neuralpower
 from neuralpower.profiler import marks as marks_module
@@ -27,8 +28,8 @@ class Daemon:
         self.socket.bind(f"ipc://{folder}/history.ipc")
 
     def take(self, marks: Marks, *, error: str = "", answer: bool = True) -> Request:
-        """The next request, answered; fails after five seconds."""
-        deadline = time.monotonic() + 5
+        """The next request, answered; fails when patience ends."""
+        deadline = time.monotonic() + PATIENCE_S
         while not self.socket.poll(10):
             assert time.monotonic() < deadline
             marks.poll()
@@ -47,7 +48,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def until(marks: Marks, done: Any) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < deadline
         marks.poll()
