@@ -47,7 +47,8 @@ def engine_power(
     theirs = np.ix_(mine, mine)
     power, errors, pull = power_w[mine], covariance[theirs], np.eye(mine.size)
     if held is not None:
-        power, alone, pull = shrunk(power, held[theirs], np.arange(count))
+        spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), count) * 1e-9
+        power, alone, pull = shrunk(power, held[theirs], np.arange(count), spent)
         errors = alone + pull @ (errors - held[theirs]) @ pull.T
     scatter = errors if scattered is None else pull @ scattered[theirs] @ pull.T
     # Copies of one layer in a row, thousands in a repeated-layer engine, are one: their power is one unknown.
