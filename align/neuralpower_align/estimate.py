@@ -39,14 +39,15 @@ WORTH_STALLS = 0.2
 """Each layer has a stall share fitted if that adds more than this share to the variance of most."""
 WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
-WIDTHS_NS = (60e3, 30e3, 15e3)
-"""Edges are so wide at first, and ever sharper: of sharp ones the likelihood has many maxima, of wide ones one."""
-START_BLOCKS, FINER, BEST = 80, 4, 3
-"""Starts are compared on so many blocks; about so many of them others are tried, and so many of those, bettered, are followed to their
-maximum."""
-START_GAPS_US = (0.0, 0.7, 2.0, 4.0)
+WIDE_NS, SHARP_NS = 60e3, 15e3
+"""Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
+START_BLOCKS, FINER, BEST = 60, 6, 3
+"""Starts are compared on so many blocks; so many, apart from each other, are followed with sharp edges, and so many of those to their maximum."""
+START_GAPS_US, APART_US = (0.0, 0.6, 1.4, 2.6, 4.2), 0.7
+APART_NS = 15e3
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
-START_SHIFTS_NS, FINE_SHIFTS_NS = tuple(range(-240_000, 241_000, 40_000)), (-20e3, 0.0, 20e3)
+START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-80_000, 81_000, 10_000))
+NEAR_LAGS_NS = (0.0, 25e3, 60e3)
 """Starts: gaps between kernels; lags as shares of the one acquired, or these beside it where it is short; and how much later or earlier than
 acquired delay and lag are together."""
 WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 8
@@ -55,6 +56,9 @@ SETTLED, NEAR = 0.1, 0.5
 SAME_NOISE = 0.01
 """Standard deviations of the noise that move by a smaller share have settled."""
 DAMPING, MOST_DAMPING = 1.0, 1e4
+END_REACH, END_REACH_NS = 0.3, 250e3
+"""Readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
+END_READS, FEWEST_ENDS, OUTLIER = 4000, 50, 4.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class Estimate:
     rows: int
     square: float
     clusters: int
-    from_delay_ns: float
+    delays_ns: tuple[float, ...]
+    """Of each piece."""
     split_z: float
     """By how many standard errors the readings contradict one pole; the residuals were asked whether it should be two."""
     settled: bool
@@ -82,13 +87,9 @@ class Estimate:
 
     @property
     def delay_ns(self) -> float:
-        """From the end of a conversion back to the end of what it saw, after all shifts."""
+        """From the end of a conversion, as readings tell it, back to the end of what it saw."""
         weight = np.array([piece.number.size for piece in self.pieces], np.float64)
-        shift = [
-            float(np.mean(spline.value(piece.at_ns, shift)))
-            for spline, piece, shift in zip(self.model.splines, self.pieces, self.model.shift_us, strict=True)
-        ]
-        return self.from_delay_ns - 1e3 * float(np.average(shift, weights=weight))
+        return float(np.average(self.delays_ns, weights=weight))
 
     @property
     def lag_ns(self) -> float:
@@ -138,9 +139,9 @@ def estimate(
     pieces = [piece for piece in pieces if piece.number.size]
     if not pieces:
         raise ValueError("estimate: no readings")
-    every = [blocks_of(piece.number.size) for piece in pieces]
     crowded = plan.count * ROWS_A_CLASS > SEARCH_BLOCKS * BLOCK
-    fit = _Fit(plan, layer, every if crowded else _spread(pieces, SEARCH_BLOCKS), every, _widest_ns(plan))
+    kept = [each for each, clock in zip(readings, sensor.clocks, strict=True) if piece_of(each, clock, sensor.delay_ns, MARGIN_NS).number.size]
+    fit = _Fit(plan, layer, kept, EVERY if crowded else SEARCH_BLOCKS, _widest_ns(plan))
     near = fit.approach(*fit.start(fit.first(pieces, sensor, stalls, layout), pieces))
     split = near.split
     if near.may_have_second:
@@ -164,7 +165,7 @@ def estimate(
         found.normal.rows,
         found.normal.square,
         len(found.normal.clusters),
-        sensor.delay_ns,
+        tuple(piece.delay_ns for piece in fit.reread(found.model, found.pieces)),
         split,
         found.settled,
     )
@@ -257,18 +258,20 @@ class _State:
 
 import os
 DEBUG=bool(os.environ.get("DBG"))
-Blocks = Sequence[list[Ints]]
+Blocks = int | None
+"""So many blocks spread evenly over all pieces, or all."""
+EVERY: Blocks = None
 Point = tuple[Model, list[Piece], Noise]
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, `every`: all; `widest_ns`: edges are blurred by no more."""
+    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached; `widest_ns`: edges are blurred by no more."""
 
     plan: Schedule
     layer: Bools
+    readings: Sequence[ChannelReadings]
     some: Blocks
-    every: Blocks
     widest_ns: float
 
     def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool, layout: Layout) -> Model:
@@ -309,8 +312,8 @@ class _Fit:
 
     def start(self, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece], float]:
         """Powers, held near their mean, with the sensor as it is and wide edges; and the variance of rows that this leaves."""
-        fixed, square = replace(model, sensor=False, edge_ns=WIDTHS_NS[0]), 1.0
-        blocks = _spread(pieces, START_BLOCKS)
+        fixed, square = replace(model, sensor=False, edge_ns=WIDE_NS), 1.0
+        blocks = START_BLOCKS
         for _ in range(2):
             state = self.at((fixed, pieces, Noise.even(square)), blocks)
             square *= state.profiled / state.normal.rows
@@ -325,29 +328,40 @@ class _Fit:
         While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
         would seem likely.
         """
-        blocks = _spread(pieces, START_BLOCKS)
-        first = self.ranked(self.starts(model, pieces), square, blocks)[:FINER]
+        blocks = START_BLOCKS
+        rough = self.ranked(self.starts(model, pieces), square, blocks)[0]
+        state = self.climbed(self.at((*rough, Noise.even(square)), blocks), blocks, WIDE_ROUNDS, NEAR)
+        square *= state.profiled / state.normal.rows
+        edges = replace(state.model, edge_ns=SHARP_NS)
+        ranked = self.ranked(self.nearby(edges, state.pieces), square, blocks)
         wide = []
-        for gap in self.gaps(model.layout):
-            near = (each for start in first for each in self.nearby(*start, gap))
-            wide.append(self.sharpened(*self.ranked(near, square, blocks)[0], square, blocks))
+        for start in _apart(ranked):
+            sharp = self.climbed(self.at((*start, Noise.even(square)), blocks), blocks, WIDE_ROUNDS, NEAR)
+            wide.append(replace(sharp, noise=Noise.even(square * sharp.profiled / sharp.normal.rows)))
         found = []
-        for state in sorted(wide, key=lambda each: each.profiled * each.noise.white)[:BEST]:
-            quiet = replace(state.noise, white=state.noise.white / 2, slack=WIDTHS_NS[-1] ** 2)
+        for state in sorted(wide, key=lambda each: each.noise.white)[:BEST]:
+            state = replace(state, pieces=self.reread(state.model, state.pieces))
+            quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
             free = replace(state.model, edge_ns=0.0, blurs=True)
             quiet = self.likelier(free, state.pieces, quiet, blocks)
             shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
             found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS))
-        if DEBUG: print('WIDE', [(round(b.profiled*b.noise.white,2), b.model.kernel.lag_ns, b.model.layout.value[GAP]) for b in wide], 'FOUND', [(round(f.cost,1), f.model.layout.value[GAP], f.model.kernel.lag_ns) for f in found])
+        if DEBUG: print('WIDE', [(round(b.profiled*b.noise.white,2), round(b.model.shift_us[0][0]), b.model.kernel.lag_ns, b.model.layout.value[GAP]) for b in wide], 'FOUND', [(round(f.cost,1), f.model.layout.value[GAP], f.model.kernel.lag_ns) for f in found])
         return min(found, key=lambda each: each.cost)
 
-    def sharpened(self, model: Model, pieces: list[Piece], square: float, blocks: Blocks) -> _State:
-        """From a start to where sharper and sharper edges lead."""
-        for width in WIDTHS_NS:
-            state = self.at((replace(model, edge_ns=width), pieces, Noise.even(square)), blocks)
-            state = self.climbed(state, blocks, WIDE_ROUNDS, NEAR)
-            model, pieces, square = state.model, state.pieces, square * state.profiled / state.normal.rows
-        return state
+    def reread(self, model: Model, pieces: list[Piece]) -> list[Piece]:
+        """The rows where conversions end as the readings themselves tell: which of two conversions a reading near an end holds.
+
+        What conversions saw, and when, stays what it is: end and delay move together.
+        """
+        plan = self.plan.placed(model.layout)
+        found = []
+        for number, (piece, readings) in enumerate(zip(pieces, self.readings, strict=True)):
+            by_ns = end_offset(plan, number, piece, readings, model)
+            if DEBUG: print('END', by_ns)
+            again = piece if piece.clock is None else piece_of(readings, piece.clock.moved(by_ns), piece.delay_ns + by_ns, MARGIN_NS)
+            found.append(again if again.number.size >= piece.number.size / 2 else piece)
+        return found
 
     def starts(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
         """Other delays and lags than those acquired, with the pieces that go with them."""
@@ -359,16 +373,15 @@ class _Fit:
                 # With a longer lag all comes later, as with a longer delay: together they stay what they are.
                 yield _later(replace(model, kernel=kernel), pieces, lag - other + shift)
 
-    def gaps(self, layout: Layout) -> list[float]:
-        """Between kernels, us, from which to set out."""
-        return sorted({min(gap, layout.most_gap_us) for gap in (float(layout.value[GAP]), *START_GAPS_US)})
-
-    def nearby(self, model: Model, pieces: list[Piece], gap_us: float) -> Iterator[tuple[Model, list[Piece]]]:
-        """Finer steps of the delay, with another gap between kernels."""
-        value = np.array(model.layout.value)
-        value[GAP] = gap_us
-        for shift in FINE_SHIFTS_NS:
-            yield _later(replace(model, layout=replace(model.layout, value=value)), pieces, shift)
+    def nearby(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
+        """Finer steps of the delay, other short lags, other gaps between kernels."""
+        lag = model.kernel.lag_ns
+        for other in NEAR_LAGS_NS if lag < START_SHORT_NS else (lag,):
+            kernel = model.kernel.with_lags(other, model.kernel.second_ns)
+            for shift in NEAR_SHIFTS_NS:
+                start = _later(replace(model, kernel=kernel), pieces, lag - other + shift)
+                for gap in sorted({min(each, model.layout.most_gap_us) for each in START_GAPS_US}):
+                    yield _with_gap(start, gap)
 
     def ranked(
         self, starts: Iterator[tuple[Model, list[Piece]]], square: float, blocks: Blocks
@@ -382,7 +395,7 @@ class _Fit:
     def settled(self, point: Point, blocks: Blocks, near: float, noise_blocks: int) -> _State:
         """A maximum in all parameters and the noise's variances: one after the other, no step taken that makes it less likely."""
         state, loud = self.at(point, blocks), True
-        sample = _spread(state.pieces, noise_blocks)
+        sample = noise_blocks
         for sweep in range(SWEEPS):
             state = self.climbed(state, blocks, ROUNDS, near)
             if not loud:
@@ -403,7 +416,7 @@ class _Fit:
         damping = 0.0
         for _ in range(rounds):
             change, far = state.newton()
-            if DEBUG: print('   climb', len(blocks), state.normal.rows, f'cost {state.cost:.2f} far {far:.2f}', state.worst(), 'damp', damping, f'slack {state.noise.slack**.5:.0f} lag {state.model.kernel.lag_ns:.0f} wid {state.model.wider:.2f}', np.round(state.model.layout.value[:5],2))
+            if DEBUG: print('   climb', state.normal.rows, f'cost {state.cost:.2f} far {far:.2f}', state.worst(), 'damp', damping, f'slack {state.noise.slack**.5:.0f} lag {state.model.kernel.lag_ns:.0f} wid {state.model.wider:.2f}', np.round(state.model.layout.value[:5],2))
             if far < near:
                 return replace(state, settled=True)
             while damping <= MOST_DAMPING:
@@ -423,7 +436,7 @@ class _Fit:
     def finish(self, state: _State) -> _State:
         """The maximum on all rows."""
         model = replace(state.model, likely_w=state.model.power_w)
-        return self.settled((model, state.pieces, state.noise), self.every, SETTLED, FINAL_NOISE_BLOCKS)
+        return self.settled((model, state.pieces, state.noise), EVERY, SETTLED, FINAL_NOISE_BLOCKS)
 
     def released(self, state: _State) -> _State:
         """Powers no longer held near their mean, with the covariance: what layers have in common is told afterwards (`hierarchy.py`).
@@ -443,7 +456,7 @@ class _Fit:
         if np.median((np.diag(more) / np.diag(state.step.covariance)[powers])[self.layer]) < WORTH_STALLS:
             return replace(state, step=state.step.widened(powers, more))
         wide = replace(state.model, each=True)
-        step = solve(self.normal(wide, state.pieces, state.noise, self.every), *prior(wide))
+        step = solve(self.normal(wide, state.pieces, state.noise, EVERY), *prior(wide))
         model, pieces = moved(wide, state.pieces, step.change)
         return replace(state, model=model, pieces=pieces, step=step)
 
@@ -454,7 +467,7 @@ class _Fit:
         whose sums are scaled up to all.
         """
         wide = replace(state.model, each=True)
-        part = self.normal(wide, state.pieces, state.noise, _spread(state.pieces, STALL_BLOCKS))
+        part = self.normal(wide, state.pieces, state.noise, STALL_BLOCKS)
         gram = part.gram * (state.normal.rows / part.rows) + prior(wide)[0]
         kept = np.delete(np.arange(wide.index.size), wide.index.stall_of)
         powers = wide.index.power
@@ -463,16 +476,17 @@ class _Fit:
         )
 
     def _each(
-        self, model: Model, pieces: Sequence[Piece], blocks: Sequence[list[Ints]]
+        self, model: Model, pieces: Sequence[Piece], blocks: Blocks
     ) -> Iterator[tuple[int, Design]]:
         """Averaging and rows, some blocks at a time."""
         plan = self.plan.placed(model.layout)
-        for number, (piece, mine) in enumerate(zip(pieces, blocks, strict=True)):
+        chosen = [blocks_of(piece.number.size) for piece in pieces] if blocks is None else _spread(pieces, blocks)
+        for number, (piece, mine) in enumerate(zip(pieces, chosen, strict=True)):
             kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
             for design in designs(plan, number, piece, kernel, model.slope_w, mine, model.stall_shares):
                 yield piece.averaging, design
 
-    def normal(self, model: Model, pieces: Sequence[Piece], noise: Noise, blocks: Sequence[list[Ints]]) -> Normal:
+    def normal(self, model: Model, pieces: Sequence[Piece], noise: Noise, blocks: Blocks) -> Normal:
         """Normal equations over some blocks."""
         normal = Normal.empty(model.index.size)
         for averaging, design in self._each(model, pieces, blocks):
@@ -500,6 +514,67 @@ def _widest_ns(plan: Schedule) -> float:
     """A slack that no inference can have: several times the room from the begin anchor to the layers, and WIDEST_NS."""
     first = np.flatnonzero((plan.moves[1:] >= 0) & (plan.moves[1:] != plan.moves[:-1]))
     return WIDEST_ROOMS * float(np.median(np.diff(plan.edges_ns)[first])) + WIDEST_NS if first.size else WIDEST_NS
+
+
+def end_offset(plan: Schedule, number: int, piece: Piece, readings: ChannelReadings, model: Model) -> float:
+    """By how much later than taken the conversions end by which readings change over, ns.
+
+    Of a reading near the end of a conversion it is told from what either conversion would have given (`model`). The end is where most readings
+    lie on the right side, each counted by how much better one conversion explains it than the other, at most OUTLIER deviations.
+    """
+    if piece.clock is None or piece.averaging > 1:
+        return 0.0
+    clock, reach = piece.clock, min(END_REACH * piece.clock.period_ns, END_REACH_NS)
+    later = clock.last_before(readings.read_ns + reach)
+    off = readings.read_ns - clock.end(later)
+    near = np.flatnonzero(np.abs(off) < reach)
+    near = near[np.unique(np.linspace(0, near.size - 1, min(near.size, END_READS)).astype(np.int64))] if near.size else near
+    if near.size < FEWEST_ENDS:
+        return 0.0
+    kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
+    square = []
+    for which in (later[near] - 1, later[near]):
+        seen = replace(piece, number=which, at_ns=clock.end(which) - piece.delay_ns, value_w=readings.power_w[near])
+        blocks = blocks_of(near.size)
+        left = [
+            (design.value_w - columns(model, design)[2]).ravel()
+            for design in designs(plan, number, seen, kernel, model.slope_w, blocks, model.stall_shares)
+        ]
+        square.append(np.concatenate(left) ** 2)
+    before, after = square
+    usual = float(np.median(np.minimum(before, after))) / 0.455 + 1e-12
+    gain = np.clip((before - after) / usual, -(OUTLIER**2), OUTLIER**2)
+    order = np.argsort(off[near], kind="stable")
+    at, score = off[near][order], np.append(0.0, np.cumsum(-gain[order]))
+    # Readings before the end hold the conversion before; `score` is what is won if the first so many lie before it.
+    best = int(np.argmax(score))
+    ends = np.concatenate([[at[0]], (at[1:] + at[:-1]) / 2, [at[-1]]])
+    return float(ends[best])
+
+
+def _apart(starts: Sequence[tuple[Model, list[Piece]]]) -> list[tuple[Model, list[Piece]]]:
+    """The first FINER of some starts whose delays and lags together differ."""
+    found: list[tuple[Model, list[Piece]]] = []
+    for model, pieces in starts:
+        together, gap = -US * model.shift_us[0][0] + model.kernel.lag_ns, model.layout.value[GAP]
+        alike = (
+            abs(-US * other.shift_us[0][0] + other.kernel.lag_ns - together) < APART_NS
+            and abs(other.layout.value[GAP] - gap) < APART_US
+            for other, _ in found
+        )
+        if not any(alike):
+            found.append((model, pieces))
+        if len(found) == FINER:
+            break
+    return found
+
+
+def _with_gap(start: tuple[Model, list[Piece]], gap_us: float) -> tuple[Model, list[Piece]]:
+    """With another gap between kernels."""
+    model, pieces = start
+    value = np.array(model.layout.value)
+    value[GAP] = gap_us
+    return replace(model, layout=replace(model.layout, value=value)), pieces
 
 
 def _later(model: Model, pieces: list[Piece], by_ns: float) -> tuple[Model, list[Piece]]:
