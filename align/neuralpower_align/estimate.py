@@ -54,7 +54,9 @@ WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 8
 SETTLED, NEAR = 0.1, 0.5
 """Steps below so many standard errors end a fit, at the end and on the way."""
 SAME_NOISE = 0.01
-"""Standard deviations of the noise that move by a smaller share have settled."""
+"""Standard deviations of the noise that move by a smaller share have settled..."""
+AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
+"""...or by less than this: 0.1 mW, and 50 ns."""
 DAMPING, MOST_DAMPING = 1.0, 1e4
 END_REACH, END_REACH_NS = 0.3, 250e3
 """Readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
@@ -298,17 +300,18 @@ class _Fit:
             centre_w=mean,
         )
 
-    def at(self, point: Point, blocks: Blocks) -> _State:
-        """The sums of some blocks at a point."""
+    def at(self, point: Point, blocks: Blocks, weights: tuple[Model, list[Piece]] | None = None) -> _State:
+        """The sums of some blocks at a point; `weights`: where the scatter of inferences is made of, if not there."""
         model, pieces, noise = point
         if model.edge_ns:
             model = replace(model, late_ns2=0.0, kernel=replace(model.kernel, blur_ns=model.edge_ns))
             return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks))
+        weights = None if noise.place + noise.stretch == 0 else weights
         wider = float(np.exp(model.wider))
         blur_ns = min(float(np.sqrt(noise.place * wider)), self.widest_ns)
         late = min(noise.late * wider, blur_ns**2)
         model = replace(model, late_ns2=late, kernel=replace(model.kernel, blur_ns=blur_ns))
-        return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks))
+        return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks, weights))
 
     def start(self, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece], float]:
         """Powers, held near their mean, with the sensor as it is and wide edges; and the variance of rows that this leaves."""
@@ -393,27 +396,29 @@ class _Fit:
         return [every[i] for i in np.argsort(left, kind="stable")]
 
     def settled(self, point: Point, blocks: Blocks, near: float, noise_blocks: int) -> _State:
-        """A maximum in all parameters and the noise's variances: one after the other, no step taken that makes it less likely."""
-        state, loud = self.at(point, blocks), True
-        sample = noise_blocks
+        """A maximum in all parameters and the noise's variances.
+
+        In turn: steps that raise the likelihood under the weights of where the turn began, then the variances that are likeliest there. It
+        has settled where, with weights made anew, the next step is short, and the variances move no more.
+        """
+        state = self.at(point, blocks)
         for sweep in range(SWEEPS):
             state = self.climbed(state, blocks, ROUNDS, near)
-            if not loud:
-                break
+            state = self.at((state.model, state.pieces, state.noise), blocks)
             times = SLOW_NS if sweep == 0 else ()
-            noise = self.likelier(state.model, state.pieces, state.noise, sample, times)
-            loud = bool(np.any(np.abs(np.sqrt(noise.variances) - np.sqrt(state.noise.variances)) > SAME_NOISE * np.sqrt(noise.variances)))
-            if not loud:
-                break
-            other = self.at((state.model, state.pieces, noise), blocks)
-            if other.cost > state.cost:
-                break
-            state = other
+            noise = self.likelier(state.model, state.pieces, state.noise, noise_blocks, times)
+            loud = _loud(noise, state.noise)
+            if loud:
+                other = self.at((state.model, state.pieces, noise), blocks)
+                loud, state = (True, other) if other.cost < state.cost else (False, state)
+            if DEBUG: print('  sweep', sweep, 'loud', loud, np.round(np.sqrt(noise.variances),4), 'far', state.newton()[1])
+            if not loud and state.newton()[1] < near:
+                return replace(state, settled=True)
         return state
 
     def climbed(self, state: _State, blocks: Blocks, rounds: int, near: float) -> _State:
-        """Levenberg-Marquardt at fixed variances: only steps that lower the cost are taken, else shorter ones are tried."""
-        damping = 0.0
+        """Levenberg-Marquardt at fixed variances and weights: only steps that lower the cost are taken, else shorter ones are tried."""
+        damping, weights = 0.0, (state.model, state.pieces)
         for _ in range(rounds):
             change, far = state.newton()
             if DEBUG: print('   climb', state.normal.rows, f'cost {state.cost:.2f} far {far:.2f}', state.worst(), 'damp', damping, f'slack {state.noise.slack**.5:.0f} lag {state.model.kernel.lag_ns:.0f} wid {state.model.wider:.2f}', np.round(state.model.layout.value[:5],2))
@@ -423,7 +428,7 @@ class _Fit:
                 if damping:
                     change = state.newton(damping)[0]
                 model, pieces = moved(state.model, state.pieces, change)
-                trial = self.at((model, pieces, state.noise), blocks)
+                trial = self.at((model, pieces, state.noise), blocks, weights)
                 if trial.cost < state.cost:
                     break
                 damping = max(4 * damping, DAMPING)
@@ -431,19 +436,18 @@ class _Fit:
                 return state
             state = trial
             damping = damping / 16 if damping > 0.1 else 0.0
-        return replace(state, settled=state.newton()[1] < near)
+        return state
 
     def finish(self, state: _State) -> _State:
         """The maximum on all rows."""
-        model = replace(state.model, likely_w=state.model.power_w)
-        return self.settled((model, state.pieces, state.noise), EVERY, SETTLED, FINAL_NOISE_BLOCKS)
+        return self.settled((state.model, state.pieces, state.noise), EVERY, SETTLED, FINAL_NOISE_BLOCKS)
 
     def released(self, state: _State) -> _State:
         """Powers no longer held near their mean, with the covariance: what layers have in common is told afterwards (`hierarchy.py`).
 
         Slopes stay those of the held powers: those of noisy ones would be too steep, and would agree with the noise that they came from.
         """
-        free = replace(state.model, centre_w=0.0)
+        free = replace(state.model, centre_w=0.0, likely_w=state.model.power_w)
         step = solve(state.normal, *prior(free))
         model, pieces = moved(free, state.pieces, step.change)
         return replace(state, model=model, pieces=pieces, step=step)
@@ -476,21 +480,34 @@ class _Fit:
         )
 
     def _each(
-        self, model: Model, pieces: Sequence[Piece], blocks: Blocks
+        self, model: Model, pieces: Sequence[Piece], blocks: Blocks, reach_ns: float = 0.0
     ) -> Iterator[tuple[int, Design]]:
         """Averaging and rows, some blocks at a time."""
         plan = self.plan.placed(model.layout)
         chosen = [blocks_of(piece.number.size) for piece in pieces] if blocks is None else _spread(pieces, blocks)
         for number, (piece, mine) in enumerate(zip(pieces, chosen, strict=True)):
             kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
-            for design in designs(plan, number, piece, kernel, model.slope_w, mine, model.stall_shares):
+            for design in designs(plan, number, piece, kernel, model.slope_w, mine, model.stall_shares, reach_ns):
                 yield piece.averaging, design
 
-    def normal(self, model: Model, pieces: Sequence[Piece], noise: Noise, blocks: Blocks) -> Normal:
+    def normal(
+        self,
+        model: Model,
+        pieces: Sequence[Piece],
+        noise: Noise,
+        blocks: Blocks,
+        weights: tuple[Model, list[Piece]] | None = None,
+    ) -> Normal:
         """Normal equations over some blocks."""
         normal = Normal.empty(model.index.size)
-        for averaging, design in self._each(model, pieces, blocks):
-            accumulate(normal, model, design, noise, averaging)
+        if weights is None:
+            for averaging, design in self._each(model, pieces, blocks):
+                accumulate(normal, model, design, noise, averaging)
+            return normal
+        reach_ns = weights[0].kernel.reach_ns
+        both = (self._each(*point, blocks, reach_ns) for point in ((model, pieces), weights))
+        for (averaging, design), (_, scatter) in zip(*both, strict=True):
+            accumulate(normal, model, design, noise, averaging, scatter)
         return normal
 
     def likelier(
@@ -550,6 +567,12 @@ def end_offset(plan: Schedule, number: int, piece: Piece, readings: ChannelReadi
     best = int(np.argmax(score))
     ends = np.concatenate([[at[0]], (at[1:] + at[:-1]) / 2, [at[-1]]])
     return float(ends[best])
+
+
+def _loud(noise: Noise, before: Noise) -> bool:
+    """Whether a standard deviation has moved by more than SAME_NOISE of itself, those that are as good as none aside."""
+    new, old = np.sqrt(noise.variances), np.sqrt(before.variances)
+    return bool(np.any(np.abs(new - old) > SAME_NOISE * new + AS_NONE)) or noise.slow_ns != before.slow_ns
 
 
 def _apart(starts: Sequence[tuple[Model, list[Piece]]]) -> list[tuple[Model, list[Piece]]]:

@@ -133,16 +133,18 @@ def designs(
     power_w: Floats,
     blocks: list[Ints] | None = None,
     stalls: Floats | None = None,
+    reach_ns: float = 0.0,
 ) -> Iterator[Design]:
     """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece.
 
-    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart.
+    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart. `reach_ns`: how far rows are taken
+    to see, if not as far as the kernel does: designs of one reach come in portions of the same blocks.
     """
     density = (plan.edges_ns.size - 1) / max(float(plan.edges_ns[-1] - plan.edges_ns[1]), 1.0)
     slopes = _Slopes.of(plan, power_w, stalls)
     for group in blocks_of(piece.number.size) if blocks is None else blocks:
         width = group.shape[1]
-        per_row = 4 + density * kernel.reach_ns
+        per_row = 4 + density * (reach_ns or kernel.reach_ns)
         at_once = max(int(ENTRIES / per_row / width), 1)
         for low in range(0, len(group), at_once):
             yield _design(plan, number, piece, kernel, slopes, group[low : low + at_once])
