@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.gls import Normal, Step, accumulate, inverted, solve
-from neuralpower_align.kernel import Kernel
+from neuralpower_align.kernel import SHORTEST_NS, Kernel
 from neuralpower_align.layout import GAP, Layout
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, columns, held_at_bounds, moved, prior
@@ -57,6 +57,8 @@ SAME_NOISE = 0.01
 """Standard deviations of the noise that move by a smaller share have settled..."""
 AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
 """...or by less than this: 0.1 mW, and 50 ns."""
+WORTH_A_STEP = 0.1
+"""A step that promises less than this in the cost is none: the tables of the response have steps of 1 us, within which the cost is not smooth."""
 DAMPING, MOST_DAMPING = 1.0, 1e4
 END_REACH, END_REACH_NS = 0.3, 250e3
 """Readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
@@ -217,6 +219,14 @@ class _State:
         free[held] = False
         return change, float(np.max(np.abs(change / error)[free], initial=0.0))
 
+    @property
+    def promised(self) -> float:
+        """What the Gauss-Newton step would take from the cost."""
+        precision, away = prior(self.model)
+        slope = self.normal.slope + precision @ away
+        slope[held_at_bounds(self.model, slope)] = 0.0
+        return float(slope @ self.newton()[0])
+
     def worst(self):
         precision, away = prior(self.model)
         slope = self.normal.slope + precision @ away
@@ -284,7 +294,7 @@ class _Fit:
         return Model(
             power_w=np.full(self.plan.count, mean),
             layer=self.layer,
-            kernel=Kernel(sensor.lag_ns, window, smear_ns=pieces[0].unplaced_ns),
+            kernel=Kernel(max(sensor.lag_ns, SHORTEST_NS), window, smear_ns=pieces[0].unplaced_ns),
             splines=splines,
             begin_ns=min(float(piece.at_ns[0]) for piece in pieces),
             end_ns=max(float(piece.at_ns[-1]) for piece in pieces),
@@ -304,13 +314,12 @@ class _Fit:
         """The sums of some blocks at a point; `weights`: where the scatter of inferences is made of, if not there."""
         model, pieces, noise = point
         if model.edge_ns:
-            model = replace(model, late_ns2=0.0, kernel=replace(model.kernel, blur_ns=model.edge_ns))
+            model = replace(model, kernel=replace(model.kernel, blur_ns=model.edge_ns))
             return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks))
         weights = None if noise.place + noise.stretch == 0 else weights
         wider = float(np.exp(model.wider))
         blur_ns = min(float(np.sqrt(noise.place * wider)), self.widest_ns)
-        late = min(noise.late * wider, blur_ns**2)
-        model = replace(model, late_ns2=late, kernel=replace(model.kernel, blur_ns=blur_ns))
+        model = replace(model, kernel=replace(model.kernel, blur_ns=blur_ns))
         return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks, weights))
 
     def start(self, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece], float]:
@@ -412,7 +421,7 @@ class _Fit:
                 other = self.at((state.model, state.pieces, noise), blocks)
                 loud, state = (True, other) if other.cost < state.cost else (False, state)
             if DEBUG: print('  sweep', sweep, 'loud', loud, np.round(np.sqrt(noise.variances),4), 'far', state.newton()[1])
-            if not loud and state.newton()[1] < near:
+            if not loud and (state.newton()[1] < near or state.promised < WORTH_A_STEP):
                 return replace(state, settled=True)
         return state
 
@@ -422,7 +431,7 @@ class _Fit:
         for _ in range(rounds):
             change, far = state.newton()
             if DEBUG: print('   climb', state.normal.rows, f'cost {state.cost:.2f} far {far:.2f}', state.worst(), 'damp', damping, f'slack {state.noise.slack**.5:.0f} lag {state.model.kernel.lag_ns:.0f} wid {state.model.wider:.2f}', np.round(state.model.layout.value[:5],2))
-            if far < near:
+            if far < near or state.promised < WORTH_A_STEP / 4:
                 return replace(state, settled=True)
             while damping <= MOST_DAMPING:
                 if damping:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.kernel import Kernel
+from neuralpower_align.kernel import SHORTEST_NS, Kernel
 from neuralpower_align.layout import Layout
 from neuralpower_align.rows import Design, Piece
 
@@ -44,7 +44,7 @@ BLUR_SPREAD, WIDEST = 0.4, 2.0
 held near their mean. It goes no further than the latter."""
 SPLIT_SPREAD, HELD = 3.0, 1e-6
 SHORT_NS = 50e3
-"""A lag this short may go to 0 in one step."""
+"""A lag this short may go to the shortest in one step."""
 US = 1e3
 
 
@@ -110,8 +110,6 @@ class Model:
     """Powers of layers are held near this, by TAMED_SPREAD of it, so that they do not explain what the sensor should; 0: they are not."""
     blurs: bool = False
     """Whether edges may be as wide as fits best, rather than as inferences scatter."""
-    late_ns2: float = 0.0
-    """Of the squared width of edges, what grows with the room of an inference."""
     edge_ns: float = 0.0
     """While a maximum is sought: edges are this wide whatever the scatter; 0: as wide as that says."""
     wider: float = 0.0
@@ -204,11 +202,7 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
         blur = model.kernel.blur_ns
         bend = np.zeros_like(layers)
         if blur:
-            bends = design.slack[..., design.slack.shape[-1] // 2 :]
-            # Second derivatives times half the square of the width, beside that of the mean in the table.
-            beside = model.late_ns2 * (design.width - 1.0) / (np.sqrt(2.0) * blur)
-            said = said + (bends @ beside[..., None])[..., 0]
-            bend = (bends @ (blur / np.sqrt(2.0) + beside)[..., None])[..., 0]
+            bend = design.slack[..., design.slack.shape[-1] // 2 :].sum(axis=-1) * (blur / np.sqrt(2.0))
         parts.append(bend[..., None])
         numbers.append(index.layout.start + design.moved)
         parts.append(design.layout)
@@ -280,7 +274,7 @@ def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, lis
     kernel = model.kernel
     lag = kernel.lag_ns + US * float(change[index.lag][0])
     second = kernel.second_ns + (US * float(change[index.second][0]) if model.second else 0.0)
-    lag = float(np.clip(lag, kernel.lag_ns / 3 if kernel.lag_ns > SHORT_NS else 0.0, kernel.lag_ns * 2 + SHORT_NS))
+    lag = float(np.clip(lag, kernel.lag_ns / 3 if kernel.lag_ns > SHORT_NS else SHORTEST_NS, kernel.lag_ns * 2 + SHORT_NS))
     second = float(np.clip(second, kernel.second_ns / 2, kernel.second_ns * 2 + 50e3)) if model.second else 0.0
     shifts, later = [], []
     for number, piece in enumerate(pieces):
@@ -300,6 +294,6 @@ def held_at_bounds(model: Model, slope: Floats) -> Ints:
     where = np.arange(index.layout.start, index.layout.stop)
     least, most = layout.bounds
     held = where[((layout.value <= least) & (slope[where] < 0)) | ((layout.value >= most) & (slope[where] > 0))]
-    if model.kernel.lag_ns <= 0 and slope[index.lag.start] < 0:
+    if model.kernel.lag_ns <= SHORTEST_NS and slope[index.lag.start] < 0:
         held = np.append(held, index.lag.start)
     return np.asarray(held, np.int64)

@@ -140,7 +140,7 @@ def designs(
     `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart. `reach_ns`: how far rows are taken
     to see, if not as far as the kernel does: designs of one reach come in portions of the same blocks.
     """
-    density = (plan.edges_ns.size - 1) / max(float(plan.edges_ns[-1] - plan.edges_ns[1]), 1.0)
+    density = (plan.laid_ns.size - 1) / max(float(plan.laid_ns[-1] - plan.laid_ns[1]), 1.0)
     slopes = _Slopes.of(plan, power_w, stalls)
     for group in blocks_of(piece.number.size) if blocks is None else blocks:
         width = group.shape[1]
