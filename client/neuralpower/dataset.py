@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from neuralpower import parquet
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
 
@@ -127,7 +128,6 @@ def write_dataset(table: Mapping[str, Any], path: str | os.PathLike[str], proven
     Raises ValueError on a missing or odd column, Failure when the file cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     columns = _as_columns(table)
     metadata = {METADATA_KEY: json.dumps({"schema": SCHEMA, **provenance})}
@@ -136,7 +136,7 @@ def write_dataset(table: Mapping[str, Any], path: str | os.PathLike[str], proven
     partial = target.with_name(target.name + ".partial")
     try:
         with partial.open("wb") as file:
-            pq.write_table(arrow.replace_schema_metadata(metadata), file, compression="zstd")
+            file.write(parquet.pack(arrow.replace_schema_metadata(metadata)))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
@@ -148,15 +148,13 @@ def write_dataset(table: Mapping[str, Any], path: str | os.PathLike[str], proven
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     """Read what :func:`write_dataset` wrote. Raises InputError, one line, on anything that is not a whole dataset."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     source = Path(path)
     if not source.is_file():
         raise InputError(f"{source}: {'a folder, not a dataset file' if source.is_dir() else 'no such file'}")
     _check_ends(source)
     try:
-        with source.open("rb") as file:
-            arrow = pq.read_table(file)
+        arrow = parquet.read_table(source)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{source}: cannot be read as Parquet: {_first_line(error)}") from None
     provenance = _provenance(source, arrow.schema.metadata or {})

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from neuralpower_wire import READING, Kind, Record, Ticks, WireError, tick_dtype
 from neuralpower_wire.tick import MAX_READINGS
 
+from .. import parquet
 from ..errors import InputError
 from .entries import Journal
 
@@ -97,24 +97,14 @@ def to_parquet(table: pa.Table, metadata: dict[str, Any]) -> memoryview:
     Times and indices grow evenly, so their differences are stored; everything else is left to zstd.
     """
     encodings = {name: "DELTA_BINARY_PACKED" for name in table.column_names if name in ("index", "slot", "t_ns")}
-    sink = pa.BufferOutputStream()
     described = table.replace_schema_metadata({b"neuralpower": json.dumps(metadata).encode()})
-    pq.write_table(
-        described,
-        sink,
-        compression="zstd",
-        compression_level=ZSTD_LEVEL,
-        use_dictionary=False,
-        column_encoding=encodings,
-    )
-    return memoryview(sink.getvalue())
+    return parquet.pack(described, compression_level=ZSTD_LEVEL, use_dictionary=False, column_encoding=encodings)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The table in `path`. Raises InputError, one line that says what to do, where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return pq.read_table(file, columns=list(columns) if columns else None)
+        return parquet.read_table(path, columns)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, ValueError) as error:
