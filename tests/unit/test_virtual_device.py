@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from virtual_time import Bench
 
 from neuralpower.errors import Failure, InputError
 from neuralpower.virtual.device import LEAD_MS, VirtualDevice
-from neuralpower.virtual.hardware import RAILS
 from neuralpower.virtual.load import Load
 from neuralpower.virtual.networks import build
 from neuralpower.virtual.truth import Truth
 from neuralpower_wire import Timeline, create_timeline
 
-IDLE_UW = [3_000_000, 600_000, 900_000]
 LEAD_NS = 400_000_000
-
-
-class Time:
-    """A clock that only sleeping moves; `stall_ns` is how much longer each sleep takes."""
-
-    def __init__(self) -> None:
-        self.now_ns, self.stall_ns = 10**12, 0
-
-    def __call__(self) -> int:
-        return self.now_ns
-
-    def sleep(self, seconds: float) -> None:
-        self.now_ns += int(seconds * 1e9) + self.stall_ns
-
-
-class Bench:
-    """A device on a fresh timeline."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.path = folder / "timeline"
-        create_timeline(self.path, RAILS, IDLE_UW)
-        self.time = Time()
-        self.device = VirtualDevice(self.path, 1, clock_ns=self.time, sleep=self.time.sleep, **options)
-
-    def context(self, name: str = "lenet5", runs: int = 20) -> Any:
-        return self.device.load(Load.of(name, build(name), self.device.hardware), runs)
-
-    def run(self, context: Any, each: Callable[[], None] = lambda: None) -> None:
-        while context.remaining:
-            context.execute_async_v3(self.device.stream.handle)
-            self.device.stream.synchronize()
-            each()
-
-    def records(self) -> np.ndarray:
-        timeline = Timeline(self.path)
-        records = timeline._records[: timeline.count].copy()
-        timeline.close()
-        return records
 
 
 @pytest.fixture
@@ -130,14 +90,6 @@ def test_late_plans_are_counted(bench: Bench) -> None:
     bench.run(context)
     truth = bench.device.close()
     assert truth.late_writes > 0 and 0 < truth.least_lead_ms < LEAD_MS
-
-
-def test_falling_behind_fails_loudly(bench: Bench) -> None:
-    """Once the horizon lies in the past the run ends with one line that says so."""
-    context = bench.context(runs=50)
-    bench.time.stall_ns = int(2e6 * LEAD_MS)
-    with pytest.raises(Failure, match="ms behind its timeline"):
-        bench.run(context)
 
 
 def test_close_says_that_the_rails_idle(bench: Bench) -> None:

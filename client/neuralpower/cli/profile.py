@@ -175,9 +175,10 @@ def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any
         )
     if truth.lost:
         raise Failure(f"{truth.lost} inferences never reached the daemon at {rundir}")
+    notes = [note] if (note := truth.held_up_note()) else []
     for engine in truth.engines.values():
         layers = len(engine.layers) * engine.repeats
-        yield Outcome(engine.name, layers, True, engine.runs, acknowledged=engine.runs, reason="swept")
+        yield Outcome(engine.name, layers, True, engine.runs, acknowledged=engine.runs, reason="swept", notes=notes)
 
 
 def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:

@@ -36,7 +36,7 @@ def record_everything(directory: Path, sensor: Sensor) -> Outcome:
     """Run the daemon, the recorder and the workload; returns when all of them have ended.
 
     Raises:
-        Failure: one of them failed, or the power timeline ran dry, which makes every reading after it worthless.
+        Failure: one of them failed.
     """
     recording = directory / "recording"
     with ExitStack() as stack:
@@ -58,11 +58,6 @@ def record_everything(directory: Path, sensor: Sensor) -> Outcome:
         recorder.wait_until((recording / "recording.json").exists)
         truth = _run_workload(client, rundir, directory, sensor.seed, [daemon, recorder])
         status = client.status()
-    if status.get("underruns"):
-        raise Failure(
-            f"the simulated chip ran past the power timeline {status['underruns']} times: this machine is too busy to keep "
-            "the virtual device ahead of the time; close other programs and run the demo again"
-        )
     return Outcome(recording, status, truth)
 
 

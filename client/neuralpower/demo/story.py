@@ -117,8 +117,13 @@ def print_ticks(recording: Recording, outcome: Outcome) -> None:
         ["inferences", str(len(recording.inferences()))],
         ["loop", str(outcome.status.get("realtime", "unknown"))],
     ]
+    if unread := outcome.status.get("underruns"):
+        rows.append(["without readings", f"{unread} ticks"])
     print()
     console.table("Sampling", ["what", "measured"], rows, simulated=recording.simulated)
+    if outcome.truth and (note := outcome.truth.held_up_note()):
+        print(f"note: {note}")
+        print()
 
 
 def print_layers(attribution: Attribution, engine: EngineAttribution, truth: Truth | None) -> None:

@@ -191,13 +191,19 @@ class Experiment:
         self._marks.span(ASIDE, "between rounds", end_ns, self._clock_ns())
 
     def _settle(self) -> None:
-        """Give the daemon up to :data:`DRAIN_S` to take what is under way; marks too, where its history answers."""
-        profiler, deadline_ns = self._bench.profiler, self._clock_ns() + int(DRAIN_S * 1e9)
-        while self._clock_ns() < deadline_ns and (profiler.pending or (self._power and self._marks.pending)):
+        """Let the daemon take what is under way, until it has taken nothing for :data:`DRAIN_S`; marks too, where its history answers."""
+        profiler, patience_ns = self._bench.profiler, int(DRAIN_S * 1e9)
+        before, deadline_ns = self._pending(), self._clock_ns() + patience_ns
+        while before and self._clock_ns() < deadline_ns:
             self._bench.idle(0.01)
             profiler.poll()
             self._marks.poll()
+            if (left := self._pending()) < before:
+                before, deadline_ns = left, self._clock_ns() + patience_ns
         profiler.poll()
+
+    def _pending(self) -> int:
+        return self._bench.profiler.pending + (self._marks.pending if self._power else 0)
 
     def _round(self, course: Course) -> None:
         bench = self._bench

@@ -22,7 +22,7 @@ from .manner import Manner
 from .onnx_engine import engine_from_onnx
 from .plan import Planner
 from .repeats import probes_of
-from .run import engine_of
+from .run import BACKLOG, declare_asides, drain, engine_of
 from .sweep import repeated
 
 _TIMED = 16
@@ -100,6 +100,8 @@ class VirtualBench:
         """Run the next inference of the plan."""
         with self.profiler.inference(self._device.stream, profiled=profiled):
             self._context.execute_async_v3(self._device.stream.handle)
+        if self.profiler.pending >= BACKLOG:
+            drain(self.profiler, self._device)
         return self.profiler.last
 
     def rest(self, seconds: float) -> None:
@@ -122,11 +124,17 @@ def run_loads(
     address: str | os.PathLike[str],
     session: Callable[[str], Session] | None = None,
 ) -> Iterator[Outcome]:
-    """Each engine's experiment, one after another; `session` makes what an engine's inferences go by, from its name."""
-    for load in loads:
+    """Each engine's experiment, one after another; `session` makes what an engine's inferences go by, from its name.
+
+    What the host held up is declared, and noted with the last.
+    """
+    for load in (every := list(loads)):
         with around.aside(f"loading {load.name}"):
             bench = VirtualBench(device, load, address, session(load.name) if session else None)
         outcome = around.experiment(bench)
         bench.close()
+        declare_asides(device, around.marks)
+        if load is every[-1] and (note := device.truth.held_up_note()):
+            outcome.notes.append(note)
         device.truth.lost += outcome.inferences + outcome.unprofiled - outcome.acknowledged
         yield outcome

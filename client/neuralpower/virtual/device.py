@@ -14,7 +14,7 @@ import numpy as np
 
 from neuralpower_wire import TimelineWriter, WireError
 
-from ..errors import Failure, InputError
+from ..errors import InputError
 from .context import VirtualContext, VirtualStream
 from .hardware import RAILS, Hardware
 from .held_timeline import PowerTimeline
@@ -24,8 +24,10 @@ from .plan import MEAN_PAUSE_NS, Planner, State, Times
 from .truth import Truth
 
 LEAD_MS = 1000.0
-"""How far the timeline is always ahead. A Python process is held up for 100 to 200 ms now and then (page faults, garbage
+"""How far the timeline is ahead. A Python process is held up for 100 to 200 ms now and then (page faults, garbage
 collection, describing an engine of 6000 layers), and several times as long where others want the same processors."""
+RESERVE = 0.5
+"""Of the lead: with less of it left the device idles until all of it is there again, before it plans anything more."""
 STEP_NS = 200_000_000
 """Planning goes in steps of this length, on top of the lead."""
 REST_NS = 40_000_000
@@ -36,6 +38,10 @@ IDLE_S = 0.3
 
 class VirtualDevice:
     """The one writer of a power timeline. Close it: the timeline says then that the rails idle.
+
+    Where the host is held up the device's time slows down with it: idling, which takes no planning, is put before what comes next.
+    The chip waits at the end of what is published and converts it once it is there, so whatever the host does, what is
+    published is what the rails drew; at worst some ticks go without readings.
 
     Args:
         timeline: the file that neuralpowerd made in its runtime directory (source sim), or one held in memory.
@@ -70,6 +76,8 @@ class VirtualDevice:
         self.manner = manner or Manner()
         self._planner = Planner(self.hardware, self._writer.idle_uw, seed, self.manner)
         self._queue: deque[VirtualContext] = deque()
+        self._begun: VirtualContext | None = None
+        self._asides: list[tuple[int, int]] = []
         self._loaded: set[VirtualContext] = set()
         self._closed = False
         self._lock = threading.Lock()
@@ -77,7 +85,8 @@ class VirtualDevice:
         self._lead_ns, self._idle_ns = int(lead_ms * 1e6), int(idle_s * 1e9)
         idle_w = [power * 1e-6 for power in self._writer.idle_uw]
         self.truth = Truth(seed, list(RAILS), RAILS[0], idle_w, lead_ms, least_lead_ms=math.inf)
-        self._horizon_ns = max(self._writer.horizon_ns, clock_ns() + self._lead_ns)
+        self._published_ns = clock_ns()
+        self._horizon_ns = max(self._writer.horizon_ns, self._published_ns + self._lead_ns)
         self._busy_until_ns = self._horizon_ns
         self._fill()
 
@@ -119,7 +128,7 @@ class VirtualDevice:
                 self._queue.append(context)
 
     def wait_until(self, t_ns: int) -> None:
-        """Sleep until `t_ns` on CLOCK_MONOTONIC and keep the timeline ahead meanwhile; Failure if it fell behind."""
+        """Sleep until `t_ns` on CLOCK_MONOTONIC and keep the timeline ahead meanwhile."""
         self.pump()
         while (left_ns := t_ns - self._clock_ns()) > 0:
             self._sleep(min(left_ns, REST_NS) * 1e-9)
@@ -139,7 +148,7 @@ class VirtualDevice:
         done = threading.Event()
 
         def keep() -> None:
-            with contextlib.suppress(Failure, WireError):  # pump() in the block raises it again
+            with contextlib.suppress(WireError):  # pump() in the block raises it again
                 while not done.wait(REST_NS * 1e-9):
                     self.pump()
 
@@ -152,24 +161,21 @@ class VirtualDevice:
             thread.join()
 
     def pump(self) -> None:
-        """Publish what lies within the lead; any thread may call it.
-
-        Raises:
-            Failure: the chip may already have asked for power that was not published.
-        """
+        """Publish what lies within the lead; any thread may call it."""
         with self._lock:
-            self._keep_ahead()
+            self.truth.late_writes += self._ahead_ns() < self._lead_ns
+            self._fill()
 
-    def _keep_ahead(self) -> None:
+    def asides(self) -> list[tuple[int, int]]:
+        """Stretches (begin, end), ns, of idling that was put between inferences of an engine since this was asked last."""
+        with self._lock:
+            found, self._asides = self._asides, []
+        return found
+
+    def _ahead_ns(self) -> int:
         ahead_ns = self._horizon_ns - self._clock_ns()
         self.truth.least_lead_ms = min(self.truth.least_lead_ms, ahead_ns * 1e-6)
-        if ahead_ns < 0:
-            raise Failure(
-                f"the virtual device fell {-ahead_ns / 1e6:.0f} ms behind its timeline: what was measured since is void; "
-                "run it on a less busy machine"
-            )
-        self.truth.late_writes += ahead_ns < self._lead_ns
-        self._fill()
+        return ahead_ns
 
     def close(self) -> Truth:
         """Stop writing; from the last record on the rails idle."""
@@ -187,10 +193,20 @@ class VirtualDevice:
     def _fill(self) -> None:
         goal_ns = self._clock_ns() + self._lead_ns + STEP_NS
         while self._horizon_ns < goal_ns:
-            if self._queue:
-                self._plan(self._queue[0])
-            else:
+            if not self._queue:
                 self._rest(State.CONTEXT_IDLE if self._loaded else State.DEVICE_IDLE, goal_ns)
+                continue
+            if self._ahead_ns() < RESERVE * self._lead_ns:
+                self._hold_up(self._queue[0])
+            self._plan(self._queue[0])
+
+    def _hold_up(self, context: VirtualContext) -> None:
+        """Idle until the timeline is its lead ahead again: all that is left of `context`, and what follows it, runs later."""
+        begin_ns, end_ns = self._horizon_ns, self._clock_ns() + self._lead_ns
+        if context is self._begun:
+            self._asides.append((begin_ns, end_ns))
+        self._rest(State.GAP if context is self._begun else State.CONTEXT_IDLE, end_ns)
+        self.truth.held_up.append([begin_ns, end_ns])
 
     def _plan(self, context: VirtualContext) -> None:
         load = context.load
@@ -206,7 +222,9 @@ class VirtualDevice:
         self._busy_until_ns = self._horizon_ns
         self.truth.add(load, chunk, course.get("profiled"))
         context.take(chunk)
+        self._begun = context
         if not context.unplanned:
+            self._begun = None
             self._queue.popleft()
             if context.rest_ns:
                 self._rest(State.GAP, self._horizon_ns + context.rest_ns)
@@ -218,7 +236,9 @@ class VirtualDevice:
 
     def _publish(self, start_ns: Times, stop_ns: Times, power_uw: Times) -> None:
         self._writer.append(start_ns, stop_ns, power_uw)
-        self._horizon_ns = int(stop_ns[-1])
+        published_ns = self._horizon_ns - self._ahead_ns()
+        self.truth.unpublished_s += max(0, published_ns - max(self._horizon_ns, self._published_ns)) * 1e-9
+        self._horizon_ns, self._published_ns = int(stop_ns[-1]), published_ns
 
 
 def _writer(timeline: str | os.PathLike[str] | PowerTimeline) -> PowerTimeline:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..profiler import LayerProfiler
+from ..profiler.experiment import ASIDE, Declares
+from ..profiler.marks import Marks
 from .context import VirtualContext
 from .device import IDLE_S, LEAD_MS, VirtualDevice
 from .graph import Json
@@ -33,9 +35,11 @@ SWEEP_SECONDS = 0.6
 """For each repeated layer: about 28 inferences of 20 ms, 700 scans at the 140 µs setting."""
 AHEAD = 4
 """Engines planned beyond the one that runs: of the short ones of a sweep, more than the device's lead."""
+BACKLOG = 512
+"""With so many inferences that the daemon has not taken the next one waits: a service would drop, a simulation has time."""
 NICE = -10
 _DRAIN_S = 10.0
-"""How long a restarting daemon is given to take what it has not yet acknowledged."""
+"""How long a restarting daemon is given to take more of what it has not yet acknowledged."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -71,6 +75,8 @@ def run_virtual(
 ) -> Truth:
     """Run each network in real time, one after another, with the rails idle before each and after the last.
 
+    A host that is held up makes it take longer: what runs later for that, and is no gap of the engine's own, is marked as aside.
+
     Args:
         networks: names of the zoo, paths of engine JSON files, `sweep` for repeated-layer engines named `sweep/...`,
             `repeat:NETWORK` for those of its layers, named `repeat/...`.
@@ -84,7 +90,6 @@ def run_virtual(
     Raises:
         InputError: no timeline in `rundir`, an unknown network, an engine that cannot be simulated, a truth that cannot be
             written.
-        Failure: the device fell behind its timeline.
     """
     named = {name: engine_of(name.removeprefix(REPEAT)) for name in networks if name != SWEEP}
     probed = {name: probes_of(named[name], name.removeprefix(REPEAT)) for name in named if name.startswith(REPEAT)}
@@ -93,7 +98,7 @@ def run_virtual(
         check_writable(truth_path)
     with preferred(), VirtualDevice(Path(rundir) / "timeline", seed, lead_ms, idle_s=idle_s) as device:
         try:
-            with device.kept_ahead():
+            with device.kept_ahead(), contextlib.closing(Marks(rundir)) as marks:
                 engines = _contexts(
                     device, networks, named, probed, seed, seconds_each, runs, sweep_size, sweep_seconds
                 )
@@ -105,6 +110,7 @@ def run_virtual(
                     if on_progress:
                         on_progress(done, total, context.load.name)
                     _execute(device, context, rundir)
+                    declare_asides(device, marks)
                 device.idle(idle_s)
             if on_progress:
                 on_progress(total, total, "")
@@ -115,9 +121,16 @@ def run_virtual(
     return device.truth
 
 
+def declare_asides(device: VirtualDevice, marks: Declares) -> None:
+    """Put into the journal where the device was held up between inferences of an engine."""
+    for begin_ns, end_ns in device.asides():
+        marks.span(ASIDE, "held up", begin_ns, end_ns)
+    marks.poll()
+
+
 @contextlib.contextmanager
 def preferred() -> Iterator[None]:
-    """Let this thread go before others where that is permitted: a device that is held up longer than its lead voids the run."""
+    """Let this thread go before others where that is permitted: a device that is held up takes longer, and may lose readings."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, min(before, NICE))
@@ -188,10 +201,19 @@ def _execute(device: VirtualDevice, context: VirtualContext, rundir: str | os.Pa
         while context.remaining:
             with profiler.inference(device.stream):
                 context.execute_async_v3(device.stream.handle)
-        deadline = time.monotonic() + _DRAIN_S
-        while profiler.pending and time.monotonic() < deadline:
-            device.idle(0.01)
-            profiler.poll()
+            if profiler.pending >= BACKLOG:
+                drain(profiler, device)
+        drain(profiler, device)
     finally:
         profiler.close(0)
         device.truth.lost += profiler.counts.offered - profiler.counts.acknowledged
+
+
+def drain(profiler: LayerProfiler, device: VirtualDevice) -> None:
+    """Let the daemon take what is under way, however long, as long as it goes on taking."""
+    pending, deadline = profiler.pending, time.monotonic() + _DRAIN_S
+    while pending and time.monotonic() < deadline:
+        device.idle(0.01)
+        profiler.poll()
+        if profiler.pending < pending:
+            pending, deadline = profiler.pending, time.monotonic() + _DRAIN_S

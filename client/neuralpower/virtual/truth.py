@@ -99,7 +99,9 @@ class Truth:
 
     `idle_w` is what each rail of `rails` draws when idle; `total` is the rail that feeds the board. `rests` has for each baseline
     (device idle, context idle, gap) the seconds spent in it and the joules of each rail. `late_writes` counts
-    plans published with less than the stated lead; `lost` the inferences that the daemon never got.
+    plans published with less than the stated lead; `lost` the inferences that the daemon never got. `held_up` lists stretches
+    [begin_ns, end_ns] of idling that was put in because the host was held up, and `unpublished_s` is for how long nothing was
+    published of what the rails were drawing, so that the chip had to wait and ticks went without readings.
     """
 
     seed: int
@@ -109,6 +111,8 @@ class Truth:
     lead_ms: float
     late_writes: int = 0
     least_lead_ms: float = 0.0
+    held_up: list[list[int]] = field(default_factory=list)
+    unpublished_s: float = 0.0
     lost: int = 0
     engines: dict[str, EngineTruth] = field(default_factory=dict)
     rests: dict[str, list[float]] = field(default_factory=dict)
@@ -118,6 +122,19 @@ class Truth:
         """Mean power of the board in a baseline, W; nan where the device never was in it."""
         seconds, *joules = self.rests.get(name, [0.0] * (1 + len(self.rails)))
         return joules[self.rails.index(self.total)] / seconds if seconds else float("nan")
+
+    def held_up_note(self) -> str:
+        """One sentence on how often the device was held up, for how long, and what that cost; empty where it never was."""
+        parts = []
+        if self.held_up:
+            seconds = sum(end_ns - begin_ns for begin_ns, end_ns in self.held_up) * 1e-9
+            times = "once" if len(self.held_up) == 1 else f"{len(self.held_up)} times"
+            parts.append(
+                f"this computer held the virtual device up {times}, and its inferences ran {seconds:.1f} s later"
+            )
+        if self.unpublished_s:
+            parts.append(f"for {self.unpublished_s:.3f} s its power came too late, and ticks went without readings")
+        return "; ".join(parts)
 
     def rest(self, rest: Rest) -> None:
         """Count a stretch without layers."""
