@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from .. import console
 from ..attribution import Attribution, EngineAttribution, attribute
@@ -23,11 +20,9 @@ from ..models.six import SixModels
 from ..recordings.recording import Recording
 from ..report.write import write_report
 from ..virtual.truth import EngineTruth, Truth
-from . import workload
+from . import judgement, workload
 from .sensor import Sensor
 from .stage import Outcome, record_everything
-
-Floats = npt.NDArray[np.float64]
 
 
 def run(directory: Path, seed: int) -> dict[str, Any]:
@@ -48,14 +43,17 @@ def run(directory: Path, seed: int) -> dict[str, Any]:
     with console.progress("attributing power to layers"):
         attribution = attribute(recording)
     by_name = {engine.name: engine for engine in attribution.engines.values()}
-    print_layers(attribution, by_name[workload.SHOWN], outcome.truth)
+    print_layers(attribution, by_name.get(workload.SHOWN), outcome.truth)
     everything = rows_of(attribution, str(outcome.recording))
     training = everything.take(everything["network"] != workload.HELD_OUT)
     models = fit(training, directory)
-    held_out = by_name[workload.HELD_OUT]
-    layers = [layer.geometry for layer in held_out.layers if layer.geometry is not None]
-    prediction = predict_network(models, held_out.name, layers)
-    print_held_out(training, prediction, held_out, outcome.truth)
+    held_out, predictions = by_name.get(workload.HELD_OUT), list[NetworkPrediction]()
+    if held_out is None:
+        print(f"{workload.HELD_OUT} was not attributed: there is nothing to hold its prediction against")
+    else:
+        layers = [layer.geometry for layer in held_out.layers if layer.geometry is not None]
+        predictions.append(predict_network(models, held_out.name, layers))
+        print_held_out(training, predictions[0], held_out, outcome.truth)
     report = directory / "report.html"
     write_report(
         report,
@@ -63,7 +61,7 @@ def run(directory: Path, seed: int) -> dict[str, Any]:
         attribution=attribution,
         models=models,
         evaluation=everything.take(everything["network"] == workload.HELD_OUT),
-        predictions=[prediction],
+        predictions=predictions,
         provenance={"command": f"neuralpower demo --seed {seed}"},
         true_w=_true_layers(outcome.truth),
     )
@@ -73,7 +71,10 @@ def run(directory: Path, seed: int) -> dict[str, Any]:
         "dataset": directory / "layers.parquet",
         "report": report,
         "sensor": _sensor(sensor, attribution) if outcome.truth else None,
-        "held_out": {"network": held_out.name, **_held_out(prediction, held_out, outcome.truth)},
+        "judged": judgement.document(judgement.judge(attribution, outcome.truth)) if outcome.truth else None,
+        "held_out": {"network": held_out.name, **_held_out(predictions[0], held_out, outcome.truth)}
+        if held_out is not None
+        else None,
     }
 
 
@@ -126,49 +127,18 @@ def print_ticks(recording: Recording, outcome: Outcome) -> None:
         print()
 
 
-def print_layers(attribution: Attribution, engine: EngineAttribution, truth: Truth | None) -> None:
-    """One network's layers, with the truth beside them where there is one."""
-    true_w = dict(zip(*_true_power(truth.engines[engine.hash], truth.total), strict=True)) if truth else None
-    print_engine(engine, true_w, simulated=attribution.simulated)
+def print_layers(attribution: Attribution, engine: EngineAttribution | None, truth: Truth | None) -> None:
+    """One network's layers, with the truth beside them where there is one; and what there is to say of all engines."""
+    if engine is None:
+        print(f"{workload.SHOWN} was not attributed")
+    else:
+        true_w = dict(zip(*_true_power(truth.engines[engine.hash], truth.total), strict=True)) if truth else None
+        print_engine(engine, true_w, simulated=attribution.simulated)
     for line in summary(attribution):
         print(line)
     print()
     if truth:
-        print_judgement(attribution, truth)
-
-
-def print_judgement(attribution: Attribution, truth: Truth) -> None:
-    """How far the attribution is from the truth, over all networks and over the repeated layers."""
-    rows: list[list[console.Cell]] = []
-    for title, repeated in (("layers of networks", False), ("repeated layers", True)):
-        engines = [engine for engine in attribution.engines.values() if engine.repeated == repeated]
-        found, error, true = (np.concatenate(part) for part in zip(*map(partial(_layers, truth), engines), strict=True))
-        known = np.isfinite(found) & np.isfinite(true)
-        off, error = found[known] - true[known], error[known]
-        energies = [
-            engine.energy_per_inference_j / _true_sums(truth.engines[engine.hash], truth.total)[2] - 1
-            for engine in engines
-        ]
-        rows.append(
-            [
-                title,
-                int(known.sum()),
-                f"{100 * np.median(np.abs(off) / true[known]):.2f} %",
-                f"{100 * np.mean(np.abs(off) <= 2 * error):.0f} %",
-                f"{100 * np.max(np.abs(energies)):.2f} %" if not repeated else None,
-            ]
-        )
-    columns = ["", "layers", "median error of power", "within two standard errors", "worst network's energy"]
-    console.table(
-        "Attribution against the truth; 95 % within two standard errors would be right", columns, rows, simulated=True
-    )
-
-
-def _layers(truth: Truth, engine: EngineAttribution) -> tuple[Floats, Floats, Floats]:
-    """Power found, its standard error, and the true power of an engine's layers, W."""
-    found = np.array([layer.power_w for layer in engine.layers])
-    error = np.array([layer.power_se_w for layer in engine.layers])
-    return found, error, np.array(_true_power(truth.engines[engine.hash], truth.total)[1])
+        judgement.show(judgement.judge(attribution, truth))
 
 
 def _true_layers(truth: Truth | None) -> dict[str, list[float]] | None:
@@ -192,12 +162,15 @@ def print_held_out(
         ("energy_j", "energy mJ", 1e3),
     ):
         predicted, found = values[quantity]["predicted"], values[quantity]["measured"]
-        cells: list[console.Cell] = [what, predicted * scale, found * scale, f"{100 * (predicted / found - 1):+.1f} %"]
+        error = f"{100 * (predicted / found - 1):+.1f} %" if math.isfinite(predicted / found) else None
+        cells: list[console.Cell] = [what, predicted * scale, found * scale, error]
         rows.append([*cells, values[quantity]["true"] * scale] if truth else cells)
     columns = ["one inference, its layers", "predicted", "measured", "error", *(["true"] if truth else [])]
     console.table(f"{measured.name}, held out", columns, rows, simulated=measured.simulated)
     seen = {_geometry(layer) for layer in training.layers()}
     known = sum(_geometry(p.layer) in seen for p in prediction.covered)
+    if measured.withheld:
+        print(f"  its measured power is withheld: {measured.withheld}")
     print(
         f"  {len(prediction.covered)} of {len(prediction.layers)} layers have a model, {prediction.remainder_layers} count "
         f"as the mean other layer; {known} of the modelled ones are like a layer that was trained on"
