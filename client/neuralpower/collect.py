@@ -7,13 +7,22 @@ from collections.abc import Sequence
 from neuralpower.attribution import Attribution, EngineAttribution, attribute
 from neuralpower.dataset import Dataset, concat, dataset_of, row
 from neuralpower.dataset_networks import KEY, described
+from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.recordings.recording import Recording
 
 
 def collect(recordings: Sequence[Recording], method: str = "least-squares") -> Dataset:
     """The measured layers of recordings as one dataset. Raises InputError, ValueError as `attribute` and `concat` do."""
-    return concat([rows_of(attribute(recording, method), str(recording.directory)) for recording in recordings])
+    return concat([rows_of(_attributed(recording, method), str(recording.directory)) for recording in recordings])
+
+
+def _attributed(recording: Recording, method: str) -> Attribution:
+    """Of several recordings the one that holds nothing to attribute is named."""
+    try:
+        return attribute(recording, method)
+    except InputError as error:
+        raise InputError(f"{recording.directory}: {str(error).removeprefix('attribution: ')}") from None
 
 
 def rows_of(attribution: Attribution, source: str) -> Dataset:

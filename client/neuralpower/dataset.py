@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower import parquet
-from neuralpower.errors import Failure, InputError
+from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
+from neuralpower.files import write_whole
 
 SCHEMA = 1
 METADATA_KEY = b"neuralpower"
@@ -132,17 +133,7 @@ def write_dataset(table: Mapping[str, Any], path: str | os.PathLike[str], proven
     columns = _as_columns(table)
     metadata = {METADATA_KEY: json.dumps({"schema": SCHEMA, **provenance})}
     arrow = pa.table({name: pa.array(columns[name], type=_arrow_type(kind)) for name, kind in COLUMNS.items()})
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(parquet.pack(arrow.replace_schema_metadata(metadata)))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise Failure(f"{target}: cannot write the dataset: {error.strerror or error}") from None
+    write_whole(path, parquet.pack(arrow.replace_schema_metadata(metadata)), "the dataset")
 
 
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:
@@ -150,8 +141,6 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     import pyarrow as pa
 
     source = Path(path)
-    if not source.is_file():
-        raise InputError(f"{source}: {'a folder, not a dataset file' if source.is_dir() else 'no such file'}")
     _check_ends(source)
     try:
         arrow = parquet.read_table(source)
@@ -178,6 +167,8 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
 def _check_ends(source: Path) -> None:
     """A Parquet file begins and ends with PAR1; what only begins so was cut off."""
     content_ends = _ends(source)
+    if not content_ends:
+        raise InputError(f"{source}: an empty file")
     if content_ends[:4] != b"PAR1":
         raise InputError(f"{source}: not a Parquet file")
     if content_ends[4:] != b"PAR1":
@@ -188,8 +179,13 @@ def _ends(source: Path) -> bytes:
     try:
         with source.open("rb") as file:
             head = file.read(4)
-            file.seek(max(4, source.stat().st_size - 4))
+            if head:
+                file.seek(max(4, source.stat().st_size - 4))
             return head + file.read(4)
+    except FileNotFoundError:
+        raise InputError(f"{source}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{source}: a folder, not a dataset file") from None
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror}") from None
 

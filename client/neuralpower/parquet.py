@@ -26,6 +26,8 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    with open(path, "rb"):
+        pass  # what is wrong with a path Python says more plainly than Arrow
     with pa.OSFile(os.fsencode(path)) as file:
         return pq.read_table(file, columns=list(columns) if columns else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -31,6 +32,11 @@ COMMANDS = {
     "report": "one self-contained HTML page",
     "export": "a trace for ui.perfetto.dev, or CSV tables",
 }
+
+NO_FILE = {
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG,
+}  # fmt: skip
+"""What is wrong with a path that cannot be opened, however often it is tried: bad input, where the user gave it."""
 
 
 class Command(Protocol):
@@ -98,8 +104,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             _abandon_stdout()  # it may be the output's disk that is full
-        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        return complain(f"{arguments[0]}: {where}{error.strerror or error}", 1)
+        name = "" if error.filename is None else os.fsdecode(error.filename)
+        status = 2 if error.errno in NO_FILE and name in arguments else 1
+        return complain(f"{arguments[0]}: {name}{': ' if name else ''}{error.strerror or error}", status)
 
 
 def _dispatch(arguments: list[str]) -> int:

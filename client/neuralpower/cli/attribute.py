@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
+from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="least-squares", help="least-squares (default) or window-mean")
     parser.add_argument("--rail", metavar="NAME", help="this rail instead of the board's total")
     parser.add_argument("--engine", metavar="NAME", help="only this engine, by name or the start of its hash")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the layers of each network (.svg, .png, .pdf)")
+    parser.add_argument(
+        "--plot",
+        action=OutputFile,
+        metavar="FILE",
+        type=Path,
+        help="draw the layers of each network (.svg, .png, .pdf)",
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 

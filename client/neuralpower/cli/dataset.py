@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from neuralpower import console
+from neuralpower.cli.outputs import OutputFile
 
 HELP = """Make a dataset of measured layers from recordings: geometry, runtime, power and energy of each layer.
 
@@ -21,7 +22,13 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directories", metavar="DIR", type=Path, nargs="+", help="recordings")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, required=True, help="the dataset to write (Parquet)"
+        "-o",
+        "--output",
+        action=OutputFile,
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="the dataset to write (Parquet)",
     )
     parser.add_argument("--method", default="least-squares", help="of the attribution: least-squares or window-mean")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
 from neuralpower.cli.fit import PER_UNIT, percent, print_models
+from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
     from neuralpower.models.evaluation import NetworkError, WholeError
@@ -51,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
     scores = evaluation.scores(models, dataset)
     networks = evaluation.network_errors(models, dataset)
     wholes = evaluation.whole_errors(models, dataset)
+    if not (scores or networks or wholes):
+        raise InputError(
+            f"{', '.join(map(str, args.files))}: no measured layer of a type that {args.model} has a model of"
+        )
     simulated = models.simulated_ or dataset.simulated
     if args.json:
         console.print_json(_document(models, again, scores, networks, wholes, simpler, simulated))

@@ -10,6 +10,7 @@ from ..errors import Failure, InputError
 from ..recordings.exporting import write_csv
 from ..recordings.perfetto import write_perfetto
 from ..recordings.recording import Recording
+from .outputs import OutputFile
 
 HELP = """A recording as CSV tables (rails.csv, inferences.csv, layers.csv) or as a trace for ui.perfetto.dev.
 
@@ -24,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", metavar="DIR", help="folder of a recording")
     parser.add_argument("--csv", metavar="OUT", help="folder for the tables, made if missing")
     parser.add_argument(
-        "--perfetto", metavar="FILE", help="trace for ui.perfetto.dev; compressed if the name ends in .gz"
+        "--perfetto",
+        action=OutputFile,
+        metavar="FILE",
+        help="trace for ui.perfetto.dev; compressed if the name ends in .gz",
     )
     parser.add_argument("--skip-damaged", action="store_true", help="read past damaged files")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.batch < 1:
         raise InputError(f"--batch {args.batch}: 1 or more")
     shape = input_shape(args.input_shape)
-    networks = [load_network(spec, args.batch, shape) for spec in (args.network, args.other) if spec]
+    networks = [load_network(spec, args.batch, shape) for spec in (args.network, args.other) if spec is not None]
     if len(networks) == 1:
         if args.json:
             console.print_json(document(networks[0]))

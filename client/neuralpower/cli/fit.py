@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralpower import console
+from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", type=Path, help="datasets (Parquet); rows of all are joined"
     )
-    parser.add_argument("-o", "--output", metavar="MODEL.json", type=Path, required=True, help="the models to write")
+    parser.add_argument(
+        "-o", "--output", action=OutputFile, metavar="MODEL.json", type=Path, required=True, help="the models to write"
+    )
     parser.add_argument("--folds", type=int, default=5, help="folds of the cross-validation (5)")
     parser.add_argument("--seed", type=int, default=0, help="which rows go into which fold (0)")
     parser.add_argument(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from neuralpower import console
+from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 from neuralpower.importers import FORMATS
 from neuralpower.importers.imported import Imported
@@ -27,7 +28,9 @@ SHOWN = 40
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("format", metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("path", metavar="PATH", type=Path, help="the file or folder to read")
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the dataset to write (Parquet)")
+    parser.add_argument(
+        "-o", "--output", action=OutputFile, metavar="FILE", type=Path, help="the dataset to write (Parquet)"
+    )
     parser.add_argument("--json", action="store_true", help="print what was read as JSON, every layer in it")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
 from neuralpower.cli.features import input_shape
+from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-shape", metavar="N,C,H,W", help="of the first input, where the model leaves it open")
     parser.add_argument("--max-runtime-ms", type=float, metavar="MS", help="limit of one inference")
     parser.add_argument("--max-energy-mj", type=float, metavar="MJ", help="limit of one item")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="energy against error or time (.svg, .png, .pdf)")
+    parser.add_argument(
+        "--plot", action=OutputFile, metavar="FILE", type=Path, help="energy against error or time (.svg, .png, .pdf)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
+from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "a recording's folder, a model file (.json) or a dataset (.parquet), at most one of each"
     parser.add_argument("sources", metavar="DIR_OR_MODEL", type=Path, nargs="+", help=what)
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the page to write (.html)")
+    parser.add_argument(
+        "-o", "--output", action=OutputFile, metavar="FILE", type=Path, required=True, help="the page to write (.html)"
+    )
     parser.add_argument("--method", default="least-squares", help="of the attribution: least-squares or window-mean")
     parser.add_argument(
         "--truth", metavar="FILE", type=Path, help="what a virtual device really did, to draw beside it"

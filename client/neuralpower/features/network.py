@@ -86,12 +86,12 @@ def network_name(path: Path) -> str:
 
 def _start(path: Path) -> tuple[bytes, int]:
     """The first bytes of a file and its size."""
-    if path.is_dir():
-        raise InputError(f"{path}: a folder, not a network; name the engine JSON or ONNX file in it")
     try:
         with path.open("rb") as file:
             start = file.read(64)
         size = path.stat().st_size
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder, not a network; name the engine JSON or ONNX file in it") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if not start:

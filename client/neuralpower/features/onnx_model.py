@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -77,13 +78,14 @@ def _first_line(error: Exception) -> str:
 
 def _load(path: Path) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(path, load_external_data=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that one of those formats is experimental is nothing to the user
+            model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except DecodeError:
+    except Exception:  # each of the formats that its name may mean has a parser, with errors of its own
         raise InputError(f"{path}: neither TensorRT engine information (JSON) nor an ONNX model") from None
     if not model.graph.node:
         raise InputError(f"{path}: neither TensorRT engine information (JSON) nor an ONNX model with layers")

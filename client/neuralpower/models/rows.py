@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.dataset import COLUMNS, Dataset
+from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models.design import dictionary_of
 from neuralpower.models.folds import configurations_of, labels, relabelled
@@ -22,6 +23,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 COLUMN = {"runtime": "runtime_s", "power": "power_w", "energy": "energy_j"}
+SMALLEST, LARGEST = 1e-100, 1e9
+"""In s, W and J: beyond what any layer takes, and within them squares are still numbers."""
 LARGEST_RELATIVE_SE = 0.25
 """A value whose standard error is more than this share of it was not resolved: it is no ground to fit or score on."""
 STRANGER_SPREAD = 0.15
@@ -92,6 +95,7 @@ def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None 
     """
     value, error, strange, unit, share = _values(dataset, kind, target)
     measured = (dataset["kind"] == kind) & np.isfinite(value) & (value > 0)
+    _check_sizes(dataset, COLUMN[target], np.flatnonzero(measured), value)
     resolved = ~(error > LARGEST_RELATIVE_SE * value)
     error = np.where(strange > 0, np.hypot(error, strange), error)
     index = np.flatnonzero(measured & resolved)
@@ -104,6 +108,17 @@ def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None 
         layers, x, value[index], relative_se, configurations, dataset["network"][index].tolist(), index,
         int((measured & ~resolved).sum()), unit[index], share[index],
     )  # fmt: skip
+
+
+def _check_sizes(dataset: Dataset, column: str, rows: NDArray[np.intp], value: Floats) -> None:
+    """InputError for a size that no layer has, with which no fit can do."""
+    wrong = rows[(value[rows] < SMALLEST) | (value[rows] > LARGEST)]
+    if wrong.size:
+        network, layer = (str(dataset[name][wrong[0]]) for name in ("network", "layer"))
+        raise InputError(
+            f"dataset: {column} is {value[wrong[0]]:g} for layer {layer} of {network}, which no layer takes; "
+            "what is not known is nan"
+        )
 
 
 def _values(dataset: Dataset, kind: str, target: str) -> tuple[Floats, Floats, Floats, Ints, Floats]:

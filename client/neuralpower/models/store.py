@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from neuralpower import __version__
-from neuralpower.errors import Failure, InputError
+from neuralpower.errors import InputError
+from neuralpower.files import write_whole
 from neuralpower.models.design import DICTIONARIES, KINDS
 from neuralpower.models.held_out import CrossValidation
 from neuralpower.models.polynomial import LEVEL, Bounds, Interval, Polynomial
@@ -30,18 +31,8 @@ LARGEST_FILE = 64 << 20
 
 def save(models: SixModels, path: str | os.PathLike[str]) -> None:
     """Write fitted models; `path` is replaced only once the new file is whole. Raises Failure when it cannot be written."""
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(document(models), file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise Failure(f"{target}: cannot write the models: {error.strerror or error}") from None
+    text = json.dumps(document(models), indent=1, allow_nan=False) + "\n"
+    write_whole(path, text.encode(), "the models")
 
 
 def load(path: str | os.PathLike[str]) -> SixModels:
@@ -50,8 +41,10 @@ def load(path: str | os.PathLike[str]) -> SixModels:
     try:
         if source.stat().st_size > LARGEST_FILE:
             raise InputError(f"{source}: too large for a model file")
-        found = json.loads(source.read_text(encoding="utf-8"), parse_constant=_not_a_number)
-        return parse(found)
+        content = source.read_bytes()
+        if reason := _foreign(content):
+            raise InputError(f"{source}: not a model: {reason}")
+        return parse(json.loads(content.decode("utf-8-sig"), parse_constant=_not_a_number))
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror}") from None
     except InputError:
@@ -60,6 +53,16 @@ def load(path: str | os.PathLike[str]) -> SixModels:
         raise InputError(f"{source}: broken JSON, perhaps cut off: {error}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not a model: {str(error).splitlines()[0]}") from None
+
+
+def _foreign(content: bytes) -> str:
+    """What a file is that is no model, as far as its beginning tells; "" where it may be one."""
+    start = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start:
+        return "an empty file"
+    if content.startswith(b"PAR1"):
+        return "a Parquet file, as datasets are; the model is what `neuralpower fit` wrote"
+    return "" if start[:1] in (b"{", b"[") else "no JSON; the model is what `neuralpower fit` wrote"
 
 
 def document(models: SixModels) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,6 +109,9 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            reason = error.strerror or os.strerror(error.errno)
+            raise InputError(f"{path}: cannot be read: {reason}; or read the rest with --skip-damaged") from None
         raise damaged(path, error) from None
 
 
