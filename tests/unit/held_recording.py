@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuralpower_wire import Epoch, Record
+from neuralpower.recordings.writer import Writer
+from neuralpower.subscriber.messages import Records, Ticks
+from neuralpower_wire import Epoch, Kind, Record
 
 
 @dataclass
@@ -36,3 +39,19 @@ class Memory:
 
     def engines(self) -> dict[str, dict[str, Any]]:
         return self.bodies
+
+    def write(self, folder: Path) -> Path:
+        """The same as a recording on the disk."""
+        rows = self.rows.copy()
+        rows["commit"], rows["slot"], rows["n"] = rows["index"] + 1, rows["index"], rows["readings"].shape[1]
+        stream = self.streams[0]
+        writer = Writer(folder, "ipc:///run/neuralpower")
+        writer.keep(Ticks(stream, rows, self.epoch))
+        journal = [Record(Kind.EPOCH, 1, {**self.epoch.to_dict(), "stream": stream})]
+        journal += [Record(Kind.ENGINE, 1, body) for body in self.bodies.values()]
+        for seq, run in enumerate(self.runs):
+            body = {"session": b"S" * 16, "seq": seq, **vars(run)}
+            journal.append(Record(Kind.INFERENCE, run.end_ns, body))
+        writer.keep(Records(b"J" * 16, 0, journal))
+        writer.finish()
+        return folder

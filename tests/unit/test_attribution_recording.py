@@ -54,8 +54,7 @@ def engine(name: str, channels: Sequence[int]) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def memory() -> Memory:
+def small() -> Memory:
     """Three seconds of a network and of a repeated layer, read by a sensor of 200 us delay without scan or lag."""
     random = np.random.default_rng(1)
     bodies = {"net": engine("net", [8, 16, 24, 32, 40, 48]), "same": engine("same", [64] * COPIES)}
@@ -90,6 +89,11 @@ def memory() -> Memory:
     rows["t_ns"], rows["epoch"], rows["index"] = t_ns, 1, np.arange(t_ns.size)
     rows["readings"]["value"][:, 0] = np.rint(watts * 1e6)
     return Memory(epoch, rows, bodies, runs)
+
+
+@pytest.fixture(scope="module")
+def memory() -> Memory:
+    return small()
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +133,30 @@ def test_dataset_has_every_layer_once(attribution: Attribution) -> None:
     assert dataset.provenance["method"] == "least-squares"
 
 
-def test_layers_that_share_a_unit_have_a_wider_error(memory: Memory) -> None:
-    """A hopeless demand merges the network; its layers keep their runtimes and get the unit's power with a wide error."""
-    net = attribute(memory, half_width=1e-9, group_error=1e-9).engines["net"]
-    assert net.units == 1 and {layer.members for layer in net.layers} == {6}
+def test_layers_that_share_a_unit_have_a_wider_error(memory: Memory, attribution: Attribution) -> None:
+    """A demand that only all layers meet merges them; they keep their runtimes and get the unit's power with a wide error."""
+    told = attribution.engines["net"]
+    seconds = np.array([layer.runtime_s for layer in told.layers])
+    error = np.sqrt(seconds @ np.array(told.unit_covariance_w2) @ seconds) / (seconds @ np.array(told.unit_power_w))
+    net = attribute(memory, half_width=1e-9, group_error=1.001 * error).engines["net"]
+    assert net.units == 1 and not net.layers_withheld and {layer.members for layer in net.layers} == {6}
     mean = float(np.average(NETWORK_W, weights=NETWORK_NS))
     for layer, watts in zip(net.layers, NETWORK_W, strict=True):
         assert layer.power_w == pytest.approx(mean, rel=0.02)
         assert abs(layer.power_w - watts) < 3 * layer.power_se_w
     by_time = sorted(net.layers, key=lambda layer: layer.runtime_s)
     assert by_time[0].power_se_w > by_time[-1].power_se_w > 0
+
+
+def test_what_meets_no_demand_is_not_told(memory: Memory) -> None:
+    """A hopeless demand leaves layers their runtimes and a reason; the energy of an inference is known as well as before."""
+    net = attribute(memory, half_width=1e-9, group_error=1e-9).engines["net"]
+    assert len(net.layers_withheld) == 6 and not net.withheld and net.resolved_time_share == 0
+    for layer, ns in zip(net.layers, NETWORK_NS, strict=True):
+        assert np.isnan(layer.power_w) and "not known to 1e-07 %" in layer.withheld
+        assert layer.runtime_s * 1e9 == pytest.approx(ns, rel=0.02)
+    truth_j = float(NETWORK_W @ NETWORK_NS) * 1e-9
+    assert net.energy_per_inference_j == pytest.approx(truth_j, rel=0.01) and 0 < net.energy_se_j < 0.01 * truth_j
 
 
 def test_a_layer_alone_in_its_unit_keeps_the_error_of_its_unit() -> None:

@@ -14,11 +14,12 @@ from neuralpower.cli import report as command
 from neuralpower.dataset import Dataset, dataset_of, row
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
+from neuralpower.interval import MEANING
 from neuralpower.models.network import NetworkPrediction, Prediction
 from neuralpower.models.rows import fingerprint
 from neuralpower.models.six import SixModels
 from neuralpower.report import modelled, plots, write_report
-from neuralpower.report.blocks import fixed, number, percent
+from neuralpower.report.blocks import fixed, known_to, number, percent, plus_minus
 from neuralpower.report.network_plot import layer_power
 from neuralpower_align.results import Balance
 
@@ -100,6 +101,11 @@ def test_page_is_whole_and_stands_alone(tmp_path: Path) -> None:
     ):
         assert expected in page.text
     assert "conv<1>" not in html and "<co>" not in html and "-->" not in html
+    assert (
+        page.text.count(MEANING) == 1
+        and page.text.count("standard error") == 1
+        and not re.search(r"\bnan\b", page.text)
+    )
     assert 'name="viewport"' in html and "prefers-color-scheme" in html and "@media print" in html
 
 
@@ -177,6 +183,8 @@ def test_numbers_are_set_for_columns() -> None:
     """Thin spaces between thousands, a real minus, a dash for nothing."""
     assert fixed(12345.678, 1) == "12\u202f345.7" and fixed(-1.0, 2) == "−1.00" and fixed(float("nan"), 2) == "–"
     assert number(0.00123456) == "0.001235" and number(None) == "–" and number(0.0) == "0"
+    assert known_to(-12345.6, 2.724) == ("−12\u202f345.6", "2.7") and known_to(8.76, float("nan")) == ("8.760", "–")
+    assert known_to(12345.6, 2.724)[0] == "12\u202f345.6" and plus_minus(float("nan"), 1.0, "W") == "–"
     assert percent(-0.1234, sign=True) == "−12.3 %" and percent(0.05, sign=True) == "+5.0 %"
 
 

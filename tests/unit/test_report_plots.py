@@ -18,6 +18,7 @@ from neuralpower.cli.report import _true_power
 from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
+from neuralpower.interval import Z95
 from neuralpower.models.network import NetworkPrediction, Prediction, predict_network
 from neuralpower.models.six import EnergyErrors, Remainder
 from neuralpower.recordings.recording import Recording
@@ -25,7 +26,7 @@ from neuralpower.recordings.writer import Writer
 from neuralpower.report import conditions, plots, write_report
 from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
 from neuralpower.report.modelled import networks, pairs_of
-from neuralpower.report.network_plot import Z95, Unit, layer_power, units
+from neuralpower.report.network_plot import Unit, layer_power, units
 from neuralpower.subscriber.messages import Records, Ticks
 from neuralpower.virtual.truth import EngineTruth, Truth
 from neuralpower_align.layer_power import Level
@@ -51,20 +52,18 @@ def test_units_are_runs_of_layers_with_their_interval() -> None:
 
 
 def test_what_the_attribution_tells_of_units_and_levels_is_drawn() -> None:
-    """A unit's own interval comes before its longest layer's; idle powers are lines; what was withheld says why."""
+    """A unit's own interval comes before its longest layer's; idle powers are lines."""
     told = replace(
         engine(layer(0), layer(1, 1e-5), layer(1)),
         unit_power_w=(8.0, 7.5),
         unit_se_w=(0.5, 0.25),
         energy_se_j=1e-5,
-        withheld="locked",
     )
     assert units(told) == [Unit(0, 0, 8.0, pytest.approx(Z95 * 0.5)), Unit(1, 2, 7.5, pytest.approx(Z95 * 0.25))]
     levels = Baselines(Level(2.0, 0.1), Level(3.0, 0.1))
     figure = layer_power([told], simulated=False, baselines=levels)
     lines = {line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1}
     assert {2.0, 3.0, 4.5} <= lines
-    assert "withheld: locked" in plots.inline(figure, "w", "withheld")
     assert measured_stack(told).half_j == pytest.approx(Z95 * 1e-5)
 
 
@@ -99,15 +98,16 @@ def test_a_unit_hardly_known_does_not_flatten_the_rest() -> None:
 
 
 def test_bars_hold_all_energy() -> None:
-    """Repeats count, kinds nobody models are other, the remainder is in a prediction's bar, and nothing is no bar."""
-    measured = measured_stack(engine(layer(0), layer(1, kind="unclassified"), layer(2, power_w=nan)))
+    """Repeats count, kinds nobody models are other, the remainder is in a prediction's bar; without a sum there is no bar."""
+    measured = measured_stack(engine(layer(0), layer(1, kind="unclassified")))
     assert measured.energy_j == {"conv": pytest.approx(8e-4), "pool": 0, "fc": 0, "other": pytest.approx(8e-4)}
     conv = Layer("c", "conv", 1, 8, 9, 9, 8, 9, 9)
     told = (Prediction(conv, 1e-4, 9.0, 9e-4), Prediction(Layer("o", "other"), reason="other, not modelled"))
     predicted = predicted_stack(NetworkPrediction("net", told, Remainder(3, 2e-5, 5.0), 1), "predicted")
     assert predicted.energy_j["other"] == pytest.approx(1e-4) and predicted.total_j == pytest.approx(1e-3)
-    figure = energy_bars([measured, predicted, measured_stack(engine(layer(0, power_w=nan)))])
-    assert "1.6 mJ" in plots.inline(figure, "bars", "bars")
+    part = measured_stack(engine(layer(0), layer(1, power_w=nan)))
+    bars = plots.inline(energy_bars([measured, predicted, part]), "bars", "bars")
+    assert not part.energy_j and "1.6 mJ" in bars and "not known of all layers" in bars
 
 
 def test_conditions_tell_what_was_not_recorded(tmp_path: Path) -> None:

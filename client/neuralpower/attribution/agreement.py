@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from neuralpower.attribution.results import Z95, Attribution, EngineAttribution, LayerPower
+from neuralpower.attribution.results import Attribution, EngineAttribution, LayerPower
+from neuralpower.interval import Z95
 
 CHANCE = 0.05
 """An interval misses so often if it is right."""

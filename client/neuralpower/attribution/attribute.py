@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower.attribution.results import (
+    NAN,
     UNKNOWN,
     Attribution,
     Baselines,
@@ -20,9 +21,10 @@ from neuralpower.attribution.results import (
 from neuralpower.attribution.sources import Measured, Rails, Source, measured_engines, named_stretches, rails_of
 from neuralpower.attribution.states import at_one_clock
 from neuralpower.errors import InputError
+from neuralpower.interval import Z95
 from neuralpower_align import layer_power as align
 from neuralpower_align.energy import energy_between
-from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH, Z95
+from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_align.steady import steady_power
 from neuralpower_align.window_mean import window_mean
 from neuralpower_align.windows import layer_windows
@@ -34,7 +36,8 @@ METHODS = ("least-squares", "window-mean")
 STEADY_NS = 15e6
 """An engine of one repeated layer that runs at least so long is read directly."""
 SETTLED_LAGS = 8.0
-NAN = float("nan")
+NOT_TOLD = "its power is not known to {:.3g} %, alone or together with its neighbours"
+"""Why a layer of an engine that is told has no power."""
 
 
 def attribute(
@@ -50,7 +53,8 @@ def attribute(
     method: `least-squares` (layers told apart by how much of each sensor window they filled; sensor, stalls and drift fitted
     with them; engines of one repeated layer read directly) or `window-mean` (the baseline: readings that fall into a layer's window).
     rail: only this one instead of the board's total. half_width: a layer is resolved if its 95 % half-width is at most this share
-    of its power; group_error: others are grouped until their standard error is at most this share.
+    of its power; group_error: others are grouped until their standard error is at most this share. What of an engine is not known so
+    well has a reason, `withheld`, and no power; an engine whose powers cannot be believed has one for all.
     Raises InputError where the recording holds no ticks, no inferences, or not the power asked for.
     """
     if method not in METHODS:
@@ -73,11 +77,11 @@ def attribute(
         raise InputError(f"attribution: {error}") from None
     every = {}
     for number, each in enumerate(layered):
-        engine = _engine(each, found, number, rails, half_width)
+        engine = _engine(each, found, number, rails, half_width, group_error)
         every[engine.hash] = replace(
             engine,
             unprofiled=_unprofiled(measured, found, whole, number),
-            whole=_whole(each, found.engines[number], bool(engine.withheld)),
+            whole=_whole(each, found.engines[number]),
             unit_covariance_w2=tuple(map(tuple, found.engines[number].units.covariance.tolist())),
         )
     first = found.rails[0].found
@@ -122,7 +126,9 @@ def _meaning(rails: Rails, measured: Sequence[Measured]) -> list[str]:
     return notes
 
 
-def _engine(each: Measured, found: align.LayerPower, number: int, rails: Rails, half_width: float) -> EngineAttribution:
+def _engine(
+    each: Measured, found: align.LayerPower, number: int, rails: Rails, half_width: float, group_error: float
+) -> EngineAttribution:
     """One engine of the solution; one that is a repeated layer is read directly instead if it runs long enough."""
     mine, runs = found.engines[number], each.runs
     first = found.rails[0].found
@@ -132,7 +138,9 @@ def _engine(each: Measured, found: align.LayerPower, number: int, rails: Rails, 
     shift = int(first.delay_ns + lag_ns + slowest / 2)
     whole = energy_between(read_ns, power_w, runs.begin_ns + shift, runs.end_ns + shift, max_gap_ns=50_000_000)
     measured_j = float(np.nanmean(whole)) if np.isfinite(whole).any() else NAN
-    power, error, energy_se, method = mine.power_w, mine.power_se_w, mine.energy_se_j, "least-squares"
+    power, error, method = mine.power_w, mine.power_se_w, "least-squares"
+    energy = (NAN if each.copies.size else mine.energy_j, mine.energy_se_j)
+    told = mine.units.told
     if each.copies.size and runs.durations_ns.sum(axis=1).mean() >= STEADY_NS:
         settle = max(first.delay_ns, 0.0) + slowest + SETTLED_LAGS * lag_ns
         windows = layer_windows(runs.begin_ns, runs.end_ns, runs.durations_ns, between_ns=found.launch_gap_ns)
@@ -142,13 +150,29 @@ def _engine(each: Measured, found: align.LayerPower, number: int, rails: Rails, 
             gaps = found.launch_gap_ns / (found.launch_gap_ns + mean_ns)
             power = np.full_like(power, (steady.power_w - gaps * mine.gap.power_w) / (1 - gaps))
             error, method = np.full_like(error, steady.power_se_w / (1 - gaps)), "direct"
-            energy_se = float(error[0] * runs.durations_ns.sum(axis=1).mean() * 1e-9)
-    layers = _layers(each, mine.unit, power, error, mine.gap.power_w, half_width)
+            energy, told = (NAN, float(error[0] * runs.durations_ns.sum(axis=1).mean() * 1e-9)), np.ones_like(told)
+    reasons = ["" if told[unit] else NOT_TOLD.format(100 * group_error) for unit in mine.unit.tolist()]
+    layers = _layers(each, mine.unit, power, error, mine.gap.power_w, half_width, reasons)
     return EngineAttribution(
-        each.body["hash"], each.body["name"], method, layers, len(runs.begin_ns), measured_j, mine.gap.power_w,
-        mine.units.condition, first.residual_w, bool(each.body["simulated"]), energy_se, mine.launch, mine.tail, mine.gap,
-        tuple(mine.units.power_w.tolist()), tuple(mine.units.power_se_w.tolist()), mine.withheld,
-    )  # fmt: skip
+        hash=each.body["hash"],
+        name=each.body["name"],
+        method=method,
+        layers=layers,
+        inferences=len(runs.begin_ns),
+        measured_energy_j=measured_j,
+        gap_power_w=mine.gap.power_w,
+        condition=mine.units.condition,
+        residual_w=first.residual_w,
+        simulated=bool(each.body["simulated"]),
+        energy_j=energy[0],
+        energy_se_j=energy[1],
+        launch=mine.launch,
+        tail=mine.tail,
+        gap=mine.gap,
+        unit_power_w=tuple(np.where(told, mine.units.power_w, NAN).tolist()),
+        unit_se_w=tuple(np.where(told, mine.units.power_se_w, NAN).tolist()),
+        withheld=mine.withheld,
+    )
 
 
 def _without(rails: Rails, blind: Sequence[Measured]) -> Rails:
@@ -173,37 +197,38 @@ def _unprofiled(
     other = next((i for i, each in enumerate(measured) if each.profiled == mine), None)
     if other is None:
         return None
-    withheld = bool(found.engines[number].withheld)
-    return Unprofiled(
-        _whole(measured[number], found.engines[number], withheld),
-        _whole(measured[other], whole.engines[other], withheld),
-    )
+    return Unprofiled(_whole(measured[number], found.engines[number]), _whole(measured[other], whole.engines[other]))
 
 
-def _whole(each: Measured, found: align.EnginePower, withheld: bool) -> WholeInference:
+def _whole(each: Measured, found: align.EnginePower) -> WholeInference:
     seconds = (each.runs.end_ns - each.runs.begin_ns) * 1e-9
     error = float(np.std(seconds, ddof=1) / np.sqrt(seconds.size)) if seconds.size > 1 else NAN
-    joules = (NAN, NAN) if withheld else (found.window_j, found.window_se_j)
-    return WholeInference(seconds.size, float(seconds.mean()), error, *joules)
+    return WholeInference(seconds.size, float(seconds.mean()), error, found.window_j, found.window_se_j, found.withheld)
 
 
 def _layers(
-    each: Measured, unit: Ints, power: Floats, error: Floats, gap_power_w: float, half_width: float
+    each: Measured,
+    unit: Ints,
+    power: Floats,
+    error: Floats,
+    gap_power_w: float,
+    half_width: float,
+    reasons: Sequence[str],
 ) -> tuple[LayerPower, ...]:
-    """Rows for the layers of an engine; one row where it is a repeated layer."""
+    """Rows for the layers of an engine; one row where it is a repeated layer. `reasons`: why each power is withheld, "" where it is not."""
     durations: Floats = np.asarray(each.runs.durations_ns * 1e-9, np.float64)
     names = each.body["layers"]
     if each.copies.size:
         at, spent = int(each.copies[0]), np.asarray(durations[:, each.copies].mean(axis=1), np.float64)
         copies = int(each.copies.size)
-        return (_row(each, at, str(names[at]), 0, 1, copies, spent, power[at], error[at], half_width),)
+        return (_row(each, at, str(names[at]), 0, 1, copies, spent, power[at], error[at], half_width, reasons[at]),)
     mean_s = durations.mean(axis=0)
     members = np.bincount(unit, mean_s > 0, int(unit.max()) + 1).astype(int)
     wider = np.hypot(error, apart(unit, mean_s, power, gap_power_w))
     return tuple(
         _row(
             each, i, str(name), int(unit[i]), max(int(members[unit[i]]), 1), 1, durations[:, i], power[i], wider[i],
-            half_width,
+            half_width, reasons[i],
         )
         for i, name in enumerate(names)
     )  # fmt: skip
@@ -233,6 +258,7 @@ def _row(
     power: float,
     error: float,
     half_width: float,
+    withheld: str,
 ) -> LayerPower:
     """A layer's row from its time in each inference (m,)."""
     geometry = each.geometry[at]
@@ -243,7 +269,7 @@ def _row(
     resolved = not missing and members == 1 and Z95 * error <= half_width * power
     return LayerPower(
         name, kind, unit, members, spent_s.size, repeats, mean, deviation,
-        NAN if missing else float(power), NAN if missing else float(error), geometry, bool(resolved),
+        NAN if missing else float(power), NAN if missing else float(error), geometry, bool(resolved), withheld,
     )  # fmt: skip
 
 
@@ -259,7 +285,7 @@ def _by_window_mean(recording: Source, rails: Rails, measured: Sequence[Measured
             mean, error = np.full(windows.shape[1], one[0]), np.full(windows.shape[1], one_error[0])
         else:
             mean, error, _ = window_mean(read_ns, power_w, windows)
-        layers = _layers(each, np.arange(windows.shape[1]), mean, error, NAN, HALF_WIDTH)
+        layers = _layers(each, np.arange(windows.shape[1]), mean, error, NAN, HALF_WIDTH, [""] * windows.shape[1])
         whole_j = energy_between(read_ns, power_w, runs.begin_ns, runs.end_ns, max_gap_ns=50_000_000)
         measured_j = float(np.nanmean(whole_j)) if np.isfinite(whole_j).any() else NAN
         missed += sum(1 for layer in layers if np.isnan(layer.power_w))

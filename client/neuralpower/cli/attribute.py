@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from neuralpower import console
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
+from neuralpower.interval import MEANING, UNKNOWN, Z95, cells, plus_minus
 
 if TYPE_CHECKING:
     from neuralpower.attribution import Attribution, EngineAttribution, LayerPower, Unprofiled, WholeInference
     from neuralpower_align.layer_power import Level
 
-Z95 = 1.959963984540054
-
 HELP = """Power, energy and runtime of each layer of a recording, with 95 % intervals.
+
+An engine whose powers cannot be believed has one line that says why; --json lists the runtimes of its layers.
 
   least-squares  layers are told apart by how much of each sensor window they filled; the sensor's delay, lag and scan,
                  stalls and drift are fitted with them; neighbours that cannot be told apart are one group; engines of one
@@ -80,30 +82,39 @@ def print_attribution(attribution: Attribution, engines: list[EngineAttribution]
         if not engine.repeated:
             print_engine(engine, simulated=attribution.simulated)
     repeated = [engine for engine in engines if engine.repeated]
-    if repeated:
+    told = [engine for engine in repeated if not engine.layers_withheld]
+    if told:
         rows: list[list[console.Cell]] = []
-        for engine in repeated:
+        for engine in told:
             layer = engine.layers[0]
-            cells: list[console.Cell] = [console.shortened(layer.name), layer.kind, layer.repeats, layer.count]
-            rows.append([*cells, *_numbers(layer), engine.method])
+            named: list[console.Cell] = [console.shortened(layer.name), layer.kind, layer.repeats, layer.count]
+            rows.append([*named, *_numbers(layer), engine.method])
         columns = ["repeated layer", "kind", "copies", "runs", *_HEADINGS, "how"]
         console.table("Repeated layers", columns, rows, simulated=attribution.simulated)
-        for engine in repeated:
+        for engine in told:
             for line in _without_profiler(engine):
                 print(f"  {engine.name}: {line}")
+    for reason, count in Counter(engine.layers[0].withheld for engine in repeated if engine not in told).items():
+        print(f"withheld, {count} of {len(repeated)} repeated layers: {reason}")
     for line in summary(attribution):
         print(line)
 
 
 def print_engine(engine: EngineAttribution, truth_w: Mapping[str, float] | None = None, *, simulated: bool) -> None:
-    """Print one network's layers; `truth_w` (layer name -> W) adds what really was, where a simulation knows it."""
-    rows: list[list[console.Cell]] = []
-    for layer in engine.layers:
-        cells: list[console.Cell] = [console.shortened(layer.name), layer.kind, _told(layer), *_numbers(layer)]
-        rows.append([*cells, truth_w.get(layer.name)] if truth_w is not None else cells)
-    columns = ["layer", "kind", "told", *_HEADINGS, *(["true W"] if truth_w is not None else [])]
-    title = f"{engine.name}: {engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units"
-    console.table(title, columns, rows, simulated=simulated)
+    """Print one network's layers; `truth_w` (layer name -> W) adds what really was, where a simulation knows it.
+
+    Of one that is withheld: why, and what of it is known without its powers.
+    """
+    title = f"{engine.name}: {engine.inferences} inferences, {len(engine.layers)} layers"
+    if engine.withheld:
+        print(f"{title}, withheld{' (simulated)' if simulated else ''}")
+    else:
+        rows: list[list[console.Cell]] = []
+        for layer in engine.layers:
+            row: list[console.Cell] = [console.shortened(layer.name), layer.kind, _told(layer), *_numbers(layer)]
+            rows.append([*row, truth_w.get(layer.name)] if truth_w is not None else row)
+        columns = ["layer", "kind", "told", *_HEADINGS, *(["true W"] if truth_w is not None else [])]
+        console.table(f"{title} in {engine.units} units", columns, rows, simulated=simulated)
     for line in _beside(engine):
         print(f"  {line}")
     print()
@@ -111,6 +122,8 @@ def print_engine(engine: EngineAttribution, truth_w: Mapping[str, float] | None 
 
 def _told(layer: LayerPower) -> str:
     """How a layer is told: for itself, or only with others."""
+    if layer.withheld:
+        return "not told"
     if layer.members > 1:
         return f"group {layer.unit + 1} of {layer.members}"
     return "resolved" if layer.resolved else "not resolved"
@@ -118,20 +131,35 @@ def _told(layer: LayerPower) -> str:
 
 def _beside(engine: EngineAttribution) -> list[str]:
     """Lines under the layers: all of them together, and what is no layer."""
-    half = Z95 * engine.energy_se_j * 1e3
-    energy = f"{engine.energy_per_inference_j * 1e3:.4g}" + (f" ± {half:.2g}" if half == half else "")
-    lines = [f"an inference: {engine.runtime_s * 1e3:.4g} ms, {engine.power_w:.4g} W, {energy} mJ in its layers"]
+    if engine.withheld:
+        read = f"; the readings alone give {_millijoules(engine)} an inference" if _millijoules(engine) else ""
+        return [f"withheld: {engine.withheld}", f"its layers take {engine.runtime_s * 1e3:.4g} ms{read}",
+                *_without_profiler(engine)]  # fmt: skip
+    energy = plus_minus(engine.energy_per_inference_j * 1e3, Z95 * engine.energy_se_j * 1e3, "mJ")
+    drawn = (
+        f"{engine.power_w:.4g} W, {energy} in its layers" if energy != UNKNOWN else "energy not known of all its layers"
+    )
+    lines = [f"an inference: {engine.runtime_s * 1e3:.4g} ms, {drawn}"]
     if engine.resolved_time_share > 0:
         lines[0] += f"; {engine.resolved_time_share:.0%} of their time is resolved"
+    if engine.layers_withheld:
+        silent = sum(layer.runtime_s for layer in engine.layers_withheld) / engine.runtime_s
+        reasons = ", ".join(dict.fromkeys(layer.withheld for layer in engine.layers_withheld))
+        count = f"{len(engine.layers_withheld)} of {len(engine.layers)} layers"
+        lines.append(f"not told: {count}, {silent:.0%} of the time: {reasons}")
     named = (("launch", engine.launch), ("tail", engine.tail), ("gap", engine.gap))
     known = [f"{name} {_level(level)}" for name, level in named if level.power_w == level.power_w]
     if known:
         lines.append("beside layers: " + ", ".join(known))
     elif engine.gap_power_w == engine.gap_power_w:
         lines.append(f"beside layers: gap {engine.gap_power_w:.4g} W")
-    if engine.withheld:
-        lines.append(f"withheld: {engine.withheld}")
     return lines + _without_profiler(engine)
+
+
+def _millijoules(engine: EngineAttribution) -> str:
+    """The energy of an inference that nothing was attributed to; "" where it was not measured."""
+    measured = engine.measured_energy_j
+    return f"{measured * 1e3:.4g} mJ" if measured == measured else ""
 
 
 def _without_profiler(engine: EngineAttribution) -> list[str]:
@@ -140,22 +168,25 @@ def _without_profiler(engine: EngineAttribution) -> list[str]:
     if found is None:
         return []
     one, other = found.profiled, found.unprofiled
-    time, energy = (f"{value:.4g} ± {Z95 * error:.2g}" for value, error in (found.time_ratio, found.energy_ratio))
-    return [
+    time, energy = (plus_minus(value, Z95 * error) for value, error in (found.time_ratio, found.energy_ratio))
+    lines = [
         f"from anchor to anchor: {_whole(one)} with the profiler, {_whole(other)} in {other.inferences} inferences without; "
-        f"time × {time}, energy × {energy}"
+        f"time × {time}" + (f", energy × {energy}" if energy != UNKNOWN else "")
     ]
+    if other.withheld and not engine.withheld:
+        lines.append(f"energy without the profiler is withheld: {other.withheld}")
+    return lines
 
 
 def _whole(each: WholeInference) -> str:
-    time = f"{each.runtime_s * 1e3:.4g} ± {Z95 * each.runtime_se_s * 1e3:.2g} ms"
+    time = plus_minus(each.runtime_s * 1e3, Z95 * each.runtime_se_s * 1e3, "ms")
     if each.energy_j != each.energy_j:
-        return f"{time}, energy not told"
-    return f"{time}, {each.energy_j * 1e3:.4g} ± {Z95 * each.energy_se_j * 1e3:.2g} mJ"
+        return time if each.withheld else f"{time}, energy not told"
+    return f"{time}, {plus_minus(each.energy_j * 1e3, Z95 * each.energy_se_j * 1e3, 'mJ')}"
 
 
 def _level(level: Level) -> str:
-    return f"{level.power_w:.4g} ± {Z95 * level.se_w:.2g} W"
+    return plus_minus(level.power_w, Z95 * level.se_w, "W")
 
 
 def summary(attribution: Attribution) -> list[str]:
@@ -176,12 +207,15 @@ def summary(attribution: Attribution) -> list[str]:
         lines.append(f"baselines: {', '.join(known)}")
     if attribution.balance:
         b = attribution.balance
-        lines.append(
-            f"energy: measured {b.measured_j:.5g} J = layers {b.layers_j:.5g} + gaps {b.gaps_j:.5g} + idle {b.idle_j:.5g} "
-            f"+ unattributed {b.unattributed_j:.3g}"
-        )
+        parts = f" = layers {b.layers_j:.5g} + gaps {b.gaps_j:.5g} + idle {b.idle_j:.5g} + unattributed {b.unattributed_j:.3g}"
+        if attribution.withheld:
+            parts = f", idle {b.idle_j:.5g} of it; how much is layers and gaps is withheld"
+        lines.append(f"energy: measured {b.measured_j:.5g} J{parts}")
+    if attribution.withheld:
+        lines.append(f"withheld: {len(attribution.withheld)} of {len(attribution.engines)} engines have no power")
     if told := sentence(pairs(attribution)):
         lines.append(told)
+    lines.append(MEANING)
     s = attribution.systematic
     if s and s.offset_w == s.offset_w:
         lines.append(
@@ -209,6 +243,7 @@ def document(attribution: Attribution, engines: list[EngineAttribution]) -> dict
         "rails": list(attribution.rails),
         "baselines": {name: vars(level) for name, level in vars(attribution.baselines).items()},
         "systematic": attribution.systematic and vars(attribution.systematic),
+        "withheld": attribution.withheld,
         "balance": balance and {**vars(balance), "unattributed_j": balance.unattributed_j},
         "repeated_layers": {
             "compared": len(twice),
@@ -264,15 +299,12 @@ def _plot(engines: list[EngineAttribution], path: Path, attribution: Attribution
 
 
 _HEADINGS = ["runtime µs", "±", "power W", "± ", "energy mJ", "±  "]
-"""± is the half-width of the 95 % interval."""
 
 
 def _numbers(layer: LayerPower) -> list[console.Cell]:
-    return [
-        f"{layer.runtime_s * 1e6:.2f}",
-        f"{Z95 * layer.runtime_se_s * 1e6:.2f}",
-        layer.power_w if layer.power_w != layer.power_w else f"{layer.power_w:.3f}",
-        layer.power_se_w if layer.power_se_w != layer.power_se_w else f"{Z95 * layer.power_se_w:.3f}",
-        float(layer.energy_j * 1e3),
-        float(f"{Z95 * layer.energy_se_j * 1e3:.2g}"),
-    ]
+    scaled = (
+        (1e6, layer.runtime_s, layer.runtime_se_s),
+        (1.0, layer.power_w, layer.power_se_w),
+        (1e3, layer.energy_j, layer.energy_se_j),
+    )
+    return [cell for scale, value, error in scaled for cell in cells(scale * value, scale * Z95 * error)]

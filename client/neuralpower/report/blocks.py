@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from neuralpower import interval
+
 DASH = "–"
 
 
@@ -55,7 +57,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells of a table; style `same` joins it to the next row, `context` makes it quiet."""
+    """Cells of a table, or one cell as wide as all; style `same` joins it to the next row, `context` makes it quiet."""
 
     cells: Sequence[str]
     style: str = ""
@@ -120,6 +122,27 @@ def fixed(value: float | None, places: int) -> str:
     if value is None or not np.isfinite(value):
         return DASH
     return f"{value:,.{places}f}".replace(",", "\u202f").replace("-", "−")
+
+
+def known_to(value: float, half_width: float) -> tuple[str, str]:
+    """A value and the half-width of its 95 % interval as two cells (:mod:`neuralpower.interval`)."""
+    value_text, half_text = (_set(cell) for cell in interval.cells(value, half_width))
+    return value_text, half_text
+
+
+def plus_minus(value: float, half_width: float, unit: str) -> str:
+    """The same as one text."""
+    shown, half_text = known_to(value, half_width)
+    return DASH if shown == DASH else f"{shown} ± {half_text} {unit}"
+
+
+def _set(cell: str) -> str:
+    if cell == interval.UNKNOWN:
+        return DASH
+    whole, point, rest = cell.partition(".")
+    sign, digits = ("−", whole[1:]) if whole.startswith("-") else ("", whole)
+    grouped = f"{int(digits):,}".replace(",", "\u202f") if digits.isdigit() else digits
+    return f"{sign}{grouped}{point}{rest}".replace("-", "−")
 
 
 def percent(share: float | None, places: int = 1, sign: bool = False) -> str:

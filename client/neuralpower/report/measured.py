@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,12 +10,28 @@ from markupsafe import Markup
 
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
 from neuralpower.attribution.agreement import most_missed, pairs
+from neuralpower.interval import Z95
 from neuralpower.recordings.recording import Recording
 from neuralpower.recordings.statistics import lateness_ns
 from neuralpower.report import plots
-from neuralpower.report.blocks import Block, Facts, Figure, Heading, Notes, Row, Section, Table, fixed, number, percent
+from neuralpower.report.blocks import (
+    DASH,
+    Block,
+    Facts,
+    Figure,
+    Heading,
+    Notes,
+    Row,
+    Section,
+    Table,
+    fixed,
+    known_to,
+    number,
+    percent,
+    plus_minus,
+)
 from neuralpower.report.energy_plot import energy_bars, measured_stack
-from neuralpower.report.network_plot import Z95, layer_power
+from neuralpower.report.network_plot import layer_power
 
 ENERGY_COLUMNS = ("runtime, µs", "±", "power, W", "±", "energy, mJ", "±")
 
@@ -123,13 +140,14 @@ def layers(attribution: Attribution, true_w: Mapping[str, Sequence[float]] | Non
         )
         sections.append(Section("Networks, layer by layer", blocks, text))
     if repeated:
+        told = [engine for engine in repeated if not engine.layers_withheld]
         rows = [
-            Row([_name(e.layers[0]), e.layers[0].kind, f"{e.layers[0].repeats}", *_cells(e.layers[0])])
-            for e in repeated
+            Row([_name(e.layers[0]), e.layers[0].kind, f"{e.layers[0].repeats}", *_cells(e.layers[0])]) for e in told
         ]
-        table = Table(
-            ["layer", "kind", "copies", *ENERGY_COLUMNS], rows, range(2, 9), folded=f"{len(repeated)} repeated layers"
-        )
+        silent = Counter(e.layers[0].withheld for e in repeated if e.layers_withheld)
+        rows += [Row([f"withheld, {count} layers: {reason}"], "context") for reason, count in silent.items()]
+        folded = f"{len(repeated)} repeated layers" + (f", {len(repeated) - len(told)} withheld" if silent else "")
+        table = Table(["layer", "kind", "copies", *ENERGY_COLUMNS], rows, range(2, 9), folded=folded)
         text = "Engines of one layer, repeated until the sensor settles: their power is read directly."
         sections.append(Section("Repeated layers", [table], text))
     sections.append(_method(attribution))
@@ -139,21 +157,20 @@ def layers(attribution: Attribution, true_w: Mapping[str, Sequence[float]] | Non
 def _networks(networks: Sequence[EngineAttribution]) -> Table:
     rows = []
     for e in networks:
+        counts = [e.name, f"{e.inferences}", f"{len(e.layers)}"]
+        energy = known_to(e.energy_per_inference_j * 1e3, Z95 * e.energy_se_j * 1e3)
         cells = [
-            e.name,
-            f"{e.inferences}",
-            f"{len(e.layers)}",
-            f"{e.units}",
+            *counts,
+            DASH if e.withheld else f"{e.units}",
             percent(e.resolved_time_share, 0),
             fixed(e.runtime_s * 1e3, 3),
             fixed(e.power_w, 2),
-            fixed(e.energy_per_inference_j * 1e3, 2),
-            fixed(Z95 * e.energy_se_j * 1e3, 2),
+            *energy,
             fixed(e.gap_power_w, 2),
         ]
-        rows.append(Row(cells))
+        rows.append(Row(cells, "same" if e.withheld else ""))
         if e.withheld:
-            rows.append(Row([f"withheld: {e.withheld}", *[""] * 9], "context"))
+            rows.append(Row([f"withheld: {e.withheld}"], "context"))
     columns = [
         "network",
         "runs",
@@ -168,9 +185,15 @@ def _networks(networks: Sequence[EngineAttribution]) -> Table:
     ]
     caption = (
         "Per inference, over the time its layers run. Resolved: share of that time in layers told apart from all others, their 95 % "
-        "half-width at most 20 %. ±: half of the 95 % interval of the energy."
-    )
+        f"half-width at most 20 %. {_withheld(networks, 'networks')}"
+    ).rstrip()
     return Table(columns, rows, range(1, 10), caption)
+
+
+def _withheld(engines: Sequence[EngineAttribution], what: str) -> str:
+    """How many have no power, as a sentence; "" where all have."""
+    count = sum(bool(engine.withheld) for engine in engines)
+    return f"Withheld: {count} of {len(engines)} {what} have no power, and no energy." if count else ""
 
 
 def _network(
@@ -186,12 +209,19 @@ def _network(
         joined = at + 1 < len(engine.layers) and engine.layers[at + 1].unit == layer.unit
         unit = f"{layer.unit + 1}" if not at or engine.layers[at - 1].unit != layer.unit else ""
         rows.append(Row([f"{at + 1}", _name(layer), layer.kind, unit, *_cells(layer)], "same" if joined else ""))
-    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers in {engine.units} units. {_around(engine)}".rstrip()
-    if true_w and engine.hash in true_w:
+    known = "" if engine.withheld else f" in {engine.units} units"
+    caption = f"{engine.inferences} inferences, {len(engine.layers)} layers{known}. {_around(engine)}".rstrip()
+    if true_w and engine.hash in true_w and not engine.withheld:
         caption += " Points are the true power, which no part of the estimate has seen."
     columns = ["#", "layer", "kind", "unit", *ENERGY_COLUMNS]
-    table = Table(columns, rows, (0, *range(3, 10)), "± is one standard error.", f"all {len(engine.layers)} layers")
+    table = Table(columns, rows, (0, *range(3, 10)), _not_told(engine), f"all {len(engine.layers)} layers")
     return [Heading(engine.name), Figure(Markup(svg), caption), table]
+
+
+def _not_told(engine: EngineAttribution) -> str:
+    """Why layers of the table have no power, as a sentence."""
+    reasons = list(dict.fromkeys(layer.withheld for layer in engine.layers_withheld))
+    return f"Without power: {'; '.join(reasons)}." if reasons else ""
 
 
 def _around(engine: EngineAttribution) -> str:
@@ -202,11 +232,11 @@ def _around(engine: EngineAttribution) -> str:
         ("between inferences", engine.gap),
     ]
     told = [
-        f"{number(level.power_w, 3)} ± {number(Z95 * level.se_w, 2)} W {where}"
+        f"{plus_minus(level.power_w, Z95 * level.se_w, 'W')} {where}"
         for where, level in levels
         if np.isfinite(level.power_w) and np.isfinite(level.se_w)
     ]
-    return f"Power outside of layers, 95 %: {', '.join(told)}." if told else ""
+    return f"Power outside of layers: {', '.join(told)}." if told else ""
 
 
 def _name(layer: LayerPower) -> str:
@@ -214,10 +244,12 @@ def _name(layer: LayerPower) -> str:
 
 
 def _cells(layer: LayerPower) -> list[str]:
-    return [
-        fixed(layer.runtime_s * 1e6, 2), fixed(layer.runtime_se_s * 1e6, 2), fixed(layer.power_w, 3), fixed(layer.power_se_w, 3),
-        fixed(layer.energy_j * 1e3, 4), fixed(layer.energy_se_j * 1e3, 4),
-    ]  # fmt: skip
+    scaled = (
+        (1e6, layer.runtime_s, layer.runtime_se_s),
+        (1.0, layer.power_w, layer.power_se_w),
+        (1e3, layer.energy_j, layer.energy_se_j),
+    )
+    return [cell for scale, value, error in scaled for cell in known_to(scale * value, scale * Z95 * error)]
 
 
 def _method(attribution: Attribution) -> Section:
@@ -234,9 +266,7 @@ def _method(attribution: Attribution) -> Section:
             ("residual", f"{number(a.residual_w * 1e3, 3)} mW rms"),
         ]
     levels = [("device idle", a.baselines.device_idle), ("context idle", a.baselines.context_idle)]
-    facts += [
-        (name, f"{number(x.power_w)} ± {number(Z95 * x.se_w, 2)} W") for name, x in levels if np.isfinite(x.power_w)
-    ]
+    facts += [(name, plus_minus(x.power_w, Z95 * x.se_w, "W")) for name, x in levels if np.isfinite(x.power_w)]
     if twice := pairs(a):
         agree = sum(pair.agrees for pair in twice)
         text = f"{agree} of {len(twice)} layers agree with what was attributed to them within networks; {most_missed(len(twice))} may miss by chance"
@@ -251,6 +281,7 @@ def _method(attribution: Attribution) -> Section:
     if a.balance:
         b = a.balance
         parts = [("layers", b.layers_j), ("gaps", b.gaps_j), ("idle", b.idle_j), ("unattributed", b.unattributed_j)]
-        shares = ", ".join(f"{name} {number(joules)} J" for name, joules in parts)
+        shares = ", ".join(f"{name} {number(joules)} J" for name, joules in parts if np.isfinite(joules))
+        shares += "; how much is layers and gaps is withheld" if a.withheld else ""
         facts.append((f"energy measured: {number(b.measured_j, 5)} J", shares))
     return Section("How power was attributed", [Facts(facts), Notes(list(a.notes))])

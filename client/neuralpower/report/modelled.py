@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from neuralpower.attribution import Attribution, LayerPower
 from neuralpower.dataset import Dataset
+from neuralpower.interval import Z95
 from neuralpower.models.evaluation import network_errors, scores
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.published import PUBLISHED
@@ -19,7 +20,6 @@ from neuralpower.ranking import Estimate, sums
 from neuralpower.report import plots
 from neuralpower.report.blocks import DASH, Block, Facts, Figure, Heading, Row, Section, Table, fixed, number, percent
 from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
-from neuralpower.report.network_plot import Z95
 from neuralpower.report.plots import Pair
 
 SHOWN_TERMS = 40
@@ -167,6 +167,8 @@ def networks(predictions: Sequence[NetworkPrediction], attribution: Attribution)
     rows.append(Row(["NeuralPower, Titan X (2017)", *(cell for mean in paper for cell in ("", "", mean))], "context"))
     columns = [c for what in ("runtime, ms", "power, W", "energy, mJ") for c in (what, "measured", "accuracy")]
     caption = "Predicted, measured, and 1 − |error|. Sums over layers under the profiler. Grey: the paper's own networks and board, for context."
+    silent = [p.name for p in predictions if p.name in engines and engines[p.name].withheld]
+    caption += f" Not here, their measurement withheld: {', '.join(silent)}." if silent else ""
     return Section(
         "Networks that the models have not seen", [Table(["network", *columns], rows, range(1, 10), caption)]
     )
@@ -206,6 +208,9 @@ def predicted(prediction: NetworkPrediction, models: SixModels | None, attributi
         else ""
     )
     missing = "".join(f"; {count} {reason}" for reason, count in prediction.missing.items())
+    missing += (
+        f". Measured power and energy are withheld: {measured.withheld}" if measured and measured.withheld else ""
+    )
     blocks: list[Block] = [
         Table(["", "predicted", "interval", "measured", "error"], rows, (1, 2, 3, 4), f"{covered}{stands}{missing}.")
     ]

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from neuralpower.attribution import Baselines, EngineAttribution
+from neuralpower.interval import Z95
 from neuralpower.report import plots
 from neuralpower.report.plots import COLOURS, GRID, INK, MUTED, Figure
 
-HEIGHT = 4.9
-"""Inches of one network's panels."""
-Z95 = 1.959964
-"""Half of a 95 % interval in standard errors."""
+HEIGHT, WITHHELD_HEIGHT = 4.9, 2.9
+"""Inches of one network's panels, and of those of one without power."""
 SURE = 0.3
 """Half-width over power up to which a unit has a say in how high the axis goes."""
 MOST_NAMES = 48
@@ -66,20 +65,25 @@ def layer_power(
     """Three panels for each engine, over its layers in order: power, runtime, share of the energy of one inference.
 
     A unit is a block as wide as its layers: a line at its power within the band of its 95 % interval. Layers that share a unit
-    are paler. `true_w`: engine's hash -> a value for each layer, drawn as points where it is known. Dashed lines are the
+    are paler, those that are not told an empty block. An engine that is withheld has runtimes, and the reason for power. `true_w`: engine's hash -> a value for each layer, drawn as points where it is known. Dashed lines are the
     power between inferences and, with `baselines`, of context idle and device idle. A page that has headings of its own draws without titles.
     """
     with plots.styled():
         import matplotlib.pyplot as plt
 
-        figure = plt.figure(figsize=(8, HEIGHT * len(engines)), layout="constrained")
-        parts = figure.subfigures(len(engines), 1, squeeze=False, hspace=0.04)[:, 0]
+        heights = [WITHHELD_HEIGHT if engine.withheld else HEIGHT for engine in engines]
+        figure = plt.figure(figsize=(8, sum(heights)), layout="constrained")
+        parts = figure.subfigures(len(engines), 1, squeeze=False, hspace=0.04, height_ratios=heights)[:, 0]
         for part, engine in zip(parts, engines, strict=True):
-            rows = part.subplots(3, 1, sharex=True, height_ratios=[3.2, 1, 1])
-            _power(rows[0], engine, (true_w or {}).get(engine.hash), baselines)
+            rows = part.subplots(*((2, 1) if engine.withheld else (3, 1)), sharex=True,
+                                 height_ratios=[1, 1] if engine.withheld else [3.2, 1, 1])  # fmt: skip
+            if engine.withheld:
+                _reason(rows[0], engine)
+            else:
+                _power(rows[0], engine, (true_w or {}).get(engine.hash), baselines)
+                _bars(rows[2], engine, [100 * share for share in _shares(engine)], "energy, %")
             _bars(rows[1], engine, [layer.runtime_s * 1e6 for layer in engine.layers], "runtime, µs")
-            _bars(rows[2], engine, [100 * share for share in _shares(engine)], "energy, %")
-            _names(rows[2], engine)
+            _names(rows[-1], engine)
             if titled:
                 rows[0].set_title(f"{engine.name}{'  (simulated)' if simulated else ''}", loc="left", pad=19)
             for axes in rows:
@@ -92,6 +96,17 @@ def _bars(axes: Any, engine: EngineAttribution, values: Sequence[float], label: 
     colours = [COLOURS[_kind(layer.kind)] for layer in engine.layers]
     axes.bar(np.arange(len(values)), np.nan_to_num(values), width=0.8, color=colours, alpha=0.8, linewidth=0)
     axes.set_ylabel(label)
+
+
+def _reason(axes: Any, engine: EngineAttribution) -> None:
+    """Why there is no power, where it would be."""
+    reason = f"power withheld: {engine.withheld}"
+    lines = len(textwrap.wrap(reason, 105))
+    reason = textwrap.fill(reason, min(len(reason) // lines + 10, 105))  # no word alone in the last line
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=7.5)
+    axes.set_yticks([])
+    axes.set_ylabel("power, W")
+    axes.set_xlim(-0.7, len(engine.layers) - 0.3)
 
 
 def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None, baselines: Baselines | None) -> None:
@@ -140,9 +155,6 @@ def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None,
     levels = [level for level in _levels(engine, baselines) if isfinite(level[1])]
     for _, watts, dashes in levels:
         axes.axhline(watts, color=MUTED, linewidth=0.8, linestyle=(0, dashes))
-    if engine.withheld:
-        reason = textwrap.fill(f"withheld: {engine.withheld}", 100)
-        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=7)
     axes.set_ylabel("power, W")
     axes.set_ylim(0, 1.06 * max(tops) or 1.0)
     axes.set_xlim(-0.7, len(engine.layers) - 0.3)
@@ -151,10 +163,13 @@ def _power(axes: Any, engine: EngineAttribution, true_w: Sequence[float] | None,
         Patch(color=COLOURS[kind], alpha=0.75, linewidth=0, label=kind) for kind in COLOURS if kind in kinds
     ]
     handles.append(Line2D([], [], color=INK, linewidth=1.3, label="estimate, 95 %"))
+    if any(not isfinite(unit.power_w) for unit in found):
+        handles.append(Patch(color=GRID, alpha=0.5, linewidth=0, label="not told"))
     if true_w is not None:
         handles.append(Line2D([], [], color=plots.TRUTH, marker=".", linestyle="", label="true"))
     handles += [Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, d), label=label) for label, _, d in levels]
-    axes.legend(handles=handles, ncols=len(handles), loc="lower right", bbox_to_anchor=(1.005, 0.995), handlelength=1.4)
+    place = {"loc": "lower right", "bbox_to_anchor": (1.005, 0.995)}
+    axes.legend(handles=handles, ncols=len(handles), handlelength=1.4, columnspacing=1.4, **place)
 
 
 def _levels(engine: EngineAttribution, baselines: Baselines | None) -> list[tuple[str, float, tuple[float, ...]]]:

@@ -11,6 +11,7 @@ from neuralpower import __version__
 from neuralpower.attribution import Attribution
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure
+from neuralpower.interval import MEANING
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.six import SixModels
 from neuralpower.recordings.recording import Recording
@@ -113,10 +114,12 @@ def _lead(recording: Recording | None, attribution: Attribution | None, models: 
         networks = sum(not engine.repeated for engine in attribution.engines.values())
         repeated = len(attribution.engines) - networks
         named = f"{networks} network{'s' * (networks != 1)}"
-        parts.append(f"{named} and {repeated} repeated layers" if repeated else named)
+        silent = f", {len(attribution.withheld)} withheld" if attribution.withheld else ""
+        parts.append((f"{named} and {repeated} repeated layers" if repeated else named) + silent)
     if models is not None:
         parts.append(f"{len(models.models_)} models fitted to {models.rows_} layers")
-    return "; ".join(parts) + "." if parts else ""
+    said = "; ".join(parts) + "." if parts else ""
+    return f"{said} {MEANING}." if attribution is not None else said
 
 
 def _headlines(
@@ -143,9 +146,12 @@ def _headlines(
                 )
     if attribution is not None:
         networks = [engine for engine in attribution.engines.values() if not engine.repeated]
-        if networks:
-            units, layers = (sum(counts) for counts in zip(*((e.units, len(e.layers)) for e in networks), strict=True))
+        told = [engine for engine in networks if not engine.withheld]
+        if told:
+            units, layers = (sum(counts) for counts in zip(*((e.units, len(e.layers)) for e in told), strict=True))
             found.append(Headline("units told apart in networks", f"{units}", f"of {layers} layers"))
+        if len(told) < len(networks):
+            found.append(Headline("networks withheld", f"{len(networks) - len(told)}", f"of {len(networks)}"))
     if recording is not None and recording.streams:
         every = [recording.tick_statistics(stream) for stream in recording.streams]
         most = max(every, key=lambda each: each.ticks)
