@@ -29,7 +29,8 @@ def rows_of(attribution: Attribution, source: str) -> Dataset:
     """The measured layers of an attribution, with where they came from.
 
     A network has a row for each layer, a repeated-layer engine one row altogether. A layer that shares its unit keeps its
-    own runtime and has the unit's power with the wider standard error; none is dropped. Copies of the same engine that ran
+    own runtime and has the unit's power with the wider standard error; one whose power is withheld keeps its runtime and has the reason
+    in `withheld`; none is dropped. Copies of the same engine that ran
     under one name are told apart by `engine`.
     """
     rows = []
@@ -50,6 +51,7 @@ def rows_of(attribution: Attribution, source: str) -> Dataset:
                     energy_se_j=layer.energy_se_j,
                     count=layer.count,
                     method=_method(engine, layer.members),
+                    withheld=layer.withheld,
                     engine=engine.hash,
                     device=attribution.board,
                     simulated=attribution.simulated or engine.simulated,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,11 +37,15 @@ COLUMNS: dict[str, str] = {
     "count": "int",
     "origin": "str",
     "method": "str",
+    "withheld": "str",
     "engine": "str",
     "device": "str",
     "simulated": "bool",
 }
 """Column name -> ``str``, ``int``, ``float`` or ``bool``, in file order."""
+
+LATER = ("withheld",)
+"""Columns that files of earlier versions do not have; in those they are empty."""
 
 _NUMPY: dict[str, Any] = {"str": np.object_, "int": np.int64, "float": np.float64, "bool": np.bool_}
 
@@ -64,6 +69,11 @@ class Dataset:
     def simulated(self) -> bool:
         """Whether any row was made by the simulated chip or device."""
         return bool(self.table["simulated"].any())
+
+    @property
+    def withheld(self) -> dict[str, int]:
+        """Why rows have no power though it was looked for -> how many, the most first."""
+        return dict(Counter(filter(None, self.table["withheld"].tolist())).most_common())
 
     def layers(self) -> list[Layer]:
         """The rows as layers, without their measurements."""
@@ -125,7 +135,7 @@ def layers_of(dataset: Dataset) -> list[Layer]:
 def write_dataset(table: Mapping[str, Any], path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> None:
     """Write the table as Parquet (zstd); ``path`` is replaced only once the new file is whole and on the disk.
 
-    ``table`` holds every column of ``COLUMNS``, all of one length; ``provenance`` is anything JSON can hold.
+    ``table`` holds every column of ``COLUMNS``, all of one length (those of ``LATER`` may lack); ``provenance`` is anything JSON can hold.
     Raises ValueError on a missing or odd column, Failure when the file cannot be written.
     """
     import pyarrow as pa
@@ -148,8 +158,10 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         raise InputError(f"{source}: cannot be read as Parquet: {_first_line(error)}") from None
     provenance = _provenance(source, arrow.schema.metadata or {})
     missing = [name for name in COLUMNS if name not in arrow.column_names]
-    if missing:
+    if set(missing) - set(LATER):
         raise InputError(f"{source}: not a neuralpower dataset, it lacks the columns {', '.join(missing)}")
+    for name in missing:
+        arrow = arrow.append_column(name, pa.array([""] * len(arrow), type=_arrow_type(COLUMNS[name])))
     for name, kind in COLUMNS.items():
         if arrow.schema.field(name).type != _arrow_type(kind):
             raise InputError(f"{source}: column {name} holds {arrow.schema.field(name).type}, not {kind}")
@@ -206,8 +218,9 @@ def _provenance(source: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]
 def _as_columns(table: Mapping[str, Any]) -> dict[str, Column]:
     """Every column as a 1-D numpy array of its type. Raises ValueError on a missing column or differing lengths."""
     missing = [name for name in COLUMNS if name not in table]
-    if missing:
+    if set(missing) - set(LATER):
         raise ValueError(f"the table lacks the columns {', '.join(missing)}")
+    table = {**table, **{name: [""] * len(table["layer"]) for name in missing}}
     columns = {name: np.asarray(table[name], dtype=_NUMPY[kind]) for name, kind in COLUMNS.items()}
     if len({column.shape for column in columns.values()}) != 1 or columns["layer"].ndim != 1:
         raise ValueError("the table's columns differ in length")

@@ -52,7 +52,10 @@ class WholeNetwork:
 
 
 def described(engine: EngineAttribution) -> dict[str, Any] | None:
-    """What the provenance keeps of a network; None of a repeated layer, and where nothing is known of a whole inference."""
+    """What the provenance keeps of a network; None of a repeated layer, and where nothing is known of a whole inference.
+
+    One that is withheld has its time, and the reason instead of energy, units and covariance.
+    """
     whole = engine.unprofiled.unprofiled if engine.unprofiled else engine.whole
     if engine.repeated or whole is None:
         return None
@@ -66,7 +69,8 @@ def described(engine: EngineAttribution) -> dict[str, Any] | None:
         "runtime_se_s": _short(whole.runtime_se_s),
         "energy_j": _short(whole.energy_j),
         "energy_se_j": _short(whole.energy_se_j),
-        "unit": [layer.unit for layer in engine.layers],
+        "withheld": whole.withheld,
+        "unit": [] if engine.withheld else [layer.unit for layer in engine.layers],
         "unit_covariance_w2": rows,
     }
 

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuralpower.cli.dataset import with_power
 from neuralpower.dataset import (
     COLUMNS,
+    LATER,
     METADATA_KEY,
     Dataset,
     concat,
@@ -163,6 +165,33 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="columns"):
             write_dataset(table, path, {})
     assert read_dataset(path).provenance == {"first": True}
+
+
+def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """What has no column of reasons was withheld nothing; a table without it is written with an empty one."""
+    path = tmp_path / "d.parquet"
+    write_dataset({name: column for name, column in sample().table.items() if name not in LATER}, path, {"old": True})
+    assert pq.read_table(path).column("withheld").to_pylist() == [""] * 3
+    pq.write_table(pq.read_table(path).drop_columns(list(LATER)), path)
+    read = read_dataset(path)
+    assert list(read.table) == list(COLUMNS) and read["withheld"].tolist() == [""] * 3 and read.withheld == {}
+    assert read.provenance == {"old": True} and read.layers() == [CONV, OTHER, FC]
+
+
+def test_reasons_are_counted(tmp_path: Path) -> None:
+    """Rows whose power is withheld say why, also behind the file; the reason of most rows is the first."""
+    reasons = ["locked", "unseen", "locked", ""]
+    rows = [row(CONV, network="a", origin="network", runtime_s=1e-3, withheld=reason) for reason in reasons]
+    write_dataset(dataset_of(rows, {}).table, tmp_path / "d.parquet", {})
+    read = read_dataset(tmp_path / "d.parquet")
+    assert list(read.withheld.items()) == [("locked", 2), ("unseen", 1)] and read["withheld"].tolist() == reasons
+    assert with_power(read) == "with power 0/4, 3 withheld: locked (2); unseen (1)"
+    assert with_power(read.take(np.array([0, 2]))) == "with power 0/2, 2 withheld: locked"
+    assert with_power(read.take(np.array([3]))) == "with power 0/1"
+    table = {**read.table, "withheld": [f"reason {number}" for number in range(4)]}
+    assert with_power(dataset_of([{name: table[name][at] for name in COLUMNS} for at in range(4)], {})).endswith(
+        "4 withheld: reason 0 (1); reason 1 (1); reason 2 (1); and others"
+    )
 
 
 def test_rows_refuse_unknown_columns() -> None:

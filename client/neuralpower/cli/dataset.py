@@ -5,18 +5,26 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuralpower import console
 from neuralpower.cli.outputs import OutputFile
 
+if TYPE_CHECKING:
+    from neuralpower.dataset import Dataset
+
 HELP = """Make a dataset of measured layers from recordings: geometry, runtime, power and energy of each layer.
 
-A network has a row for each of its layers, an engine of one repeated layer one row.
+A network has a row for each of its layers, an engine of one repeated layer one row. A layer whose power is withheld keeps its runtime, and the
+reason stands in the column `withheld`.
 
 example:
   neuralpower dataset run1 run2 -o layers.parquet"""
+
+
+MOST_REASONS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
                 "written": str(args.output),
                 "layers": len(dataset),
                 "with_power": powered,
+                "withheld": dataset.withheld,
                 "kinds": dict(kinds),
                 "networks": sorted(set(dataset["network"].tolist())),
                 "simulated": dataset.simulated,
@@ -65,4 +74,16 @@ def run(args: argparse.Namespace) -> int:
         rows.append([kind, count, origins["network"], origins["sweep"], int(np.isfinite(of_kind["power_w"]).sum())])
     columns = ["kind", "layers", "of networks", "of the sweep", "with power"]
     console.table(f"wrote {args.output}", columns, rows, simulated=dataset.simulated)
+    print(with_power(dataset))
     return 0
+
+
+def with_power(dataset: Dataset) -> str:
+    """How many rows have a power, how many it was withheld from, and why."""
+    reasons = dataset.withheld
+    said = f"with power {int(np.isfinite(dataset['power_w']).sum())}/{len(dataset)}"
+    if not reasons:
+        return said
+    named = [reason if len(reasons) == 1 else f"{reason} ({count})" for reason, count in reasons.items()]
+    more = "; and others" if len(named) > MOST_REASONS else ""
+    return f"{said}, {sum(reasons.values())} withheld: {'; '.join(named[:MOST_REASONS])}{more}"

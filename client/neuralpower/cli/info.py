@@ -205,6 +205,7 @@ def dataset_facts(path: Path) -> dict[str, Any]:
         "networks": len(set(dataset["network"].tolist())),
         "by_origin_and_kind": [{"origin": o, "kind": k, "rows": n} for (o, k), n in sorted(rows.items())],
         "measured": {name: int(np.sum(~np.isnan(dataset[name]))) for name in ("runtime_s", "power_w", "energy_j")},
+        "withheld": dataset.withheld,
         "provenance": dataset.provenance,
     }
 
@@ -214,5 +215,6 @@ def _print_dataset(facts: dict[str, Any]) -> None:
     title = f"{facts['dataset']}: {facts['rows']} layers of {facts['networks']} networks"
     table(title, ["origin", "kind", "layers"], counted, simulated=facts["simulated"])
     known: list[list[Cell]] = [[f"with {name}", count] for name, count in facts["measured"].items()]
+    known += [["power withheld", f"{count}: {reason}"] for reason, count in facts["withheld"].items()]
     known += [[f"from: {key}", str(value)[:200]] for key, value in facts["provenance"].items()]
     table("provenance", ["", "value"], known)
