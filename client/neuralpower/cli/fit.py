@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralpower import console
+from neuralpower.cli.dataset import with_power
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         console.print_json(store.document(models))
         return 0
     print_models(models, "The six models")
+    if dataset.withheld:
+        print(f"rows {with_power(dataset)}; rows without power are in no power model")
     print_whole(models)
     if args.formula:
         print_formulas(models)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.dataset import COLUMNS, Dataset
+from neuralpower.dataset import COLUMNS, LATER, Dataset
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
-from neuralpower.models.design import dictionary_of
+from neuralpower.models.design import KINDS, dictionary_of
 from neuralpower.models.folds import configurations_of, labels, relabelled
 from neuralpower.models.merged import Merged
 from neuralpower.models.quantities import measure
@@ -121,6 +121,24 @@ def _check_sizes(dataset: Dataset, column: str, rows: NDArray[np.intp], value: F
         )
 
 
+def no_power(dataset: Dataset) -> str:
+    """Why no power of a modelled layer can be used, as a line, though powers were looked for; "" where one can, or none was measured at all."""
+    modelled = np.isin(dataset["kind"], KINDS)
+    power, error = (dataset[name].astype(np.float64) for name in ("power_w", "power_se_w"))
+    withheld, known = modelled & (dataset["withheld"] != ""), modelled & np.isfinite(power)
+    if not (withheld | known).any() or (known & (power > 0) & ~(error > LARGEST_RELATIVE_SE * power)).any():
+        return ""
+    # A unit is known better than its layers.
+    if any(len(rows_of(dataset, kind, "power")) for kind in KINDS):
+        return ""
+    parts = [
+        f"{int(known.sum())} are not known to {100 * LARGEST_RELATIVE_SE:.0f} %" if known.any() else "",
+        f"{int(withheld.sum())} are withheld ({next(iter(dataset.take(withheld).withheld))})" if withheld.any() else "",
+    ]
+    listed = " and ".join(filter(None, parts))
+    return f"no power of {int(modelled.sum())} layers can be used: {listed}; record longer, or on a quieter machine"
+
+
 def _values(dataset: Dataset, kind: str, target: str) -> tuple[Floats, Floats, Floats, Ints, Floats]:
     """Values, standard errors, what the errors do not know of layers of other types, units and shares, for all rows."""
     column = COLUMN[target]
@@ -216,8 +234,13 @@ def networks_of(dataset: Dataset) -> set[str]:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 of all rows in their order; equal data has equal folds."""
+    """SHA-256 of all rows in their order; equal data has equal folds.
+
+    A column that earlier versions did not have counts where it says something: models know the data that they were fitted to then.
+    """
     digest = hashlib.sha256()
     for name in COLUMNS:
+        if name in LATER and not any(dataset[name].tolist()):
+            continue
         digest.update(json.dumps([name, dataset[name].tolist()]).encode())
     return digest.hexdigest()

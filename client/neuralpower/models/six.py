@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
-from neuralpower.errors import InputError
+from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
 from neuralpower.models.held_out import CrossValidation, HeldOut, KindFolds
 from neuralpower.models.polynomial import Polynomial
 from neuralpower.models.quantities import measure
-from neuralpower.models.rows import fingerprint, networks_of, rows_of
+from neuralpower.models.rows import fingerprint, networks_of, no_power, rows_of
 from neuralpower.models.whole import WholeModel, fit_whole
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ Key = tuple[str, str]
 UNITS = {"runtime": "s", "power": "W", "energy": "J"}
 FEWEST_CONFIGURATIONS = 10
 """Different layers that a model needs; fewer say nothing about the next one."""
+TOO_FEW_GROUPS = "too few groups of layers to cross-validate; measure more networks or a sweep"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class SixModels:
     def fit(self, dataset: Dataset, advance: Callable[[float, str], None] | None = None) -> SixModels:
         """Fit all models that the dataset has rows for; `advance(models done, what is next)` is told of progress.
 
-        Raises InputError when the dataset has rows for none.
+        Raises InputError when the dataset has rows for none, Failure when powers were looked for and none can be used.
         """
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
 
@@ -111,6 +112,8 @@ class SixModels:
 
     def _fit(self, dataset: Dataset, advance: Callable[[float, str], None] | None) -> SixModels:
         self.models_, self.energy_, self.skipped_ = {}, {}, {}
+        if unusable := no_power(dataset):
+            raise Failure(unusable)
         left_out = {target: np.full(len(dataset), np.nan) for target in TARGETS}
         for number, kind in enumerate(KINDS):
             if advance:
@@ -126,9 +129,8 @@ class SixModels:
             if targets:
                 self._fit_kind(kind, tuple(targets), dataset, left_out)
         if not self.models_:
-            raise InputError(
-                f"no layer type has {FEWEST_CONFIGURATIONS} different layers with a measured runtime or power"
-            )
+            short = f"no layer type has {FEWEST_CONFIGURATIONS} different layers with a measured runtime or power"
+            raise InputError(TOO_FEW_GROUPS if TOO_FEW_GROUPS in self.skipped_.values() else short)
         self.models_ = {key: self.models_[key] for key in DICTIONARIES if key in self.models_}
         self.remainder_ = _remainder(dataset)
         both = tuple(kind for kind in KINDS if {(kind, target) for target in TARGETS} <= set(self.models_))
@@ -149,15 +151,20 @@ class SixModels:
         folds = KindFolds.of(dataset, kind, asked, self.folds, self.seed)
         found = held_out(folds, kind, self.estimator)
         whole = fit_together(folds, kind, folds.fold >= 0, self.estimator)
-        for target in targets:
-            score = found[target].score()
-            if score is None or target not in whole:
-                raise InputError("too few groups of layers to cross-validate; measure more networks or a sweep")
+        scores = {target: found[target].score() for target in targets}
+        good = tuple(target for target in targets if scores[target] is not None and target in whole)
+        if good != targets:
+            self.skipped_ |= {(kind, target): TOO_FEW_GROUPS for target in targets if target not in good}
+            if good:  # folds are of the rows of all targets that are fitted
+                self._fit_kind(kind, good, dataset, left_out)
+            return
+        for target, score in scores.items():
+            assert score is not None
             self.models_[kind, target] = LayerModel(kind, target, whole[target].polynomial_, score)
             _note(left_out[target], dataset, self.models_[kind, target], found[target])
         if "energy" in asked:
             product, direct = found["product"].score(), found["energy"].score()
-            if product is not None and direct is not None:
+            if product is not None and direct is not None and "energy" in whole:
                 self.energy_[kind] = EnergyErrors(product, direct, len(whole["energy"].polynomial_.terms))
 
     def estimator(self, kind: str, target: str) -> SparsePolynomial:
@@ -214,7 +221,9 @@ def held_out(folds: KindFolds, kind: str, estimator: Estimator) -> Mapping[str, 
         fitted = fit_together(folds, kind, train, estimator)
         for target, model in fitted.items():
             rows = folds.rows[target]
-            found[target].add(test, model.predict(rows.x[test[rows.index]]), model.polynomial_.interval.holds)
+            # A fold may hold layers of which only the other target was measured.
+            if len(x := rows.x[test[rows.index]]):
+                found[target].add(test, model.predict(x), model.polynomial_.interval.holds)
         if "product" in found and {"runtime", "power"} <= set(fitted):
             rows = folds.rows["energy"]
             x = rows.x[test[rows.index]]
