@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from neuralpower.interval import Z95, cells, half, plus_minus
+from neuralpower.attribution import Attribution, EngineAttribution, LayerPower, Unprofiled, WholeInference
+from neuralpower.cli.attribute import print_attribution
+from neuralpower.cli.live import Live
+from neuralpower.cli.watch import estimate_line
+from neuralpower.interval import MEANING, Z95, cells, half, plus_minus
 from neuralpower_align import resolution
+from neuralpower_align.results import Level
+from neuralpower_wire.estimates import EngineEstimate
 
 nan, inf = math.nan, math.inf
 
@@ -76,6 +84,42 @@ def test_nothing_but_numbers_and_dashes_comes_out(value: float, half_width: floa
     """Whatever was computed, no nan and no infinity is printed, and an unknown value has no interval."""
     shown, spread = cells(value, half_width)
     for cell in (shown, spread):
-        assert cell == "-" or math.isfinite(float(cell))
+        assert cell == "-" or Decimal(cell).is_finite()
     assert spread == "-" or shown != "-"
     assert "nan" not in plus_minus(value, half_width) + half(half_width)
+
+
+def test_a_running_estimate_has_its_interval() -> None:
+    """`watch` shows the half-width of the 95 % interval, as every other command does, and none of what is withheld."""
+    unit, power = np.zeros(2, np.uint32), np.full(2, 8.0)
+    known = EngineEstimate("ab" * 16, "running", "", 500, unit, power, power / 10, 0.01, 0.0005)
+    live = Live()
+    assert "10.00 ± 0.98 mJ an inference in its layers, 2 layers in 1 units" in estimate_line(live, known)
+    gone = replace(known, why="locked", power_w=power * nan, power_se_w=power * nan, energy_j=nan, energy_se_j=nan)
+    assert estimate_line(live, gone).endswith(": energy withheld: locked")
+
+
+def test_attribute_says_once_what_it_means(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each ± of tables and lines has two digits, the value as many decimals; what ± is stands in one line."""
+    layers = tuple(
+        LayerPower(f"c{at}", "conv", at, 1, 90, 1, 1.234567e-4, se * 1e-4, 8.76543, se)
+        for at, se in enumerate((1.39, 0.000185, 0.051, nan))
+    )
+    whole = WholeInference(9, 1e-3, 1e-6, 3.585e-3, 7e-3)
+    engine = EngineAttribution(
+        "ab" * 16, "net", "least-squares", layers, 90, 3e-3, 4.5, 3.0, 0.03, True, energy_j=0.5362e-3, energy_se_j=0.000185e-3,
+        gap=Level(4.5, 0.0032), unprofiled=Unprofiled(whole, whole), whole=whole,
+    )  # fmt: skip
+    found = Attribution("least-squares", {engine.hash: engine}, 4e-4, 2e-4, None, 0.0, 4.5, 0.03, None, "b", True, ())
+    print_attribution(found, [engine])
+    printed = capsys.readouterr().out
+    assert printed.count(MEANING) == 1 and "nan" not in printed
+    for shown in ("0.53620 ± 0.00036 mJ", "gap 4.5000 ± 0.0063 W", "4 ± 14 mJ", "1.0000 ± 0.0020 ms"):
+        assert shown in printed
+    rows = [line.split() for line in printed.splitlines() if line.startswith("  c")]
+    assert [row[-4:-2] for row in rows] == [
+        ["8.8", "2.7"],
+        ["8.76543", "0.00036"],
+        ["8.77", "0.10"],
+        ["8.765", "-"],
+    ]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neuralpower import interval
 from neuralpower.cli import main
 from neuralpower.dataset import Dataset, dataset_of, read_dataset, row, write_dataset
 from neuralpower.errors import InputError
@@ -255,3 +256,5 @@ def test_whole_networks_are_held_against_their_measurement(
     assert main(["evaluate", str(tmp_path / "m.json"), str(tmp_path / "d.parquet")]) == 0
     said = capsys.readouterr().out
     assert "accuracy, mean, of those not trained on" in said and " of 7" in said
+    known = evaluation.network_errors(fresh, other)
+    assert all(f"± {interval.half(196 * each.energy_se)} %" in said for each in known) and said.count("95 %") == 1

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuralpower.interval import Z95
 from neuralpower.profiler import balance, stopping
 from neuralpower.profiler.balance import Block, Estimate, estimate, ratio
 from neuralpower.profiler.design import (
@@ -141,9 +142,9 @@ def test_rules_for_the_end() -> None:
     assert stopping.Runs(10).enough(progress(9)) == "" and stopping.Runs(10).enough(progress(10)) == "10 inferences"
     assert stopping.Seconds(5).enough(progress(seconds=4.9)) == "" and stopping.Seconds(5).enough(progress(seconds=5))
     rule = stopping.EnergyInterval(2.0, longest_s=60)
-    assert rule.enough(progress(half=0.05)) == "" and "±2 %" in rule.enough(progress(half=0.04))
+    assert rule.enough(progress(half=0.05)) == "" and "±2.0 %" in rule.enough(progress(half=0.04))
     assert rule.enough(progress(half=0.01, rounds=3)) == ""
-    assert "known to ±5 % only" in rule.enough(progress(seconds=61, half=0.1))
+    assert "known to ±5.0 % only" in rule.enough(progress(seconds=61, half=0.1))
     assert "cannot be told" in rule.enough(progress(seconds=61, half=math.nan))
 
 
@@ -157,11 +158,11 @@ def test_the_interval_that_most_time_is_known_to() -> None:
         layer(runtime_s=1.0, repeats=1, power_w=math.nan, power_se_w=math.nan, unit=2),
     ]
     engine = layer(layers=layers, runtime_s=5.0, unit_power_w=(2.0, 2.0, math.nan), unit_se_w=(0.02, 0.05, math.nan))
-    assert stopping.width_known(engine, 0.6) == pytest.approx(1.96)
-    assert stopping.width_known(engine, 0.8) == pytest.approx(4.9)
+    assert stopping.width_known(engine, 0.6) == pytest.approx(Z95)
+    assert stopping.width_known(engine, 0.8) == pytest.approx(2.5 * Z95)
     assert math.isnan(stopping.width_known(engine, 0.81)) and math.isnan(stopping.width_known(None))
     one = layer(layers=layers[:1], runtime_s=3.0, unit_power_w=(), unit_se_w=())
-    assert stopping.width_known(one) == pytest.approx(1.96)
+    assert stopping.width_known(one) == pytest.approx(Z95)
 
 
 def test_a_recording_is_looked_at_when_it_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +179,9 @@ def test_a_recording_is_looked_at_when_it_may_be_enough(monkeypatch: pytest.Monk
     said = {}
     for count in (50, 100, 150, 199, 200, 399, 400):
         said[count] = rule.enough(progress(count, rounds=3 if count == 50 else 9))
-    assert looks == [100, 200, 400] and said.pop(400) == "power in 80% of the layers' time is known to ±9 % in 0 units"
+    assert (
+        looks == [100, 200, 400] and said.pop(400) == "power in 80% of the layers' time is known to ±9.0 % in 0 units"
+    )
     assert not any(said.values())
     late = stopping.LayerIntervals("nowhere", "hash", 10.0, longest_s=60)
     monkeypatch.setattr(late, "_look", lambda: 30.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import deque
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from neuralpower.console import plain
+from neuralpower.interval import cells
 from neuralpower.profiler.balance import Block, Estimate
 from neuralpower.profiler.design import PLAIN_GAPS, PLAIN_RUN, PROFILED_GAPS, PROFILED_RUN, Course, Design, Sensor
 from neuralpower.profiler.experiment import CONTEXT_IDLE, DEVICE_IDLE, GAP, Experiment, Outcome
@@ -49,6 +51,10 @@ def test_ratios_and_energies_come_with_their_intervals(capsys: pytest.CaptureFix
     show([outcome()], simulated=True)
     printed = capsys.readouterr().out
     assert printed.count("(simulated)") == 4 and "note: a note" in printed and "context idle" in printed
+    assert printed.count("95 % interval") == 1 and "nan" not in printed
+    half = ratio["energy"]["half_width"]
+    assert "  ".join(cells(1.1, half)) in re.sub(" +", "  ", printed) and "3.200  0.100" not in printed
+    assert re.search(r"context idle +3\.20 +0\.10\n", printed) and re.search(r"device idle +3\.000 +-\n", printed)
 
 
 class Board:

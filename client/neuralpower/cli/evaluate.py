@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
+from neuralpower.cli.dataset import with_power
 from neuralpower.cli.fit import PER_UNIT, percent, print_models
 from neuralpower.errors import InputError
+from neuralpower.interval import MEANING, Z95, half
 
 if TYPE_CHECKING:
     from neuralpower.models.evaluation import NetworkError, WholeError
@@ -67,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         print()
     title = "On the rows the models were fitted to" if trained_on else "On data the models were not fitted to"
     _print_scores(title, scores, simulated)
+    if dataset.withheld:
+        print(f"rows {with_power(dataset)}\n")
     _print_networks(networks, simulated)
     _print_wholes(wholes, simulated)
     if simpler is not None:
@@ -107,13 +111,15 @@ def _print_networks(networks: list[NetworkError], simulated: bool) -> None:
             n.layers,
             f"{100 * n.runtime:+.1f} %",
             f"{100 * n.energy:+.1f} %",
-            f"± {percent(n.energy_se)}" if isfinite(n.energy_se) else None,
+            f"± {half(100 * Z95 * n.energy_se)} %" if isfinite(n.energy_se) else None,
             "yes" if n.trained_on else "no",
         ]
         for n in networks
     ]
     columns = ["network", "layers compared", "runtime", "energy", "measured energy is known to", "trained on"]
     console.table("By network, sums over the compared layers", columns, rows, simulated=simulated)
+    if any(isfinite(n.energy_se) for n in networks):
+        print(f"{MEANING}\n")
 
 
 def _print_wholes(wholes: list[WholeError], simulated: bool) -> None:

@@ -13,6 +13,7 @@ from neuralpower_wire.estimates import EngineEstimate
 
 from ..console import plain, text
 from ..errors import InputError
+from ..interval import MEANING, Z95, plus_minus
 from ..subscriber import address as addresses
 from ..subscriber.client import Client, nobody
 from .live import Curve, Live
@@ -129,8 +130,8 @@ def estimate_line(live: Live, each: EngineEstimate) -> str:
     if each.why:
         return f"{name}: energy withheld: {each.why}"
     units = int(each.unit.max()) + 1 if each.unit.size else 0
-    energy = f"{each.energy_j * 1e3:.4g} ± {each.energy_se_j * 1e3:.2g} mJ an inference (one standard error)"
-    return f"{name}: layers {energy}, {each.unit.size} layers in {units} units"
+    energy = plus_minus(each.energy_j * 1e3, Z95 * each.energy_se_j * 1e3, "mJ")
+    return f"{name}: {energy} an inference in its layers, {each.unit.size} layers in {units} units"
 
 
 def line(live: Live, client: Client) -> str:
@@ -189,7 +190,10 @@ def view(live: Live, client: Client, width: int = 80) -> RenderableType:
         parts.append(Text(nobody(client.address), style="yellow"))
     if live.inferences:
         parts.append(_inferences(live))
-    parts += [Text(estimate_line(live, each)) for each in live.estimates]
+    told = [estimate_line(live, each) for each in live.estimates]
+    parts += [Text(each) for each in told]
+    if any("±" in each for each in told):
+        parts.append(Text(MEANING, style="dim"))
     parts.append(Text(f"{live.inference_count} inferences of {len(live.engines)} engines; Ctrl-C ends", style="dim"))
     return Panel(Group(*parts), title=title)
 

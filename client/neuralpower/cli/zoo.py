@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
 from ..console import Cell, print_json, table
 from ..errors import InputError
+from ..interval import cells
+from ..profiler.outcomes import MEANING
 from ..profiler.zoo import REPOSITORY, Network, Zoo, chosen
 
 SECONDS = 30.0
@@ -77,10 +80,15 @@ def _print(zoo: Zoo, networks: list[Network], simulated: bool, as_json: bool) ->
         figures: list[Cell] = [None, None, None, None, None]
         if outcome:
             time, energy = outcome["inference_s"]["profiled"], outcome["inference_j"]["profiled"]
-            values = (time["value"], energy["value"], energy["half_width"])
-            figures = [outcome["layers"], outcome["inferences"], *(None if v is None else 1e3 * v for v in values)]
+            # JSON has null for what is not known.
+            (seconds, _), (joules, half) = (
+                [math.nan if each[part] is None else 1e3 * each[part] for part in ("value", "half_width")]
+                for each in (time, energy)
+            )
+            figures = [outcome["layers"], outcome["inferences"], seconds, *cells(joules, half)]
         rows.append([name, result.state, *figures, result.reason or None])
     heads = ["network", "", "layers", "inferences", "ms", "mJ an inference", "±", "why"]
     table(f"The zoo in {zoo.folder}", heads, rows, simulated=simulated)
+    print(MEANING)
     done = sum(result.state == "done" for result in (zoo.results[network.name] for network in networks))
     print(f"{done} of {len(networks)} recorded; next: neuralpower dataset {zoo.folder}/*/ -o layers.parquet")

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..console import Cell, table
+from ..interval import cells
 from .balance import Estimate, joules_of, ratio, seconds_of
 from .design import PLAIN_GAPS, PLAIN_RUN, PROFILED_GAPS, PROFILED_RUN
 from .experiment import BASELINES, Outcome
 
 KINDS = (PROFILED_RUN, PLAIN_RUN, PROFILED_GAPS, PLAIN_GAPS)
+MEANING = "± is the half-width of the 95 % interval (Student's, from the scatter of blocks)"
 PAIRS = (("back to back", PROFILED_RUN, PLAIN_RUN), ("with gaps", PROFILED_GAPS, PLAIN_GAPS))
 
 
@@ -64,14 +66,13 @@ def show(outcomes: Sequence[Outcome], simulated: bool) -> None:
     told = [o for o in outcomes if o.blocks]
     if told:
         heads = ["engine", "kind of block", "ms an inference", "±", "mJ an inference", "±", "blocks"]
-        table(
-            "Inferences, whole board, 95 % intervals", heads, [r for o in told for r in _kinds(o)], simulated=simulated
-        )
+        table("Inferences, whole board", heads, [r for o in told for r in _kinds(o)], simulated=simulated)
         if ratios := [row for o in told for row in _ratios(o)]:
             heads = ["engine", "pace", "time ratio", "±", "energy ratio", "±"]
             table("Profiled over unprofiled", heads, ratios, simulated=simulated)
         heads = ["engine", "state", "W", "±"]
         table("Baselines, whole board", heads, [r for o in told for r in _baselines(o)], simulated=simulated)
+        print(MEANING)
     for note in dict.fromkeys(note for o in outcomes for note in o.notes):
         print(f"note: {note}")
 
@@ -81,8 +82,8 @@ def _kinds(o: Outcome) -> list[list[Cell]]:
     for kind in KINDS:
         seconds, joules = seconds_of(o.blocks, kind), joules_of(o.blocks, kind)
         if seconds.count:
-            figures = [seconds.value, seconds.half_width, joules.value, joules.half_width]
-            rows.append([o.name, kind, *(1e3 * figure for figure in figures), seconds.count])
+            figures = [cell for each in (seconds, joules) for cell in cells(1e3 * each.value, 1e3 * each.half_width)]
+            rows.append([o.name, kind, *figures, seconds.count])
     return rows
 
 
@@ -91,10 +92,11 @@ def _ratios(o: Outcome) -> list[list[Cell]]:
     for name, *pair in PAIRS:
         spent, drawn = time_ratio(o, *pair), energy_ratio(o, *pair)
         if math.isfinite(spent.value):
-            rows.append([o.name, name, spent.value, spent.half_width, drawn.value, drawn.half_width])
+            figures = [cell for each in (spent, drawn) for cell in cells(each.value, each.half_width)]
+            rows.append([o.name, name, *figures])
     return rows
 
 
 def _baselines(o: Outcome) -> list[list[Cell]]:
     found = [(name, o.baselines[name]) for name in BASELINES if name in o.baselines]
-    return [[o.name, name, each.value, each.half_width] for name, each in found]
+    return [[o.name, name, *cells(each.value, each.half_width)] for name, each in found]

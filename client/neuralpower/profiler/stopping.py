@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import InputError
+from ..interval import Z95, half
 from .balance import Estimate
 
 LEAST_ROUNDS = 4
@@ -81,9 +82,9 @@ class EnergyInterval:
         """Once that is so, and in any case after the longest time."""
         reached = progress.energy.relative * 100
         if progress.rounds >= LEAST_ROUNDS and reached <= self.percent:
-            return f"energy per inference is known to ±{reached:.2g} %"
+            return f"energy per inference is known to ±{half(reached)} %"
         if progress.seconds >= self.longest_s:
-            told = "cannot be told" if math.isnan(reached) else f"is known to ±{reached:.2g} % only"
+            told = "cannot be told" if math.isnan(reached) else f"is known to ±{half(reached)} % only"
             return f"{self.longest_s:.0f} s are over; energy per inference {told}"
         return ""
 
@@ -104,6 +105,7 @@ class LayerIntervals:
         self._next = 0.0
         self._known = math.nan
         self._units = 0
+        self._withheld = ""
 
     def enough(self, progress: Progress) -> str:
         """Once that is so, and in any case after the longest time."""
@@ -113,7 +115,9 @@ class LayerIntervals:
             # Intervals shrink with the root of what was measured.
             growth = (self._known / self._percent) ** 2 if math.isfinite(self._known) else MOST_GROWTH
             self._next = min(max(growth, GROWTH), MOST_GROWTH) * progress.inferences
-        told = "not told" if math.isnan(self._known) else f"known to ±{self._known:.2g} % in {self._units} units"
+        told = f"known to ±{half(self._known)} % in {self._units} units"
+        if math.isnan(self._known):
+            told = f"withheld: {self._withheld}" if self._withheld else "not told"
         if self._known <= self._percent:
             return f"power in {TIME_SHARE:.0%} of the layers' time is {told}"
         return (
@@ -129,21 +133,24 @@ class LayerIntervals:
             engine = attribute(Recording(self._recording)).engines.get(self._engine)
         except InputError:  # the recorder has not yet written what it takes
             return math.nan
-        self._units = engine.units if engine else 0
+        self._units, self._withheld = (engine.units, engine.withheld) if engine else (0, "")
         return width_known(engine)
 
 
 def width_known(engine: Any, share: float = TIME_SHARE) -> float:
     """The 95 % half-width, percent of the power, that `share` of an attributed engine's layer time is known to; nan where less is told.
 
-    A layer that shares its unit counts with its unit's interval: the group is what was told apart.
+    A layer that shares its unit counts with its unit's interval: the group is what was told apart. What is withheld is not known.
     """
     if engine is None or not engine.runtime_s:
         return math.nan
     units = zip(engine.unit_power_w, engine.unit_se_w, strict=True)
-    widths = [196 * error / power if power > 0 else math.nan for power, error in units]
+    widths = [100 * Z95 * error / power if power > 0 else math.nan for power, error in units]
     each = [
-        (widths[layer.unit] if widths else 196 * layer.power_se_w / layer.power_w, layer.runtime_s * layer.repeats)
+        (
+            widths[layer.unit] if widths else 100 * Z95 * layer.power_se_w / layer.power_w,
+            layer.runtime_s * layer.repeats,
+        )
         for layer in engine.layers
     ]
     known = 0.0
