@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,16 @@ def test_conditions_tell_what_was_not_recorded(tmp_path: Path) -> None:
         ["gpu_c", "40", "40", "42"],
         ["note", "n0, then n1, then n2", "", ""],
     ]
+
+
+def test_ticks_of_an_unknown_epoch_are_shown_without_their_lateness(tmp_path: Path) -> None:
+    """However many there are: a sentence stands in place of the figure, and dashes in the table."""
+    writer = Writer(tmp_path / "rec", "ipc:///run/neuralpower")
+    writer.keep(Ticks(STREAM, ticks(0, 500), epoch()))
+    writer.finish()
+    assert main(["report", str(tmp_path / "rec"), "-o", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "their lateness, are not known" in page and "<svg" not in page and not re.search(r"\bnan\b", page)
 
 
 def test_truth_is_read_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,14 +178,16 @@ def _print_recording(facts: dict[str, Any]) -> None:
 def _stream_rows(stream: dict[str, Any]) -> list[tuple[str, Cell]]:
     fresh = "unknown" if stream["fresh_rate_hz"] is None else f"{stream['fresh_rate_hz']:.4g} ({stream['freshness']})"
     states = ", ".join(f"{name} {count}" for name, count in stream["states"].items() if count)
+    source = f"{stream['board']}, {stream['source']}" if stream["board"] is not None else None
+    late = f"{stream['lateness_p50_us']:.1f}, {stream['lateness_p99_us']:.1f}" if stream["epochs"] else None
     watts = [(f"mean {rail} W", mean) for rail, mean in stream["mean_power_w"].items()]
     return [
-        ("board, source", f"{stream['board']}, {stream['source']}"),
+        ("board, source", source),
         ("ticks", stream["ticks"]),
         ("tick rate Hz", round(stream["rate_hz"], 3)),
         ("fresh rate Hz", fresh),
         ("readings", states),
-        ("lateness p50, p99 µs", f"{stream['lateness_p50_us']:.1f}, {stream['lateness_p99_us']:.1f}"),
+        ("lateness p50, p99 µs", late),
         ("missed slots", stream["missed_slots"]),
         ("ticks lost", stream["lost"]),
         ("epochs", stream["epochs"]),

@@ -59,11 +59,15 @@ def sampling(recording: Recording) -> Section:
     )
     blocks.append(Table(columns, rows, range(1, 9), caption))
     longest = max(recording.streams, key=lambda each: len(recording.ticks(each)), default=None)
+    text = ""
     if longest is not None and len(recording.ticks(longest)) > 100:
         late = lateness_ns(recording.ticks(longest), recording.epochs(longest)) / 1e3
-        svg = plots.inline(plots.lateness(late), "lateness", "share of ticks by lateness")
-        blocks.append(Figure(Markup(svg), "Share of ticks that began later than so long after their deadline."))
-    return Section("Ticks", blocks)
+        if late.size:
+            svg = plots.inline(plots.lateness(late), "lateness", "share of ticks by lateness")
+            blocks.append(Figure(Markup(svg), "Share of ticks that began later than so long after their deadline."))
+        else:
+            text = "The recording holds no epoch of these ticks: their deadlines, and so their lateness, are not known."
+    return Section("Ticks", blocks, text)
 
 
 def losses(recording: Recording) -> Section:
