@@ -62,7 +62,7 @@ def run(form: Form) -> Result:
 
 
 def _compare(degree: int, count: int, form: Form) -> list[Row]:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
+    from threadpoolctl import threadpool_limits
 
     # Loading libraries is no part of fitting: whoever came first would pay for it.
     for warm in (_ours, _reference):

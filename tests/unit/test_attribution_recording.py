@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from benchmarks.accuracy.case import load
 from benchmarks.accuracy.estimate import readings_of
 from benchmarks.accuracy.world import World, draw
 from held_recording import Memory
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from neuralpower.attribution import Attribution, Unprofiled, attribute
 from neuralpower.attribution.attribute import apart
@@ -215,6 +217,30 @@ def test_inferences_that_cannot_be_used_are_counted(memory: Memory) -> None:
     found = attribute(replace(memory, runs=[*memory.runs, *odd]), "window-mean")
     assert any(note.startswith("3 inferences left out") for note in found.notes)
     assert found.engines["net"].inferences == 700
+
+
+@pytest.mark.parametrize("method,step", [("least-squares", "layer_power"), ("window-mean", "window_mean")])
+def test_one_thread_does_the_linear_algebra(
+    method: str, step: str, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, in both methods; as many are there afterwards, also where it ended in an error."""
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    def seen(*_: Any) -> None:
+        found.append(threads())
+        raise InputError("enough seen")
+
+    module, found = importlib.import_module("neuralpower.attribution.attribute"), list[set[int]]()
+    with threadpool_limits(2, user_api="blas"):
+        attribute(memory, "window-mean")
+        assert threads() == {2}
+        monkeypatch.setattr(module.align if step == "layer_power" else module, step, seen)
+        with pytest.raises(InputError, match="enough seen"):
+            attribute(memory, method)
+        assert threads() == {2}
+    assert found == [{1}]
 
 
 def test_tables_name_every_layer(attribution: Attribution, capsys: pytest.CaptureFixture[str]) -> None:

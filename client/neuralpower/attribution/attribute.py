@@ -55,10 +55,20 @@ def attribute(
     rail: only this one instead of the board's total. half_width: a layer is resolved if its 95 % half-width is at most this share
     of its power; group_error: others are grouped until their standard error is at most this share. What of an engine is not known so
     well has a reason, `withheld`, and no power; an engine whose powers cannot be believed has one for all.
+    Linear algebra of the whole process has one thread meanwhile.
     Raises InputError where the recording holds no ticks, no inferences, or not the power asked for.
     """
     if method not in METHODS:
         raise InputError(f"attribution: no method {method!r}; there are {', '.join(METHODS)}")
+    from threadpoolctl import threadpool_limits
+
+    # The matrices are small: further threads mostly wait for each other, on a busy machine long. How many there are may decide how sums are
+    # split, and so how they are rounded.
+    with threadpool_limits(1, user_api="blas"):
+        return _attribute(recording, method, rail, half_width, group_error)
+
+
+def _attribute(recording: Source, method: str, rail: str | None, half_width: float, group_error: float) -> Attribution:
     notes: list[str] = []
     rails = rails_of(recording, rail, notes)
     measured = measured_engines(recording, rails.first_ns, rails.last_ns, notes)

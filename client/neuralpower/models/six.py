@@ -104,7 +104,7 @@ class SixModels:
 
         Raises InputError when the dataset has rows for none, Failure when powers were looked for and none can be used.
         """
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
+        from threadpoolctl import threadpool_limits
 
         # The matrices are small: a second thread only waits for the first, and on a busy machine for its turn.
         with threadpool_limits(1):
