@@ -72,9 +72,9 @@ class Judged:
         return int(np.sum(np.abs(self.rest) > WITHIN))
 
     @property
-    def holds(self) -> bool:
-        """Whether that is no more than chance allows."""
-        return self.missed <= most_missed(len(self.units))
+    def holds(self) -> bool | None:
+        """Whether that is no more than chance allows; None where no unit is told."""
+        return self.missed <= most_missed(len(self.units)) if self.units else None
 
 
 def judge(attribution: Attribution, truth: Truth) -> dict[str, Judged]:
@@ -208,6 +208,8 @@ def _sentences(title: str, sort: Judged) -> list[str]:
             f"farthest off: {where}: told {unit.told_w:.4g} W, true {unit.true_w:.4g} W, {abs(rest):.1f} "
             f"standard errors {'above' if rest > 0 else 'below'}"
         )
+    elif sort.withheld or sort.missing:
+        lines.append(f"nothing is told of {title}: there are no intervals to judge")
     energies = [each for each in sort.energies if math.isfinite(each.told_j)]
     if energies:
         far = max(energies, key=lambda each: abs(each.told_j / each.true_j - 1))

@@ -14,6 +14,7 @@ from ..cli.attribute import print_engine, summary
 from ..cli.fit import print_models, print_published
 from ..collect import rows_of
 from ..dataset import Dataset, write_dataset
+from ..errors import Failure, InputError
 from ..models import store
 from ..models.network import NetworkPrediction, predict_network
 from ..models.six import SixModels
@@ -46,10 +47,12 @@ def run(directory: Path, seed: int) -> dict[str, Any]:
     print_layers(attribution, by_name.get(workload.SHOWN), outcome.truth)
     everything = rows_of(attribution, str(outcome.recording))
     training = everything.take(everything["network"] != workload.HELD_OUT)
-    models = fit(training, directory)
+    models, no_models = fit(training, directory)
     held_out, predictions = by_name.get(workload.HELD_OUT), list[NetworkPrediction]()
     if held_out is None:
         print(f"{workload.HELD_OUT} was not attributed: there is nothing to hold its prediction against")
+    elif models is None:
+        print(f"{workload.HELD_OUT} is not predicted: there are no models")
     else:
         layers = [layer.geometry for layer in held_out.layers if layer.geometry is not None]
         predictions.append(predict_network(models, held_out.name, layers))
@@ -67,13 +70,14 @@ def run(directory: Path, seed: int) -> dict[str, Any]:
     )
     print_end(sensor, attribution, outcome, report, time.monotonic() - begin)
     return facts(recording, sensor, begin) | {
-        "models": directory / "models.json",
+        "models": directory / "models.json" if models is not None else None,
+        "no_models": no_models or None,
         "dataset": directory / "layers.parquet",
         "report": report,
         "sensor": _sensor(sensor, attribution) if outcome.truth else None,
         "judged": judgement.document(judgement.judge(attribution, outcome.truth)) if outcome.truth else None,
         "held_out": {"network": held_out.name, **_held_out(predictions[0], held_out, outcome.truth)}
-        if held_out is not None
+        if held_out is not None and predictions
         else None,
     }
 
@@ -93,15 +97,19 @@ def facts(recording: Recording, sensor: Sensor, begin: float) -> dict[str, Any]:
     }
 
 
-def fit(training: Dataset, directory: Path) -> SixModels:
-    """Fit the six models, store dataset and models, print the table."""
+def fit(training: Dataset, directory: Path) -> tuple[SixModels | None, str]:
+    """Store the dataset; fit the six models, store them and print their table, or None and why too little is known for any."""
     write_dataset(training.table, directory / "layers.parquet", training.provenance)
-    with console.progress("fitting six models", 6) as advance:
-        models = SixModels().fit(training, advance)
+    try:
+        with console.progress("fitting six models", 6) as advance:
+            models = SixModels().fit(training, advance)
+    except (Failure, InputError) as error:
+        print(f"no models: {error}")
+        return None, str(error)
     store.save(models, directory / "models.json")
     print_models(models, "The six models")
     print_published(models)
-    return models
+    return models, ""
 
 
 def print_ticks(recording: Recording, outcome: Outcome) -> None:
@@ -109,10 +117,11 @@ def print_ticks(recording: Recording, outcome: Outcome) -> None:
     losses = recording.losses()
     ticks = recording.tick_statistics()
     fresh = "unknown" if ticks.fresh_rate_hz is None else f"{ticks.fresh_rate_hz:.0f} per second, {ticks.freshness}"
+    late = f"p50 {ticks.lateness_p50_us:.0f} µs, p99 {ticks.lateness_p99_us:.0f} µs"
     rows: list[list[console.Cell]] = [
         ["ticks", f"{ticks.ticks} in {ticks.duration_s:.1f} s, {ticks.rate_hz:.1f} per second"],
         ["fresh rate", fresh],
-        ["lateness", f"p50 {ticks.lateness_p50_us:.0f} µs, p99 {ticks.lateness_p99_us:.0f} µs"],
+        ["lateness", late if ticks.epochs else None],
         ["missed slots", str(ticks.missed_slots)],
         ["lost", f"{losses.ticks_lost} ticks, {losses.records_lost} journal records"],
         ["inferences", str(len(recording.inferences()))],
@@ -175,17 +184,24 @@ def print_held_out(
         f"  {len(prediction.covered)} of {len(prediction.layers)} layers have a model, {prediction.remainder_layers} count "
         f"as the mean other layer; {known} of the modelled ones are like a layer that was trained on"
     )
+    if prediction.missing:
+        reasons = ", ".join(f"{count} layers ({reason})" for reason, count in prediction.missing.items())
+        print(f"  not in the prediction: {reasons}")
     print()
 
 
 def _held_out(
     prediction: NetworkPrediction, measured: EngineAttribution, truth: Truth | None
 ) -> dict[str, dict[str, float]]:
-    """Runtime, power and energy of one inference's layers: predicted, measured and, where it is known, true; SI units."""
+    """Runtime, power and energy of one inference's layers: predicted, measured and, where it is known, true; SI units.
+
+    Where no layer has both models nothing is predicted: nan.
+    """
+    sums = (prediction.runtime_s, prediction.power_w, prediction.energy_j) if prediction.covered else (math.nan,) * 3
+    found = (measured.runtime_s, measured.power_w, measured.energy_per_inference_j)
     values = {
-        "runtime_s": {"predicted": prediction.runtime_s, "measured": measured.runtime_s},
-        "power_w": {"predicted": prediction.power_w or float("nan"), "measured": measured.power_w},
-        "energy_j": {"predicted": prediction.energy_j, "measured": measured.energy_per_inference_j},
+        name: {"predicted": math.nan if told is None else told, "measured": each}
+        for name, told, each in zip(("runtime_s", "power_w", "energy_j"), sums, found, strict=True)
     }
     if truth:
         for value, true in zip(values.values(), _true_sums(truth.engines[measured.hash], truth.total), strict=True):
