@@ -12,7 +12,7 @@ from neuralpower_align.gls import Normal, Step, accumulate, inverted, solve
 from neuralpower_align.kernel import SHORTEST_NS, Kernel
 from neuralpower_align.layout import GAP, Layout
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, columns, held_at_bounds, moved, prior
+from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, columns, moved, prior, room_to_bounds
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
@@ -204,28 +204,35 @@ class _State:
         return self.normal.square + float(away @ precision @ away) - float(slope @ inverted(total) @ slope)
 
     def newton(self, damping: float = 0.0) -> tuple[Floats, float]:
-        """The Gauss-Newton step (q,), damped in what is not linear, and its largest share of a standard error."""
+        """The Gauss-Newton step (q,), damped in what is not linear, and its largest share of a standard error.
+
+        A parameter that would leave what can be goes to the end of that, and the others to their best beside it.
+        """
         precision, away = prior(self.model)
-        slope = self.normal.slope + precision @ away
-        total = self.normal.gram + precision
-        curved = np.arange(self.model.index.power.stop, total.shape[0])
-        held = held_at_bounds(self.model, slope)
+        slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
+        curved = np.arange(self.model.index.power.stop, slope.size)
         total[curved, curved] += damping * total[curved, curved]
-        total[held, held] += 1e6 * total[held, held] + 1e-12
-        inverse = inverted(total)
-        change = inverse @ slope
+        down, up = room_to_bounds(self.model)
+        free, change = np.ones(slope.size, bool), np.zeros(slope.size)
+        for _ in range(slope.size):
+            inner = np.ix_(free, free)
+            inverse = inverted(total[inner])
+            change[free] = inverse @ (slope[free] - total[np.ix_(free, ~free)] @ change[~free])
+            beyond = free & ((change < down) | (change > up))
+            if not beyond.any():
+                break
+            change[beyond] = np.clip(change, down, up)[beyond]
+            free &= ~beyond
         error = np.sqrt(np.maximum(np.diag(inverse), 1e-300))
-        free = np.ones(change.size, bool)
-        free[held] = False
-        return change, float(np.max(np.abs(change / error)[free], initial=0.0))
+        return change, float(np.max(np.abs(change[free] / error), initial=0.0))
 
     @property
     def promised(self) -> float:
         """What the Gauss-Newton step would take from the cost."""
         precision, away = prior(self.model)
-        slope = self.normal.slope + precision @ away
-        slope[held_at_bounds(self.model, slope)] = 0.0
-        return float(slope @ self.newton()[0])
+        change = self.newton()[0]
+        slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
+        return float(2 * slope @ change - change @ total @ change)
 
     def worst(self):
         precision, away = prior(self.model)

@@ -75,7 +75,6 @@ class Kernel:
         return Table(
             first_ns=-self.ahead_ns,
             step=on,
-            sharp=self.step(np.asarray(STEP_NS * np.arange(on.size) - self.ahead_ns, np.float64)),
             slope=np.diff(on, append=on[-1:]) / STEP_NS,
             bend=_between(bend),
             by_lag=_between(self._by("lag_ns", on.size)),
@@ -139,12 +138,11 @@ def _between(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Table:
-    """B and R (`sharp`) at first_ns + i STEP_NS, and all else between that and the next: the slope and bend, by both of which readings scatter for each ns of s; its change
+    """B at first_ns + i STEP_NS, and all else between that and the next: the slope and bend, by both of which readings scatter for each ns of s; its change
     with either pole (per ns). Without a second pole: its change if the one were split in two (SPLIT)."""
 
     first_ns: float
     step: Floats
-    sharp: Floats
     slope: Floats
     bend: Floats
     by_lag: Floats

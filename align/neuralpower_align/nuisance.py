@@ -286,14 +286,12 @@ def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, lis
     return replace(new, wider=wider, kernel=kernel.with_lags(lag, second), layout=layout, shift_us=tuple(shifts)), later
 
 
-def held_at_bounds(model: Model, slope: Floats) -> Ints:
-    """Numbers of the parameters that are at the end of what can be and would go beyond it; `slope` (q,) of the log-likelihood."""
-    if not model.sensor:
-        return np.zeros(0, np.int64)
-    index, layout = model.index, model.layout
-    where = np.arange(index.layout.start, index.layout.stop)
-    least, most = layout.bounds
-    held = where[((layout.value <= least) & (slope[where] < 0)) | ((layout.value >= most) & (slope[where] > 0))]
-    if model.kernel.lag_ns <= SHORTEST_NS and slope[index.lag.start] < 0:
-        held = np.append(held, index.lag.start)
-    return np.asarray(held, np.int64)
+def room_to_bounds(model: Model) -> tuple[Floats, Floats]:
+    """How far each parameter (q,) may go down and up."""
+    index = model.index
+    down, up = np.full(index.size, -np.inf), np.full(index.size, np.inf)
+    if model.sensor:
+        least, most = model.layout.bounds
+        down[index.layout], up[index.layout] = least - model.layout.value, most - model.layout.value
+        down[index.lag] = (SHORTEST_NS - model.kernel.lag_ns) / US
+    return down, up

@@ -244,13 +244,8 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     index = place.astype(np.int64)
     place -= index
     on = table.step[index]
-    # The host's anchors do not move with the inference that lies between them: their times are known.
-    known = np.flatnonzero(plan.moves[edge] < 0) if kernel.blur_ns else np.zeros(0, np.int64)
-    low = table.sharp[index[known]]
-    sharp = low + place[known] * (table.sharp[index[known] + 1] - low)
     place *= table.rise[index]
     on += place
-    on[known] = sharp
     on[starts] = 1.0
     share = on.copy()
     share[:-1] -= on[1:]
