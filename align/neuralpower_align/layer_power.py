@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +11,17 @@ import numpy.typing as npt
 from neuralpower_align.balance import balance_of, declared_gaps
 from neuralpower_align.classes import BASELINES, Baseline, Classes, Engine
 from neuralpower_align.energy_error import realised_variance
-from neuralpower_align.engine_power import engine_power, level_of, seconds_of
+from neuralpower_align.engine_power import Gap, engine_power, level_of, seconds_of
 from neuralpower_align.estimate import estimate
-from neuralpower_align.levels import over_own_time
+from neuralpower_align.layout import GAP, US
+from neuralpower_align.levels import Levels, over_own_time
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_align.results import Balance, EnginePower, Fitted, LayerPower, Level
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
 from neuralpower_align.sensing import sensor_of
 from neuralpower_align.trust import FEWEST_CLUSTERS, contradiction, inflation_of, seen_by
-from neuralpower_align.unnamed import named_only
+from neuralpower_align.unnamed import Rails, named_only
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,9 +39,11 @@ __all__ = [
     "layer_power",
 ]
 
-SHORTEST_START_NS = 50e3
-"""Without a lag the slopes of lag and delay are one, and steps of both run away together: the fit sets out from no shorter lag."""
-
+GAP_STEP_NS = 100.0
+"""Of the difference that tells how energies change with the gap between kernels."""
+LEAST_SHARE, MOST_BESIDE = 0.8, 3.0
+"""No layer draws less than the idle board, but for its errors; readings are means over a conversion and a sensor's lag, so that a short
+layer may draw more than any of them, but not several times as much."""
 
 TOLD_S = 0.1
 """That so much time was left out is worth a note."""
@@ -70,15 +73,18 @@ def layer_power(
             sensor = sensor_of(plan.activity, readings, alone)
         found = estimate(plan, readings, sensor, classes.is_layer(), classes.layout)
         fitted.append(Fitted(sensor, found, inflation_of(found, classes)))
-    sums = _summed(fitted, plan, np.array([seconds_of(classes, i, each, 0.0 if each.whole else 1e3*fitted[0].found.model.layout.gap_us(i)) for i, each in enumerate(engines)]))
+    levels = [over_own_time(rail.found, plan) for rail in fitted]
+    gaps = [_gap(fitted[0], levels[0], number, each) for number, each in enumerate(engines)]
+    sums = _summed(fitted, levels, plan, engines, classes, gaps)
     contradicted = contradiction(engines, fitted)
     rows = [
         engine_power(
             sums.power_w, sums.covariance, classes, number, engine, half_width, group_error, seen_by(engine, fitted),
-            contradicted, sums.scattered, sums.held, sums.variances_j2[number], 0.0 if engine.whole else 1e3*fitted[0].found.model.layout.gap_us(number),
+            contradicted, sums.scattered, sums.held, sums.variances_j2[number], gaps[number], _possible(sums.power_w, classes, rails),
         )
         for number, engine in enumerate(engines)
     ]  # fmt: skip
+    plan = plan.placed(fitted[0].found.model.layout)
     ran = plan.activity.occupied_s(int(plan.edges_ns[1]), int(plan.edges_ns[-1]))
     wander = sum(2e-9 * rail.found.noise.slow * rail.found.noise.slow_ns for rail in fitted)
     declared, notes = declared_gaps(sums.power_w, (sums.covariance, sums.scattered), classes, ran, wander)
@@ -91,15 +97,9 @@ def layer_power(
         context_idle=level_of(sums.power_w, sums.covariance, classes.context_idle, plan),
         rails=tuple(fitted),
         balance=balance_of(plan, rails, classes, declared),
-        launch_gap_ns=1e3*fitted[0].found.model.layout.value[4],
+        launch_gap_ns=US * float(fitted[0].found.model.layout.value[GAP]),
         notes=tuple(notes),
     )
-
-
-def _set_out(sensor: Sensor) -> Sensor:
-    """A sensor of no shorter lag than SHORTEST_START_NS, and as late as the one that is known."""
-    more = max(SHORTEST_START_NS - sensor.lag_ns, 0.0)
-    return replace(sensor, lag_ns=sensor.lag_ns + more, delay_ns=sensor.delay_ns - more)
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,54 @@ class _Summed:
     variances_j2: Floats
 
 
-def _summed(fitted: Sequence[Fitted], plan: Schedule, seconds: Floats) -> _Summed:
-    """Errors of rails are taken as independent; seconds (e, 2, c): weights of the energies of each engine."""
-    levels = [over_own_time(rail.found, plan) for rail in fitted]
+def _summed(
+    fitted: Sequence[Fitted],
+    levels: Sequence[Levels],
+    plan: Schedule,
+    engines: Sequence[Engine],
+    classes: Classes,
+    gaps: Sequence[Gap],
+) -> _Summed:
+    """Errors of rails are taken as independent. The gap between kernels is that of the first rail."""
     wider = [rail.inflation for rail in fitted]
-    flat = seconds.reshape(-1, plan.count)
-    variances = sum(realised_variance(rail.found, plan, flat) * rail.inflation for rail in fitted)
+    power = np.sum([each.power_w for each in levels], axis=0)
+    layout = fitted[0].found.model.layout
+    seconds, by_gap = [], []
+    for number, (engine, gap) in enumerate(zip(engines, gaps, strict=True)):
+        here = seconds_of(classes, number, engine, gap.ns)
+        beside = seconds_of(classes, number, engine, gap.ns + GAP_STEP_NS)
+        seconds.append(here)
+        of_gap = np.zeros(layout.size) if engine.whole else layout.of_gap(number)
+        by_gap.append(np.outer((beside - here) @ power * (US / GAP_STEP_NS), of_gap))
+    flat, changes = np.concatenate(seconds), np.concatenate(by_gap)
+    variances = sum(
+        realised_variance(rail.found, plan, flat, None if number else changes) * rail.inflation
+        for number, rail in enumerate(fitted)
+    )
     return _Summed(
-        power_w=np.sum([each.power_w for each in levels], axis=0),
+        power_w=power,
         covariance=np.sum([w * each.covariance for w, each in zip(wider, levels, strict=True)], axis=0),
         held=np.sum([w * each.held for w, each in zip(wider, levels, strict=True)], axis=0),
         scattered=np.sum([each.scattered for each in levels], axis=0),
         variances_j2=np.reshape(variances, (-1, 2)),
     )
+
+
+def _gap(rail: Fitted, levels: Levels, number: int, engine: Engine) -> Gap:
+    """Between the kernels of an engine."""
+    model, found = rail.found.model, rail.found
+    if engine.whole:
+        return Gap(0.0, 0.0, np.zeros(model.power_w.size))
+    change, where = model.layout.of_gap(number), model.index.layout
+    variance = float(change @ found.covariance[where, where] @ change)
+    return Gap(
+        US * model.layout.gap_us(number), US**2 * variance * rail.inflation, US * rail.inflation * levels.with_layout @ change
+    )
+
+
+def _possible(power_w: Floats, classes: Classes, rails: Rails) -> tuple[float, float]:
+    """Between what a layer's power lies: the least that the board draws idle, and far more than any reading beside that."""
+    levels = [power_w[each] for each in (classes.context_idle, classes.device_idle, *classes.gap.tolist())]
+    least = min((float(each) for each in levels if each > 0), default=0.0)
+    highest = sum(max(float(np.max(piece.power_w)) for piece in rail) for rail in rails)
+    return LEAST_SHARE * least, least + MOST_BESIDE * max(highest - least, 0.0)

@@ -88,6 +88,12 @@ class Layout:
         """Between kernels of an engine."""
         return float(max(self.value[GAP] + self.value[COMMON + 2 * engine + 1], 0.0))
 
+    def of_gap(self, engine: int) -> Floats:
+        """By which parameters the gap of an engine changes (5 + 2 e,), 1."""
+        change = np.zeros(self.size)
+        change[[GAP, COMMON + 2 * engine + 1]] = 1.0
+        return change
+
     @property
     def bounds(self) -> tuple[Floats, Floats]:
         """What can be: least and most of each."""

@@ -24,17 +24,19 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class Levels:
     """Powers (c,) W, and three covariances (c, c), W^2: as the model has it; the same if all that is no power were known (`held`); and
-    from the scatter of seconds."""
+    from the scatter of seconds. `with_layout` (c, l): covariance with the parameters of the layout."""
 
     power_w: Floats
     covariance: Floats
     held: Floats
     scattered: Floats
+    with_layout: Floats
 
 
 def over_own_time(found: Estimate, plan: Schedule) -> Levels:
     """What each class drew while it ran."""
     model, index = found.model, found.model.index
+    plan = plan.placed(model.layout)
     edges = np.clip(np.append(plan.edges_ns, model.end_ns), model.begin_ns, model.end_ns)
     spent = np.diff(edges)
     phi = model.drifts((edges[1:] + edges[:-1]) / 2) * spent[:, None]
@@ -50,4 +52,4 @@ def over_own_time(found: Estimate, plan: Schedule) -> Levels:
     power = change[:, index.power] @ found.power_w + np.where(model.layer, 0.0, mean @ idle)
     covariance, scattered = (change @ each @ change.T for each in (found.covariance, found.scattered))
     alone = held(found.covariance, change, np.arange(index.power.stop, index.size))
-    return Levels(power, covariance, alone, scattered)
+    return Levels(power, covariance, alone, scattered, change @ found.covariance[:, index.layout])
