@@ -25,8 +25,8 @@ Floats = npt.NDArray[np.float64]
 
 STEP_NS = 1000.0
 """Distance of entries of the table; between them straight lines."""
-MEMORY_LAGS = 8.0
-"""Older than this many lags is forgotten: exp(-8) of a step is less than any reading tells."""
+MEMORY_LAGS = 12.0
+"""Older than this many lags is forgotten: exp(-12) of a step is less than any reading tells, and than steps of the cost that would stop a search."""
 DERIVATIVE_NS = 400.0
 """Step to either side in differences of tables in the lags; their error is far below what is forgotten."""
 SPLIT = 0.3
