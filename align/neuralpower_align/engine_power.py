@@ -114,9 +114,7 @@ def seconds_of(classes: Classes, number: int, engine: Engine, gap_ns: float = 0.
     """Weights (2, c), s, of the powers of all classes in the energy of a mean inference: of its layers, and of all between its anchors."""
     layers, count = classes.layers[number], classes.layers[number].size
     spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), count) * 1e-9
-    between = (
-        np.bincount(engine.alike, (engine.durations_ns > 0).mean(axis=0), count) * gap_ns * 1e-9
-    )
+    between = np.bincount(engine.alike, (engine.durations_ns > 0).mean(axis=0), count) * gap_ns * 1e-9
     weights = np.zeros((2, classes.count))
     weights[:, layers] = spent + between
     weights[0, classes.gap[number]] = -between.sum()

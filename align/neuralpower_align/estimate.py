@@ -57,8 +57,9 @@ SAME_NOISE = 0.01
 """Standard deviations of the noise that move by a smaller share have settled..."""
 AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
 """...or by less than this: 0.1 mW, and 50 ns."""
-WORTH_A_STEP = 0.1
-"""A step that promises less than this in the cost is none: the tables of the response have steps of 1 us, within which the cost is not smooth."""
+WORTH_A_STEP = 0.5
+"""A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): the tables of the
+response have steps of 1 us and edges lie at whole nanoseconds, so that the cost has steps of about this size."""
 DAMPING, MOST_DAMPING = 1.0, 1e4
 END_REACH, END_REACH_NS = 0.3, 250e3
 """Readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
@@ -94,6 +95,16 @@ class Estimate:
         """From the end of a conversion, as readings tell it, back to the end of what it saw."""
         weight = np.array([piece.number.size for piece in self.pieces], np.float64)
         return float(np.average(self.delays_ns, weights=weight))
+
+    @property
+    def sensor(self) -> Sensor:
+        """As a sensor from which another fit may set out."""
+        return Sensor(
+            self.pieces[0].delay_ns,
+            self.lag_ns,
+            tuple(piece.clock for piece in self.pieces),
+            found=("fit",) * len(self.pieces),
+        )
 
     @property
     def lag_ns(self) -> float:
@@ -135,8 +146,12 @@ def estimate(
     layout: Layout,
     *,
     stalls: bool = True,
+    near: Estimate | None = None,
 ) -> Estimate:
-    """Fit all from a sensor that is nearly right. `layer` (c,): which classes are layers, the others being gaps and idling."""
+    """Fit all from a sensor that is nearly right. `layer` (c,): which classes are layers, the others being gaps and idling.
+
+    `near`: an estimate of other classes from the same sensor, from which the search sets out instead of from several starts.
+    """
     pieces = [
         piece_of(each, clock, sensor.delay_ns, MARGIN_NS) for each, clock in zip(readings, sensor.clocks, strict=True)
     ]
@@ -144,14 +159,19 @@ def estimate(
     if not pieces:
         raise ValueError("estimate: no readings")
     crowded = plan.count * ROWS_A_CLASS > SEARCH_BLOCKS * BLOCK
-    kept = [each for each, clock in zip(readings, sensor.clocks, strict=True) if piece_of(each, clock, sensor.delay_ns, MARGIN_NS).number.size]
+    kept = [
+        each
+        for each, clock in zip(readings, sensor.clocks, strict=True)
+        if piece_of(each, clock, sensor.delay_ns, MARGIN_NS).number.size
+    ]
     fit = _Fit(plan, layer, kept, EVERY if crowded else SEARCH_BLOCKS, _widest_ns(plan))
-    near = fit.approach(*fit.start(fit.first(pieces, sensor, stalls, layout), pieces))
-    split = near.split
-    if near.may_have_second:
-        two = fit.settled(near.with_second(), fit.some, NEAR, NOISE_BLOCKS)
-        near = two if two.cost < near.cost - 2 * WORTH_A_POLE else near
-    found = fit.finish(near)
+    begin = fit.start(fit.first(pieces, sensor, stalls, layout), pieces)
+    state = fit.approach(*begin) if near is None else fit.beside(near, *begin)
+    split = state.split
+    if state.may_have_second:
+        two = fit.settled(state.with_second(), fit.some, NEAR, NOISE_BLOCKS)
+        state = two if two.cost < state.cost - 2 * WORTH_A_POLE else state
+    found = fit.finish(state)
     if not found.model.second:
         split = found.split
     if found.may_have_second:
@@ -200,7 +220,10 @@ class _State:
         """Squared whitened residuals, and what the prior says, with the likeliest values of what is linear and all else held."""
         precision, away = prior(self.model)
         linear = np.arange(self.model.index.power.stop)
-        slope, total = (self.normal.slope + precision @ away)[linear], (self.normal.gram + precision)[np.ix_(linear, linear)]
+        slope, total = (
+            (self.normal.slope + precision @ away)[linear],
+            (self.normal.gram + precision)[np.ix_(linear, linear)],
+        )
         return self.normal.square + float(away @ precision @ away) - float(slope @ inverted(total) @ slope)
 
     def newton(self, damping: float = 0.0) -> tuple[Floats, float]:
@@ -234,16 +257,6 @@ class _State:
         slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
         return float(2 * slope @ change - change @ total @ change)
 
-    def worst(self):
-        precision, away = prior(self.model)
-        slope = self.normal.slope + precision @ away
-        inverse = inverted(self.normal.gram+precision); ch=inverse@slope
-        i=int(np.argmax(abs(ch)/np.sqrt(np.diag(inverse)))); ix=self.model.index
-        for n in ('power','stall_of','stall','lag','second','drift','idle_drift','blur','layout'):
-            w=getattr(ix,n)
-            if w.start<=i<w.stop: return f'{n}{i-w.start} {ch[i]:.3g}'
-        return f'shift{i}'
-
     @property
     def split(self) -> float:
         """Standard errors by which the column that looks for a second pole is not 0; 0 where the model has one."""
@@ -275,8 +288,6 @@ class _State:
         return two, later, self.noise
 
 
-import os
-DEBUG=bool(os.environ.get("DBG"))
 Blocks = int | None
 """So many blocks spread evenly over all pieces, or all."""
 EVERY: Blocks = None
@@ -365,8 +376,16 @@ class _Fit:
             quiet = self.likelier(free, state.pieces, quiet, blocks)
             shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
             found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS))
-        if DEBUG: print('WIDE', [(round(b.profiled*b.noise.white,2), round(b.model.shift_us[0][0]), b.model.kernel.lag_ns, b.model.layout.value[GAP]) for b in wide], 'FOUND', [(round(f.cost,1), f.model.layout.value[GAP], f.model.kernel.lag_ns) for f in found])
         return min(found, key=lambda each: each.cost)
+
+    def beside(self, near: Estimate, model: Model, pieces: list[Piece], square: float) -> _State:
+        """The maximum on a part of the rows next to what was found of other classes."""
+        known = near.model
+        model = replace(
+            model, kernel=known.kernel, second=known.second, lag_from_ns=known.lag_from_ns, second_from_ns=known.second_from_ns,
+            wider=known.wider, blurs=True, edge_ns=0.0,
+        )  # fmt: skip
+        return self.settled((model, pieces, near.noise), self.some, NEAR, NOISE_BLOCKS)
 
     def reread(self, model: Model, pieces: list[Piece]) -> list[Piece]:
         """The rows where conversions end as the readings themselves tell: which of two conversions a reading near an end holds.
@@ -377,8 +396,11 @@ class _Fit:
         found = []
         for number, (piece, readings) in enumerate(zip(pieces, self.readings, strict=True)):
             by_ns = end_offset(plan, number, piece, readings, model)
-            if DEBUG: print('END', by_ns)
-            again = piece if piece.clock is None else piece_of(readings, piece.clock.moved(by_ns), piece.delay_ns + by_ns, MARGIN_NS)
+            again = (
+                piece
+                if piece.clock is None
+                else piece_of(readings, piece.clock.moved(by_ns), piece.delay_ns + by_ns, MARGIN_NS)
+            )
             found.append(again if again.number.size >= piece.number.size / 2 else piece)
         return found
 
@@ -406,7 +428,10 @@ class _Fit:
         self, starts: Iterator[tuple[Model, list[Piece]]], square: float, blocks: Blocks
     ) -> list[tuple[Model, list[Piece]]]:
         """Starts by what the likeliest powers leave, the best first; those that are alike once."""
-        alike = {(round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, each[0].layout.value[GAP]): each for each in starts}
+        alike = {
+            (round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, each[0].layout.value[GAP]): each
+            for each in starts
+        }
         every, noise = list(alike.values()), Noise.even(square)
         left = [self.at((replace(model, sensor=False), pieces, noise), blocks).profiled for model, pieces in every]
         return [every[i] for i in np.argsort(left, kind="stable")]
@@ -427,7 +452,6 @@ class _Fit:
             if loud:
                 other = self.at((state.model, state.pieces, noise), blocks)
                 loud, state = (True, other) if other.cost < state.cost else (False, state)
-            if DEBUG: print('  sweep', sweep, 'loud', loud, np.round(np.sqrt(noise.variances),4), 'far', state.newton()[1])
             if not loud and (state.newton()[1] < near or state.promised < WORTH_A_STEP):
                 return replace(state, settled=True)
         return state
@@ -437,7 +461,6 @@ class _Fit:
         damping, weights = 0.0, (state.model, state.pieces)
         for _ in range(rounds):
             change, far = state.newton()
-            if DEBUG: print('   climb', state.normal.rows, f'cost {state.cost:.2f} far {far:.2f}', state.worst(), 'damp', damping, f'slack {state.noise.slack**.5:.0f} lag {state.model.kernel.lag_ns:.0f} wid {state.model.wider:.2f}', np.round(state.model.layout.value[:5],2))
             if far < near or state.promised < WORTH_A_STEP / 4:
                 return replace(state, settled=True)
             while damping <= MOST_DAMPING:
@@ -561,7 +584,11 @@ def end_offset(plan: Schedule, number: int, piece: Piece, readings: ChannelReadi
     later = clock.last_before(readings.read_ns + reach)
     off = readings.read_ns - clock.end(later)
     near = np.flatnonzero(np.abs(off) < reach)
-    near = near[np.unique(np.linspace(0, near.size - 1, min(near.size, END_READS)).astype(np.int64))] if near.size else near
+    near = (
+        near[np.unique(np.linspace(0, near.size - 1, min(near.size, END_READS)).astype(np.int64))]
+        if near.size
+        else near
+    )
     if near.size < FEWEST_ENDS:
         return 0.0
     kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)

@@ -47,7 +47,9 @@ def accumulate(
     numbers, dense, said = columns(model, design)
     residual = design.value_w - said
     size = numbers.size
-    both, determinant = noise.whitened(scatter or design, averaging, np.concatenate([dense, residual[..., None]], axis=-1))
+    both, determinant = noise.whitened(
+        scatter or design, averaging, np.concatenate([dense, residual[..., None]], axis=-1)
+    )
     flat = both.reshape(-1, size + 1)
     gram = flat.T @ flat
     normal.gram[np.ix_(numbers, numbers)] += gram[:size, :size]

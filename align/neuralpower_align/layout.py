@@ -88,6 +88,12 @@ class Layout:
         """Between kernels of an engine."""
         return float(max(self.value[GAP] + self.value[COMMON + 2 * engine + 1], 0.0))
 
+    def with_values(self, other: Layout) -> Layout:
+        """With the values of another layout, whose engines are the first of these."""
+        value = np.array(self.value)
+        value[: other.size] = other.value
+        return Layout(value, self.engines, self.most_gap_us, self.apart)
+
     def of_gap(self, engine: int) -> Floats:
         """By which parameters the gap of an engine changes (5 + 2 e,), 1."""
         change = np.zeros(self.size)
@@ -98,7 +104,7 @@ class Layout:
     def bounds(self) -> tuple[Floats, Floats]:
         """What can be: least and most of each."""
         least, most = np.full(self.size, -np.inf), np.full(self.size, np.inf)
-        least[: COMMON], most[:GAP], most[GAP] = 0.0, 1.0, self.most_gap_us
+        least[:COMMON], most[:GAP], most[GAP] = 0.0, 1.0, self.most_gap_us
         return least, most
 
     def moved(self, change: Floats) -> Layout:

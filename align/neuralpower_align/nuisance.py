@@ -274,7 +274,9 @@ def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, lis
     kernel = model.kernel
     lag = kernel.lag_ns + US * float(change[index.lag][0])
     second = kernel.second_ns + (US * float(change[index.second][0]) if model.second else 0.0)
-    lag = float(np.clip(lag, kernel.lag_ns / 3 if kernel.lag_ns > SHORT_NS else SHORTEST_NS, kernel.lag_ns * 2 + SHORT_NS))
+    lag = float(
+        np.clip(lag, kernel.lag_ns / 3 if kernel.lag_ns > SHORT_NS else SHORTEST_NS, kernel.lag_ns * 2 + SHORT_NS)
+    )
     second = float(np.clip(second, kernel.second_ns / 2, kernel.second_ns * 2 + 50e3)) if model.second else 0.0
     shifts, later = [], []
     for number, piece in enumerate(pieces):

@@ -283,7 +283,7 @@ def _moving(
     parts = [slope * room[0], slope * room[1], slope * room[2], place * room[3], gaps]
     numbers = list(range(COMMON))
     for engine in np.flatnonzero(np.bincount(whose)) if plan.apart else ():
-        mine = whose == engine
+        mine = (whose == engine) & (room[4] > 0)
         parts += [np.where(mine, US * slope, 0.0), np.where(mine, gaps, 0.0)]
         numbers += [COMMON + 2 * engine, COMMON + 2 * engine + 1]
     size = blocks * width

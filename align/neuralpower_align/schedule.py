@@ -73,7 +73,7 @@ class Schedule:
         whose = self.moves[moving]
         engine = np.maximum(self.engine, 0)
         own = value[COMMON:].reshape(-1, 2)[engine] if layout.engines else np.zeros((engine.size, 2))
-        lead = value[[LEAD_LESS, LEAD_MORE, LEAD_FAR]] @ self.room[:3] + US * own[:, 0]
+        lead = value[[LEAD_LESS, LEAD_MORE, LEAD_FAR]] @ self.room[:3] + US * own[:, 0] * (self.room[4] > 0)
         by = lead[whose] + (value[SPREAD] * self.room[3])[whose] * self.place[moving]
         by += US * (value[GAP] + own[:, 1])[whose] * self.gaps[moving]
         edges = np.array(self.laid_ns)
@@ -205,7 +205,7 @@ def _edges(number: int, laid: Laid) -> _Edges:
     fixed = np.zeros(classes.size, bool)
     layer = 0
     gaps, place, room = np.zeros(classes.size), np.zeros(classes.size), np.zeros((5, len(times)))
-    room[4] = 1.0
+    room[4] = 0.0
     if laid.room is not None:
         which = np.append(0, lasts + 1)
         gaps, place = laid.room.gaps[which], laid.room.place[which]

@@ -33,7 +33,13 @@ def inflation_of(found: Estimate, classes: Classes) -> float:
 def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
     """Why the fit cannot be believed, "" if it can: sensor or layers are not what they are taken for."""
     doubts = [unsure(rail.sensor) for rail in fitted]
-    return next(filter(None, (*doubts, *map(_unsettled, fitted), _outside_anchors(engines, fitted), *map(_less_than_nothing, fitted))), "")
+    return next(
+        filter(
+            None,
+            (*doubts, *map(_unsettled, fitted), _outside_anchors(engines, fitted), *map(_less_than_nothing, fitted)),
+        ),
+        "",
+    )
 
 
 def unsure(sensor: Sensor) -> str:
@@ -43,7 +49,11 @@ def unsure(sensor: Sensor) -> str:
 
 def _unsettled(rail: Fitted) -> str:
     """Where the search ended before it came to rest, what it has is no estimate, and its errors are none."""
-    return "" if rail.found.settled else "the fit did not settle: record longer, with random gaps (neuralpower profile runs so)"
+    return (
+        ""
+        if rail.found.settled
+        else "the fit did not settle: record longer, with random gaps (neuralpower profile runs so)"
+    )
 
 
 def _outside_anchors(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
