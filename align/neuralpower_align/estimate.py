@@ -50,7 +50,7 @@ START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple
 NEAR_LAGS_NS = (0.0, 25e3, 60e3)
 """Starts: gaps between kernels; lags as shares of the one acquired, or these beside it where it is short; and how much later or earlier than
 acquired delay and lag are together."""
-WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 8
+WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 6
 SETTLED, NEAR = 0.1, 0.5
 """Steps below so many standard errors end a fit, at the end and on the way."""
 SAME_NOISE = 0.01
@@ -60,6 +60,9 @@ AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
 WORTH_A_STEP = 0.5
 """A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): the tables of the
 response have steps of 1 us and edges lie at whole nanoseconds, so that the cost has steps of about this size."""
+NO_BETTER = 4.0
+"""Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
+fifty), the cost cannot be told from its least."""
 DAMPING, MOST_DAMPING = 1.0, 1e4
 END_REACH, END_REACH_NS = 0.3, 250e3
 """Readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
@@ -444,7 +447,8 @@ class _Fit:
         """
         state = self.at(point, blocks)
         for sweep in range(SWEEPS):
-            state = self.climbed(state, blocks, ROUNDS, near)
+            before, state = state, self.climbed(state, blocks, ROUNDS, near)
+            stuck = state.cost == before.cost
             state = self.at((state.model, state.pieces, state.noise), blocks)
             times = SLOW_NS if sweep == 0 else ()
             noise = self.likelier(state.model, state.pieces, state.noise, noise_blocks, times)
@@ -452,7 +456,8 @@ class _Fit:
             if loud:
                 other = self.at((state.model, state.pieces, noise), blocks)
                 loud, state = (True, other) if other.cost < state.cost else (False, state)
-            if not loud and (state.newton()[1] < near or state.promised < WORTH_A_STEP):
+            promised = state.promised
+            if not loud and (state.newton()[1] < near or promised < WORTH_A_STEP or (stuck and promised < NO_BETTER)):
                 return replace(state, settled=True)
         return state
 

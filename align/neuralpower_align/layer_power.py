@@ -17,7 +17,7 @@ from neuralpower_align.layout import GAP, US
 from neuralpower_align.levels import Levels, over_own_time
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_align.results import Balance, EnginePower, Fitted, LayerPower, Level
-from neuralpower_align.scan_clock import ChannelReadings
+from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
 from neuralpower_align.sensing import sensor_of
 from neuralpower_align.trust import FEWEST_CLUSTERS, contradiction, inflation_of, seen_by
@@ -52,15 +52,17 @@ TOLD_S = 0.1
 def layer_power(
     engines: Sequence[Engine],
     rails: Sequence[Sequence[ChannelReadings]],
-    near: Sequence[Fitted] = (),
+    sensors: Sequence[Sensor | None] = (),
     baselines: Sequence[Baseline] = (),
     half_width: float = HALF_WIDTH,
     group_error: float = GROUP_ERROR,
+    near: Sequence[Fitted] = (),
 ) -> LayerPower:
     """Attribute the power of some rails together to the layers of all engines.
 
-    rails: the stretches of readings of each rail; their powers are added up, their errors taken as independent. near: what was
-    found of each rail of other classes, from the same stretches of readings; without, its sensor is acquired. Raises ValueError if inferences overlap or readings lack.
+    rails: the stretches of readings of each rail; their powers are added up, their errors taken as independent. sensors: what is known
+    of each rail's sensor, nearly right; near: what was found of each rail of other classes, from the same stretches of readings. Without
+    either the sensor is acquired. Raises ValueError if inferences overlap or readings lack.
     """
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
@@ -68,12 +70,13 @@ def layer_power(
     fitted = []
     for number, readings in enumerate(rails):
         known = near[number] if number < len(near) else None
-        if known is None:
-            alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
-            sensor, before, layout = sensor_of(plan.activity, readings, alone), None, classes.layout
-        else:
-            before, layout = known.found, classes.layout.with_values(known.found.model.layout)
+        sensor, before, layout = sensors[number] if number < len(sensors) else None, None, classes.layout
+        if known is not None:
+            before, layout = known.found, layout.with_values(known.found.model.layout)
             sensor = replace(before.sensor, ambiguous=known.sensor.ambiguous)
+        elif sensor is None:
+            alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
+            sensor = sensor_of(plan.activity, readings, alone)
         found = estimate(plan, readings, sensor, classes.is_layer(), layout, near=before)
         fitted.append(Fitted(sensor, found, inflation_of(found, classes)))
     levels = [over_own_time(rail.found, plan) for rail in fitted]

@@ -45,7 +45,7 @@ FARTHEST = 12.0
 """Room beyond so many spreads moves layers no further."""
 LEAST_PERCENT, MOST_WIDTH = 1.0, 3.0
 """Percentile of an engine's rooms that is taken for the least; by how much of the usual room beyond that the scatter grows."""
-MOST_GAP = 0.9
+MOST_GAP = 1.0
 """Of the engine's smallest usual room: gaps fill no more."""
 US = 1e3
 
