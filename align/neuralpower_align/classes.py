@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.durations import likely_ns
-from neuralpower_align.layout import GAP_CENTRE_US, US, Layout, Room, most_gap_us, room_ns
+from neuralpower_align.durations import UsualDurations
+from neuralpower_align.layout import GAP_CENTRE_US, US, Layout, Room, UsualRoom, most_gap_us, room_ns
 from neuralpower_align.schedule import Laid, Schedule, Stretch, schedule
 from neuralpower_align.windows import launch_gap_ns, layer_windows
 
@@ -21,11 +21,26 @@ BASELINES = ("device-idle", "context-idle", "gap", "aside")
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What an engine's inferences are like, by which each of them is laid."""
+
+    durations: UsualDurations
+    room: UsualRoom
+
+    @classmethod
+    def of(cls, begin_ns: Ints, end_ns: Ints, durations_ns: Ints) -> Usual:
+        """From anchors (m,) and durations (m, n)."""
+        durations = UsualDurations.of(durations_ns)
+        return cls(durations, UsualRoom.of(begin_ns, end_ns, durations.likely_ns(durations_ns)))
+
+
+@dataclass(frozen=True)
 class Engine:
     """All inferences of one engine: anchors (m,), durations (m, n), ns; `alike` (n,) numbers layers 0, 1, .. in the order
     of first appearance, with one number for layers known to be the same.
 
     `whole`: nobody knows what ran within its inferences, and the durations are slices of all of the time between the anchors.
+    `known`: what its inferences are like, where these are a part of them; None: as these are.
     """
 
     begin_ns: Ints
@@ -33,13 +48,27 @@ class Engine:
     durations_ns: Ints
     alike: Ints
     whole: bool = False
+    known: Usual | None = None
+
+    @property
+    def usual(self) -> Usual:
+        """What its inferences are like."""
+        return self.known or Usual.of(self.begin_ns, self.end_ns, self.durations_ns)
+
+    @property
+    def room(self) -> Room | None:
+        """What moves its layers; None where nobody knows when they ran."""
+        if self.whole:
+            return None
+        usual = self.usual
+        return Room.of(self.begin_ns, self.end_ns, usual.durations.likely_ns(self.durations_ns), usual.room)
 
     def windows_ns(self) -> Ints:
         """Layers one after another (m, n, 2), from half the median room behind the begin anchor on; slices between the anchors."""
         if self.whole or not len(self.durations_ns):
             return layer_windows(self.begin_ns, self.end_ns, self.durations_ns)
-        spent = likely_ns(self.durations_ns)
-        middle = round(float(np.median(room_ns(self.begin_ns, self.end_ns, spent))) / 2)
+        usual = self.usual
+        spent, middle = usual.durations.likely_ns(self.durations_ns), round(usual.room.middle_ns / 2)
         ends = (self.begin_ns + middle)[:, None] + np.cumsum(spent, axis=1)
         return np.stack([ends - spent, ends], axis=-1)
 
@@ -110,7 +139,7 @@ class Classes:
         laid = [
             Laid(
                 e.windows_ns(), layers[e.alike], int(self.gap[i]), e.begin_ns, e.end_ns, int(self.launch[i]),
-                int(self.tail[i]), None if e.whole else Room.of(e.begin_ns, e.end_ns, likely_ns(e.durations_ns)),
+                int(self.tail[i]), e.room,
             )
             for i, (e, layers) in enumerate(zip(engines, self.layers, strict=True))
         ]  # fmt: skip

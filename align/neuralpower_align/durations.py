@@ -12,6 +12,8 @@ count in steps of s, errs independently of itself, which biases nothing (Berkson
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -42,17 +44,46 @@ def step_ns(durations_ns: Ints) -> float:
     return 0.0
 
 
+@dataclass(frozen=True)
+class UsualDurations:
+    """What an engine's durations count in, ns (0: no steps, or too few durations to tell), their means (n,), ns, and each layer's own variance
+    (n,), ns^2, beside the steps'."""
+
+    step_ns: float
+    mean_ns: Floats
+    own_ns2: Floats
+
+    @classmethod
+    def of(cls, durations_ns: Ints) -> UsualDurations:
+        """From durations (m, n)."""
+        step = step_ns(durations_ns) if len(durations_ns) >= FEWEST else 0.0
+        values = durations_ns.astype(np.float64)
+        mean = values.mean(axis=0) if len(values) else np.zeros(values.shape[1])
+        own = (LEAST_JITTER * mean) ** 2
+        if step:
+            own = np.maximum(np.mean((values - _common(values, mean)) ** 2, axis=0) - _error(step), own)
+        return cls(step, mean, own)
+
+    def likely_ns(self, durations_ns: Ints) -> Ints:
+        """Durations (m, n) of the engine as they probably were, ns; as they are where they count in no steps."""
+        if not self.step_ns:
+            return durations_ns
+        values = durations_ns.astype(np.float64)
+        common = _common(values, self.mean_ns)
+        found = common + (values - common) * (self.own_ns2 / (self.own_ns2 + _error(self.step_ns)))
+        return np.asarray(np.where(durations_ns > 0, np.rint(np.maximum(found, 0.0)), 0), np.int64)
+
+
+def _common(values: Floats, mean: Floats) -> Floats:
+    """What the layers (m, n) would have taken if all of an inference were longer or shorter by one factor."""
+    return np.asarray(mean[None] * (values.sum(axis=1) / max(float(mean.sum()), 1.0))[:, None], np.float64)
+
+
+def _error(step: float) -> float:
+    """Variance of the difference of two times that count in steps."""
+    return step**2 / 6
+
+
 def likely_ns(durations_ns: Ints) -> Ints:
     """The durations (m, n) as they probably were, ns; as they are where they count in no steps or are too few."""
-    step = step_ns(durations_ns)
-    if not step or len(durations_ns) < FEWEST:
-        return durations_ns
-    values = durations_ns.astype(np.float64)
-    mean = values.mean(axis=0)
-    total = values.sum(axis=1)
-    common = mean[None] * (total / max(float(total.mean()), 1.0))[:, None]
-    beside = values - common
-    error = step**2 / 6
-    own = np.maximum(np.mean(beside**2, axis=0) - error, (LEAST_JITTER * mean) ** 2)
-    found = common + beside * (own / (own + error))
-    return np.asarray(np.where(durations_ns > 0, np.rint(np.maximum(found, 0.0)), 0), np.int64)
+    return UsualDurations.of(durations_ns).likely_ns(durations_ns)

@@ -63,7 +63,7 @@ def engine_power(
     theirs = np.ix_(mine, mine)
     power, errors, pull = power_w[mine], covariance[theirs], np.eye(mine.size)
     if held is not None:
-        spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), count) * 1e-9
+        spent: Floats = np.asarray(np.bincount(engine.alike, engine.durations_ns.mean(axis=0), count) * 1e-9)
         power, alone, pull = shrunk(power, held[theirs], np.arange(count), spent)
         errors = alone + pull @ (errors - held[theirs]) @ pull.T
     scatter = errors if scattered is None else pull @ scattered[theirs] @ pull.T

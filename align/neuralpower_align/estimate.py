@@ -87,6 +87,9 @@ class Estimate:
     """By how many standard errors the readings contradict one pole; the residuals were asked whether it should be two."""
     settled: bool
     """Whether the search ended at a maximum of its objective. If not, nothing of it is to be believed."""
+    held: Model
+    """The same while layers' powers are held near their mean: where rows are expanded."""
+    held_pieces: tuple[Piece, ...]
 
     @property
     def power_w(self) -> Floats:
@@ -180,6 +183,7 @@ def estimate(
     if found.may_have_second:
         other = fit.finish(fit.settled(found.with_second(), fit.some, NEAR, NOISE_BLOCKS))
         found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
+    held = found
     found = fit.released(found)
     found = fit.with_stalls(found)
     assert found.step is not None
@@ -195,6 +199,8 @@ def estimate(
         tuple(piece.delay_ns for piece in fit.reread(found.model, found.pieces)),
         split,
         found.settled,
+        held.model,
+        tuple(held.pieces),
     )
 
 

@@ -15,6 +15,7 @@ from neuralpower_align.engine_power import Gap, engine_power, level_of, seconds_
 from neuralpower_align.estimate import estimate
 from neuralpower_align.layout import GAP, US
 from neuralpower_align.levels import Levels, over_own_time
+from neuralpower_align.nuisance import Model
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_align.results import Balance, EnginePower, Fitted, LayerPower, Level
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
@@ -154,15 +155,17 @@ def _summed(
 
 def _gap(rail: Fitted, levels: Levels, number: int, engine: Engine) -> Gap:
     """Between the kernels of an engine."""
-    model, found = rail.found.model, rail.found
     if engine.whole:
-        return Gap(0.0, 0.0, np.zeros(model.power_w.size))
+        return Gap(0.0, 0.0, np.zeros(levels.power_w.size))
+    return gap_of(rail.found.model, rail.found.covariance, levels, number, rail.inflation)
+
+
+def gap_of(model: Model, covariance: Floats, levels: Levels, number: int, inflation: float) -> Gap:
+    """Between the kernels of engine `number`, from the covariance (q, q) of all parameters of a model."""
     change, where = model.layout.of_gap(number), model.index.layout
-    variance = float(change @ found.covariance[where, where] @ change)
+    variance = float(change @ covariance[where, where] @ change)
     return Gap(
-        US * model.layout.gap_us(number),
-        US**2 * variance * rail.inflation,
-        US * rail.inflation * levels.with_layout @ change,
+        US * model.layout.gap_us(number), US**2 * variance * inflation, US * inflation * levels.with_layout @ change
     )
 
 

@@ -28,8 +28,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 LEAD_LESS, LEAD_MORE, LEAD_FAR, SPREAD, GAP = range(5)
-COMMON = 5
-"""Parameters of all engines together; behind them two of each engine: its own lead and gap, us."""
+COMMON, OWN = 5, 2
+"""Parameters of all engines together; behind them those of each engine: its own lead and gap, us."""
 LEAD_CENTRE, LEAD_SPREAD = 0.4, 0.3
 """Prior: a share between 0 and 1 of which little is known; hosts' wake-up scatters more than their enqueue."""
 FAR_CENTRE = 0.25
@@ -107,6 +107,11 @@ class Layout:
         least[:COMMON], most[:GAP], most[GAP] = 0.0, 1.0, self.most_gap_us
         return least, most
 
+    def with_engines(self, engines: int) -> Layout:
+        """With more engines behind those that it has, of which nothing of their own is known."""
+        more = np.zeros(OWN * (engines - self.engines))
+        return Layout(np.append(self.value, more), engines, self.most_gap_us, self.apart)
+
     def moved(self, change: Floats) -> Layout:
         """After a step, kept within what can be."""
         return Layout(np.clip(self.value + change, *self.bounds), self.engines, self.most_gap_us, self.apart)
@@ -121,6 +126,28 @@ def most_gap_us(room: Floats, durations_ns: Ints) -> float:
     """The longest gap between kernels that an engine's room (m,) leaves."""
     kernels = int(np.median((durations_ns > 0).sum(axis=1)))
     return MOST_GAP * max(float(np.percentile(room, 16)), 0.0) / max(kernels - 1, 1) / US
+
+
+@dataclass(frozen=True)
+class UsualRoom:
+    """Of an engine's rooms, ns: the median, half the distance of the 16th and 84th percentile, the least, and the mean of `_wider`; `ran`
+    (n,): which layers take time."""
+
+    middle_ns: float
+    spread_ns: float
+    least_ns: float
+    wider: float
+    ran: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, begin_ns: Ints, end_ns: Ints, durations_ns: Ints) -> UsualRoom:
+        """From anchors (m,) and durations (m, n)."""
+        if not len(durations_ns):
+            return cls(0.0, 1.0, 0.0, 1.0, np.zeros(durations_ns.shape[1], bool))
+        room = room_ns(begin_ns, end_ns, durations_ns)
+        least, low, middle, high = (float(each) for each in np.percentile(room, [LEAST_PERCENT, 16, 50, 84]))
+        wider = float(_wider(room, least, middle).mean())
+        return cls(middle, max((high - low) / 2, 1.0), least, wider, np.median(durations_ns, axis=0) > 0)
 
 
 @dataclass(frozen=True)
@@ -139,29 +166,25 @@ class Room:
     width: Floats
 
     @classmethod
-    def of(cls, begin_ns: Ints, end_ns: Ints, durations_ns: Ints) -> Room:
-        """From anchors (m,) and durations (m, n)."""
-        room = room_ns(begin_ns, end_ns, durations_ns)
-        low, middle, high = np.percentile(room, [16, 50, 84]) if room.size else (0.0, 0.0, 0.0)
-        usual = max(float(high - low) / 2, 1.0)
-        beside = np.clip(room - middle, -FARTHEST * usual, FARTHEST * usual)
-        ran = np.median(durations_ns, axis=0) > 0 if len(durations_ns) else np.zeros(durations_ns.shape[1], bool)
-        before = np.append(0, np.maximum(np.cumsum(ran) - 1, 0)).astype(np.float64)
+    def of(cls, begin_ns: Ints, end_ns: Ints, durations_ns: Ints, usual: UsualRoom | None = None) -> Room:
+        """From anchors (m,) and durations (m, n); `usual`: of all inferences of the engine, where these are a part of them."""
+        usual = usual or UsualRoom.of(begin_ns, end_ns, durations_ns)
+        room, spread = room_ns(begin_ns, end_ns, durations_ns), usual.spread_ns
+        beside = np.clip(room - usual.middle_ns, -FARTHEST * spread, FARTHEST * spread)
+        before = np.append(0, np.maximum(np.cumsum(usual.ran) - 1, 0)).astype(np.float64)
         return cls(
             np.minimum(beside, 0.0),
-            np.clip(beside, 0.0, FAR * usual),
-            np.maximum(beside - FAR * usual, 0.0),
-            np.clip(beside, -FAR * usual, FAR * usual),
+            np.clip(beside, 0.0, FAR * spread),
+            np.maximum(beside - FAR * spread, 0.0),
+            np.clip(beside, -FAR * spread, FAR * spread),
             before - before[-1] / 2,
-            before / max(before[-1], 1.0) - 0.5,
-            _width(room, float(middle)),
+            before / before[-1] - 0.5 if before[-1] else before,
+            _wider(room, usual.least_ns, usual.middle_ns) / usual.wider,
         )
 
 
-def _width(room: Floats, middle: float) -> Floats:
-    """Squared room beyond the least, of mean 1: so two waits that are never below 0 scatter whose sum is known."""
-    least = float(np.percentile(room, LEAST_PERCENT)) if room.size else 0.0
+def _wider(room: Floats, least: float, middle: float) -> Floats:
+    """Squared room beyond the least: so two waits that are never below 0 scatter whose sum is known."""
     if middle - least < 1.0:
         return np.ones(room.size)
-    square = np.clip((room - least) / (middle - least), 0.0, MOST_WIDTH) ** 2
-    return np.asarray(square / float(square.mean()), np.float64)
+    return np.asarray(np.clip((room - least) / (middle - least), 0.0, MOST_WIDTH) ** 2, np.float64)

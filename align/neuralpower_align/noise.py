@@ -114,7 +114,8 @@ class Noise:
         """
         if not self.slow and averaging == 1:
             columns /= np.sqrt(self.white)
-            return columns.shape[0] * columns.shape[1] * float(np.log(self.white))
+            rows = int(columns.shape[0] * columns.shape[1])
+            return rows * float(np.log(self.white))
         weights, decays = self._exponentials(design, averaging)
         total = float(weights.sum()) + self.register + (self.white if averaging == 1 else 0.0)
         terms, blocks, rows = decays.shape
@@ -223,7 +224,9 @@ def _fitted(samples: Sequence[Sample], noise: Noise) -> Noise:
             one = _score_of(sample, parts, theta)
             score, information = score + one[0], information + one[1]
         step = np.zeros(theta.size)
-        step[_FREE] = np.linalg.solve(information + 1e-9 * np.diag(np.diag(information)), score)
+        told = np.diag(information)
+        # Of a form that no row has (gaps of engines of one kernel) nothing is told, and its variance stays.
+        step[_FREE] = np.linalg.solve(information + np.diag(np.where(told > 0, 1e-9 * told, 1.0)), score)
         low, high = np.maximum(theta * 0.2, _FLOORS), np.maximum(theta * 5, _SCALES)
         moved = np.where(_MASK, np.clip(theta + step, low, high), theta)
         settled = np.all(np.abs(moved - theta) < _NEAR * theta + _FLOORS)

@@ -275,21 +275,23 @@ def _moving(
     sums, moves, row = sums[:, moved], moves[moved], row[moved]
     cells = row * most + moves - earliest[row // width]
     shape = (blocks, width, most)
-    slack = np.concatenate([_summed(cells, part, shape) for part in sums[:-2]], axis=-1)
+    slack: Floats = np.concatenate([_summed(cells, part, shape) for part in sums[:-2]], axis=-1)
     stretch = _summed(cells, sums[-2], shape)
     # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
-    slope, place, gaps = -sums[0], -sums[-2], -US * sums[-1]
+    spread = 1.0 if plan.spread is None else plan.spread[moves]
+    slope, place, gaps = -sums[0], -sums[-2] * spread, -US * sums[-1] * spread
     room, whose = plan.room[:, moves], np.maximum(plan.engine[moves], 0)
     parts = [slope * room[0], slope * room[1], slope * room[2], place * room[3], gaps]
     numbers = list(range(COMMON))
     for engine in np.flatnonzero(np.bincount(whose)) if plan.apart else ():
-        mine = (whose == engine) & (room[4] > 0)
-        parts += [np.where(mine, US * slope, 0.0), np.where(mine, gaps, 0.0)]
+        mine = whose == engine
+        parts += [np.where(mine, US * slope * room[5], 0.0), np.where(mine, gaps, 0.0)]
         numbers += [COMMON + 2 * engine, COMMON + 2 * engine + 1]
     size = blocks * width
-    columns = np.stack([np.bincount(row, part, size) for part in parts], axis=-1)
+    columns = np.asarray(np.stack([np.bincount(row, part, size) for part in parts], axis=-1), np.float64)
     which = np.clip(earliest[:, None] + np.arange(most), 0, max(plan.room.shape[1] - 1, 0))
-    return slack, stretch, plan.room[4, which], np.array(numbers, np.int64), columns.reshape(blocks, width, -1)
+    wider = np.asarray(plan.room[4, which], np.float64)
+    return slack, stretch, wider, np.array(numbers, np.int64), columns.reshape(blocks, width, -1)
 
 
 def _summed(cells: Ints, values: Floats, shape: tuple[int, ...]) -> Floats:

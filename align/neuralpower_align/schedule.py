@@ -17,6 +17,7 @@ from neuralpower_align.layout import COMMON, GAP, LEAD_FAR, LEAD_LESS, LEAD_MORE
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 BESIDE_NS = 50_000_000
 """What lies between a named stretch and its neighbour, if it is no longer than this, belongs to the one before."""
@@ -48,8 +49,8 @@ class Schedule:
     `stall[e]`: mean duration over duration, less one, of the layer that runs after edge e; 0 where no layer does.
     `begin_ns` (i,): the first layer's begin of each inference; `engine` (i,): whose it is, negative for named stretches.
 
-    What moves edges (layout.py), in factors: `laid_ns` (e,) where they lie with all parameters 0; `gaps`, `place` (e,); `room` (5, i): less, more,
-    far, near, ns, and width; `anchors_ns` (2, i): between which the edges of an inference stay.
+    What moves edges (layout.py), in factors: `laid_ns` (e,) where they lie with all parameters 0; `gaps`, `place` (e,); `room` (6, i): less, more,
+    far, near, ns, width, and 1 where layers may lie elsewhere between the anchors, 0 where nobody knows when they ran; `anchors_ns` (2, i): between which the edges of an inference stay.
     """
 
     edges_ns: Ints
@@ -66,6 +67,8 @@ class Schedule:
     anchors_ns: Ints
     apart: bool = False
     """Whether engines have parameters of their own."""
+    spread: Bools | None = None
+    """Which inferences (i,) have any gaps between their kernels, as placed."""
 
     def placed(self, layout: Layout) -> Schedule:
         """With all edges where a layout has them."""
@@ -73,17 +76,21 @@ class Schedule:
         whose = self.moves[moving]
         engine = np.maximum(self.engine, 0)
         own = value[COMMON:].reshape(-1, 2)[engine] if layout.engines else np.zeros((engine.size, 2))
-        lead = value[[LEAD_LESS, LEAD_MORE, LEAD_FAR]] @ self.room[:3] + US * own[:, 0] * (self.room[4] > 0)
-        by = lead[whose] + (value[SPREAD] * self.room[3])[whose] * self.place[moving]
-        by += US * (value[GAP] + own[:, 1])[whose] * self.gaps[moving]
+        lead = value[[LEAD_LESS, LEAD_MORE, LEAD_FAR]] @ self.room[:3] + US * own[:, 0] * self.room[5]
+        first = np.flatnonzero(np.diff(whose, prepend=-1))
+        gaps = US * (value[GAP] + own[:, 1])[whose] * self.gaps[moving]
+        gaps += (value[SPREAD] * self.room[3])[whose] * self.place[moving]
+        # No kernel begins before the last one has ended. The first edge has half of all gaps behind it.
+        spread = np.ones(self.begin_ns.size, bool)
+        spread[whose[first]] = gaps[first] < 0
+        by = lead[whose] + np.where(spread[whose], gaps, 0.0)
         edges = np.array(self.laid_ns)
         edges[moving] = np.clip(
             edges[moving] + np.rint(by).astype(np.int64), self.anchors_ns[0, whose], self.anchors_ns[1, whose]
         )
         begin = np.array(self.begin_ns)
-        first = np.flatnonzero(np.diff(whose, prepend=-1))
         begin[whose[first]] = edges[moving[first]]
-        return replace(self, edges_ns=edges, begin_ns=begin, apart=layout.apart)
+        return replace(self, edges_ns=edges, begin_ns=begin, apart=layout.apart, spread=spread)
 
     @property
     def activity(self) -> Activity:
@@ -140,7 +147,7 @@ def schedule(
     stall, gaps, place = (np.zeros(total) for _ in range(3))
     begin = np.empty(order.size, np.int64)
     anchors = np.empty((2, order.size), np.int64)
-    room = np.zeros((5, order.size))
+    room = np.zeros((6, order.size))
     room[4] = 1.0
     at = 0
     for part in parts:
@@ -178,13 +185,13 @@ def schedule(
 @dataclass(frozen=True)
 class _Edges:
     """Of one engine: times (m, e), classes (e,), stalls (m, e), which edges never move (e,), where the layers begin; and what moves
-    the others: gaps and place (e,), room (5, m)."""
+    the others: gaps and place (e,), room (6, m)."""
 
     engine: int
     time: Ints
     classes: Ints
     stall: Floats
-    fixed: npt.NDArray[np.bool_]
+    fixed: Bools
     layer: int
     gaps: Floats | float = 0.0
     place: Floats | float = 0.0
@@ -204,12 +211,14 @@ def _edges(number: int, laid: Laid) -> _Edges:
     stall = np.concatenate([stall, np.zeros((len(times), 1))], axis=1)
     fixed = np.zeros(classes.size, bool)
     layer = 0
-    gaps, place, room = np.zeros(classes.size), np.zeros(classes.size), np.zeros((5, len(times)))
-    room[4] = 0.0
+    gaps, place, room = np.zeros(classes.size), np.zeros(classes.size), np.zeros((6, len(times)))
+    room[4] = 1.0
     if laid.room is not None:
         which = np.append(0, lasts + 1)
         gaps, place = laid.room.gaps[which], laid.room.place[which]
-        room = np.stack([laid.room.less, laid.room.more, laid.room.far, laid.room.near, laid.room.width])
+        room = np.stack(
+            [laid.room.less, laid.room.more, laid.room.far, laid.room.near, laid.room.width, np.ones(len(times))]
+        )
     if laid.launch is not None and laid.tail is not None and laid.begin_ns is not None and laid.end_ns is not None:
         zero = np.zeros((len(times), 1))
         times = np.concatenate([laid.begin_ns[:, None], times, laid.end_ns[:, None]], axis=1)
