@@ -22,7 +22,7 @@ from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
 from neuralpower_align.sensing import sensor_of
 from neuralpower_align.trust import FEWEST_CLUSTERS, contradiction, inflation_of, seen_by
-from neuralpower_align.unnamed import Rails, named_only
+from neuralpower_align.unnamed import named_only
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,10 +84,12 @@ def layer_power(
     gaps = [_gap(fitted[0], levels[0], number, each) for number, each in enumerate(engines)]
     sums = _summed(fitted, levels, plan, engines, classes, gaps)
     contradicted = contradiction(engines, fitted)
+    highest_w = sum(max(float(np.max(each.power_w)) for each in rail) for rail in rails)
+    range_w = possible_w(sums.power_w, classes, highest_w)
     rows = [
         engine_power(
             sums.power_w, sums.covariance, classes, number, engine, half_width, group_error, seen_by(engine, fitted),
-            contradicted, sums.scattered, sums.held, sums.variances_j2[number], gaps[number], _possible(sums.power_w, classes, rails),
+            contradicted, sums.scattered, sums.held, sums.variances_j2[number], gaps[number], range_w,
         )
         for number, engine in enumerate(engines)
     ]  # fmt: skip
@@ -169,9 +171,8 @@ def gap_of(model: Model, covariance: Floats, levels: Levels, number: int, inflat
     )
 
 
-def _possible(power_w: Floats, classes: Classes, rails: Rails) -> tuple[float, float]:
-    """Between what a layer's power lies: the least that the board draws idle, and far more than any reading beside that."""
+def possible_w(power_w: Floats, classes: Classes, highest_w: float) -> tuple[float, float]:
+    """Between what a layer's power lies: the least that the board draws idle, and far more than any reading (`highest_w`) beside that."""
     levels = [power_w[each] for each in (classes.context_idle, classes.device_idle, *classes.gap.tolist())]
     least = min((float(each) for each in levels if each > 0), default=0.0)
-    highest = sum(max(float(np.max(piece.power_w)) for piece in rail) for rail in rails)
-    return LEAST_SHARE * least, least + MOST_BESIDE * max(highest - least, 0.0)
+    return LEAST_SHARE * least, least + MOST_BESIDE * max(highest_w - least, 0.0)
