@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.gls import Normal, Step, accumulate, inverted, solve
-from neuralpower_align.kernel import SHORTEST_NS, Kernel
-from neuralpower_align.layout import GAP, Layout
+from neuralpower_align.kernel import Kernel
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, columns, moved, prior, room_to_bounds
+from neuralpower_align.nuisance import Model, Spline, columns, moved, prior
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
@@ -23,11 +22,13 @@ Bools = npt.NDArray[np.bool_]
 
 MARGIN_NS = 40e3
 """Readings so near the end of a conversion may hold another one."""
-NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 64, 200
+NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 32, 100
 """For variances on the way and at the end."""
-SEARCH_BLOCKS, STALL_BLOCKS = 200, 120
+SEARCH_BLOCKS, STALL_BLOCKS = 120, 60
 ROWS_A_CLASS = 40
 """Fewer rows than this for each unknown power are too few to move the sensor by."""
+ROUNDS, MOST_ROUNDS = 6, 6
+"""On a part of the rows, and on all of them."""
 NOTICED = 4.0
 """Standard errors by which readings contradict the response before another one is tried."""
 SHORTEST_SPLIT_NS = 50e3
@@ -39,34 +40,11 @@ WORTH_STALLS = 0.2
 """Each layer has a stall share fitted if that adds more than this share to the variance of most."""
 WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
-WIDE_NS, SHARP_NS = 60e3, 15e3
-"""Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
-START_BLOCKS, FINER, BEST = 60, 6, 3
-"""Starts are compared on so many blocks; so many, apart from each other, are followed with sharp edges, and so many of those to their maximum."""
-START_GAPS_US, APART_US = (0.0, 0.6, 1.4, 2.6, 4.2), 0.7
-APART_NS = 15e3
-START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
-START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-80_000, 81_000, 10_000))
-NEAR_LAGS_NS = (0.0, 25e3, 60e3)
-"""Starts: gaps between kernels; lags as shares of the one acquired, or these beside it where it is short; and how much later or earlier than
-acquired delay and lag are together."""
-WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 6
-SETTLED, NEAR = 0.1, 0.5
-"""Steps below so many standard errors end a fit, at the end and on the way."""
-SAME_NOISE = 0.01
-"""Standard deviations of the noise that move by a smaller share have settled..."""
-AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
-"""...or by less than this: 0.1 mW, and 50 ns."""
-WORTH_A_STEP = 0.5
-"""A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): the tables of the
-response have steps of 1 us and edges lie at whole nanoseconds, so that the cost has steps of about this size."""
-NO_BETTER = 4.0
-"""Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
-fifty), the cost cannot be told from its least."""
-DAMPING, MOST_DAMPING = 1.0, 1e4
-END_REACH, END_REACH_NS = 0.3, 250e3
-"""Readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
-END_READS, FEWEST_ENDS, OUTLIER = 4000, 50, 4.0
+REACH = 0.25
+"""A quickened step goes further by no more than this share of how long the sensor takes to answer."""
+SETTLED, NEAR = 0.5, 2.0
+"""Steps of the sensor below so many of their standard errors need no further round, at the end and on the way: what is left of a step
+shrinks like its square."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +59,9 @@ class Estimate:
     rows: int
     square: float
     clusters: int
-    delays_ns: tuple[float, ...]
-    """Of each piece."""
+    from_delay_ns: float
     split_z: float
     """By how many standard errors the readings contradict one pole; the residuals were asked whether it should be two."""
-    settled: bool
-    """Whether the search ended at a maximum of its objective. If not, nothing of it is to be believed."""
-    held: Model
-    """The same while layers' powers are held near their mean: where rows are expanded."""
-    held_pieces: tuple[Piece, ...]
 
     @property
     def power_w(self) -> Floats:
@@ -98,19 +70,13 @@ class Estimate:
 
     @property
     def delay_ns(self) -> float:
-        """From the end of a conversion, as readings tell it, back to the end of what it saw."""
+        """From the end of a conversion back to the end of what it saw, after all shifts."""
         weight = np.array([piece.number.size for piece in self.pieces], np.float64)
-        return float(np.average(self.delays_ns, weights=weight))
-
-    @property
-    def sensor(self) -> Sensor:
-        """As a sensor from which another fit may set out."""
-        return Sensor(
-            self.pieces[0].delay_ns,
-            self.lag_ns,
-            tuple(piece.clock for piece in self.pieces),
-            found=("fit",) * len(self.pieces),
-        )
+        shift = [
+            float(np.mean(spline.value(piece.at_ns, shift)))
+            for spline, piece, shift in zip(self.model.splines, self.pieces, self.model.shift_us, strict=True)
+        ]
+        return self.from_delay_ns - 1e3 * float(np.average(shift, weights=weight))
 
     @property
     def lag_ns(self) -> float:
@@ -145,48 +111,32 @@ class Estimate:
 
 
 def estimate(
-    plan: Schedule,
-    readings: Sequence[ChannelReadings],
-    sensor: Sensor,
-    layer: Bools,
-    layout: Layout,
-    *,
-    stalls: bool = True,
-    near: Estimate | None = None,
+    plan: Schedule, readings: Sequence[ChannelReadings], sensor: Sensor, layer: Bools, *, stalls: bool = True
 ) -> Estimate:
-    """Fit all from a sensor that is nearly right. `layer` (c,): which classes are layers, the others being gaps and idling.
-
-    `near`: an estimate of other classes from the same sensor, from which the search sets out instead of from several starts.
-    """
+    """Fit all from a sensor that is nearly right. `layer` (c,): which classes are layers, the others being gaps and idling."""
     pieces = [
         piece_of(each, clock, sensor.delay_ns, MARGIN_NS) for each, clock in zip(readings, sensor.clocks, strict=True)
     ]
     pieces = [piece for piece in pieces if piece.number.size]
     if not pieces:
         raise ValueError("estimate: no readings")
-    crowded = plan.count * ROWS_A_CLASS > SEARCH_BLOCKS * BLOCK
-    kept = [
-        each
-        for each, clock in zip(readings, sensor.clocks, strict=True)
-        if piece_of(each, clock, sensor.delay_ns, MARGIN_NS).number.size
-    ]
-    fit = _Fit(plan, layer, kept, EVERY if crowded else SEARCH_BLOCKS, _widest_ns(plan))
-    begin = fit.start(fit.first(pieces, sensor, stalls, layout), pieces)
-    state = fit.approach(*begin) if near is None else fit.beside(near, *begin)
-    split = state.split
-    if state.may_have_second:
-        two = fit.settled(state.with_second(), fit.some, NEAR, NOISE_BLOCKS)
-        state = two if two.cost < state.cost - 2 * WORTH_A_POLE else state
-    found = fit.finish(state)
+    fit = _Fit(plan, layer, _spread(pieces, SEARCH_BLOCKS), _widest_ns(plan))
+    crowded = plan.count * ROWS_A_CLASS > sum(group.size for mine in fit.some for group in mine)
+    near = fit.start(fit.first(pieces, sensor, stalls), pieces)
+    near = fit.timed(near) if crowded else fit.approach(near)
+    split = near.split
+    if near.may_have_second:
+        two = fit.approach(near.with_second())
+        near = two if two.likelihood > near.likelihood + WORTH_A_POLE else near
+    found = fit.finish(near)
     if not found.model.second:
         split = found.split
     if found.may_have_second:
-        other = fit.finish(fit.settled(found.with_second(), fit.some, NEAR, NOISE_BLOCKS))
-        found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
-    held = found
-    found = fit.released(found)
+        other = found.with_second()
+        other = fit.finish(other if crowded else fit.approach(other))
+        found = other if other.likelihood > found.likelihood + WORTH_A_POLE else found
     found = fit.with_stalls(found)
-    assert found.step is not None
+    assert found.normal is not None and found.step is not None
     return Estimate(
         found.model,
         tuple(found.pieces),
@@ -196,80 +146,30 @@ def estimate(
         found.normal.rows,
         found.normal.square,
         len(found.normal.clusters),
-        tuple(piece.delay_ns for piece in fit.reread(found.model, found.pieces)),
+        sensor.delay_ns,
         split,
-        found.settled,
-        held.model,
-        tuple(held.pieces),
     )
 
 
 @dataclass(frozen=True)
 class _State:
-    """A point of the search: all values, the sums of some blocks there, and whether it is a maximum."""
+    """Where rounds have come to, with the sums before the last step and that step."""
 
     model: Model
     pieces: list[Piece]
-    noise: Noise
-    normal: Normal
-    settled: bool = False
+    noise: Noise = field(default_factory=Noise)
+    normal: Normal | None = None
     step: Step | None = None
 
     @property
-    def cost(self) -> float:
-        """The objective: -2 log of the likelihood of the blocks' readings times the prior of all parameters, but for a constant.
-
-        The noise's variances are in it, and so is that slopes of the same powers make rows scatter (`noise.py`).
-        """
-        precision, away = prior(self.model)
-        return self.normal.square + self.normal.determinant + float(away @ precision @ away)
-
-    @property
-    def profiled(self) -> float:
-        """Squared whitened residuals, and what the prior says, with the likeliest values of what is linear and all else held."""
-        precision, away = prior(self.model)
-        linear = np.arange(self.model.index.power.stop)
-        slope, total = (
-            (self.normal.slope + precision @ away)[linear],
-            (self.normal.gram + precision)[np.ix_(linear, linear)],
-        )
-        return self.normal.square + float(away @ precision @ away) - float(slope @ inverted(total) @ slope)
-
-    def newton(self, damping: float = 0.0) -> tuple[Floats, float]:
-        """The Gauss-Newton step (q,), damped in what is not linear, and its largest share of a standard error.
-
-        A parameter that would leave what can be goes to the end of that, and the others to their best beside it.
-        """
-        precision, away = prior(self.model)
-        slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
-        curved = np.arange(self.model.index.power.stop, slope.size)
-        total[curved, curved] += damping * total[curved, curved]
-        down, up = room_to_bounds(self.model)
-        free, change = np.ones(slope.size, bool), np.zeros(slope.size)
-        for _ in range(slope.size):
-            inner = np.ix_(free, free)
-            inverse = inverted(total[inner])
-            change[free] = inverse @ (slope[free] - total[np.ix_(free, ~free)] @ change[~free])
-            beyond = free & ((change < down) | (change > up))
-            if not beyond.any():
-                break
-            change[beyond] = np.clip(change, down, up)[beyond]
-            free &= ~beyond
-        error = np.sqrt(np.maximum(np.diag(inverse), 1e-300))
-        return change, float(np.max(np.abs(change[free] / error), initial=0.0))
-
-    @property
-    def promised(self) -> float:
-        """What the Gauss-Newton step would take from the cost."""
-        precision, away = prior(self.model)
-        change = self.newton()[0]
-        slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
-        return float(2 * slope @ change - change @ total @ change)
+    def likelihood(self) -> float:
+        """Its logarithm, after the last step."""
+        return -np.inf if self.step is None else self.step.likelihood
 
     @property
     def split(self) -> float:
         """Standard errors by which the column that looks for a second pole is not 0; 0 where the model has one."""
-        if self.model.second:
+        if self.model.second or self.normal is None:
             return 0.0
         step = solve(self.normal, *prior(replace(self.model, tested=True)))
         where = self.model.index.second.start
@@ -280,7 +180,7 @@ class _State:
         """Whether a second pole is worth a trial. A split of less than nothing contradicts one pole too, but two do not mend it."""
         return self.split > NOTICED and self.model.kernel.lag_ns > SHORTEST_SPLIT_NS
 
-    def with_second(self) -> tuple[Model, list[Piece], Noise]:
+    def with_second(self) -> _State:
         """Where to set out with two poles, from the best with one: that one is a little shorter than both together, and later for it."""
         model, lag = self.model, self.model.kernel.lag_ns
         kernel = model.kernel.with_lags(FIRST_OF_TWO * lag, SECOND_OF_TWO * lag)
@@ -294,26 +194,41 @@ class _State:
             shift_us=tuple(shift + shift_ns / 1e3 for shift in model.shift_us),
         )
         later = [piece.shifted(np.full(piece.number.size, shift_ns)) for piece in self.pieces]
-        return two, later, self.noise
+        return _State(two, later, self.noise)
 
 
-Blocks = int | None
-"""So many blocks spread evenly over all pieces, or all."""
-EVERY: Blocks = None
-Point = tuple[Model, list[Piece], Noise]
+class _Pace:
+    """Rounds that go on in one direction, or to and fro, by ever the same share go to where that leads (Aitken's extrapolation)."""
+
+    def __init__(self) -> None:
+        self.last: float | None = None
+
+    def quickened(self, model: Model, change: Floats) -> Floats:
+        """The step with its shifts longer or shorter, if they shrink slowly from round to round."""
+        shifts = np.concatenate([np.arange(where.start, where.stop) for where in model.index.shift])
+        now = float(np.mean(change[shifts])) if shifts.size else 0.0
+        share = now / self.last if self.last else 0.0
+        self.last = now
+        if not (0.2 < share < 1.2 or -1.2 < share < -0.6):
+            return change
+        self.last = None
+        longer = np.array(change)
+        # Beyond a part of the response's width its slopes say nothing, and what was settled would come loose.
+        reach = REACH * (model.kernel.blur_ns + model.kernel.lag_ns) / 1e3
+        longer[shifts] += np.clip(now * (min(1 / max(1 - share, 0.2), 5.0) - 1), -reach, reach)
+        return longer
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached; `widest_ns`: edges are blurred by no more."""
+    """What stays the same through all rounds; `some`: the blocks on which the sensor is approached; `widest_ns`: edges are blurred by no more."""
 
     plan: Schedule
     layer: Bools
-    readings: Sequence[ChannelReadings]
-    some: Blocks
+    some: Sequence[list[Ints]]
     widest_ns: float
 
-    def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool, layout: Layout) -> Model:
+    def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool) -> Model:
         """Before anything is known but the sensor."""
         splines = tuple(Spline.over(float(piece.at_ns[0]), float(piece.at_ns[-1])) for piece in pieces)
         mean = float(np.mean(np.concatenate([piece.value_w for piece in pieces])))
@@ -321,196 +236,83 @@ class _Fit:
         return Model(
             power_w=np.full(self.plan.count, mean),
             layer=self.layer,
-            kernel=Kernel(max(sensor.lag_ns, SHORTEST_NS), window, smear_ns=pieces[0].unplaced_ns),
+            kernel=Kernel(sensor.lag_ns, window, smear_ns=pieces[0].unplaced_ns),
             splines=splines,
             begin_ns=min(float(piece.at_ns[0]) for piece in pieces),
             end_ns=max(float(piece.at_ns[-1]) for piece in pieces),
-            layout=layout,
             stall_of=np.zeros(self.plan.count),
-            drift=np.zeros(DRIFTS),
-            idle_drift=np.zeros(DRIFTS),
             shift_us=tuple(np.zeros(spline.columns) for spline in splines),
             lag_from_ns=sensor.lag_ns,
             stalls=stalls,
             each=False,
             level_w=mean,
-            centre_w=mean,
         )
 
-    def at(self, point: Point, blocks: Blocks, weights: tuple[Model, list[Piece]] | None = None) -> _State:
-        """The sums of some blocks at a point; `weights`: where the scatter of inferences is made of, if not there."""
-        model, pieces, noise = point
-        if model.edge_ns:
-            model = replace(model, kernel=replace(model.kernel, blur_ns=model.edge_ns))
-            return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks))
-        weights = None if noise.place + noise.stretch == 0 else weights
-        wider = float(np.exp(model.wider))
-        blur_ns = min(float(np.sqrt(noise.place * wider)), self.widest_ns)
-        model = replace(model, kernel=replace(model.kernel, blur_ns=blur_ns))
-        return _State(model, pieces, noise, self.normal(model, pieces, noise, blocks, weights))
+    def blurred(self, model: Model, noise: Noise) -> Model:
+        """With edges as unsure as inferences scatter, as far as that can be: a fit that has lost its way may take it for anything."""
+        return replace(model, kernel=replace(model.kernel, blur_ns=min(float(np.sqrt(noise.slack)), self.widest_ns)))
 
-    def start(self, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece], float]:
-        """Powers, held near their mean, with the sensor as it is and wide edges; and the variance of rows that this leaves."""
-        fixed, square = replace(model, sensor=False, edge_ns=WIDE_NS), 1.0
-        blocks = START_BLOCKS
-        for _ in range(2):
-            state = self.at((fixed, pieces, Noise.even(square)), blocks)
-            square *= state.profiled / state.normal.rows
-            fixed, pieces = moved(state.model, state.pieces, state.newton()[0])
-            layers = float(np.median(fixed.power_w[self.layer])) if np.any(self.layer) else model.level_w
-            fixed = replace(fixed, centre_w=float(np.clip(layers, model.level_w, 3 * model.level_w)))
-        return replace(fixed, sensor=True), pieces, square
+    def start(self, model: Model, pieces: list[Piece]) -> _State:
+        """Powers, held near their mean, and variances with the sensor as it is."""
+        model = replace(model, tamed=True, sensor=False)
+        step = solve(self.normal(model, pieces, Noise(), self.some), *prior(model))
+        model, pieces = moved(model, pieces, step.change)
+        noise = self.noise(model, pieces, Noise(), _spread(pieces, NOISE_BLOCKS))
+        return _State(replace(model, sensor=True), pieces, noise)
 
-    def approach(self, model: Model, pieces: list[Piece], square: float) -> _State:
-        """The best maximum on a part of the rows, from several starts, found with wide edges first.
+    def approach(self, state: _State) -> _State:
+        """To about the right sensor and the right noise on a part of the rows, the powers held near their mean.
 
-        While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
-        would seem likely.
+        Not where the rows are too few for the powers: held near their mean, these would bend the sensor.
         """
-        blocks = START_BLOCKS
-        rough = self.ranked(self.starts(model, pieces), square, blocks)[0]
-        state = self.climbed(self.at((*rough, Noise.even(square)), blocks), blocks, WIDE_ROUNDS, NEAR)
-        square *= state.profiled / state.normal.rows
-        edges = replace(state.model, edge_ns=SHARP_NS)
-        ranked = self.ranked(self.nearby(edges, state.pieces), square, blocks)
-        wide = []
-        for start in _apart(ranked):
-            sharp = self.climbed(self.at((*start, Noise.even(square)), blocks), blocks, WIDE_ROUNDS, NEAR)
-            wide.append(replace(sharp, noise=Noise.even(square * sharp.profiled / sharp.normal.rows)))
-        found = []
-        for state in sorted(wide, key=lambda each: each.noise.white)[:BEST]:
-            state = replace(state, pieces=self.reread(state.model, state.pieces))
-            quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
-            free = replace(state.model, edge_ns=0.0, blurs=True)
-            quiet = self.likelier(free, state.pieces, quiet, blocks)
-            shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
-            found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS))
-        return min(found, key=lambda each: each.cost)
+        model, pieces, noise = replace(state.model, tamed=True), state.pieces, state.noise
+        sample, pace = _spread(pieces, NOISE_BLOCKS), _Pace()
+        for number in range(ROUNDS):
+            model = self.blurred(model, noise)
+            normal = self.normal(model, pieces, noise, self.some)
+            step = solve(normal, *prior(model))
+            model, pieces = moved(model, pieces, pace.quickened(model, step.change))
+            settled = _settled(model, step, NEAR)
+            if settled:
+                break
+            if number < 3:
+                noise = self.noise(model, pieces, noise, sample)
+        return self.timed(_State(model, pieces, noise, normal, step))
 
-    def beside(self, near: Estimate, model: Model, pieces: list[Piece], square: float) -> _State:
-        """The maximum on a part of the rows next to what was found of other classes."""
-        known = near.model
-        model = replace(
-            model, kernel=known.kernel, second=known.second, lag_from_ns=known.lag_from_ns, second_from_ns=known.second_from_ns,
-            wider=known.wider, blurs=True, edge_ns=0.0,
-        )  # fmt: skip
-        return self.settled((model, pieces, near.noise), self.some, NEAR, NOISE_BLOCKS)
-
-    def reread(self, model: Model, pieces: list[Piece]) -> list[Piece]:
-        """The rows where conversions end as the readings themselves tell: which of two conversions a reading near an end holds.
-
-        What conversions saw, and when, stays what it is: end and delay move together.
-        """
-        plan = self.plan.placed(model.layout)
-        found = []
-        for number, (piece, readings) in enumerate(zip(pieces, self.readings, strict=True)):
-            by_ns = end_offset(plan, number, piece, readings, model)
-            again = (
-                piece
-                if piece.clock is None
-                else piece_of(readings, piece.clock.moved(by_ns), piece.delay_ns + by_ns, MARGIN_NS)
-            )
-            found.append(again if again.number.size >= piece.number.size / 2 else piece)
-        return found
-
-    def starts(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
-        """Other delays and lags than those acquired, with the pieces that go with them."""
-        lag = model.kernel.lag_ns
-        lags = {lag, *START_SHORTS_NS} if lag < START_SHORT_NS else {share * lag for share in START_LAGS}
-        for other in sorted(lags):
-            kernel = model.kernel.with_lags(other, model.kernel.second_ns)
-            for shift in START_SHIFTS_NS:
-                # With a longer lag all comes later, as with a longer delay: together they stay what they are.
-                yield _later(replace(model, kernel=kernel), pieces, lag - other + shift)
-
-    def nearby(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
-        """Finer steps of the delay, other short lags, other gaps between kernels."""
-        lag = model.kernel.lag_ns
-        for other in NEAR_LAGS_NS if lag < START_SHORT_NS else (lag,):
-            kernel = model.kernel.with_lags(other, model.kernel.second_ns)
-            for shift in NEAR_SHIFTS_NS:
-                start = _later(replace(model, kernel=kernel), pieces, lag - other + shift)
-                for gap in sorted({min(each, model.layout.most_gap_us) for each in START_GAPS_US}):
-                    yield _with_gap(start, gap)
-
-    def ranked(
-        self, starts: Iterator[tuple[Model, list[Piece]]], square: float, blocks: Blocks
-    ) -> list[tuple[Model, list[Piece]]]:
-        """Starts by what the likeliest powers leave, the best first; those that are alike once."""
-        alike = {
-            (round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, each[0].layout.value[GAP]): each
-            for each in starts
-        }
-        every, noise = list(alike.values()), Noise.even(square)
-        left = [self.at((replace(model, sensor=False), pieces, noise), blocks).profiled for model, pieces in every]
-        return [every[i] for i in np.argsort(left, kind="stable")]
-
-    def settled(self, point: Point, blocks: Blocks, near: float, noise_blocks: int) -> _State:
-        """A maximum in all parameters and the noise's variances.
-
-        In turn: steps that raise the likelihood under the weights of where the turn began, then the variances that are likeliest there. It
-        has settled where, with weights made anew, the next step is short, and the variances move no more.
-        """
-        state = self.at(point, blocks)
-        for sweep in range(SWEEPS):
-            before, state = state, self.climbed(state, blocks, ROUNDS, near)
-            stuck = state.cost == before.cost
-            state = self.at((state.model, state.pieces, state.noise), blocks)
-            times = SLOW_NS if sweep == 0 else ()
-            noise = self.likelier(state.model, state.pieces, state.noise, noise_blocks, times)
-            loud = _loud(noise, state.noise)
-            if loud:
-                other = self.at((state.model, state.pieces, noise), blocks)
-                loud, state = (True, other) if other.cost < state.cost else (False, state)
-            promised = state.promised
-            if not loud and (state.newton()[1] < near or promised < WORTH_A_STEP or (stuck and promised < NO_BETTER)):
-                return replace(state, settled=True)
-        return state
-
-    def climbed(self, state: _State, blocks: Blocks, rounds: int, near: float) -> _State:
-        """Levenberg-Marquardt at fixed variances and weights: only steps that lower the cost are taken, else shorter ones are tried."""
-        damping, weights = 0.0, (state.model, state.pieces)
-        for _ in range(rounds):
-            change, far = state.newton()
-            if far < near or state.promised < WORTH_A_STEP / 4:
-                return replace(state, settled=True)
-            while damping <= MOST_DAMPING:
-                if damping:
-                    change = state.newton(damping)[0]
-                model, pieces = moved(state.model, state.pieces, change)
-                trial = self.at((model, pieces, state.noise), blocks, weights)
-                if trial.cost < state.cost:
-                    break
-                damping = max(4 * damping, DAMPING)
-            else:
-                return state
-            state = trial
-            damping = damping / 16 if damping > 0.1 else 0.0
-        return state
+    def timed(self, state: _State) -> _State:
+        """With the likeliest time of the slow part, and the variances that go with it."""
+        noise = self.noise(state.model, state.pieces, state.noise, _spread(state.pieces, NOISE_BLOCKS), SLOW_NS)
+        return replace(state, noise=noise)
 
     def finish(self, state: _State) -> _State:
-        """The maximum on all rows."""
-        return self.settled((state.model, state.pieces, state.noise), EVERY, SETTLED, FINAL_NOISE_BLOCKS)
-
-    def released(self, state: _State) -> _State:
-        """Powers no longer held near their mean, with the covariance: what layers have in common is told afterwards (`hierarchy.py`).
-
-        Slopes stay those of the held powers: those of noisy ones would be too steep, and would agree with the noise that they came from.
-        """
-        free = replace(state.model, centre_w=0.0, likely_w=state.model.power_w)
-        step = solve(state.normal, *prior(free))
-        model, pieces = moved(free, state.pieces, step.change)
-        return replace(state, model=model, pieces=pieces, step=step)
+        """Rounds on all rows until nothing moves."""
+        model = replace(state.model, tamed=False, likely_w=state.model.power_w)
+        pieces, noise = state.pieces, state.noise
+        every = [blocks_of(piece.number.size) for piece in pieces]
+        sample, pace = _spread(pieces, FINAL_NOISE_BLOCKS), _Pace()
+        for number in range(MOST_ROUNDS):
+            model = self.blurred(model, noise)
+            normal = self.normal(model, pieces, noise, every)
+            step = solve(normal, *prior(model))
+            last = _settled(model, step, SETTLED) or number == MOST_ROUNDS - 1
+            likely = solve(normal, *prior(replace(model, tamed=True))).change[model.index.power]
+            model = replace(model, likely_w=model.power_w + likely)
+            model, pieces = moved(model, pieces, step.change if last else pace.quickened(model, step.change))
+            if last:
+                break
+            noise = self.noise(model, pieces, noise, sample)
+        return _State(model, pieces, noise, normal, step)
 
     def with_stalls(self, state: _State) -> _State:
         """With a stall share of each layer: fitted where that adds much to the variance of powers, and else what it adds."""
-        if not state.model.stalls or state.step is None:
+        if not state.model.stalls or state.step is None or state.normal is None:
             return state
         more, powers = self.by_stalls(state), state.model.index.power
         if np.median((np.diag(more) / np.diag(state.step.covariance)[powers])[self.layer]) < WORTH_STALLS:
             return replace(state, step=state.step.widened(powers, more))
         wide = replace(state.model, each=True)
-        step = solve(self.normal(wide, state.pieces, state.noise, EVERY), *prior(wide))
+        every = [blocks_of(piece.number.size) for piece in state.pieces]
+        step = solve(self.normal(wide, state.pieces, state.noise, every), *prior(wide))
         model, pieces = moved(wide, state.pieces, step.change)
         return replace(state, model=model, pieces=pieces, step=step)
 
@@ -520,8 +322,9 @@ class _Fit:
         A column for each layer makes the regression twice as wide. Where it matters little, what it adds is taken from a part of the rows,
         whose sums are scaled up to all.
         """
+        assert state.normal is not None
         wide = replace(state.model, each=True)
-        part = self.normal(wide, state.pieces, state.noise, STALL_BLOCKS)
+        part = self.normal(wide, state.pieces, state.noise, _spread(state.pieces, STALL_BLOCKS))
         gram = part.gram * (state.normal.rows / part.rows) + prior(wide)[0]
         kept = np.delete(np.arange(wide.index.size), wide.index.stall_of)
         powers = wide.index.power
@@ -530,45 +333,30 @@ class _Fit:
         )
 
     def _each(
-        self, model: Model, pieces: Sequence[Piece], blocks: Blocks, reach_ns: float = 0.0
+        self, model: Model, pieces: Sequence[Piece], blocks: Sequence[list[Ints]]
     ) -> Iterator[tuple[int, Design]]:
         """Averaging and rows, some blocks at a time."""
-        plan = self.plan.placed(model.layout)
-        chosen = [blocks_of(piece.number.size) for piece in pieces] if blocks is None else _spread(pieces, blocks)
-        for number, (piece, mine) in enumerate(zip(pieces, chosen, strict=True)):
+        for number, (piece, mine) in enumerate(zip(pieces, blocks, strict=True)):
             kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
-            for design in designs(plan, number, piece, kernel, model.slope_w, mine, model.stall_shares, reach_ns):
+            for design in designs(self.plan, number, piece, kernel, model.slope_w, mine, model.stall_shares):
                 yield piece.averaging, design
 
-    def normal(
-        self,
-        model: Model,
-        pieces: Sequence[Piece],
-        noise: Noise,
-        blocks: Blocks,
-        weights: tuple[Model, list[Piece]] | None = None,
-    ) -> Normal:
+    def normal(self, model: Model, pieces: Sequence[Piece], noise: Noise, blocks: Sequence[list[Ints]]) -> Normal:
         """Normal equations over some blocks."""
         normal = Normal.empty(model.index.size)
-        if weights is None:
-            for averaging, design in self._each(model, pieces, blocks):
-                accumulate(normal, model, design, noise, averaging)
-            return normal
-        reach_ns = weights[0].kernel.reach_ns
-        both = (self._each(*point, blocks, reach_ns) for point in ((model, pieces), weights))
-        for (averaging, design), (_, scatter) in zip(*both, strict=True):
-            accumulate(normal, model, design, noise, averaging, scatter)
+        for averaging, design in self._each(model, pieces, blocks):
+            accumulate(normal, model, design, noise, averaging)
         return normal
 
-    def likelier(
+    def noise(
         self,
         model: Model,
         pieces: Sequence[Piece],
         noise: Noise,
-        blocks: Blocks,
+        blocks: Sequence[list[Ints]],
         times_ns: Sequence[float] = (),
     ) -> Noise:
-        """The likeliest variances, from residuals of some blocks."""
+        """The variances from residuals of some blocks."""
         samples = [
             Sample(design.value_w - columns(model, design)[2], design, averaging)
             for averaging, design in self._each(model, pieces, blocks)
@@ -583,81 +371,14 @@ def _widest_ns(plan: Schedule) -> float:
     return WIDEST_ROOMS * float(np.median(np.diff(plan.edges_ns)[first])) + WIDEST_NS if first.size else WIDEST_NS
 
 
-def end_offset(plan: Schedule, number: int, piece: Piece, readings: ChannelReadings, model: Model) -> float:
-    """By how much later than taken the conversions end by which readings change over, ns.
-
-    Of a reading near the end of a conversion it is told from what either conversion would have given (`model`). The end is where most readings
-    lie on the right side, each counted by how much better one conversion explains it than the other, at most OUTLIER deviations.
-    """
-    if piece.clock is None or piece.averaging > 1:
-        return 0.0
-    clock, reach = piece.clock, min(END_REACH * piece.clock.period_ns, END_REACH_NS)
-    later = clock.last_before(readings.read_ns + reach)
-    off = readings.read_ns - clock.end(later)
-    near = np.flatnonzero(np.abs(off) < reach)
-    near = (
-        near[np.unique(np.linspace(0, near.size - 1, min(near.size, END_READS)).astype(np.int64))]
-        if near.size
-        else near
+def _settled(model: Model, step: Step, share: float) -> bool:
+    """Whether no parameter of the sensor moved by more than this share of its standard error."""
+    index = model.index
+    where = np.concatenate(
+        [np.arange(index.lag.start, index.second.stop), *(np.arange(s.start, s.stop) for s in index.shift)]
     )
-    if near.size < FEWEST_ENDS:
-        return 0.0
-    kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
-    square = []
-    for which in (later[near] - 1, later[near]):
-        seen = replace(piece, number=which, at_ns=clock.end(which) - piece.delay_ns, value_w=readings.power_w[near])
-        blocks = blocks_of(near.size)
-        left = [
-            (design.value_w - columns(model, design)[2]).ravel()
-            for design in designs(plan, number, seen, kernel, model.slope_w, blocks, model.stall_shares)
-        ]
-        square.append(np.concatenate(left) ** 2)
-    before, after = square
-    usual = float(np.median(np.minimum(before, after))) / 0.455 + 1e-12
-    gain = np.clip((before - after) / usual, -(OUTLIER**2), OUTLIER**2)
-    order = np.argsort(off[near], kind="stable")
-    at, score = off[near][order], np.append(0.0, np.cumsum(-gain[order]))
-    # Readings before the end hold the conversion before; `score` is what is won if the first so many lie before it.
-    best = int(np.argmax(score))
-    ends = np.concatenate([[at[0]], (at[1:] + at[:-1]) / 2, [at[-1]]])
-    return float(ends[best])
-
-
-def _loud(noise: Noise, before: Noise) -> bool:
-    """Whether a standard deviation has moved by more than SAME_NOISE of itself, those that are as good as none aside."""
-    new, old = np.sqrt(noise.variances), np.sqrt(before.variances)
-    return bool(np.any(np.abs(new - old) > SAME_NOISE * new + AS_NONE)) or noise.slow_ns != before.slow_ns
-
-
-def _apart(starts: Sequence[tuple[Model, list[Piece]]]) -> list[tuple[Model, list[Piece]]]:
-    """The first FINER of some starts whose delays and lags together differ."""
-    found: list[tuple[Model, list[Piece]]] = []
-    for model, pieces in starts:
-        together, gap = -US * model.shift_us[0][0] + model.kernel.lag_ns, model.layout.value[GAP]
-        alike = (
-            abs(-US * other.shift_us[0][0] + other.kernel.lag_ns - together) < APART_NS
-            and abs(other.layout.value[GAP] - gap) < APART_US
-            for other, _ in found
-        )
-        if not any(alike):
-            found.append((model, pieces))
-        if len(found) == FINER:
-            break
-    return found
-
-
-def _with_gap(start: tuple[Model, list[Piece]], gap_us: float) -> tuple[Model, list[Piece]]:
-    """With another gap between kernels."""
-    model, pieces = start
-    value = np.array(model.layout.value)
-    value[GAP] = gap_us
-    return replace(model, layout=replace(model.layout, value=value)), pieces
-
-
-def _later(model: Model, pieces: list[Piece], by_ns: float) -> tuple[Model, list[Piece]]:
-    """With all readings seen later."""
-    shifted = tuple(each + by_ns / US for each in model.shift_us)
-    return replace(model, shift_us=shifted), [each.shifted(np.full(each.number.size, by_ns)) for each in pieces]
+    error = np.sqrt(np.maximum(np.diag(step.covariance)[where], 1e-30))
+    return bool(np.all(np.abs(step.change[where]) < np.maximum(share * error, 0.2)))
 
 
 def _spread(pieces: Sequence[Piece], count: int) -> list[list[Ints]]:

@@ -40,16 +40,12 @@ class Normal:
         return cls(np.zeros((size, size)), np.zeros(size))
 
 
-def accumulate(
-    normal: Normal, model: Model, design: Design, noise: Noise, averaging: int, scatter: Design | None = None
-) -> Floats:
-    """Add some blocks; gives their residuals (b, n), W. `scatter`: the same blocks at the point whose slopes make the noise, if another."""
+def accumulate(normal: Normal, model: Model, design: Design, noise: Noise, averaging: int) -> Floats:
+    """Add some blocks; gives their residuals (b, n), W."""
     numbers, dense, said = columns(model, design)
     residual = design.value_w - said
     size = numbers.size
-    both, determinant = noise.whitened(
-        scatter or design, averaging, np.concatenate([dense, residual[..., None]], axis=-1)
-    )
+    both, determinant = noise.whitened(design, averaging, np.concatenate([dense, residual[..., None]], axis=-1))
     flat = both.reshape(-1, size + 1)
     gram = flat.T @ flat
     normal.gram[np.ix_(numbers, numbers)] += gram[:size, :size]

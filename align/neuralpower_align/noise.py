@@ -6,12 +6,10 @@ A block's covariance is a sum of known forms times unknown variances:
     register  what the register's steps add behind the filter
     slow      power that wanders: exp(-|dt| / T), smoothed as the sensor and the chip's filter smooth it
     slack     an inference that ran earlier or later than laid: s^2 g g', g the change of the readings with its shift
-    late      the same of what grows with the room that it has between its anchors (`layout.py`)
-    stretch   an inference whose gaps between kernels were longer or shorter than laid: the same with its stretch about its middle
 
-All but these three are exponentials of what lies between two rows, so that a block is whitened row by row, in a time that grows with its
-rows and not with their square (Foreman-Mackey et al. 2017, "Fast and scalable Gaussian process modeling", celerite); these three are of low rank
-and are put in afterwards.
+All but the slack are exponentials of what lies between two rows, so that a block is whitened row by row, in a time that grows with its
+rows and not with their square (Foreman-Mackey et al. 2017, "Fast and scalable Gaussian process modeling", celerite); the slack is of low rank
+and is put in afterwards.
 
 The variances are those of greatest likelihood on blocks spread over the recording, by rounds of Newton's with the average of observed and
 expected information (Gilmour, Thompson and Cullis 1995), which needs no products of matrices.
@@ -34,44 +32,27 @@ SLOW_NS = (30e6, 100e6, 300e6, 1000e6)
 _ROUNDS = 10
 _NEAR = 0.1
 """Steps below this share of a variance need no further round: these shrink like squares."""
-_FREE = [0, 2, 3, 4, 5]
-_MASK = np.array([True, False, True, True, True, True])
-_SCALES = np.array([1e-4, 1e-6, 1e-4, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2])
+_FREE = [0, 2, 3]
+_MASK = np.array([True, False, True, True])
+_SCALES = np.array([1e-4, 1e-6, 1e-4, (1e3) ** 2])
 """Variances that are as good as none: (10 mW)^2 and (1 us)^2."""
 _FLOORS = 1e-2 * _SCALES
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Variances: white, register and slow, W^2; slack, stretch and late, ns^2; and the correlation time of the slow part, ns."""
+    """Variances: white, register and slow, W^2; slack, ns^2; and the correlation time of the slow part, ns."""
 
     white: float = 0.01
     register: float = 0.0
     slow: float = 0.01
     slack: float = 0.0
     slow_ns: float = 100e6
-    stretch: float = 0.0
-    late: float = 0.0
-
-    @classmethod
-    def even(cls, white: float) -> Noise:
-        """White noise alone, W^2."""
-        return cls(white=white, slow=0.0)
-
-    @property
-    def place(self) -> float:
-        """Variance of a mean inference's place, ns^2."""
-        return self.slack + self.late
 
     @property
     def variances(self) -> Floats:
-        """All six, in the order of :func:`forms`."""
-        return np.array([self.white, self.register, self.slow, self.slack, self.stretch, self.late])
-
-    def with_variances(self, variances: Floats) -> Noise:
-        """The same with others, in that order."""
-        white, register, slow, slack, stretch, late = (float(each) for each in variances)
-        return replace(self, white=white, register=register, slow=slow, slack=slack, stretch=stretch, late=late)
+        """All four, in the order of :func:`forms`."""
+        return np.array([self.white, self.register, self.slow, self.slack])
 
     def covariance(self, design: Design, averaging: int) -> Floats:
         """(b, n, n) W^2 of the rows of a design."""
@@ -87,14 +68,7 @@ class Noise:
         The slack: I + U U', with U = s L^-1 g of few columns, has the root I + U (..) U' by the root of K = I + U' U.
         """
         size = columns.shape[-1]
-        if not self.place and not self.stretch:
-            columns = np.array(columns)
-            return columns, self._whiten(design, averaging, columns)
-        scale = np.sqrt(self.slack + self.late * design.width)[:, None]
-        moving = [np.tile(scale, design.slack.shape[-1] // design.width.shape[-1]) * design.slack]
-        if self.stretch:
-            moving.append(np.sqrt(self.stretch) * design.stretch)
-        both = np.concatenate([columns, *moving], axis=-1)
+        both = np.concatenate([columns, np.sqrt(self.slack) * design.slack], axis=-1)
         determinant = self._whiten(design, averaging, both)
         columns, slack = both[..., :size], both[..., size:]
         across = slack.transpose(0, 2, 1)
@@ -104,7 +78,7 @@ class Noise:
         root = np.linalg.cholesky(inner)
         determinant += 2 * float(np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
         if few:
-            return columns - slack @ np.linalg.solve(inner + root, across @ columns), determinant
+            return columns - slack @ (np.linalg.inv(inner + root) @ (across @ columns)), determinant
         return np.asarray(np.linalg.inv(root) @ columns, np.float64), determinant
 
     def _whiten(self, design: Design, averaging: int, columns: Floats) -> float:
@@ -112,10 +86,6 @@ class Noise:
 
         Row by row, what earlier rows say of a row is taken from it: for each exponential one running sum, which decays from row to row.
         """
-        if not self.slow and averaging == 1:
-            columns /= np.sqrt(self.white)
-            rows = int(columns.shape[0] * columns.shape[1])
-            return rows * float(np.log(self.white))
         weights, decays = self._exponentials(design, averaging)
         total = float(weights.sum()) + self.register + (self.white if averaging == 1 else 0.0)
         terms, blocks, rows = decays.shape
@@ -155,7 +125,7 @@ class Noise:
 
 
 def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
-    """The six known forms, (b, n, n) each or of a shape that is broadcast to it."""
+    """The four known forms, (b, n, n) each or of a shape that is broadcast to it."""
     size = design.at_ns.shape[1]
     identity = np.eye(size)[None]
     if averaging > 1:
@@ -165,10 +135,7 @@ def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
     else:
         white = identity
     slow = _smoothed(np.abs(design.at_ns[:, :, None] - design.at_ns[:, None, :]), slow_ns, design.smooth_ns)
-    width = np.tile(design.width[:, None], design.slack.shape[-1] // design.width.shape[-1])
-    turned = design.slack.transpose(0, 2, 1)
-    stretch = design.stretch @ design.stretch.transpose(0, 2, 1)
-    return [white, identity, slow, design.slack @ turned, stretch, (design.slack * width) @ turned]
+    return [white, identity, slow, design.slack @ design.slack.transpose(0, 2, 1)]
 
 
 def _smoothed(apart_ns: Floats, slow_ns: float, smooth_ns: float) -> Floats:
@@ -223,21 +190,20 @@ def _fitted(samples: Sequence[Sample], noise: Noise) -> Noise:
         for sample, parts in zip(samples, every, strict=True):
             one = _score_of(sample, parts, theta)
             score, information = score + one[0], information + one[1]
-        step = np.zeros(theta.size)
-        told = np.diag(information)
-        # Of a form that no row has (gaps of engines of one kernel) nothing is told, and its variance stays.
-        step[_FREE] = np.linalg.solve(information + np.diag(np.where(told > 0, 1e-9 * told, 1.0)), score)
+        step = np.zeros(4)
+        step[_FREE] = np.linalg.solve(information + 1e-9 * np.diag(np.diag(information)), score)
         low, high = np.maximum(theta * 0.2, _FLOORS), np.maximum(theta * 5, _SCALES)
         moved = np.where(_MASK, np.clip(theta + step, low, high), theta)
         settled = np.all(np.abs(moved - theta) < _NEAR * theta + _FLOORS)
         theta = moved
         if settled:
             break
-    return noise.with_variances(theta)
+    white, register, slow, slack = (float(value) for value in theta)
+    return Noise(white, register, slow, slack, noise.slow_ns)
 
 
 def _score_of(sample: Sample, parts: Sequence[Floats], theta: Floats) -> tuple[Floats, Floats]:
-    """Slope (5,) of the log-likelihood in the free variances, and its average information (5, 5), of some blocks."""
+    """Slope (3,) of the log-likelihood in the free variances, and its average information (3, 3), of some blocks."""
     covariance = np.zeros((*sample.residual.shape, sample.residual.shape[1]))
     for value, part in zip(theta, parts, strict=True):
         if value > 0:

@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.kernel import STEP_NS, Kernel
-from neuralpower_align.layout import COMMON, US
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.schedule import Schedule
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BLOCK = 64
+BLOCK = 128
 """Rows whose noise is taken as related; between blocks it is not."""
 ENTRIES = 200_000
 """About so many pairs of a conversion and a stretch at once."""
@@ -91,9 +90,7 @@ class Design:
     `rows` (b, n) are their places in the piece. `share` (b, n, t) of the classes `touched` (t,); `stalled` the same with each
     stretch weighted by its stall, None where `share` has the stalls in it already; `by_stall` (b, n): W for each share of stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
     a pole is slower; `slack` (b, n, m): by what they scatter if
-    inferences run earlier or later, W per ns of its deviation; `stretch` (b, n, m): if their gaps are longer, W per ns from begin to end;
-    `width` (b, m): how wide each inference's place scatters, squared, beside the mean.
-    `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
+    inferences run earlier or later, W per ns of its deviation. `smooth_ns`: time constant by which slow changes are smoothed.
     """
 
     piece: int
@@ -109,10 +106,6 @@ class Design:
     by_lag: Floats
     by_second: Floats
     slack: Floats
-    stretch: Floats
-    width: Floats
-    moved: Ints
-    layout: Floats
     smooth_ns: float
 
 
@@ -133,18 +126,16 @@ def designs(
     power_w: Floats,
     blocks: list[Ints] | None = None,
     stalls: Floats | None = None,
-    reach_ns: float = 0.0,
 ) -> Iterator[Design]:
     """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece.
 
-    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart. `reach_ns`: how far rows are taken
-    to see, if not as far as the kernel does: designs of one reach come in portions of the same blocks.
+    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart.
     """
-    density = (plan.laid_ns.size - 1) / max(float(plan.laid_ns[-1] - plan.laid_ns[1]), 1.0)
+    density = (plan.edges_ns.size - 1) / max(float(plan.edges_ns[-1] - plan.edges_ns[1]), 1.0)
     slopes = _Slopes.of(plan, power_w, stalls)
     for group in blocks_of(piece.number.size) if blocks is None else blocks:
         width = group.shape[1]
-        per_row = 4 + density * (reach_ns or kernel.reach_ns)
+        per_row = 4 + density * kernel.reach_ns
         at_once = max(int(ENTRIES / per_row / width), 1)
         for low in range(0, len(group), at_once):
             yield _design(plan, number, piece, kernel, slopes, group[low : low + at_once])
@@ -173,17 +164,17 @@ def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _S
     by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
     slide, _, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
-    slack, stretch, width, moved, layout = _moving(plan, seen, slopes, pulls[: 2 if kernel.blur_ns else 1], *at.shape)
+    slack = _slack(seen, slopes, pulls[: 2 if kernel.blur_ns else 1], *at.shape)
     if picked is not None:
-        share, slack, stretch, layout, by_stall, slide, by_lag, by_second = (
+        share, slack, by_stall, slide, by_lag, by_second = (
             _read(_filtered(part, piece.averaging), picked)
-            for part in (share, slack, stretch, layout, by_stall, slide, by_lag, by_second)
+            for part in (share, slack, by_stall, slide, by_lag, by_second)
         )
         if stalled is not None:
             stalled = _read(_filtered(stalled, piece.averaging), picked)
     return Design(
         index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, by_stall, slide, by_lag, by_second,
-        slack, stretch, width, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
+        slack,        kernel.lag_ns + kernel.second_ns + piece.filter_ns,
     )  # fmt: skip
 
 
@@ -244,8 +235,13 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     index = place.astype(np.int64)
     place -= index
     on = table.step[index]
+    # The host's anchors do not move with the inference that lies between them: their times are known.
+    known = np.flatnonzero(plan.moves[edge] < 0) if kernel.blur_ns else np.zeros(0, np.int64)
+    low = table.sharp[index[known]]
+    sharp = low + place[known] * (table.sharp[index[known] + 1] - low)
     place *= table.rise[index]
     on += place
+    on[known] = sharp
     on[starts] = 1.0
     share = on.copy()
     share[:-1] -= on[1:]
@@ -255,12 +251,8 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     return _Overlap(row, edge, starts, share, slopes)
 
 
-def _moving(
-    plan: Schedule, seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: int
-) -> tuple[Floats, Floats, Floats, Ints, Floats]:
-    """How readings change where inferences move: by what they scatter if these run earlier or later, W per ns, slope (and bend)
-    (blocks, width, m or 2 m) with inferences next to one another; the same of stretches; the width of each (blocks, m); and the
-    layout's parameters and columns."""
+def _slack(seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: int) -> Floats:
+    """By what readings scatter if inferences scatter, W per ns, (blocks, width, m) with inferences next to one another."""
     new = slopes.new[seen.edge]
     new[seen.first] = True
     begins = np.flatnonzero(new)
@@ -269,29 +261,11 @@ def _moving(
     earliest = slopes.after[seen.edge[seen.first].reshape(blocks, width)].min(axis=1)
     latest = slopes.before[seen.edge[lasts].reshape(blocks, width)].max(axis=1)
     most = max(int(np.max(latest - earliest, initial=0, where=latest >= earliest)) + 1, 1)
-    along = np.stack([*pulls, pulls[0] * plan.place[seen.edge], pulls[0] * plan.gaps[seen.edge]])
-    sums = np.add.reduceat(along, begins, axis=1)
+    sums = np.add.reduceat(pulls, begins, axis=1)
     moved = moves >= 0
-    sums, moves, row = sums[:, moved], moves[moved], row[moved]
-    cells = row * most + moves - earliest[row // width]
+    cells = (row * most + moves - earliest[row // width])[moved]
     shape = (blocks, width, most)
-    slack: Floats = np.concatenate([_summed(cells, part, shape) for part in sums[:-2]], axis=-1)
-    stretch = _summed(cells, sums[-2], shape)
-    # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
-    spread = 1.0 if plan.spread is None else plan.spread[moves]
-    slope, place, gaps = -sums[0], -sums[-2] * spread, -US * sums[-1] * spread
-    room, whose = plan.room[:, moves], np.maximum(plan.engine[moves], 0)
-    parts = [slope * room[0], slope * room[1], slope * room[2], place * room[3], gaps]
-    numbers = list(range(COMMON))
-    for engine in np.flatnonzero(np.bincount(whose)) if plan.apart else ():
-        mine = whose == engine
-        parts += [np.where(mine, US * slope * room[5], 0.0), np.where(mine, gaps, 0.0)]
-        numbers += [COMMON + 2 * engine, COMMON + 2 * engine + 1]
-    size = blocks * width
-    columns = np.asarray(np.stack([np.bincount(row, part, size) for part in parts], axis=-1), np.float64)
-    which = np.clip(earliest[:, None] + np.arange(most), 0, max(plan.room.shape[1] - 1, 0))
-    wider = np.asarray(plan.room[4, which], np.float64)
-    return slack, stretch, wider, np.array(numbers, np.int64), columns.reshape(blocks, width, -1)
+    return np.concatenate([_summed(cells, part[moved], shape) for part in sums], axis=-1)
 
 
 def _summed(cells: Ints, values: Floats, shape: tuple[int, ...]) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +11,9 @@ from benchmarks.accuracy.estimate import readings_of
 from benchmarks.accuracy.world import World, draw
 
 from neuralpower_align import online as streaming
-from neuralpower_align.layer_power import Classes, Engine, LayerPower, layer_power
-from neuralpower_align.layout import GAP
+from neuralpower_align.layer_power import Engine, LayerPower, layer_power
 from neuralpower_align.online import Online
 from neuralpower_align.online_arrivals import MAX_ENGINES, MAX_LAYERS
-from neuralpower_align.online_engines import moves, rearranged
 from neuralpower_align.online_track import Track
 from neuralpower_align.online_whole import sliced
 from neuralpower_align.online_window import RecentInferences, RecentReadings
@@ -141,75 +138,6 @@ def test_inferences_without_the_profiler_are_told_from_readings_of_their_own(
     assert abs(found.power.window_j - other.window_j) < 2 * other.window_se_j
     assert 0.5 < found.power.window_se_j / other.window_se_j < 2
     assert found.seconds == pytest.approx((engine.end_ns - engine.begin_ns)[blind].mean() * 1e-9, rel=1e-6)
-
-
-def test_what_is_told_stays_while_nothing_runs(ran: Online) -> None:
-    """Half a minute of idling says nothing of layers: powers and energy are what they were."""
-    online = deepcopy(ran)
-    before = online.estimates()[0].power
-    last = online.newest_ns
-    read_ns = last + np.arange(1, 30_000, dtype=np.int64) * 1_000_000
-    power_w = 3.0 + 0.1 * np.random.default_rng(1).standard_normal(read_ns.size)
-    for some in np.array_split(np.arange(read_ns.size), 60):
-        online.add_readings(0, replace(online.recent[0].parts[-1], read_ns=read_ns[some], power_w=power_w[some]))
-        while online.step():
-            pass
-    after = online.estimates()[0].power
-    assert min(online._done_ns) > last + 15e9 and online.restarts == 0
-    assert before is not None and after is not None
-    moved = np.abs(after.layer_w - before.layer_w) / np.sqrt(np.diag(before.covariance))
-    assert moved.max() < 0.01
-    assert abs(after.energy_j - before.energy_j) < 0.01 * before.energy_se_j
-
-
-def test_nothing_is_told_from_a_fit_that_has_not_settled(
-    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It says so, and tries again from a later window."""
-    _, readings, engine, batch = fast
-    found, said = batch.rails[0].found, []
-    answers = iter([replace(found, settled=False), found])
-
-    def fitted(*_: object) -> object:
-        said.append((online.state, online.why, online.rails))
-        return next(answers)
-
-    monkeypatch.setattr(streaming, "sensor_of", lambda *_: batch.rails[0].sensor)
-    monkeypatch.setattr(streaming, "estimate", fitted)
-    online = Online(1, window_ns=10e9)
-    first = int(readings.read_ns[0])
-    streamed(online, readings.take(readings.read_ns < first + 14_000_000_000), engine)
-    assert len(said) == 1 and not online.rails
-    assert online.state == "acquiring" and "does not settle" in online.why
-    assert online.estimates()[0].power is None and "does not settle" in online.estimates()[0].why
-    online.add_readings(0, readings.take(readings.read_ns >= first + 14_000_000_000))
-    while online.step():
-        pass
-    assert len(said) == 2 and online.state == "running"
-    assert online._begin_ns >= first + 5e9
-
-
-@pytest.mark.parametrize("wanted", [("e", "f"), ("f", "e")])
-def test_engines_that_come_and_go_leave_the_others_what_they_are(ran: Online, wanted: tuple[str, str]) -> None:
-    """Powers, gap and errors of the one that stays, while another has come and after it has gone."""
-    assert ran.classes is not None
-    engine = ran._around(0.0, 2.0**62)[0]
-    other = Engine(engine.begin_ns, engine.end_ns, engine.durations_ns[:, :4], np.arange(4))
-    both = Classes.of([engine, other] if wanted[0] == "e" else [other, engine])
-    mine = wanted.index("e")
-    rail = ran.rails[0]
-    model, before = rail.solved()
-    wide = rearranged(deepcopy(rail), both, moves(ran.classes, ["e"], both, wanted), {0: mine})
-    assert wide.ref.layout.engines == 2 and wide.ref.layout.apart
-    back = rearranged(deepcopy(wide), ran.classes, moves(both, wanted, ran.classes, ["e"]), {mine: 0})
-    for found, layers, number in ((wide, both.layers[mine], mine), (back, ran.classes.layers[0], 0)):
-        other_model, after = found.solved()
-        error = np.sqrt(np.diag(before.covariance))[ran.classes.layers[0]]
-        assert np.abs(other_model.power_w[layers] - model.power_w[ran.classes.layers[0]]).max() < 0.02 * error.max()
-        np.testing.assert_allclose(np.sqrt(np.diag(after.covariance))[layers], error, rtol=0.02)
-        gap_se = np.sqrt(before.covariance[rail.ref.index.layout, rail.ref.index.layout][GAP, GAP])
-        assert abs(other_model.layout.gap_us(number) - model.layout.gap_us(0)) < 0.1 * gap_se
-        np.testing.assert_array_equal(found.spent[layers], rail.spent[ran.classes.layers[0]])
 
 
 def test_it_begins_anew_where_the_clock_is_lost(ran: Online) -> None:
