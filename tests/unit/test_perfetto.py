@@ -215,7 +215,7 @@ def test_a_trace_named_json_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     folder = recorded(tmp_path).directory
     assert main(["export", str(folder), "--perfetto", str(tmp_path / "t.json.gz")]) == 2
     assert ".pftrace" in capsys.readouterr().err
-    assert main(["export", str(folder), "--perfetto", str(tmp_path / "no" / "t.pftrace")]) == 1
+    assert main(["export", str(folder), "--perfetto", str(tmp_path / "no" / "t.pftrace")]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("neuralpower: ")
     assert [path.name for path in tmp_path.iterdir()] == ["rec"]
 

@@ -148,7 +148,7 @@ class EngineAttribution:
         _set(
             self,
             layers=tuple(replace(layer, withheld=reason) for layer in self.layers),
-            **dict.fromkeys(("gap_power_w", "energy_j", "energy_se_j"), NAN),
+            **dict.fromkeys(("gap_power_w", "condition", "energy_j", "energy_se_j"), NAN),
             **dict.fromkeys(("launch", "tail", "gap"), UNKNOWN),
             unit_power_w=unknown,
             unit_se_w=unknown,
