@@ -366,13 +366,18 @@ class Rail:
         return US * self.ref.splines[0].value(at_ns, values[self.ref.index.shift[0]])
 
     def _prior(self, free: bool, each: bool) -> tuple[Floats, Floats]:
-        """What was known beforehand of all but the shift, whose part is in the sums. `free`: powers of layers are not held near their mean;
-        `each`: each layer's own stall share is not held at none."""
+        """What was known beforehand of all but the shift, whose part is in the sums. `free`: powers of layers are not held near their mean,
+        nor the width of edges where rows are expanded; `each`: each layer's own stall share is not held at none.
+
+        Rows of one width say to first order how far it is off. Expanded at what the last ones made of it, it would run away with the noise.
+        """
         ref = replace(self.ref, centre_w=0.0) if free else self.ref
         precision, away = prior(ref)
         if ref.stalls and not each:
             own = np.arange(ref.index.stall_of.start, ref.index.stall_of.stop)
             precision[own, own], away[own] = 1 / FIXED**2, 0.0
+        if not free:
+            precision[ref.index.blur, ref.index.blur], away[ref.index.blur] = 1 / FIXED**2, 0.0
         shift = self.ref.index.shift[0]
         precision[shift, shift], away[shift] = 0.0, 0.0
         return precision, away
