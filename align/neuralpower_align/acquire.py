@@ -30,7 +30,7 @@ from neuralpower_align.acquire_groups import FINE_GROUPS, FINE_NS, grouped
 from neuralpower_align.acquire_guess import Guess, Held, Noise
 from neuralpower_align.acquire_phase import Phase, find_clock
 from neuralpower_align.acquire_rows import Series
-from neuralpower_align.acquire_start import FEWEST_READS, START_ROWS, TOO_FEW, Start, outcome, seen, start
+from neuralpower_align.acquire_start import FEWEST_READS, START_ROWS, TOO_FEW, Start, outcome, polished, seen, start
 from neuralpower_align.acquire_trace import Course
 from neuralpower_align.activity import Activity
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
@@ -100,13 +100,9 @@ def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Searc
         np.random.default_rng(search.seed),
     )
     few = problem.thinned(measured.series, clocks, START_ROWS)
-    begin = start(
-        full.regrouped(grouped(measured.activity, measured.alone)),
-        seen(few, clocks, 0.0),
-        search.earliest_delay_ns,
-        search.latest_delay_ns,
-        search.longest_lag_ns,
-    )
+    groups, rows = full.regrouped(grouped(measured.activity, measured.alone)), seen(few, clocks, 0.0)
+    begin = start(groups, rows, search.earliest_delay_ns, search.latest_delay_ns, search.longest_lag_ns)
+    begin = polished(groups, rows, begin)
     clocks, delay, weak = problem.with_fitted(series, clocks, begin)
     known = [i for i, clock in enumerate(clocks) if clock is not None]
     placed = [clock for clock in clocks if clock is not None]

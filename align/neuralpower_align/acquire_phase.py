@@ -23,8 +23,9 @@ Ints = npt.NDArray[np.int64]
 
 STEPS = 24
 """Ages within a scan that are told apart."""
-FIRST_READS = 150
-GROWTH = 4.0
+FEWEST_READS, FIRST_READS = 300, 600
+GROWTH, KEPT_RATES = 4.0, 6
+"""Pieces grow by this; so many rates are followed, since short pieces tell rates apart badly where the sensor is slow."""
 MOST_PIECES = 16
 MOST_READS = 400
 FILTERED_READS = 1200
@@ -37,7 +38,7 @@ WANDER = 70e-6
 """How far the rate may be from its mean."""
 EVEN_SCANS = 0.1
 """A piece may be so long that the wander moves its ends by this share of a scan,"""
-LONGEST_S = 6.0
+LONGEST_S = 2.4
 """and no longer than this: a clock that swings by +-50 ppm in 60 s then bends by 20 us."""
 RATES = np.arange(-2, 3)
 MOST_APART = 3
@@ -87,28 +88,55 @@ def find_clock(
     course: Course, power_w: Floats, lag_ns: float, series: Series, delay_ns: float, tolerance: float
 ) -> Phase | None:
     """Search rate, phase and delay (near `delay_ns`) of one stretch from rough powers. None if readings are too few or the nominal scan is not known."""
-    if series.t_ns.size < 2 * FIRST_READS or series.scan_ns <= 0:
+    if series.t_ns.size < FEWEST_READS or series.scan_ns <= 0:
         return None
     trace = Trace.of(course, np.maximum(power_w, 0.0), lag_ns)
     tick = float(np.median(np.diff(series.t_ns)))
-    relative, width, length = 1.0, tolerance * 1.05, FIRST_READS * tick
+    width = tolerance * 1.05
     longest = min(2 * EVEN_SCANS * series.scan_ns / WANDER, LONGEST_S * 1e9, float(series.t_ns[-1] - series.t_ns[0]))
+    length = min(FIRST_READS * tick, longest)
+    most = FILTERED_READS if series.forget else MOST_READS
+    rates = [1.0]
     while True:
-        ages = _ages(delay_ns, series.scan_ns * relative)
-        pieces = _pieces(series.t_ns, length, MOST_PIECES)
-        tables = [
-            _tables(trace, series, part, ages, FILTERED_READS if series.forget else MOST_READS) for part in pieces
-        ]
         rate_step = series.scan_ns / 6 / length
-        trials = relative + np.arange(-width, width + rate_step / 2, rate_step)
-        costs = np.sum([_costs(each, series, ages, trials).min(axis=1) for each in tables], axis=0)
-        rate, place = np.unravel_index(np.argmin(costs), costs.shape)
-        relative, width = float(trials[rate]), 1.5 * rate_step
+        trials = [_near(trace, series, rate, width, rate_step, length, delay_ns, most) for rate in rates]
+        found = sorted((each for some in trials for each in some), key=lambda each: each.cost)
+        best: list[_Rate] = []
+        for each in found:
+            if len(best) < KEPT_RATES and all(abs(each.relative - other.relative) > 2 * rate_step for other in best):
+                best.append(each)
+        rates, width = [each.relative for each in best], 1.5 * rate_step
         if length >= longest:
             break
         length = min(length * GROWTH, longest)
+    relative, ages, place = best[0].relative, best[0].ages, best[0].place
     around = Ages(ages.delay_ns(int(place) - DELAYS_ABOUT), ages.step_ns, 2 * DELAYS_ABOUT + 1)
     return _tracked(trace, series, relative, length, around)
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """A rate, as a share of the nominal one, its squared error at the best phases, W^2, and the place of the best delay in its `ages`."""
+
+    relative: float
+    cost: float
+    ages: Ages
+    place: int
+
+
+def _near(
+    trace: Trace, series: Series, rate: float, width: float, step: float, length: float, delay_ns: float, most: int
+) -> list[_Rate]:
+    """Rates within `width` of one, on pieces of some length."""
+    ages = _ages(delay_ns, series.scan_ns * rate)
+    tables = [_tables(trace, series, part, ages, most) for part in _pieces(series.t_ns, length, MOST_PIECES)]
+    trials = rate + np.arange(-width, width + step / 2, step)
+    costs = np.sum([_costs(each, series, ages, trials).min(axis=1) for each in tables], axis=0)
+    place = costs.argmin(axis=1)
+    return [
+        _Rate(float(trial), float(cost[at]), ages, int(at))
+        for trial, cost, at in zip(trials, costs, place, strict=True)
+    ]
 
 
 def _ages(delay_ns: float, scan_ns: float) -> Ages:

@@ -27,6 +27,8 @@ LAGS = (0.02, 0.1, 0.25, 0.5, 1.0)
 """Of the longest lag."""
 SHIFTS = (-4 / 3, 0.0, 4 / 3)
 """In steps of the delay."""
+SPREAD = 1.0
+"""Of powers about the mean reading, as a share of it."""
 FINER, MOST_MOVES = ((0.6, 2.0), (0.3, 1.35), (0.1, 1.16), (0.03, 1.16)), 8
 """Steps of the delay (of DELAY_STEP_NS) and factors of the lag, by which a start is bettered."""
 
@@ -66,7 +68,13 @@ def outcome(course: Course, parts: Sequence[Seen], delay_ns: float, lag_ns: floa
         ]
     )
     value = np.concatenate([rows.value_w for rows, _, _ in parts])
-    power, left = solved(matrix, value)
+    mean = float(value.mean()) if value.size else 0.0
+    _, left = solved(matrix, value)
+    # Powers that readings hardly tell stay near the mean: wild ones would hide where in the scan a reading lies.
+    hold = np.sqrt(left / max(value.size, 1)) / max(SPREAD * abs(mean), 1e-12)
+    held = np.vstack([matrix, hold * np.eye(matrix.shape[1])])
+    power, _ = solved(held, np.append(value, np.full(matrix.shape[1], hold * mean)))
+    left = float(np.sum((value - matrix @ power) ** 2))
     return Start(delay_ns, lag_ns, power, left / max(value.size, 1))
 
 

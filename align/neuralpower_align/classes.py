@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.durations import UsualDurations
+from neuralpower_align.layout import GAP_CENTRE_US, US, Layout, Room, UsualRoom, most_gap_us, room_ns
 from neuralpower_align.schedule import Laid, Schedule, Stretch, schedule
 from neuralpower_align.windows import launch_gap_ns, layer_windows
 
@@ -19,11 +21,26 @@ BASELINES = ("device-idle", "context-idle", "gap", "aside")
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What an engine's inferences are like, by which each of them is laid."""
+
+    durations: UsualDurations
+    room: UsualRoom
+
+    @classmethod
+    def of(cls, begin_ns: Ints, end_ns: Ints, durations_ns: Ints) -> Usual:
+        """From anchors (m,) and durations (m, n)."""
+        durations = UsualDurations.of(durations_ns)
+        return cls(durations, UsualRoom.of(begin_ns, end_ns, durations.likely_ns(durations_ns)))
+
+
+@dataclass(frozen=True)
 class Engine:
     """All inferences of one engine: anchors (m,), durations (m, n), ns; `alike` (n,) numbers layers 0, 1, .. in the order
     of first appearance, with one number for layers known to be the same.
 
     `whole`: nobody knows what ran within its inferences, and the durations are slices of all of the time between the anchors.
+    `known`: what its inferences are like, where these are a part of them; None: as these are.
     """
 
     begin_ns: Ints
@@ -31,6 +48,29 @@ class Engine:
     durations_ns: Ints
     alike: Ints
     whole: bool = False
+    known: Usual | None = None
+
+    @property
+    def usual(self) -> Usual:
+        """What its inferences are like."""
+        return self.known or Usual.of(self.begin_ns, self.end_ns, self.durations_ns)
+
+    @property
+    def room(self) -> Room | None:
+        """What moves its layers; None where nobody knows when they ran."""
+        if self.whole:
+            return None
+        usual = self.usual
+        return Room.of(self.begin_ns, self.end_ns, usual.durations.likely_ns(self.durations_ns), usual.room)
+
+    def windows_ns(self) -> Ints:
+        """Layers one after another (m, n, 2), from half the median room behind the begin anchor on; slices between the anchors."""
+        if self.whole or not len(self.durations_ns):
+            return layer_windows(self.begin_ns, self.end_ns, self.durations_ns)
+        usual = self.usual
+        spent, middle = usual.durations.likely_ns(self.durations_ns), round(usual.room.middle_ns / 2)
+        ends = (self.begin_ns + middle)[:, None] + np.cumsum(spent, axis=1)
+        return np.stack([ends - spent, ends], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +99,8 @@ class Classes:
     device_idle: int
     context_idle: int
     aside: int
-    between_ns: float
+    layout: Layout
+    """Where layers are laid before anything is fitted."""
 
     @classmethod
     def of(cls, engines: Sequence[Engine]) -> Classes:
@@ -71,22 +112,21 @@ class Classes:
             others.append(np.arange(at + size, at + size + 4))
             at += size + 4
         table = np.array(others, np.int64).reshape(-1, 4)
-        told = [e for e in engines if not e.whole]
-        slack = [float(np.median(e.end_ns - e.begin_ns - e.durations_ns.sum(axis=1))) for e in told]
+        told = [e for e in engines if not e.whole and len(e.begin_ns)]
+        rooms = [room_ns(e.begin_ns, e.end_ns, e.durations_ns) for e in told]
         launches = [max(int(np.median((e.durations_ns > 0).sum(axis=1))) - 1, 0) for e in told]
+        most = min((most_gap_us(room, e.durations_ns) for room, e in zip(rooms, told, strict=True)), default=np.inf)
+        slope = launch_gap_ns([float(np.median(room)) for room in rooms], launches) / US
+        layout = Layout.usual(len(engines), slope or GAP_CENTRE_US, most)
         return cls(
             layers=tuple(layers), launch=table[:, 0], tail=table[:, 1], gap=table[:, 2], gap_alone=table[:, 3],
-            idle=at, device_idle=at + 1, context_idle=at + 2, aside=at + 3, between_ns=launch_gap_ns(slack, launches),
+            idle=at, device_idle=at + 1, context_idle=at + 2, aside=at + 3, layout=layout,
         )  # fmt: skip
 
     @property
     def count(self) -> int:
         """How many."""
         return self.aside + 1
-
-    def launch_gap_ns(self, engine: Engine) -> float:
-        """The gap laid before each further layer of an engine."""
-        return 0.0 if engine.whole else self.between_ns
 
     def is_layer(self) -> Bools:
         """Which are layers (c,)."""
@@ -98,11 +138,11 @@ class Classes:
         """What ran when."""
         laid = [
             Laid(
-                layer_windows(e.begin_ns, e.end_ns, e.durations_ns, between_ns=self.launch_gap_ns(e)),
-                layers[e.alike], int(self.gap[i]), e.begin_ns, e.end_ns, int(self.launch[i]), int(self.tail[i]),
+                e.windows_ns(), layers[e.alike], int(self.gap[i]), e.begin_ns, e.end_ns, int(self.launch[i]),
+                int(self.tail[i]), e.room,
             )
             for i, (e, layers) in enumerate(zip(engines, self.layers, strict=True))
         ]  # fmt: skip
         numbers = {"device-idle": self.device_idle, "context-idle": self.context_idle, "aside": self.aside}
         named = [Stretch(numbers.get(b.kind, int(self.gap_alone[b.engine])), b.begin_ns, b.end_ns) for b in baselines]
-        return schedule(laid, self.idle, self.count, named=named)
+        return schedule(laid, self.idle, self.count, named=named).placed(self.layout)

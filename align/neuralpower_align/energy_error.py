@@ -29,10 +29,14 @@ BLOCKS = 160
 """About so many blocks tell the sums."""
 
 
-def realised_variance(found: Estimate, plan: Schedule, seconds: Floats) -> Floats:
-    """Variance (f,), J^2, of energies w' P about what the inferences really took; seconds (f, c): of each class in a mean inference."""
+def realised_variance(found: Estimate, plan: Schedule, seconds: Floats, by_gap: Floats | None = None) -> Floats:
+    """Variance (f,), J^2, of energies w' P about what the inferences really took; seconds (f, c): of each class in a mean inference;
+    by_gap (f, l), J: change of the energies with the parameters of the layout, which say how long gaps between kernels are."""
     model, noise = found.model, found.noise
+    plan = plan.placed(model.layout)
     after = found.covariance[:, model.index.power] @ seconds.T
+    if by_gap is not None:
+        after = after + found.covariance[:, model.index.layout] @ by_gap.T
     ran = np.where(seconds > 0, 1.0, 0.0)
     told, slow = np.zeros(len(seconds)), np.zeros((2, len(seconds)))
     cover, used = np.zeros(len(seconds)), 0

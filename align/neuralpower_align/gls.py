@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.noise import Noise
+from neuralpower_align.noise import Noise, Root
 from neuralpower_align.nuisance import Model, columns
 from neuralpower_align.rows import Design
 
@@ -40,18 +40,21 @@ class Normal:
         return cls(np.zeros((size, size)), np.zeros(size))
 
 
-def accumulate(normal: Normal, model: Model, design: Design, noise: Noise, averaging: int) -> Floats:
-    """Add some blocks; gives their residuals (b, n), W."""
+def accumulate(
+    normal: Normal, model: Model, design: Design, noise: Noise, averaging: int, root: Root | None = None
+) -> Root:
+    """Add some blocks; gives what whitened them. `root`: that, where the same blocks at another point make the noise."""
     numbers, dense, said = columns(model, design)
     residual = design.value_w - said
     size = numbers.size
-    both, determinant = noise.whitened(design, averaging, np.concatenate([dense, residual[..., None]], axis=-1))
+    root = root or noise.root(design, averaging)
+    both = root.whitened(np.concatenate([dense, residual[..., None]], axis=-1))
     flat = both.reshape(-1, size + 1)
     gram = flat.T @ flat
     normal.gram[np.ix_(numbers, numbers)] += gram[:size, :size]
     normal.slope[numbers] += gram[:size, size]
     normal.square += float(gram[size, size])
-    normal.determinant += determinant
+    normal.determinant += root.determinant
     slopes = (both[..., -1:].transpose(0, 2, 1) @ both[..., :-1])[:, 0]
     normal.rows += residual.size
     cluster = (design.at_ns.mean(axis=1) // CLUSTER_NS).astype(np.int64)
@@ -61,7 +64,7 @@ def accumulate(normal: Normal, model: Model, design: Design, noise: Noise, avera
         before = np.array(before)
         before[numbers] += slopes[mine].sum(axis=0)
         normal.clusters[design.piece, name] = (before, rows + residual[mine].size)
-    return residual
+    return root
 
 
 def inverted(total: Floats) -> Floats:

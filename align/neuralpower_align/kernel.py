@@ -25,15 +25,16 @@ Floats = npt.NDArray[np.float64]
 
 STEP_NS = 1000.0
 """Distance of entries of the table; between them straight lines."""
-MEMORY_LAGS = 8.0
-"""Older than this many lags is forgotten: exp(-8) of a step is less than any reading tells."""
-DERIVATIVE_NS = 2000.0
-"""Step of differences of tables in the lags; their error is far below what is forgotten."""
+MEMORY_LAGS = 12.0
+"""Older than this many lags is forgotten: exp(-12) of a step is less than any reading tells, and than steps of the cost that would stop a search."""
+DERIVATIVE_NS = 400.0
+"""Step to either side in differences of tables in the lags; their error is far below what is forgotten."""
 SPLIT = 0.3
 """Share of a pole that is tried as a second one, to see whether there is one."""
 BLURS = 4.0
 """So many deviations to either side are blurred."""
-_SHORTEST_NS = 500.0
+SHORTEST_NS = 500.0
+"""A shorter pole is taken for one of this length: no reading tells them apart."""
 _APART = 0.02
 
 
@@ -65,21 +66,29 @@ class Kernel:
     def table(self) -> Table:
         """Answer and slopes on the grid."""
         on = self._blurred()
-        longer = replace(self, lag_ns=self.lag_ns + DERIVATIVE_NS)
         if self.second_ns:
-            other, unit = replace(self, second_ns=self.second_ns + DERIVATIVE_NS), DERIVATIVE_NS
+            by_second = self._by("second_ns", on.size)
         else:
-            other, unit = replace(self, lag_ns=(1 - SPLIT) * self.lag_ns, second_ns=SPLIT * self.lag_ns), 1.0
+            split = replace(self, lag_ns=(1 - SPLIT) * self.lag_ns, second_ns=SPLIT * self.lag_ns)
+            by_second = split._blurred(on.size) - on
         bend = np.gradient(np.gradient(on, STEP_NS), STEP_NS) * (self.blur_ns / np.sqrt(2.0))
         return Table(
             first_ns=-self.ahead_ns,
             step=on,
-            sharp=self.step(np.asarray(STEP_NS * np.arange(on.size) - self.ahead_ns, np.float64)),
             slope=np.diff(on, append=on[-1:]) / STEP_NS,
             bend=_between(bend),
-            by_lag=_between(longer._blurred(on.size) - on) / DERIVATIVE_NS,
-            by_second=_between(other._blurred(on.size) - on) / unit,
+            by_lag=_between(self._by("lag_ns", on.size)),
+            by_second=_between(by_second),
         )
+
+    def _by(self, name: str, size: int) -> Floats:
+        """Change of B with a lag, 1/ns, on the grid."""
+        lag = max(float(getattr(self, name)), SHORTEST_NS if name == "lag_ns" else 0.0)
+        low, high = max(lag - DERIVATIVE_NS, 0.0), lag + DERIVATIVE_NS
+        if name == "lag_ns":
+            low = max(low, SHORTEST_NS)
+        one, other = (replace(self, **{name: each})._blurred(size) for each in (low, high))
+        return np.asarray((other - one) / (high - low), np.float64)
 
     def _blurred(self, size: int = 0) -> Floats:
         """B on the grid, `size` entries from -ahead on."""
@@ -104,7 +113,7 @@ class Kernel:
     def _poles(self) -> tuple[float, float]:
         """Two poles that differ, so that their difference can be divided by."""
         slow, fast = max(self.lag_ns, self.second_ns), min(self.lag_ns, self.second_ns)
-        slow, fast = max(slow, _SHORTEST_NS), max(fast, 0.0)
+        slow, fast = max(slow, SHORTEST_NS), max(fast, 0.0)
         return (slow * (1 + _APART), slow * (1 - _APART)) if fast > (1 - _APART) * slow else (slow, fast)
 
     def _once(self, x: Floats) -> Floats:
@@ -129,12 +138,11 @@ def _between(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Table:
-    """B and R (`sharp`) at first_ns + i STEP_NS, and all else between that and the next: the slope and bend, by both of which readings scatter for each ns of s; its change
+    """B at first_ns + i STEP_NS, and all else between that and the next: the slope and bend, by both of which readings scatter for each ns of s; its change
     with either pole (per ns). Without a second pole: its change if the one were split in two (SPLIT)."""
 
     first_ns: float
     step: Floats
-    sharp: Floats
     slope: Floats
     bend: Floats
     by_lag: Floats

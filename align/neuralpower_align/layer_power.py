@@ -11,9 +11,11 @@ import numpy.typing as npt
 from neuralpower_align.balance import balance_of, declared_gaps
 from neuralpower_align.classes import BASELINES, Baseline, Classes, Engine
 from neuralpower_align.energy_error import realised_variance
-from neuralpower_align.engine_power import engine_power, level_of, seconds_of
+from neuralpower_align.engine_power import Gap, engine_power, level_of, seconds_of
 from neuralpower_align.estimate import estimate
-from neuralpower_align.levels import over_own_time
+from neuralpower_align.layout import GAP, US
+from neuralpower_align.levels import Levels, over_own_time
+from neuralpower_align.nuisance import Model
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_align.results import Balance, EnginePower, Fitted, LayerPower, Level
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
@@ -38,9 +40,11 @@ __all__ = [
     "layer_power",
 ]
 
-SHORTEST_START_NS = 50e3
-"""Without a lag the slopes of lag and delay are one, and steps of both run away together: the fit sets out from no shorter lag."""
-
+GAP_STEP_NS = 100.0
+"""Of the difference that tells how energies change with the gap between kernels."""
+LEAST_SHARE, MOST_BESIDE = 0.8, 3.0
+"""No layer draws less than the idle board, but for its errors; readings are means over a conversion and a sensor's lag, so that a short
+layer may draw more than any of them, but not several times as much."""
 
 TOLD_S = 0.1
 """That so much time was left out is worth a note."""
@@ -53,32 +57,43 @@ def layer_power(
     baselines: Sequence[Baseline] = (),
     half_width: float = HALF_WIDTH,
     group_error: float = GROUP_ERROR,
+    near: Sequence[Fitted] = (),
 ) -> LayerPower:
     """Attribute the power of some rails together to the layers of all engines.
 
     rails: the stretches of readings of each rail; their powers are added up, their errors taken as independent. sensors: what is known
-    of each rail's sensor, nearly right; where it is None it is acquired. Raises ValueError if inferences overlap or readings lack.
+    of each rail's sensor, nearly right; near: what was found of each rail of other classes, from the same stretches of readings. Without
+    either the sensor is acquired. Raises ValueError if inferences overlap or readings lack.
     """
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
     rails, unnamed_s = named_only(plan, classes, rails, baselines)
     fitted = []
     for number, readings in enumerate(rails):
-        sensor = sensors[number] if number < len(sensors) else None
-        if sensor is None:
+        known = near[number] if number < len(near) else None
+        sensor, before, layout = sensors[number] if number < len(sensors) else None, None, classes.layout
+        if known is not None:
+            before, layout = known.found, layout.with_values(known.found.model.layout)
+            sensor = replace(before.sensor, ambiguous=known.sensor.ambiguous)
+        elif sensor is None:
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, readings, alone)
-        found = estimate(plan, readings, _set_out(sensor), classes.is_layer())
+        found = estimate(plan, readings, sensor, classes.is_layer(), layout, near=before)
         fitted.append(Fitted(sensor, found, inflation_of(found, classes)))
-    sums = _summed(fitted, plan, np.array([seconds_of(classes, i, each) for i, each in enumerate(engines)]))
+    levels = [over_own_time(rail.found, plan) for rail in fitted]
+    gaps = [_gap(fitted[0], levels[0], number, each) for number, each in enumerate(engines)]
+    sums = _summed(fitted, levels, plan, engines, classes, gaps)
     contradicted = contradiction(engines, fitted)
+    highest_w = sum(max(float(np.max(each.power_w)) for each in rail) for rail in rails)
+    range_w = possible_w(sums.power_w, classes, highest_w)
     rows = [
         engine_power(
             sums.power_w, sums.covariance, classes, number, engine, half_width, group_error, seen_by(engine, fitted),
-            contradicted, sums.scattered, sums.held, sums.variances_j2[number],
+            contradicted, sums.scattered, sums.held, sums.variances_j2[number], gaps[number], range_w,
         )
         for number, engine in enumerate(engines)
     ]  # fmt: skip
+    plan = plan.placed(fitted[0].found.model.layout)
     ran = plan.activity.occupied_s(int(plan.edges_ns[1]), int(plan.edges_ns[-1]))
     wander = sum(2e-9 * rail.found.noise.slow * rail.found.noise.slow_ns for rail in fitted)
     declared, notes = declared_gaps(sums.power_w, (sums.covariance, sums.scattered), classes, ran, wander)
@@ -91,15 +106,9 @@ def layer_power(
         context_idle=level_of(sums.power_w, sums.covariance, classes.context_idle, plan),
         rails=tuple(fitted),
         balance=balance_of(plan, rails, classes, declared),
-        launch_gap_ns=classes.between_ns,
+        launch_gap_ns=US * float(fitted[0].found.model.layout.value[GAP]),
         notes=tuple(notes),
     )
-
-
-def _set_out(sensor: Sensor) -> Sensor:
-    """A sensor of no shorter lag than SHORTEST_START_NS, and as late as the one that is known."""
-    more = max(SHORTEST_START_NS - sensor.lag_ns, 0.0)
-    return replace(sensor, lag_ns=sensor.lag_ns + more, delay_ns=sensor.delay_ns - more)
 
 
 @dataclass(frozen=True)
@@ -113,16 +122,57 @@ class _Summed:
     variances_j2: Floats
 
 
-def _summed(fitted: Sequence[Fitted], plan: Schedule, seconds: Floats) -> _Summed:
-    """Errors of rails are taken as independent; seconds (e, 2, c): weights of the energies of each engine."""
-    levels = [over_own_time(rail.found, plan) for rail in fitted]
+def _summed(
+    fitted: Sequence[Fitted],
+    levels: Sequence[Levels],
+    plan: Schedule,
+    engines: Sequence[Engine],
+    classes: Classes,
+    gaps: Sequence[Gap],
+) -> _Summed:
+    """Errors of rails are taken as independent. The gap between kernels is that of the first rail."""
     wider = [rail.inflation for rail in fitted]
-    flat = seconds.reshape(-1, plan.count)
-    variances = sum(realised_variance(rail.found, plan, flat) * rail.inflation for rail in fitted)
+    power = np.sum([each.power_w for each in levels], axis=0)
+    layout = fitted[0].found.model.layout
+    seconds, by_gap = [], []
+    for number, (engine, gap) in enumerate(zip(engines, gaps, strict=True)):
+        here = seconds_of(classes, number, engine, gap.ns)
+        beside = seconds_of(classes, number, engine, gap.ns + GAP_STEP_NS)
+        seconds.append(here)
+        of_gap = np.zeros(layout.size) if engine.whole else layout.of_gap(number)
+        by_gap.append(np.outer((beside - here) @ power * (US / GAP_STEP_NS), of_gap))
+    flat, changes = np.concatenate(seconds), np.concatenate(by_gap)
+    variances = sum(
+        realised_variance(rail.found, plan, flat, None if number else changes) * rail.inflation
+        for number, rail in enumerate(fitted)
+    )
     return _Summed(
-        power_w=np.sum([each.power_w for each in levels], axis=0),
+        power_w=power,
         covariance=np.sum([w * each.covariance for w, each in zip(wider, levels, strict=True)], axis=0),
         held=np.sum([w * each.held for w, each in zip(wider, levels, strict=True)], axis=0),
         scattered=np.sum([each.scattered for each in levels], axis=0),
         variances_j2=np.reshape(variances, (-1, 2)),
     )
+
+
+def _gap(rail: Fitted, levels: Levels, number: int, engine: Engine) -> Gap:
+    """Between the kernels of an engine."""
+    if engine.whole:
+        return Gap(0.0, 0.0, np.zeros(levels.power_w.size))
+    return gap_of(rail.found.model, rail.found.covariance, levels, number, rail.inflation)
+
+
+def gap_of(model: Model, covariance: Floats, levels: Levels, number: int, inflation: float) -> Gap:
+    """Between the kernels of engine `number`, from the covariance (q, q) of all parameters of a model."""
+    change, where = model.layout.of_gap(number), model.index.layout
+    variance = float(change @ covariance[where, where] @ change)
+    return Gap(
+        US * model.layout.gap_us(number), US**2 * variance * inflation, US * inflation * levels.with_layout @ change
+    )
+
+
+def possible_w(power_w: Floats, classes: Classes, highest_w: float) -> tuple[float, float]:
+    """Between what a layer's power lies: the least that the board draws idle, and far more than any reading (`highest_w`) beside that."""
+    levels = [power_w[each] for each in (classes.context_idle, classes.device_idle, *classes.gap.tolist())]
+    least = min((float(each) for each in levels if each > 0), default=0.0)
+    return LEAST_SHARE * least, least + MOST_BESIDE * max(highest_w - least, 0.0)

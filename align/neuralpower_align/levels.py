@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from neuralpower_align.estimate import Estimate
 from neuralpower_align.hierarchy import held
+from neuralpower_align.nuisance import Model
 from neuralpower_align.schedule import Schedule
 
 Floats = npt.NDArray[np.float64]
@@ -24,30 +25,50 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class Levels:
     """Powers (c,) W, and three covariances (c, c), W^2: as the model has it; the same if all that is no power were known (`held`); and
-    from the scatter of seconds."""
+    from the scatter of seconds. `with_layout` (c, l): covariance with the parameters of the layout."""
 
     power_w: Floats
     covariance: Floats
     held: Floats
     scattered: Floats
+    with_layout: Floats
 
 
 def over_own_time(found: Estimate, plan: Schedule) -> Levels:
     """What each class drew while it ran."""
-    model, index = found.model, found.model.index
-    edges = np.clip(np.append(plan.edges_ns, model.end_ns), model.begin_ns, model.end_ns)
+    model = found.model
+    spent = drift_sums(model, plan.placed(model.layout), model.begin_ns, model.end_ns)
+    return levels(model, drift_means(spent), found.covariance, found.scattered)
+
+
+def drift_sums(model: Model, plan: Schedule, begin_ns: float, end_ns: float) -> Floats:
+    """For how long each class ran from begin to end, and the drift functions summed over that time (c, 1 + m), ns."""
+    edges = np.clip(np.append(plan.edges_ns, end_ns), begin_ns, end_ns)
     spent = np.diff(edges)
     phi = model.drifts((edges[1:] + edges[:-1]) / 2) * spent[:, None]
-    time = np.maximum(np.bincount(plan.classes, spent, plan.count), 1.0)
-    mean = np.stack([np.bincount(plan.classes, part, plan.count) for part in phi.T], axis=-1) / time[:, None]
-    layer = model.layer[:, None]
-    zero = np.zeros(mean.shape[1])
+    parts = [spent, *phi.T]
+    return np.stack([np.bincount(plan.classes, part, plan.count) for part in parts], axis=-1)
+
+
+def drift_means(sums: Floats) -> Floats:
+    """The drift functions' means (c, m) over the time that each class ran; 0 where it never did."""
+    return np.asarray(sums[:, 1:] / np.maximum(sums[:, :1], 1.0), np.float64)
+
+
+def levels(model: Model, mean: Floats, covariance: Floats, scattered: Floats) -> Levels:
+    """Powers where the drift functions are `mean` (c, m), of a model and both covariances (q, q) of all its parameters."""
+    index, layer, zero = model.index, model.layer[:, None], np.zeros(mean.shape[1])
     drift, idle = (zero if each is None else each for each in (model.drift, model.idle_drift))
-    change = np.zeros((plan.count, index.size))
+    change = np.zeros((model.power_w.size, index.size))
     change[:, index.power] = np.diag(1 + np.where(model.layer, mean @ drift, 0.0))
     change[:, index.drift] = np.where(layer, model.slope_w[:, None] * mean, 0.0)
     change[:, index.idle_drift] = np.where(layer, 0.0, mean)
-    power = change[:, index.power] @ found.power_w + np.where(model.layer, 0.0, mean @ idle)
-    covariance, scattered = (change @ each @ change.T for each in (found.covariance, found.scattered))
-    alone = held(found.covariance, change, np.arange(index.power.stop, index.size))
-    return Levels(power, covariance, alone, scattered)
+    power = change[:, index.power] @ model.power_w + np.where(model.layer, 0.0, mean @ idle)
+    alone = held(covariance, change, np.arange(index.power.stop, index.size))
+    return Levels(
+        power,
+        change @ covariance @ change.T,
+        alone,
+        change @ scattered @ change.T,
+        change @ covariance[:, index.layout],
+    )

@@ -6,10 +6,8 @@ A block's covariance is a sum of known forms times unknown variances:
     register  what the register's steps add behind the filter
     slow      power that wanders: exp(-|dt| / T), smoothed as the sensor and the chip's filter smooth it
     slack     an inference that ran earlier or later than laid: s^2 g g', g the change of the readings with its shift
-
-All but the slack are exponentials of what lies between two rows, so that a block is whitened row by row, in a time that grows with its
-rows and not with their square (Foreman-Mackey et al. 2017, "Fast and scalable Gaussian process modeling", celerite); the slack is of low rank
-and is put in afterwards.
+    late      the same of what grows with the room that it has between its anchors (`layout.py`)
+    stretch   an inference whose gaps between kernels were longer or shorter than laid: the same with its stretch about its middle
 
 The variances are those of greatest likelihood on blocks spread over the recording, by rounds of Newton's with the average of observed and
 expected information (Gilmour, Thompson and Cullis 1995), which needs no products of matrices.
@@ -32,27 +30,44 @@ SLOW_NS = (30e6, 100e6, 300e6, 1000e6)
 _ROUNDS = 10
 _NEAR = 0.1
 """Steps below this share of a variance need no further round: these shrink like squares."""
-_FREE = [0, 2, 3]
-_MASK = np.array([True, False, True, True])
-_SCALES = np.array([1e-4, 1e-6, 1e-4, (1e3) ** 2])
+_FREE = [0, 2, 3, 4, 5]
+_MASK = np.array([True, False, True, True, True, True])
+_SCALES = np.array([1e-4, 1e-6, 1e-4, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2])
 """Variances that are as good as none: (10 mW)^2 and (1 us)^2."""
 _FLOORS = 1e-2 * _SCALES
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Variances: white, register and slow, W^2; slack, ns^2; and the correlation time of the slow part, ns."""
+    """Variances: white, register and slow, W^2; slack, stretch and late, ns^2; and the correlation time of the slow part, ns."""
 
     white: float = 0.01
     register: float = 0.0
     slow: float = 0.01
     slack: float = 0.0
     slow_ns: float = 100e6
+    stretch: float = 0.0
+    late: float = 0.0
+
+    @classmethod
+    def even(cls, white: float) -> Noise:
+        """White noise alone, W^2."""
+        return cls(white=white, slow=0.0)
+
+    @property
+    def place(self) -> float:
+        """Variance of a mean inference's place, ns^2."""
+        return self.slack + self.late
 
     @property
     def variances(self) -> Floats:
-        """All four, in the order of :func:`forms`."""
-        return np.array([self.white, self.register, self.slow, self.slack])
+        """All six, in the order of :func:`forms`."""
+        return np.array([self.white, self.register, self.slow, self.slack, self.stretch, self.late])
+
+    def with_variances(self, variances: Floats) -> Noise:
+        """The same with others, in that order."""
+        white, register, slow, slack, stretch, late = (float(each) for each in variances)
+        return replace(self, white=white, register=register, slow=slow, slack=slack, stretch=stretch, late=late)
 
     def covariance(self, design: Design, averaging: int) -> Floats:
         """(b, n, n) W^2 of the rows of a design."""
@@ -62,70 +77,35 @@ class Noise:
                 total += variance * form
         return total
 
+    def root(self, design: Design, averaging: int) -> Root:
+        """What whitens the rows of a design."""
+        if not (self.slow or self.place or self.stretch) and averaging == 1:
+            blocks, rows = design.at_ns.shape
+            return Root(None, float(self.white**-0.5), blocks * rows * float(np.log(self.white)))
+        lower = np.linalg.cholesky(self.covariance(design, averaging))
+        return Root(np.linalg.inv(lower), 1.0, 2 * float(np.log(np.diagonal(lower, axis1=1, axis2=2)).sum()))
+
     def whitened(self, design: Design, averaging: int, columns: Floats) -> tuple[Floats, float]:
-        """L^-1 columns (b, n, q), where L L' is the covariance, and the logarithm of its determinant.
+        """L^-1 columns (b, n, q), where L L' is the covariance, and the logarithm of its determinant."""
+        root = self.root(design, averaging)
+        return root.whitened(columns), root.determinant
 
-        The slack: I + U U', with U = s L^-1 g of few columns, has the root I + U (..) U' by the root of K = I + U' U.
-        """
-        size = columns.shape[-1]
-        both = np.concatenate([columns, np.sqrt(self.slack) * design.slack], axis=-1)
-        determinant = self._whiten(design, averaging, both)
-        columns, slack = both[..., :size], both[..., size:]
-        across = slack.transpose(0, 2, 1)
-        few = slack.shape[-1] < slack.shape[1]
-        inner = (across @ slack) if few else (slack @ across)
-        np.einsum("bii->bi", inner)[:] += 1
-        root = np.linalg.cholesky(inner)
-        determinant += 2 * float(np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
-        if few:
-            return columns - slack @ (np.linalg.inv(inner + root) @ (across @ columns)), determinant
-        return np.asarray(np.linalg.inv(root) @ columns, np.float64), determinant
 
-    def _whiten(self, design: Design, averaging: int, columns: Floats) -> float:
-        """The same without slack, in place.
+@dataclass(frozen=True)
+class Root:
+    """L^-1 (b, n, n) of blocks whose covariance is L L', or `even` where all of it is that times the identity; logarithm of the determinant."""
 
-        Row by row, what earlier rows say of a row is taken from it: for each exponential one running sum, which decays from row to row.
-        """
-        weights, decays = self._exponentials(design, averaging)
-        total = float(weights.sum()) + self.register + (self.white if averaging == 1 else 0.0)
-        terms, blocks, rows = decays.shape
-        pivots = np.empty((blocks, rows))
-        told, said = np.zeros((terms, terms, blocks)), np.zeros((terms, blocks, columns.shape[-1]))
-        gain = np.zeros((terms, blocks))
-        for i in range(rows):
-            if i:
-                decay = decays[:, :, i]
-                told += pivots[:, i - 1] * gain[:, None] * gain
-                told *= decay[:, None] * decay
-                said += gain[..., None] * columns[:, i - 1]
-                said *= decay[..., None]
-                for part in said:
-                    columns[:, i] -= part
-            known = told.sum(axis=1)
-            pivots[:, i] = total - known.sum(axis=0)
-            gain = (weights[:, None] - known) / pivots[:, i]
-        columns /= np.sqrt(pivots)[..., None]
-        return float(np.log(pivots).sum())
+    inverse: Floats | None
+    even: float
+    determinant: float
 
-    def _exponentials(self, design: Design, averaging: int) -> tuple[Floats, Floats]:
-        """Covariance of different rows as a sum: weights (k,) W^2, and by what each decays from the row before (k, b, n)."""
-        apart = np.diff(design.at_ns, axis=1, prepend=design.at_ns[:, :1])
-        weights, decays = [], []
-        smooth_ns = min(design.smooth_ns, 0.8 * self.slow_ns)
-        if smooth_ns < 1e-3 * self.slow_ns:
-            weights, decays = [self.slow], [np.exp(apart * (-1 / self.slow_ns))]
-        else:
-            scale = self.slow * self.slow_ns / (self.slow_ns**2 - smooth_ns**2)
-            weights = [scale * self.slow_ns, -scale * smooth_ns]
-            decays = [np.exp(apart * (-1 / time)) for time in (self.slow_ns, smooth_ns)]
-        if averaging > 1:
-            weights.append(self.white / (2 * averaging - 1))
-            decays.append((1 - 1 / averaging) ** np.diff(design.number, axis=1, prepend=design.number[:, :1]))
-        return np.array(weights), np.stack(decays)
+    def whitened(self, columns: Floats) -> Floats:
+        """L^-1 columns (b, n, q)."""
+        return columns * self.even if self.inverse is None else np.asarray(self.inverse @ columns, np.float64)
 
 
 def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
-    """The four known forms, (b, n, n) each or of a shape that is broadcast to it."""
+    """The six known forms, (b, n, n) each or of a shape that is broadcast to it."""
     size = design.at_ns.shape[1]
     identity = np.eye(size)[None]
     if averaging > 1:
@@ -135,7 +115,10 @@ def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
     else:
         white = identity
     slow = _smoothed(np.abs(design.at_ns[:, :, None] - design.at_ns[:, None, :]), slow_ns, design.smooth_ns)
-    return [white, identity, slow, design.slack @ design.slack.transpose(0, 2, 1)]
+    width = np.tile(design.width[:, None], design.slack.shape[-1] // design.width.shape[-1])
+    turned = design.slack.transpose(0, 2, 1)
+    stretch = design.stretch @ design.stretch.transpose(0, 2, 1)
+    return [white, identity, slow, design.slack @ turned, stretch, (design.slack * width) @ turned]
 
 
 def _smoothed(apart_ns: Floats, slow_ns: float, smooth_ns: float) -> Floats:
@@ -156,8 +139,15 @@ class Sample:
     averaging: int
 
 
-def estimate_noise(samples: Sequence[Sample], start: Noise, register: float, times_ns: Sequence[float] = ()) -> Noise:
-    """The variances of greatest likelihood; `register` is what the register's steps are known to add, W^2.
+def estimate_noise(
+    samples: Sequence[Sample],
+    start: Noise,
+    register: float,
+    times_ns: Sequence[float] = (),
+    farthest_ns: float = np.inf,
+) -> Noise:
+    """The variances of greatest likelihood; `register` is what the register's steps are known to add, W^2; `farthest_ns`: deviation that
+    neither slack nor late nor stretch can exceed.
 
     The slow part's time is the likeliest of `times_ns`, or stays what it was. Where the chip does not average, white noise and the
     register's steps are one, and only their sum is estimated.
@@ -165,10 +155,10 @@ def estimate_noise(samples: Sequence[Sample], start: Noise, register: float, tim
     averaged = any(sample.averaging > 1 for sample in samples)
     start = replace(start, register=register if averaged else 0.0)
     if not times_ns:
-        return _fitted(samples, start)
+        return _fitted(samples, start, farthest_ns)
     found: list[Noise] = []
     for time in sorted(times_ns, key=lambda each: abs(np.log(each / start.slow_ns))):
-        found.append(_fitted(samples, replace(found[0] if found else start, slow_ns=time)))
+        found.append(_fitted(samples, replace(found[0] if found else start, slow_ns=time), farthest_ns))
     return max(found, key=lambda each: _likelihood(samples, each))
 
 
@@ -181,7 +171,7 @@ def _likelihood(samples: Sequence[Sample], noise: Noise) -> float:
     return -total / 2
 
 
-def _fitted(samples: Sequence[Sample], noise: Noise) -> Noise:
+def _fitted(samples: Sequence[Sample], noise: Noise, farthest_ns: float = np.inf) -> Noise:
     """The likeliest variances with the correlation time held."""
     theta = noise.variances
     every = [forms(sample.design, sample.averaging, noise.slow_ns) for sample in samples]
@@ -190,20 +180,22 @@ def _fitted(samples: Sequence[Sample], noise: Noise) -> Noise:
         for sample, parts in zip(samples, every, strict=True):
             one = _score_of(sample, parts, theta)
             score, information = score + one[0], information + one[1]
-        step = np.zeros(4)
-        step[_FREE] = np.linalg.solve(information + 1e-9 * np.diag(np.diag(information)), score)
+        step = np.zeros(theta.size)
+        told = np.diag(information)
+        # Of a form that no row has (gaps of engines of one kernel) nothing is told, and its variance stays.
+        step[_FREE] = np.linalg.solve(information + np.diag(np.where(told > 0, 1e-9 * told, 1.0)), score)
         low, high = np.maximum(theta * 0.2, _FLOORS), np.maximum(theta * 5, _SCALES)
+        high = np.minimum(high, np.where(_SCALES >= 1.0, farthest_ns**2, np.inf))
         moved = np.where(_MASK, np.clip(theta + step, low, high), theta)
         settled = np.all(np.abs(moved - theta) < _NEAR * theta + _FLOORS)
         theta = moved
         if settled:
             break
-    white, register, slow, slack = (float(value) for value in theta)
-    return Noise(white, register, slow, slack, noise.slow_ns)
+    return noise.with_variances(theta)
 
 
 def _score_of(sample: Sample, parts: Sequence[Floats], theta: Floats) -> tuple[Floats, Floats]:
-    """Slope (3,) of the log-likelihood in the free variances, and its average information (3, 3), of some blocks."""
+    """Slope (5,) of the log-likelihood in the free variances, and its average information (5, 5), of some blocks."""
     covariance = np.zeros((*sample.residual.shape, sample.residual.shape[1]))
     for value, part in zip(theta, parts, strict=True):
         if value > 0:

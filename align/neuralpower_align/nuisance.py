@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.kernel import Kernel
+from neuralpower_align.kernel import SHORTEST_NS, Kernel
+from neuralpower_align.layout import Layout
 from neuralpower_align.rows import Design, Piece
 
 Floats = npt.NDArray[np.float64]
@@ -38,9 +39,12 @@ FREE_LAYER_SPREAD = 20.0
 SHIFT_SPREAD_US = 150.0
 SHIFT_BEND_US = 60.0
 LAG_SPREAD_US = 1000.0
-BLUR_SPREAD = 0.2
-"""Of the variance by which edges are blurred, as a share of it: it comes from the scatter of readings."""
+BLUR_SPREAD, WIDEST = 0.4, 2.0
+"""Of the logarithm of the variance by which edges are blurred over that of the scatter: slopes, and with them the scatter, are made of powers
+held near their mean. It goes no further than the latter."""
 SPLIT_SPREAD, HELD = 3.0, 1e-6
+SHORT_NS = 50e3
+"""A lag this short may go to the shortest in one step."""
 US = 1e3
 
 
@@ -87,6 +91,7 @@ class Model:
     splines: tuple[Spline, ...]
     begin_ns: float
     end_ns: float
+    layout: Layout
     stall: float = STALL_MEAN
     stall_of: Floats | None = None
     drift: Floats | None = None
@@ -101,8 +106,16 @@ class Model:
     tested: bool = False
     """Without a second pole: whether the column that looks for one is free."""
     sensor: bool = True
-    tamed: bool = False
-    """While the sensor is still far off: powers are held near their mean, so that they do not explain what it should."""
+    known: bool = False
+    """Whether poles, layout and blur are known: only shifts are fitted of what is the sensor's."""
+    centre_w: float = 0.0
+    """Powers of layers are held near this, by TAMED_SPREAD of it, so that they do not explain what the sensor should; 0: they are not."""
+    blurs: bool = False
+    """Whether edges may be as wide as fits best, rather than as inferences scatter."""
+    edge_ns: float = 0.0
+    """While a maximum is sought: edges are this wide whatever the scatter; 0: as wide as that says."""
+    wider: float = 0.0
+    """Logarithm of the squared width of edges over the variance by which inferences scatter."""
     level_w: float = 0.0
     """Mean of all readings: layers' mean lies between this and three times this; 0: not known."""
     likely_w: Floats | None = None
@@ -133,7 +146,7 @@ class Model:
 
 
 class Index:
-    """Numbers of parameters: powers, stalls of each class, common stall, poles, drifts, blur, shifts of each piece."""
+    """Numbers of parameters: powers, stalls of each class, common stall, poles, drifts, blur, layout, shifts of each piece."""
 
     def __init__(self, model: Model) -> None:
         classes = model.power_w.size
@@ -146,7 +159,8 @@ class Index:
         self.drift = slice(self.second.stop, self.second.stop + DRIFTS)
         self.idle_drift = slice(self.drift.stop, self.drift.stop + DRIFTS)
         self.blur = slice(self.idle_drift.stop, self.idle_drift.stop + int(model.sensor))
-        at = self.blur.stop
+        self.layout = slice(self.blur.stop, self.blur.stop + (model.layout.size if model.sensor else 0))
+        at = self.layout.stop
         self.shift: list[slice] = []
         for spline in model.splines:
             self.shift.append(slice(at, at + (spline.columns if model.sensor else 0)))
@@ -187,8 +201,10 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
         said = said + (phi @ model.idle_drift) * idle
     if model.sensor:
         numbers.append(np.arange(index.blur.start, index.blur.stop))
-        bend = design.slack[..., design.slack.shape[-1] // 2 :].sum(axis=-1) if model.kernel.blur_ns else 0.0 * layers
-        parts.append(bend[..., None] * (model.kernel.blur_ns / np.sqrt(2.0)))
+        blur = model.kernel.blur_ns
+        parts.append(design.bend[..., None] * (blur / np.sqrt(2.0)))
+        numbers.append(index.layout.start + design.moved)
+        parts.append(design.layout)
         first, weights = model.splines[design.piece].basis(design.at_ns)
         low, high = int(first.min()), int(first.max()) + 4
         dense = np.zeros((*first.shape, high - low))
@@ -211,31 +227,37 @@ def prior(model: Model) -> tuple[Floats, Floats]:
     if model.level_w:
         spread = np.where(model.layer, FREE_LAYER_SPREAD, FREE_SPREAD)
         put(index.power, spread * model.level_w, model.power_w, model.level_w)
-    if model.tamed:
-        centre = float(np.median(model.power_w[model.layer])) if np.any(model.layer) else 0.0
-        centre = float(np.clip(centre, model.level_w, 3 * model.level_w)) if model.level_w else centre
+    if model.centre_w:
         layers = np.flatnonzero(model.layer)
-        precision[layers, layers] = 1 / (TAMED_SPREAD * max(centre, 0.1)) ** 2
-        away[layers] = centre - model.power_w[layers]
+        precision[layers, layers] = 1 / (TAMED_SPREAD * model.centre_w) ** 2
+        away[layers] = model.centre_w - model.power_w[layers]
     if model.stalls:
         if model.each:
             put(index.stall_of, STALL_SPREAD, 0.0 if model.stall_of is None else model.stall_of, 0.0)
         put(index.stall, STALL_MEAN, model.stall, STALL_MEAN)
-    scale = float(np.median(model.power_w[~model.layer])) if np.any(~model.layer) else 1.0
     put(index.drift, DRIFT_SPREAD, 0.0 if model.drift is None else model.drift, 0.0)
     put(
         index.idle_drift,
-        DRIFT_SPREAD * max(abs(scale), 0.1),
+        DRIFT_SPREAD * max(model.level_w, 0.1),
         0.0 if model.idle_drift is None else model.idle_drift,
         0.0,
     )
     if model.sensor:
-        put(index.lag, LAG_SPREAD_US, (model.kernel.lag_ns - model.lag_from_ns) / US, 0.0)
-        if model.second:
+        put(
+            index.lag,
+            HELD if model.known else LAG_SPREAD_US,
+            0.0 if model.known else (model.kernel.lag_ns - model.lag_from_ns) / US,
+            0.0,
+        )
+        if model.second and not model.known:
             put(index.second, LAG_SPREAD_US, (model.kernel.second_ns - model.second_from_ns) / US, 0.0)
         else:
             put(index.second, SPLIT_SPREAD if model.tested else HELD, 0.0, 0.0)
-        put(index.blur, BLUR_SPREAD, 0.0, 0.0)
+        put(index.blur, BLUR_SPREAD if model.blurs else HELD, model.wider if model.blurs else 0.0, 0.0)
+        if model.known:
+            put(index.layout, HELD, 0.0, 0.0)
+        else:
+            put(index.layout, model.layout.deviation, model.layout.value - model.layout.centre, 0.0)
         for number, (spline, where) in enumerate(zip(model.splines, index.shift, strict=True)):
             precision[where, where] = spline.precision(SHIFT_SPREAD_US, SHIFT_BEND_US)
             away[where] = -model.shift_us[number] if model.shift_us else 0.0
@@ -259,11 +281,26 @@ def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, lis
     kernel = model.kernel
     lag = kernel.lag_ns + US * float(change[index.lag][0])
     second = kernel.second_ns + (US * float(change[index.second][0]) if model.second else 0.0)
-    lag = float(np.clip(lag, kernel.lag_ns / 2, kernel.lag_ns * 2 + 50e3))
+    lag = float(
+        np.clip(lag, kernel.lag_ns / 3 if kernel.lag_ns > SHORT_NS else SHORTEST_NS, kernel.lag_ns * 2 + SHORT_NS)
+    )
     second = float(np.clip(second, kernel.second_ns / 2, kernel.second_ns * 2 + 50e3)) if model.second else 0.0
     shifts, later = [], []
     for number, piece in enumerate(pieces):
         step = np.clip(change[index.shift[number]], -60.0, 60.0)
         shifts.append(step + (model.shift_us[number] if model.shift_us else 0.0))
         later.append(piece.shifted(US * model.splines[number].value(piece.at_ns, step)))
-    return replace(new, kernel=kernel.with_lags(lag, second), shift_us=tuple(shifts)), later
+    layout = model.layout.moved(change[index.layout])
+    wider = float(np.clip(model.wider + np.clip(change[index.blur][0], -0.7, 0.7), -WIDEST, WIDEST))
+    return replace(new, wider=wider, kernel=kernel.with_lags(lag, second), layout=layout, shift_us=tuple(shifts)), later
+
+
+def room_to_bounds(model: Model) -> tuple[Floats, Floats]:
+    """How far each parameter (q,) may go down and up."""
+    index = model.index
+    down, up = np.full(index.size, -np.inf), np.full(index.size, np.inf)
+    if model.sensor:
+        least, most = model.layout.bounds
+        down[index.layout], up[index.layout] = least - model.layout.value, most - model.layout.value
+        down[index.lag] = (SHORTEST_NS - model.kernel.lag_ns) / US
+    return down, up

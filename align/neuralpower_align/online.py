@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.classes import Classes, Engine
+from neuralpower_align.classes import Classes, Engine, Usual
 from neuralpower_align.estimate import estimate
 from neuralpower_align.excitation import BINS, excitation
 from neuralpower_align.online_arrivals import Arrivals
@@ -29,12 +29,16 @@ from neuralpower_align.online_rail import Rail
 from neuralpower_align.online_told import EngineEstimate, not_running, running, together
 from neuralpower_align.online_whole import Whole
 from neuralpower_align.online_window import RecentReadings
+from neuralpower_align.results import Fitted
 from neuralpower_align.scan_clock import ChannelReadings
 from neuralpower_align.schedule import Schedule
 from neuralpower_align.sensing import sensor_of
+from neuralpower_align.trust import contradiction, inflation_of
+from neuralpower_align.unnamed import named
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 ENOUGH = 300
 """Inferences of an engine before anything is said of it."""
@@ -72,10 +76,14 @@ class Online:
         """Time whose readings were not used."""
         self._cover: dict[str, Floats] = {}
         self._usual: dict[str, Floats] = {}
+        self._like: dict[str, Usual] = {}
+        """What each engine's inferences are like, from the window: those of a chunk alone would lay each chunk in its own way."""
         self._done_ns: list[int] = [0] * rails
         self._seen_ns = 0
         """Up to where clocks were measured."""
         self._begin_ns = 0.0
+        self._learnt_ns = 0.0
+        """How much time was learnt from, and up to where of that it has aged."""
         self._aged_ns = 0.0
         self._again_ns = 0.0
 
@@ -163,17 +171,24 @@ class Online:
             readings = recent.between(begin_ns, end_ns)
             if readings is None:
                 raise ValueError("no readings")
-            readings = readings.take(self.arrived.known(readings, self.names))
+            known = self.arrived.known(readings, self.names) & named(plan, classes, readings.read_ns)
+            readings = readings.take(known)
             if not readings.read_ns.size:
                 raise ValueError("no readings in which nothing else ran")
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, [readings], alone)
-            rails.append(Rail.of(estimate(plan, [readings], sensor, classes.is_layer()), sensor))
+            found = estimate(plan, [readings], sensor, classes.is_layer(), classes.layout)
+            if not found.settled:
+                raise ValueError("the fit of this window does not settle")
+            marked = sensor.found[0] not in ("", "fit") if sensor.found else False
+            doubt = contradiction(engines, [Fitted(sensor, found, inflation_of(found, classes))])
+            rails.append(Rail.of(found, marked, doubt))
         self.rails, self.classes, self.whole = rails, classes, None
         self._usual = usual(plan, self.names)
+        self._like = {name: engine.usual for name, engine in zip(self.names, engines, strict=True)}
         self._cover = {name: np.zeros(BINS) for name in self.names}
         self._done_ns = [int(begin_ns)] * len(rails)
-        self._begin_ns = self._aged_ns = begin_ns
+        self._begin_ns, self._learnt_ns, self._aged_ns = begin_ns, 0.0, 0.0
         self.why = ""
         # The window's rows, expanded where the batch ended.
         while self.rails and min(self._done_ns) + 1e9 < end_ns:
@@ -196,13 +211,10 @@ class Online:
             plan = referred(self.classes.schedule(around, ()), self.names, self._usual)
             for rail, recent in zip(self.rails, self.recent, strict=True):
                 readings = recent.between(begin, until)
-                known = None if readings is None else self.arrived.known(readings, self.names)
-                if (
-                    readings is not None
-                    and known is not None
-                    and known.any()
-                    and not rail.look(plan, readings.take(known))
-                ):
+                if readings is None:
+                    continue
+                known = self._known(plan, readings)
+                if known.any() and not rail.look(plan, readings.take(known)):
                     self._restart(LOST, float(readings.read_ns[0]))
                     return
 
@@ -214,8 +226,11 @@ class Online:
     def _around(self, begin_ns: float, end_ns: float) -> list[Engine]:
         """What ran about some time, of each engine."""
         margin = self._margin_ns
-        engines = [self.arrived.engines[name] for name in self.names]
-        return self.arrived.apart([each.between(begin_ns - margin, end_ns + margin) for each in engines])
+        found = [
+            replace(self.arrived.engines[name].between(begin_ns - margin, end_ns + margin), known=self._like[name])
+            for name in self.names
+        ]
+        return self.arrived.apart(found)
 
     def _chunk(self, end_ns: int) -> None:
         """Take the readings of all rails up to `end_ns`."""
@@ -223,6 +238,7 @@ class Online:
         begin, arrived, margin = min(self._done_ns), self.arrived, self._margin_ns
         around = self._around(begin, end_ns)
         if any(engine.begin_ns.size for engine in around):
+            self._learnt_ns += end_ns - begin
             plan = referred(self.classes.schedule(around, ()), self.names, self._usual)
             blind = self._with_whole(around, begin - margin, end_ns + margin)
             for number, rail in enumerate(self.rails):
@@ -240,7 +256,7 @@ class Online:
         begin = self._done_ns[number]
         readings = self.recent[number].between(begin, end_ns)
         marks = self.recent[number].between(end_ns + LOOK_AHEAD_NS - MARKS_NS, end_ns + LOOK_AHEAD_NS)
-        known = None if readings is None else self.arrived.known(readings, self.names)
+        known = None if readings is None else self._known(plan, readings)
         if readings is None or marks is None or known is None or not known.any():
             self.lost_ns += int(end_ns - begin)
             self._done_ns[number] = int(end_ns)
@@ -252,7 +268,14 @@ class Online:
         # What does not fill a block is taken with the next chunk; too few rows for one are given up.
         done = self._done_ns[number] = last if last > begin else int(end_ns)
         if blind is not None and self.whole is not None:
-            self.whole.feed(number, rail, blind, readings.take(~known & (readings.read_ns <= done)))
+            blank = ~known & named(blind, self.whole.classes, readings.read_ns)
+            self.whole.feed(number, rail, blind, readings.take(blank & (readings.read_ns <= done)))
+
+    def _known(self, plan: Schedule, readings: ChannelReadings) -> Bools:
+        """Which readings (k,) saw nothing but engines that are told apart, and what lies between them: nobody names longer idling here,
+        and a board draws more with an engine loaded than without."""
+        assert self.classes is not None
+        return self.arrived.known(readings, self.names) & named(plan, self.classes, readings.read_ns)
 
     def _with_whole(self, around: list[Engine], begin_ns: float, end_ns: float) -> Schedule | None:
         """What ran, those without the profiler too; None where there are none, or nobody knows them yet."""
@@ -261,7 +284,7 @@ class Online:
             return None
         if self.whole is None or (self.whole.profiled, set(self.whole.names)) != (tuple(self.names), set(many)):
             every = {name: self.arrived.engines[name].mean() for name in self.names}
-            self.whole = Whole.of(every, many, self.rails, self.classes.between_ns)
+            self.whole = Whole.of(every, many, self.rails)
         whole = [many[name].between(begin_ns, end_ns) for name in self.whole.names]
         apart = self.arrived.apart([*around, *whole])
         if not any(each.begin_ns.size for each in apart[len(around) :]):
@@ -280,16 +303,16 @@ class Online:
         cover += seen.cover * at.size
 
     def _age(self) -> None:
-        """Beyond the span what is older counts less."""
-        done = float(min(self._done_ns))
-        if done - self._begin_ns <= SPAN_NS or done - self._aged_ns < AGE_NS:
-            self._aged_ns = max(self._aged_ns, min(done, self._begin_ns + SPAN_NS))
+        """Beyond the span what is older counts less. Time in which nothing was learnt makes nothing older."""
+        done = self._learnt_ns
+        if done <= SPAN_NS or done - self._aged_ns < AGE_NS:
+            self._aged_ns = max(self._aged_ns, min(done, SPAN_NS))
             return
-        share = 1 - (done - self._aged_ns) / SPAN_NS
+        since = done - self._aged_ns
         for rail in self.rails:
-            rail.aged(share, done - SPAN_NS)
+            rail.aged(1 - since / SPAN_NS, since)
         if self.whole is not None:
-            self.whole.aged(share)
+            self.whole.aged(1 - since / SPAN_NS)
         self._aged_ns = done
 
     def _judge(self) -> None:
@@ -324,11 +347,13 @@ class Online:
         wanted, engines = [wanted[i] for i in kept], [engines[i] for i in kept]
         if not wanted:
             return
-        classes = replace(Classes.of(engines), between_ns=self.classes.between_ns)
+        classes = Classes.of(engines)
         new_of = moves(self.classes, self.names, classes, wanted)
+        stay = {number: wanted.index(name) for number, name in enumerate(self.names) if name in wanted}
         found = usual(classes.schedule(self.arrived.apart(engines), ()), wanted)
         self._usual = {**found, **{name: each for name, each in self._usual.items() if name in wanted}}
-        self.rails = [rearranged(rail, classes, new_of) for rail in self.rails]
+        self._like = {name: self._like.get(name) or engine.usual for name, engine in zip(wanted, engines, strict=True)}
+        self.rails = [rearranged(rail, classes, new_of, stay) for rail in self.rails]
         self._cover = {name: each for name, each in self._cover.items() if name in wanted}
         self.classes, self.names = classes, wanted
 
@@ -337,7 +362,7 @@ class Online:
     def estimates(self) -> list[EngineEstimate]:
         """What is known of each engine now."""
         found: list[EngineEstimate] = []
-        powers = together(self.rails, self._done_ns, self.classes) if self.rails and self.classes else None
+        powers = together(self.rails, self.classes) if self.rails and self.classes else None
         for name, each in self.arrived.engines.items():
             if self.classes is not None and powers is not None and name in self.names:
                 found.append(running(name, self.names.index(name), each, self.classes, powers, self._cover))

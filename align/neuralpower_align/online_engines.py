@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.classes import Classes
+from neuralpower_align.layout import COMMON, OWN
 from neuralpower_align.nuisance import Model
 from neuralpower_align.online_packed import packed, unpacked
 from neuralpower_align.online_rail import Rail
@@ -28,7 +29,7 @@ def _spent(plan: Schedule, engine: int) -> tuple[Ints, Floats]:
     count = int(np.count_nonzero(plan.engine == engine))
     edges = mine.reshape(count, -1) if count else np.zeros((0, 1), np.int64)
     # The last of them is the end of the last layer.
-    return edges[:, :-1], np.diff(plan.edges_ns[edges], axis=1).astype(np.float64)
+    return edges[:, :-1], np.diff(plan.laid_ns[edges], axis=1).astype(np.float64)
 
 
 def usual(plan: Schedule, names: Sequence[str]) -> dict[str, Floats]:
@@ -63,32 +64,56 @@ def moves(old: Classes, names: Sequence[str], new: Classes, wanted: Sequence[str
     return found
 
 
-def rearranged(rail: Rail, classes: Classes, new_of: Mapping[int, int]) -> Rail:
-    """The rail with other classes: those that go are eliminated, those that come begin at the mean of the layers."""
-    ref, count = rail.ref, rail.ref.power_w.size
-    gone = sorted(set(range(count)) - set(new_of), reverse=True)
+def rearranged(rail: Rail, classes: Classes, new_of: Mapping[int, int], engines: Mapping[int, int]) -> Rail:
+    """The rail with other classes and engines: those that go are eliminated, those that come begin at the mean of the layers.
+
+    `new_of`, `engines`: the new number of each class and of each engine that stays.
+    """
+    ref, count, layout = rail.ref, rail.ref.power_w.size, rail.ref.layout
+    gone = set(range(count)) - set(new_of)
+    own = {engine: ref.index.layout.start + COMMON + OWN * engine for engine in range(layout.engines)}
     values, known, off = packed(ref), rail.known, rail.off
-    index = ref.index
-    lost = sorted([*gone, *(index.stall_of.start + c for c in gone if ref.stalls)], reverse=True)
+    left = [at + k for engine, at in own.items() if engine not in engines for k in range(OWN)]
+    # What an engine could differ by was not known before it was measured; that is no part of the sums.
+    known.gram[left, left] += 1 / layout.deviation[np.array(left, np.int64) - ref.index.layout.start] ** 2
+    known.slope[left] -= values[left] / layout.deviation[np.array(left, np.int64) - ref.index.layout.start] ** 2
+    lost = sorted([*gone, *(ref.index.stall_of.start + c for c in gone if ref.stalls), *left], reverse=True)
     for number in lost:
         # A class that nothing ever touched has no row to eliminate.
         known = known.without(number)
-    values, off = np.delete(values, lost), np.delete(off, lost)
-    kept = [c for c in range(count) if c in new_of]
     fresh = _fresh(ref, classes)
-    place = np.array([new_of[c] for c in kept], np.int64)
-    wide = fresh.index
-    parts = [place, *([wide.stall_of.start + place] if ref.stalls else [])]
-    where = np.concatenate([*parts, np.arange(wide.stall_of.stop, wide.size)])
+    wide, place = fresh.index, {}
+    for name in ("power", "stall_of"):
+        old, new = getattr(ref.index, name).start, getattr(wide, name).start
+        if name == "power" or ref.stalls:
+            place.update({old + c: new + new_of[c] for c in new_of})
+    first = ref.index.stall.start
+    place.update({n: wide.stall.start + n - first for n in range(first, ref.index.layout.start + COMMON)})
+    for engine, number in engines.items():
+        place.update({own[engine] + k: wide.layout.start + COMMON + OWN * number + k for k in range(OWN)})
+    behind = ref.index.layout.stop
+    place.update({n: wide.layout.stop + n - behind for n in range(behind, values.size)})
+    kept = np.array(sorted(place), np.int64)
+    where = np.array([place[n] for n in kept.tolist()], np.int64)
     all_values, all_off = packed(fresh), np.zeros(wide.size)
-    all_values[where], all_off[where] = values, off
+    all_values[where], all_off[where] = values[kept], off[kept]
+    spent = np.zeros((classes.count, rail.spent.shape[1]))
+    spent[list(new_of.values())] = rail.spent[list(new_of)]
     return replace(
-        rail, ref=replace(unpacked(fresh, all_values), likely_w=None), known=known.placed(where, wide.size), off=all_off
+        rail,
+        ref=replace(unpacked(fresh, all_values), likely_w=None),
+        known=known.placed(where, wide.size),
+        off=all_off,
+        spent=spent,
     )
 
 
 def _fresh(ref: Model, classes: Classes) -> Model:
     mean = float(np.mean(ref.power_w[ref.layer])) if np.any(ref.layer) else 1.0
     return replace(
-        ref, power_w=np.full(classes.count, mean), layer=classes.is_layer(), stall_of=np.zeros(classes.count)
+        ref,
+        power_w=np.full(classes.count, mean),
+        layer=classes.is_layer(),
+        stall_of=np.zeros(classes.count),
+        layout=replace(classes.layout, apart=classes.layout.apart or ref.layout.apart),
     )

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def packed(model: Model) -> Floats:
-    """The values of a model's parameters (q,), in the order of its index: W, 1, us, and drifts. Others are corrections, and 0."""
+    """The values of a model's parameters (q,), in the order of its index: W, 1, us, and shares. Others are corrections, and 0."""
     index = model.index
     values = np.zeros(index.size)
     values[index.power] = model.power_w
@@ -23,6 +23,7 @@ def packed(model: Model) -> Floats:
         values[index.drift], values[index.idle_drift] = model.drift, model.idle_drift
     if model.sensor:
         values[index.lag], values[index.second] = model.kernel.lag_ns / US, model.kernel.second_ns / US
+        values[index.blur], values[index.layout] = model.wider, model.layout.value
         for where, shift in zip(index.shift, model.shift_us, strict=True):
             values[where] = shift
     return values
@@ -36,6 +37,8 @@ def unpacked(like: Model, values: Floats) -> Model:
         like,
         power_w=values[index.power],
         kernel=like.kernel.with_lags(lag, second if like.second else like.kernel.second_ns),
+        wider=float(values[index.blur][0]),
+        layout=replace(like.layout, value=values[index.layout]),
         drift=values[index.drift],
         idle_drift=values[index.idle_drift],
         shift_us=tuple(values[where] for where in index.shift),

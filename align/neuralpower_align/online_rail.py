@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.estimate import MARGIN_NS, NOISE_BLOCKS, WORTH_STALLS, Estimate
+from neuralpower_align.estimate import FINAL_NOISE_BLOCKS, MARGIN_NS, WORTH_STALLS, Estimate
 from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.kernel import Kernel
+from neuralpower_align.levels import drift_sums
 from neuralpower_align.noise import Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import KNOT_S, US, Model, Spline, columns, prior
+from neuralpower_align.nuisance import KNOT_S, US, Model, Spline, columns, prior, room_to_bounds
 from neuralpower_align.online_packed import packed, unpacked
-from neuralpower_align.online_state import Information, Solved, reexpanded, solved
+from neuralpower_align.online_state import Information, Solved, legendre_within, reexpanded, solved, within
 from neuralpower_align.online_track import Track
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
-from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
+from neuralpower_align.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.schedule import Schedule
-from neuralpower_align.trust import unsure
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -52,17 +52,20 @@ NOISY, NOISY_CHUNKS = 2.0, 5
 """Squared whitened residuals per row, and in how many chunks in a row, that say that the sensor is lost."""
 LIKELY_EVERY = 5
 """Chunks after which the powers that slopes are made of are made anew."""
-NOISE_EVERY, NOISE_SOME, NOISE_MOST = 10, 6, 400
+NOISE_EVERY, NOISE_SOME, NOISE_MOST = 10, 12, 800
 """Variances are estimated from so many blocks of each tenth chunk, and count as if from so many blocks at most."""
 
 
 @dataclass
 class Rail:
-    """The sums of one channel and where they are expanded: `ref` is x0, `off` (q,) the present estimate less x0."""
+    """The sums of one channel and where they are expanded: `ref` is x0, `off` (q,) the present estimate less x0, while layers' powers are
+    held near their mean: there rows are expanded, since of powers that scatter edges seem too steep."""
 
     ref: Model
     known: Information
     off: Floats
+    spent: Floats
+    """For how long each class ran in what is summed, and the drift functions over that time (c, 1 + m), ns."""
     noise: Noise
     noise_blocks: int
     track: Track | None
@@ -70,24 +73,24 @@ class Rail:
     lag_se_us: float
     chunks: int = 0
     noisy: int = 0
-    each: bool = False
-    """Whether each layer's own stall share is free; its columns are summed in any case."""
     again: bool = True
     """The window's rows are summed: they are expanded where the batch's estimate on them is."""
+    highest_w: float = 0.0
+    """Of all readings."""
     held: Kernel | None = None
     doubt: str = ""
     """Why another sensor would do as well as the one that was acquired."""
 
     @classmethod
-    def of(cls, found: Estimate, sensor: Sensor) -> Rail:
-        """From the batch's estimate on a window of one piece, whose rows are still to be fed."""
-        piece, model = found.pieces[0], found.model
+    def of(cls, found: Estimate, marked: bool, doubt: str) -> Rail:
+        """From the batch's estimate on a window of one piece, whose rows are still to be fed. `marked`: whether something beside the fit
+        marks the ends of conversions."""
+        piece, model = found.held_pieces[0], found.held
         begin, end = float(piece.at_ns[0]), float(piece.at_ns[-1])
         track = None
         delay = found.delay_ns
         if piece.clock is not None:
             clock = piece.clock.moved(delay - piece.delay_ns)
-            marked = sensor.found[0] not in ("", "fit") if sensor.found else False
             track = Track.of(clock, delay, marked, begin + delay, end + delay)
         spline = Spline(begin, KNOT_NS, ACTIVE)
         nothing = np.zeros(model.drifts(np.zeros(1)).shape[-1])
@@ -97,22 +100,38 @@ class Rail:
             shift_us=(np.zeros(ACTIVE),),
             drift=nothing,
             idle_drift=nothing,
-            stall_of=model.stall_of if model.stall_of is not None else np.zeros(model.power_w.size),
-            tamed=False,
+            stall_of=np.zeros(model.power_w.size),
             each=True,
+            likely_w=model.power_w,
         )
         known = Information.empty(ref.index.size)
         shift = ref.index.shift[0]
         known.gram[shift, shift] = np.eye(ACTIVE) / SHIFT_US**2
         now = replace(ref, drift=model.drift, idle_drift=model.idle_drift)
-        se = float(np.sqrt(max(found.covariance[found.model.index.lag, found.model.index.lag][0, 0], 0.0)))
+        lag = found.model.index.lag
+        se = float(np.sqrt(max(found.covariance[lag, lag][0, 0], 0.0)))
         off = packed(now) - packed(ref)
-        return cls(ref, known, off, found.noise, NOISE_BLOCKS, track, delay, se, each=model.each, doubt=unsure(sensor))
+        spent = np.zeros((model.power_w.size, 1 + nothing.size))
+        return cls(ref, known, off, spent, found.noise, FINAL_NOISE_BLOCKS, track, delay, se, doubt=doubt)
 
     @property
     def model(self) -> Model:
         """At the present estimate."""
-        return unpacked(self.ref, packed(self.ref) + self.off)
+        return self._model(self.off)
+
+    def _model(self, off: Floats) -> Model:
+        """At a point, with edges as wide as the tables have them."""
+        model = unpacked(self.ref, packed(self.ref) + off)
+        blur_ns = self._blur_ns(model.wider) if self.held is None else self.held.blur_ns
+        return replace(model, kernel=replace(model.kernel, blur_ns=blur_ns))
+
+    def _blur_ns(self, wider: float) -> float:
+        """How wide edges are."""
+        return float(np.sqrt(self.noise.place * np.exp(wider)))
+
+    def _placed(self, plan: Schedule, model: Model) -> Schedule:
+        """What ran when, as the model lays it. Engines have parameters of their own even while there is one, since others may come."""
+        return replace(plan.placed(model.layout), apart=True)
 
     @property
     def nbytes(self) -> int:
@@ -132,6 +151,7 @@ class Rail:
             if track is None:
                 return None
             self.track = track
+        self.highest_w = max(self.highest_w, float(readings.power_w.max()))
         piece = self._piece(readings, self.off)
         if not piece.number.size:
             return int(readings.read_ns[0]) - 1
@@ -141,7 +161,7 @@ class Rail:
             piece = self._sum(plan, readings, piece)
             self.chunks += 1
             if self.chunks % LIKELY_EVERY == 0:
-                self._learn_likely()
+                self.ref = replace(self.ref, likely_w=self.ref.power_w + self.off[self.ref.index.power])
             if self.chunks % NOISE_EVERY == 0:
                 self._learn_noise(plan, piece)
         return self._read_until(readings, piece)
@@ -154,12 +174,13 @@ class Rail:
         if clock is None:
             return False
         model = self.model
+        laid = self._placed(plan, model)
         for _ in range(LOOKS):
             piece = piece_of(readings, clock, self.delay_ns, MARGIN_NS)
             if piece.number.size < LEAST_LOOK:
                 return True
             gram, slope = 1 / LOOK_US**2, 0.0
-            for design in designs(plan, 0, piece, self.kernel(piece), model.slope_w):
+            for design in designs(laid, 0, piece, self.kernel(piece), model.slope_w):
                 more = along(model, design, self.noise, piece.averaging)
                 gram, slope = gram + more[0], slope + more[1]
             clock = clock.moved(US * slope / gram)
@@ -200,11 +221,10 @@ class Rail:
     def _sum(self, plan: Schedule, readings: ChannelReadings, piece: Piece) -> Piece:
         """Add the rows, expanded and numbered where the estimate with them is; gives them."""
         off, spline, index = self._at_held(self.off), self.ref.splines[0], self.ref.index
-        precision, away = self._prior()
         for number in range(ROUNDS):
-            model = unpacked(self.ref, packed(self.ref) + off)
+            model = self._model(off)
             normal = self._normal(plan, piece, model, blocks_of(piece.number.size))
-            best = solved(self.known.with_blocks(normal, off), precision, away).off
+            best = self._best(self.known.with_blocks(normal, off))
             change = spline.value(piece.at_ns, (best - off)[index.shift[0]])
             if float(np.max(np.abs(change))) < CLOSE_US or number == ROUNDS - 1:
                 break
@@ -214,31 +234,46 @@ class Rail:
             off, piece = self._at_held(best), again
         self.known = self.known.with_blocks(normal, off, best)
         self.off = best
+        self._spend(plan, piece, model)
         self.noisy = self.noisy + 1 if normal.square > NOISY * normal.rows else 0
         return piece
 
     def _sum_again(self, plan: Schedule, piece: Piece) -> None:
         off = self._at_held(self.off)
-        model = unpacked(self.ref, packed(self.ref) + off)
+        model = self._model(off)
         normal = self._normal(plan, piece, model, blocks_of(piece.number.size))
         self.known = self.known.with_blocks(normal, off, off)
+        self._spend(plan, piece, model)
+
+    def _spend(self, plan: Schedule, piece: Piece, model: Model) -> None:
+        """Note how long what ran while these rows were seen."""
+        laid = self._placed(plan, model)
+        self.spent = self.spent + drift_sums(model, laid, float(piece.at_ns[0]), float(piece.at_ns[-1]))
 
     def goes_on(self) -> None:
         """The window is summed: what comes is new."""
         self.again = False
-        self.off = solved(self.known, *self._prior()).off
+        self.off = self._best(self.known)
+
+    def _best(self, known: Information) -> Floats:
+        """The estimate less x0 (q,)."""
+        return self._possible(solved(known, *self._prior(False, False)))
+
+    def _possible(self, found: Solved) -> Floats:
+        return within(found, *room_to_bounds(self.ref))
 
     def _normal(self, plan: Schedule, piece: Piece, model: Model, blocks: list[Ints]) -> Normal:
         seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
         normal = Normal.empty(model.index.size)
-        for design in designs(plan, 0, seen, self.kernel(piece), model.slope_w, blocks):
+        laid = self._placed(plan, model)
+        for design in designs(laid, 0, seen, self.kernel(piece), model.slope_w, blocks):
             accumulate(normal, model, design, self.noise, piece.averaging)
         return normal
 
     def _at_held(self, off: Floats) -> Floats:
-        """The estimate as an expansion point: its poles are those of the tables, unless they have moved too far from them."""
+        """The estimate as an expansion point: its poles and blur are those of the tables, unless they have moved too far from them."""
         model = unpacked(self.ref, packed(self.ref) + off)
-        blur = float(np.sqrt(self.noise.slack))
+        blur = self._blur_ns(model.wider)
         held = self.held
         moved = held is None or max(
             abs(held.lag_ns - model.kernel.lag_ns), abs(held.second_ns - model.kernel.second_ns)
@@ -248,22 +283,18 @@ class Rail:
         point = np.array(off)
         point[self.ref.index.lag] = (held.lag_ns - self.ref.kernel.lag_ns) / US
         point[self.ref.index.second] = (held.second_ns - self.ref.kernel.second_ns) / US
+        if held.blur_ns and self.noise.place:
+            point[self.ref.index.blur] = np.log(held.blur_ns**2 / self.noise.place) - self.ref.wider
         return point
 
     def kernel(self, piece: Piece) -> Kernel:
         """The tables for a piece's rows."""
-        held = self.held or replace(self.model.kernel, blur_ns=float(np.sqrt(self.noise.slack)))
+        held = self.held or self.model.kernel
         if (held.window_ns, held.smear_ns) != (piece.window_ns, piece.unplaced_ns):
             near = abs(held.window_ns - piece.window_ns) < 1e-4 * held.window_ns and held.smear_ns == piece.unplaced_ns
             if not near:
                 held = self.held = replace(held, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
         return held
-
-    def _learn_likely(self) -> None:
-        """Powers held near their mean, of which the slopes of coming rows are made."""
-        found = solved(self.known, *self._prior(replace(self.ref, tamed=True)))
-        where = self.ref.index.power
-        self.ref = replace(self.ref, likely_w=self.ref.power_w + found.off[where])
 
     def _learn_noise(self, plan: Schedule, piece: Piece) -> None:
         """Blend in what some blocks of the newest chunk say of the variances."""
@@ -273,7 +304,7 @@ class Rail:
         seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
         samples = [
             Sample(design.value_w - columns(model, design)[2], design, piece.averaging)
-            for design in designs(plan, 0, seen, self.kernel(piece), model.slope_w, [some])
+            for design in designs(self._placed(plan, model), 0, seen, self.kernel(piece), model.slope_w, [some])
         ]
         try:
             new = estimate_noise(samples, self.noise, piece.step_w**2 / 12)
@@ -282,8 +313,11 @@ class Rail:
         share = len(some) / (self.noise_blocks + len(some))
         self.noise_blocks = min(self.noise_blocks + len(some), NOISE_MOST)
         blended: Floats = np.asarray((1 - share) * self.noise.variances + share * new.variances, np.float64)
-        white, register, slow, slack = (float(value) for value in blended)
-        self.noise = replace(self.noise, white=white, register=register, slow=slow, slack=slack)
+        noise = self.noise.with_variances(blended)
+        # What was learnt of the width of edges is of the width itself, which is told against the scatter.
+        if noise.place and self.noise.place:
+            self.ref = replace(self.ref, wider=self.ref.wider + float(np.log(self.noise.place / noise.place)))
+        self.noise = noise
 
     def _reach(self, end_ns: float) -> None:
         """Drift functions and spline over the readings that come."""
@@ -297,6 +331,7 @@ class Rail:
         turn = self._turn(begin_ns, end_ns)
         self.known = self.known.mapped(turn)
         self.off = np.asarray(np.linalg.solve(turn, self.off), np.float64)
+        self.spent = self.spent @ legendre_within(self.ref.begin_ns, self.ref.end_ns, begin_ns, end_ns)
         self.ref = replace(self.ref, begin_ns=begin_ns, end_ns=end_ns)
 
     def _turn(self, begin_ns: float, end_ns: float) -> Floats:
@@ -316,53 +351,53 @@ class Rail:
         moved = replace(spline, begin_ns=spline.begin_ns + spline.knot_ns)
         self.ref = replace(self.ref, splines=(moved,))
 
-    def aged(self, share: float, begin_ns: float) -> None:
-        """What was learnt counts less, and drift is told from `begin_ns` on."""
+    def aged(self, share: float, by_ns: float) -> None:
+        """What was learnt counts `share` of what it did, and drift is told from so much later on."""
         at = self.ref.index.shift[0]
         sharp = self.known.gram[at, at].copy()
-        self.known = self.known.aged(share)
+        self.known, self.spent = self.known.aged(share), self.spent * share
         # A little of what holds the shifts must not age away with the rest.
         self.known.gram[at, at] += (1 - share) * np.diag(np.diag(sharp))
-        self._span(begin_ns, self.ref.end_ns)
+        self._span(self.ref.begin_ns + by_ns, self.ref.end_ns)
 
     def _shift_ns(self, at_ns: Floats, off: Floats | None = None) -> Floats:
         """The fitted shift at times that the spline spans; before and after them as at its ends."""
         values = self.off if off is None else off
         return US * self.ref.splines[0].value(at_ns, values[self.ref.index.shift[0]])
 
-    def _prior(self, ref: Model | None = None) -> tuple[Floats, Floats]:
-        """What was known beforehand of all but the shift, whose part is in the sums."""
-        ref = ref or self.ref
+    def _prior(self, free: bool, each: bool) -> tuple[Floats, Floats]:
+        """What was known beforehand of all but the shift, whose part is in the sums. `free`: powers of layers are not held near their mean,
+        nor the width of edges where rows are expanded; `each`: each layer's own stall share is not held at none.
+
+        Rows of one width say to first order how far it is off. Expanded at what the last ones made of it, it would run away with the noise.
+        """
+        ref = replace(self.ref, centre_w=0.0) if free else self.ref
         precision, away = prior(ref)
-        if ref.stalls and not self.each:
+        if ref.stalls and not each:
             own = np.arange(ref.index.stall_of.start, ref.index.stall_of.stop)
             precision[own, own], away[own] = 1 / FIXED**2, 0.0
+        if not free:
+            precision[ref.index.blur, ref.index.blur], away[ref.index.blur] = 1 / FIXED**2, 0.0
         shift = self.ref.index.shift[0]
         precision[shift, shift], away[shift] = 0.0, 0.0
         return precision, away
 
-    def solved(self, until_ns: float | None = None) -> tuple[Model, Solved]:
-        """The present estimate with its covariance, drift being of mean 0 from the begin to `until_ns`."""
-        known, ref = self.known, self.ref
-        if until_ns is not None:
-            known = known.mapped(self._turn(ref.begin_ns, until_ns))
-            ref = replace(ref, end_ns=until_ns)
-        self.each = False
-        found = solved(known, *self._prior(), scattered=True)
+    def solved(self) -> tuple[Model, Solved]:
+        """The present estimate with its covariance, powers no longer held near their mean."""
+        known, ref = self.known, replace(self.ref, centre_w=0.0)
+        found = solved(known, *self._prior(True, False), scattered=True)
         if ref.stalls:
-            self.each = True
-            wide, powers = solved(known, *self._prior(), scattered=True), ref.index.power
+            wide, powers = solved(known, *self._prior(True, True), scattered=True), ref.index.power
             more = wide.covariance[powers, powers] - found.covariance[powers, powers]
             share = np.diag(more) / np.diag(found.covariance)[powers]
-            self.each = bool(np.median(share[ref.layer]) > WORTH_STALLS)
-            if self.each:
+            if np.median(share[ref.layer]) > WORTH_STALLS:
                 found = wide
             else:
                 # What is not known of the shares is in the covariance all the same.
                 found.covariance[powers, powers] += more
                 if found.scattered is not None:
                     found.scattered[powers, powers] += more
-        return unpacked(ref, packed(ref) + found.off), found
+        return unpacked(ref, packed(ref) + self._possible(found)), found
 
     @property
     def trouble(self) -> str:

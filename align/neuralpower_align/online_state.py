@@ -24,6 +24,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+BOUND_ROUNDS = 6
+"""Of finding which bounds bind."""
+
 
 @dataclass
 class Information:
@@ -120,6 +123,36 @@ def solved(known: Information, precision: Floats, away: Floats, scattered: bool 
     return Solved(best, inverse, inverse @ (freedom * known.scatter + precision) @ inverse)
 
 
+def within(found: Solved, least: Floats, most: Floats) -> Floats:
+    """Best values less x0 (q,) if they lie between `least` and `most` (q,), of which those beyond are held at the bound.
+
+    What others become follows from the covariance. A bound that no longer binds when others are held is let go.
+    """
+    bound = np.clip(found.off, least, most)
+    held, best = np.flatnonzero(bound != found.off), found.off
+    for _ in range(BOUND_ROUNDS):
+        if not held.size:
+            break
+        pull = np.linalg.solve(found.covariance[np.ix_(held, held)], bound[held] - found.off[held])
+        best = found.off + found.covariance[:, held] @ pull
+        best[held] = bound[held]
+        pushed = held[pull * np.sign(bound[held] - found.off[held]) > 0]
+        beyond = np.setdiff1d(np.flatnonzero((best < least) | (best > most)), held)
+        if pushed.size == held.size and not beyond.size:
+            return best
+        bound[beyond] = np.clip(best, least, most)[beyond]
+        held = np.union1d(pushed, beyond)
+    return np.asarray(np.clip(best, least, most), np.float64)
+
+
+def legendre_within(begin_ns: float, end_ns: float, new_begin_ns: float, new_end_ns: float) -> Floats:
+    """1 and the drift functions over a new span (k, 1 + m) are those over the old one times this (1 + m, 1 + m)."""
+    x = np.cos(np.pi * (np.arange(8) + 0.5) / 8)
+    t = begin_ns + (x + 1) / 2 * (end_ns - begin_ns)
+    new = 2 * (t - new_begin_ns) / max(new_end_ns - new_begin_ns, 1.0) - 1
+    return np.asarray(np.linalg.lstsq(_legendre(x), _legendre(new), rcond=None)[0], np.float64)
+
+
 def reexpanded(
     begin_ns: float,
     end_ns: float,
@@ -136,15 +169,12 @@ def reexpanded(
     The functions and 1 span all cubics, over whatever time. A new function is D_0 + sum_k D_k old_k: its constant part is a change of
     all layers' powers in proportion (of idling and gaps: alike). To first order in the drifts, whose reference is 0.
     """  # fmt: skip
-    x = np.cos(np.pi * (np.arange(8) + 0.5) / 8)
-    t = begin_ns + (x + 1) / 2 * (end_ns - begin_ns)
-    new = 2 * (t - new_begin_ns) / max(new_end_ns - new_begin_ns, 1.0) - 1
-    within = np.linalg.lstsq(_legendre(x), _legendre(new), rcond=None)[0]
+    told = legendre_within(begin_ns, end_ns, new_begin_ns, new_end_ns)
     turn = np.eye(size)
-    turn[drift, drift] = within[1:, 1:]
-    turn[idle_drift, idle_drift] = within[1:, 1:]
-    turn[: power_w.size, drift] = np.outer(np.where(layer, power_w, 0.0), within[0, 1:])
-    turn[: power_w.size, idle_drift] = np.outer(np.where(layer, 0.0, 1.0), within[0, 1:])
+    turn[drift, drift] = told[1:, 1:]
+    turn[idle_drift, idle_drift] = told[1:, 1:]
+    turn[: power_w.size, drift] = np.outer(np.where(layer, power_w, 0.0), told[0, 1:])
+    turn[: power_w.size, idle_drift] = np.outer(np.where(layer, 0.0, 1.0), told[0, 1:])
     return turn
 
 

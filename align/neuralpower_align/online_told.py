@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.classes import Classes
-from neuralpower_align.engine_power import engine_power
+from neuralpower_align.classes import Classes, Engine
+from neuralpower_align.engine_power import Gap, engine_power, seconds_of
 from neuralpower_align.excitation import Excitation
-from neuralpower_align.hierarchy import held
+from neuralpower_align.layer_power import GAP_STEP_NS, gap_of, possible_w
+from neuralpower_align.levels import drift_means, levels
 from neuralpower_align.online_rail import Rail
 from neuralpower_align.online_window import RecentInferences
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
@@ -39,33 +40,42 @@ class EngineEstimate:
 @dataclass(frozen=True)
 class Powers:
     """Of all classes, all rails together: powers (c,) W, covariance and that from the scatter of seconds (c, c) W^2, and the
-    covariance if all but powers were known; `doubt`: why another sensor would do as well, "" if none would."""
+    covariance if all but powers were known; `doubt`: why the fit cannot be believed, "" if it can; `gaps`: between the
+    kernels of each engine, as the first rail has them; `range_w`: what a layer can draw."""
 
     watts: Floats
     covariance: Floats
     scattered: Floats
     held: Floats | None = None
     doubt: str = ""
+    gaps: tuple[Gap, ...] = ()
+    range_w: tuple[float, float] = (-np.inf, np.inf)
 
 
-def together(rails: Sequence[Rail], done_ns: Sequence[float], classes: Classes) -> Powers:
-    """The sum of some rails, errors taken as independent; `done_ns`: up to where each is read."""
+def together(rails: Sequence[Rail], classes: Classes) -> Powers:
+    """The sum of some rails over the time in which each class ran, errors taken as independent."""
     count = classes.count
     power, (covariance, scattered, alone) = np.zeros(count), (np.zeros((count, count)) for _ in range(3))
     layers = np.concatenate(classes.layers)
-    for rail, done in zip(rails, done_ns, strict=True):
-        model, found = rail.solved(float(done) - rail.delay_ns)
+    gaps: tuple[Gap, ...] = ()
+    for rail in rails:
+        model, found = rail.solved()
+        assert found.scattered is not None
         inflation = 1.0
-        if rail.known.clusters >= FEWEST_CLUSTERS and found.scattered is not None:
+        if rail.known.clusters >= FEWEST_CLUSTERS:
             ratio = np.diag(found.scattered)[layers] / np.maximum(np.diag(found.covariance)[layers], 1e-30)
             inflation = max(float(np.mean(ratio)), 1.0)
-        power += model.power_w
-        covariance += inflation * found.covariance[:count, :count]
-        size = len(found.covariance)
-        alone += inflation * held(found.covariance, np.eye(count, size), np.arange(count, size))
-        if found.scattered is not None:
-            scattered += found.scattered[:count, :count]
-    return Powers(power, covariance, scattered, alone, next((rail.doubt for rail in rails if rail.doubt), ""))
+        told = levels(model, drift_means(rail.spent), found.covariance, found.scattered)
+        gaps = gaps or tuple(
+            gap_of(model, found.covariance, told, number, inflation) for number in range(len(classes.layers))
+        )
+        power += told.power_w
+        covariance += inflation * told.covariance
+        alone += inflation * told.held
+        scattered += told.scattered
+    doubt = next((rail.doubt for rail in rails if rail.doubt), "")
+    range_w = possible_w(power, classes, sum(rail.highest_w for rail in rails))
+    return Powers(power, covariance, scattered, alone, doubt, gaps, range_w)
 
 
 def running(
@@ -74,11 +84,23 @@ def running(
     """Of engine `number` of the classes, as the batch tells it; `cover`: how often windows lay where in inferences of each engine."""
     seen = cover.get(name)
     excited = [Excitation(seen / seen.mean())] if seen is not None and seen.any() else []
+    mean = inferences.mean()
     power = engine_power(
-        powers.watts, powers.covariance, classes, number, inferences.mean(), HALF_WIDTH, GROUP_ERROR, excited,
-        powers.doubt, scattered=powers.scattered, held=powers.held,
+        powers.watts, powers.covariance, classes, number, mean, HALF_WIDTH, GROUP_ERROR, excited, powers.doubt,
+        scattered=powers.scattered, held=powers.held, variances_j2=_variances_j2(classes, number, mean, powers),
+        gap=powers.gaps[number], range_w=powers.range_w,
     )  # fmt: skip
     return EngineEstimate(name, "running", power.withheld, inferences.count, power)
+
+
+def _variances_j2(classes: Classes, number: int, mean: Engine, powers: Powers) -> Floats:
+    """Of both energies of a mean inference (2,), J^2: of the powers, by what says more of model and scatter, and of the gaps between kernels."""
+    gap = powers.gaps[number]
+    seconds = seconds_of(classes, number, mean, gap.ns)
+    by_gap = (seconds_of(classes, number, mean, gap.ns + GAP_STEP_NS) - seconds) @ powers.watts / GAP_STEP_NS
+    said = [np.einsum("ec,cd,ed->e", seconds, each, seconds) for each in (powers.covariance, powers.scattered)]
+    more = 2 * by_gap * (seconds @ gap.with_power) + by_gap**2 * gap.variance
+    return np.asarray(np.maximum(np.maximum(*said) + more, 0.0), np.float64)
 
 
 def not_running(name: str, inferences: RecentInferences, enough: int, why: str, whole: bool = False) -> EngineEstimate:

@@ -54,14 +54,13 @@ class Whole:
         profiled: Mapping[str, Engine],
         whole: Mapping[str, RecentInferences],
         rails: Sequence[Rail],
-        between_ns: float,
     ) -> Whole:
-        """Of nothing yet. `between_ns`: the gap laid between layers."""
+        """Of nothing yet."""
         slices = tuple(
             int(np.clip(each.span_ns / max(each.count, 1) / SHORTEST_SLICE_NS, 1, SLICES)) for each in whole.values()
         )
         laid = [sliced(each.mean(), count) for each, count in zip(whole.values(), slices, strict=True)]
-        classes = replace(Classes.of([*profiled.values(), *laid]), between_ns=between_ns)
+        classes = Classes.of([*profiled.values(), *laid])
         models = [_model(rail, classes) for rail in rails]
         known = [Information.empty(model.index.size) for model in models]
         return cls(tuple(profiled), tuple(whole), slices, classes, models, known)
@@ -77,6 +76,7 @@ class Whole:
         if not piece.number.size:
             return
         before, kernel = self.known[number], rail.kernel(piece)
+        plan = plan.placed(rail.model.layout.with_engines(self.classes.layout.engines))
         # Expanded where the estimate is, and so once more where there was none: slopes far from it scatter by more than noise.
         best = solved(before, *_prior(model)).off
         for _ in range(1 if before.rows else 2):
@@ -127,8 +127,8 @@ def _model(rail: Rail, classes: Classes) -> Model:
     now = rail.model
     mean = float(np.mean(now.power_w[now.layer])) if np.any(now.layer) else 1.0
     return Model(
-        np.full(classes.count, mean), classes.is_layer(), now.kernel, (), now.begin_ns, now.end_ns, stalls=False, sensor=False,
-        drift=np.zeros(DRIFTS), idle_drift=np.zeros(DRIFTS), level_w=now.level_w,
+        np.full(classes.count, mean), classes.is_layer(), now.kernel, (), now.begin_ns, now.end_ns, now.layout,
+        stalls=False, sensor=False, drift=np.zeros(DRIFTS), idle_drift=np.zeros(DRIFTS), level_w=now.level_w,
     )  # fmt: skip
 
 

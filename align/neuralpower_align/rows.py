@@ -14,18 +14,32 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.kernel import STEP_NS, Kernel
+from neuralpower_align.layout import COMMON, US
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.schedule import Schedule
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BLOCK = 128
+BLOCK = 64
 """Rows whose noise is taken as related; between blocks it is not."""
 ENTRIES = 200_000
 """About so many pairs of a conversion and a stretch at once."""
 MEMORY_FILTERS = 6
 """A filter over N conversions is begun so many N before the first that counts: exp(-6) of it is left then."""
+
+
+@dataclass(frozen=True)
+class Late:
+    """By how much later than a clock has it conversions end: `by_ns` at `at_ns` (k,), and between in straight lines. When they saw the power
+    is not touched by it."""
+
+    at_ns: Floats
+    by_ns: Floats
+
+    def of(self, times_ns: npt.NDArray[np.generic]) -> Floats:
+        """At some times, ns."""
+        return np.interp(times_ns.astype(np.float64), self.at_ns, self.by_ns)
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,12 @@ class Piece:
     delay_ns: float
     step_w: float = 0.0
     unplaced_ns: float = 0.0
+    late: Late | None = None
+
+    @property
+    def late_ns(self) -> float:
+        """By how much later than the clock has it conversions end, in the mean."""
+        return 0.0 if self.late is None else float(np.mean(self.late.by_ns))
 
     @property
     def filter_ns(self) -> float:
@@ -64,23 +84,29 @@ class Piece:
         if self.clock is None or self.number.size < 2:
             return replace(self, at_ns=self.at_ns + shift_ns)
         moved = self.clock.moved(lambda ends: np.interp(ends, self.at_ns + self.delay_ns, shift_ns))
-        return replace(self, clock=moved, at_ns=moved.end(self.number) - self.delay_ns)
+        # The clock is straight between its points, which the shift need not be. What filters needs all conversions, and has them from the clock.
+        at_ns = self.at_ns + shift_ns if self.averaging == 1 else moved.end(self.number) - self.delay_ns
+        return replace(self, clock=moved, at_ns=at_ns)
 
 
-def piece_of(readings: ChannelReadings, clock: ScanClock | None, delay_ns: float, margin_ns: float) -> Piece:
-    """The rows of a stretch: one per conversion; readings within `margin_ns` of the end of a conversion are left out."""
+def piece_of(
+    readings: ChannelReadings, clock: ScanClock | None, delay_ns: float, margin_ns: float, late: Late | None = None
+) -> Piece:
+    """The rows of a stretch: one per conversion; readings within `margin_ns` of the end of a conversion are left out. `late`: by how
+    much later than the clock has it these end."""
     if clock is None:
         unplaced = readings.scan_ns if readings.scan_ns > readings.window_ns else 0.0
         number = np.arange(readings.read_ns.size)
         at = np.asarray(readings.read_ns - delay_ns, np.float64)
         return Piece(number, at, readings.power_w, readings.window_ns, 1, None, delay_ns, readings.step_w, unplaced)
-    number = clock.last_before(readings.read_ns - margin_ns)
-    clear = number == clock.last_before(readings.read_ns + margin_ns)
+    read_ns = readings.read_ns if late is None else readings.read_ns - late.of(readings.read_ns)
+    number = clock.last_before(read_ns - margin_ns)
+    clear = number == clock.last_before(read_ns + margin_ns)
     number, first = np.unique(number[clear], return_index=True)
     value = readings.power_w[clear][first]
     stretched = readings.window_ns * (clock.period_ns / readings.scan_ns if readings.scan_ns else 1.0)
     at = clock.end(number) - delay_ns
-    return Piece(number, at, value, stretched, max(readings.averaging, 1), clock, delay_ns, readings.step_w)
+    return Piece(number, at, value, stretched, max(readings.averaging, 1), clock, delay_ns, readings.step_w, late=late)
 
 
 @dataclass(frozen=True)
@@ -90,7 +116,9 @@ class Design:
     `rows` (b, n) are their places in the piece. `share` (b, n, t) of the classes `touched` (t,); `stalled` the same with each
     stretch weighted by its stall, None where `share` has the stalls in it already; `by_stall` (b, n): W for each share of stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
     a pole is slower; `slack` (b, n, m): by what they scatter if
-    inferences run earlier or later, W per ns of its deviation. `smooth_ns`: time constant by which slow changes are smoothed.
+    inferences run earlier or later, W per ns of its deviation; `stretch` (b, n, m): if their gaps are longer, W per ns from begin to end;
+    `width` (b, m): how wide each inference's place scatters, squared, beside the mean.
+    `bend` (b, n): the sum of the bends of all inferences, W per ns. `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
     """
 
     piece: int
@@ -105,7 +133,12 @@ class Design:
     slide: Floats
     by_lag: Floats
     by_second: Floats
+    bend: Floats
     slack: Floats
+    stretch: Floats
+    width: Floats
+    moved: Ints
+    layout: Floats
     smooth_ns: float
 
 
@@ -126,22 +159,28 @@ def designs(
     power_w: Floats,
     blocks: list[Ints] | None = None,
     stalls: Floats | None = None,
+    reach_ns: float = 0.0,
+    scatter: bool = True,
 ) -> Iterator[Design]:
     """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece.
 
-    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart.
+    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart. `reach_ns`: how far rows are taken
+    to see, if not as far as the kernel does: designs of one reach come in portions of the same blocks. `scatter`: whether the rows
+    have what inferences scatter by, else `slack` and `stretch` are of none.
     """
-    density = (plan.edges_ns.size - 1) / max(float(plan.edges_ns[-1] - plan.edges_ns[1]), 1.0)
+    density = (plan.laid_ns.size - 1) / max(float(plan.laid_ns[-1] - plan.laid_ns[1]), 1.0)
     slopes = _Slopes.of(plan, power_w, stalls)
     for group in blocks_of(piece.number.size) if blocks is None else blocks:
         width = group.shape[1]
-        per_row = 4 + density * kernel.reach_ns
+        per_row = 4 + density * (reach_ns or kernel.reach_ns)
         at_once = max(int(ENTRIES / per_row / width), 1)
         for low in range(0, len(group), at_once):
-            yield _design(plan, number, piece, kernel, slopes, group[low : low + at_once])
+            yield _design(plan, number, piece, kernel, slopes, group[low : low + at_once], scatter)
 
 
-def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _Slopes, rows: Ints) -> Design:
+def _design(
+    plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _Slopes, rows: Ints, scatter: bool
+) -> Design:
     number = piece.number[rows]
     if piece.averaging == 1:
         at, picked = piece.at_ns[rows], None
@@ -163,18 +202,20 @@ def _design(plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _S
         share, stalled = _summed(cells, seen.share * slopes.worth[seen.edge], shape), None
     by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
-    slide, _, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
-    slack = _slack(seen, slopes, pulls[: 2 if kernel.blur_ns else 1], *at.shape)
+    slide, bend, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
+    slack, stretch, width, moved, layout = _moving(
+        plan, seen, slopes, pulls[: 2 if kernel.blur_ns and scatter else 1], at.shape[0], at.shape[1], scatter
+    )
     if picked is not None:
-        share, slack, by_stall, slide, by_lag, by_second = (
+        share, bend, slack, stretch, layout, by_stall, slide, by_lag, by_second = (
             _read(_filtered(part, piece.averaging), picked)
-            for part in (share, slack, by_stall, slide, by_lag, by_second)
+            for part in (share, bend, slack, stretch, layout, by_stall, slide, by_lag, by_second)
         )
         if stalled is not None:
             stalled = _read(_filtered(stalled, piece.averaging), picked)
     return Design(
         index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, by_stall, slide, by_lag, by_second,
-        slack,        kernel.lag_ns + kernel.second_ns + piece.filter_ns,
+        bend, slack, stretch, width, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
     )  # fmt: skip
 
 
@@ -195,16 +236,17 @@ class _Slopes:
     @classmethod
     def of(cls, plan: Schedule, power_w: Floats, stalls: Floats | None) -> _Slopes:
         """With the powers of classes (c,)."""
-        moves = plan.moves
+        moves, worth = plan.moves, None if stalls is None else 1 + plan.stall * stalls[plan.classes]
+        level = power_w[plan.classes] if worth is None else power_w[plan.classes] * worth
         behind = np.where(moves >= 0, moves, np.iinfo(np.int64).max)
         return cls(
-            plan.steps(power_w),
+            np.diff(level, prepend=level[:1]),
             moves,
             np.diff(moves, prepend=-2) != 0,
             np.maximum.accumulate(moves),
             np.minimum.accumulate(behind[::-1])[::-1],
             plan.stall * power_w[plan.classes],
-            None if stalls is None else 1 + plan.stall * stalls[plan.classes],
+            worth,
         )
 
 
@@ -230,18 +272,16 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     row = np.repeat(np.arange(at.size), count)
     edge = np.arange(row.size) + np.repeat(first - starts, count)
     # Differences of times near one another, so that nothing is lost to their size.
-    place = (np.repeat(at - table.first_ns, count) - edges[edge]) * (1 / STEP_NS)
+    place = np.repeat(at - table.first_ns, count) - edges[edge]
+    if plan.beside_ns is not None:
+        place -= plan.beside_ns[edge]
+    place *= 1 / STEP_NS
     np.clip(place, 0.0, table.step.size - 1.001, out=place)
     index = place.astype(np.int64)
     place -= index
     on = table.step[index]
-    # The host's anchors do not move with the inference that lies between them: their times are known.
-    known = np.flatnonzero(plan.moves[edge] < 0) if kernel.blur_ns else np.zeros(0, np.int64)
-    low = table.sharp[index[known]]
-    sharp = low + place[known] * (table.sharp[index[known] + 1] - low)
     place *= table.rise[index]
     on += place
-    on[known] = sharp
     on[starts] = 1.0
     share = on.copy()
     share[:-1] -= on[1:]
@@ -251,21 +291,54 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     return _Overlap(row, edge, starts, share, slopes)
 
 
-def _slack(seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: int) -> Floats:
-    """By what readings scatter if inferences scatter, W per ns, (blocks, width, m) with inferences next to one another."""
+def _moving(
+    plan: Schedule, seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: int, scatter: bool
+) -> tuple[Floats, Floats, Floats, Ints, Floats]:
+    """How readings change where inferences move: by what they scatter if these run earlier or later, W per ns, slope (and bend)
+    (blocks, width, m or 2 m) with inferences next to one another; the same of stretches; the width of each (blocks, m); and the
+    layout's parameters and columns."""
     new = slopes.new[seen.edge]
     new[seen.first] = True
     begins = np.flatnonzero(new)
     moves, row = slopes.moves[seen.edge[begins]], seen.row[begins]
+    along = np.empty((len(pulls) + 3, seen.row.size))
+    along[:-3] = pulls
+    # Edges that an anchor holds scatter with their inference, and are moved by nothing else.
+    along[-1] = pulls[0] if plan.held is None else np.where(plan.held[seen.edge], 0.0, pulls[0])
+    np.multiply(along[-1], plan.place[seen.edge], out=along[-3])
+    np.multiply(along[-1], plan.gaps[seen.edge], out=along[-2])
+    sums = np.add.reduceat(along, begins, axis=1)
+    moved = moves >= 0
+    sums, moves, row = sums[:, moved], moves[moved], row[moved]
+    # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
+    spread = 1.0 if plan.spread is None else plan.spread[moves]
+    slope, place, gaps = -sums[-1], -sums[-3] * spread, -US * sums[-2] * spread
+    room, whose = plan.room[:, moves], np.maximum(plan.engine[moves], 0)
+    parts = [slope * room[0], slope * room[1], slope * room[2], place * room[3], gaps]
+    numbers = list(range(COMMON))
+    for engine in np.flatnonzero(np.bincount(whose)) if plan.apart else ():
+        mine = whose == engine
+        parts += [np.where(mine, US * slope * room[5], 0.0), np.where(mine, gaps, 0.0)]
+        numbers += [COMMON + 2 * engine, COMMON + 2 * engine + 1]
+    size = blocks * width
+    flat = np.empty((size, len(parts)))
+    for number, part in enumerate(parts):
+        flat[:, number] = np.bincount(row, part, size)
+    columns: Floats = flat.reshape(blocks, width, -1)
+    if not scatter:
+        none = np.zeros((blocks, width, 0))
+        return none, none, np.zeros((blocks, 0)), np.array(numbers, np.int64), columns
     lasts = np.append(seen.first[1:], seen.row.size) - 1
     earliest = slopes.after[seen.edge[seen.first].reshape(blocks, width)].min(axis=1)
     latest = slopes.before[seen.edge[lasts].reshape(blocks, width)].max(axis=1)
     most = max(int(np.max(latest - earliest, initial=0, where=latest >= earliest)) + 1, 1)
-    sums = np.add.reduceat(pulls, begins, axis=1)
-    moved = moves >= 0
-    cells = (row * most + moves - earliest[row // width])[moved]
+    cells = row * most + moves - earliest[row // width]
     shape = (blocks, width, most)
-    return np.concatenate([_summed(cells, part[moved], shape) for part in sums], axis=-1)
+    slack: Floats = np.concatenate([_summed(cells, part, shape) for part in sums[:-3]], axis=-1)
+    stretch = _summed(cells, sums[-3], shape)
+    which = np.clip(earliest[:, None] + np.arange(most), 0, max(plan.room.shape[1] - 1, 0))
+    wider = np.asarray(plan.room[4, which], np.float64)
+    return slack, stretch, wider, np.array(numbers, np.int64), columns
 
 
 def _summed(cells: Ints, values: Floats, shape: tuple[int, ...]) -> Floats:

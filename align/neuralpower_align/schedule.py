@@ -7,15 +7,17 @@ together if it ran earlier or later than laid, and how much longer than usual a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity import BEFORE_NS, Activity
+from neuralpower_align.layout import COMMON, GAP, LEAD_FAR, LEAD_LESS, LEAD_MORE, SPREAD, US, Layout, Room
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 BESIDE_NS = 50_000_000
 """What lies between a named stretch and its neighbour, if it is no longer than this, belongs to the one before."""
@@ -26,7 +28,7 @@ class Laid:
     """All inferences of one engine in order: layer windows (m, n, 2) ns, classes of its layers (n,), of the gaps after it.
 
     `launch` is the class from the begin anchor (m,) to the first layer, `tail` from the last layer to the end anchor; None
-    for both counts these as gap.
+    for both counts these as gap. `room`: what may move the windows; None where nothing is known to.
     """
 
     windows_ns: Ints
@@ -36,6 +38,7 @@ class Laid:
     end_ns: Ints | None = None
     launch: int | None = None
     tail: int | None = None
+    room: Room | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Schedule:
     `moves[e]`: the inference that moves edge e, -1 where none does (inferences are counted in the order of time).
     `stall[e]`: mean duration over duration, less one, of the layer that runs after edge e; 0 where no layer does.
     `begin_ns` (i,): the first layer's begin of each inference; `engine` (i,): whose it is, negative for named stretches.
+
+    What moves edges (layout.py), in factors: `laid_ns` (e,) where they lie with all parameters 0; `gaps`, `place` (e,); `room` (6, i): less, more,
+    far, near, ns, width, and 1 where layers may lie elsewhere between the anchors, 0 where nobody knows when they ran; `anchors_ns` (2, i): between which the edges of an inference stay.
     """
 
     edges_ns: Ints
@@ -54,6 +60,46 @@ class Schedule:
     stall: Floats
     begin_ns: Ints
     engine: Ints
+    laid_ns: Ints
+    gaps: Floats
+    place: Floats
+    room: Floats
+    anchors_ns: Ints
+    apart: bool = False
+    """Whether engines have parameters of their own."""
+    spread: Bools | None = None
+    """Which inferences (i,) have any gaps between their kernels, as placed."""
+    held: Bools | None = None
+    """Which edges (e,) would lie beyond an anchor and are held there: nothing moves them but the sensor."""
+    beside_ns: Floats | None = None
+    """By how much later than `edges_ns` edges (e,) lie as placed: a part of a nanosecond, that the likelihood may be smooth."""
+
+    def placed(self, layout: Layout) -> Schedule:
+        """With all edges where a layout has them."""
+        value, moving = layout.value, np.flatnonzero(self.moves >= 0)
+        whose = self.moves[moving]
+        engine = np.maximum(self.engine, 0)
+        own = value[COMMON:].reshape(-1, 2)[engine] if layout.engines else np.zeros((engine.size, 2))
+        lead = value[[LEAD_LESS, LEAD_MORE, LEAD_FAR]] @ self.room[:3] + US * own[:, 0] * self.room[5]
+        first = np.flatnonzero(np.diff(whose, prepend=-1))
+        gaps = US * (value[GAP] + own[:, 1])[whose] * self.gaps[moving]
+        gaps += (value[SPREAD] * self.room[3])[whose] * self.place[moving]
+        # No kernel begins before the last one has ended. The first edge has half of all gaps behind it.
+        spread = np.ones(self.begin_ns.size, bool)
+        spread[whose[first]] = gaps[first] < 0
+        by = lead[whose] + np.where(spread[whose], gaps, 0.0)
+        edges, beside = np.array(self.laid_ns), np.zeros(self.laid_ns.size)
+        whole = np.rint(by)
+        at = edges[moving] + whole.astype(np.int64)
+        edges[moving] = np.clip(at, self.anchors_ns[0, whose], self.anchors_ns[1, whose])
+        held = np.zeros(edges.size, bool)
+        held[moving] = edges[moving] != at
+        beside[moving] = np.where(held[moving], 0.0, by - whole)
+        begin = np.array(self.begin_ns)
+        begin[whose[first]] = edges[moving[first]]
+        return replace(
+            self, edges_ns=edges, begin_ns=begin, apart=layout.apart, spread=spread, held=held, beside_ns=beside
+        )
 
     @property
     def activity(self) -> Activity:
@@ -107,15 +153,22 @@ def schedule(
     rank[order] = np.arange(order.size)
     total = int(size.sum())
     edges, classes, moves = (np.empty(total, np.int64) for _ in range(3))
-    stall = np.empty(total)
+    stall, gaps, place = (np.zeros(total) for _ in range(3))
     begin = np.empty(order.size, np.int64)
+    anchors = np.empty((2, order.size), np.int64)
+    room = np.zeros((6, order.size))
+    room[4] = 1.0
     at = 0
     for part in parts:
         mine = slice(at, at + len(part.time))
-        place = starts[mine, None] + np.arange(part.time.shape[1])
-        edges[place], classes[place], stall[place] = part.time, part.classes, part.stall
-        moves[place] = np.where(part.fixed, -1, rank[mine, None])
+        where = starts[mine, None] + np.arange(part.time.shape[1])
+        edges[where], classes[where], stall[where] = part.time, part.classes, part.stall
+        moves[where] = np.where(part.fixed, -1, rank[mine, None])
         begin[rank[mine]] = part.time[:, part.layer]
+        anchors[:, rank[mine]] = part.time[:, 0], part.time[:, -1]
+        gaps[where], place[where] = part.gaps, part.place
+        if part.engine >= 0:
+            room[:, rank[mine]] = part.room
         at += len(part.time)
     ends = starts[order] + size[order] - 1
     apart, who = first[order][1:] - last[order][:-1], whose[order]
@@ -130,19 +183,28 @@ def schedule(
         np.concatenate([[0.0], stall]),
         begin,
         who,
+        np.concatenate([[edges[0] - BEFORE_NS], edges]),
+        np.append(0.0, gaps),
+        np.append(0.0, place),
+        room,
+        anchors,
     )
 
 
 @dataclass(frozen=True)
 class _Edges:
-    """Of one engine: times (m, e), classes (e,), stalls (m, e), which edges never move (e,), where the layers begin."""
+    """Of one engine: times (m, e), classes (e,), stalls (m, e), which edges never move (e,), where the layers begin; and what moves
+    the others: gaps and place (e,), room (6, m)."""
 
     engine: int
     time: Ints
     classes: Ints
     stall: Floats
-    fixed: npt.NDArray[np.bool_]
+    fixed: Bools
     layer: int
+    gaps: Floats | float = 0.0
+    place: Floats | float = 0.0
+    room: Floats | float = 0.0
 
 
 def _edges(number: int, laid: Laid) -> _Edges:
@@ -158,13 +220,20 @@ def _edges(number: int, laid: Laid) -> _Edges:
     stall = np.concatenate([stall, np.zeros((len(times), 1))], axis=1)
     fixed = np.zeros(classes.size, bool)
     layer = 0
+    gaps, place, room = np.zeros(classes.size), np.zeros(classes.size), np.zeros((6, len(times)))
+    room[4] = 1.0
+    if laid.room is not None:
+        which = np.append(0, lasts + 1)
+        gaps, place = laid.room.gaps[which], laid.room.place[which]
+        room = np.stack(
+            [laid.room.less, laid.room.more, laid.room.far, laid.room.near, laid.room.width, np.ones(len(times))]
+        )
     if laid.launch is not None and laid.tail is not None and laid.begin_ns is not None and laid.end_ns is not None:
         zero = np.zeros((len(times), 1))
-        begin = np.minimum(laid.begin_ns, times[:, 0])
-        end = np.maximum(laid.end_ns, times[:, -1])
-        times = np.concatenate([begin[:, None], times, end[:, None]], axis=1)
+        times = np.concatenate([laid.begin_ns[:, None], times, laid.end_ns[:, None]], axis=1)
         classes = np.concatenate([[laid.launch], classes[:-1], [laid.tail, laid.gap]])
         stall = np.concatenate([zero, stall, zero], axis=1)
         fixed = np.concatenate([[True], fixed, [True]])
+        gaps, place = (np.concatenate([[0.0], each, [0.0]]) for each in (gaps, place))
         layer = 1
-    return _Edges(number, times, classes, stall, fixed, layer)
+    return _Edges(number, times, classes, stall, fixed, layer, gaps, place, room)

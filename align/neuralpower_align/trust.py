@@ -33,12 +33,27 @@ def inflation_of(found: Estimate, classes: Classes) -> float:
 def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
     """Why the fit cannot be believed, "" if it can: sensor or layers are not what they are taken for."""
     doubts = [unsure(rail.sensor) for rail in fitted]
-    return next(filter(None, (*doubts, _outside_anchors(engines, fitted), *map(_less_than_nothing, fitted))), "")
+    return next(
+        filter(
+            None,
+            (*doubts, *map(_unsettled, fitted), _outside_anchors(engines, fitted), *map(_less_than_nothing, fitted)),
+        ),
+        "",
+    )
 
 
 def unsure(sensor: Sensor) -> str:
     """Why another sensor would do as well, "" if none would: it would put layers elsewhere, and errors about this one know nothing of it."""
     return f"the run does not tell what the sensor is: {sensor.ambiguous}" if sensor.ambiguous else ""
+
+
+def _unsettled(rail: Fitted) -> str:
+    """Where the search ended before it came to rest, what it has is no estimate, and its errors are none."""
+    return (
+        ""
+        if rail.found.settled
+        else "the fit did not settle: record longer, with random gaps (neuralpower profile runs so)"
+    )
 
 
 def _outside_anchors(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
@@ -48,7 +63,7 @@ def _outside_anchors(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str
         return ""
     room = np.concatenate([(e.end_ns - e.begin_ns - e.durations_ns.sum(axis=1)) / 2 for e in told])
     most = MOST_SLACK * float(np.median(room)) + LEAST_ROOM_NS
-    worst = max(float(np.sqrt(rail.found.noise.slack)) for rail in fitted)
+    worst = max(float(np.sqrt(rail.found.noise.place)) for rail in fitted)
     if worst <= most:
         return ""
     return (

@@ -12,6 +12,7 @@ from neuralpower_align.scan_clock import ChannelReadings
 from neuralpower_align.schedule import Schedule
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 BEHIND_NS = 20_000_000
 """Readings so long behind a stretch saw nothing of it."""
@@ -29,12 +30,7 @@ def named_only(plan: Schedule, classes: Classes, rails: Rails, baselines: Sequen
     """
     if not any(each.kind in ("device-idle", "context-idle") for each in baselines):
         return rails, 0.0
-    begin, end = _unnamed(plan, classes)
-    kept = [
-        [piece.take(np.searchsorted(begin, piece.read_ns, "right") == np.searchsorted(end + BEHIND_NS, piece.read_ns))
-         for piece in rail]
-        for rail in rails
-    ]  # fmt: skip
+    kept = [[piece.take(named(plan, classes, piece.read_ns)) for piece in rail] for rail in rails]
     kept = [[piece for piece in rail if piece.read_ns.size] for rail in kept]
     if not all(kept):
         return rails, 0.0
@@ -44,15 +40,21 @@ def named_only(plan: Schedule, classes: Classes, rails: Rails, baselines: Sequen
     return kept, seconds
 
 
+def named(plan: Schedule, classes: Classes, read_ns: Ints) -> Bools:
+    """Which readings (k,) saw nothing of idling that is long, or before or behind all that ran, and has no name."""
+    begin, end = _unnamed(plan, classes)
+    return np.asarray(np.searchsorted(begin, read_ns, "right") == np.searchsorted(end + BEHIND_NS, read_ns), np.bool_)
+
+
 def _unnamed(plan: Schedule, classes: Classes) -> tuple[Ints, Ints]:
     """Stretches (m,) in order: idling before, behind or beside what has a name, and what is long."""
     edges = np.append(plan.edges_ns, np.iinfo(np.int64).max // 2)
-    named = np.isin(
+    has_name = np.isin(
         plan.classes, [classes.device_idle, classes.context_idle, classes.aside, *classes.gap_alone.tolist()]
     )
-    outside = np.zeros(named.size, bool)
+    outside = np.zeros(has_name.size, bool)
     outside[[0, -1]] = True
-    beside = np.append(False, named[:-1]) | np.append(named[1:], False)
+    beside = np.append(False, has_name[:-1]) | np.append(has_name[1:], False)
     long = np.diff(edges) >= LONG_NS
     chosen = (plan.classes == classes.idle) & (outside | beside | long) | (plan.classes == classes.aside) & long
     at = np.flatnonzero(chosen)

@@ -9,6 +9,7 @@ import pytest
 
 from neuralpower_align.gls import Normal, accumulate, solve
 from neuralpower_align.kernel import Kernel
+from neuralpower_align.layout import Layout
 from neuralpower_align.noise import Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import Model, Spline, columns, moved, prior
 from neuralpower_align.rows import Design, Piece, blocks_of, designs
@@ -16,6 +17,7 @@ from neuralpower_align.schedule import Laid, Schedule, schedule
 from neuralpower_align.windows import layer_windows
 
 LAYERS = 5
+DRAWS = 240
 POWER = np.array([9.0, 6.0, 12.0, 8.0, 10.5, 3.6, 3.4, 3.0, 2.0])
 LAYER = np.arange(POWER.size) < LAYERS
 KERNEL = Kernel(150e3, 140e3)
@@ -41,7 +43,7 @@ def piece_of(plan: Schedule, seed: int) -> Piece:
 def model_of(piece: Piece, power: np.ndarray, *, sensor: bool = False, kernel: Kernel = KERNEL) -> Model:
     spline = Spline.over(float(piece.at_ns[0]), float(piece.at_ns[-1]))
     return Model(
-        power, LAYER, kernel, (spline,), float(piece.at_ns[0]), float(piece.at_ns[-1]), stall_of=np.zeros(power.size),
+        power, LAYER, kernel, (spline,), float(piece.at_ns[0]), float(piece.at_ns[-1]), Layout.usual(1), stall_of=np.zeros(power.size),
         shift_us=(np.zeros(spline.columns),), lag_from_ns=kernel.lag_ns, sensor=sensor,
     )  # fmt: skip
 
@@ -73,7 +75,7 @@ def test_estimates_are_unbiased_and_their_intervals_hold_the_truth() -> None:
     plan, errors = plan_of(1), []
     piece = piece_of(plan, 1)
     truth = model_of(piece, POWER)
-    for seed in range(60):
+    for seed in range(DRAWS):
         drawn = with_noise(plan, piece, truth, seed)
         start = model_of(piece, np.where(LAYER, 8.0, 3.0))
         for _ in range(2):
@@ -82,7 +84,7 @@ def test_estimates_are_unbiased_and_their_intervals_hold_the_truth() -> None:
         error = np.sqrt(np.diag(step.covariance))[:LAYERS]
         errors.append((start.power_w[:LAYERS] - POWER[:LAYERS]) / error)
     z = np.array(errors)
-    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(60)
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(DRAWS)
     assert 0.91 < np.mean(np.abs(z) < 1.96) < 0.985
     assert 0.85 < z.std() < 1.15
 
@@ -94,11 +96,11 @@ def test_a_shifted_sensor_is_found_back() -> None:
     drawn = with_noise(plan, piece, model_of(piece, POWER), 7)
     pieces = [drawn.shifted(np.full(drawn.number.size, 40e3))]
     model = model_of(piece, np.where(LAYER, 8.0, 3.0), sensor=True, kernel=replace(KERNEL, lag_ns=180e3))
-    model = replace(model, sensor=False, tamed=True)
+    model = replace(model, sensor=False, centre_w=8.0)
     for number in range(9):
         step = solve(summed(plan, pieces[0], model), *prior(model))
         model, pieces = moved(model, pieces, step.change)
-        model = replace(model, sensor=True, tamed=number < 3)
+        model = replace(model, sensor=True, centre_w=8.0 if number < 3 else 0.0)
     assert np.abs(pieces[0].at_ns - piece.at_ns).max() < 12e3
     assert model.kernel.lag_ns == pytest.approx(150e3, abs=8e3)
     error = np.sqrt(np.diag(step.covariance))[:LAYERS]
@@ -123,9 +125,9 @@ def test_twice_the_power_is_twice_the_estimate() -> None:
     piece = piece_of(plan, 4)
     drawn = with_noise(plan, piece, model_of(piece, POWER), 4)
     doubled = replace(drawn, value_w=2 * drawn.value_w)
-    start = model_of(piece, np.where(LAYER, 8.0, 3.0))
+    start = replace(model_of(piece, np.where(LAYER, 8.0, 3.0)), level_w=4.0)
     one = solve(summed(plan, drawn, start), *prior(start))
-    twice = model_of(piece, np.where(LAYER, 16.0, 6.0))
+    twice = replace(model_of(piece, np.where(LAYER, 16.0, 6.0)), level_w=8.0)
     normal = Normal.empty(twice.index.size)
     louder = replace(NOISE, white=4 * NOISE.white, slow=4 * NOISE.slow)
     for design in every(plan, doubled, twice):
@@ -138,7 +140,10 @@ def test_twice_the_power_is_twice_the_estimate() -> None:
 
 
 def test_variances_are_found() -> None:
-    """White and slow noise and the slack come out of residuals within a few tenths, the slow part's time among those tried."""
+    """White and slow noise and the slack come out of residuals within a few tenths, the slow part's time among those tried.
+
+    All inferences have the same room: what of their scatter grows with it is not told apart.
+    """
     plan = plan_of(5, 2500)
     piece = piece_of(plan, 5)
     truth = model_of(piece, POWER)
@@ -151,7 +156,7 @@ def test_variances_are_found() -> None:
     found = estimate_noise(samples, Noise(), 0.0, (30e6, 100e6, 1000e6))
     assert np.sqrt(found.white) == pytest.approx(0.06, rel=0.15)
     assert np.sqrt(found.slow) == pytest.approx(0.1, rel=0.3) and found.slow_ns == 100e6
-    assert np.sqrt(found.slack) == pytest.approx(20e3, rel=0.25)
+    assert np.sqrt(found.place) == pytest.approx(20e3, rel=0.25)
 
 
 def test_columns_are_derivatives() -> None:

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from neuralpower_align.hierarchy import FEWEST, shrunk
 from neuralpower_align.resolution import Z95, resolved_units
 
+LONG_S = np.full(40, 200e-6)
+"""Layers so long that all scatter alike."""
+
 
 def drawn(random: np.random.Generator, size: int, error: float, scatter: float) -> tuple[np.ndarray, ...]:
     """Truth, estimates and covariance of layers whose neighbours trade off against each other, and of one class beside them."""
@@ -25,7 +28,7 @@ def test_layers_gain_and_their_intervals_hold_even_where_chosen() -> None:
     before, after, squares, held = [], [], [], []
     for _ in range(150):
         truth, bare, covariance = drawn(random, 30, 1.0, 2.2)
-        power, errors, _ = shrunk(bare, covariance, np.arange(30))
+        power, errors, _ = shrunk(bare, covariance, np.arange(30), LONG_S[:30])
         before.append(np.mean((bare - truth)[:30] ** 2))
         after.append(np.mean((power - truth)[:30] ** 2))
         squares.append(np.mean((power - truth)[:30] ** 2 / np.diag(errors)[:30]))
@@ -44,11 +47,11 @@ def test_layers_that_are_alike_are_taken_as_one_and_those_that_are_known_stay() 
     """Without scatter all layers come near their mean; with errors far below the scatter nothing moves."""
     random = np.random.default_rng(5)
     _, bare, covariance = drawn(random, 40, 1.0, 0.0)
-    power, errors, _ = shrunk(bare, covariance, np.arange(40))
+    power, errors, _ = shrunk(bare, covariance, np.arange(40), LONG_S)
     assert np.std(power[:40]) < 0.2 * np.std(bare[:40])
     assert np.abs(power[:40] - 6.0).max() < 5 * np.sqrt(np.diag(errors)[:40]).max()
     _, bare, covariance = drawn(random, 40, 1e-3, 2.0)
-    assert shrunk(bare, covariance, np.arange(40))[0] == pytest.approx(bare, abs=1e-4)
+    assert shrunk(bare, covariance, np.arange(40), LONG_S)[0] == pytest.approx(bare, abs=1e-4)
 
 
 @settings(max_examples=50, deadline=None)
@@ -56,7 +59,7 @@ def test_layers_that_are_alike_are_taken_as_one_and_those_that_are_known_stay() 
 def test_covariance_shrinks_and_few_layers_stay(size: int, seed: int, error: float) -> None:
     """No interval of a layer grows by more than the spread among scatters explains, the covariance stays one, and few layers stay."""
     truth, bare, covariance = drawn(np.random.default_rng(seed), size, error, 1.5)
-    power, errors, change = shrunk(bare, covariance, np.arange(size))
+    power, errors, change = shrunk(bare, covariance, np.arange(size), LONG_S[:size])
     if size < FEWEST:
         assert power is bare and errors is covariance
         assert change.tolist() == np.eye(size + 1).tolist()

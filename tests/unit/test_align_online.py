@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,11 @@ from benchmarks.accuracy.estimate import readings_of
 from benchmarks.accuracy.world import World, draw
 
 from neuralpower_align import online as streaming
-from neuralpower_align.layer_power import Engine, LayerPower, layer_power
+from neuralpower_align.layer_power import Classes, Engine, LayerPower, layer_power
+from neuralpower_align.layout import GAP
 from neuralpower_align.online import Online
 from neuralpower_align.online_arrivals import MAX_ENGINES, MAX_LAYERS
+from neuralpower_align.online_engines import moves, rearranged
 from neuralpower_align.online_track import Track
 from neuralpower_align.online_whole import sliced
 from neuralpower_align.online_window import RecentInferences, RecentReadings
@@ -30,7 +33,8 @@ def drawn(case: str, seed: int, inferences: int) -> tuple[World, ChannelReadings
     world = draw(replace(whole, run=run, network=replace(whole.network, layers=(12, 16))), seed)
     recording = world.recording
     readings = readings_of(recording)
-    inside = (readings.read_ns > recording.begin_ns[0] - 1e8) & (readings.read_ns < recording.end_ns[-1] + 1e8)
+    # Idling before and behind all that ran has no name in a stream, which leaves it out.
+    inside = (readings.read_ns > recording.begin_ns[0]) & (readings.read_ns < recording.end_ns[-1])
     alike = np.arange(recording.durations_ns.shape[1])
     return world, readings.take(inside), Engine(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
 
@@ -91,14 +95,14 @@ def test_the_sums_are_the_batchs(
 def test_it_goes_on_from_a_window_as_the_batch_over_all(
     fast: tuple[World, ChannelReadings, Engine, LayerPower], ran: Online
 ) -> None:
-    """Acquired from a part, with a sensor of its own: within 0.2 standard errors of the batch on the same readings, and true."""
+    """Acquired from a part, with a sensor of its own: within 0.4 standard errors of the batch on the same readings, and true."""
     world, readings, engine, _ = fast
     same = readings.take((readings.read_ns > ran._begin_ns) & (readings.read_ns <= ran._done_ns[0]))
     batch = layer_power([engine], [[same]])
     told = ran.estimates()[0]
     assert (told.state, told.inferences, ran.restarts, ran.arrived.late) == ("running", 6000, 0, 0)
     assert told.power is not None
-    assert np.sqrt(np.mean(apart(ran, batch) ** 2)) < 0.2
+    assert np.sqrt(np.mean(apart(ran, batch) ** 2)) < 0.4
     error = (told.power.layer_w - world.truth.power_w) / np.sqrt(np.diag(told.power.covariance))
     assert np.sqrt(np.mean(error**2)) < 1.6
     assert abs(told.power.energy_j - world.truth.energy_j) < 4 * told.power.energy_se_j
@@ -138,6 +142,84 @@ def test_inferences_without_the_profiler_are_told_from_readings_of_their_own(
     assert abs(found.power.window_j - other.window_j) < 2 * other.window_se_j
     assert 0.5 < found.power.window_se_j / other.window_se_j < 2
     assert found.seconds == pytest.approx((engine.end_ns - engine.begin_ns)[blind].mean() * 1e-9, rel=1e-6)
+
+
+def test_what_is_told_stays_while_nothing_runs(ran: Online) -> None:
+    """Half a minute of idling says nothing of layers: powers and energy are what they were."""
+    online = deepcopy(ran)
+    before = online.estimates()[0].power
+    last = online.newest_ns
+    read_ns = last + np.arange(1, 30_000, dtype=np.int64) * 1_000_000
+    power_w = 3.0 + 0.1 * np.random.default_rng(1).standard_normal(read_ns.size)
+    for some in np.array_split(np.arange(read_ns.size), 60):
+        online.add_readings(0, ChannelReadings(read_ns[some], power_w[some], 140e3, 840e3))
+        while online.step():
+            pass
+    after = online.estimates()[0].power
+    assert min(online._done_ns) > last + 15e9 and online.restarts == 0
+    assert before is not None and after is not None
+    moved = np.abs(after.layer_w - before.layer_w) / np.sqrt(np.diag(before.covariance))
+    assert moved.max() < 0.01
+    assert abs(after.energy_j - before.energy_j) < 0.01 * before.energy_se_j
+
+
+def test_nothing_is_told_from_a_fit_that_has_not_settled(
+    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and tries again from a later window."""
+    _, readings, engine, batch = fast
+    found, said = batch.rails[0].found, []
+    answers = iter([replace(found, settled=False), found])
+
+    def fitted(*_: object) -> object:
+        said.append((online.state, online.why, online.rails))
+        return next(answers)
+
+    monkeypatch.setattr(streaming, "sensor_of", lambda *_: batch.rails[0].sensor)
+    monkeypatch.setattr(streaming, "estimate", fitted)
+    online = Online(1, window_ns=10e9)
+    first = int(readings.read_ns[0])
+    checked = 0
+    for second in range(26):
+        since, until = first + second * 1_000_000_000, first + (second + 1) * 1_000_000_000
+        online.add_readings(0, readings.take((readings.read_ns >= since) & (readings.read_ns < until)))
+        for number in np.flatnonzero((engine.end_ns >= since) & (engine.end_ns < until)).tolist():
+            begin, end = int(engine.begin_ns[number]), int(engine.end_ns[number])
+            online.add_inference("e", begin, end, engine.durations_ns[number])
+        while online.step():
+            if len(said) == 1 and not checked:
+                checked += 1
+                assert online.state == "acquiring" and "does not settle" in online.why
+                told = online.estimates()[0]
+                assert told.power is None and told.state == "acquiring" and "does not settle" in told.why
+    assert checked
+    assert len(said) == 2 and online.state == "running"
+    assert online._begin_ns >= first + 5e9
+
+
+@pytest.mark.parametrize("wanted", [("e", "f"), ("f", "e")])
+def test_engines_that_come_and_go_leave_the_others_what_they_are(ran: Online, wanted: tuple[str, str]) -> None:
+    """Powers, gap and errors of the one that stays, while another has come and after it has gone."""
+    assert ran.classes is not None
+    engine = ran._around(0.0, 2.0**62)[0]
+    other = Engine(engine.begin_ns, engine.end_ns, engine.durations_ns[:, :4], np.arange(4))
+    both = Classes.of([engine, other] if wanted[0] == "e" else [other, engine])
+    mine = wanted.index("e")
+    rail = ran.rails[0]
+    # Once there are two, the first may differ from the second by what nobody knows.
+    apart = replace(rail, ref=replace(rail.ref, layout=replace(rail.ref.layout, apart=True)))
+    model, before = apart.solved()
+    wide = rearranged(deepcopy(rail), both, moves(ran.classes, ["e"], both, wanted), {0: mine})
+    assert wide.ref.layout.engines == 2 and wide.ref.layout.apart
+    back = rearranged(deepcopy(wide), ran.classes, moves(both, wanted, ran.classes, ["e"]), {mine: 0})
+    for found, layers, number in ((wide, both.layers[mine], mine), (back, ran.classes.layers[0], 0)):
+        other_model, after = found.solved()
+        error = np.sqrt(np.diag(before.covariance))[ran.classes.layers[0]]
+        assert np.abs(other_model.power_w[layers] - model.power_w[ran.classes.layers[0]]).max() < 0.02 * error.max()
+        np.testing.assert_allclose(np.sqrt(np.diag(after.covariance))[layers], error, rtol=0.02)
+        gap_se = np.sqrt(before.covariance[rail.ref.index.layout, rail.ref.index.layout][GAP, GAP])
+        assert abs(other_model.layout.gap_us(number) - model.layout.gap_us(0)) < 0.1 * gap_se
+        np.testing.assert_array_equal(found.spent[layers], rail.spent[ran.classes.layers[0]])
 
 
 def test_it_begins_anew_where_the_clock_is_lost(ran: Online) -> None:

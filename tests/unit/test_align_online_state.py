@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from neuralpower_align.layout import Layout
 from neuralpower_align.nuisance import Model
 from neuralpower_align.online_state import Information, reexpanded, solved
 
@@ -55,7 +56,7 @@ def test_drift_told_over_another_time_is_the_same_drift(span: tuple[float, float
 
     def of(values: np.ndarray, begin: float, end: float) -> np.ndarray:
         empty = np.zeros(0)
-        model = Model(power, layer, None, (), begin, end, stall_of=empty)  # type: ignore[arg-type]  # no kernel is looked at
+        model = Model(power, layer, None, (), begin, end, Layout.usual(1), stall_of=empty)  # type: ignore[arg-type]  # no kernel is looked at
         phi = model.drifts(at)
         layers = (power[:2] + values[:2]) * (1 + phi @ values[drift])[:, None]
         return np.column_stack([layers, power[2] + values[2] + phi @ values[idle]])

@@ -80,18 +80,6 @@ def test_shares_add_up_to_one(kernel: Kernel) -> None:
         assert design.share.min() > (-0.02 if kernel.blur_ns else -1e-12)
 
 
-def test_anchors_are_not_blurred() -> None:
-    """If nothing changes but at the anchors of an inference, its own scatter changes no reading."""
-    level, at = np.array([5.0, 5.0, 5.0, 5.0, 5.0, 2.0, 2.0]), np.linspace(45e6, 90e6, 300)
-
-    def seen(kernel: Kernel) -> np.ndarray:
-        return np.concatenate(
-            [(d.share @ level[d.touched]).ravel() for d in designs(plan_of(), 0, piece_at(at), kernel, level)]
-        )
-
-    np.testing.assert_allclose(seen(Kernel(90e3, 140e3, blur_ns=30e3)), seen(Kernel(90e3, 140e3)), atol=2e-3)
-
-
 def test_constant_power_gives_constant_readings_and_no_slopes() -> None:
     """If everything draws the same, no shift, lag or slack can change a reading."""
     level = np.full(POWER.size, 4.2)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from neuralpower_align.layer_power import Engine
+from neuralpower_align.noise import Noise
 from neuralpower_align.scan_clock import ScanClock, Sensor
 from neuralpower_align.trust import contradiction
 
@@ -21,13 +22,16 @@ def engine() -> Engine:
     return Engine(begin, begin + 1_080_000, np.full((2, 2), 500_000), np.arange(2))
 
 
-def rail(sensor: Sensor, power_w: tuple[float, float] = (5.0, 8.0)) -> Any:
+def rail(
+    sensor: Sensor, power_w: tuple[float, float] = (5.0, 8.0), *, settled: bool = True, slack_ns: float = 5e3
+) -> Any:
     """What contradiction() looks at of a rail: powers known to 0.1 W, hardly any slack."""
     found = SimpleNamespace(
         power_w=np.array(power_w),
         power_covariance=np.diag([0.01, 0.01]),
         model=SimpleNamespace(layer=np.array([True, True])),
-        noise=SimpleNamespace(slack=(5e3) ** 2),
+        noise=Noise(slack=slack_ns**2 / 2, late=slack_ns**2 / 2),
+        settled=settled,
     )
     return SimpleNamespace(sensor=sensor, found=found, inflation=1.0)
 
@@ -39,6 +43,15 @@ def test_a_fit_that_nothing_speaks_against_is_believed() -> None:
 def test_a_sensor_that_might_be_another_is_not() -> None:
     unsure = rail(Sensor(1e5, 3e5, (CLOCK,), ambiguous="gaps hardly vary"))
     assert "gaps hardly vary" in contradiction([engine()], [rail(Sensor(1e5, 3e5, (CLOCK,))), unsure])
+
+
+def test_a_fit_that_did_not_settle_is_not() -> None:
+    assert "did not settle" in contradiction([engine()], [rail(Sensor(1e5, 3e5, (CLOCK,)), settled=False)])
+
+
+@pytest.mark.parametrize(("slack_ns", "believed"), [(35e3, True), (55e3, False)])
+def test_no_inference_runs_outside_its_anchors(slack_ns: float, believed: bool) -> None:
+    assert (contradiction([engine()], [rail(Sensor(1e5, 3e5, (CLOCK,)), slack_ns=slack_ns)]) == "") is believed
 
 
 def test_a_scan_that_nobody_knows_is_no_doubt() -> None:

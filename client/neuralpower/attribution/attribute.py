@@ -81,8 +81,8 @@ def _attribute(recording: Source, method: str, rail: str | None, half_width: flo
         seen = _without(rails, blind)
         found = align.layer_power([e.runs for e in layered], seen.readings, (), named, half_width, group_error)
         # What ran within a slice is not known, so what is fitted with slices says nothing of layers.
-        sensors = [fitted.sensor for fitted in found.rails] if _same_pieces(seen, rails) else ()
-        whole = align.layer_power([e.runs for e in measured], rails.readings, sensors, named) if blind else found
+        near = found.rails if _same_pieces(seen, rails) else ()
+        whole = align.layer_power([e.runs for e in measured], rails.readings, (), named, near=near) if blind else found
     except ValueError as error:
         raise InputError(f"attribution: {error}") from None
     every = {}

@@ -1,0 +1,213 @@
+"""Where layers lie between anchors: placed in order and between them, and what readings change by with each parameter of that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuralpower_align.classes import Classes, Engine
+from neuralpower_align.kernel import Kernel
+from neuralpower_align.layout import (
+    COMMON,
+    GAP,
+    LEAD_FAR,
+    LEAD_LESS,
+    LEAD_MORE,
+    OWN,
+    SPREAD,
+    US,
+    Layout,
+    Room,
+    UsualRoom,
+)
+from neuralpower_align.nuisance import Model, columns
+from neuralpower_align.rows import Design, Piece, designs
+from neuralpower_align.schedule import Schedule
+
+KERNEL = Kernel(150e3, 140e3, blur_ns=8e3)
+
+
+def engine(seed: int, inferences: int = 120, layers: int = 6, begin_ns: int = 10_000_000) -> Engine:
+    """Layers of 30 to 200 us, some absent now and then, in rooms of 150 us and a long tail, gaps of about a millisecond."""
+    random = np.random.default_rng(seed)
+    mean = random.uniform(30e3, 200e3, layers)
+    durations = np.rint(mean * (1 + 0.02 * random.standard_normal((inferences, layers)))).astype(np.int64)
+    durations[:, -2] *= random.random(inferences) < 0.9
+    total = durations.sum(axis=1) + 60_000 + np.rint(random.exponential(40e3, inferences)).astype(np.int64)
+    begin = begin_ns + np.cumsum(total + random.integers(4_000_000, 5_000_000, inferences)) - total
+    return Engine(begin, begin + total, durations, np.arange(layers))
+
+
+def two() -> tuple[Classes, list[Engine]]:
+    """Two engines in turn."""
+    engines = [engine(1), engine(2, layers=4, begin_ns=12_500_000)]
+    last = np.minimum(engines[0].end_ns.max(), engines[1].end_ns.max())
+    kept = []
+    for number, each in enumerate(engines):
+        others = engines[1 - number]
+        apart = np.array([not np.any((others.begin_ns < e) & (others.end_ns > b)) for b, e in zip(each.begin_ns, each.end_ns, strict=True)])  # fmt: skip
+        some = apart & (each.end_ns <= last)
+        kept.append(Engine(each.begin_ns[some], each.end_ns[some], each.durations_ns[some], each.alike))
+    return Classes.of(kept), kept
+
+
+def laid(layout: Layout, **values: float) -> Layout:
+    """With other values, by the names of levers."""
+    numbers = {"less": LEAD_LESS, "more": LEAD_MORE, "far": LEAD_FAR, "spread": SPREAD, "gap": GAP}
+    value = np.array(layout.value)
+    for name, number in numbers.items():
+        value[number] = values.get(name, value[number])
+    return replace(layout, value=value)
+
+
+values = st.tuples(
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 20),
+    st.floats(-80, 80),
+    st.floats(-1, 1),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 9), values)
+def test_edges_stay_in_order_and_between_their_anchors(seed: int, layers: int, drawn: tuple[float, ...]) -> None:
+    """Whatever the layout has: no layer ends before it begins, none begins before its own begin anchor or ends behind its end anchor."""
+    ran = engine(seed % 1000, 40, max(layers, 2))
+    classes = Classes.of([ran])
+    layout = classes.layout.moved(np.zeros(classes.layout.size))
+    value = np.array([*drawn[:5], *drawn[5:]])
+    value[GAP] = min(value[GAP], layout.most_gap_us)
+    plan = classes.schedule([ran], ()).placed(replace(layout, value=value))
+    assert np.all(np.diff(plan.edges_ns) >= 0)
+    moving = np.flatnonzero(plan.moves >= 0)
+    whose = plan.moves[moving]
+    assert np.all(plan.edges_ns[moving] >= ran.begin_ns[whose]) and np.all(plan.edges_ns[moving] <= ran.end_ns[whose])
+    still = plan.moves < 0
+    np.testing.assert_array_equal(plan.edges_ns[still], plan.laid_ns[still])
+
+
+def test_placing_again_forgets_where_edges_were() -> None:
+    """What is placed twice lies where the second layout has it; classes and stalls are not touched."""
+    classes, engines = two()
+    plan = classes.schedule(engines, ())
+    other = laid(classes.layout, less=0.9, more=0.1, far=0.7, spread=0.5)
+    np.testing.assert_array_equal(plan.placed(other).placed(classes.layout).edges_ns, plan.edges_ns)
+    assert plan.placed(other).classes is plan.classes and plan.placed(other).stall is plan.stall
+
+
+def moved_by(plan: Schedule, layout: Layout, number: int, step: float) -> np.ndarray:
+    """By how much edges move for one unit of a parameter, ns."""
+    value = np.array(layout.value)
+    value[number] += step
+    return np.asarray((plan.placed(replace(layout, value=value)).edges_ns - plan.placed(layout).edges_ns) / step)
+
+
+def test_levers_are_what_edges_move_by() -> None:
+    """Shares of the room beside the median, microseconds of gaps before an edge less half of all, an engine's own lead alone."""
+    classes, engines = two()
+    layout = laid(classes.layout, less=0.3, more=0.4, far=0.3, spread=0.05, gap=3.0)
+    plan = classes.schedule(engines, ())
+    first = np.flatnonzero((plan.moves[1:] >= 0) & (plan.moves[1:] != plan.moves[:-1])) + 1
+    whose = plan.moves[first]
+    for number, row in ((LEAD_LESS, 0), (LEAD_MORE, 1), (LEAD_FAR, 2)):
+        np.testing.assert_allclose(moved_by(plan, layout, number, 0.02)[first], plan.room[row, whose], atol=60)
+    kernels = 5
+    mine = first[plan.engine[whose] == 0]
+    np.testing.assert_allclose(moved_by(plan, layout, GAP, 0.5)[mine], -US * kernels / 2, atol=3)
+    np.testing.assert_allclose(moved_by(plan, layout, SPREAD, 0.02)[first], -plan.room[3, whose] / 2, atol=60)
+    own = moved_by(plan, layout, COMMON, 1.0)[first]
+    np.testing.assert_allclose(own, np.where(plan.engine[whose] == 0, US, 0.0), atol=1)
+
+
+def said(plan: Schedule, layout: Layout, piece: Piece, model: Model) -> tuple[np.ndarray, list[Design]]:
+    """What the model says of all readings under a layout."""
+    every = list(designs(plan.placed(layout), 0, piece, model.kernel, model.power_w))
+    return np.concatenate([columns(model, each)[2].ravel() for each in every]), every
+
+
+@pytest.mark.parametrize("averaging", [1, 4])
+def test_columns_are_what_readings_change_by(averaging: int) -> None:
+    """Of each parameter, both engines' own ones too: the column is the difference of the model's readings to 1 %."""
+    classes, engines = two()
+    layout = laid(classes.layout, less=0.3, more=0.4, far=0.3, spread=0.05, gap=3.0)
+    plan = classes.schedule(engines, ())
+    at = np.arange(9e6, float(plan.edges_ns[-1]), 150e3)
+    piece = Piece(np.arange(at.size), at, np.zeros(at.size), 140e3, averaging, None, 0.0)
+    power = np.random.default_rng(3).uniform(3.0, 12.0, classes.count)
+    model = Model(
+        power, classes.is_layer(), KERNEL, (), float(at[0]), float(at[-1]), layout, stalls=False, sensor=False
+    )
+    _, every = said(plan, layout, piece, model)
+    dense = np.zeros((at.size, layout.size))
+    for design in every:
+        dense[np.ix_(design.rows.ravel(), design.moved)] = design.layout.reshape(design.rows.size, -1)
+    for number in range(layout.size):
+        step = 4.0 if number >= COMMON and (number - COMMON) % OWN == 0 else 0.4 if number >= GAP else 0.04
+        value = [np.array(layout.value) for _ in range(2)]
+        value[0][number] += step / 2
+        value[1][number] -= step / 2
+        high, low = (said(plan, replace(layout, value=each), piece, model)[0] for each in value)
+        change = (high - low) / step
+        assert np.abs(change).max() > 0, number
+        assert np.sqrt(np.mean((dense[:, number] - change) ** 2)) < 0.01 * np.sqrt(np.mean(change**2)), number
+
+
+def test_nobody_knows_where_the_layers_of_a_whole_inference_are() -> None:
+    """Slices of all of the time between the anchors stay, whatever the layout of the others is; no parameter changes their readings."""
+    ran = engine(4)
+    edges = (ran.end_ns - ran.begin_ns)[:, None] * np.arange(5) // 4
+    whole = Engine(ran.begin_ns, ran.end_ns, np.diff(edges, axis=1), np.arange(4), whole=True)
+    classes = Classes.of([whole])
+    plan = classes.schedule([whole], ())
+    value = np.array(classes.layout.value)
+    value[COMMON:] = 50.0, 0.5
+    placed = plan.placed(replace(classes.layout, value=value, apart=True))
+    np.testing.assert_array_equal(placed.edges_ns, plan.laid_ns)
+    at = np.arange(9e6, 100e6, 150e3)
+    piece = Piece(np.arange(at.size), at, np.zeros(at.size), 140e3, 1, None, 0.0)
+    for design in designs(placed, 0, piece, KERNEL, np.linspace(3.0, 9.0, classes.count)):
+        assert design.moved.size == COMMON + OWN and not design.layout.any()
+
+
+def test_a_part_is_laid_as_in_the_whole() -> None:
+    """With what is usual of all of an engine's inferences, the room of some of them is what it is among all."""
+    ran = engine(5)
+    usual = UsualRoom.of(ran.begin_ns, ran.end_ns, ran.durations_ns)
+    whole = Room.of(ran.begin_ns, ran.end_ns, ran.durations_ns)
+    part = Room.of(ran.begin_ns[:7], ran.end_ns[:7], ran.durations_ns[:7], usual)
+    for name in ("less", "more", "far", "near", "width"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[:7])
+    np.testing.assert_array_equal(part.gaps, whole.gaps)
+    some = Engine(ran.begin_ns[:7], ran.end_ns[:7], ran.durations_ns[:7], ran.alike, known=ran.usual)
+    np.testing.assert_array_equal(some.windows_ns(), ran.windows_ns()[:7])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31))
+def test_parts_of_the_room_add_up(seed: int) -> None:
+    """Less, more and far are all of the room beside the median but for what is farthest; widths have mean 1; gaps are centred."""
+    ran = engine(seed % 1000)
+    room = Room.of(ran.begin_ns, ran.end_ns, ran.durations_ns)
+    beside = (ran.end_ns - ran.begin_ns - ran.durations_ns.sum(axis=1)).astype(np.float64)
+    beside -= np.median(beside)
+    parts = room.less + room.more + room.far
+    near = np.abs(beside) < 5 * UsualRoom.of(ran.begin_ns, ran.end_ns, ran.durations_ns).spread_ns
+    np.testing.assert_allclose(parts[near], beside[near], atol=1e-6)
+    assert room.width.mean() == pytest.approx(1.0)
+    assert room.gaps[0] == -room.gaps[-1] and room.place[0] == -0.5 and room.place[-1] == 0.5
+
+
+def test_values_stay_within_what_can_be() -> None:
+    """Steps beyond the bounds end at them; the bounds are what the room leaves for gaps, and shares between 0 and 1."""
+    layout = Layout.usual(2, 1.0, 3.0)
+    far = layout.moved(np.full(layout.size, 100.0))
+    assert far.value[:GAP].tolist() == [1.0] * GAP and far.value[GAP] == 3.0
+    assert layout.moved(np.full(layout.size, -100.0)).value[:COMMON].tolist() == [0.0] * COMMON
+    assert layout.with_engines(3).value.tolist() == [*layout.value.tolist(), 0.0, 0.0]
