@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.estimate import FINAL_NOISE_BLOCKS, MARGIN_NS, WORTH_STALLS, Estimate
+from neuralpower_align.estimate import WORTH_STALLS, Estimate
 from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.kernel import Kernel
 from neuralpower_align.levels import drift_sums
@@ -24,6 +24,8 @@ from neuralpower_align.online_track import Track
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.schedule import Schedule
+from neuralpower_align.search import FINAL_NOISE_BLOCKS
+from neuralpower_align.surface import MARGIN_NS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
