@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-EVERY_ROUNDS = 3
-"""Steps on all rows from where a part of them has its maximum."""
+EVERY_ROUNDS, ENOUGH = 3, 0.5
+"""Steps on all rows from where a part of them has its maximum; a part that is so much of MOST_BLOCKS need not grow."""
 NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 64, 200
 """For variances on the way and at the end."""
 WORTH_A_POLE = 8.0
@@ -104,6 +104,9 @@ class Search(Surface):
             shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
             worth = min((each.cost for each in found if each.settled), default=np.inf)
             found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=worth))
+            if found[-1].settled and not self.of_all:
+                # Many engines tell more than one, and take long.
+                break
         return min(found, key=lambda each: each.cost)
 
     def searched(self, model: Model, pieces: list[Piece], square: float) -> tuple[State, float]:
@@ -129,8 +132,9 @@ class Search(Surface):
         point = (state.model, state.pieces, state.noise)
         if sum(piece.number.size for piece in state.pieces) <= MOST_BLOCKS * BLOCK:
             return self.settled(point, EVERY, SETTLED, FINAL_NOISE_BLOCKS)
-        found = self.settled(point, MOST_BLOCKS, SETTLED, FINAL_NOISE_BLOCKS)
-        return self.everywhere(found)
+        if self.some is not None and self.some >= ENOUGH * MOST_BLOCKS and state.settled:
+            return self.everywhere(state)
+        return self.everywhere(self.settled(point, MOST_BLOCKS, SETTLED, FINAL_NOISE_BLOCKS))
 
     def everywhere(self, state: State) -> State:
         """The same point with the sums of all rows, of which few steps are gone where they are few enough."""

@@ -76,6 +76,11 @@ class Surface:
     best: tuple[Bools, ...]
     """Of each piece the rows by which starts are compared."""
 
+    @property
+    def of_all(self) -> bool:
+        """Whether starts are compared by rows of all engines."""
+        return all(bool(each.all()) for each in self.best)
+
     def at(self, point: Point, blocks: Blocks, whitening: Whitening | None = None) -> State:
         """The sums of some blocks at a point; `whitening`: how inferences scatter, if not as they do there."""
         model, pieces, noise = point
