@@ -9,6 +9,7 @@ import numpy as np
 from neuralpower_align.classes import Classes, Engine
 from neuralpower_align.estimate import Estimate
 from neuralpower_align.excitation import Excitation, excitation
+from neuralpower_align.resolution import Z95
 from neuralpower_align.results import Fitted
 from neuralpower_align.scan_clock import Sensor
 
@@ -16,18 +17,26 @@ MOST_SLACK, LEAST_ROOM_NS = 0.6, 20e3
 """Inferences that scatter by more than this share of the room between their anchors, and this, contradict the fit."""
 LESS_THAN_NOTHING = 5.0
 """Standard errors below 0 W, where no layer can be: by chance one in three million is."""
-FEWEST_CLUSTERS = 30
-"""Of fewer seconds the scatter says nothing."""
+FEWEST_CLUSTERS = 8
+"""Of fewer seconds the scatter says nothing, though it is taken in the mean over all layers."""
 
 
 def inflation_of(found: Estimate, classes: Classes) -> float:
-    """By how much the scatter of clusters exceeds what the model says, in the mean over layers; 1 where it does not."""
+    """By how much variances are wider than the model says: the scatter of clusters over it, in the mean over layers and 1 at the least, times what
+    few clusters ask for (Student's t of one less than them, as is usual with variances from clusters)."""
     if found.clusters < FEWEST_CLUSTERS:
         return 1.0
     layers = np.concatenate(classes.layers)
     model, scattered = np.diag(found.covariance)[layers], np.diag(found.scattered)[layers]
     ratio = float(np.mean(scattered / np.maximum(model, 1e-30))) if layers.size else 1.0
-    return max(ratio, 1.0)
+    return max(ratio, 1.0) * _few(found.clusters)
+
+
+def _few(clusters: int) -> float:
+    """Squared 97.5 % point of Student's t over that of the normal law (Cornish and Fisher's series; Abramowitz and Stegun 26.7.5)."""
+    z, free = Z95, clusters - 1
+    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    return (t / z) ** 2
 
 
 def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
