@@ -104,8 +104,8 @@ class Search(Surface):
             shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
             worth = min((each.cost for each in found if each.settled), default=np.inf)
             found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=worth))
-            if found[-1].settled and not self.of_all:
-                # Many engines tell more than one, and take long.
+            if not self.of_all:
+                # Many engines tell more than one, and take long: a start that does not settle on a part has all rows to.
                 break
         return min(found, key=lambda each: each.cost)
 
