@@ -19,8 +19,10 @@ Bools = npt.NDArray[np.bool_]
 END_REACH, END_REACH_NS = 0.3, 250e3
 """Readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
 END_READS, FEWEST_ENDS, OUTLIER = 6000, 30, 4.0
+"""So many readings are looked at, and fewest that tell; deviations by which one of them counts at most."""
 END_NS, TELLING, MEDIAN_SQUARE = 5e9, 2.0, 0.455
-"""For each so long; a reading tells by what its squares differ by; the median of the square of a normal number."""
+"""Each so long has an offset of its own; a reading tells something where its squared residuals in variances differ by so much; the median of the
+square of a normal number."""
 
 
 def ends_late(plan: Schedule, number: int, piece: Piece, readings: ChannelReadings, model: Model) -> Late | None:

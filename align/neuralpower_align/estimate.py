@@ -121,15 +121,14 @@ def estimate(
 
     `near`: an estimate of other classes from the same sensor, from which the search sets out instead of from several starts.
     """
-    pieces = [
-        piece_of(each, clock, sensor.delay_ns, MARGIN_NS) for each, clock in zip(readings, sensor.clocks, strict=True)
-    ]
-    pieces = [piece for piece in pieces if piece.number.size]
-    kept = [
-        each
+    every = [
+        (each, piece_of(each, clock, sensor.delay_ns, MARGIN_NS))
         for each, clock in zip(readings, sensor.clocks, strict=True)
-        if piece_of(each, clock, sensor.delay_ns, MARGIN_NS).number.size
     ]
+    kept = [each for each, piece in every if piece.number.size]
+    pieces = [piece for _, piece in every if piece.number.size]
+    if near is not None and len(near.pieces) != len(pieces):
+        near = None  # stretches in which the other classes never ran: nothing was found for them
     if near is not None:
         pieces = [
             piece_of(each, piece.clock, piece.delay_ns, MARGIN_NS, piece.late)

@@ -21,14 +21,13 @@ from neuralpower_align.results import Balance, EnginePower, Fitted, LayerPower, 
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
 from neuralpower_align.sensing import sensor_of
-from neuralpower_align.trust import FEWEST_CLUSTERS, contradiction, inflation_of, seen_by
+from neuralpower_align.trust import contradiction, inflation_of, seen_by
 from neuralpower_align.unnamed import named_only
 
 Floats = npt.NDArray[np.float64]
 
 __all__ = [
     "BASELINES",
-    "FEWEST_CLUSTERS",
     "Balance",
     "Baseline",
     "Classes",
@@ -79,7 +78,8 @@ def layer_power(
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, readings, alone)
         found = estimate(plan, readings, sensor, classes.is_layer(), layout, near=before)
-        fitted.append(Fitted(sensor, found, inflation_of(found, classes)))
+        wider = inflation_of(found.clusters, found.covariance, found.scattered, classes)
+        fitted.append(Fitted(sensor, found, wider))
     levels = [over_own_time(rail.found, plan) for rail in fitted]
     gaps = [_gap(fitted[0], levels[0], number, each) for number, each in enumerate(engines)]
     sums = _summed(fitted, levels, plan, engines, classes, gaps)

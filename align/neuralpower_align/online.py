@@ -181,7 +181,10 @@ class Online:
             if not found.settled:
                 raise ValueError("the fit of this window does not settle")
             marked = sensor.found[0] not in ("", "fit") if sensor.found else False
-            doubt = contradiction(engines, [Fitted(sensor, found, inflation_of(found, classes))])
+            doubt = contradiction(
+                engines,
+                [Fitted(sensor, found, inflation_of(found.clusters, found.covariance, found.scattered, classes))],
+            )
             rails.append(Rail.of(found, marked, doubt))
         self.rails, self.classes, self.whole = rails, classes, None
         self._usual = usual(plan, self.names)

@@ -17,7 +17,7 @@ from neuralpower_align.online_rail import Rail
 from neuralpower_align.online_window import RecentInferences
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_align.results import EnginePower
-from neuralpower_align.trust import FEWEST_CLUSTERS
+from neuralpower_align.trust import inflation_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,15 +56,11 @@ def together(rails: Sequence[Rail], classes: Classes) -> Powers:
     """The sum of some rails over the time in which each class ran, errors taken as independent."""
     count = classes.count
     power, (covariance, scattered, alone) = np.zeros(count), (np.zeros((count, count)) for _ in range(3))
-    layers = np.concatenate(classes.layers)
     gaps: tuple[Gap, ...] = ()
     for rail in rails:
         model, found = rail.solved()
         assert found.scattered is not None
-        inflation = 1.0
-        if rail.known.clusters >= FEWEST_CLUSTERS:
-            ratio = np.diag(found.scattered)[layers] / np.maximum(np.diag(found.covariance)[layers], 1e-30)
-            inflation = max(float(np.mean(ratio)), 1.0)
+        inflation = inflation_of(rail.known.clusters, found.covariance, found.scattered, classes)
         told = levels(model, drift_means(rail.spent), found.covariance, found.scattered)
         gaps = gaps or tuple(
             gap_of(model, found.covariance, told, number, inflation) for number in range(len(classes.layers))

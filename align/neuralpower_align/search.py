@@ -42,7 +42,7 @@ acquired delay and lag are together."""
 
 @dataclass(frozen=True)
 class Search(Surface):
-    """The way there."""
+    """How the best maximum is approached."""
 
     def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool, layout: Layout) -> Model:
         """Before anything is known but the sensor."""
@@ -97,16 +97,14 @@ class Search(Surface):
             sharp = self.climbed(self.at((*start, Noise.even(square)), blocks), blocks, WIDE_ROUNDS, NEAR)
             wide.append(replace(sharp, noise=Noise.even(square * sharp.profiled / sharp.normal.rows)))
         found: list[State] = []
-        for state in sorted(wide, key=lambda each: each.noise.white)[:BEST]:
+        # Many engines tell more than one, and take long: of these the best start alone is followed.
+        for state in sorted(wide, key=lambda each: each.noise.white)[: BEST if self.of_all else 1]:
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
             free = replace(state.model, edge_ns=0.0, blurs=True)
             quiet = self.likelier(free, state.pieces, quiet, blocks)
             shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
             worth = min((each.cost for each in found if each.settled), default=np.inf)
             found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=worth))
-            if not self.of_all:
-                # Many engines tell more than one, and take long: a start that does not settle on a part has all rows to.
-                break
         return min(found, key=lambda each: each.cost)
 
     def searched(self, model: Model, pieces: list[Piece], square: float) -> tuple[State, float]:

@@ -30,6 +30,7 @@ MARGIN_NS = 40e3
 WIDEST_ROOMS, WIDEST_NS = 4.0, 200e3
 """Far beyond what is believed of a fit (`trust`): there it no longer matters how wide edges are, and wide ones cost time."""
 FARTHER_NS = 30e3
+"""Beyond half of the room between anchors: inferences that scatter by more contradict the fit (`trust`), and must be seen to."""
 START_BLOCKS, START_CLASSES = 60, 120
 """Starts are compared on so many blocks, of engines that have together no more classes than this where there are more."""
 WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 10
@@ -46,8 +47,8 @@ SAME_NOISE = 0.01
 AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
 """...or by less than this: 0.1 mW, and 50 ns."""
 WORTH_A_STEP = 0.5
-"""A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): the tables of the
-response have steps of 1 us and edges lie at whole nanoseconds, so that the cost has steps of about this size."""
+"""A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): slopes in tables of
+the response, with their steps of 1 us, are means over each, so that the cost is not that smooth."""
 NO_BETTER = 4.0
 """Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
 fifty), the cost cannot be told from its least."""
@@ -64,7 +65,7 @@ Point = tuple[Model, list[Piece], Noise]
 
 @dataclass(frozen=True)
 class Surface:
-    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, START of those by which starts are compared;
+    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, START_BLOCKS of the `best` where starts are compared;
     `farthest_ns`: inferences scatter by no more; `widest_ns`: edges are blurred by no more."""
 
     plan: Schedule

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from neuralpower_align.classes import Classes, Engine
-from neuralpower_align.estimate import Estimate
 from neuralpower_align.excitation import Excitation, excitation
 from neuralpower_align.resolution import Z95
 from neuralpower_align.results import Fitted
 from neuralpower_align.scan_clock import Sensor
+
+Floats = npt.NDArray[np.float64]
 
 MOST_SLACK, LEAST_ROOM_NS = 0.6, 20e3
 """Inferences that scatter by more than this share of the room between their anchors, and this, contradict the fit."""
@@ -21,21 +23,23 @@ FEWEST_CLUSTERS = 8
 """Of fewer seconds the scatter says nothing, though it is taken in the mean over all layers."""
 
 
-def inflation_of(found: Estimate, classes: Classes) -> float:
-    """By how much variances are wider than the model says: the scatter of clusters over it, in the mean over layers and 1 at the least, times what
-    few clusters ask for (Student's t of one less than them, as is usual with variances from clusters)."""
-    if found.clusters < FEWEST_CLUSTERS:
+def inflation_of(clusters: float, covariance: Floats, scattered: Floats, classes: Classes) -> float:
+    """By how much variances are wider than the model's covariance (q, q) says, powers first: what clusters scatter by over it, in the mean over layers
+    and 1 at the least, times what few clusters ask for (Student's t of one less than them, as is usual with variances from clusters)."""
+    if clusters < FEWEST_CLUSTERS:
         return 1.0
     layers = np.concatenate(classes.layers)
-    model, scattered = np.diag(found.covariance)[layers], np.diag(found.scattered)[layers]
-    ratio = float(np.mean(scattered / np.maximum(model, 1e-30))) if layers.size else 1.0
-    return max(ratio, 1.0) * _few(found.clusters)
+    model, seen = np.diag(covariance)[layers], np.diag(scattered)[layers]
+    ratio = float(np.mean(seen / np.maximum(model, 1e-30))) if layers.size else 1.0
+    return max(ratio, 1.0) * _few(clusters)
 
 
-def _few(clusters: int) -> float:
+def _few(clusters: float) -> float:
     """Squared 97.5 % point of Student's t over that of the normal law (Cornish and Fisher's series; Abramowitz and Stegun 26.7.5)."""
     z, free = Z95, clusters - 1
-    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    t = z + first / free + second / free**2 + third / free**3
     return (t / z) ** 2
 
 

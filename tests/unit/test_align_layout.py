@@ -159,6 +159,37 @@ def test_columns_are_what_readings_change_by(averaging: int) -> None:
         assert np.sqrt(np.mean((dense[:, number] - change) ** 2)) < 0.01 * np.sqrt(np.mean(change**2)), number
 
 
+def test_columns_are_so_where_anchors_hold_edges_and_layers_stall() -> None:
+    """Edges that would lie beyond an anchor move with nothing, and a layer that took longer is a smaller step of power."""
+    ran = engine(6)
+    slow = np.array(ran.durations_ns)
+    slow[::3] += slow[::3] // 5
+    ran = Engine(ran.begin_ns, ran.end_ns + (slow - ran.durations_ns).sum(axis=1), slow, ran.alike)
+    classes = Classes.of([ran])
+    layout = replace(laid(classes.layout, less=0.3, more=0.4, far=0.3, spread=0.05, gap=18.0), most_gap_us=np.inf)
+    plan = classes.schedule([ran], ())
+    held = plan.placed(layout).held
+    assert held is not None and 20 < np.count_nonzero(held) < 0.5 * held.size
+    at = np.arange(9e6, float(plan.edges_ns[-1]), 150e3)
+    piece = Piece(np.arange(at.size), at, np.zeros(at.size), 140e3, 1, None, 0.0)
+    power = np.random.default_rng(3).uniform(3.0, 12.0, classes.count)
+    stalls = np.where(classes.is_layer(), 0.8, 0.0)
+
+    def seen(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What readings are, and their columns."""
+        every = list(designs(plan.placed(replace(layout, value=value)), 0, piece, KERNEL, power, None, stalls))
+        said = np.concatenate([(each.share @ power[each.touched]).ravel() for each in every])
+        return said, np.concatenate([each.layout.reshape(said[: each.rows.size].size, -1) for each in every])
+
+    dense = seen(layout.value)[1]
+    for number, step in ((LEAD_LESS, 0.02), (LEAD_MORE, 0.02), (SPREAD, 0.004), (GAP, 0.02)):
+        high, low = (np.array(layout.value) for _ in range(2))
+        high[number] += step / 2
+        low[number] -= step / 2
+        change = (seen(high)[0] - seen(low)[0]) / step
+        assert np.sqrt(np.mean((dense[:, number] - change) ** 2)) < 0.03 * np.sqrt(np.mean(change**2)), number
+
+
 def test_nobody_knows_where_the_layers_of_a_whole_inference_are() -> None:
     """Slices of all of the time between the anchors stay, whatever the layout of the others is; no parameter changes their readings."""
     ran = engine(4)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neuralpower_align.classes import Classes
 from neuralpower_align.layer_power import Engine
 from neuralpower_align.noise import Noise
 from neuralpower_align.scan_clock import ScanClock, Sensor
-from neuralpower_align.trust import contradiction
+from neuralpower_align.trust import FEWEST_CLUSTERS, contradiction, inflation_of
 
 CLOCK = ScanClock(np.array([0, 1000]), np.array([0.0, 0.42e9]))
 
@@ -61,3 +62,14 @@ def test_a_scan_that_nobody_knows_is_no_doubt() -> None:
 @pytest.mark.parametrize(("least", "believed"), [(-0.4, True), (-0.6, False)])
 def test_no_layer_gives_power_back(least: float, believed: bool) -> None:
     assert (contradiction([engine()], [rail(Sensor(1e5, 3e5, (CLOCK,)), (5.0, least))]) == "") is believed
+
+
+@pytest.mark.parametrize(("clusters", "t"), [(8, 2.3646), (10, 2.2622), (30, 2.0452), (1000, 1.9623)])
+def test_few_seconds_widen_intervals_by_students_t(clusters: int, t: float) -> None:
+    """97.5 % points of the tables; of fewer seconds nothing is said; scatter counts in the mean over layers, and never narrows."""
+    classes = Classes.of([engine()])
+    model = np.eye(classes.count)
+    assert inflation_of(clusters, model, model, classes) == pytest.approx((t / 1.95996) ** 2, rel=3e-3)
+    assert inflation_of(clusters, model, 0.1 * model, classes) == inflation_of(clusters, model, model, classes)
+    assert inflation_of(clusters, model, 3 * model, classes) == pytest.approx(3 * (t / 1.95996) ** 2, rel=3e-3)
+    assert inflation_of(FEWEST_CLUSTERS - 1, model, 3 * model, classes) == 1.0
