@@ -96,6 +96,8 @@ class Model:
     stall_of: Floats | None = None
     drift: Floats | None = None
     idle_drift: Floats | None = None
+    own_phi: Floats | None = None
+    """The drift functions' means (c, m) over the time that each class ran; None: not known."""
     shift_us: tuple[Floats, ...] = ()
     lag_from_ns: float = 0.0
     second_from_ns: float = 0.0
@@ -267,10 +269,16 @@ def prior(model: Model) -> tuple[Floats, Floats]:
 def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, list[Piece]]:
     """The model and the pieces after a step of all parameters; steps of the sensor are bounded, so that a wild one does no harm."""
     index = model.index
-    power = model.power_w + change[index.power]
-    stall_of = model.stall_of if model.stall_of is not None else np.zeros(power.size)
+    stall_of = model.stall_of if model.stall_of is not None else np.zeros(model.power_w.size)
     drift = model.drift if model.drift is not None else np.zeros(DRIFTS)
     idle = model.idle_drift if model.idle_drift is not None else np.zeros(DRIFTS)
+    by_w = np.array(change[index.power])
+    if model.own_phi is not None:
+        # Of an engine that ran at one time power and drift are told as a product alone. A step is one of that, or engines of many times would
+        # have steps along a valley that bends, of which only short ones lower the cost.
+        before, after = (1 + model.own_phi @ each for each in (drift, drift + change[index.drift]))
+        by_w = np.where(model.layer, by_w * before / after, by_w)
+    power = model.power_w + by_w
     new = replace(model, power_w=power, drift=drift + change[index.drift], idle_drift=idle + change[index.idle_drift])
     if model.stalls:
         new = replace(new, stall=model.stall + float(change[index.stall][0]))

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.drifts import drift_sums
 from neuralpower_align.estimate import WORTH_STALLS, Estimate
 from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.kernel import Kernel
-from neuralpower_align.levels import drift_sums
 from neuralpower_align.noise import Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import KNOT_S, US, Model, Spline, columns, prior, room_to_bounds
 from neuralpower_align.online_packed import packed, unpacked

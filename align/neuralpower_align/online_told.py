@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.classes import Classes, Engine
+from neuralpower_align.drifts import drift_means
 from neuralpower_align.engine_power import Gap, engine_power, seconds_of
 from neuralpower_align.excitation import Excitation
 from neuralpower_align.layer_power import GAP_STEP_NS, gap_of, possible_w
-from neuralpower_align.levels import drift_means, levels
+from neuralpower_align.levels import levels
 from neuralpower_align.online_rail import Rail
 from neuralpower_align.online_window import RecentInferences
 from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH

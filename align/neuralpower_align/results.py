@@ -86,4 +86,5 @@ class LayerPower:
     rails: tuple[Fitted, ...]
     balance: Balance
     launch_gap_ns: float
+    launch_gap_se_ns: float
     notes: tuple[str, ...] = field(default=())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.drifts import drift_means, drift_sums
 from neuralpower_align.kernel import SHORTEST_NS, Kernel
 from neuralpower_align.layout import GAP, Layout
 from neuralpower_align.noise import Noise
@@ -49,7 +50,7 @@ class Search(Surface):
         splines = tuple(Spline.over(float(piece.at_ns[0]), float(piece.at_ns[-1])) for piece in pieces)
         mean = float(np.mean(np.concatenate([piece.value_w for piece in pieces])))
         window = pieces[0].window_ns
-        return Model(
+        model = Model(
             power_w=np.full(self.plan.count, mean),
             layer=self.layer,
             kernel=Kernel(max(sensor.lag_ns, SHORTEST_NS), window, smear_ns=pieces[0].unplaced_ns),
@@ -67,6 +68,8 @@ class Search(Surface):
             level_w=mean,
             centre_w=mean,
         )
+        spent = drift_sums(model, self.plan.placed(layout), model.begin_ns, model.end_ns)
+        return replace(model, own_phi=drift_means(spent))
 
     def start(self, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece], float]:
         """Powers, held near their mean, with the sensor as it is and wide edges; and the variance of rows that this leaves."""
@@ -119,9 +122,9 @@ class Search(Surface):
             split = found.split
         if found.may_have_second:
             # On the same rows, or their likelihoods would not compare.
-            rows = EVERY if found.whitening is not None and found.whitening.roots else MOST_BLOCKS
-            other = self.settled(found.with_second(), rows, SETTLED, FINAL_NOISE_BLOCKS, reread=False)
-            other = other if rows is EVERY else self.everywhere(other)
+            blocks = EVERY if found.normal.rows <= MOST_BLOCKS * BLOCK else MOST_BLOCKS
+            other = self.settled(found.with_second(), blocks, SETTLED, FINAL_NOISE_BLOCKS, reread=False)
+            other = other if blocks is EVERY else self.everywhere(other)
             found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
         return found, split
 

@@ -54,9 +54,9 @@ NO_BETTER = 4.0
 fifty), the cost cannot be told from its least."""
 DAMPING, MOST_DAMPING = 1.0, 1e4
 
-MOST_BLOCKS = 1000
-"""Steps are gone on no more rows than are in these (64 s at 1 kHz): an estimate from so many is so near that one step on all is as good as
-more, and what whitens them takes 33 MB."""
+MOST_BLOCKS, KEPT_BLOCKS = 1000, 2500
+"""A maximum is sought on no more rows than are in the first (64 s at 1 kHz). From there few steps are gone on all, where there are no more of these
+than in the second: what whitens them takes 82 MB; else one."""
 Blocks = int | None
 """So many blocks spread evenly over all pieces, or all."""
 EVERY: Blocks = None
@@ -205,7 +205,7 @@ class Surface:
         normal, reach_ns = Normal.empty(model.index.size), model.kernel.reach_ns
         if whitening is None:
             scatter = noise.place + noise.stretch > 0
-            kept = blocks is not None or sum(piece.number.size for piece in pieces) <= MOST_BLOCKS * BLOCK
+            kept = blocks is not None or sum(piece.number.size for piece in pieces) <= KEPT_BLOCKS * BLOCK
             roots = []
             for averaging, design in self._each(model, pieces, blocks, reach_ns, scatter):
                 root = accumulate(normal, model, design, noise, averaging)

@@ -121,6 +121,9 @@ def test_repeated_layer_is_read_directly(attribution: Attribution) -> None:
     same = attribution.engines["same"]
     assert same.repeated and same.method == "direct" and same.layers[0].repeats == COPIES
     assert same.layers[0].power_w == pytest.approx(REPEATED_W, rel=2e-3)
+    told = (same.unit_power_w, same.unit_se_w, same.unit_covariance_w2)
+    one = same.layers[0]
+    assert told == ((one.power_w,), (one.power_se_w,), ((pytest.approx(one.power_se_w**2),),))
     assert same.layers[0].runtime_s == pytest.approx(COPY_NS * 1e-9, rel=2e-3)
     assert same.energy_per_inference_j == pytest.approx(COPIES * REPEATED_W * COPY_NS * 1e-9, rel=5e-3)
 

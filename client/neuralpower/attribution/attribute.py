@@ -92,7 +92,6 @@ def _attribute(recording: Source, method: str, rail: str | None, half_width: flo
             engine,
             unprofiled=_unprofiled(measured, found, whole, number),
             whole=_whole(each, found.engines[number]),
-            unit_covariance_w2=tuple(map(tuple, found.engines[number].units.covariance.tolist())),
         )
     first = found.rails[0].found
     clocks = [piece.clock for piece in first.pieces if piece.clock is not None]
@@ -151,15 +150,21 @@ def _engine(
     power, error, method = mine.power_w, mine.power_se_w, "least-squares"
     energy = (NAN if each.copies.size else mine.energy_j, mine.energy_se_j)
     told = mine.units.told
+    units_w, units_w2 = np.where(told, mine.units.power_w, NAN), mine.units.covariance
+    units_se_w = np.where(told, mine.units.power_se_w, NAN)
     if each.copies.size and runs.durations_ns.sum(axis=1).mean() >= STEADY_NS:
         settle = max(first.delay_ns, 0.0) + slowest + SETTLED_LAGS * lag_ns
         windows = layer_windows(runs.begin_ns, runs.end_ns, runs.durations_ns, between_ns=found.launch_gap_ns)
         steady = steady_power(read_ns, power_w, windows[:, 0, 0], windows[:, -1, 1], settle)
         if steady.readings >= 2:
             mean_ns = runs.durations_ns[:, each.copies].mean()
-            gaps = found.launch_gap_ns / (found.launch_gap_ns + mean_ns)
-            power = np.full_like(power, (steady.power_w - gaps * mine.gap.power_w) / (1 - gaps))
-            error, method = np.full_like(error, steady.power_se_w / (1 - gaps)), "direct"
+            # In the gaps between its kernels the board draws what it draws between inferences.
+            gaps, beside_w = found.launch_gap_ns / mean_ns, steady.power_w - mine.gap.power_w
+            parts = (1 + gaps) * steady.power_se_w, gaps * mine.gap.se_w, beside_w * found.launch_gap_se_ns / mean_ns
+            power, error = (
+                np.full_like(power, each) for each in (steady.power_w + gaps * beside_w, np.hypot.reduce(parts))
+            )
+            method, units_w, units_se_w, units_w2 = "direct", power[:1], error[:1], error[:1, None] ** 2
             energy, told = (NAN, float(error[0] * runs.durations_ns.sum(axis=1).mean() * 1e-9)), np.ones_like(told)
     reasons = ["" if told[unit] else NOT_TOLD.format(100 * group_error) for unit in mine.unit.tolist()]
     layers = _layers(each, mine.unit, power, error, mine.gap.power_w, half_width, reasons)
@@ -179,8 +184,9 @@ def _engine(
         launch=mine.launch,
         tail=mine.tail,
         gap=mine.gap,
-        unit_power_w=tuple(np.where(told, mine.units.power_w, NAN).tolist()),
-        unit_se_w=tuple(np.where(told, mine.units.power_se_w, NAN).tolist()),
+        unit_power_w=tuple(units_w.tolist()),
+        unit_se_w=tuple(units_se_w.tolist()),
+        unit_covariance_w2=tuple(map(tuple, units_w2.tolist())),
         withheld=mine.withheld,
     )
 
