@@ -115,7 +115,7 @@ def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
     else:
         white = identity
     slow = _smoothed(np.abs(design.at_ns[:, :, None] - design.at_ns[:, None, :]), slow_ns, design.smooth_ns)
-    width = np.tile(design.width[:, None], design.slack.shape[-1] // design.width.shape[-1])
+    width = np.tile(design.width[:, None], design.slack.shape[-1] // max(design.width.shape[-1], 1))
     turned = design.slack.transpose(0, 2, 1)
     stretch = design.stretch @ design.stretch.transpose(0, 2, 1)
     return [white, identity, slow, design.slack @ turned, stretch, (design.slack * width) @ turned]

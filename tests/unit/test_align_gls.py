@@ -159,6 +159,22 @@ def test_variances_are_found() -> None:
     assert np.sqrt(found.place) == pytest.approx(20e3, rel=0.25)
 
 
+@pytest.mark.parametrize("averaging", [1, 4])
+def test_rows_without_scatter_are_whitened(averaging: int) -> None:
+    """A search for starts takes noise as even: rows then say nothing of inferences that run early or late."""
+    plan = plan_of(5, 100)
+    piece, noise = piece_of(plan, 5), Noise.even(0.01)
+    if averaging > 1:
+        piece = replace(piece, averaging=averaging)
+    blocks = [blocks_of(piece.number.size)[0][:2]]
+    for design in designs(plan, 0, piece, KERNEL, POWER, blocks, scatter=False):
+        assert not design.slack.size and not design.width.size
+        every = np.broadcast_to(np.eye(design.rows.shape[1]), (*design.rows.shape, design.rows.shape[1]))
+        root = noise.root(design, averaging).whitened(every)
+        told = np.linalg.inv(np.swapaxes(root, 1, 2) @ root)
+        np.testing.assert_allclose(told, noise.covariance(design, averaging), atol=1e-12)
+
+
 def test_columns_are_derivatives() -> None:
     """Each column of the regression is what the model's reading changes by with its parameter."""
     plan = plan_of(6, 60)
