@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower.virtual.plan import STEPPED
-from neuralpower.virtual.truth import EngineTruth
+from neuralpower.virtual.plan import PLAIN, STEPPED
+from neuralpower.virtual.truth import EngineTruth, Totals
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -106,12 +106,14 @@ def score(told: Told, truth: EngineTruth, rail: int) -> Scored:
 
 
 def usual(truth: EngineTruth, rail: int) -> tuple[Floats, Floats, int]:
-    """Seconds and joules of each layer in all inferences that were not cold, at the clock that most of them had, and how many those are."""
+    """Seconds and joules of each layer in all profiled inferences that were not cold, at the clock that most of all had, and how many those are."""
     seconds, joules, runs = np.array(truth.total_s), np.array(truth.total_j)[:, rail], truth.runs
     for each in truth.apart.values():
         seconds, joules, runs = seconds - each.total_s, joules - np.array(each.total_j)[:, rail], runs - each.runs
-    stepped = truth.apart.get(STEPPED)
-    if stepped is not None and stepped.runs > runs:
+    none = Totals(0)
+    stepped, plain, both = (truth.apart.get(name, none) for name in (STEPPED, PLAIN, f"{PLAIN} {STEPPED}"))
+    down = stepped.runs + both.runs > runs + plain.runs if stepped.runs and runs else stepped.runs > runs
+    if down:
         return np.array(stepped.total_s), np.array(stepped.total_j)[:, rail], stepped.runs
     return seconds, joules, runs
 

@@ -28,7 +28,7 @@ STATE_SPREAD = 0.15
 """Standard deviation of both over devices, relative."""
 
 
-COLD, STEPPED = "cold", "stepped"
+COLD, STEPPED, PLAIN = "cold", "stepped", "plain"
 
 
 class State(Enum):
@@ -53,7 +53,8 @@ class Chunk:
 
     begin_ns, end_ns: of the GPU's work, (n,). enter_ns, leave_ns: the host's anchors around it, (n,). reported_ns:
     (n, L) what TensorRT will tell. start_ns, stop_ns, power_uw: the timeline's records, (m,), (m,), (m, 3).
-    duration_s (A,) and energy_j (A, 3): true sums over the n inferences. inference_j (n, 3): true energy from begin to
+    duration_s (A,) and energy_j (A, 3): true sums over the n inferences; plain_s, plain_j: over those of them without the profiler,
+    whose gaps are shorter. inference_j (n, 3): true energy from begin to
     end. rests: what lies between them. Where reported durations hold the gaps before kernels, so do a layer's time and energy.
     apart: what all of them were beside usual ones, :data:`COLD` or :data:`STEPPED`, "" if nothing.
     """
@@ -68,6 +69,8 @@ class Chunk:
     power_uw: Times
     duration_s: Floats
     energy_j: Floats
+    plain_s: Floats
+    plain_j: Floats
     inference_j: Floats
     rests: tuple[Rest, ...]
     apart: str = ""
@@ -152,16 +155,11 @@ class Planner:
         span = np.diff(edge, axis=1)
         work = np.add.reduceat(duration, first, axis=1)
         launch_uw = (span - work)[..., None] * gap_uw
-        total_s = duration.sum(axis=0) * 1e-9
-        if manner.stall == (0.0, 0.0):
-            energy_j = total_s[:, None] * power_w
-            work_fj = work[..., None] * power_w[first] * 1e6
-        else:
+        each = duration[..., None] * power_w
+        if manner.stall != (0.0, 0.0):
             # Energy that stays as it is in an execution of the usual length.
-            held = (self._stalls(load) * (usual_ns - duration))[..., None] * dynamic_w
-            each = duration[..., None] * power_w + held
-            energy_j = each.sum(axis=0) * 1e-9
-            work_fj = np.add.reduceat(each, first, axis=1) * 1e6
+            each += (self._stalls(load) * (usual_ns - duration))[..., None] * dynamic_w
+        work_fj = np.add.reduceat(each, first, axis=1) * 1e6
         slice_uw = np.rint((work_fj + launch_uw) / span[..., None]).astype(np.int64)
         inference_fj = (slice_uw * span[..., None]).sum(axis=1)
         idle_start = np.concatenate([[after_ns], end[:-1]])
@@ -171,8 +169,8 @@ class Planner:
         reported = np.zeros((count, len(load.layers)), np.int64)
         if manner.gap_in_duration:
             start = start - gap
-            gap_s = gap.sum(axis=0) * 1e-9
-            total_s, energy_j = total_s + gap_s, energy_j + gap_s[:, None] * gap_uw * 1e-6
+            duration, each = duration + gap, each + gap[..., None] * (gap_uw * 1e-6)
+        plain = np.zeros(count, bool) if profiled is None else ~np.asarray(profiled, np.bool_)
         step_ns = manner.event_step_ns
         reported[:, load.active] = (stop // step_ns - start // step_ns) * step_ns
         return Chunk(
@@ -184,8 +182,10 @@ class Planner:
             start_ns=np.concatenate([idle_start[:, None], edge[:, :-1]], axis=1).ravel(),
             stop_ns=edge.ravel(),
             power_uw=np.concatenate([idle_rows, slice_uw], axis=1).reshape(-1, len(gap_uw)),
-            duration_s=total_s,
-            energy_j=energy_j,
+            duration_s=duration.sum(axis=0) * 1e-9,
+            energy_j=each.sum(axis=0) * 1e-9,
+            plain_s=duration[plain].sum(axis=0) * 1e-9,
+            plain_j=each[plain].sum(axis=0) * 1e-9,
             inference_j=inference_fj * 1e-15,
             rests=self._rests(idle, idle_rows[:, 0], pause_ns is not None),
             apart=COLD if self.is_cold(ran) else STEPPED if stepped else "",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .load import Floats, Load
-from .plan import Chunk, Rest
+from .plan import PLAIN, Chunk, Rest
 
 
 @dataclass
@@ -37,8 +37,8 @@ class EngineTruth:
     A repeated-layer engine (`repeats` > 1) has one row for all its equal layers. Energies include idle power.
     `total_*` are of all planned inferences; begin_ns, end_ns and inference_j list each of them, from the first kernel's
     start to the last one's end; inference_j is {rail: [joules]}. `unprofiled` are the positions among them of those that ran
-    without the profiler. `apart`: what of the runs and totals there was in inferences that were cold,
-    or while a governor held the clock down.
+    without the profiler. `apart`: what of the runs and totals there was in inferences that were cold, while a governor held the clock
+    down, and without the profiler: "cold", "stepped", "plain", "plain cold", "plain stepped".
     """
 
     name: str
@@ -71,19 +71,29 @@ class EngineTruth:
         power_w: Floats = np.array(self.total_j) / np.where(total_s > 0, total_s, np.nan)
         return power_w
 
+    def _rows(self, load: Load, seconds: Floats, joules: Floats) -> tuple[Floats, Floats]:
+        """Sums of the layers that take time as sums of the truth's rows."""
+        every_s, every_j = np.zeros(len(load.layers)), np.zeros((len(load.layers), len(self.rails)))
+        every_s[load.active], every_j[load.active] = seconds, joules
+        if self.repeats > 1:
+            return every_s.sum(keepdims=True), every_j.sum(axis=0, keepdims=True)
+        return every_s, every_j
+
     def add(self, load: Load, chunk: Chunk, profiled: npt.NDArray[np.bool_] | None = None) -> None:
         """Count the inferences of `chunk`; `profiled` (n,) where some were not."""
         rows = len(self.layers)
-        seconds, joules = np.zeros(len(load.layers)), np.zeros((len(load.layers), len(self.rails)))
-        seconds[load.active], joules[load.active] = chunk.duration_s, chunk.energy_j
-        if self.repeats > 1:
-            seconds, joules = seconds.sum(keepdims=True), joules.sum(axis=0, keepdims=True)
+        seconds, joules = self._rows(load, chunk.duration_s, chunk.energy_j)
         if not self.runs:
             self.total_s, self.total_j = [0.0] * rows, [[0.0] * len(self.rails)] * rows
         self.total_s = (np.array(self.total_s) + seconds).tolist()
         self.total_j = (np.array(self.total_j) + joules).tolist()
-        if chunk.apart:
-            self.apart.setdefault(chunk.apart, Totals()).add(len(chunk.begin_ns), seconds, joules)
+        plain = 0 if profiled is None else int(np.count_nonzero(~profiled))
+        beside = self._rows(load, chunk.plain_s, chunk.plain_j)
+        if plain:
+            self.apart.setdefault(f"{PLAIN} {chunk.apart}".strip(), Totals()).add(plain, *beside)
+        if chunk.apart and plain < len(chunk.begin_ns):
+            rest = len(chunk.begin_ns) - plain
+            self.apart.setdefault(chunk.apart, Totals()).add(rest, seconds - beside[0], joules - beside[1])
         if profiled is not None:
             self.unprofiled += (self.runs + np.flatnonzero(~profiled)).tolist()
         self.runs += len(chunk.begin_ns)
