@@ -192,14 +192,21 @@ def _design(
     present = np.zeros(plan.count, bool)
     classes = plan.classes[seen.edge]
     present[classes] = True
+    more = None if plan.more is None else plan.more[seen.edge]
+    if more is not None:
+        rests = np.where(plan.moves[seen.edge] >= 0, plan.rest[plan.moves[seen.edge]], classes)
+        present[rests] = True
     touched = np.flatnonzero(present)
     cells = seen.row * touched.size + (np.cumsum(present) - 1)[classes]
     shape = (*at.shape, touched.size)
+    own = seen.share if more is None else seen.share * (1 - more)
     if slopes.worth is None:
-        share = _summed(cells, seen.share, shape)
-        stalled = _summed(cells, seen.share * plan.stall[seen.edge], shape)
+        share = _summed(cells, own, shape)
+        stalled = _summed(cells, own * plan.stall[seen.edge], shape)
     else:
-        share, stalled = _summed(cells, seen.share * slopes.worth[seen.edge], shape), None
+        share, stalled = _summed(cells, own * slopes.worth[seen.edge], shape), None
+    if more is not None:
+        share += _summed(seen.row * touched.size + (np.cumsum(present) - 1)[rests], seen.share * more, shape)
     by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
     slide, bend, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
@@ -223,7 +230,8 @@ def _design(
 class _Slopes:
     """Of each edge (e,): the step of power, W, and the inference that moves it, or -1; `new`: whether another one than the last edge's.
     `before`, `after`: the last inference that moves an edge up to this one, the first that moves one from this one on. `stalled`: W for each
-    share of stall; `worth`: what the stall share of the class makes of the stretch after the edge."""
+    share of stall; `worth`: what the stall share of the class makes of the stretch after the edge; `thins` (2, e): by how much its power
+    changes with each ns that each gap between kernels is longer, of those that are as long as usual, and that all together are, W per ns."""
 
     steps: Floats
     moves: Ints
@@ -232,12 +240,18 @@ class _Slopes:
     after: Ints
     stalled: Floats
     worth: Floats | None
+    thins: Floats | None
 
     @classmethod
     def of(cls, plan: Schedule, power_w: Floats, stalls: Floats | None) -> _Slopes:
         """With the powers of classes (c,)."""
         moves, worth = plan.moves, None if stalls is None else 1 + plan.stall * stalls[plan.classes]
         level = power_w[plan.classes] if worth is None else power_w[plan.classes] * worth
+        thins = None
+        if plan.thinned is not None and plan.more is not None:
+            apart = np.where(moves >= 0, power_w[plan.rest[moves]] - level, 0.0)
+            level = level + plan.more * apart
+            thins = plan.thinned * np.stack([-plan.more * apart, (1 - plan.more) * apart])
         behind = np.where(moves >= 0, moves, np.iinfo(np.int64).max)
         return cls(
             np.diff(level, prepend=level[:1]),
@@ -247,6 +261,7 @@ class _Slopes:
             np.minimum.accumulate(behind[::-1])[::-1],
             plan.stall * power_w[plan.classes],
             worth,
+            thins,
         )
 
 
@@ -307,12 +322,15 @@ def _moving(
     along[-1] = pulls[0] if plan.held is None else np.where(plan.held[seen.edge], 0.0, pulls[0])
     np.multiply(along[-1], plan.place[seen.edge], out=along[-3])
     np.multiply(along[-1], plan.gaps[seen.edge], out=along[-2])
+    if slopes.thins is not None:
+        # What is more of gaps than usual is at the power of a gap. The sums are taken with the other sign.
+        along[-3] -= seen.share * slopes.thins[1, seen.edge]
+        along[-2] -= seen.share * slopes.thins[0, seen.edge]
     sums = np.add.reduceat(along, begins, axis=1)
     moved = moves >= 0
     sums, moves, row = sums[:, moved], moves[moved], row[moved]
     # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
-    spread = 1.0 if plan.spread is None else plan.spread[moves]
-    slope, place, gaps = -sums[-1], -sums[-3] * spread, -US * sums[-2] * spread
+    slope, place, gaps = -sums[-1], -sums[-3], -US * sums[-2]
     room, whose = plan.room[:, moves], np.maximum(plan.engine[moves], 0)
     parts = [slope * room[0], slope * room[1], slope * room[2], place * room[3], gaps]
     numbers = list(range(COMMON))

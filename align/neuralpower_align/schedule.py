@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+SHORTEST_NS, MOST_MORE = 500, 0.5
+"""Of a shorter stretch, and of a larger part of one, it is not said how much of it is a gap."""
 BESIDE_NS = 50_000_000
 """What lies between a named stretch and its neighbour, if it is no longer than this, belongs to the one before."""
 
@@ -50,7 +52,8 @@ class Schedule:
     `begin_ns` (i,): the first layer's begin of each inference; `engine` (i,): whose it is, negative for named stretches.
 
     What moves edges (layout.py), in factors: `laid_ns` (e,) where they lie with all parameters 0; `gaps`, `place` (e,); `room` (6, i): less, more,
-    far, near, ns, width, and 1 where layers may lie elsewhere between the anchors, 0 where nobody knows when they ran; `anchors_ns` (2, i): between which the edges of an inference stay.
+    far, near, ns, width, and 1 where layers may lie elsewhere between the anchors, 0 where nobody knows when they ran; `anchors_ns` (2, i): between which the edges of an inference stay;
+    `rest` (i,): the class between inferences of an engine, which also runs in the gaps between its kernels.
     """
 
     edges_ns: Ints
@@ -65,14 +68,17 @@ class Schedule:
     place: Floats
     room: Floats
     anchors_ns: Ints
+    rest: Ints
     apart: bool = False
     """Whether engines have parameters of their own."""
-    spread: Bools | None = None
-    """Which inferences (i,) have any gaps between their kernels, as placed."""
     held: Bools | None = None
     """Which edges (e,) would lie beyond an anchor and are held there: nothing moves them but the sensor."""
     beside_ns: Floats | None = None
     """By how much later than `edges_ns` edges (e,) lie as placed: a part of a nanosecond, that the likelihood may be smooth."""
+    thinned: Floats | None = None
+    """What part of the stretch after each edge one more ns of each gap between kernels is, and one more ns of all together (2, e), 1 / ns."""
+    more: Floats | None = None
+    """What part of the stretch after each edge (e,) is more of such a gap than usual: there its engine's `rest` runs, and not its layer."""
 
     def placed(self, layout: Layout) -> Schedule:
         """With all edges where a layout has them."""
@@ -84,22 +90,29 @@ class Schedule:
         first = np.flatnonzero(np.diff(whose, prepend=-1))
         gaps = US * (value[GAP] + own[:, 1])[whose] * self.gaps[moving]
         gaps += (value[SPREAD] * self.room[3])[whose] * self.place[moving]
-        # No kernel begins before the last one has ended. The first edge has half of all gaps behind it.
-        spread = np.ones(self.begin_ns.size, bool)
-        spread[whose[first]] = gaps[first] < 0
-        by = lead[whose] + np.where(spread[whose], gaps, 0.0)
+        by = lead[whose] + gaps
         edges, beside = np.array(self.laid_ns), np.zeros(self.laid_ns.size)
         whole = np.rint(by)
         at = edges[moving] + whole.astype(np.int64)
+        # A gap may come out a little below 0, where durations hold more than the kernel; no layer ends before it has begun.
         edges[moving] = np.clip(at, self.anchors_ns[0, whose], self.anchors_ns[1, whose])
+        edges = np.maximum.accumulate(edges)
         held = np.zeros(edges.size, bool)
         held[moving] = edges[moving] != at
         beside[moving] = np.where(held[moving], 0.0, by - whole)
         begin = np.array(self.begin_ns)
         begin[whose[first]] = edges[moving[first]]
+        thinned, more = np.zeros((2, edges.size)), np.zeros(edges.size)
+        inner = np.flatnonzero(whose[1:] == whose[:-1])
+        here, mine = moving[inner], whose[inner]
+        size = np.maximum(edges[moving[inner + 1]] - edges[here], SHORTEST_NS)
+        for row, lever in enumerate((self.gaps, self.place)):
+            thinned[row, here] = (lever[moving[inner + 1]] - lever[here]) / size
+        more[here] = np.clip(thinned[1, here] * (value[SPREAD] * self.room[3])[mine], -MOST_MORE, MOST_MORE)
         return replace(
-            self, edges_ns=edges, begin_ns=begin, apart=layout.apart, spread=spread, held=held, beside_ns=beside
-        )
+            self, edges_ns=edges, begin_ns=begin, apart=layout.apart, held=held, beside_ns=beside, thinned=thinned,
+            more=more,
+        )  # fmt: skip
 
     @property
     def activity(self) -> Activity:
@@ -158,6 +171,7 @@ def schedule(
     anchors = np.empty((2, order.size), np.int64)
     room = np.zeros((6, order.size))
     room[4] = 1.0
+    rest = np.full(order.size, idle_class)
     at = 0
     for part in parts:
         mine = slice(at, at + len(part.time))
@@ -169,6 +183,7 @@ def schedule(
         gaps[where], place[where] = part.gaps, part.place
         if part.engine >= 0:
             room[:, rank[mine]] = part.room
+            rest[rank[mine]] = engines[part.engine].gap
         at += len(part.time)
     ends = starts[order] + size[order] - 1
     apart, who = first[order][1:] - last[order][:-1], whose[order]
@@ -188,6 +203,7 @@ def schedule(
         np.append(0.0, place),
         room,
         anchors,
+        rest,
     )
 
 

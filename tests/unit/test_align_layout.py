@@ -190,6 +190,27 @@ def test_columns_are_so_where_anchors_hold_edges_and_layers_stall() -> None:
         assert np.sqrt(np.mean((dense[:, number] - change) ** 2)) < 0.03 * np.sqrt(np.mean(change**2)), number
 
 
+def test_more_of_a_gap_is_at_the_power_of_a_gap() -> None:
+    """However much of the room beside the usual lies in gaps between kernels, layers are seen for as long as they ran."""
+    classes, engines = two()
+    plan = classes.schedule(engines, ())
+    at = np.arange(9e6, float(plan.edges_ns[-1]) + 2e6, 20e3)
+    piece = Piece(np.arange(at.size), at, np.zeros(at.size), 140e3, 1, None, 0.0)
+    power, layer = np.ones(classes.count), classes.is_layer()
+
+    def seen(spread: float) -> np.ndarray:
+        layout = laid(classes.layout, spread=spread, gap=3.0)
+        total = np.zeros(classes.count)
+        for each in designs(plan.placed(layout), 0, piece, KERNEL, power, None, np.zeros(classes.count)):
+            total[each.touched] += each.share.sum(axis=(0, 1)) * 20e3
+        return total
+
+    none, much = seen(0.0), seen(0.6)
+    assert np.abs(plan.placed(laid(classes.layout, spread=0.6, gap=3.0)).more).max() > 0.05
+    np.testing.assert_allclose(much[layer], none[layer], rtol=5e-3)
+    assert much.sum() == pytest.approx(none.sum(), rel=1e-9)
+
+
 def test_nobody_knows_where_the_layers_of_a_whole_inference_are() -> None:
     """Slices of all of the time between the anchors stay, whatever the layout of the others is; no parameter changes their readings."""
     ran = engine(4)
