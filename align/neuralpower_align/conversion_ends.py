@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.nuisance import Model, columns
+from neuralpower_align.nuisance import Model, Spline, columns
 from neuralpower_align.rows import Late, Piece, blocks_of, designs
-from neuralpower_align.scan_clock import ChannelReadings
+from neuralpower_align.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.schedule import Schedule
 
 Floats = npt.NDArray[np.float64]
@@ -23,6 +23,8 @@ END_READS, FEWEST_ENDS, OUTLIER = 6000, 30, 4.0
 END_NS, TELLING, MEDIAN_SQUARE = 5e9, 2.0, 0.455
 """Each so long has an offset of its own; a reading tells something where its squared residuals in variances differ by so much; the median of the
 square of a normal number."""
+EVENED_NS = 250e6
+"""Knots of a clock that is a spline: straight lines between them are off by less than a microsecond where rates change by 10 ppm in a second."""
 
 
 def ends_late(plan: Schedule, number: int, piece: Piece, readings: ChannelReadings, model: Model) -> Late | None:
@@ -76,3 +78,23 @@ def _changeover(off: Floats, gain: Floats) -> float:
     best = int(np.argmax(score))
     ends = np.concatenate([[at[0]], (at[1:] + at[:-1]) / 2, [at[-1]]])
     return float(ends[best])
+
+
+def evened(clock: ScanClock, readings: ChannelReadings) -> ScanClock:
+    """A clock that was found from powers alone, as the nearest spline like those that are fitted (`Model.splines`).
+
+    Its path has the errors of the search in it, from one second to the next tens of microseconds, which the regression could not mend; an oscillator
+    has none of the kind.
+    """
+    begin_ns, end_ns = float(readings.read_ns[0]), float(readings.read_ns[-1])
+    at_ns = np.arange(begin_ns, end_ns, EVENED_NS)
+    if at_ns.size < 2:
+        return clock
+    number = np.unique(clock.last_before(at_ns))
+    off = clock.end(number) - (begin_ns + (number - number[0]) * clock.period_ns)
+    spline = Spline.over(begin_ns, end_ns)
+    first, weights = spline.basis(clock.end(number))
+    dense = np.zeros((number.size, spline.columns))
+    np.put_along_axis(dense, first[:, None] + np.arange(4), weights, axis=1)
+    smooth = dense @ np.linalg.lstsq(dense, off, rcond=None)[0]
+    return ScanClock(number, clock.end(number) + smooth - off)

@@ -34,9 +34,12 @@ def realised_variance(found: Estimate, plan: Schedule, seconds: Floats, by_gap: 
     by_gap (f, l), J: change of the energies with the parameters of the layout, which say how long gaps between kernels are."""
     model, noise = found.model, found.noise
     plan = plan.placed(model.layout)
-    after = found.covariance[:, model.index.power] @ seconds.T
+    covariance = found.covariance - found.rivals.T @ found.rivals
+    after = covariance[:, model.index.power] @ seconds.T
+    elsewhere = found.rivals[:, model.index.power] @ seconds.T
     if by_gap is not None:
-        after = after + found.covariance[:, model.index.layout] @ by_gap.T
+        after = after + covariance[:, model.index.layout] @ by_gap.T
+        elsewhere = elsewhere + found.rivals[:, model.index.layout] @ by_gap.T
     ran = np.where(seconds > 0, 1.0, 0.0)
     told, slow = np.zeros(len(seconds)), np.zeros((2, len(seconds)))
     cover, used = np.zeros(len(seconds)), 0
@@ -60,4 +63,5 @@ def realised_variance(found: Estimate, plan: Schedule, seconds: Floats, by_gap: 
     scale = found.rows / max(used, 1)
     k = seconds.sum(axis=1) / np.maximum(scale * cover, 1e-12)
     known = np.sum(after * (prior(model)[0] @ after), axis=0)
-    return np.asarray(scale * (told - 2 * k * slow[0] + k**2 * slow[1]) + known, np.float64)
+    other = np.sum(elsewhere**2, axis=0)
+    return np.asarray(scale * (told - 2 * k * slow[0] + k**2 * slow[1]) + known + other, np.float64)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.conversion_ends import evened
 from neuralpower_align.gls import inverted, solve
 from neuralpower_align.layout import Layout
 from neuralpower_align.noise import Noise
-from neuralpower_align.nuisance import Model, moved, prior
+from neuralpower_align.nuisance import Model, between, moved, prior
 from neuralpower_align.rows import BLOCK, Piece, piece_of
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
@@ -28,6 +29,8 @@ ROWS_A_CLASS = 40
 """Fewer rows than this for each unknown power are too few to move the sensor by."""
 WORTH_STALLS = 0.2
 """Each layer has a stall share fitted if that adds more than this share to the variance of most."""
+UNSURE = 4.0
+"""Costs of maxima are compared as if they were so many times less exact than they are: which readings near ends of conversions count differs."""
 BESIDE_NS = 100e3
 """By so much inferences of which only begin and end are known scatter at first."""
 
@@ -50,6 +53,8 @@ class Estimate:
     """By how many standard errors the readings contradict one pole; the residuals were asked whether it should be two."""
     settled: bool
     """Whether the search ended at a maximum of its objective. If not, nothing of it is to be believed."""
+    rivals: Floats
+    """By how much other maxima that are nearly as likely differ (k, q), each times the root of how likely it is: their squares are in both covariances."""
     held: Model
     """The same while layers' powers are held near their mean: where rows are expanded."""
     held_pieces: tuple[Piece, ...]
@@ -121,9 +126,10 @@ def estimate(
 
     `near`: an estimate of other classes from the same sensor, from which the search sets out instead of from several starts.
     """
+    fitted = sensor.found or ("",) * len(readings)
     every = [
-        (each, piece_of(each, clock, sensor.delay_ns, MARGIN_NS))
-        for each, clock in zip(readings, sensor.clocks, strict=True)
+        (each, piece_of(each, evened(clock, each) if clock and how == "fit" else clock, sensor.delay_ns, MARGIN_NS))
+        for each, clock, how in zip(readings, sensor.clocks, fitted, strict=True)
     ]
     kept = [each for each, piece in every if piece.number.size]
     pieces = [piece for _, piece in every if piece.number.size]
@@ -148,18 +154,20 @@ def estimate(
     found = fit.released(found)
     found = fit.with_stalls(found)
     assert found.step is not None
+    rivals = fit.rivals(held.rivals, found.model)
     return Estimate(
         found.model,
         tuple(found.pieces),
         found.noise,
-        found.step.covariance,
-        found.step.scattered,
+        found.step.covariance + rivals.T @ rivals,
+        found.step.scattered + rivals.T @ rivals,
         found.normal.rows,
         found.normal.square,
         len(found.normal.clusters),
         tuple(piece.delay_ns + piece.late_ns for piece in fit.reread(found.model, found.pieces)),
         split,
         found.settled,
+        rivals,
         held.model,
         tuple(held.pieces),
     )
@@ -190,6 +198,22 @@ class _Fit(Search):
         step = solve(state.normal, *prior(free))
         model, pieces = moved(free, state.pieces, step.change)
         return replace(state, model=model, pieces=pieces, step=step)
+
+    def rivals(self, states: Sequence[State], model: Model) -> Floats:
+        """How other maxima differ from the best, `states[0]`, as `model` numbers parameters, (k, q); see :class:`Estimate`.
+
+        Of two that are as likely either may be the truth, and no error about one knows of the other.
+        """
+        found = np.zeros((max(len(states) - 1, 0), model.index.size))
+        if not len(found):
+            return found
+        best = states[0]
+        worse = [each.cost - best.cost * each.normal.rows / best.normal.rows for each in states[1:]]
+        likely = np.exp(-np.maximum(worse, 0.0) / (2 * UNSURE))
+        base = self.released(best).model
+        for row, state, chance in zip(found, states[1:], likely / (1 + likely.sum()), strict=True):
+            row[:] = np.sqrt(chance) * between(base, self.released(state).model, model)
+        return found
 
     def with_stalls(self, state: State) -> State:
         """With a stall share of each layer: fitted where that adds much to the variance of powers, and else what it adds."""

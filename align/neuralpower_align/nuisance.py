@@ -303,6 +303,29 @@ def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, lis
     return replace(new, wider=wider, kernel=kernel.with_lags(lag, second), layout=layout, shift_us=tuple(shifts)), later
 
 
+def between(one: Model, other: Model, like: Model) -> Floats:
+    """By how much the parameters of another model of the same classes and pieces differ from those of one, (q,), as `like` numbers them."""
+    index = like.index
+    found = np.zeros(index.size)
+    found[index.power] = other.power_w - one.power_w
+    if like.stalls:
+        found[index.stall] = other.stall - one.stall
+    zero = np.zeros(DRIFTS)
+    for where, mine, theirs in (
+        (index.drift, one.drift, other.drift),
+        (index.idle_drift, one.idle_drift, other.idle_drift),
+    ):
+        found[where] = (zero if theirs is None else theirs) - (zero if mine is None else mine)
+    if like.sensor:
+        found[index.lag] = (other.kernel.lag_ns - one.kernel.lag_ns) / US
+        found[index.second] = (other.kernel.second_ns - one.kernel.second_ns) / US
+        found[index.blur] = other.wider - one.wider
+        found[index.layout] = other.layout.value - one.layout.value
+        for where, mine, theirs in zip(index.shift, one.shift_us, other.shift_us, strict=True):
+            found[where] = theirs - mine
+    return found
+
+
 def room_to_bounds(model: Model) -> tuple[Floats, Floats]:
     """How far each parameter (q,) may go down and up."""
     index = model.index

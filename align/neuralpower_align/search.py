@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, product
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.drifts import drift_means, drift_sums
 from neuralpower_align.kernel import SHORTEST_NS, Kernel
-from neuralpower_align.layout import GAP, Layout
+from neuralpower_align.layout import GAP, GAP_CENTRE_US, GAP_SPREAD_US, Layout
 from neuralpower_align.noise import Noise
 from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, moved
 from neuralpower_align.rows import BLOCK, Piece
@@ -30,14 +31,18 @@ WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
 WIDE_NS, SHARP_NS = 60e3, 15e3
 """Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
-FINER, BEST = 6, 3
+FINER, BEST = 6, 2
 """So many starts that lie apart are followed with sharp edges, and so many of those to their maximum."""
-START_GAPS_US, APART_US = (0.0, 0.6, 1.4, 2.6, 4.2), 0.7
+PROBES_NS, PROBED, MUCH_WORSE = (-15_000, 0, 15_000), 2, 30.0
+"""From the best maximum others are looked for by so much of delay, and as much of the gap at the first and last layers; so many of them are followed, if their cost on
+some blocks is no worse than this."""
+GAP_STEP_NS, GAPS, APART_US = 25e3, 3, 0.4
+"""Gaps between kernels that are tried move the first and last layers by so much; so many of them are followed with wide edges."""
 APART_NS = 15e3
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
-START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-80_000, 81_000, 10_000))
+START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-75_000, 76_000, 15_000))
 NEAR_LAGS_NS = (0.0, 25e3, 60e3)
-"""Starts: gaps between kernels; lags as shares of the one acquired, or these beside it where it is short; and how much later or earlier than
+"""Starts: lags as shares of the one acquired, or these beside it where it is short; and how much later or earlier than
 acquired delay and lag are together."""
 
 
@@ -89,31 +94,57 @@ class Search(Surface):
         While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
         would seem likely.
         """
-        blocks = START_BLOCKS
+        blocks: Blocks = START_BLOCKS
         rough = self.ranked(self.starts(model, pieces), square, blocks)[0]
-        state = self.climbed(self.at((*rough, Noise.even(square)), blocks), blocks, WIDE_ROUNDS, NEAR)
-        square *= state.profiled / state.normal.rows
-        edges = replace(state.model, edge_ns=SHARP_NS)
-        ranked = self.ranked(self.nearby(edges, state.pieces), square, blocks)
+        begun = [self.widely(start, square) for start in self.by_gap(rough, square)]
+        square *= min(each.profiled / each.normal.rows for each in begun)
+        near = [self.nearby(replace(each.model, edge_ns=SHARP_NS), each.pieces) for each in begun]
+        if self.of_all:
+            starts = self.apart(self.ranked(chain(*near), square, blocks), APART_NS, FINER)
+        else:
+            # Starts are compared on some engines alone; in which valley the others are their own rows say.
+            starts, blocks = [self.ranked(each, square, blocks)[0] for each in near], self.some
         wide = []
-        for start in _apart(ranked):
+        for start in starts:
             sharp = self.climbed(self.at((*start, Noise.even(square)), blocks), blocks, WIDE_ROUNDS, NEAR)
             wide.append(replace(sharp, noise=Noise.even(square * sharp.profiled / sharp.normal.rows)))
         found: list[State] = []
         # Many engines tell more than one, and take long: of these the best start alone is followed.
-        for state in sorted(wide, key=lambda each: each.noise.white)[: BEST if self.of_all else 1]:
+        for state in self.unlike(sorted(wide, key=lambda each: each.noise.white), BEST if self.of_all else 1):
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
             free = replace(state.model, edge_ns=0.0, blurs=True)
             quiet = self.likelier(free, state.pieces, quiet, blocks)
             shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
             worth = min((each.cost for each in found if each.settled), default=np.inf)
             found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=worth))
-        return min(found, key=lambda each: each.cost)
+        if self.of_all:
+            for state in self.beside_of(min(found, key=lambda each: each.cost)):
+                worth = min((each.cost for each in found if each.settled), default=np.inf)
+                point = (state.model, state.pieces, state.noise)
+                found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=worth))
+        found.sort(key=lambda each: each.cost)
+        rivals = tuple(replace(each, whitening=None) for each in found if each.settled)
+        return replace(found[0], rivals=rivals if found[0].settled else ())
+
+    def beside_of(self, best: State) -> list[State]:
+        """Other maxima near the best: sharp edges of short layers have some that lie a few microseconds apart, and wider ones none."""
+        here = self.climbed(
+            self.at((best.model, best.pieces, best.noise), START_BLOCKS), START_BLOCKS, WIDE_ROUNDS, NEAR
+        )
+        ends, gap = [], float(best.model.layout.value[GAP])
+        gaps = np.clip(gap + self.gap_step_us * np.array([-0.5, 0.0, 0.5]), 0.0, best.model.layout.most_gap_us)
+        for shift_ns, other in product(PROBES_NS, sorted(set(gaps.tolist()))):
+            if shift_ns or other != gap:
+                start = _with_gap(_later(best.model, best.pieces, shift_ns), other)
+                state = self.at((*start, best.noise), START_BLOCKS)
+                ends.append(self.climbed(state, START_BLOCKS, WIDE_ROUNDS, NEAR))
+        near = [each for each in sorted(ends, key=lambda each: each.cost) if each.cost < here.cost + MUCH_WORSE]
+        return self.unlike([here, *near], 1 + PROBED)[1:]
 
     def searched(self, model: Model, pieces: list[Piece], square: float) -> tuple[State, float]:
         """The maximum on all rows, with one pole or two; and by how many standard errors one pole is contradicted."""
         state = self.approach(model, pieces, square)
-        split = state.split
+        split, rivals = state.split, state.rivals
         if state.may_have_second:
             two = self.settled(state.with_second(), self.some, NEAR, NOISE_BLOCKS, reread=False)
             state = two if two.cost < state.cost - 2 * WORTH_A_POLE else state
@@ -126,7 +157,7 @@ class Search(Surface):
             other = self.settled(found.with_second(), blocks, SETTLED, FINAL_NOISE_BLOCKS, reread=False)
             other = other if blocks is EVERY else self.everywhere(other)
             found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
-        return found, split
+        return replace(found, rivals=() if found.model.second else rivals), split
 
     def finish(self, state: State) -> State:
         """The maximum on all rows; of long recordings on a part of them, and from there one step on all (`Estimate`)."""
@@ -154,14 +185,52 @@ class Search(Surface):
                 # With a longer lag all comes later, as with a longer delay: together they stay what they are.
                 yield _later(replace(model, kernel=kernel), pieces, lag - other + shift)
 
+    def widely(self, start: tuple[Model, list[Piece]], square: float) -> State:
+        """The maximum with wide edges; where starts are compared on the best engines alone, then that of all."""
+        state = self.climbed(self.at((*start, Noise.even(square)), START_BLOCKS), START_BLOCKS, WIDE_ROUNDS, NEAR)
+        if self.of_all:
+            return state
+        return self.climbed(
+            self.at((state.model, state.pieces, Noise.even(square)), self.some), self.some, WIDE_ROUNDS, NEAR
+        )
+
+    @property
+    def gap_step_us(self) -> float:
+        """By how much another gap moves the first and last layers of an inference of most kernels by GAP_STEP_NS."""
+        return min(GAP_STEP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
+
+    def by_gap(self, start: tuple[Model, list[Piece]], square: float) -> list[tuple[Model, list[Piece]]]:
+        """The start with the best gaps between kernels, and with none: a runtime may have them in its durations."""
+        step = self.gap_step_us
+        most = min(start[0].layout.most_gap_us, GAP_CENTRE_US + 3 * GAP_SPREAD_US)
+        every = [_with_gap(start, min(float(gap), most)) for gap in np.arange(0.0, most + step / 2, step)]
+        best = self.ranked(iter(every), square, self.some)
+        return self.apart([best[0], every[0], *best[1:]], np.inf, GAPS)
+
+    def apart(
+        self, starts: Sequence[tuple[Model, list[Piece]]], apart_ns: float, most: int
+    ) -> list[tuple[Model, list[Piece]]]:
+        """The first of some starts whose delays and lags together differ, or whose gaps do: they put the first layers elsewhere."""
+        apart_us = min(2 * self.gap_step_us, APART_US)
+        which = _unlike([model for model, _ in starts], apart_ns, apart_us, most)
+        return [starts[i] for i in which]
+
+    def unlike(self, states: Sequence[State], most: int) -> list[State]:
+        """The first of some states that have climbed and ended in different places."""
+        which = _unlike([each.model for each in states], APART_NS / 2, self.gap_step_us / 3, most)
+        return [states[i] for i in which]
+
     def nearby(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
-        """Finer steps of the delay, other short lags, other gaps between kernels."""
+        """Finer steps of the delay, other short lags, and finer steps of the gap."""
         lag = model.kernel.lag_ns
+        finer = np.arange(-2, 3) if self.of_all else np.zeros(1)
+        around = float(model.layout.value[GAP]) + self.gap_step_us / 2 * finer
+        gaps = sorted(set(np.clip(around, 0.0, model.layout.most_gap_us).tolist()))
         for other in NEAR_LAGS_NS if lag < START_SHORT_NS else (lag,):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in NEAR_SHIFTS_NS:
                 start = _later(replace(model, kernel=kernel), pieces, lag - other + shift)
-                for gap in sorted({min(each, model.layout.most_gap_us) for each in START_GAPS_US}):
+                for gap in gaps:
                     yield _with_gap(start, gap)
 
     def ranked(
@@ -177,20 +246,15 @@ class Search(Surface):
         return [every[i] for i in np.argsort(left, kind="stable")]
 
 
-def _apart(starts: Sequence[tuple[Model, list[Piece]]]) -> list[tuple[Model, list[Piece]]]:
-    """The first FINER of some starts whose delays and lags together differ."""
-    found: list[tuple[Model, list[Piece]]] = []
-    for model, pieces in starts:
-        together, gap = -US * model.shift_us[0][0] + model.kernel.lag_ns, model.layout.value[GAP]
-        alike = (
-            abs(-US * other.shift_us[0][0] + other.kernel.lag_ns - together) < APART_NS
-            and abs(other.layout.value[GAP] - gap) < APART_US
-            for other, _ in found
-        )
-        if not any(alike):
-            found.append((model, pieces))
-        if len(found) == FINER:
-            break
+def _unlike(models: Sequence[Model], apart_ns: float, apart_us: float, most: int) -> list[int]:
+    """Numbers of the first `most` of some models of which no two have delay and lag together, and gaps, as near as this."""
+    found: list[int] = []
+    place = [(-US * each.shift_us[0][0] + each.kernel.lag_ns, float(each.layout.value[GAP])) for each in models]
+    for number, (together, gap) in enumerate(place):
+        if len(found) < most and not any(
+            abs(place[i][0] - together) < apart_ns and abs(place[i][1] - gap) < apart_us for i in found
+        ):
+            found.append(number)
     return found
 
 

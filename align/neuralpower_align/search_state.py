@@ -44,6 +44,8 @@ class State:
     whitening: Whitening | None = None
     gone: Floats | None = None
     """All steps (q,) since where a turn began."""
+    rivals: tuple[State, ...] = ()
+    """The maxima that were followed, itself first."""
 
     @property
     def cost(self) -> float:

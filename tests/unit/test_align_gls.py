@@ -11,7 +11,7 @@ from neuralpower_align.gls import Normal, accumulate, solve
 from neuralpower_align.kernel import Kernel
 from neuralpower_align.layout import Layout
 from neuralpower_align.noise import Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import Model, Spline, columns, moved, prior
+from neuralpower_align.nuisance import Model, Spline, between, columns, moved, prior
 from neuralpower_align.rows import Design, Piece, blocks_of, designs
 from neuralpower_align.schedule import Laid, Schedule, schedule
 from neuralpower_align.windows import layer_windows
@@ -173,6 +173,22 @@ def test_rows_without_scatter_are_whitened(averaging: int) -> None:
         root = noise.root(design, averaging).whitened(every)
         told = np.linalg.inv(np.swapaxes(root, 1, 2) @ root)
         np.testing.assert_allclose(told, noise.covariance(design, averaging), atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_between_two_models_is_the_step_from_one_to_the_other(seed: int) -> None:
+    """Of all parameters, as they are numbered; between a model and itself is nothing."""
+    plan = plan_of(7, 60)
+    piece = piece_of(plan, 7)
+    model = replace(
+        model_of(piece, POWER, sensor=True), each=False, drift=np.array([0.01, -0.02, 0.005]), idle_drift=np.zeros(3)
+    )
+    step = np.random.default_rng(seed).uniform(-0.05, 0.05, model.index.size)
+    step[model.index.second] = 0.0
+    other, _ = moved(model, [piece], step)
+    np.testing.assert_allclose(between(model, other, model), step, atol=1e-9)
+    np.testing.assert_allclose(between(other, model, model), -step, atol=1e-9)
+    assert not between(model, model, model).any()
 
 
 def test_columns_are_derivatives() -> None:
