@@ -52,7 +52,7 @@ def test_a_step_is_found_from_end_to_end(step: float, first: int) -> None:
     spent[first : first + 400] *= 1 + step
     begin, end = laid(spent)
     (found,) = other_states(begin, end, spent)
-    few = 4 + int(12 * (0.014 / step) ** 2)
+    few = 4 + int(30 * (0.014 / step) ** 2)
     assert found[0] <= begin[first + few]
     assert found[1] >= end[first + 399 - few]
     assert found[1] - found[0] <= (end[first + 399] - begin[first]) + 2 * few * (5e6 + 2e6)
