@@ -49,6 +49,8 @@ AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
 WORTH_A_STEP = 0.5
 """A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): slopes in tables of
 the response, with their steps of 1 us, are means over each, so that the cost is not that smooth."""
+POLISHED, FINEST = 4, 0.02
+"""Where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: then rounding decides nothing that could be seen."""
 NO_BETTER = 4.0
 """Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
 fifty), the cost cannot be told from its least."""
@@ -154,15 +156,29 @@ class Surface:
                 and not loud
                 and (rests or (sweep >= TURNS and ended and far < REWEIGHED))
             ):
-                return replace(state, settled=True)
+                return replace(self.polished(state, blocks, near) if near <= SETTLED else state, settled=True)
         return state
 
-    def climbed(self, state: State, blocks: Blocks, rounds: int, near: float) -> State:
-        """Levenberg-Marquardt at fixed variances and weights: only steps that lower the cost are taken, else shorter ones are tried."""
+    def polished(self, state: State, blocks: Blocks, near: float) -> State:
+        """On from a maximum under variances and rows as they are, so that it hardly matters from where it was reached."""
+        for _ in range(POLISHED):
+            if state.newton()[1] < near * FINEST or state.promised < WORTH_A_STEP * FINEST:
+                break
+            state = self.climbed(state, blocks, ROUNDS, near * FINEST, WORTH_A_STEP * FINEST)
+            state = self.at((state.model, state.pieces, state.noise), blocks)
+        return state
+
+    def climbed(
+        self, state: State, blocks: Blocks, rounds: int, near: float, worth: float = WORTH_A_STEP / 4
+    ) -> State:
+        """Levenberg-Marquardt at fixed variances and weights: only steps that lower the cost are taken, else shorter ones are tried.
+
+        It ends where a step is below `near` standard errors, or promises less than `worth`.
+        """
         damping, whitening = 0.0, state.whitening
         for _ in range(rounds):
             change, far = state.newton()
-            if far < near or state.promised < WORTH_A_STEP / 4:
+            if far < near or state.promised < worth:
                 return replace(state, settled=True)
             while damping <= MOST_DAMPING:
                 if damping:
