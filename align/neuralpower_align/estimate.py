@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.conversion_ends import evened
-from neuralpower_align.gls import inverted, solve
+from neuralpower_align.gls import Normal, Step, inverted, solve
 from neuralpower_align.layout import Layout
 from neuralpower_align.noise import Noise
 from neuralpower_align.nuisance import Model, between, moved, prior
@@ -195,8 +195,8 @@ class _Fit(Search):
         Slopes stay those of the held powers: those of noisy ones would be too steep, and would agree with the noise that they came from.
         """
         free = replace(state.model, centre_w=0.0, likely_w=state.model.power_w)
-        step = solve(state.normal, *prior(free))
-        model, pieces = moved(free, state.pieces, step.change)
+        step, change = _let_go(free, state.normal)
+        model, pieces = moved(free, state.pieces, change)
         return replace(state, model=model, pieces=pieces, step=step)
 
     def rivals(self, states: Sequence[State], model: Model) -> Floats:
@@ -223,8 +223,8 @@ class _Fit(Search):
         if np.median((np.diag(more) / np.diag(state.step.covariance)[powers])[self.layer]) < WORTH_STALLS:
             return replace(state, step=state.step.widened(powers, more))
         wide = replace(state.model, each=True)
-        step = solve(self.normal(wide, state.pieces, state.noise, EVERY)[0], *prior(wide))
-        model, pieces = moved(wide, state.pieces, step.change)
+        step, change = _let_go(wide, self.normal(wide, state.pieces, state.noise, EVERY)[0])
+        model, pieces = moved(wide, state.pieces, change)
         return replace(state, model=model, pieces=pieces, step=step)
 
     def by_stalls(self, state: State) -> Floats:
@@ -241,3 +241,18 @@ class _Fit(Search):
         return np.asarray(
             inverted(gram)[powers, powers] - inverted(gram[np.ix_(kept, kept)])[powers, powers], np.float64
         )
+
+
+def _let_go(model: Model, normal: Normal) -> tuple[Step, Floats]:
+    """The step of all parameters with its covariance; and that (q,) of those that are no sensor's, which is gone.
+
+    What the sensor is was told while powers were held. Let go, they would draw it to where they fit noise.
+    """
+    precision, away = prior(model)
+    step, index = solve(normal, precision, away), model.index
+    sensor = [index.lag, index.second, index.blur, index.layout, *index.shift]
+    loose = np.delete(np.arange(index.size), np.concatenate([np.arange(each.start, each.stop) for each in sensor]))
+    slope, total = normal.slope + precision @ away, normal.gram + precision
+    change = np.zeros(index.size)
+    change[loose] = inverted(total[np.ix_(loose, loose)]) @ slope[loose]
+    return step, change

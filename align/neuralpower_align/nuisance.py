@@ -120,6 +120,9 @@ class Model:
     """Logarithm of the squared width of edges over the variance by which inferences scatter."""
     level_w: float = 0.0
     """Mean of all readings: layers' mean lies between this and three times this; 0: not known."""
+    pull: tuple[float, float] = (0.0, 0.0)
+    """By how much half the log det of the powers' information falls with lag, 1/us, and with blur: what a likelihood of the sensor has in which powers
+    were not fitted but integrated over (restricted likelihood, Patterson and Thompson 1971). It is held for a turn, like weights."""
     likely_w: Floats | None = None
     """Powers (c,) held near their mean: what slopes are made of. Those of noisy estimates would be too steep, and would agree with
     the noise that they came from: that biases the shift, and makes too little of the slack."""
@@ -260,6 +263,9 @@ def prior(model: Model) -> tuple[Floats, Floats]:
             put(index.layout, HELD, 0.0, 0.0)
         else:
             put(index.layout, model.layout.deviation, model.layout.value - model.layout.centre, 0.0)
+        if not model.known:
+            for place, pull in ((index.lag.start, model.pull[0]), (index.blur.start, model.pull[1] * model.blurs)):
+                away[place] += pull / precision[place, place]
         for number, (spline, where) in enumerate(zip(model.splines, index.shift, strict=True)):
             precision[where, where] = spline.precision(SHIFT_SPREAD_US, SHIFT_BEND_US)
             away[where] = -model.shift_us[number] if model.shift_us else 0.0

@@ -399,7 +399,18 @@ class Rail:
                 found.covariance[powers, powers] += more
                 if found.scattered is not None:
                     found.scattered[powers, powers] += more
-        return unpacked(ref, packed(ref) + self._possible(found)), found
+        # The sensor stays what it is with powers held, as in the batch (`estimate.py`).
+        best, index = self._best(known), ref.index
+        sensor = np.concatenate(
+            [
+                np.arange(each.start, each.stop)
+                for each in (index.lag, index.second, index.blur, index.layout, *index.shift)
+            ]
+        )
+        pull = np.linalg.solve(found.covariance[np.ix_(sensor, sensor)], best[sensor] - found.off[sensor])
+        off = found.off + found.covariance[:, sensor] @ pull
+        off[sensor] = best[sensor]
+        return unpacked(ref, packed(ref) + off), found
 
     @property
     def trouble(self) -> str:

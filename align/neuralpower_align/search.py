@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, product
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +31,12 @@ WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
 WIDE_NS, SHARP_NS = 60e3, 15e3
 """Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
-FINER, BEST = 6, 2
-"""So many starts that lie apart are followed with sharp edges, and so many of those to their maximum."""
+FINER = 3
+"""So many starts that lie apart are followed with sharp edges from each gap, and the best of those to its maximum."""
 PROBES_NS, PROBED, MUCH_WORSE = (-15_000, 0, 15_000), 2, 30.0
 """From the best maximum others are looked for by so much of delay, and as much of the gap at the first and last layers; so many of them are followed, if their cost on
 some blocks is no worse than this."""
-GAP_STEP_NS, GAPS, APART_US = 25e3, 3, 0.4
+GAP_STEP_NS, GAPS, APART_US = 25e3, 4, 0.4
 """Gaps between kernels that are tried move the first and last layers by so much; so many of them are followed with wide edges."""
 APART_NS = 15e3
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
@@ -98,22 +98,22 @@ class Search(Surface):
         rough = self.ranked(self.starts(model, pieces), square, blocks)[0]
         begun = [self.widely(start, square) for start in self.by_gap(rough, square)]
         square *= min(each.profiled / each.normal.rows for each in begun)
-        near = [self.nearby(replace(each.model, edge_ns=SHARP_NS), each.pieces) for each in begun]
-        if self.of_all:
-            starts = self.apart(self.ranked(chain(*near), square, blocks), APART_NS, FINER)
-        else:
-            # Starts are compared on some engines alone; in which valley the others are their own rows say.
-            starts, blocks = [self.ranked(each, square, blocks)[0] for each in near], self.some
         wide = []
-        for start in starts:
-            sharp = self.climbed(self.at((*start, Noise.even(square)), blocks), blocks, WIDE_ROUNDS, NEAR)
-            wide.append(replace(sharp, noise=Noise.even(square * sharp.profiled / sharp.normal.rows)))
+        for each in begun:
+            ranked = self.ranked(self.nearby(replace(each.model, edge_ns=SHARP_NS), each.pieces), square, blocks)
+            # Starts may be compared on some engines alone; in which valley the others are their own rows say.
+            rows = blocks if self.of_all else self.some
+            ends = []
+            for start in self.apart(ranked, APART_NS, FINER if self.of_all else 1):
+                sharp = self.climbed(self.at((*start, Noise.even(square)), rows), rows, WIDE_ROUNDS, NEAR)
+                ends.append(replace(sharp, noise=Noise.even(square * sharp.profiled / sharp.normal.rows)))
+            wide.append(min(ends, key=lambda each: each.noise.white))
         found: list[State] = []
         # Many engines tell more than one, and take long: of these the best start alone is followed.
-        for state in self.unlike(sorted(wide, key=lambda each: each.noise.white), BEST if self.of_all else 1):
+        for state in self.unlike(sorted(wide, key=lambda each: each.noise.white), GAPS if self.of_all else 1):
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
             free = replace(state.model, edge_ns=0.0, blurs=True)
-            quiet = self.likelier(free, state.pieces, quiet, blocks)
+            quiet = self.likelier(free, state.pieces, quiet, rows)
             shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
             worth = min((each.cost for each in found if each.settled), default=np.inf)
             found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=worth))
@@ -211,7 +211,7 @@ class Search(Surface):
         self, starts: Sequence[tuple[Model, list[Piece]]], apart_ns: float, most: int
     ) -> list[tuple[Model, list[Piece]]]:
         """The first of some starts whose delays and lags together differ, or whose gaps do: they put the first layers elsewhere."""
-        apart_us = min(2 * self.gap_step_us, APART_US)
+        apart_us = min(0.9 * self.gap_step_us, APART_US)
         which = _unlike([model for model, _ in starts], apart_ns, apart_us, most)
         return [starts[i] for i in which]
 
@@ -242,7 +242,8 @@ class Search(Surface):
             for each in starts
         }
         every, noise = list(alike.values()), Noise.even(square)
-        left = [self.at((replace(model, sensor=False), pieces, noise), blocks).profiled for model, pieces in every]
+        states = (self.at((replace(model, sensor=False), pieces, noise), blocks) for model, pieces in every)
+        left = [each.profiled + each.restricted for each in states]
         return [every[i] for i in np.argsort(left, kind="stable")]
 
 

@@ -49,12 +49,31 @@ class State:
 
     @property
     def cost(self) -> float:
-        """The objective: -2 log of the likelihood of the blocks' readings times the prior of all parameters, but for a constant.
+        """The objective: -2 log of the restricted likelihood of the blocks' readings times the prior of all parameters, but for a constant.
 
         The noise's variances are in it, and so is that slopes of the same powers make rows scatter (`noise.py`).
         """
-        precision, away = prior(self.model)
+        precision, away = prior(replace(self.model, pull=(0.0, 0.0)))
+        return self._joint(precision, away) + self.restricted
+
+    @property
+    def turned(self) -> float:
+        """The same with what is restricted in it as a straight line in the sensor (`Model.pull`): what steps lower."""
+        return self._joint(*prior(self.model))
+
+    def _joint(self, precision: Floats, away: Floats) -> float:
         return self.normal.square + self.normal.determinant + float(away @ precision @ away)
+
+    @property
+    def restricted(self) -> float:
+        """Log det of the information on powers, their prior with it: by how much sharper sensors are likelier just because powers are fitted."""
+        return self.information(1.0)
+
+    def information(self, scale: float) -> float:
+        """The same where there were `scale` times as many rows."""
+        powers = self.model.index.power
+        total = scale * self.normal.gram[powers, powers] + prior(self.model)[0][powers, powers]
+        return float(np.linalg.slogdet(total)[1])
 
     @property
     def profiled(self) -> float:

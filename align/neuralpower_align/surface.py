@@ -51,6 +51,8 @@ WORTH_A_STEP = 0.5
 the response, with their steps of 1 us, are means over each, so that the cost is not that smooth."""
 POLISHED, FINEST = 4, 0.02
 """Where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: then rounding decides nothing that could be seen."""
+PULL_BLOCKS, PULL_NS, PULL_WIDER = 120, 4e3, 0.2
+"""Differences by which the information on powers is differentiated, on so many blocks."""
 NO_BETTER = 4.0
 """Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
 fifty), the cost cannot be told from its least."""
@@ -168,14 +170,13 @@ class Surface:
             state = self.at((state.model, state.pieces, state.noise), blocks)
         return state
 
-    def climbed(
-        self, state: State, blocks: Blocks, rounds: int, near: float, worth: float = WORTH_A_STEP / 4
-    ) -> State:
+    def climbed(self, state: State, blocks: Blocks, rounds: int, near: float, worth: float = WORTH_A_STEP / 4) -> State:
         """Levenberg-Marquardt at fixed variances and weights: only steps that lower the cost are taken, else shorter ones are tried.
 
         It ends where a step is below `near` standard errors, or promises less than `worth`.
         """
         damping, whitening = 0.0, state.whitening
+        state = replace(state, model=self.pulled(state, blocks))
         for _ in range(rounds):
             change, far = state.newton()
             if far < near or state.promised < worth:
@@ -185,7 +186,7 @@ class Surface:
                     change = state.newton(damping)[0]
                 model, pieces = moved(state.model, state.pieces, change)
                 trial = self.at((model, pieces, state.noise), blocks, whitening)
-                if trial.cost < state.cost:
+                if trial.turned < state.turned:
                     break
                 damping = max(4 * damping, DAMPING)
             else:
@@ -193,6 +194,23 @@ class Surface:
             state = replace(trial, gone=change if state.gone is None else state.gone + change)
             damping = damping / 16 if damping > 0.1 else 0.0
         return state
+
+    def pulled(self, state: State, blocks: Blocks) -> Model:
+        """The model with what its restricted likelihood says of the sensor here (`Model.pull`), from differences on some blocks."""
+        model, rows = state.model, state.normal.rows
+        if model.known or not model.sensor:
+            return model
+
+        def half(other: Model) -> float:
+            some = self.at(
+                (other, state.pieces, state.noise), PULL_BLOCKS if blocks is None else min(blocks, PULL_BLOCKS)
+            )
+            return some.information(rows / some.normal.rows) / 2
+
+        here, lag = half(model), model.kernel.lag_ns
+        longer = half(replace(model, kernel=model.kernel.with_lags(lag + PULL_NS, model.kernel.second_ns)))
+        wider = half(replace(model, wider=model.wider + PULL_WIDER)) if model.blurs else here
+        return replace(model, pull=((here - longer) / (PULL_NS / 1e3), (here - wider) / PULL_WIDER))
 
     def _each(
         self, model: Model, pieces: Sequence[Piece], blocks: Blocks, reach_ns: float = 0.0, scatter: bool = True
