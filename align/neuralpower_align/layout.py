@@ -19,7 +19,7 @@ All are centred so that they hardly turn with the sensor's delay, which the mean
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,8 @@ class Layout:
     engines: int
     most_gap_us: float = np.inf
     apart: bool = True
+    still: bool = False
+    """Whether the gap stays what it is: while edges are wide on purpose they draw it away from where sharp ones have their maximum."""
 
     @classmethod
     def usual(cls, engines: int, gap_us: float = GAP_CENTRE_US, most_gap_us: float = np.inf) -> Layout:
@@ -92,7 +94,7 @@ class Layout:
         """With the values of another layout, whose engines are the first of these."""
         value = np.array(self.value)
         value[: other.size] = other.value
-        return Layout(value, self.engines, self.most_gap_us, self.apart)
+        return replace(self, value=value)
 
     def of_gap(self, engine: int) -> Floats:
         """By which parameters the gap of an engine changes (5 + 2 e,), 1."""
@@ -105,16 +107,18 @@ class Layout:
         """What can be: least and most of each."""
         least, most = np.full(self.size, -np.inf), np.full(self.size, np.inf)
         least[:COMMON], most[:GAP], most[GAP] = 0.0, 1.0, self.most_gap_us
+        if self.still:
+            least[GAP] = most[GAP] = self.value[GAP]
         return least, most
 
     def with_engines(self, engines: int) -> Layout:
         """With more engines behind those that it has, of which nothing of their own is known."""
         more = np.zeros(OWN * (engines - self.engines))
-        return Layout(np.append(self.value, more), engines, self.most_gap_us, self.apart)
+        return replace(self, value=np.append(self.value, more), engines=engines)
 
     def moved(self, change: Floats) -> Layout:
         """After a step, kept within what can be."""
-        return Layout(np.clip(self.value + change, *self.bounds), self.engines, self.most_gap_us, self.apart)
+        return replace(self, value=np.clip(self.value + change, *self.bounds))
 
 
 def room_ns(begin_ns: Ints, end_ns: Ints, durations_ns: Ints) -> Floats:

@@ -112,7 +112,12 @@ class Search(Surface):
         # Many engines tell more than one, and take long: of these the best start alone is followed.
         for state in self.unlike(sorted(wide, key=lambda each: each.noise.white), GAPS if self.of_all else 1):
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
-            free = replace(state.model, edge_ns=0.0, blurs=True)
+            free = replace(
+                state.model,
+                edge_ns=0.0,
+                blurs=True,
+                layout=replace(state.model.layout, still=False, apart=model.layout.apart),
+            )
             quiet = self.likelier(free, state.pieces, quiet, rows)
             shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
             worth = min((each.cost for each in found if each.settled), default=np.inf)
@@ -186,7 +191,9 @@ class Search(Surface):
                 yield _later(replace(model, kernel=kernel), pieces, lag - other + shift)
 
     def widely(self, start: tuple[Model, list[Piece]], square: float) -> State:
-        """The maximum with wide edges; where starts are compared on the best engines alone, then that of all."""
+        """The maximum with wide edges and this gap; where starts are compared on the best engines alone, then that of all."""
+        model, pieces = start
+        start = replace(model, layout=replace(model.layout, still=True, apart=False)), pieces
         state = self.climbed(self.at((*start, Noise.even(square)), START_BLOCKS), START_BLOCKS, WIDE_ROUNDS, NEAR)
         if self.of_all:
             return state

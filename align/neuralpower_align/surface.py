@@ -317,9 +317,9 @@ def _spread(pieces: Sequence[Piece], count: int, best: Sequence[Bools] = ()) -> 
 
 
 def best_measured(plan: Schedule, piece: Piece) -> Bools:
-    """Which rows saw engines that have most rows for each of their classes, of START_CLASSES classes together; all where there are no more."""
+    """Which rows saw engines that have most rows for each of their classes, of START_CLASSES classes together; all where there are no more, or one engine."""
     named = plan.moves >= 0
-    if plan.count <= START_CLASSES or not np.any(plan.engine >= 0):
+    if plan.count <= START_CLASSES or np.unique(plan.engine[plan.engine >= 0]).size < 2:
         return np.ones(piece.number.size, bool)
     whose = plan.engine[plan.moves[named]]
     count = int(plan.engine.max()) + 1
