@@ -1,0 +1,94 @@
+"""The likelihood of the sensor with powers integrated over: what keeps it from being found sharper than it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neuralpower_align.kernel import Kernel
+from neuralpower_align.layout import Layout
+from neuralpower_align.noise import Noise
+from neuralpower_align.nuisance import DRIFTS, Model, Spline, prior
+from neuralpower_align.rows import Piece
+from neuralpower_align.schedule import Laid, Schedule, schedule
+from neuralpower_align.surface import EVERY, Surface
+from neuralpower_align.windows import layer_windows
+
+LAYERS, NOISE = 60, Noise.even(0.05**2)
+
+
+def plan_of(seed: int, inferences: int = 150) -> Schedule:
+    """Many layers of 10 to 60 us, random gaps."""
+    random = np.random.default_rng(seed)
+    mean = random.uniform(10e3, 60e3, LAYERS)
+    durations = np.rint(mean * (1 + 0.01 * random.standard_normal((inferences, LAYERS)))).astype(np.int64)
+    total = durations.sum(axis=1) + 160_000
+    begin = 10_000_000 + np.cumsum(total + random.integers(100_000, 1_200_000, inferences)) - total
+    laid = Laid(
+        layer_windows(begin, begin + total, durations),
+        np.arange(LAYERS),
+        LAYERS + 2,
+        begin,
+        begin + total,
+        LAYERS,
+        LAYERS + 1,
+    )
+    return schedule([laid], LAYERS + 3, LAYERS + 4)
+
+
+@pytest.fixture
+def surface() -> Surface:
+    return Surface(plan_of(1), np.arange(LAYERS + 4) < LAYERS, (), 200, 1e6, 1e6, ())
+
+
+def piece_of(plan: Schedule) -> Piece:
+    """Readings of nothing."""
+    at = np.arange(5e6, float(plan.edges_ns[-1]) + 3e6, 0.84e6)
+    return Piece(np.arange(at.size), at, np.full(at.size, 5.0), 140e3, 1, None, 0.0)
+
+
+def model_of(surface: Surface, piece: Piece, lag_ns: float) -> Model:
+    power, layer = np.where(surface.layer, 8.0, 4.0), surface.layer
+    begin, end = float(piece.at_ns[0]), float(piece.at_ns[-1])
+    spline = Spline.over(begin, end)
+    return Model(
+        power, layer, Kernel(lag_ns, 140e3), (spline,), begin, end, Layout.usual(1), stall_of=np.zeros(power.size), drift=np.zeros(DRIFTS),
+        idle_drift=np.zeros(DRIFTS), shift_us=(np.zeros(spline.columns),), lag_from_ns=lag_ns, each=False, centre_w=8.0, level_w=6.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("lag_ns", [20e3, 80e3, 300e3])
+def test_a_sharper_sensor_tells_powers_better_and_that_is_counted(surface: Surface, lag_ns: float) -> None:
+    """The information on powers falls with the lag; its slope is what pulls the lag up, against a likelihood in which powers are fitted."""
+    piece = piece_of(surface.plan)
+    here, longer, shorter = (
+        surface.at((model_of(surface, piece, lag), [piece], NOISE), EVERY)
+        for lag in (lag_ns, lag_ns + 4e3, lag_ns - 4e3)
+    )
+    assert shorter.restricted > here.restricted > longer.restricted
+    pulled = surface.pulled(here, EVERY)
+    assert (
+        pulled.pull[0] == pytest.approx((shorter.restricted - longer.restricted) / 2 / 8, rel=0.1)
+        and pulled.pull[1] == 0.0
+    )
+    free = surface.at((pulled, [piece], NOISE), EVERY)
+    one, other = (each.newton()[0][each.model.index.lag][0] for each in (here, free))
+    assert other > one
+
+
+def test_the_pull_is_a_slope_of_the_prior(surface: Surface) -> None:
+    """It adds itself to the slope in lag, whatever the prior's width, and to nothing else; a sensor that is known is not pulled."""
+    piece = piece_of(surface.plan)
+    model = model_of(surface, piece, 50e3)
+    pulled = replace(model, pull=(3.0, 0.7))
+    (precision, away), (same, other) = prior(model), prior(pulled)
+    np.testing.assert_array_equal(precision, same)
+    change = precision @ (other - away)
+    assert change[model.index.lag][0] == pytest.approx(3.0) and np.count_nonzero(np.abs(change) > 1e-9) == 1
+    known = replace(model, known=True)
+    np.testing.assert_array_equal(prior(known)[1], prior(replace(known, pull=(3.0, 0.7)))[1])
+    blurred = replace(model, blurs=True)
+    change = prior(blurred)[0] @ (prior(replace(blurred, pull=(0.0, 0.7)))[1] - prior(blurred)[1])
+    assert change[model.index.blur][0] == pytest.approx(0.7)
