@@ -42,8 +42,8 @@ SETTLED, NEAR = 0.1, 0.5
 TURNS, REWEIGHED = 5, 1.0
 """After so many turns the weights are good enough: a turn that ended has settled the fit where weights made anew would move nothing by more
 standard errors than this. Any weights near the true ones make an estimate, with errors that differ little."""
-SAME_NOISE = 0.01
-"""Standard deviations of the noise that move by a smaller share have settled..."""
+SAME_NOISE, NEARLY_SAME_NOISE = 0.01, 0.03
+"""Standard deviations of the noise that move by a smaller share have settled, and after TURNS by the second..."""
 AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
 """...or by less than this: 0.1 mW, and 50 ns."""
 WORTH_A_STEP = 0.5
@@ -143,7 +143,7 @@ class Surface:
             state = self.at((model, pieces, state.noise), blocks)
             times = SLOW_NS if sweep == 0 else ()
             noise = self.likelier(state.model, state.pieces, state.noise, noise_blocks, times)
-            loud = _loud(noise, state.noise)
+            loud = _loud(noise, state.noise, SAME_NOISE if sweep < TURNS else NEARLY_SAME_NOISE)
             if loud:
                 other = self.at((state.model, state.pieces, noise), blocks)
                 loud, state = (True, other) if other.cost < state.cost else (False, state)
@@ -285,10 +285,12 @@ def farthest_ns(plan: Schedule) -> float:
     return float(max(rooms)) + FARTHER_NS
 
 
-def _loud(noise: Noise, before: Noise) -> bool:
-    """Whether a standard deviation has moved by more than SAME_NOISE of itself, those that are as good as none aside."""
-    new, old = np.sqrt(noise.variances), np.sqrt(before.variances)
-    return bool(np.any(np.abs(new - old) > SAME_NOISE * new + AS_NONE)) or noise.slow_ns != before.slow_ns
+def _loud(noise: Noise, before: Noise, share: float) -> bool:
+    """Whether any variance has moved by more than comes to a share of the deviation of its kind, of readings or of places."""
+    new, old = noise.variances, before.variances
+    kinds = np.repeat([new[:3].sum(), new[3:].sum()], 3)
+    moved_by = np.abs(new - old) / (2 * np.sqrt(kinds))
+    return bool(np.any(moved_by > share * np.sqrt(kinds) + AS_NONE)) or noise.slow_ns != before.slow_ns
 
 
 def _shorter(share: float, last: Floats, gone: Floats, normal: Normal) -> float:

@@ -36,7 +36,7 @@ from neuralpower_align import layer_power as align
 from neuralpower_align.results import Level
 
 REASON = "the fit of this run did not settle"
-LARGE = 1e7
+LARGE = 1.3e7
 """The estimator's powers are made so many times too high."""
 OTHER = 3.7e8
 """Or so many times: what is withheld can then be seen in whatever changes."""
