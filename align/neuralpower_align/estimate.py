@@ -250,8 +250,7 @@ def _let_go(model: Model, normal: Normal) -> tuple[Step, Floats]:
     """
     precision, away = prior(model)
     step, index = solve(normal, precision, away), model.index
-    sensor = [index.lag, index.second, index.blur, index.layout, *index.shift]
-    loose = np.delete(np.arange(index.size), np.concatenate([np.arange(each.start, each.stop) for each in sensor]))
+    loose = np.delete(np.arange(index.size), index.of_sensor)
     slope, total = normal.slope + precision @ away, normal.gram + precision
     change = np.zeros(index.size)
     change[loose] = inverted(total[np.ix_(loose, loose)]) @ slope[loose]

@@ -172,6 +172,12 @@ class Index:
             at = self.shift[-1].stop
         self.size = at
 
+    @property
+    def of_sensor(self) -> Ints:
+        """Numbers of all that says when and how the sensor saw the power: poles, blur, layout, shifts."""
+        every = (self.lag, self.second, self.blur, self.layout, *self.shift)
+        return np.concatenate([np.arange(each.start, each.stop) for each in every])
+
 
 def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     """Parameters that touch the rows (q,), derivative columns (b, n, q), and what the model says of the rows (b, n), W."""

@@ -400,13 +400,7 @@ class Rail:
                 if found.scattered is not None:
                     found.scattered[powers, powers] += more
         # The sensor stays what it is with powers held, as in the batch (`estimate.py`).
-        best, index = self._best(known), ref.index
-        sensor = np.concatenate(
-            [
-                np.arange(each.start, each.stop)
-                for each in (index.lag, index.second, index.blur, index.layout, *index.shift)
-            ]
-        )
+        best, sensor = self._best(known), ref.index.of_sensor
         pull = np.linalg.solve(found.covariance[np.ix_(sensor, sensor)], best[sensor] - found.off[sensor])
         off = found.off + found.covariance[:, sensor] @ pull
         off[sensor] = best[sensor]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from neuralpower_align.conversion_ends import ends_late
 from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import Model, columns, moved
+from neuralpower_align.nuisance import US, Model, columns, moved
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.scan_clock import ChannelReadings
 from neuralpower_align.schedule import Schedule
@@ -50,7 +50,8 @@ WORTH_A_STEP = 0.5
 """A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): slopes in tables of
 the response, with their steps of 1 us, are means over each, so that the cost is not that smooth."""
 POLISHED, FINEST = 4, 0.02
-"""Where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: then rounding decides nothing that could be seen."""
+"""Where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: what promises WORTH_A_STEP may still
+be 0.7 standard errors of one parameter. Which maximum is ended at, rounding may decide all the same."""
 PULL_BLOCKS, PULL_NS, PULL_WIDER = 120, 4e3, 0.2
 """Differences by which the information on powers is differentiated, on so many blocks."""
 NO_BETTER = 4.0
@@ -162,7 +163,7 @@ class Surface:
         return state
 
     def polished(self, state: State, blocks: Blocks, near: float) -> State:
-        """On from a maximum under variances and rows as they are, so that it hardly matters from where it was reached."""
+        """On to the end of a maximum, under variances and rows as they are."""
         for _ in range(POLISHED):
             if state.newton()[1] < near * FINEST or state.promised < WORTH_A_STEP * FINEST:
                 break
@@ -210,7 +211,7 @@ class Surface:
         here, lag = half(model), model.kernel.lag_ns
         longer = half(replace(model, kernel=model.kernel.with_lags(lag + PULL_NS, model.kernel.second_ns)))
         wider = half(replace(model, wider=model.wider + PULL_WIDER)) if model.blurs else here
-        return replace(model, pull=((here - longer) / (PULL_NS / 1e3), (here - wider) / PULL_WIDER))
+        return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER))
 
     def _each(
         self, model: Model, pieces: Sequence[Piece], blocks: Blocks, reach_ns: float = 0.0, scatter: bool = True
