@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.durations import UsualDurations
-from neuralpower_align.layout import GAP_CENTRE_US, US, Layout, Room, UsualRoom, most_gap_us, room_ns
+from neuralpower_align.layout import GAP_CENTRE_US, US, Layout, Room, Rooms, UsualRoom, most_gap_us, room_ns
 from neuralpower_align.schedule import Laid, Schedule, Stretch, schedule
 from neuralpower_align.windows import launch_gap_ns, layer_windows
 
@@ -112,12 +112,17 @@ class Classes:
             others.append(np.arange(at + size, at + size + 4))
             at += size + 4
         table = np.array(others, np.int64).reshape(-1, 4)
-        told = [e for e in engines if not e.whole and len(e.begin_ns)]
+        which = [number for number, e in enumerate(engines) if not e.whole and len(e.begin_ns)]
+        told = [engines[number] for number in which]
         rooms = [room_ns(e.begin_ns, e.end_ns, e.durations_ns) for e in told]
         launches = [max(int(np.median((e.durations_ns > 0).sum(axis=1))) - 1, 0) for e in told]
         most = min((most_gap_us(room, e.durations_ns) for room, e in zip(rooms, told, strict=True)), default=np.inf)
-        slope = launch_gap_ns([float(np.median(room)) for room in rooms], launches) / US
-        layout = Layout.usual(len(engines), slope or GAP_CENTRE_US, most)
+        middle = [float(np.median(room)) for room in rooms]
+        slope = launch_gap_ns(middle, launches) / US
+        layout = replace(
+            Layout.usual(len(engines), slope or GAP_CENTRE_US, most),
+            rooms=Rooms(np.array(middle) / US, np.array(launches, np.float64), np.array(which, np.int64)),
+        )
         return cls(
             layers=tuple(layers), launch=table[:, 0], tail=table[:, 1], gap=table[:, 2], gap_alone=table[:, 3],
             idle=at, device_idle=at + 1, context_idle=at + 2, aside=at + 3, layout=layout,

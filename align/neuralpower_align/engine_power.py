@@ -107,6 +107,8 @@ def engine_power(
         gap=level_of(power, errors, between),
         window_j=float(weights[1] @ power),
         window_se_j=float(error_j[1]),
+        between_ns=gap.ns,
+        between_se_ns=float(np.sqrt(max(gap.variance, 0.0))),
     )
 
 

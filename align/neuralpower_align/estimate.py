@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from neuralpower_align.conversion_ends import evened
 from neuralpower_align.gls import Normal, Step, inverted, solve
+from neuralpower_align.kernel import lag_rate
 from neuralpower_align.layout import Layout
 from neuralpower_align.noise import Noise
 from neuralpower_align.nuisance import Model, between, moved, prior
@@ -95,9 +96,10 @@ class Estimate:
             first, weights = spline.basis(piece.at_ns)
             for k in range(4):
                 np.add.at(change[0], where.start + first + k, -weights[:, k] / total)
-        change[1, index.lag] = 1.0
+        change[1, index.lag] = lag_rate(self.model.kernel.lag_ns)
         if self.model.second:
             change[1, index.second] = 1.0
+        change[0] -= change[1]  # shifts are those at the same mean answer
         return np.asarray(1e6 * change @ self.covariance @ change.T, np.float64)
 
     @property

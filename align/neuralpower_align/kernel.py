@@ -36,6 +36,25 @@ BLURS = 4.0
 SHORTEST_NS = 500.0
 """A shorter pole is taken for one of this length: no reading tells them apart."""
 _APART = 0.02
+CURVED_NS = 50e3
+"""A pole much shorter than this is told by its square: two that have the same mean answer then differ as a width does."""
+
+
+def measured_ns(lag_ns: float) -> float:
+    """What fits measure a pole by, ns, by which answers of the same mean change evenly: the pole itself where it is long, its square where
+    it is short. Measured by itself, a short one would hardly matter, and a step of it be far too long."""
+    return float(np.hypot(lag_ns, CURVED_NS) - CURVED_NS)
+
+
+def lag_of_ns(measured: float) -> float:
+    """The pole, ns, that measures so much; none below 0."""
+    return float(np.sqrt(max(measured, 0.0) * (max(measured, 0.0) + 2 * CURVED_NS)))
+
+
+def lag_rate(lag_ns: float) -> float:
+    """By how much a pole grows with what it measures."""
+    lag_ns = max(lag_ns, SHORTEST_NS)
+    return float(np.hypot(lag_ns, CURVED_NS) / lag_ns)
 
 
 @dataclass(frozen=True)

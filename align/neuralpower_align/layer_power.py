@@ -107,7 +107,6 @@ def layer_power(
         rails=tuple(fitted),
         balance=balance_of(plan, rails, classes, declared),
         launch_gap_ns=US * float(fitted[0].found.model.layout.value[GAP]),
-        launch_gap_se_ns=_gap_error_ns(fitted[0]),
         notes=tuple(notes),
     )
 
@@ -161,12 +160,6 @@ def _gap(rail: Fitted, levels: Levels, number: int, engine: Engine) -> Gap:
     if engine.whole:
         return Gap(0.0, 0.0, np.zeros(levels.power_w.size))
     return gap_of(rail.found.model, rail.found.covariance, levels, number, rail.inflation)
-
-
-def _gap_error_ns(rail: Fitted) -> float:
-    """Standard error of the gap that all engines have in common."""
-    where = rail.found.model.index.layout.start + GAP
-    return US * float(np.sqrt(max(rail.found.covariance[where, where], 0.0) * rail.inflation))
 
 
 def gap_of(model: Model, covariance: Floats, levels: Levels, number: int, inflation: float) -> Gap:

@@ -14,6 +14,8 @@ m: median room of the engine. The parameters, each of which moves edges in propo
     spread how much of the room beside the median lies in the gaps.
     own    what an engine's lead and gap are beside those common to all, where several engines ran.
 
+Several engines also tell the gap by their rooms alone (`Rooms`): the host waits as long for each, and each further kernel adds a gap.
+
 All are centred so that they hardly turn with the sensor's delay, which the mean place of all layers cannot be told from.
 """
 
@@ -39,15 +41,52 @@ GAP_CENTRE_US, GAP_SPREAD_US = 1.0, 1.5
 """Prior: 0.5 to 2 us between kernels of one stream is usual, 5 and more happens; 0 where durations have it in them."""
 OWN_LEAD_US, OWN_GAP_US = 10.0, 0.15
 """Prior: of what engines on one host differ by."""
+OWN_WAIT_US, WAITS_WORTH = 20.0, 2.0
+"""Prior: what engines' waits differ by beside the gaps; it counts as much as so many engines of which it is measured."""
 FAR = 2.0
 """In spreads (half the distance of the 16th and 84th percentile): where room counts as far beyond the usual."""
 FARTHEST = 12.0
 """Room beyond so many spreads moves layers no further."""
 LEAST_PERCENT, MOST_WIDTH = 1.0, 3.0
 """Percentile of an engine's rooms that is taken for the least; by how much of the usual room beyond that the scatter grows."""
+LIKELY = 3.0
+"""In prior standard deviations: gaps farther away are not tried."""
 MOST_GAP = 1.0
 """Of the engine's smallest usual room: gaps fill no more."""
 US = 1e3
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What the rooms of several engines say of the gaps between their kernels.
+
+    `middle_us` (k,): the median room of each; `kernels` (k,): how many gaps are in it; `engine` (k,): whose they are. A room is what the
+    host waits for before the first kernel and after the last one, w for all engines within `OWN_WAIT_US`, and the gaps.
+    """
+
+    middle_us: Floats
+    kernels: Floats
+    engine: Ints
+
+    def told(self, size: int) -> tuple[Floats, Floats]:
+        """Precision (size, size) of a layout's values, and their likeliest values (size,) where it is any: w may be whatever it is."""
+        precision, centre = np.zeros((size, size)), np.zeros(size)
+        if self.kernels.size < 2 or np.ptp(self.kernels) == 0:
+            return precision, centre
+        variance = OWN_WAIT_US**2 + (OWN_GAP_US * self.kernels) ** 2
+        line = np.stack([np.ones(self.kernels.size), self.kernels], axis=1) / np.sqrt(variance)[:, None]
+        wait, gap = np.linalg.lstsq(line, self.middle_us / np.sqrt(variance), rcond=None)[0]
+        beside = self.middle_us - wait - gap * self.kernels
+        worth = WAITS_WORTH + self.kernels.size - 2
+        wait_variance = OWN_WAIT_US**2 * (WAITS_WORTH + float(np.sum(beside**2 / variance))) / worth
+        levers = np.zeros((self.kernels.size, size))
+        own = COMMON + OWN * self.engine + 1
+        levers[:, GAP] = levers[np.arange(self.kernels.size), own] = self.kernels
+        free = levers - levers.mean(axis=0)
+        precision = free.T @ free / wait_variance
+        centre[GAP] = gap
+        centre[own] = beside / np.maximum(self.kernels, 1.0)
+        return precision, centre
 
 
 @dataclass(frozen=True)
@@ -58,6 +97,7 @@ class Layout:
     engines: int
     most_gap_us: float = np.inf
     apart: bool = True
+    rooms: Rooms | None = None
     still: bool = False
     """Whether the gap stays what it is: while edges are wide on purpose they draw it away from where sharp ones have their maximum."""
 
@@ -75,13 +115,26 @@ class Layout:
         return self.value.size
 
     @property
-    def centre(self) -> Floats:
-        """Prior means."""
-        return Layout.usual(self.engines).value
+    def prior(self) -> tuple[Floats, Floats]:
+        """Precision (5 + 2 e, 5 + 2 e) and means (5 + 2 e,) of what is known beforehand."""
+        usual, precision = Layout.usual(self.engines).value, np.diag(self.deviation**-2)
+        if self.rooms is None:
+            return precision, usual
+        more, centre = self.rooms.told(self.size)
+        total = precision + more
+        return total, np.asarray(np.linalg.solve(total, precision @ usual + more @ centre), np.float64)
+
+    @property
+    def likely_gaps_us(self) -> tuple[float, float]:
+        """Between what the common gap may lie, if engines have none of their own."""
+        precision, centre = replace(self, apart=False).prior
+        spread = LIKELY * float(np.sqrt(np.linalg.inv(precision)[GAP, GAP]))
+        least = float(np.clip(centre[GAP] - spread, 0.0, self.most_gap_us))
+        return least, float(np.clip(centre[GAP] + spread, least, self.most_gap_us))
 
     @property
     def deviation(self) -> Floats:
-        """Prior standard deviations. Of one engine its own parameters are the common ones."""
+        """Prior standard deviations without what rooms say. Of one engine its own parameters are the common ones."""
         own = (OWN_LEAD_US, OWN_GAP_US) if self.apart else (1e-6, 1e-6)
         common = [LEAD_SPREAD, LEAD_SPREAD, LEAD_SPREAD, SPREAD_SPREAD, GAP_SPREAD_US]
         return np.array([*common, *(own * self.engines)])

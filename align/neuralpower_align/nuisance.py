@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.kernel import SHORTEST_NS, Kernel
+from neuralpower_align.kernel import SHORTEST_NS, Kernel, lag_of_ns, lag_rate, measured_ns
 from neuralpower_align.layout import Layout
 from neuralpower_align.rows import Design, Piece
 
@@ -38,6 +38,8 @@ FREE_LAYER_SPREAD = 20.0
 """The same of layers: what these have in common is told afterwards, and must not be said twice."""
 SHIFT_SPREAD_US = 150.0
 SHIFT_BEND_US = 60.0
+KNOWN_SHIFT_US = 5.0
+"""Where the sensor was found of other classes, of the same readings' time, by so much its delay may still be off."""
 LAG_SPREAD_US = 1000.0
 BLUR_SPREAD, WIDEST = 0.4, 2.0
 """Of the logarithm of the variance by which edges are blurred over that of the scatter: slopes, and with them the scatter, are made of powers
@@ -203,7 +205,10 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
         parts.append(design.by_stall[..., None])
     if model.sensor:
         numbers.append(np.arange(index.lag.start, index.second.stop))
-        parts += [design.by_lag[..., None] * US, design.by_second[..., None] * (US if model.second else 1.0)]
+        # Poles change at the same mean answer: what is longer is seen so much later.
+        by_lag = (design.by_lag + design.slide) * (US * lag_rate(model.kernel.lag_ns))
+        by_second = (design.by_second + design.slide) * US if model.second else design.by_second
+        parts += [by_lag[..., None], by_second[..., None]]
     layers = design.share @ np.where(layer, likely, 0.0)
     idle = design.share @ np.where(layer, 0.0, 1.0)
     numbers.append(np.arange(index.drift.start, index.idle_drift.stop))
@@ -257,7 +262,7 @@ def prior(model: Model) -> tuple[Floats, Floats]:
         put(
             index.lag,
             HELD if model.known else LAG_SPREAD_US,
-            0.0 if model.known else (model.kernel.lag_ns - model.lag_from_ns) / US,
+            0.0 if model.known else (measured_ns(model.kernel.lag_ns) - measured_ns(model.lag_from_ns)) / US,
             0.0,
         )
         if model.second and not model.known:
@@ -268,13 +273,20 @@ def prior(model: Model) -> tuple[Floats, Floats]:
         if model.known:
             put(index.layout, HELD, 0.0, 0.0)
         else:
-            put(index.layout, model.layout.deviation, model.layout.value - model.layout.centre, 0.0)
+            precision[index.layout, index.layout], centre = model.layout.prior
+            away[index.layout] = centre - model.layout.value
         if not model.known:
             for place, pull in ((index.lag.start, model.pull[0]), (index.blur.start, model.pull[1] * model.blurs)):
                 away[place] += pull / precision[place, place]
+        kernel = model.kernel
+        from_ns = model.lag_from_ns + (model.second_from_ns if model.second else 0.0)
+        later_us = 0.0 if model.known else (kernel.lag_ns + kernel.second_ns - from_ns) / US
         for number, (spline, where) in enumerate(zip(model.splines, index.shift, strict=True)):
-            precision[where, where] = spline.precision(SHIFT_SPREAD_US, SHIFT_BEND_US)
-            away[where] = -model.shift_us[number] if model.shift_us else 0.0
+            if model.known:
+                precision[where, where] = np.eye(spline.columns) / KNOWN_SHIFT_US**2
+            else:
+                precision[where, where] = spline.precision(SHIFT_SPREAD_US, SHIFT_BEND_US)
+            away[where] = later_us - model.shift_us[number] if model.shift_us else 0.0
     return precision, away
 
 
@@ -299,15 +311,16 @@ def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, lis
     if not model.sensor:
         return new, pieces
     kernel = model.kernel
-    lag = kernel.lag_ns + US * float(change[index.lag][0])
+    lag = lag_of_ns(measured_ns(kernel.lag_ns) + US * float(change[index.lag][0]))
     second = kernel.second_ns + (US * float(change[index.second][0]) if model.second else 0.0)
     lag = float(
         np.clip(lag, kernel.lag_ns / 3 if kernel.lag_ns > SHORT_NS else SHORTEST_NS, kernel.lag_ns * 2 + SHORT_NS)
     )
     second = float(np.clip(second, kernel.second_ns / 2, kernel.second_ns * 2 + 50e3)) if model.second else 0.0
+    later_us = (lag + second - kernel.lag_ns - kernel.second_ns) / US
     shifts, later = [], []
     for number, piece in enumerate(pieces):
-        step = np.clip(change[index.shift[number]], -60.0, 60.0)
+        step = np.clip(change[index.shift[number]], -60.0, 60.0) + later_us
         shifts.append(step + (model.shift_us[number] if model.shift_us else 0.0))
         later.append(piece.shifted(US * model.splines[number].value(piece.at_ns, step)))
     layout = model.layout.moved(change[index.layout])
@@ -329,12 +342,13 @@ def between(one: Model, other: Model, like: Model) -> Floats:
     ):
         found[where] = (zero if theirs is None else theirs) - (zero if mine is None else mine)
     if like.sensor:
-        found[index.lag] = (other.kernel.lag_ns - one.kernel.lag_ns) / US
+        found[index.lag] = (measured_ns(other.kernel.lag_ns) - measured_ns(one.kernel.lag_ns)) / US
         found[index.second] = (other.kernel.second_ns - one.kernel.second_ns) / US
+        later_us = (other.kernel.lag_ns + other.kernel.second_ns - one.kernel.lag_ns - one.kernel.second_ns) / US
         found[index.blur] = other.wider - one.wider
         found[index.layout] = other.layout.value - one.layout.value
         for where, mine, theirs in zip(index.shift, one.shift_us, other.shift_us, strict=True):
-            found[where] = theirs - mine
+            found[where] = theirs - mine - later_us
     return found
 
 
@@ -345,5 +359,5 @@ def room_to_bounds(model: Model) -> tuple[Floats, Floats]:
     if model.sensor:
         least, most = model.layout.bounds
         down[index.layout], up[index.layout] = least - model.layout.value, most - model.layout.value
-        down[index.lag] = (SHORTEST_NS - model.kernel.lag_ns) / US
+        down[index.lag] = (measured_ns(SHORTEST_NS) - measured_ns(model.kernel.lag_ns)) / US
     return down, up

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.kernel import lag_of_ns, measured_ns
 from neuralpower_align.nuisance import US, Model
 
 Floats = npt.NDArray[np.float64]
@@ -22,26 +23,28 @@ def packed(model: Model) -> Floats:
     if model.drift is not None and model.idle_drift is not None:
         values[index.drift], values[index.idle_drift] = model.drift, model.idle_drift
     if model.sensor:
-        values[index.lag], values[index.second] = model.kernel.lag_ns / US, model.kernel.second_ns / US
+        kernel = model.kernel
+        values[index.lag], values[index.second] = measured_ns(kernel.lag_ns) / US, kernel.second_ns / US
         values[index.blur], values[index.layout] = model.wider, model.layout.value
         for where, shift in zip(index.shift, model.shift_us, strict=True):
-            values[where] = shift
+            values[where] = shift - (kernel.lag_ns + kernel.second_ns) / US
     return values
 
 
 def unpacked(like: Model, values: Floats) -> Model:
     """The model with these parameters; whatever is no parameter as in `like`."""
     index = like.index
-    lag, second = US * float(values[index.lag][0]), US * float(values[index.second][0])
+    lag, second = lag_of_ns(US * float(values[index.lag][0])), US * float(values[index.second][0])
+    kernel = like.kernel.with_lags(lag, second if like.second else like.kernel.second_ns)
     model = replace(
         like,
         power_w=values[index.power],
-        kernel=like.kernel.with_lags(lag, second if like.second else like.kernel.second_ns),
+        kernel=kernel,
         wider=float(values[index.blur][0]),
         layout=replace(like.layout, value=values[index.layout]),
         drift=values[index.drift],
         idle_drift=values[index.idle_drift],
-        shift_us=tuple(values[where] for where in index.shift),
+        shift_us=tuple(values[where] + (kernel.lag_ns + kernel.second_ns) / US for where in index.shift),
     )
     if not like.stalls:
         return model

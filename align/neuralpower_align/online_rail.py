@@ -15,7 +15,7 @@ import numpy.typing as npt
 from neuralpower_align.drifts import drift_sums
 from neuralpower_align.estimate import WORTH_STALLS, Estimate
 from neuralpower_align.gls import Normal, accumulate
-from neuralpower_align.kernel import Kernel
+from neuralpower_align.kernel import Kernel, measured_ns
 from neuralpower_align.noise import Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import KNOT_S, US, Model, Spline, columns, prior, room_to_bounds
 from neuralpower_align.online_packed import packed, unpacked
@@ -283,7 +283,7 @@ class Rail:
         if held is None or moved:
             held = self.held = replace(model.kernel, blur_ns=blur)
         point = np.array(off)
-        point[self.ref.index.lag] = (held.lag_ns - self.ref.kernel.lag_ns) / US
+        point[self.ref.index.lag] = (measured_ns(held.lag_ns) - measured_ns(self.ref.kernel.lag_ns)) / US
         point[self.ref.index.second] = (held.second_ns - self.ref.kernel.second_ns) / US
         if held.blur_ns and self.noise.place:
             point[self.ref.index.blur] = np.log(held.blur_ns**2 / self.noise.place) - self.ref.wider
@@ -364,8 +364,8 @@ class Rail:
 
     def _shift_ns(self, at_ns: Floats, off: Floats | None = None) -> Floats:
         """The fitted shift at times that the spline spans; before and after them as at its ends."""
-        values = self.off if off is None else off
-        return US * self.ref.splines[0].value(at_ns, values[self.ref.index.shift[0]])
+        model = unpacked(self.ref, packed(self.ref) + (self.off if off is None else off))
+        return US * self.ref.splines[0].value(at_ns, model.shift_us[0])
 
     def _prior(self, free: bool, each: bool) -> tuple[Floats, Floats]:
         """What was known beforehand of all but the shift, whose part is in the sums. `free`: powers of layers are not held near their mean,

@@ -29,7 +29,7 @@ class EnginePower:
     (neighbours that are copies of one layer are one in it).
 
     `layer_w` (n,): each layer's own estimate, resolved or not. `units`: what was told apart. Energy of all layers of a mean
-    inference, J, with its standard error; `window_j` is all energy between its anchors. `withheld`: why nothing should be made of the powers, "" if something may. Launch: from the begin anchor to the first layer; tail: from the last to the end anchor.
+    inference, J, with its standard error; `window_j` is all energy between its anchors. `withheld`: why nothing should be made of the powers, "" if something may. Launch: from the begin anchor to the first layer; tail: from the last to the end anchor. `between_ns`: the gap between two kernels of this engine, with its standard error.
     """
 
     unit: Ints
@@ -46,6 +46,8 @@ class EnginePower:
     withheld: str = ""
     window_j: float = float("nan")
     window_se_j: float = float("nan")
+    between_ns: float = 0.0
+    between_se_ns: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,5 +88,4 @@ class LayerPower:
     rails: tuple[Fitted, ...]
     balance: Balance
     launch_gap_ns: float
-    launch_gap_se_ns: float
     notes: tuple[str, ...] = field(default=())

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from neuralpower_align.drifts import drift_means, drift_sums
 from neuralpower_align.kernel import SHORTEST_NS, Kernel
-from neuralpower_align.layout import GAP, GAP_CENTRE_US, GAP_SPREAD_US, Layout
+from neuralpower_align.layout import GAP, GAP_CENTRE_US, Layout
 from neuralpower_align.noise import Noise
 from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, moved
 from neuralpower_align.rows import BLOCK, Piece
@@ -188,7 +188,7 @@ class Search(Surface):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in START_SHIFTS_NS:
                 # With a longer lag all comes later, as with a longer delay: together they stay what they are.
-                yield _later(replace(model, kernel=kernel), pieces, lag - other + shift)
+                yield _later(replace(model, kernel=kernel), pieces, other - lag + shift)
 
     def widely(self, start: tuple[Model, list[Piece]], square: float) -> State:
         """The maximum with wide edges and this gap; where starts are compared on the best engines alone, then that of all."""
@@ -207,10 +207,9 @@ class Search(Surface):
         return min(GAP_STEP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
 
     def by_gap(self, start: tuple[Model, list[Piece]], square: float) -> list[tuple[Model, list[Piece]]]:
-        """The start with the best gaps between kernels, and with none: a runtime may have them in its durations."""
-        step = self.gap_step_us
-        most = min(start[0].layout.most_gap_us, GAP_CENTRE_US + 3 * GAP_SPREAD_US)
-        every = [_with_gap(start, min(float(gap), most)) for gap in np.arange(0.0, most + step / 2, step)]
+        """The start with the best gaps between kernels, and with the least: a runtime may have them in its durations."""
+        step, (least, most) = self.gap_step_us, start[0].layout.likely_gaps_us
+        every = [_with_gap(start, min(float(gap), most)) for gap in np.arange(least, most + step / 2, step)]
         best = self.ranked(iter(every), square, self.some)
         return self.apart([best[0], every[0], *best[1:]], np.inf, GAPS)
 
@@ -236,7 +235,7 @@ class Search(Surface):
         for other in NEAR_LAGS_NS if lag < START_SHORT_NS else (lag,):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in NEAR_SHIFTS_NS:
-                start = _later(replace(model, kernel=kernel), pieces, lag - other + shift)
+                start = _later(replace(model, kernel=kernel), pieces, other - lag + shift)
                 for gap in gaps:
                     yield _with_gap(start, gap)
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from neuralpower_align.conversion_ends import ends_late
 from neuralpower_align.gls import Normal, accumulate
+from neuralpower_align.kernel import lag_of_ns, measured_ns
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import US, Model, columns, moved
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
@@ -208,8 +209,9 @@ class Surface:
             )
             return some.information(rows / some.normal.rows) / 2
 
-        here, lag = half(model), model.kernel.lag_ns
-        longer = half(replace(model, kernel=model.kernel.with_lags(lag + PULL_NS, model.kernel.second_ns)))
+        here, kernel = half(model), model.kernel
+        lag_ns = lag_of_ns(measured_ns(kernel.lag_ns) + PULL_NS)
+        longer = half(replace(model, kernel=kernel.with_lags(lag_ns, kernel.second_ns)))
         wider = half(replace(model, wider=model.wider + PULL_WIDER)) if model.blurs else here
         return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER))
 

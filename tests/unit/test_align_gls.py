@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neuralpower_align.gls import Normal, accumulate, solve
-from neuralpower_align.kernel import Kernel
+from neuralpower_align.kernel import Kernel, lag_of_ns, lag_rate, measured_ns
 from neuralpower_align.layout import Layout
 from neuralpower_align.noise import Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import Model, Spline, between, columns, moved, prior
+from neuralpower_align.nuisance import US, Model, Spline, between, columns, moved, prior
 from neuralpower_align.rows import Design, Piece, blocks_of, designs
 from neuralpower_align.schedule import Laid, Schedule, schedule
 from neuralpower_align.windows import layer_windows
@@ -218,3 +220,37 @@ def test_columns_are_derivatives() -> None:
             place = np.flatnonzero(numbers == number)
             if place.size:
                 np.testing.assert_allclose((other - said) / 1e-6, dense[..., place[0]], atol=0.05)
+
+
+@pytest.mark.parametrize("lag_ns", [1e3, 8e3, 40e3, 150e3, 900e3])
+def test_a_longer_lag_is_seen_later_and_not_farther_away(lag_ns: float) -> None:
+    """The column of the lag is what readings change by along its step, at the same mean answer; it does not vanish where the lag does."""
+    plan = plan_of(6, 60)
+    piece, step = piece_of(plan, 6), 2.0
+    kernel = Kernel(lag_ns, 140e3, blur_ns=8e3)
+    model = replace(model_of(piece, POWER, sensor=True, kernel=kernel), each=False)
+    change = np.zeros(model.index.size)
+    change[model.index.lag] = step
+    other, (later,) = moved(model, [piece], change)
+    gone = other.kernel.lag_ns - lag_ns
+    np.testing.assert_allclose(later.at_ns - piece.at_ns, gone, atol=1e-3)
+    np.testing.assert_allclose(other.shift_us[0] - model.shift_us[0], gone / US, atol=1e-6)
+    ends = [(model, [piece]), moved(model, [piece], change), moved(model, [piece], 2 * change)]
+    rows = zip(*(list(every(plan, pieces[0], which)) for which, pieces in ends), strict=True)
+    for before, here, after in rows:
+        numbers, dense, _ = columns(ends[1][0], here)
+        column = dense[..., np.flatnonzero(numbers == model.index.lag.start)[0]]
+        found = (columns(ends[2][0], after)[2] - columns(model, before)[2]) / (2 * step)
+        # Tables of 1 us know a lag of 1 us to a tenth.
+        assert np.abs(found - column).max() < 0.15 * np.abs(column).max() and np.abs(column).max() > 1e-3
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0.0, 1e7), st.floats(0.0, 1e7))
+def test_a_pole_is_measured_both_ways(lag_ns: float, other_ns: float) -> None:
+    """What measures a pole gives it back, grows with it, by its square where it is short and as it does where it is long."""
+    assert lag_of_ns(measured_ns(lag_ns)) == pytest.approx(lag_ns, rel=1e-6, abs=1.0)
+    assert (measured_ns(lag_ns) < measured_ns(other_ns)) <= (lag_ns < other_ns)
+    assert measured_ns(2e3) == pytest.approx(4 * measured_ns(1e3), rel=1e-2)
+    assert measured_ns(3e6) - measured_ns(2e6) == pytest.approx(1e6, rel=1e-2)
+    assert lag_rate(80e3) == pytest.approx(1 / (measured_ns(80.5e3) - measured_ns(79.5e3)) * 1e3, rel=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,11 +23,14 @@ from neuralpower_align.layout import (
     US,
     Layout,
     Room,
+    Rooms,
     UsualRoom,
 )
 from neuralpower_align.nuisance import Model, columns
 from neuralpower_align.rows import Design, Piece, designs
 from neuralpower_align.schedule import Schedule
+
+Floats = npt.NDArray[np.float64]
 
 KERNEL = Kernel(150e3, 140e3, blur_ns=8e3)
 
@@ -263,3 +267,62 @@ def test_values_stay_within_what_can_be() -> None:
     assert far.value[:GAP].tolist() == [1.0] * GAP and far.value[GAP] == 3.0
     assert layout.moved(np.full(layout.size, -100.0)).value[:COMMON].tolist() == [0.0] * COMMON
     assert layout.with_engines(3).value.tolist() == [*layout.value.tolist(), 0.0, 0.0]
+
+
+def with_rooms(waits_us: list[float], kernels: list[int], gap_us: float) -> Layout:
+    """A layout of engines with as many gaps, of which each has waits of its own."""
+    count = np.array(kernels, np.float64)
+    rooms = Rooms(np.array(waits_us) + gap_us * count, count, np.arange(count.size))
+    return replace(Layout.usual(count.size), rooms=rooms)
+
+
+def told_gaps(layout: Layout) -> tuple[Floats, Floats]:
+    """The gap of each engine as known beforehand, and its standard deviation."""
+    precision, centre = layout.prior
+    covariance = np.linalg.inv(precision)
+    of = np.array([layout.of_gap(number) for number in range(layout.engines)])
+    return of @ centre, np.sqrt(np.einsum("eq,qp,ep->e", of, covariance, of))
+
+
+@pytest.mark.parametrize("gap_us", [0.0, 0.6, 4.0])
+def test_rooms_of_engines_tell_their_gap(gap_us: float) -> None:
+    """Engines that wait alike tell the gap by their rooms, the more kernels they have the better; where durations hold the gap, that it is 0."""
+    gaps, spread = told_gaps(with_rooms([70.0] * 4, [5, 50, 200, 400], gap_us))
+    np.testing.assert_allclose(gaps[2:], gap_us, atol=0.01)
+    assert np.all(np.diff(spread) < 0) and spread[-1] < 0.06
+    assert np.all(np.abs(gaps - gap_us) < 2 * spread)
+
+
+def test_waits_that_are_common_say_nothing_of_gaps() -> None:
+    """What all engines wait for may be whatever it is; one engine says nothing, and engines of as many kernels each."""
+    for waits in ([70.0] * 3, [270.0] * 3):
+        np.testing.assert_allclose(
+            told_gaps(with_rooms(waits, [9, 80, 300], 0.7)), told_gaps(with_rooms([0.0] * 3, [9, 80, 300], 0.7))
+        )
+    for kernels in ([30], [30, 30]):
+        layout = with_rooms([70.0] * len(kernels), kernels, 0.7)
+        for mine, plain in zip(layout.prior, replace(layout, rooms=None).prior, strict=True):
+            np.testing.assert_allclose(mine, plain)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.integers(3, 30))
+def test_waits_that_differ_widen_what_rooms_say(seed: int, engines: int) -> None:
+    """Gaps hold the truth within what waits differ by, whether that is less or more than was thought; more scatter tells less."""
+    rng = np.random.default_rng(seed)
+    kernels, unlike = rng.integers(1, 400, engines).tolist(), rng.normal(size=engines)
+    spreads = []
+    for wait_us in (2.0, 15.0, 60.0):
+        gaps, spread = told_gaps(with_rooms((100 + wait_us * unlike).tolist(), kernels, 0.6))
+        assert np.all(np.abs(gaps - 0.6) < 6 * spread)
+        spreads.append(spread)
+    assert np.all(np.diff(spreads, axis=0) > -1e-12)
+    assert spreads[0].max() < replace(Layout.usual(engines), rooms=None).deviation[GAP]
+
+
+def test_gaps_that_are_tried_are_likely_ones() -> None:
+    """Of one engine between none and several times the usual; of several around what rooms say; never more than rooms leave."""
+    assert Layout.usual(1).likely_gaps_us == (0.0, pytest.approx(5.5))
+    assert Layout.usual(1, most_gap_us=2.0).likely_gaps_us == (0.0, 2.0)
+    least, most = with_rooms([70.0] * 3, [9, 80, 300], 3.0).likely_gaps_us
+    assert 2.5 < least < 3.0 < most < 3.5

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuralpower_align.kernel import Kernel
+from neuralpower_align.kernel import Kernel, lag_of_ns, measured_ns
 from neuralpower_align.layout import Layout
 from neuralpower_align.noise import Noise
-from neuralpower_align.nuisance import DRIFTS, Model, Spline, prior
+from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, prior
 from neuralpower_align.rows import Piece
 from neuralpower_align.schedule import Laid, Schedule, schedule
-from neuralpower_align.surface import EVERY, Surface
+from neuralpower_align.surface import EVERY, PULL_NS, Surface
 from neuralpower_align.windows import layer_windows
 
 LAYERS, NOISE = 60, Noise.even(0.05**2)
@@ -63,16 +63,14 @@ def model_of(surface: Surface, piece: Piece, lag_ns: float) -> Model:
 def test_a_sharper_sensor_tells_powers_better_and_that_is_counted(surface: Surface, lag_ns: float) -> None:
     """The information on powers falls with the lag; its slope is what pulls the lag up, against a likelihood in which powers are fitted."""
     piece = piece_of(surface.plan)
-    here, longer, shorter = (
-        surface.at((model_of(surface, piece, lag), [piece], NOISE), EVERY)
-        for lag in (lag_ns, lag_ns + 4e3, lag_ns - 4e3)
+    here, longer, longest = (
+        surface.at((model_of(surface, piece, lag_of_ns(measured_ns(lag_ns) + more)), [piece], NOISE), EVERY)
+        for more in (0.0, PULL_NS / 4, 3 * PULL_NS / 4)
     )
-    assert shorter.restricted > here.restricted > longer.restricted
+    assert here.restricted > longer.restricted > longest.restricted
     pulled = surface.pulled(here, EVERY)
-    assert (
-        pulled.pull[0] == pytest.approx((shorter.restricted - longer.restricted) / 2 / 8, rel=0.1)
-        and pulled.pull[1] == 0.0
-    )
+    slope = (longer.restricted - longest.restricted) / 2 / (PULL_NS / 2 / US)
+    assert pulled.pull[0] == pytest.approx(slope, rel=0.1) and pulled.pull[1] == 0.0
     free = surface.at((pulled, [piece], NOISE), EVERY)
     one, other = (each.newton()[0][each.model.index.lag][0] for each in (here, free))
     assert other > one

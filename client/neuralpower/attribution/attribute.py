@@ -154,13 +154,13 @@ def _engine(
     units_se_w = np.where(told, mine.units.power_se_w, NAN)
     if each.copies.size and runs.durations_ns.sum(axis=1).mean() >= STEADY_NS:
         settle = max(first.delay_ns, 0.0) + slowest + SETTLED_LAGS * lag_ns
-        windows = layer_windows(runs.begin_ns, runs.end_ns, runs.durations_ns, between_ns=found.launch_gap_ns)
+        windows = layer_windows(runs.begin_ns, runs.end_ns, runs.durations_ns, between_ns=mine.between_ns)
         steady = steady_power(read_ns, power_w, windows[:, 0, 0], windows[:, -1, 1], settle)
         if steady.readings >= 2:
             mean_ns = runs.durations_ns[:, each.copies].mean()
             # In the gaps between its kernels the board draws what it draws between inferences.
-            gaps, beside_w = found.launch_gap_ns / mean_ns, steady.power_w - mine.gap.power_w
-            parts = (1 + gaps) * steady.power_se_w, gaps * mine.gap.se_w, beside_w * found.launch_gap_se_ns / mean_ns
+            gaps, beside_w = mine.between_ns / mean_ns, steady.power_w - mine.gap.power_w
+            parts = (1 + gaps) * steady.power_se_w, gaps * mine.gap.se_w, beside_w * mine.between_se_ns / mean_ns
             power, error = (
                 np.full_like(power, each) for each in (steady.power_w + gaps * beside_w, np.hypot.reduce(parts))
             )

@@ -1,0 +1,60 @@
+"""Where the search sets out: other lags at the delay that goes with them, gaps that are likely."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuralpower_align.kernel import Kernel
+from neuralpower_align.layout import GAP, Layout
+from neuralpower_align.nuisance import Model
+from neuralpower_align.rows import Piece
+from neuralpower_align.scan_clock import Sensor
+from neuralpower_align.schedule import Laid, Schedule, schedule
+from neuralpower_align.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Search
+
+US = 1e3
+
+
+def plan_of(inferences: int = 50) -> Schedule:
+    """Three layers now and then."""
+    begin = 10_000_000 + 3_000_000 * np.arange(inferences)
+    edges = begin[:, None] + np.array([60_000, 160_000, 240_000, 500_000])
+    windows = np.stack([edges[:, :-1], edges[:, 1:]], axis=-1)
+    return schedule([Laid(windows, np.arange(3), 5, begin, begin + 600_000, 3, 4)], 6, 7)
+
+
+def search_of(lag_ns: float) -> tuple[Search, Model, list[Piece]]:
+    """A search with the model from which it sets out."""
+    plan = plan_of()
+    at = np.arange(5e6, 160e6, 0.84e6)
+    piece = Piece(np.arange(at.size), at, np.full(at.size, 5.0), 140e3, 1, None, 0.0)
+    search = Search(plan, np.arange(7) < 3, (), 200, 1e6, 1e6, (np.ones(at.size, bool),))
+    return search, search.first([piece], Sensor(200e3, lag_ns, (None,)), False, Layout.usual(1)), [piece]
+
+
+@pytest.mark.parametrize("lag_ns", [5e3, 100e3, 900e3])
+@pytest.mark.parametrize(("name", "shifts_ns"), [("starts", START_SHIFTS_NS), ("nearby", NEAR_SHIFTS_NS)])
+def test_other_lags_go_with_other_delays(name: str, shifts_ns: tuple[int, ...], lag_ns: float) -> None:
+    """Whatever the lag of a start, the mean answer is tried at the same places: those around where the acquired sensor has it."""
+    search, model, pieces = search_of(lag_ns)
+    places: dict[float, list[float]] = {}
+    for start, moved in getattr(search, name)(model, pieces):
+        later_ns = float(moved[0].at_ns[0] - pieces[0].at_ns[0])
+        assert start.shift_us[0][0] * US == pytest.approx(later_ns, abs=1e-3)
+        step = Kernel(start.kernel.lag_ns, 140e3)
+        times = np.arange(-500e3, 20e6, 1e3)
+        mean_ns = float(np.sum(1 - step.step(times[times > 0]))) * 1e3 - later_ns
+        places.setdefault(start.kernel.lag_ns, []).append(mean_ns)
+    assert len(places) >= (1 if name == "nearby" and lag_ns > 150e3 else 3)
+    for found in places.values():
+        np.testing.assert_allclose(
+            np.unique(np.round(found, -3)), np.sort(lag_ns + 70e3 - np.array(shifts_ns)), atol=2e3
+        )
+
+
+def test_gaps_that_are_tried_are_steps_between_what_is_likely() -> None:
+    """From none to several times the usual for one engine."""
+    search, model, pieces = search_of(50e3)
+    gaps = sorted(float(start.layout.value[GAP]) for start, _ in search.by_gap((model, pieces), 1.0))
+    assert gaps[0] == 0.0 and gaps[-1] <= Layout.usual(1).likely_gaps_us[1]
