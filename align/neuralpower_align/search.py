@@ -42,8 +42,8 @@ APART_NS = 15e3
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
 START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-75_000, 76_000, 15_000))
 NEAR_LAGS_NS = (0.0, 25e3, 60e3)
-"""Starts: lags as shares of the one acquired, or these beside it where it is short; and how much later or earlier than
-acquired delay and lag are together."""
+"""Starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; and how much later or
+earlier than acquired delay and lag are together."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Search(Surface):
     def starts(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
         """Other delays and lags than those acquired, with the pieces that go with them."""
         lag = model.kernel.lag_ns
-        lags = {lag, *START_SHORTS_NS} if lag < START_SHORT_NS else {share * lag for share in START_LAGS}
+        lags = {lag, *START_SHORTS_NS, *(share * lag for share in START_LAGS if lag >= START_SHORT_NS)}
         for other in sorted(lags):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in START_SHIFTS_NS:

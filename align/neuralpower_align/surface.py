@@ -16,7 +16,7 @@ from neuralpower_align.conversion_ends import ends_late
 from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.kernel import lag_of_ns, measured_ns
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import US, Model, columns, moved
+from neuralpower_align.nuisance import US, WIDEST, Model, columns, moved
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.scan_clock import ChannelReadings
 from neuralpower_align.schedule import Schedule
@@ -147,7 +147,7 @@ class Surface:
             noise = self.likelier(state.model, state.pieces, state.noise, noise_blocks, times)
             loud = _loud(noise, state.noise, SAME_NOISE if sweep < TURNS else NEARLY_SAME_NOISE)
             if loud:
-                other = self.at((state.model, state.pieces, noise), blocks)
+                other = self.at((_as_wide(state.model, state.noise, noise), state.pieces, noise), blocks)
                 loud, state = (True, other) if other.cost < state.cost else (False, state)
                 share, last = (1.0, None) if loud else (share, last)
             promised = state.promised
@@ -286,6 +286,14 @@ def farthest_ns(plan: Schedule) -> float:
     whose, before = plan.moves[first + 1], np.diff(plan.edges_ns)[first]
     rooms = [np.median(before[told[whose] & (plan.engine[whose] == each)]) for each in np.unique(plan.engine[told])]
     return float(max(rooms)) + FARTHER_NS
+
+
+def _as_wide(model: Model, before: Noise, noise: Noise) -> Model:
+    """The model under other variances with edges as wide as they were: what these say of the width is for steps to find, of all
+    parameters together. Were it theirs at once, the better variances would seem the less likely ones."""
+    if not model.blurs or not before.place or not noise.place:
+        return model
+    return replace(model, wider=float(np.clip(model.wider + np.log(before.place / noise.place), -WIDEST, WIDEST)))
 
 
 def _loud(noise: Noise, before: Noise, share: float) -> bool:
