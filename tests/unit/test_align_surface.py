@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from neuralpower_align.nuisance import DRIFTS, WIDEST, Model, Spline, columns
 from neuralpower_align.rows import Piece, designs
 from neuralpower_align.schedule import Laid, Schedule, schedule
 from neuralpower_align.surface import EVERY, NEAR, Surface, _as_wide
+
+Floats = npt.NDArray[np.float64]
 
 LAYERS = 5
 POWER = np.array([9.0, 6.0, 12.0, 8.0, 10.5, 3.6, 3.4, 3.0, 2.0])
@@ -46,7 +49,7 @@ def model_of(piece: Piece, kernel: Kernel) -> Model:
 def readings_of(plan: Schedule, seed: int) -> tuple[Piece, Model]:
     """Readings of a sharp sensor drawn from the model, under TRUE, and the model."""
     random = np.random.default_rng(seed)
-    at = np.arange(5e6, float(plan.edges_ns[-1]) + 3e6, 0.4e6) + random.uniform(0, 4e5)
+    at: Floats = np.arange(5e6, float(plan.edges_ns[-1]) + 3e6, 0.4e6) + float(random.uniform(0, 4e5))
     piece = Piece(np.arange(at.size), at, np.zeros(at.size), 140e3, 1, None, 0.0)
     model = model_of(piece, Kernel(4e3, 140e3, blur_ns=12e3))
     value = np.zeros(at.size)
@@ -74,7 +77,8 @@ def test_scatter_that_was_thought_too_large_is_mended(seed: int) -> None:
 @given(st.floats(1.0, 200e3), st.floats(1.0, 200e3), st.floats(-WIDEST, WIDEST))
 def test_edges_stay_as_wide_as_they_were(before_ns: float, after_ns: float, wider: float) -> None:
     """Whatever the variances become, but for the bounds of what edges may be wider by; a model whose edges are given stays as it is."""
-    piece = Piece(np.arange(4), np.arange(4) * 1e6, np.zeros(4), 140e3, 1, None, 0.0)
+    at: Floats = np.arange(4) * 1e6
+    piece = Piece(np.arange(4), at, np.zeros(4), 140e3, 1, None, 0.0)
     model = replace(model_of(piece, Kernel(4e3, 140e3)), wider=wider)
     before, after = (Noise(1e-3, slack=each**2) for each in (before_ns, after_ns))
     other = _as_wide(model, before, after)
