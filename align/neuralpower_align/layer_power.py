@@ -39,6 +39,9 @@ __all__ = [
     "layer_power",
 ]
 
+EVEN_W = 2.0**-13
+"""Readings are taken to the nearest tenth of a milliwatt or so, of which chips tell far more: the last digits of a number, which depend on how
+it was calculated, then decide nothing (which of two maxima is followed, where a search ends)."""
 GAP_STEP_NS = 100.0
 """Of the difference that tells how energies change with the gap between kernels."""
 LEAST_SHARE, MOST_BESIDE = 0.8, 3.0
@@ -64,6 +67,7 @@ def layer_power(
     of each rail's sensor, nearly right; near: what was found of each rail of other classes, from the same stretches of readings. Without
     either the sensor is acquired. Raises ValueError if inferences overlap or readings lack.
     """
+    rails = [[replace(each, power_w=EVEN_W * np.rint(each.power_w / EVEN_W)) for each in rail] for rail in rails]
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
     rails, unnamed_s = named_only(plan, classes, rails, baselines)

@@ -256,6 +256,17 @@ def test_chance_falls_below_the_least_share_in_five_of_a_hundred(count: int, eff
     assert np.mean(held < least + 1e-9) > 0.048
 
 
+def test_the_short_form_fails_where_a_resolved_unit_is_far_off(capsys: pytest.CaptureFixture[str]) -> None:
+    """However many others hold: one number that a user would believe and that is wrong by half is one too many."""
+    right = [score(told(se_w=np.full(4, 0.5)), truth(), 0) for _ in range(100)]
+    good = [RunScore(n, "run", "batch", 5.0, ("a",), (each,)) for n, each in enumerate(right)]
+    assert command._passed(good)
+    far = score(told(power_w=2 * told().power_w), truth(), 0)
+    assert far.far and not command._passed([*good, RunScore(9, "run", "batch", 5.0, ("a",), (far,))])
+    printed = capsys.readouterr().out
+    assert "passed" in printed and "FAILED" in printed and f": {far.far}, and none may be" in printed
+
+
 def test_what_moves_behind_a_run_is_seen() -> None:
     """In standard errors; other units, or something told that was not, are no small thing."""
     one = told()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from neuralpower_align.layer_power import Engine, LayerPower, layer_power
+from neuralpower_align.layer_power import EVEN_W, Engine, LayerPower, layer_power
 from neuralpower_align.scan_clock import ChannelReadings
 from neuralpower_align.steady import autocorrelation_time, steady_power
 from neuralpower_align.window_mean import window_mean
@@ -167,3 +167,28 @@ def test_autocorrelation_inflates_only_what_is_correlated() -> None:
     for i in range(1, white.size):
         red[i] = 0.7 * red[i - 1] + white[i]
     assert autocorrelation_time(red) == pytest.approx(1.7 / 0.3, rel=0.25)
+
+
+def test_last_digits_of_readings_decide_nothing(bench: Bench, solution: LayerPower) -> None:
+    """Readings moved by 1e-9 of themselves give the same numbers, to the last bit: they are even to 0.1 mW before anything is made of them."""
+    random = np.random.default_rng(0)
+    share = bench.power_w / EVEN_W % 1.0
+    moved = np.where(
+        np.abs(share - 0.5) > 1e-3,
+        bench.power_w * (1 + 1e-9 * random.uniform(-1, 1, bench.power_w.size)),
+        bench.power_w,
+    )
+    assert np.mean(moved != bench.power_w) > 0.99
+    other = layer_power(bench.engines, [[replace(readings(bench), power_w=moved)]])
+    for mine, theirs in zip(solution.engines, other.engines, strict=True):
+        np.testing.assert_array_equal(theirs.power_w, mine.power_w)
+        np.testing.assert_array_equal(theirs.power_se_w, mine.power_se_w)
+        assert (theirs.energy_j, theirs.energy_se_j) == (mine.energy_j, mine.energy_se_j)
+
+
+def test_readings_are_taken_to_a_tenth_of_a_milliwatt(bench: Bench, solution: LayerPower) -> None:
+    """What that takes away is far less than what any power is told to."""
+    off = bench.power_w - EVEN_W * np.rint(bench.power_w / EVEN_W)
+    assert np.abs(off).max() <= 62e-6 and abs(off.mean()) < 0.01 * min(
+        float(e.power_se_w.min()) for e in solution.engines
+    )

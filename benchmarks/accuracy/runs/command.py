@@ -109,11 +109,12 @@ def _order(each: RunScore) -> tuple[str, int]:
 def _passed(runs: Sequence[RunScore]) -> bool:
     """The verdict of the short form, said and returned."""
     rest = shares(runs)[1]
-    least = least_share(rest)
-    good = rest.count > 0 and rest.share >= least
+    least, far = least_share(rest), sum(each.far for run in runs for each in run.told)
+    good = rest.count > 0 and rest.share >= least and not far
     print(
         f"{'passed' if good else 'FAILED'}: {rest.share:.1%} of {rest.count} units hold the truth less gain and offset; "
-        f"chance leaves at least {least:.1%} in 95 of 100, the design effect of runs being {rest.design_effect:.1f}"
+        f"chance leaves at least {least:.1%} in 95 of 100, the design effect of runs being {rest.design_effect:.1f}; "
+        f"resolved units off by more than 5 se or 50 %: {far}, and none may be"
     )
     return good
 
