@@ -25,18 +25,21 @@ from neuralpower_align.schedule import Schedule
 
 Floats = npt.NDArray[np.float64]
 
-BLOCKS = 160
-"""About so many blocks tell the sums."""
+BLOCKS, BLOCKS_EACH = 160, 30
+"""About so many blocks tell the sums, or so many for each of many engines, that those of each are seen."""
 
 
-def realised_variance(found: Estimate, plan: Schedule, seconds: Floats, by_gap: Floats | None = None) -> Floats:
-    """Variance (f,), J^2, of energies w' P about what the inferences really took; seconds (f, c): of each class in a mean inference;
-    by_gap (f, l), J: change of the energies with the parameters of the layout, which say how long gaps between kernels are."""
+def realised_variance(
+    found: Estimate, plan: Schedule, seconds: Floats, change: Floats, by_gap: Floats | None = None
+) -> Floats:
+    """Variance (f,), J^2, of energies w' P, two of each engine, about what the inferences really took; seconds (f, c): of each class in a mean
+    inference; change (c, q): of powers over their own time with all parameters (`Levels`); by_gap (f, l), J: change of the energies with the parameters of the layout, which say how long gaps between kernels are."""
     model, noise = found.model, found.noise
     plan = plan.placed(model.layout)
     covariance = found.covariance - found.rivals.T @ found.rivals
-    after = covariance[:, model.index.power] @ seconds.T
-    elsewhere = found.rivals[:, model.index.power] @ seconds.T
+    by_power = seconds @ change
+    after = covariance @ by_power.T
+    elsewhere = found.rivals @ by_power.T
     if by_gap is not None:
         after = after + covariance[:, model.index.layout] @ by_gap.T
         elsewhere = elsewhere + found.rivals[:, model.index.layout] @ by_gap.T
@@ -44,9 +47,10 @@ def realised_variance(found: Estimate, plan: Schedule, seconds: Floats, by_gap: 
     told, slow = np.zeros(len(seconds)), np.zeros((2, len(seconds)))
     cover, used = np.zeros(len(seconds)), 0
     total = sum(piece.number.size for piece in found.pieces)
+    blocks = max(BLOCKS, BLOCKS_EACH * len(seconds) // 2)
     for number, piece in enumerate(found.pieces):
         full = blocks_of(piece.number.size)[0]
-        share = BLOCKS * piece.number.size / total
+        share = blocks * piece.number.size / total
         group = full[:: max(int(len(full) / max(share, 1.0)), 1)]
         kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
         for design in designs(plan, number, piece, kernel, model.slope_w, [group]):

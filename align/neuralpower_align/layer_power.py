@@ -147,8 +147,8 @@ def _summed(
         by_gap.append(np.outer((beside - here) @ power * (US / GAP_STEP_NS), of_gap))
     flat, changes = np.concatenate(seconds), np.concatenate(by_gap)
     variances = sum(
-        realised_variance(rail.found, plan, flat, None if number else changes) * rail.inflation
-        for number, rail in enumerate(fitted)
+        realised_variance(rail.found, plan, flat, own.change, None if number else changes) * rail.inflation
+        for number, (rail, own) in enumerate(zip(fitted, levels, strict=True))
     )
     return _Summed(
         power_w=power,

@@ -26,13 +26,15 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class Levels:
     """Powers (c,) W, and three covariances (c, c), W^2: as the model has it; the same if all that is no power were known (`held`); and
-    from the scatter of seconds. `with_layout` (c, l): covariance with the parameters of the layout."""
+    from the scatter of seconds. `with_layout` (c, l): covariance with the parameters of the layout. `change` (c, q): of these powers with all
+    parameters of the model."""
 
     power_w: Floats
     covariance: Floats
     held: Floats
     scattered: Floats
     with_layout: Floats
+    change: Floats
 
 
 def over_own_time(found: Estimate, plan: Schedule) -> Levels:
@@ -58,4 +60,5 @@ def levels(model: Model, mean: Floats, covariance: Floats, scattered: Floats) ->
         alone,
         change @ scattered @ change.T,
         change @ covariance[:, index.layout],
+        change,
     )
