@@ -37,12 +37,10 @@ def realised_variance(
     model, noise = found.model, found.noise
     plan = plan.placed(model.layout)
     covariance = found.covariance - found.rivals.T @ found.rivals
-    by_power = seconds @ change
-    after = covariance @ by_power.T
-    elsewhere = found.rivals @ by_power.T
+    weights = seconds @ change
     if by_gap is not None:
-        after = after + covariance[:, model.index.layout] @ by_gap.T
-        elsewhere = elsewhere + found.rivals[:, model.index.layout] @ by_gap.T
+        weights[:, model.index.layout] += by_gap
+    after, elsewhere = covariance @ weights.T, found.rivals @ weights.T
     ran = np.where(seconds > 0, 1.0, 0.0)
     told, slow = np.zeros(len(seconds)), np.zeros((2, len(seconds)))
     cover, used = np.zeros(len(seconds)), 0
@@ -68,4 +66,7 @@ def realised_variance(
     k = seconds.sum(axis=1) / np.maximum(scale * cover, 1e-12)
     known = np.sum(after * (prior(model)[0] @ after), axis=0)
     other = np.sum(elsewhere**2, axis=0)
-    return np.asarray(scale * (told - 2 * k * slow[0] + k**2 * slow[1]) + known + other, np.float64)
+    # What these sums make of the variance as readings have it is less exact than the covariance, of which it is a part.
+    exact = np.maximum(np.sum(weights.T * after, axis=0) - known, 0.0)
+    turned = np.sqrt(exact / np.maximum(scale * told, 1e-300))
+    return np.asarray(exact + scale * (k**2 * slow[1] - 2 * k * turned * slow[0]) + known + other, np.float64)
