@@ -41,7 +41,7 @@ GAP_STEP_NS, GAPS, APART_US = 25e3, 4, 0.4
 APART_NS = 15e3
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
 START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-75_000, 76_000, 15_000))
-NEAR_LAGS_NS = (0.0, 25e3, 60e3)
+NEAR_LAGS_NS, NEAR_SHORT_NS = (0.0, 25e3, 60e3), 400e3
 """Starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; and how much later or
 earlier than acquired delay and lag are together."""
 
@@ -105,6 +105,7 @@ class Search(Surface):
             rows = blocks if self.of_all else self.some
             ends = []
             for start in self.apart(ranked, APART_NS, FINER if self.of_all else 1):
+                start = self.powered(start, square, rows)
                 sharp = self.climbed(self.at((*start, Noise.even(square)), rows), rows, WIDE_ROUNDS, NEAR)
                 ends.append(replace(sharp, noise=Noise.even(square * sharp.profiled / sharp.normal.rows)))
             wide.append(min(ends, key=lambda each: each.noise.white))
@@ -194,12 +195,20 @@ class Search(Surface):
         """The maximum with wide edges and this gap; where starts are compared on the best engines alone, then that of all."""
         model, pieces = start
         start = replace(model, layout=replace(model.layout, still=True, apart=False)), pieces
+        start = self.powered(start, square, START_BLOCKS)
         state = self.climbed(self.at((*start, Noise.even(square)), START_BLOCKS), START_BLOCKS, WIDE_ROUNDS, NEAR)
         if self.of_all:
             return state
         return self.climbed(
             self.at((state.model, state.pieces, Noise.even(square)), self.some), self.some, WIDE_ROUNDS, NEAR
         )
+
+    def powered(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
+        """The start with the powers that are likeliest there: those of another place would draw the sensor back to it."""
+        model, pieces = start
+        state = self.at((replace(model, sensor=False), pieces, Noise.even(square)), blocks)
+        fitted, pieces = moved(state.model, state.pieces, state.newton()[0])
+        return replace(fitted, sensor=model.sensor), pieces
 
     @property
     def gap_step_us(self) -> float:
@@ -232,7 +241,8 @@ class Search(Surface):
         finer = np.arange(-2, 3) if self.of_all else np.zeros(1)
         around = float(model.layout.value[GAP]) + self.gap_step_us / 2 * finer
         gaps = sorted(set(np.clip(around, 0.0, model.layout.most_gap_us).tolist()))
-        for other in NEAR_LAGS_NS if lag < START_SHORT_NS else (lag,):
+        # While edges were wide on purpose a lag may have grown that is none.
+        for other in sorted({lag, *NEAR_LAGS_NS}) if lag < NEAR_SHORT_NS else (lag,):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in NEAR_SHIFTS_NS:
                 start = _later(replace(model, kernel=kernel), pieces, other - lag + shift)
