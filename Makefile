@@ -81,7 +81,7 @@ accuracy: $(READY) ## what attribution (simulated) and models are worth; hours o
 	@$(BIN)/python -m benchmarks.accuracy run $(if $(SEED),--seed $(SEED),--quoted)
 	@$(BIN)/python -m benchmarks.accuracy models $(if $(SEED),--seed $(SEED),--quoted)
 
-accuracy-quick: $(READY) ## a few networks of some of the cases, fit for CI
+accuracy-quick: $(READY) ## a network of some of the cases, fit for CI
 	@$(BIN)/python -m benchmarks.accuracy attribution --quick $(if $(SEED),--seed $(SEED))
 
 accuracy-run: $(READY) ## six short runs as users make them, in virtual time; fails where too few units hold the truth, fit for CI

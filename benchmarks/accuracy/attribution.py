@@ -79,20 +79,25 @@ def _told(error: Exception) -> str:
 def _outcomes(
     cases: Sequence[Case], networks: int | None, first: int, jobs: int
 ) -> Iterator[tuple[Case, list[Outcome]]]:
-    """Each case with the outcomes of all its networks, by seed, as soon as they are there."""
-    for case in cases:
-        count = networks or case.networks
-        seeds = range(first, first + count)
-        outcomes: list[Outcome] = []
+    """Each case with the outcomes of all its networks, by seed, as soon as they are there.
+
+    A process that dies takes its pool with it: each case has one of its own, but for single networks, which share one.
+    """
+    for group in [cases] if networks == 1 else [[case] for case in cases]:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
-            pending = {pool.submit(one, case, seed): seed for seed in seeds}
-            for done, future in enumerate(as_completed(pending), start=1):
-                try:
-                    outcomes += future.result()
-                except BrokenProcessPool:
-                    outcomes.append(Outcome(pending[future], "least-squares", error="its process died"))
-                _progress(case.name, done, count)
-        yield case, sorted(outcomes, key=lambda outcome: outcome.seed)
+            pending = [
+                {pool.submit(one, case, seed): seed for seed in range(first, first + (networks or case.networks))}
+                for case in group
+            ]
+            for case, mine in zip(group, pending, strict=True):
+                outcomes: list[Outcome] = []
+                for done, future in enumerate(as_completed(mine), start=1):
+                    try:
+                        outcomes += future.result()
+                    except BrokenProcessPool:
+                        outcomes.append(Outcome(mine[future], "least-squares", error="its process died"))
+                    _progress(case.name, done, len(mine))
+                yield case, sorted(outcomes, key=lambda outcome: outcome.seed)
 
 
 def _progress(name: str, done: int, count: int) -> None:
