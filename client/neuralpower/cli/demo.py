@@ -13,7 +13,7 @@ from pathlib import Path
 from ..console import print_json
 from ..errors import Failure, InputError
 
-HELP = """Run everything on this machine in about three minutes: start the daemon, run networks with the profiler
+HELP = """Run everything on this machine in four to six minutes: start the daemon, run networks with the profiler
 attached, record over the real sockets, attribute power to layers, fit the six models, predict a network that was held
 out, write a report. Where there is no INA3221 the power monitor and the GPU are simulated, and every number says so.
 
