@@ -41,9 +41,9 @@ SHIFT_BEND_US = 60.0
 KNOWN_SHIFT_US = 5.0
 """Where the sensor was found of other classes, of the same readings' time, by so much its delay may still be off."""
 LAG_SPREAD_US = 1000.0
-BLUR_SPREAD, WIDEST = 0.4, 4.0
+BLUR_SPREAD, WIDEST = 0.4, 2.0
 """Of the logarithm of the variance by which edges are blurred over that of the scatter: slopes, and with them the scatter, are made of powers
-held near their mean. It goes no further than the latter; a bound that is met makes a lag, which there is none of, stand for the width."""
+held near their mean. It goes no further than the latter."""
 SPLIT_SPREAD, HELD = 3.0, 1e-6
 SHORT_NS = 50e3
 """A lag this short may go to the shortest in one step."""
