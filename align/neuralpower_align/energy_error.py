@@ -7,7 +7,7 @@ k r' s, with r the share of each reading in which these classes ran and k the ti
     c' (y - s) + (c - k r)' s + what was known beforehand
 
 so that its variance is c' (V - S) c + (c - k r)' S (c - k r) + (C w)' L (C w): S the covariance of s, L the precision of the prior.
-The sums are taken over blocks spread through the recording.
+The first and last term are w' C w, from the covariance; the sums with S are taken over blocks spread through the recording.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def realised_variance(
     found: Estimate, plan: Schedule, seconds: Floats, change: Floats, by_gap: Floats | None = None
 ) -> Floats:
     """Variance (f,), J^2, of energies w' P, two of each engine, about what the inferences really took; seconds (f, c): of each class in a mean
-    inference; change (c, q): of powers over their own time with all parameters (`Levels`); by_gap (f, l), J: change of the energies with the parameters of the layout, which say how long gaps between kernels are."""
+    inference; change (c, q): of powers over their own time with all parameters (`Levels`); by_gap (f, l), J: change of the energies with the
+    parameters of the layout, which say how long gaps between kernels are."""
     model, noise = found.model, found.noise
     plan = plan.placed(model.layout)
     covariance = found.covariance - found.rivals.T @ found.rivals
@@ -66,7 +67,8 @@ def realised_variance(
     k = seconds.sum(axis=1) / np.maximum(scale * cover, 1e-12)
     known = np.sum(after * (prior(model)[0] @ after), axis=0)
     other = np.sum(elsewhere**2, axis=0)
-    # What these sums make of the variance as readings have it is less exact than the covariance, of which it is a part.
+    # The covariance has what unknown stalls add in it (`Estimate`), which rows know nothing of: sums through it hold that squared.
+    # They agree with the covariance to a percent without it, and are scaled to it.
     exact = np.maximum(np.sum(weights.T * after, axis=0) - known, 0.0)
     turned = np.sqrt(exact / np.maximum(scale * told, 1e-300))
     return np.asarray(exact + scale * (k**2 * slow[1] - 2 * k * turned * slow[0]) + known + other, np.float64)

@@ -60,7 +60,7 @@ def readings_of(plan: Schedule, seed: int) -> tuple[Piece, Model]:
     return replace(piece, value_w=value), model
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2, 4])
 def test_scatter_that_was_thought_too_large_is_mended(seed: int) -> None:
     """From variances nine times too large, with edges as wide, the search comes to the true ones, and settles."""
     plan = plan_of(seed)
