@@ -207,9 +207,8 @@ def test_engines_that_come_and_go_leave_the_others_what_they_are(ran: Online, wa
     engine = ran._around(0.0, 2.0**62)[0]
     other = Engine(engine.begin_ns, engine.end_ns, engine.durations_ns[:, :4], np.arange(4))
     both = Classes.of([engine, other] if wanted[0] == "e" else [other, engine])
-    both = replace(
-        both, layout=replace(both.layout, rooms=None)
-    )  # what two rooms say of gaps is news, and none of this
+    # What two rooms say of gaps is news, and none of this.
+    both = replace(both, layout=replace(both.layout, rooms=None))
     mine = wanted.index("e")
     rail = ran.rails[0]
     # Once there are two, the first may differ from the second by what nobody knows.
