@@ -30,7 +30,7 @@ demo: $(READY) ## measure, attribute, fit and predict on this machine; SEED=n re
 
 test: $(READY) ## C tests, then Python tests; PYTEST='-k ring' passes options on
 	@$(MAKE) -s -C tests/c run
-	@$(BIN)/python -m pytest --durations=10 $(PYTEST)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup --durations=10 $(PYTEST)
 
 test-random: $(READY) ## property tests on cases drawn anew, to find what the fixed ones miss; SEED=n repeats a run
 	@$(BIN)/python -m pytest -m 'hypothesis and not hardware' --hypothesis-profile=random $(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST) \

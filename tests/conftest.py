@@ -22,6 +22,14 @@ settings.register_profile("random", derandomize=False, deadline=None, suppress_h
 settings.load_profile("same")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests share a process under pytest-xdist: those of a file, which share what they draw; and all that start processes
+    of their own, which would slow each other and then judge the machine."""
+    for item in items:
+        group = "integration" if item.path.parent.name == "integration" else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def public_data() -> Path:
     """The folder of published measurements: NEURALPOWER_DATA, or shared/data beside the checkout; skips where there is none."""
