@@ -186,7 +186,7 @@ class _Fit(Search):
             model, kernel=known.kernel, second=known.second, lag_from_ns=known.lag_from_ns, second_from_ns=known.second_from_ns,
             wider=known.wider, edge_ns=0.0, known=True,
         )  # fmt: skip
-        noise = replace(near.noise, slack=BESIDE_NS**2, late=0.0, stretch=0.0)
+        noise = replace(near.noise, slack=BESIDE_NS**2, late=0.0, stretch=0.0, far=0.0)
         noise = self.likelier(model, pieces, noise, NOISE_BLOCKS)
         state = self.settled((model, pieces, noise), self.some, NEAR, NOISE_BLOCKS)
         return self.everywhere(state)

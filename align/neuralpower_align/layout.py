@@ -8,8 +8,10 @@ layers (the first layer's begin is edge 0) of an inference with the room r, what
 m: median room of the engine. The parameters, each of which moves edges in proportion (see `LEVERS`):
 
     lead   how much of the room that an inference has beside the median lies before its layers: a share for those with less than
-           usual, one for those with more, one for what goes beyond twice the usual spread. A host whose waking up scatters and whose
-           enqueue does not has shares near 0.
+           usual, one for those with more, one for what goes beyond twice the usual spread, one for what goes beyond four times. A
+           host whose waking up scatters and whose enqueue does not has shares near 0. Where the enqueue scatters and waking up is
+           late now and then, rooms beyond the usual are those of late waking, and have less before their layers than shorter ones:
+           the third may be below 0.
     gap    from the end of a kernel to the begin of the next. A runtime that reports from event to event has it in its durations: 0.
     spread how much of the room beside the median lies in the gaps.
     own    what an engine's lead and gap are beside those common to all, where several engines ran.
@@ -22,6 +24,7 @@ All are centred so that they hardly turn with the sensor's delay, which the mean
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +32,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-LEAD_LESS, LEAD_MORE, LEAD_FAR, SPREAD, GAP = range(5)
-COMMON, OWN = 5, 2
+LEAD_LESS, LEAD_MORE, LEAD_FAR, LEAD_FARTHER, SPREAD, GAP = range(6)
+COMMON, OWN = 6, 2
 """Parameters of all engines together; behind them those of each engine: its own lead and gap, us."""
 LEAD_CENTRE, LEAD_SPREAD = 0.4, 0.3
 """Prior: a share between 0 and 1 of which little is known; hosts' wake-up scatters more than their enqueue."""
-FAR_CENTRE = 0.25
-"""Prior: a room far beyond the usual is a late wake-up rather than a late launch."""
+FAR_CENTRE, FAR_SPREAD = 0.25, 0.5
+"""Prior: a room far beyond the usual is a late wake-up rather than a late launch; of neither less is known than where rooms are usual."""
 SPREAD_CENTRE, SPREAD_SPREAD = 0.1, 0.15
 GAP_CENTRE_US, GAP_SPREAD_US = 1.0, 1.5
 """Prior: 0.5 to 2 us between kernels of one stream is usual, 5 and more happens; 0 where durations have it in them."""
@@ -43,8 +46,8 @@ OWN_LEAD_US, OWN_GAP_US = 10.0, 0.15
 """Prior: of what engines on one host differ by."""
 OWN_WAIT_US, WAITS_WORTH = 20.0, 2.0
 """Prior: what engines' waits differ by beside the gaps; it counts as much as so many engines of which it is measured."""
-FAR = 2.0
-"""In spreads (half the distance of the 16th and 84th percentile): where room counts as far beyond the usual."""
+FAR, FARTHER = 2.0, 4.0
+"""In spreads (half the distance of the 16th and 84th percentile): where room counts as far beyond the usual, and as farther."""
 FARTHEST = 12.0
 """Room beyond so many spreads moves layers no further."""
 LEAST_PERCENT, MOST_WIDTH = 1.0, 3.0
@@ -54,6 +57,9 @@ LIKELY = 3.0
 MOST_GAP = 1.0
 """Of the engine's smallest usual room: gaps fill no more."""
 US = 1e3
+LEADS, ROOMS = 4, 7
+NEAR, WIDTH, TOLD = range(4, 7)
+"""Rows of what an inference's room says: what its shares of the lead move, then `Room.near`, `Room.width`, and whether any of it is told."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Rooms:
 
 @dataclass(frozen=True)
 class Layout:
-    """Values (5 + 2 e,) of the parameters for e engines: shares, and us. `most_gap_us`: what the room leaves for gaps between kernels."""
+    """Values (6 + 2 e,) of the parameters for e engines: shares, and us. `most_gap_us`: what the room leaves for gaps between kernels."""
 
     value: Floats
     engines: int
@@ -105,7 +111,8 @@ class Layout:
     def usual(cls, engines: int, gap_us: float = GAP_CENTRE_US, most_gap_us: float = np.inf) -> Layout:
         """Before anything is measured."""
         value = np.zeros(COMMON + 2 * engines)
-        value[[LEAD_LESS, LEAD_MORE, LEAD_FAR, SPREAD]] = LEAD_CENTRE, LEAD_CENTRE, FAR_CENTRE, SPREAD_CENTRE
+        value[:SPREAD] = LEAD_CENTRE, LEAD_CENTRE, FAR_CENTRE, FAR_CENTRE
+        value[SPREAD] = SPREAD_CENTRE
         value[GAP] = float(np.clip(gap_us, 0.0, most_gap_us))
         return cls(value, engines, most_gap_us, engines > 1)
 
@@ -116,7 +123,7 @@ class Layout:
 
     @property
     def prior(self) -> tuple[Floats, Floats]:
-        """Precision (5 + 2 e, 5 + 2 e) and means (5 + 2 e,) of what is known beforehand."""
+        """Precision (6 + 2 e, 6 + 2 e) and means (6 + 2 e,) of what is known beforehand."""
         usual, precision = Layout.usual(self.engines).value, np.diag(self.deviation**-2)
         if self.rooms is None:
             return precision, usual
@@ -136,7 +143,7 @@ class Layout:
     def deviation(self) -> Floats:
         """Prior standard deviations without what rooms say. Of one engine its own parameters are the common ones."""
         own = (OWN_LEAD_US, OWN_GAP_US) if self.apart else (1e-6, 1e-6)
-        common = [LEAD_SPREAD, LEAD_SPREAD, LEAD_SPREAD, SPREAD_SPREAD, GAP_SPREAD_US]
+        common = [LEAD_SPREAD, LEAD_SPREAD, FAR_SPREAD, LEAD_SPREAD, SPREAD_SPREAD, GAP_SPREAD_US]
         return np.array([*common, *(own * self.engines)])
 
     def gap_us(self, engine: int) -> float:
@@ -150,7 +157,7 @@ class Layout:
         return replace(self, value=value)
 
     def of_gap(self, engine: int) -> Floats:
-        """By which parameters the gap of an engine changes (5 + 2 e,), 1."""
+        """By which parameters the gap of an engine changes (6 + 2 e,), 1."""
         change = np.zeros(self.size)
         change[[GAP, COMMON + 2 * engine + 1]] = 1.0
         return change
@@ -160,6 +167,7 @@ class Layout:
         """What can be: least and most of each."""
         least, most = np.full(self.size, -np.inf), np.full(self.size, np.inf)
         least[:COMMON], most[:GAP], most[GAP] = 0.0, 1.0, self.most_gap_us
+        least[LEAD_FAR] = -1.0
         if self.still:
             least[GAP] = most[GAP] = self.value[GAP]
         return least, most
@@ -209,14 +217,12 @@ class UsualRoom:
 
 @dataclass(frozen=True)
 class Room:
-    """What moves an engine's edges, in factors. Of each inference (m,), ns: its room beside the median, split into `less`, `more` and `far`,
-    and `near`, of which a part may lie in gaps. Of each edge (n + 1,): `gaps` before it less half of all, and `place` in the
-    inference by gaps, -1/2 to 1/2. `width` (m,), of mean 1: how much wider than usual its place may scatter, squared: where there is hardly
-    any room it cannot."""
+    """What moves an engine's edges, in factors. Of each inference: `beside` (4, m), ns, its room beside the median, split as its shares are
+    (LEAD_LESS to LEAD_FARTHER), and `near` (m,), of which a part may lie in gaps. Of each edge (n + 1,): `gaps` before it less half of all, and
+    `place` in the inference by gaps, -1/2 to 1/2. `width` (m,), of mean 1: how much wider than usual its place may scatter, squared: where
+    there is hardly any room it cannot."""
 
-    less: Floats
-    more: Floats
-    far: Floats
+    beside: Floats
     near: Floats
     gaps: Floats
     place: Floats
@@ -229,10 +235,9 @@ class Room:
         room, spread = room_ns(begin_ns, end_ns, durations_ns), usual.spread_ns
         beside = np.clip(room - usual.middle_ns, -FARTHEST * spread, FARTHEST * spread)
         before = np.append(0, np.maximum(np.cumsum(usual.ran) - 1, 0)).astype(np.float64)
+        ends = spread * np.array([-np.inf, 0.0, FAR, FARTHER, np.inf])
         return cls(
-            np.minimum(beside, 0.0),
-            np.clip(beside, 0.0, FAR * spread),
-            np.maximum(beside - FAR * spread, 0.0),
+            np.stack([np.clip(beside, *each) - np.clip(0.0, *each) for each in pairwise(ends)]),
             np.clip(beside, -FAR * spread, FAR * spread),
             before - before[-1] / 2,
             before / before[-1] - 0.5 if before[-1] else before,

@@ -7,6 +7,7 @@ A block's covariance is a sum of known forms times unknown variances:
     slow      power that wanders: exp(-|dt| / T), smoothed as the sensor and the chip's filter smooth it
     slack     an inference that ran earlier or later than laid: s^2 g g', g the change of the readings with its shift
     late      the same of what grows with the room that it has between its anchors (`layout.py`)
+    far       the same of inferences whose room is far beyond the usual: whether the host launched or woke up late, rooms do not tell
     stretch   an inference whose gaps between kernels were longer or shorter than laid: the same with its stretch about its middle
 
 The variances are those of greatest likelihood on blocks spread over the recording, by rounds of Newton's with the average of observed and
@@ -30,16 +31,16 @@ SLOW_NS = (30e6, 100e6, 300e6, 1000e6)
 _ROUNDS = 10
 _NEAR = 0.1
 """Steps below this share of a variance need no further round: these shrink like squares."""
-_FREE = [0, 2, 3, 4, 5]
-_MASK = np.array([True, False, True, True, True, True])
-_SCALES = np.array([1e-4, 1e-6, 1e-4, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2])
+_FREE = [0, 2, 3, 4, 5, 6]
+_MASK = np.array([True, False, True, True, True, True, True])
+_SCALES = np.array([1e-4, 1e-6, 1e-4, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2])
 """Variances that are as good as none: (10 mW)^2 and (1 us)^2."""
 _FLOORS = 1e-2 * _SCALES
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Variances: white, register and slow, W^2; slack, stretch and late, ns^2; and the correlation time of the slow part, ns."""
+    """Variances: white, register and slow, W^2; slack, stretch, late and far, ns^2; and the correlation time of the slow part, ns."""
 
     white: float = 0.01
     register: float = 0.0
@@ -48,6 +49,7 @@ class Noise:
     slow_ns: float = 100e6
     stretch: float = 0.0
     late: float = 0.0
+    far: float = 0.0
 
     @classmethod
     def even(cls, white: float) -> Noise:
@@ -56,18 +58,20 @@ class Noise:
 
     @property
     def place(self) -> float:
-        """Variance of a mean inference's place, ns^2."""
+        """Variance of a mean inference's place, ns^2, but for those whose room is far beyond the usual."""
         return self.slack + self.late
 
     @property
     def variances(self) -> Floats:
-        """All six, in the order of :func:`forms`."""
-        return np.array([self.white, self.register, self.slow, self.slack, self.stretch, self.late])
+        """All, in the order of :func:`forms`."""
+        return np.array([self.white, self.register, self.slow, self.slack, self.stretch, self.late, self.far])
 
     def with_variances(self, variances: Floats) -> Noise:
         """The same with others, in that order."""
-        white, register, slow, slack, stretch, late = (float(each) for each in variances)
-        return replace(self, white=white, register=register, slow=slow, slack=slack, stretch=stretch, late=late)
+        white, register, slow, slack, stretch, late, far = (float(each) for each in variances)
+        return replace(
+            self, white=white, register=register, slow=slow, slack=slack, stretch=stretch, late=late, far=far
+        )  # fmt: skip
 
     def covariance(self, design: Design, averaging: int) -> Floats:
         """(b, n, n) W^2 of the rows of a design."""
@@ -79,7 +83,7 @@ class Noise:
 
     def root(self, design: Design, averaging: int) -> Root:
         """What whitens the rows of a design."""
-        if not (self.slow or self.place or self.stretch) and averaging == 1:
+        if not (self.slow or self.place or self.stretch or self.far) and averaging == 1:
             blocks, rows = design.at_ns.shape
             return Root(None, float(self.white**-0.5), blocks * rows * float(np.log(self.white)))
         lower = np.linalg.cholesky(self.covariance(design, averaging))
@@ -105,7 +109,7 @@ class Root:
 
 
 def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
-    """The six known forms, (b, n, n) each or of a shape that is broadcast to it."""
+    """The seven known forms, (b, n, n) each or of a shape that is broadcast to it."""
     size = design.at_ns.shape[1]
     identity = np.eye(size)[None]
     if averaging > 1:
@@ -115,10 +119,11 @@ def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
     else:
         white = identity
     slow = _smoothed(np.abs(design.at_ns[:, :, None] - design.at_ns[:, None, :]), slow_ns, design.smooth_ns)
-    width = np.tile(design.width[:, None], design.slack.shape[-1] // max(design.width.shape[-1], 1))
+    wider = np.tile(design.width, design.slack.shape[-1] // max(design.width.shape[-1], 1))
     turned = design.slack.transpose(0, 2, 1)
     stretch = design.stretch @ design.stretch.transpose(0, 2, 1)
-    return [white, identity, slow, design.slack @ turned, stretch, (design.slack * width) @ turned]
+    late, far = ((design.slack * wider[:, kind, None]) @ turned for kind in range(2))
+    return [white, identity, slow, design.slack @ turned, stretch, late, far]
 
 
 def _smoothed(apart_ns: Floats, slow_ns: float, smooth_ns: float) -> Floats:
@@ -147,7 +152,7 @@ def estimate_noise(
     farthest_ns: float = np.inf,
 ) -> Noise:
     """The variances of greatest likelihood; `register` is what the register's steps are known to add, W^2; `farthest_ns`: deviation that
-    neither slack nor late nor stretch can exceed.
+    neither slack nor any of the others in time can exceed.
 
     The slow part's time is the likeliest of `times_ns`, or stays what it was. Where the chip does not average, white noise and the
     register's steps are one, and only their sum is estimated.
@@ -195,7 +200,7 @@ def _fitted(samples: Sequence[Sample], noise: Noise, farthest_ns: float = np.inf
 
 
 def _score_of(sample: Sample, parts: Sequence[Floats], theta: Floats) -> tuple[Floats, Floats]:
-    """Slope (5,) of the log-likelihood in the free variances, and its average information (5, 5), of some blocks."""
+    """Slope (6,) of the log-likelihood in the free variances, and its average information (6, 6), of some blocks."""
     covariance = np.zeros((*sample.residual.shape, sample.residual.shape[1]))
     for value, part in zip(theta, parts, strict=True):
         if value > 0:

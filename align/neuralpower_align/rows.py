@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.kernel import STEP_NS, Kernel
-from neuralpower_align.layout import COMMON, US
+from neuralpower_align.layout import COMMON, LEAD_FAR, LEADS, NEAR, TOLD, US, WIDTH
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.schedule import Schedule
 
@@ -117,7 +117,7 @@ class Design:
     stretch weighted by its stall, None where `share` has the stalls in it already; `by_stall` (b, n): W for each share of stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
     a pole is slower; `slack` (b, n, m): by what they scatter if
     inferences run earlier or later, W per ns of its deviation; `stretch` (b, n, m): if their gaps are longer, W per ns from begin to end;
-    `width` (b, m): how wide each inference's place scatters, squared, beside the mean.
+    `width` (b, 2, m): how wide each inference's place scatters, squared, beside the mean; and 1 where its room is far beyond the usual.
     `bend` (b, n): the sum of the bends of all inferences, W per ns. `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
     """
 
@@ -332,11 +332,11 @@ def _moving(
     # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
     slope, place, gaps = -sums[-1], -sums[-3], -US * sums[-2]
     room, whose = plan.room[:, moves], np.maximum(plan.engine[moves], 0)
-    parts = [slope * room[0], slope * room[1], slope * room[2], place * room[3], gaps]
+    parts = [*(slope * room[:LEADS]), place * room[NEAR], gaps]
     numbers = list(range(COMMON))
     for engine in np.flatnonzero(np.bincount(whose)) if plan.apart else ():
         mine = whose == engine
-        parts += [np.where(mine, US * slope * room[5], 0.0), np.where(mine, gaps, 0.0)]
+        parts += [np.where(mine, US * slope * room[TOLD], 0.0), np.where(mine, gaps, 0.0)]
         numbers += [COMMON + 2 * engine, COMMON + 2 * engine + 1]
     size = blocks * width
     flat = np.empty((size, len(parts)))
@@ -345,7 +345,7 @@ def _moving(
     columns: Floats = flat.reshape(blocks, width, -1)
     if not scatter:
         none = np.zeros((blocks, width, 0))
-        return none, none, np.zeros((blocks, 0)), np.array(numbers, np.int64), columns
+        return none, none, np.zeros((blocks, 2, 0)), np.array(numbers, np.int64), columns
     lasts = np.append(seen.first[1:], seen.row.size) - 1
     earliest = slopes.after[seen.edge[seen.first].reshape(blocks, width)].min(axis=1)
     latest = slopes.before[seen.edge[lasts].reshape(blocks, width)].max(axis=1)
@@ -355,7 +355,7 @@ def _moving(
     slack: Floats = np.concatenate([_summed(cells, part, shape) for part in sums[:-3]], axis=-1)
     stretch = _summed(cells, sums[-3], shape)
     which = np.clip(earliest[:, None] + np.arange(most), 0, max(plan.room.shape[1] - 1, 0))
-    wider = np.asarray(plan.room[4, which], np.float64)
+    wider = np.stack([plan.room[WIDTH, which], plan.room[LEAD_FAR, which] > 0], axis=1)
     return slack, stretch, wider, np.array(numbers, np.int64), columns
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity import BEFORE_NS, Activity
-from neuralpower_align.layout import COMMON, GAP, LEAD_FAR, LEAD_LESS, LEAD_MORE, SPREAD, US, Layout, Room
+from neuralpower_align.layout import COMMON, GAP, LEADS, NEAR, ROOMS, SPREAD, TOLD, US, WIDTH, Layout, Room
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -51,8 +51,8 @@ class Schedule:
     `stall[e]`: mean duration over duration, less one, of the layer that runs after edge e; 0 where no layer does.
     `begin_ns` (i,): the first layer's begin of each inference; `engine` (i,): whose it is, negative for named stretches.
 
-    What moves edges (layout.py), in factors: `laid_ns` (e,) where they lie with all parameters 0; `gaps`, `place` (e,); `room` (6, i): less, more,
-    far, near, ns, width, and 1 where layers may lie elsewhere between the anchors, 0 where nobody knows when they ran; `anchors_ns` (2, i): between which the edges of an inference stay;
+    What moves edges (layout.py), in factors: `laid_ns` (e,) where they lie with all parameters 0; `gaps`, `place` (e,); `room` (7, i): the room beside
+    the median by shares of the lead, near, ns, width, and 1 where layers may lie elsewhere between the anchors, 0 where nobody knows when they ran; `anchors_ns` (2, i): between which the edges of an inference stay;
     `rest` (i,): the class between inferences of an engine, which also runs in the gaps between its kernels.
     """
 
@@ -86,10 +86,10 @@ class Schedule:
         whose = self.moves[moving]
         engine = np.maximum(self.engine, 0)
         own = value[COMMON:].reshape(-1, 2)[engine] if layout.engines else np.zeros((engine.size, 2))
-        lead = value[[LEAD_LESS, LEAD_MORE, LEAD_FAR]] @ self.room[:3] + US * own[:, 0] * self.room[5]
+        lead = value[:LEADS] @ self.room[:LEADS] + US * own[:, 0] * self.room[TOLD]
         first = np.flatnonzero(np.diff(whose, prepend=-1))
         gaps = US * (value[GAP] + own[:, 1])[whose] * self.gaps[moving]
-        gaps += (value[SPREAD] * self.room[3])[whose] * self.place[moving]
+        gaps += (value[SPREAD] * self.room[NEAR])[whose] * self.place[moving]
         by = lead[whose] + gaps
         edges, beside = np.array(self.laid_ns), np.zeros(self.laid_ns.size)
         whole = np.rint(by)
@@ -108,7 +108,7 @@ class Schedule:
         size = np.maximum(edges[moving[inner + 1]] - edges[here], SHORTEST_NS)
         for row, lever in enumerate((self.gaps, self.place)):
             thinned[row, here] = (lever[moving[inner + 1]] - lever[here]) / size
-        more[here] = np.clip(thinned[1, here] * (value[SPREAD] * self.room[3])[mine], -MOST_MORE, MOST_MORE)
+        more[here] = np.clip(thinned[1, here] * (value[SPREAD] * self.room[NEAR])[mine], -MOST_MORE, MOST_MORE)
         return replace(
             self, edges_ns=edges, begin_ns=begin, apart=layout.apart, held=held, beside_ns=beside, thinned=thinned,
             more=more,
@@ -169,8 +169,8 @@ def schedule(
     stall, gaps, place = (np.zeros(total) for _ in range(3))
     begin = np.empty(order.size, np.int64)
     anchors = np.empty((2, order.size), np.int64)
-    room = np.zeros((6, order.size))
-    room[4] = 1.0
+    room = np.zeros((ROOMS, order.size))
+    room[WIDTH] = 1.0
     rest = np.full(order.size, idle_class)
     at = 0
     for part in parts:
@@ -210,7 +210,7 @@ def schedule(
 @dataclass(frozen=True)
 class _Edges:
     """Of one engine: times (m, e), classes (e,), stalls (m, e), which edges never move (e,), where the layers begin; and what moves
-    the others: gaps and place (e,), room (6, m)."""
+    the others: gaps and place (e,), room (7, m)."""
 
     engine: int
     time: Ints
@@ -236,14 +236,12 @@ def _edges(number: int, laid: Laid) -> _Edges:
     stall = np.concatenate([stall, np.zeros((len(times), 1))], axis=1)
     fixed = np.zeros(classes.size, bool)
     layer = 0
-    gaps, place, room = np.zeros(classes.size), np.zeros(classes.size), np.zeros((6, len(times)))
-    room[4] = 1.0
+    gaps, place, room = np.zeros(classes.size), np.zeros(classes.size), np.zeros((ROOMS, len(times)))
+    room[WIDTH] = 1.0
     if laid.room is not None:
         which = np.append(0, lasts + 1)
         gaps, place = laid.room.gaps[which], laid.room.place[which]
-        room = np.stack(
-            [laid.room.less, laid.room.more, laid.room.far, laid.room.near, laid.room.width, np.ones(len(times))]
-        )
+        room = np.vstack([laid.room.beside, laid.room.near, laid.room.width, np.ones(len(times))])
     if laid.launch is not None and laid.tail is not None and laid.begin_ns is not None and laid.end_ns is not None:
         zero = np.zeros((len(times), 1))
         times = np.concatenate([laid.begin_ns[:, None], times, laid.end_ns[:, None]], axis=1)

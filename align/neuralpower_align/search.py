@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from neuralpower_align.drifts import drift_means, drift_sums
 from neuralpower_align.kernel import SHORTEST_NS, Kernel
-from neuralpower_align.layout import GAP, GAP_CENTRE_US, Layout
+from neuralpower_align.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_LESS, LEAD_MORE, Layout
 from neuralpower_align.noise import Noise
 from neuralpower_align.nuisance import DRIFTS, US, Model, Spline, moved
 from neuralpower_align.rows import BLOCK, Piece
@@ -31,19 +31,22 @@ WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
 WIDE_NS, SHARP_NS = 60e3, 15e3
 """Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
-FINER = 3
-"""So many starts that lie apart are followed with sharp edges from each gap, and the best of those to its maximum."""
+FOLLOWED = 4
+"""So many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines one, which tell more
+than one engine, and take long."""
 PROBES_NS, PROBED, MUCH_WORSE = (-15_000, 0, 15_000), 2, 30.0
 """From the best maximum others are looked for by so much of delay, and as much of the gap at the first and last layers; so many of them are followed, if their cost on
 some blocks is no worse than this."""
-GAP_STEP_NS, GAPS, APART_US = 25e3, 4, 0.4
-"""Gaps between kernels that are tried move the first and last layers by so much; so many of them are followed with wide edges."""
+GAP_STEP_NS, APART_US = 25e3, 0.4
+"""Gaps between kernels that are tried move the first and last layers by so much."""
 APART_NS = 15e3
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
 START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-75_000, 76_000, 15_000))
 NEAR_LAGS_NS, NEAR_SHORT_NS = (0.0, 25e3, 60e3), 400e3
-"""Starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; and how much later or
-earlier than acquired delay and lag are together."""
+START_LEADS = (0.15, 0.45, 0.8)
+"""Starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; how much later or
+earlier than acquired delay and lag are together; and shares of an inference's room that lie before its layers. Under a wrong share
+layers scatter by tens of microseconds, and other delays than the true one fit best."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +97,21 @@ class Search(Surface):
         While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
         would seem likely.
         """
-        blocks: Blocks = START_BLOCKS
-        rough = self.ranked(self.starts(model, pieces), square, blocks)[0]
-        begun = [self.widely(start, square) for start in self.by_gap(rough, square)]
-        square *= min(each.profiled / each.normal.rows for each in begun)
-        wide = []
-        for each in begun:
-            ranked = self.ranked(self.nearby(replace(each.model, edge_ns=SHARP_NS), each.pieces), square, blocks)
-            # Starts may be compared on some engines alone; in which valley the others are their own rows say.
-            rows = blocks if self.of_all else self.some
-            ends = []
-            for start in self.apart(ranked, APART_NS, FINER if self.of_all else 1):
-                start = self.powered(start, square, rows)
-                sharp = self.climbed(self.at((*start, Noise.even(square)), rows), rows, WIDE_ROUNDS, NEAR)
-                ends.append(replace(sharp, noise=Noise.even(square * sharp.profiled / sharp.normal.rows)))
-            wide.append(min(ends, key=lambda each: each.noise.white))
+        rough = self.ranked(self.starts(model, pieces), square, START_BLOCKS)[0]
+        # Starts may be compared on some engines alone; in which valley the others are their own rows say.
+        rows: Blocks = START_BLOCKS if self.of_all else self.some
+        if not self.of_all:
+            rough = self.ranked(self.by_gap(rough), square, self.some)[0]
+        acquired = replace(model, layout=rough[0].layout), pieces
+        around = [acquired, rough] if self.of_all else [rough]
+        near = self.ranked((start for each in around for start in self.nearby(*each)), square, START_BLOCKS)
+        sharp: list[State] = []
+        for start in self.apart(near, APART_NS, FOLLOWED if self.of_all else 1):
+            begun = self.powered(start, square, rows)
+            end = self.climbed(self.at((*begun, Noise.even(square)), rows), rows, WIDE_ROUNDS, NEAR)
+            sharp.append(replace(end, noise=Noise.even(square * end.profiled / end.normal.rows)))
         found: list[State] = []
-        # Many engines tell more than one, and take long: of these the best start alone is followed.
-        for state in self.unlike(sorted(wide, key=lambda each: each.noise.white), GAPS if self.of_all else 1):
+        for state in self.unlike(sorted(sharp, key=lambda each: each.noise.white), FOLLOWED):
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
             free = replace(
                 state.model,
@@ -120,7 +120,9 @@ class Search(Surface):
                 layout=replace(state.model.layout, still=False, apart=model.layout.apart),
             )
             quiet = self.likelier(free, state.pieces, quiet, rows)
-            shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4)
+            shared = replace(
+                quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4, far=quiet.slack
+            )
             worth = min((each.cost for each in found if each.settled), default=np.inf)
             found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=worth))
         if self.of_all:
@@ -182,26 +184,16 @@ class Search(Surface):
         return replace(every, settled=state.settled)
 
     def starts(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
-        """Other delays and lags than those acquired, with the pieces that go with them."""
+        """Other delays and lags than those acquired, with the pieces that go with them, and shares of the room."""
         lag = model.kernel.lag_ns
         lags = {lag, *START_SHORTS_NS, *(share * lag for share in START_LAGS if lag >= START_SHORT_NS)}
         for other in sorted(lags):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in START_SHIFTS_NS:
                 # With a longer lag all comes later, as with a longer delay: together they stay what they are.
-                yield _later(replace(model, kernel=kernel), pieces, other - lag + shift)
-
-    def widely(self, start: tuple[Model, list[Piece]], square: float) -> State:
-        """The maximum with wide edges and this gap; where starts are compared on the best engines alone, then that of all."""
-        model, pieces = start
-        start = replace(model, layout=replace(model.layout, still=True, apart=False)), pieces
-        start = self.powered(start, square, START_BLOCKS)
-        state = self.climbed(self.at((*start, Noise.even(square)), START_BLOCKS), START_BLOCKS, WIDE_ROUNDS, NEAR)
-        if self.of_all:
-            return state
-        return self.climbed(
-            self.at((state.model, state.pieces, Noise.even(square)), self.some), self.some, WIDE_ROUNDS, NEAR
-        )
+                start = _later(replace(model, kernel=kernel), pieces, other - lag + shift)
+                for lead in START_LEADS:
+                    yield _with_values(start, LEAD_LESS, LEAD_MORE + 1, lead)
 
     def powered(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
         """The start with the powers that are likeliest there: those of another place would draw the sensor back to it."""
@@ -215,12 +207,10 @@ class Search(Surface):
         """By how much another gap moves the first and last layers of an inference of most kernels by GAP_STEP_NS."""
         return min(GAP_STEP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
 
-    def by_gap(self, start: tuple[Model, list[Piece]], square: float) -> list[tuple[Model, list[Piece]]]:
-        """The start with the best gaps between kernels, and with the least: a runtime may have them in its durations."""
+    def by_gap(self, start: tuple[Model, list[Piece]]) -> Iterator[tuple[Model, list[Piece]]]:
+        """The start with every gap between kernels that is likely."""
         step, (least, most) = self.gap_step_us, start[0].layout.likely_gaps_us
-        every = [_with_gap(start, min(float(gap), most)) for gap in np.arange(least, most + step / 2, step)]
-        best = self.ranked(iter(every), square, self.some)
-        return self.apart([best[0], every[0], *best[1:]], np.inf, GAPS)
+        return (_with_gap(start, min(float(gap), most)) for gap in np.arange(least, most + step / 2, step))
 
     def apart(
         self, starts: Sequence[tuple[Model, list[Piece]]], apart_ns: float, most: int
@@ -236,25 +226,22 @@ class Search(Surface):
         return [states[i] for i in which]
 
     def nearby(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
-        """Finer steps of the delay, other short lags, and finer steps of the gap."""
+        """Finer steps of the delay, with sharp edges, other short lags, and gaps."""
         lag = model.kernel.lag_ns
-        finer = np.arange(-2, 3) if self.of_all else np.zeros(1)
-        around = float(model.layout.value[GAP]) + self.gap_step_us / 2 * finer
-        gaps = sorted(set(np.clip(around, 0.0, model.layout.most_gap_us).tolist()))
-        # While edges were wide on purpose a lag may have grown that is none.
+        sharp = replace(model, edge_ns=SHARP_NS, layout=replace(model.layout, still=True, apart=False))
+        # The readings acquired were few, and short lags they tell least well.
         for other in sorted({lag, *NEAR_LAGS_NS}) if lag < NEAR_SHORT_NS else (lag,):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in NEAR_SHIFTS_NS:
-                start = _later(replace(model, kernel=kernel), pieces, other - lag + shift)
-                for gap in gaps:
-                    yield _with_gap(start, gap)
+                start = _later(replace(sharp, kernel=kernel), pieces, other - lag + shift)
+                yield from self.by_gap(start) if self.of_all else (start,)
 
     def ranked(
         self, starts: Iterator[tuple[Model, list[Piece]]], square: float, blocks: Blocks
     ) -> list[tuple[Model, list[Piece]]]:
         """Starts by what the likeliest powers leave, the best first; those that are alike once."""
         alike = {
-            (round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, each[0].layout.value[GAP]): each
+            (round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, *each[0].layout.value[:COMMON]): each
             for each in starts
         }
         every, noise = list(alike.values()), Noise.even(square)
@@ -277,9 +264,14 @@ def _unlike(models: Sequence[Model], apart_ns: float, apart_us: float, most: int
 
 def _with_gap(start: tuple[Model, list[Piece]], gap_us: float) -> tuple[Model, list[Piece]]:
     """With another gap between kernels."""
+    return _with_values(start, GAP, GAP + 1, gap_us)
+
+
+def _with_values(start: tuple[Model, list[Piece]], first: int, past: int, each: float) -> tuple[Model, list[Piece]]:
+    """With another value of neighbouring parameters of the layout."""
     model, pieces = start
     value = np.array(model.layout.value)
-    value[GAP] = gap_us
+    value[first:past] = each
     return replace(model, layout=replace(model.layout, value=value)), pieces
 
 

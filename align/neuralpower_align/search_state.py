@@ -54,15 +54,8 @@ class State:
         The noise's variances are in it, and so is that slopes of the same powers make rows scatter (`noise.py`).
         """
         precision, away = prior(replace(self.model, pull=(0.0, 0.0)))
-        return self._joint(precision, away) + self.restricted
-
-    @property
-    def turned(self) -> float:
-        """The same with what is restricted in it as a straight line in the sensor (`Model.pull`): what steps lower."""
-        return self._joint(*prior(self.model))
-
-    def _joint(self, precision: Floats, away: Floats) -> float:
-        return self.normal.square + self.normal.determinant + float(away @ precision @ away)
+        joint = self.normal.square + self.normal.determinant + float(away @ precision @ away)
+        return joint + self.restricted
 
     @property
     def restricted(self) -> float:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from neuralpower_align.conversion_ends import ends_late
 from neuralpower_align.gls import Normal, accumulate
 from neuralpower_align.kernel import lag_of_ns, measured_ns
+from neuralpower_align.layout import TOLD
 from neuralpower_align.noise import SLOW_NS, Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import US, WIDEST, Model, columns, moved
 from neuralpower_align.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
@@ -34,7 +35,7 @@ FARTHER_NS = 30e3
 """Beyond half of the room between anchors: inferences that scatter by more contradict the fit (`trust`), and must be seen to."""
 START_BLOCKS, START_CLASSES = 60, 120
 """Starts are compared on so many blocks, of engines that have together no more classes than this where there are more."""
-WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 10
+WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 16
 REREAD, LEAST_TURN, FAR_WORSE = 3, 0.2, 40.0
 """In so many turns readings near the ends of conversions are numbered anew; no turn is shortened to less; no turn makes up for so
 much of cost."""
@@ -45,7 +46,7 @@ TURNS, REWEIGHED = 5, 1.0
 standard errors than this. Any weights near the true ones make an estimate, with errors that differ little."""
 SAME_NOISE, NEARLY_SAME_NOISE = 0.01, 0.03
 """Standard deviations of the noise that move by a smaller share have settled, and after TURNS by the second..."""
-AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0])
+AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0, 50.0])
 """...or by less than this: 0.1 mW, and 50 ns."""
 WORTH_A_STEP = 0.5
 """A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): slopes in tables of
@@ -149,7 +150,7 @@ class Surface:
             if loud:
                 other = self.at((_as_wide(state.model, state.noise, noise), state.pieces, noise), blocks)
                 loud, state = (True, other) if other.cost < state.cost else (False, state)
-                share, last = (1.0, None) if loud else (share, last)
+                share, last = (1.0, None) if loud and sweep < REREAD else (share, last)
             promised = state.promised
             far = state.newton()[1]
             rests = far < near or promised < WORTH_A_STEP or (stuck and promised < NO_BETTER)
@@ -188,7 +189,7 @@ class Surface:
                     change = state.newton(damping)[0]
                 model, pieces = moved(state.model, state.pieces, change)
                 trial = self.at((model, pieces, state.noise), blocks, whitening)
-                if trial.turned < state.turned:
+                if trial.cost < state.cost:
                     break
                 damping = max(4 * damping, DAMPING)
             else:
@@ -241,7 +242,7 @@ class Surface:
         """Normal equations over some blocks, and what whitened their rows."""
         normal, reach_ns = Normal.empty(model.index.size), model.kernel.reach_ns
         if whitening is None:
-            scatter = noise.place + noise.stretch > 0
+            scatter = noise.place + noise.stretch + noise.far > 0
             kept = blocks is not None or sum(piece.number.size for piece in pieces) <= KEPT_BLOCKS * BLOCK
             roots = []
             for averaging, design in self._each(model, pieces, blocks, reach_ns, scatter):
@@ -279,7 +280,7 @@ def widest_ns(plan: Schedule) -> float:
 
 def farthest_ns(plan: Schedule) -> float:
     """A scatter that no inference can have, if layers lie between their anchors: half of what is around them, and FARTHER_NS."""
-    told = plan.room[5] > 0
+    told = plan.room[TOLD] > 0
     if not told.any():
         return float(np.inf)
     first = np.flatnonzero((plan.moves[1:] >= 0) & (plan.moves[1:] != plan.moves[:-1]))
@@ -299,7 +300,7 @@ def _as_wide(model: Model, before: Noise, noise: Noise) -> Model:
 def _loud(noise: Noise, before: Noise, share: float) -> bool:
     """Whether any variance has moved by more than comes to a share of the deviation of its kind, of readings or of places."""
     new, old = noise.variances, before.variances
-    kinds = np.repeat([new[:3].sum(), new[3:].sum()], 3)
+    kinds = np.repeat([new[:3].sum(), new[3:].sum()], [3, 4])
     moved_by = np.abs(new - old) / (2 * np.sqrt(kinds))
     return bool(np.any(moved_by > share * np.sqrt(kinds) + AS_NONE)) or noise.slow_ns != before.slow_ns
 

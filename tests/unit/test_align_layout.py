@@ -16,8 +16,11 @@ from neuralpower_align.layout import (
     COMMON,
     GAP,
     LEAD_FAR,
+    LEAD_FARTHER,
     LEAD_LESS,
     LEAD_MORE,
+    LEADS,
+    NEAR,
     OWN,
     SPREAD,
     US,
@@ -61,7 +64,7 @@ def two() -> tuple[Classes, list[Engine]]:
 
 def laid(layout: Layout, **values: float) -> Layout:
     """With other values, by the names of levers."""
-    numbers = {"less": LEAD_LESS, "more": LEAD_MORE, "far": LEAD_FAR, "spread": SPREAD, "gap": GAP}
+    numbers = {"less": LEAD_LESS, "more": LEAD_MORE, "far": LEAD_FAR, "farther": LEAD_FARTHER, "spread": SPREAD, "gap": GAP}
     value = np.array(layout.value)
     for name, number in numbers.items():
         value[number] = values.get(name, value[number])
@@ -71,6 +74,7 @@ def laid(layout: Layout, **values: float) -> Layout:
 values = st.tuples(
     st.floats(0, 1),
     st.floats(0, 1),
+    st.floats(-1, 1),
     st.floats(0, 1),
     st.floats(0, 1),
     st.floats(0, 20),
@@ -86,7 +90,7 @@ def test_edges_stay_in_order_and_between_their_anchors(seed: int, layers: int, d
     ran = engine(seed % 1000, 40, max(layers, 2))
     classes = Classes.of([ran])
     layout = classes.layout.moved(np.zeros(classes.layout.size))
-    value = np.array([*drawn[:5], *drawn[5:]])
+    value = np.array(drawn)
     value[GAP] = min(value[GAP], layout.most_gap_us)
     plan = classes.schedule([ran], ()).placed(replace(layout, value=value))
     assert np.all(np.diff(plan.edges_ns) >= 0)
@@ -120,12 +124,13 @@ def test_levers_are_what_edges_move_by() -> None:
     plan = classes.schedule(engines, ())
     first = np.flatnonzero((plan.moves[1:] >= 0) & (plan.moves[1:] != plan.moves[:-1])) + 1
     whose = plan.moves[first]
-    for number, row in ((LEAD_LESS, 0), (LEAD_MORE, 1), (LEAD_FAR, 2)):
-        np.testing.assert_allclose(moved_by(plan, layout, number, 0.02)[first], plan.room[row, whose], atol=60)
+    for number in range(LEADS):
+        assert np.any(plan.room[number])
+        np.testing.assert_allclose(moved_by(plan, layout, number, 0.02)[first], plan.room[number, whose], atol=60)
     kernels = 5
     mine = first[plan.engine[whose] == 0]
     np.testing.assert_allclose(moved_by(plan, layout, GAP, 0.5)[mine], -US * kernels / 2, atol=3)
-    np.testing.assert_allclose(moved_by(plan, layout, SPREAD, 0.02)[first], -plan.room[3, whose] / 2, atol=60)
+    np.testing.assert_allclose(moved_by(plan, layout, SPREAD, 0.02)[first], -plan.room[NEAR, whose] / 2, atol=60)
     own = moved_by(plan, layout, COMMON, 1.0)[first]
     np.testing.assert_allclose(own, np.where(plan.engine[whose] == 0, US, 0.0), atol=1)
 
@@ -238,8 +243,8 @@ def test_a_part_is_laid_as_in_the_whole() -> None:
     usual = UsualRoom.of(ran.begin_ns, ran.end_ns, ran.durations_ns)
     whole = Room.of(ran.begin_ns, ran.end_ns, ran.durations_ns)
     part = Room.of(ran.begin_ns[:7], ran.end_ns[:7], ran.durations_ns[:7], usual)
-    for name in ("less", "more", "far", "near", "width"):
-        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[:7])
+    for name in ("beside", "near", "width"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[..., :7])
     np.testing.assert_array_equal(part.gaps, whole.gaps)
     some = Engine(ran.begin_ns[:7], ran.end_ns[:7], ran.durations_ns[:7], ran.alike, known=ran.usual)
     np.testing.assert_array_equal(some.windows_ns(), ran.windows_ns()[:7])
@@ -248,12 +253,12 @@ def test_a_part_is_laid_as_in_the_whole() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31))
 def test_parts_of_the_room_add_up(seed: int) -> None:
-    """Less, more and far are all of the room beside the median but for what is farthest; widths have mean 1; gaps are centred."""
+    """Less, more, far and farther are all of the room beside the median but for what is farthest; widths have mean 1; gaps are centred."""
     ran = engine(seed % 1000)
     room = Room.of(ran.begin_ns, ran.end_ns, ran.durations_ns)
     beside = (ran.end_ns - ran.begin_ns - ran.durations_ns.sum(axis=1)).astype(np.float64)
     beside -= np.median(beside)
-    parts = room.less + room.more + room.far
+    parts = room.beside.sum(axis=0)
     near = np.abs(beside) < 5 * UsualRoom.of(ran.begin_ns, ran.end_ns, ran.durations_ns).spread_ns
     np.testing.assert_allclose(parts[near], beside[near], atol=1e-6)
     assert room.width.mean() == pytest.approx(1.0)
@@ -261,11 +266,12 @@ def test_parts_of_the_room_add_up(seed: int) -> None:
 
 
 def test_values_stay_within_what_can_be() -> None:
-    """Steps beyond the bounds end at them; the bounds are what the room leaves for gaps, and shares between 0 and 1."""
+    """Steps beyond the bounds end at them; the bounds are what the room leaves for gaps, and shares between 0 and 1, far ones between -1 and 1."""
     layout = Layout.usual(2, 1.0, 3.0)
     far = layout.moved(np.full(layout.size, 100.0))
     assert far.value[:GAP].tolist() == [1.0] * GAP and far.value[GAP] == 3.0
-    assert layout.moved(np.full(layout.size, -100.0)).value[:COMMON].tolist() == [0.0] * COMMON
+    least = layout.moved(np.full(layout.size, -100.0)).value
+    assert least[LEAD_FAR] == -1.0 and np.delete(least[:COMMON], LEAD_FAR).tolist() == [0.0] * (COMMON - 1)
     assert layout.with_engines(3).value.tolist() == [*layout.value.tolist(), 0.0, 0.0]
 
 

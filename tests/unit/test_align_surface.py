@@ -1,4 +1,4 @@
-"""Steps that lower the objective: variances that are likelier are taken whatever width edges had under those before."""
+"""Steps lower the objective, and variances that are likelier are taken whatever width edges had under those before."""
 
 from __future__ import annotations
 
@@ -35,6 +35,21 @@ def plan_of(seed: int, inferences: int = 500) -> Schedule:
     begin = 10_000_000 + np.cumsum(random.integers(800_000, 1_900_000, inferences))
     windows = begin[:, None, None] + np.stack([ends - durations, ends], axis=-1)
     return schedule([Laid(windows, np.arange(LAYERS), 7, begin, begin + ends[:, -1] + 80_000, 5, 6)], 8, 9)
+
+
+def many_layers(seed: int, inferences: int = 120, count: int = 64) -> Schedule:
+    """Layers of 20 to 60 us, launch and tail, random gaps."""
+    random = np.random.default_rng(seed)
+    mean = random.uniform(20e3, 60e3, count)
+    durations = np.rint(mean * (1 + 0.01 * random.standard_normal((inferences, count)))).astype(np.int64)
+    ends = np.cumsum(durations, axis=1) + 80_000
+    begin = 10_000_000 + np.cumsum(random.integers(4_000_000, 5_000_000, inferences))
+    windows = begin[:, None, None] + np.stack([ends - durations, ends], axis=-1)
+    return schedule(
+        [Laid(windows, np.arange(count), count + 2, begin, begin + ends[:, -1] + 80_000, count, count + 1)],
+        count + 3,
+        count + 4,
+    )
 
 
 def model_of(piece: Piece, kernel: Kernel) -> Model:
@@ -86,3 +101,24 @@ def test_edges_stay_as_wide_as_they_were(before_ns: float, after_ns: float, wide
     least, most = (after.place * np.exp(bound) for bound in (-WIDEST, WIDEST))
     assert after.place * np.exp(other.wider) == pytest.approx(np.clip(wide, least, most), rel=1e-6)
     assert _as_wide(replace(model, blurs=False), before, after).wider == wider
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_step_raises_the_objective(seed: int) -> None:
+    """Of many layers and few readings, with a lag that may run away: that powers are integrated over is in what steps lower, exactly."""
+    plan, count = many_layers(seed), 64
+    random = np.random.default_rng(seed)
+    at: Floats = np.arange(5e6, float(plan.edges_ns[-1]) + 3e6, 0.84e6)
+    layer = np.arange(count + 4) < count
+    piece = Piece(np.arange(at.size), at, 8 + random.standard_normal(at.size), 140e3, 1, None, 0.0)
+    model = model_of(piece, Kernel(60e3, 140e3))
+    model = replace(
+        model, power_w=np.full(count + 4, 8.0), layer=layer, stall_of=np.zeros(count + 4), blurs=False, edge_ns=15e3
+    )
+    surface = Surface(plan, layer, (), 200, 1e6, 1e6, ())
+    state = surface.at((model, [piece], Noise.even(1.0)), EVERY)
+    costs = [state.cost]
+    for _ in range(6):
+        state = surface.climbed(state, EVERY, 1, NEAR)
+        costs.append(state.cost)
+    assert np.all(np.diff(costs) <= 0), costs
