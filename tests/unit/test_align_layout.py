@@ -64,7 +64,14 @@ def two() -> tuple[Classes, list[Engine]]:
 
 def laid(layout: Layout, **values: float) -> Layout:
     """With other values, by the names of levers."""
-    numbers = {"less": LEAD_LESS, "more": LEAD_MORE, "far": LEAD_FAR, "farther": LEAD_FARTHER, "spread": SPREAD, "gap": GAP}
+    numbers = {
+        "less": LEAD_LESS,
+        "more": LEAD_MORE,
+        "far": LEAD_FAR,
+        "farther": LEAD_FARTHER,
+        "spread": SPREAD,
+        "gap": GAP,
+    }
     value = np.array(layout.value)
     for name, number in numbers.items():
         value[number] = values.get(name, value[number])
