@@ -29,6 +29,7 @@ from neuralpower_align.layout import (
     Rooms,
     UsualRoom,
 )
+from neuralpower_align.noise import Noise
 from neuralpower_align.nuisance import Model, columns
 from neuralpower_align.rows import Design, Piece, designs
 from neuralpower_align.schedule import Schedule
@@ -173,6 +174,40 @@ def test_columns_are_what_readings_change_by(averaging: int) -> None:
         change = (high - low) / step
         assert np.abs(change).max() > 0, number
         assert np.sqrt(np.mean((dense[:, number] - change) ** 2)) < 0.01 * np.sqrt(np.mean(change**2)), number
+
+
+def test_only_inferences_of_far_rooms_scatter_by_more() -> None:
+    """The variance that far rooms have beside the usual is in the readings that a share of far rooms moves, and in no others."""
+    ran = engine(8, inferences=200)
+    classes = Classes.of([ran])
+    layout = laid(classes.layout, less=0.3, more=0.4, far=-0.3, farther=0.2, spread=0.05, gap=1.0)
+    plan = classes.schedule([ran], ())
+    far = plan.room[LEAD_FAR] > 0
+    assert 0.02 < far.mean() < 0.3
+    at = np.arange(9e6, float(plan.edges_ns[-1]), 150e3)
+    piece = Piece(np.arange(at.size), at, np.zeros(at.size), 140e3, 1, None, 0.0)
+    model = Model(
+        np.linspace(3.0, 9.0, classes.count),
+        classes.is_layer(),
+        KERNEL,
+        (),
+        at[0],
+        at[-1],
+        layout,
+        stalls=False,
+        sensor=False,
+    )
+    values = [np.array(layout.value) for _ in range(2)]
+    values[0][LEAD_FAR : LEAD_FARTHER + 1] += 0.05
+    moved = np.abs(np.subtract(*(said(plan, replace(layout, value=each), piece, model)[0] for each in values)))
+    scatters = np.concatenate(
+        [
+            np.diagonal(Noise(1e-12, slow=0.0, far=20e3**2).covariance(each, 1), axis1=1, axis2=2).ravel()
+            for each in said(plan, layout, piece, model)[1]
+        ]
+    )
+    assert np.all(scatters[moved > 1e-3] > 1e-8) and np.any(moved > 1e-3)
+    assert np.all(moved[scatters < 1e-11] < 1e-4) and np.mean(scatters < 1e-11) > 0.5
 
 
 def test_columns_are_so_where_anchors_hold_edges_and_layers_stall() -> None:
