@@ -92,7 +92,7 @@ class Search(Surface):
         return replace(fixed, sensor=True), pieces, square
 
     def approach(self, model: Model, pieces: list[Piece], square: float) -> State:
-        """The best maximum on a part of the rows, from several starts, found with wide edges first.
+        """The best maximum on a part of the rows, from several starts, compared with wide edges first and then with sharp ones.
 
         While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
         would seem likely.

@@ -103,7 +103,7 @@ def test_edges_stay_as_wide_as_they_were(before_ns: float, after_ns: float, wide
     assert _as_wide(replace(model, blurs=False), before, after).wider == wider
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_no_step_raises_the_objective(seed: int) -> None:
     """Of many layers and few readings, with a lag that may run away: that powers are integrated over is in what steps lower, exactly."""
     plan, count = many_layers(seed), 64
