@@ -123,13 +123,9 @@ class JournalReader:
     def read(self, first: int, count: int, max_bytes: int = 1 << 62) -> Entries:
         """Up to `count` records from index `first` on, at least one where there is one, else at most `max_bytes` of bodies."""
         packed = self.read_packed(first, count, max_bytes)
-        records: list[Record] = []
-        for each in packed.records:
-            try:
-                records.append(Record.unpack(each.kind, each.t_ns, each.body))
-            except WireError:
-                break
-        return Entries(packed.first, records, packed.lost)
+        return Entries(
+            packed.first, [Record.unpack(each.kind, each.t_ns, each.body) for each in packed.records], packed.lost
+        )
 
     def read_packed(self, first: int, count: int, max_bytes: int = 1 << 62) -> PackedEntries:
         """The same as it lies in the journal: whole, by its checksum, but not looked into."""
@@ -186,18 +182,24 @@ class Journal(JournalReader):
     def __init__(self, path: str | os.PathLike[str], capacity: int, boot_id: bytes) -> None:
         self.path = Path(path)
         self._descriptor = self._open(self.path)
-        previous = bytes(16)
-        self.resumed = False
+        try:
+            self.resumed, previous = self._resumes(capacity, boot_id)
+            if self.resumed:
+                self._drop_damaged()
+            else:
+                self._create(capacity, boot_id, previous)
+        except BaseException:
+            os.close(self._descriptor)  # and with it the lock
+            raise
+
+    def _resumes(self, capacity: int, boot_id: bytes) -> tuple[bool, bytes]:
+        """Whether the file goes on as it is, and the stream that it holds."""
         try:
             self._attach(self._descriptor, mmap.ACCESS_WRITE)
-            previous = self.stream
-            self.resumed = self.capacity == capacity and self.boot_id == boot_id and self._newest() is not None
         except DaemonError:
-            pass
-        if self.resumed:
-            self._drop_damaged()
-        else:
-            self._create(capacity, boot_id, previous)
+            return False, bytes(16)
+        same = self.capacity == capacity and self.boot_id == boot_id and self._newest() is not None
+        return same, self.stream
 
     def _open(self, path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -215,15 +217,16 @@ class Journal(JournalReader):
         descriptor = self._open(fresh)
         try:
             os.posix_fallocate(descriptor, 0, HEADER_BYTES + capacity)
+            identity = _IDENTITY.pack(MAGIC, VERSION, 0, capacity, os.urandom(16), previous, boot_id)
+            os.pwrite(descriptor, identity + _CRC.pack(zlib.crc32(identity)), 0)
+            self._attach(descriptor, mmap.ACCESS_WRITE)
+            self._publish(_State(sequence=1))
+            fresh.replace(self.path)
         except OSError as error:
-            fresh.unlink()
+            os.close(descriptor)
+            fresh.unlink(missing_ok=True)
             text = f"{self.path}: no room for a journal of {capacity >> 20} MiB: {error.strerror}; make it smaller"
             raise DaemonError(text) from None
-        identity = _IDENTITY.pack(MAGIC, VERSION, 0, capacity, os.urandom(16), previous, boot_id)
-        os.pwrite(descriptor, identity + _CRC.pack(zlib.crc32(identity)), 0)
-        self._attach(descriptor, mmap.ACCESS_WRITE)
-        self._publish(_State(sequence=1))
-        fresh.replace(self.path)
         os.close(self._descriptor)
         self._descriptor = descriptor
 
@@ -236,15 +239,15 @@ class Journal(JournalReader):
 
     def append(self, record: Record) -> int:
         """Add `record` and return its index. WireError where it breaks the format or can never fit."""
-        body = record.pack_body()
-        size = _RECORD.size + len(body)
+        packed = record.packed()
+        body, size = packed.body, _RECORD.size + len(packed.body)
         if size > self.capacity // 2:
             raise WireError(
                 f"a record of {size} bytes does not fit in a journal of {self.capacity}; enlarge the journal"
             )
         self._make_room(size)
         state = self._state
-        rest = _RECORD.pack(0, len(body), record.kind, 0, state.next, record.t_ns)[4:]
+        rest = _RECORD.pack(0, len(body), packed.kind, 0, state.next, record.t_ns)[4:]
         self._put_circular(state.next_at, _CRC.pack(zlib.crc32(body, zlib.crc32(rest))) + rest + body)
         self._positions.append(state.next_at)
         self._publish(_State(state.sequence + 1, state.oldest, state.oldest_at, state.next + 1, state.next_at + size))

@@ -115,6 +115,18 @@ def test_the_worker_waits_for_a_full_window_and_says_for_what(logs: Logs) -> Non
     assert again is not None and batch_to_estimates(decode(again["frames"]))[1][0].inferences == 401
 
 
+def test_the_worker_goes_on_behind_an_unknown_record(logs: Logs) -> None:
+    """A record of a newer version's kind is passed over."""
+    logs.ticks(2100)
+    logs.inference(10)
+    logs.journal.append(Record(Kind.UNKNOWN, BEGIN_NS + 15 * MS, {"kind": 8, "packed": b"\x80"}))
+    logs.inference(20)
+    worker = Worker(logs.folder, 60.0)
+    worker.look()
+    online = worker.stream.online
+    assert online is not None and online.arrived.engines["e"].count == 2
+
+
 def test_ticks_that_were_overwritten_are_counted(logs: Logs) -> None:
     """The ring went round while the worker got no processor."""
     logs.ticks(100)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -119,6 +121,19 @@ def test_replies_are_bounded(tmp_path: Path) -> None:
     assert journal.read(50, 5).records == []
 
 
+def test_an_unknown_record_hides_nothing(tmp_path: Path) -> None:
+    """A kind of a newer version, or a body that cannot be read, is UNKNOWN in its place: those behind it are read."""
+    journal = Journal(tmp_path / "j", 4096, BOOT)
+    journal.append(mark(0))
+    for kind, packed in ((8, b"\x80"), (int(Kind.MARK), b"\xc1")):
+        journal.append(Record(Kind.UNKNOWN, 1, {"kind": kind, "packed": packed}))
+    journal.append(mark(3))
+    found = journal.read(0, 10)
+    assert [record.kind for record in found.records] == [Kind.MARK, Kind.UNKNOWN, Kind.UNKNOWN, Kind.MARK]
+    assert found.lost == 0 and found.records[3].body["name"] == "3"
+    assert [record.packed().kind for record in found.records] == [Kind.MARK, 8, Kind.MARK, Kind.MARK]
+
+
 def test_another_boot_or_size_is_another_stream(tmp_path: Path) -> None:
     """Times of another boot mean nothing, so a new stream begins and names the old; a reader of the old file is not harmed."""
     first = Journal(tmp_path / "j", 4096, BOOT)
@@ -142,3 +157,19 @@ def test_one_writer_and_a_record_that_fits(tmp_path: Path) -> None:
     with pytest.raises(DaemonError, match="not a journal"):
         (tmp_path / "k").write_bytes(bytes(8192))
         JournalReader(tmp_path / "k")
+
+
+@pytest.mark.parametrize("fails", ["mmap", "posix_fallocate", "replace"])
+def test_what_cannot_be_made_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    """No memory or no room: one line, no descriptor and no lock left, so that the next try may succeed."""
+
+    def no(*_: object, **__: object) -> None:
+        raise OSError(28, "no space left on device")
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr(*{"mmap": (mmap, "mmap"), "posix_fallocate": (os, fails), "replace": (Path, fails)}[fails], no)
+        with pytest.raises(DaemonError, match="no space left on device"):
+            Journal(tmp_path / "j", 4096, BOOT)
+    assert len(os.listdir("/proc/self/fd")) == before and not (tmp_path / "j.new").exists()
+    Journal(tmp_path / "j", 4096, BOOT).close()

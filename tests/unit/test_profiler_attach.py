@@ -103,6 +103,65 @@ def test_a_fault_of_the_profiler_ends_the_profiling_alone(
     assert len([record for record in caplog.records if "profiling has ended" in record.message]) == 1
 
 
+@pytest.mark.parametrize("stage", ["inference", "begin", "end", "close"])
+def test_whatever_the_profiler_raises_stays_with_it(
+    context: Context,  # noqa: F811 (the fixture, imported)
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stage: str,
+) -> None:
+    """Before, behind and after the service's own code; and what that raises comes through as it is."""
+
+    class Broken:
+        def __enter__(self) -> None:
+            if stage == "begin":
+                raise MemoryError("begin")
+
+        def __exit__(self, *exception: object) -> None:
+            raise OSError("end")
+
+    def begin(*_: object) -> Broken:
+        if stage == "inference":
+            raise RuntimeError("inference")
+        return Broken()
+
+    def close(timeout_s: float) -> None:
+        if stage == "close":
+            raise ZeroDivisionError("close")
+
+    def infer(fails: bool) -> str:
+        if fails:
+            raise KeyError("the service's own")
+        return "result"
+
+    for fails in (False, True):
+        measured: Any = neuralpower.attach(context, infer, address=tmp_path)
+        measured.profiler.close(0)
+        monkeypatch.setattr(measured.profiler, "inference", begin)
+        monkeypatch.setattr(measured.profiler, "close", close)
+        if fails:
+            with pytest.raises(KeyError, match="the service's own"):
+                measured(True)
+        else:
+            assert measured(False) == "result"
+        assert str(measured.fault) == (stage if stage in ("inference", "begin") else "end")
+        assert measured(False) == "result"
+    assert len([record for record in caplog.records if "profiling has ended" in record.message]) == 2
+
+
+def test_a_call_within_a_call_runs_as_it_is(context: Context, tmp_path: Path) -> None:  # noqa: F811 (the fixture, imported)
+    """One inference is measured at a time: of another that begins meanwhile nothing is known, and nothing fails."""
+
+    def infer(depth: int) -> int:
+        return depth if depth == 0 else measured(depth - 1) + 1
+
+    measured: Any = neuralpower.attach(context, infer, address=tmp_path)
+    assert measured(3) == 3
+    assert measured.profiler.counts.offered == 1 and measured.fault is None
+    measured.profiler.close(0)
+
+
 def test_what_cannot_be_profiled_runs_as_it_is(
     context: Context,  # noqa: F811 (the fixture, imported)
     tmp_path: Path,

@@ -30,6 +30,7 @@ from neuralpower_wire import (
 )
 from neuralpower_wire.batch import DTYPES, MAX_FRAME, MAX_HEADER, pack, unpack
 from neuralpower_wire.history import Reply, Request
+from neuralpower_wire.journal import MAX_RECORD
 from neuralpower_wire.link import Credit, Describe, Engine, Hello, Inference, Refused
 
 STREAM = bytes(range(16))
@@ -116,11 +117,38 @@ def test_records_survive_the_wire(first: int, made: list[Record]) -> None:
 @given(u63, st.lists(records(), max_size=4))
 def test_packed_records_are_sent_as_they_are(first: int, made: list[Record]) -> None:
     """Records that are packed already make the same message, and a packed body the same answer."""
-    packed = [PackedRecord(each.kind, each.t_ns, each.pack_body()) for each in made]
+    packed = [each.packed() for each in made]
     assert encode(packed_to_batch(STREAM, first, packed)) == encode(records_to_batch(STREAM, first, made))
     for each in made:
         body = {"text": each.t_ns}
         assert Reply(3, packed_body=pack(body)).encode() == Reply(3, body=body).encode()
+
+
+@given(st.lists(records(), max_size=4), st.integers(0, 255), st.binary(max_size=40), st.integers(0, 4))
+def test_an_unknown_record_hides_nothing(made: list[Record], kind: int, body: bytes, at: int) -> None:
+    """Of a kind that is not known, or with a body that cannot be read, it keeps its place and its bytes, and all others are read."""
+    strange = PackedRecord(kind, 5, body)
+    packed = [each.packed() for each in made]
+    packed.insert(min(at, len(made)), strange)
+    back = batch_to_records(decode(encode(packed_to_batch(STREAM, 7, packed))))[2]
+    assert [each.packed() for each in back] == packed
+    known = [each for each in back if each.kind is not Kind.UNKNOWN]
+    assert len(back) - len(known) <= 1 and all(any(map(same, [one] * len(known), known)) for one in made)
+    if kind not in list(Kind):
+        (unknown,) = [each for each in back if each.kind is Kind.UNKNOWN]
+        assert str(kind) in unknown.body["why"]
+
+
+@pytest.mark.parametrize("less", [0, 1, 64, 65, 66, 1000])
+def test_what_can_be_journaled_can_be_fetched(less: int) -> None:
+    """As the body of a reply (an engine's description) and in a batch (the journal), up to the largest that a record may be."""
+    bare = len(Record(Kind.EVENT, 0, {"name": "n", "text": "", "pad": b""}).packed().body)
+    body = {"name": "n", "text": "", "pad": bytes(MAX_RECORD - bare - 3 - less)}
+    packed = Record(Kind.EVENT, 0, body).packed()
+    assert MAX_RECORD - len(packed.body) == less
+    assert Reply.decode(Reply(1, packed_body=packed.body).encode()).body == body
+    (back,) = batch_to_records(decode(encode(packed_to_batch(STREAM, 0, [packed]))))[2]
+    assert back.kind is Kind.EVENT and back.body == body
 
 
 def test_a_batch_of_two_epochs_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +105,16 @@ def test_a_rail_whose_name_does_not_fit_is_refused(tmp_path: Path) -> None:
     """A name is never cut short, perhaps in the middle of a letter."""
     with pytest.raises(WireError, match="at most 32 bytes"):
         create_timeline(tmp_path / "timeline", ["é" * 17], [0])
+
+
+def test_a_file_that_cannot_be_mapped_is_not_left_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory for the map: one line, and no descriptor left."""
+
+    def no(*_: object, **__: object) -> None:
+        raise OSError(12, "cannot allocate memory")
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(mmap, "mmap", no)
+    with pytest.raises(WireError, match="cannot be mapped"):
+        Timeline(path)
+    assert len(os.listdir("/proc/self/fd")) == before

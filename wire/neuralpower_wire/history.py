@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .batch import (
+    MAX_HEADER,
     VERSION,
     Batch,
     check_version,
@@ -108,7 +109,7 @@ class Reply:
         """The reply in `frames`; WireError where it is none."""
         if not frames:
             raise WireError("an empty reply")
-        head = unpack(frames[0], MAX_RECORD)
+        head = unpack(frames[0], MAX_RECORD + MAX_HEADER)  # a whole record may be its body
         check_version(head)
         body = head.get("body")
         if not isinstance(body, dict):

@@ -24,8 +24,9 @@ _END_OF_TIME = 2**63 - 1
 
 
 class Kind(IntEnum):
-    """What a journal record tells."""
+    """What a journal record tells. UNKNOWN: of a kind, or with a body, that this version does not know; kept as it came."""
 
+    UNKNOWN = 0
     INFERENCE = 1
     ENGINE = 2
     CLOCK = 3
@@ -43,8 +44,10 @@ class Record:
     t_ns: int
     body: dict[str, Any]
 
-    def pack_body(self) -> bytes:
-        """The body as msgpack; an inference's durations become little-endian bytes. WireError where a key is wrong."""
+    def packed(self) -> PackedRecord:
+        """As it is kept and sent: the body is msgpack, an inference's durations little-endian bytes. WireError where a key is wrong."""
+        if self.kind is Kind.UNKNOWN:
+            return PackedRecord(self.body["kind"], self.t_ns, self.body["packed"])
         check(self)
         body = self.body
         if self.kind is Kind.INFERENCE:
@@ -52,15 +55,25 @@ class Record:
         packed = pack(body)
         if len(packed) > MAX_RECORD:
             raise WireError(f"a record of {len(packed)} bytes is over the limit of {MAX_RECORD}")
-        return packed
+        return PackedRecord(self.kind, self.t_ns, packed)
 
     @classmethod
     def unpack(cls, kind: int, t_ns: int, packed: bytes) -> Record:
-        """The record of a packed body, checked; WireError where it breaks the format."""
+        """The record of a packed body, checked.
+
+        What this version does not know, or what breaks the format, hides nothing that lies behind it: it is UNKNOWN, with the
+        keys `kind`, `packed` (as it came) and `why`, and packs to the same bytes again.
+        """
         try:
-            known = Kind(kind)
-        except ValueError:
-            raise WireError(f"no journal record is of kind {kind}") from None
+            return cls._known(kind, t_ns, packed)
+        except WireError as error:
+            return cls(Kind.UNKNOWN, t_ns, {"kind": kind, "packed": packed, "why": str(error)})
+
+    @classmethod
+    def _known(cls, kind: int, t_ns: int, packed: bytes) -> Record:
+        if kind not in _CHECKS:
+            raise WireError(f"no journal record is of kind {kind}")
+        known = Kind(kind)
         body = unpack(packed, MAX_RECORD)
         if known is Kind.INFERENCE:
             durations = body.get("durations_ns")
@@ -74,7 +87,7 @@ class Record:
 
 @dataclass(frozen=True)
 class PackedRecord:
-    """A record as it is kept and sent: `body` is msgpack that :meth:`Record.pack_body` made."""
+    """A record as it is kept and sent: `body` is msgpack that :meth:`Record.packed` made."""
 
     kind: int
     t_ns: int
@@ -83,6 +96,8 @@ class PackedRecord:
 
 def check(record: Record) -> None:
     """Raise WireError unless the record's body has the keys of its kind, in type and range."""
+    if record.kind not in _CHECKS:
+        raise WireError(f"a record of kind {record.kind.name} cannot be written")
     _CHECKS[record.kind](record.body)
 
 
@@ -137,7 +152,7 @@ _CHECKS: dict[Kind, Callable[[dict[str, Any]], None]] = {
 
 def records_to_batch(stream: bytes, first: int, records: Sequence[Record]) -> Batch:
     """A batch of consecutive journal records from index `first` on; WireError where one breaks the format."""
-    return packed_to_batch(stream, first, [PackedRecord(each.kind, each.t_ns, each.pack_body()) for each in records])
+    return packed_to_batch(stream, first, [each.packed() for each in records])
 
 
 def packed_to_batch(stream: bytes, first: int, records: Sequence[PackedRecord]) -> Batch:
@@ -153,7 +168,7 @@ def packed_to_batch(stream: bytes, first: int, records: Sequence[PackedRecord]) 
 
 
 def batch_to_records(batch: Batch) -> tuple[bytes, int, list[Record]]:
-    """The stream, first index and records of an `inferences` batch; WireError where it is not one."""
+    """The stream, first index and records of an `inferences` batch; WireError where it is not one. A record that is not known is UNKNOWN."""
     stream = header_bytes(batch.header, "stream", STREAM_BYTES)
     first = header_count(batch.header, "first", 2**63)
     count = header_count(batch.header, "count", MAX_COUNT)

@@ -121,8 +121,10 @@ class Timeline:
                 "rails"
             ] <= MAX_RAILS:
                 raise WireError(f"{self.path}: not a power timeline of version {VERSION}")
-        except WireError:
+        except BaseException as error:  # an mmap that fails (no memory, a file that shrank) too
             self._file.close()
+            if isinstance(error, OSError | ValueError) and not isinstance(error, WireError):
+                raise WireError(f"{self.path}: cannot be mapped: {error}") from None
             raise
 
     @property

@@ -61,23 +61,25 @@ def _numpy(table: pa.Table, name: str) -> npt.NDArray[Any]:
 
 def journal_to_table(journal: Journal) -> pa.Table:
     """Journal records as columns index, t_ns, kind and body (msgpack, as on the wire)."""
+    packed = [record.packed() for _, record in journal]
     return pa.table(
         {
             "index": pa.array([index for index, _ in journal], pa.uint64()),
-            "t_ns": pa.array([record.t_ns for _, record in journal], pa.int64()),
-            "kind": pa.array([int(record.kind) for _, record in journal], pa.uint8()),
-            "body": pa.array([record.pack_body() for _, record in journal], pa.binary()),
+            "t_ns": pa.array([each.t_ns for each in packed], pa.int64()),
+            "kind": pa.array([int(each.kind) for each in packed], pa.uint8()),
+            "body": pa.array([each.body for each in packed], pa.binary()),
         }
     )
 
 
 def table_to_journal(table: pa.Table, kinds: Sequence[Kind] = ()) -> Journal:
     """The records of such a table, those of `kinds` or all; WireError, ValueError or KeyError where it is none."""
-    if kinds:
+    if kinds and Kind.UNKNOWN not in kinds:
         table = table.filter(pc.is_in(table.column("kind"), pa.array([int(kind) for kind in kinds], pa.uint8())))
     columns = [table.column(name).to_pylist() for name in JOURNAL_COLUMNS]
     with _uncollected():
-        return [(index, Record.unpack(kind, t_ns, body)) for index, t_ns, kind, body in zip(*columns, strict=True)]
+        found = [(index, Record.unpack(kind, t_ns, body)) for index, t_ns, kind, body in zip(*columns, strict=True)]
+    return [(index, record) for index, record in found if not kinds or record.kind in kinds]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -46,6 +47,10 @@ ENGINE_RETRY_S = 10.0
 """The daemon may itself be waiting for the description: ask again, rarely."""
 MAX_WAITING_ENGINES = 1024
 """Unknown engines kept in mind: a sweep has hundreds. Beyond it a hostile daemon gets no more memory."""
+MAX_KNOWN_ENGINES, MAX_KNOWN_EPOCHS = 4096, 1024
+"""Known ones kept in mind, the newest: one that was forgotten is asked for once more."""
+ENGINES_AT_A_TIME = 16
+"""Descriptions asked for at a time: each may have some megabytes."""
 CATCH_UP_S = 10.0
 """At the end the daemon may be in the middle of a restart; without any progress for this long it is given up."""
 
@@ -57,6 +62,20 @@ class _Asked:
     question: dict[str, Any]
     number: int | None
     until: float
+
+
+class _Newest(OrderedDict[Any, Any]):
+    """A dictionary of at most so many entries: the one set longest ago goes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        while len(self) > self._most:
+            self.popitem(last=False)
 
 
 class Client:
@@ -94,13 +113,13 @@ class Client:
         self._followers = {
             topic: Follower(log, past, resume.get(log.name)) for topic, log in followed if topic in self.topics
         }
-        self.known_epochs: dict[tuple[bytes, int], Epoch] = {}
-        """Epochs seen so far, by stream and number."""
-        self._known_engines: set[str] = set()
+        self.known_epochs: dict[tuple[bytes, int], Epoch] = _Newest(MAX_KNOWN_EPOCHS)
+        """Epochs seen so far, by stream and number, the newest of them."""
+        self._known_engines: dict[str, bool] = _Newest(MAX_KNOWN_ENGINES)
         self._waiting_engines: dict[str, float] = {}
         self._heard = float("-inf")
         self._questions: dict[str, _Asked] = {}
-        """Under way, by log."""
+        """Under way, by log or by what is asked for."""
         keys = keys_for(self.address)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._history = History(self._context, self.address.history, keys)
@@ -168,10 +187,14 @@ class Client:
     def poll(self, timeout_s: float = 1.0) -> list[Message]:
         """What has arrived, waiting at most `timeout_s` for something; at most one answer of the history per log.
 
+        What an answer would explain (the epoch of ticks, the engine of inferences) is waited for within the same time, and
+        comes with a later call where it takes longer.
+
         Raises:
             VersionError: the daemon speaks another version of the wire.
         """
         messages: list[Message] = []
+        deadline = time.monotonic() + timeout_s
         busy = any(follower.question(time.monotonic()) for follower in self._followers.values())
         if self._live.poll(0 if busy else int(timeout_s * 1000)):
             for _ in range(DRAIN):
@@ -181,8 +204,8 @@ class Client:
                     break
                 messages += self._take(frames)
         for follower in self._followers.values():
-            messages += self._repair(follower, timeout_s)
-        return self._explain(messages)
+            messages += self._repair(follower, deadline)
+        return self._explain(messages, deadline)
 
     def catch_up(self, patience_s: float = CATCH_UP_S) -> Iterator[list[Message]]:
         """Everything up to where the logs stand now, in portions; ends when all of it has come.
@@ -196,7 +219,10 @@ class Client:
             follower.locate()
         deadline = time.monotonic() + patience_s
         while pending := [f for f in self._followers.values() if f.question(float("inf"))]:
-            messages = self._explain([m for follower in pending for m in self._repair(follower, 0.1)])
+            messages = self._explain(
+                [m for follower in pending for m in self._repair(follower, time.monotonic() + 0.1)],
+                time.monotonic() + 0.1,
+            )
             if messages:
                 deadline = time.monotonic() + patience_s
                 yield messages
@@ -223,21 +249,34 @@ class Client:
         except WireError as error:
             return [Refused(topic, str(error))]
 
-    def _repair(self, follower: Follower, timeout_s: float) -> list[Message]:
+    def _repair(self, follower: Follower, deadline: float) -> list[Message]:
         """Ask for what is missing, or take the answer of a question under way; each log has one at a time."""
         asked = self._questions.pop(follower.log.name, None) or self._put(follower)
         if asked is None:
             return []
-        answer = self._history.receive(asked.number, max(timeout_s, 0.1)) if asked.number else None
+        answer = self._received(follower.log.name, asked, deadline)
+        if answer is None and follower.log.name in self._questions:
+            return []
+        return follower.answered(asked.question, answer, time.monotonic())
+
+    def _received(self, name: str, asked: _Asked, deadline: float) -> Answer | None:
+        """The answer if it comes until `deadline`; until `asked.until` the question stays under way, by its name."""
+        answer = self._history.receive(asked.number, max(deadline - time.monotonic(), 0.0)) if asked.number else None
         now = time.monotonic()
         if answer:
             self._heard = now
         elif asked.number and now < asked.until:
-            self._questions[follower.log.name] = asked
-            return []
+            self._questions[name] = asked
         elif asked.number:
             self._history.forget(asked.number)
-        return follower.answered(asked.question, answer, now)
+        return answer
+
+    def _answered(self, name: str, deadline: float, do: str, **fields: Any) -> Answer | None:
+        """The answer to a question that is asked now, or was by an earlier call; None if it is not there until `deadline`."""
+        asked = self._questions.pop(name, None)
+        if asked is None:
+            asked = _Asked({}, self._history.send(do, **fields), time.monotonic() + REQUEST_TIMEOUT_S)
+        return self._received(name, asked, deadline)
 
     def _put(self, follower: Follower) -> _Asked | None:
         """Send what the follower wants to know, if anything."""
@@ -249,16 +288,16 @@ class Client:
 
     # Explaining: epochs of ticks, engines of inferences
 
-    def _explain(self, messages: list[Message]) -> list[Message]:
-        """The messages with epochs filled in, and what had to be found out for that."""
+    def _explain(self, messages: list[Message], deadline: float) -> list[Message]:
+        """The messages with epochs filled in, and what had to be found out for that, as far as it comes until `deadline`."""
         found: list[Message] = []
         for message in messages:
             if isinstance(message, Records):
                 self._note(message.records)
         if any(isinstance(m, Ticks) and self._epoch_of(m) is None for m in messages):
-            found += self._find_epochs()
+            found += self._find_epochs(deadline)
         if self._waiting_engines:
-            found += self._find_engines()
+            found += self._find_engines(deadline, time.monotonic())
         return found + [Ticks(m.stream, m.ticks, self._epoch_of(m)) if isinstance(m, Ticks) else m for m in messages]
 
     def _epoch_of(self, message: Ticks) -> Epoch | None:
@@ -278,45 +317,42 @@ class Client:
 
     def knows_engine(self, engine: str) -> None:
         """Do not ask the daemon for the engine of this hash."""
-        self._known_engines.add(engine)
+        self._known_engines[engine] = True
         self._waiting_engines.pop(engine, None)
 
-    def _find_epochs(self) -> list[Message]:
+    def _find_epochs(self, deadline: float) -> list[Message]:
         found: list[Message] = []
-        for body in self._epoch_bodies():
+        for body in _epoch_bodies(self._answered("epochs", deadline, "epochs")):
             key = body["stream"], body["number"]
             if key not in self.known_epochs:
                 self.known_epochs[key] = Epoch.from_dict(body)
                 found.append(Found(Record(Kind.EPOCH, 0, body)))
         return found
 
-    def _find_engines(self, now: float | None = None) -> list[Message]:
-        moment = time.monotonic() if now is None else now
+    def _find_engines(self, deadline: float, due: float) -> list[Message]:
+        """Those whose description was due before, some at a time: all are asked for first, and then waited for together."""
         found: list[Message] = []
-        for engine in [engine for engine, due in self._waiting_engines.items() if due <= moment]:
-            body = self.engine(engine)
-            if body is None:
-                self._waiting_engines[engine] = moment + ENGINE_RETRY_S
-            else:
-                self.knows_engine(engine)
-                found.append(Found(Record(Kind.ENGINE, 0, body)))
+        wanted = [engine for engine, when in self._waiting_engines.items() if when <= due][:ENGINES_AT_A_TIME]
+        for until in (time.monotonic(), deadline):
+            for engine in [each for each in wanted if each in self._waiting_engines]:
+                body = _engine_of(self._answered(f"engine {engine}", until, "engine", hash=engine), engine)
+                if body is not None:
+                    self.knows_engine(engine)
+                    found.append(Found(Record(Kind.ENGINE, 0, body)))
+        for engine in wanted:
+            if engine in self._waiting_engines and f"engine {engine}" not in self._questions:
+                self._waiting_engines[engine] = time.monotonic() + ENGINE_RETRY_S
         return found
 
-    def find_engines(self) -> list[Message]:
-        """Ask now for every engine that inferences named and nobody described."""
-        return self._find_engines(float("inf"))
-
-    def _epoch_bodies(self) -> list[dict[str, Any]]:
-        """The bodies of EPOCH records for the epochs that the daemon still knows; nothing if it does not answer."""
-        answer = self._history.ask("epochs")
-        listed = answer.reply.body.get("epochs") if answer else None
-        bodies = []
-        for body in listed if isinstance(listed, list) else []:
-            if isinstance(body, dict):
-                record = Record(Kind.EPOCH, 0, {"stream": answer.reply.stream if answer else b"", **body})
-                if _sound(record):
-                    bodies.append(record.body)
-        return bodies
+    def find_engines(self, patience_s: float = REQUEST_TIMEOUT_S) -> list[Message]:
+        """Ask now for every engine that inferences named and nobody described, for at most `patience_s` together."""
+        found: list[Message] = []
+        begin = time.monotonic()
+        deadline = begin + patience_s
+        self._waiting_engines = dict.fromkeys(self._waiting_engines, begin)
+        while time.monotonic() < deadline and any(when <= begin for when in self._waiting_engines.values()):
+            found += self._find_engines(deadline, begin)
+        return found
 
     # Asking
 
@@ -326,16 +362,11 @@ class Client:
 
     def epochs(self) -> list[Epoch]:
         """The epochs the daemon still knows, oldest first. Raises Failure if none answers."""
-        self._asked("epochs")
-        return [Epoch.from_dict(body) for body in self._epoch_bodies()]
+        return [Epoch.from_dict(body) for body in _epoch_bodies(self._asked("epochs"))]
 
     def engine(self, hash: str) -> dict[str, Any] | None:
         """The description of an engine: hash, name, inspector, layers, simulated; None if the daemon does not have it (yet)."""
-        answer = self._history.ask("engine", hash=hash)
-        if answer is None or answer.reply.error:
-            return None
-        record = Record(Kind.ENGINE, 0, answer.reply.body)
-        return record.body if _sound(record) and record.body["hash"] == hash else None
+        return _engine_of(self._history.ask("engine", hash=hash), hash)
 
     def mark(self, name: str, text: str = "") -> None:
         """Put a mark into the journal, now. Raises Failure if no daemon answers or it refuses."""
@@ -357,6 +388,26 @@ def nobody(address: addresses.Address) -> str:
     """What to say while no daemon answers."""
     question = "is neuralpowerd running" + (", and has it allowed this client's key" if address.host else "")
     return f"no daemon at {address.text}: {question}?"
+
+
+def _engine_of(answer: Answer | None, hash: str) -> dict[str, Any] | None:
+    """The description of this engine, if the answer holds it."""
+    if answer is None or answer.reply.error:
+        return None
+    record = Record(Kind.ENGINE, 0, answer.reply.body)
+    return record.body if _sound(record) and record.body["hash"] == hash else None
+
+
+def _epoch_bodies(answer: Answer | None) -> list[dict[str, Any]]:
+    """The bodies of EPOCH records for the epochs that the daemon still knows; nothing if it did not answer."""
+    listed = answer.reply.body.get("epochs") if answer else None
+    bodies = []
+    for body in listed if isinstance(listed, list) else []:
+        if isinstance(body, dict):
+            record = Record(Kind.EPOCH, 0, {"stream": answer.reply.stream if answer else b"", **body})
+            if _sound(record):
+                bodies.append(record.body)
+    return bodies
 
 
 def _sound(record: Record) -> bool:
