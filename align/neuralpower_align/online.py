@@ -7,8 +7,8 @@
         pass
     online.estimates()                            # per engine
 
-It waits until a window is full, acquires the sensors from it and estimates on it as the batch does; from then on each chunk of
-readings is summed into normal equations (online_rail.py) and forgotten. Where a sensor is lost or proves wrong it is acquired anew from the
+It waits until a first window is full, acquires the sensors from it and estimates on it as the batch does, and once again from a window four times
+as long; from then on each chunk of readings is summed into normal equations (online_rail.py) and forgotten. Where a sensor is lost or proves wrong it is acquired anew from the
 window of what came last. An engine that comes later is added, the one unseen for longest makes room for it (online_arrivals.py).
 Inferences without the profiler are told from readings of their own (online_whole.py).
 """
@@ -32,7 +32,9 @@ from neuralpower_align.online_window import RecentReadings
 from neuralpower_align.results import Fitted
 from neuralpower_align.scan_clock import ChannelReadings
 from neuralpower_align.schedule import Schedule
+from neuralpower_align.search import Maximum
 from neuralpower_align.sensing import sensor_of
+from neuralpower_align.states import other_states
 from neuralpower_align.trust import contradiction, inflation_of
 from neuralpower_align.unnamed import named
 
@@ -42,7 +44,8 @@ Bools = npt.NDArray[np.bool_]
 
 ENOUGH = 300
 """Inferences of an engine before anything is said of it."""
-WINDOW_NS = 120e9
+FIRST_NS, WINDOW_NS = 30e9, 120e9
+"""The first window is as short as a recording that is enough; a full one is acquired anew from where that had its maxima, and decides between them."""
 CHUNK_NS, LONGEST_CHUNK_NS = 2e9, 5e9
 CHUNK_ROWS = 520
 HOLD_NS = 2.5e9
@@ -55,16 +58,30 @@ SPAN_NS = 3600e9
 AGE_NS = 10e9
 MARKS_NS = 30e9
 LOST = "the clock of the conversions was lost"
+OTHER_CLOCKS = "the board has run at other clocks since"
+CLOCKS_NS = 20e9
+"""Whether the board ran at other clocks is told from inferences of so long before a chunk until the newest."""
+FOLLOWS = 0.1
+"""By so much of what a chunk differs by, the usual time of an inference follows: drift with temperature is no other clock."""
 LOOK_AHEAD_NS = 8e9
-"""The clock is measured so far ahead of the readings that are summed."""
+"""The clock of conversions is measured so far ahead of the readings that are summed."""
 
 
 class Online:
-    """The stream of one epoch. Not thread-safe; no clock, no I/O: time is what readings say."""
+    """The stream of one epoch. Not thread-safe; no clock, no I/O: time is what readings say.
+
+    rails: how many channels are added up. window_ns: of a full window; the first is no longer than FIRST_NS.
+    """
 
     def __init__(self, rails: int, window_ns: float = WINDOW_NS, enough: int = ENOUGH) -> None:
         self.window_ns, self.enough = window_ns, enough
+        self.first_ns = min(FIRST_NS, window_ns)
+        self._full = self.first_ns == window_ns
+        """Whether the sensors were acquired from a full window."""
+        self._maxima: list[tuple[Maximum, ...]] = [()] * rails
         self.restarts = 0
+        self.kept_because = ""
+        """Why the sensor was not acquired from a full window; "": it was, or is to be."""
         self.why = "a full window"
         self.recent = [RecentReadings(window_ns + 3 * LONGEST_CHUNK_NS + LOOK_AHEAD_NS) for _ in range(rails)]
         self.arrived = Arrivals()
@@ -78,6 +95,10 @@ class Online:
         self._usual: dict[str, Floats] = {}
         self._like: dict[str, Usual] = {}
         """What each engine's inferences are like, from the window: those of a chunk alone would lay each chunk in its own way."""
+        self._spent_ns: dict[str, float] = {}
+        """The usual time of each engine's inferences."""
+        self._elsewhere_ns = 0.0
+        """For how long nothing has run but at other clocks."""
         self._done_ns: list[int] = [0] * rails
         self._seen_ns = 0
         """Up to where clocks were measured."""
@@ -113,12 +134,17 @@ class Online:
         ready_ns = self.newest_ns - HOLD_NS
         if not self.rails:
             return self._begin(ready_ns)
+        if not self._full and ready_ns - self._begin_ns >= self.window_ns:
+            self._full = True
+            self._fill(ready_ns)
+            return True
         done = min(self._done_ns)
         # The batch's readings reach to the end: a chunk is taken once it is whole.
         length = self._chunk_ns()
         if ready_ns < done + length + LOOK_AHEAD_NS:
             return False
         self._renumber()
+        self._at_one_clock(done, done + int(length))
         self._look(done + int(length + LOOK_AHEAD_NS))
         if self.rails:
             self._chunk(done + int(length))
@@ -129,6 +155,7 @@ class Online:
         while self.rails and min(self._done_ns) + 1 < self.newest_ns:
             before = min(self._done_ns)
             until = min(before + int(self._chunk_ns()), self.newest_ns)
+            self._at_one_clock(before, until)
             self._look(min(until + int(LOOK_AHEAD_NS), self.newest_ns))
             if self.rails:
                 self._chunk(until)
@@ -147,37 +174,77 @@ class Online:
             self.why = f"{self.enough} inferences of one engine"
             return False
         since = max(first_ns, self._again_ns)
-        if ready_ns - since < self.window_ns:
-            self.why = f"{(self.window_ns - (ready_ns - since)) / 1e9:.0f} s more of readings"
+        if ready_ns - since < self.first_ns:
+            self.why = f"{(self.first_ns - (ready_ns - since)) / 1e9:.0f} s more of readings"
             return False
-        begin = ready_ns - self.window_ns
-        self._again_ns = ready_ns - self.window_ns / 2
-        around = {name: self.arrived.engines[name].between(begin, ready_ns) for name in many}
-        self.names = [name for name, engine in around.items() if engine.begin_ns.size]
-        if not self.names:
-            return False
+        begin = ready_ns - self.first_ns
+        self._again_ns = ready_ns - self.first_ns / 2
+        self._spent_ns = {}
+        for name in many:
+            self._leave_other_clocks(name, begin)
+        self._full = self.first_ns == self.window_ns
+        self._maxima = [()] * len(self.recent)
         try:
-            self._acquire(self.arrived.apart([around[name] for name in self.names]), begin, ready_ns)
+            return self._acquire(many, begin, ready_ns)
         except ValueError as reason:
             self.rails, self.classes = [], None
             self.why = f"a sensor that can be acquired: {reason}"
         return True
 
-    def _acquire(self, engines: list[Engine], begin_ns: float, end_ns: float) -> None:
+    def _fill(self, ready_ns: float) -> None:
+        """Acquire anew from a full window; if that cannot be, go on with what was acquired."""
+        try:
+            self._acquire(
+                [name for name in self.names if name in self.arrived.engines], ready_ns - self.window_ns, ready_ns
+            )
+        except ValueError as reason:
+            self.kept_because = str(reason)
+
+    def _leave_other_clocks(self, name: str, begin_ns: float) -> bool:
+        """Leave out what ran since at other clocks than usual, or than most where that is not known; whether there was any."""
+        each, usual_ns = self.arrived.engines[name], self._spent_ns.get(name, 0.0)
+        some = each.between(begin_ns, 2.0**62)
+        spent = some.durations_ns.sum(axis=1).astype(np.float64)
+        stretches = other_states(some.begin_ns, some.end_ns, spent, usual_ns=usual_ns)
+        for stretch in stretches:
+            self.arrived.leave_out(*stretch)
+        rest = each.between(begin_ns, 2.0**62, every=False).durations_ns.sum(axis=1)
+        if rest.size and rest.min() > 0:
+            level_ns = float(np.exp(np.log(rest).mean()))
+            self._spent_ns[name] = usual_ns * (level_ns / usual_ns) ** FOLLOWS if usual_ns else level_ns
+        return bool(stretches) and not rest.size
+
+    def _at_one_clock(self, begin_ns: float, end_ns: float) -> None:
+        """Leave out what ran at other clocks about a chunk; where nothing else runs any more, begin anew."""
+        gone = [self._leave_other_clocks(name, begin_ns - CLOCKS_NS) for name in self.names]
+        since = begin_ns - CLOCKS_NS
+        ran = any(self.arrived.engines[each].between(since, 2.0**62, every=False).begin_ns.size for each in self.names)
+        self._elsewhere_ns = self._elsewhere_ns + end_ns - begin_ns if any(gone) and not ran else 0.0
+        if self._elsewhere_ns > self.window_ns:
+            self._elsewhere_ns = 0.0
+            self._restart(OTHER_CLOCKS, float(self.newest_ns))
+
+    def _acquire(self, names: list[str], begin_ns: float, end_ns: float) -> bool:
+        """From what came within; False where none of these engines ran. Nothing is changed where it raises."""
+        around = {name: self.arrived.engines[name].between(begin_ns, end_ns, every=False) for name in names}
+        names = [name for name, engine in around.items() if engine.begin_ns.size]
+        if not names:
+            return False
+        engines = self.arrived.apart([around[name] for name in names])
         classes = Classes.of(engines)
         plan = classes.schedule(engines, ())
-        rails = []
-        for recent in self.recent:
+        rails, maxima = [], []
+        for recent, known_maxima in zip(self.recent, self._maxima, strict=True):
             readings = recent.between(begin_ns, end_ns)
             if readings is None:
                 raise ValueError("no readings")
-            known = self.arrived.known(readings, self.names) & named(plan, classes, readings.read_ns)
+            known = self.arrived.known(readings, names) & named(plan, classes, readings.read_ns)
             readings = readings.take(known)
             if not readings.read_ns.size:
                 raise ValueError("no readings in which nothing else ran")
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, [readings], alone)
-            found = estimate(plan, [readings], sensor, classes.is_layer(), classes.layout)
+            found = estimate(plan, [readings], sensor, classes.is_layer(), classes.layout, maxima=known_maxima)
             if not found.settled:
                 raise ValueError("the fit of this window does not settle")
             marked = sensor.found[0] not in ("", "fit") if sensor.found else False
@@ -186,10 +253,11 @@ class Online:
                 [Fitted(sensor, found, inflation_of(found.clusters, found.covariance, found.scattered, classes))],
             )
             rails.append(Rail.of(found, marked, doubt))
-        self.rails, self.classes, self.whole = rails, classes, None
-        self._usual = usual(plan, self.names)
-        self._like = {name: engine.usual for name, engine in zip(self.names, engines, strict=True)}
-        self._cover = {name: np.zeros(BINS) for name in self.names}
+            maxima.append(() if doubt else found.maxima)
+        self.rails, self.classes, self.whole, self.names, self._maxima = rails, classes, None, names, maxima
+        self._usual = usual(plan, names)
+        self._like = {name: engine.usual for name, engine in zip(names, engines, strict=True)}
+        self._cover = {name: np.zeros(BINS) for name in names}
         self._done_ns = [int(begin_ns)] * len(rails)
         self._begin_ns, self._learnt_ns, self._aged_ns = begin_ns, 0.0, 0.0
         self.why = ""
@@ -202,6 +270,7 @@ class Online:
         for rail in self.rails:
             rail.goes_on()
         self._seen_ns = int(end_ns)
+        return True
 
     def _look(self, end_ns: int) -> None:
         """Measure clocks up to `end_ns`, a chunk at a time."""
@@ -216,7 +285,8 @@ class Online:
                 readings = recent.between(begin, until)
                 if readings is None:
                     continue
-                known = self._known(plan, readings)
+                # Of a layer that draws a tenth more or less the edges tell the clock all the same.
+                known = self._known(plan, readings, at_any_clocks=True)
                 if known.any() and not rail.look(plan, readings.take(known)):
                     self._restart(LOST, float(readings.read_ns[0]))
                     return
@@ -271,14 +341,15 @@ class Online:
         # What does not fill a block is taken with the next chunk; too few rows for one are given up.
         done = self._done_ns[number] = last if last > begin else int(end_ns)
         if blind is not None and self.whole is not None:
-            blank = ~known & named(blind, self.whole.classes, readings.read_ns)
+            blank = ~known & named(blind, self.whole.classes, readings.read_ns) & self.arrived.at_one_clock(readings)
             self.whole.feed(number, rail, blind, readings.take(blank & (readings.read_ns <= done)))
 
-    def _known(self, plan: Schedule, readings: ChannelReadings) -> Bools:
+    def _known(self, plan: Schedule, readings: ChannelReadings, at_any_clocks: bool = False) -> Bools:
         """Which readings (k,) saw nothing but engines that are told apart, and what lies between them: nobody names longer idling here,
         and a board draws more with an engine loaded than without."""
         assert self.classes is not None
-        return self.arrived.known(readings, self.names) & named(plan, self.classes, readings.read_ns)
+        known = self.arrived.known(readings, self.names, at_any_clocks)
+        return known & named(plan, self.classes, readings.read_ns)
 
     def _with_whole(self, around: list[Engine], begin_ns: float, end_ns: float) -> Schedule | None:
         """What ran, those without the profiler too; None where there are none, or nobody knows them yet."""
@@ -329,7 +400,7 @@ class Online:
         self.restarts += 1
         self.rails, self.classes, self.whole = [], None, None
         self.why = f"the sensor to be acquired anew: {why}"
-        self._again_ns = max(self._again_ns, self.newest_ns - HOLD_NS - self.window_ns, since_ns)
+        self._again_ns = max(self._again_ns, self.newest_ns - HOLD_NS - self.first_ns, since_ns)
 
     def _renumber(self) -> None:
         """Take in engines that were seen often enough, let those go that made room."""

@@ -40,6 +40,7 @@ class Arrivals:
         """Those without the profiler."""
         self.late = self.overlapping = self.left_out = 0
         self._unknown: deque[Span] = deque(maxlen=MAX_SPANS)
+        self._elsewhere: deque[Span] = deque(maxlen=MAX_SPANS)
         self._crossing: set[Span] = set()
 
     def add(self, engine: str, begin_ns: int, end_ns: int, durations_ns: Ints, done_ns: float) -> None:
@@ -74,6 +75,16 @@ class Arrivals:
                 return
         self._unknown.append((begin_ns, end_ns))
 
+    def leave_out(self, begin_ns: int, end_ns: int) -> None:
+        """The board ran at other clocks then: inferences of that time count no more, and its readings tell nothing of what ran."""
+        self._elsewhere.append((begin_ns, end_ns))
+        for each in (*self.engines.values(), *self.whole.values()):
+            each.leave_out(begin_ns, end_ns)
+
+    def at_one_clock(self, readings: ChannelReadings) -> Bools:
+        """Which readings (k,) saw nothing that ran at other clocks."""
+        return _outside(readings, [*self._elsewhere])
+
     def _make_room(self, done_ns: float) -> None:
         while len(self.engines) > MAX_ENGINES or (
             len(self.engines) > 1 and sum(each.layers for each in self.engines.values()) > MAX_LAYERS_TOGETHER
@@ -90,21 +101,15 @@ class Arrivals:
         """When something unknown ran, neighbours joined."""
         return list(self._unknown)
 
-    def known(self, readings: ChannelReadings, names: Sequence[str]) -> Bools:
-        """Which readings (k,) saw nothing but the engines `names` and idling."""
+    def known(self, readings: ChannelReadings, names: Sequence[str], at_any_clocks: bool = False) -> Bools:
+        """Which readings (k,) saw nothing but the engines `names` and idling, at the usual clocks."""
         first, last = int(readings.read_ns[0]), int(readings.read_ns[-1])
-        spans = [*self._unknown]
+        spans = [*self._unknown, *(() if at_any_clocks else self._elsewhere)]
         for name, each in self.engines.items():
             if name not in names:
                 some = each.between(first - BEHIND_NS, last + BEFORE_NS)
                 spans += zip(some.begin_ns.tolist(), some.end_ns.tolist(), strict=True)
-        if not spans:
-            return np.ones(readings.read_ns.size, bool)
-        found = np.array(spans, np.int64) + np.array([-BEFORE_NS, BEHIND_NS])
-        found = found[np.argsort(found[:, 0])]
-        until = np.maximum.accumulate(found[:, 1])
-        which = np.searchsorted(found[:, 0], readings.read_ns, side="right") - 1
-        return np.asarray((which < 0) | (readings.read_ns > until[np.maximum(which, 0)]), np.bool_)
+        return _outside(readings, spans)
 
     def apart(self, engines: Sequence[Engine]) -> list[Engine]:
         """Without inferences that overlap one of another engine that began before; these are counted, and spoil their time."""
@@ -134,9 +139,22 @@ class Arrivals:
             each.forget_before(t_ns)
         while self._unknown and self._unknown[0][1] < t_ns - BEHIND_NS:
             self._unknown.popleft()
+        while self._elsewhere and self._elsewhere[0][1] < t_ns - BEHIND_NS:
+            self._elsewhere.popleft()
         self._crossing = {span for span in self._crossing if span[1] >= t_ns}
 
     @property
     def nbytes(self) -> int:
         """What it takes, bytes."""
         return sum(each.nbytes for each in (*self.engines.values(), *self.whole.values())) + 64 * len(self._unknown)
+
+
+def _outside(readings: ChannelReadings, spans: Sequence[Span]) -> Bools:
+    """Which readings (k,) saw nothing of some spans."""
+    if not spans:
+        return np.ones(readings.read_ns.size, bool)
+    found = np.array(spans, np.int64) + np.array([-BEFORE_NS, BEHIND_NS])
+    found = found[np.argsort(found[:, 0])]
+    until = np.maximum.accumulate(found[:, 1])
+    which = np.searchsorted(found[:, 0], readings.read_ns, side="right") - 1
+    return np.asarray((which < 0) | (readings.read_ns > until[np.maximum(which, 0)]), np.bool_)

@@ -12,7 +12,7 @@ from neuralpower_align.classes import Classes
 from neuralpower_align.layout import COMMON, OWN
 from neuralpower_align.nuisance import Model
 from neuralpower_align.online_packed import packed, unpacked
-from neuralpower_align.online_rail import Rail
+from neuralpower_align.online_rail import LAID_CHUNKS, Rail
 from neuralpower_align.schedule import Schedule
 
 Floats = npt.NDArray[np.float64]
@@ -97,6 +97,15 @@ def rearranged(rail: Rail, classes: Classes, new_of: Mapping[int, int], engines:
     where = np.array([place[n] for n in kept.tolist()], np.int64)
     all_values, all_off = packed(fresh), np.zeros(wide.size)
     all_values[where], all_off[where] = values[kept], off[kept]
+    laid = np.full(wide.layout.stop - wide.layout.start, np.nan)
+    laid[:COMMON] = rail.laid[:COMMON]
+    for engine, number in engines.items():
+        at, to = COMMON + OWN * engine, COMMON + OWN * number
+        laid[to : to + OWN] = rail.laid[at : at + OWN]
+    rivals = None
+    if rail.rivals is not None:
+        rivals = np.zeros((len(rail.rivals), wide.size))
+        rivals[:, where] = rail.rivals[:, kept]
     spent = np.zeros((classes.count, rail.spent.shape[1]))
     spent[list(new_of.values())] = rail.spent[list(new_of)]
     return replace(
@@ -105,6 +114,9 @@ def rearranged(rail: Rail, classes: Classes, new_of: Mapping[int, int], engines:
         known=known.placed(where, wide.size),
         off=all_off,
         spent=spent,
+        rivals=rivals,
+        laid=laid,
+        laid_after=rail.chunks + LAID_CHUNKS,
     )
 
 

@@ -7,7 +7,7 @@ the sums are about one reference point; what remains of a moved expansion is of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from neuralpower_align.drifts import drift_sums
 from neuralpower_align.estimate import WORTH_STALLS, Estimate
 from neuralpower_align.gls import Normal, accumulate
-from neuralpower_align.kernel import Kernel, measured_ns
+from neuralpower_align.kernel import Kernel
 from neuralpower_align.noise import Noise, Sample, estimate_noise
 from neuralpower_align.nuisance import KNOT_S, US, Model, Spline, columns, prior, room_to_bounds
 from neuralpower_align.online_packed import packed, unpacked
@@ -40,8 +40,6 @@ LOOK_US, LOOKS, LEAST_LOOK = 60.0, 2, 100
 ROUNDS = 3
 CLOSE_US = 6.0
 """A chunk whose shift was expected to within this need not be expanded again."""
-SAME_LAG_US, SAME_BLUR = 2.0, 0.03
-"""Tables are made anew when a pole, or the blur as a share, has moved by more."""
 BEYOND_NS = 2e9
 """The shift's spline reaches so far beyond the newest reading, since the clock is laid on by whole knots."""
 AHEAD_NS = 5e9
@@ -50,6 +48,8 @@ FIXED = 1e-6
 """Deviation of a parameter that is held."""
 STALE = 3.0
 """Rows were expanded too far away if a pole has moved by so many of the standard errors that it had when it was acquired."""
+LAID_CHUNKS = 15
+"""An engine that came later has been seen for half a minute, as long as a window that is enough for one."""
 NOISY, NOISY_CHUNKS = 2.0, 5
 """Squared whitened residuals per row, and in how many chunks in a row, that say that the sensor is lost."""
 LIKELY_EVERY = 5
@@ -61,7 +61,12 @@ NOISE_EVERY, NOISE_SOME, NOISE_MOST = 10, 12, 800
 @dataclass
 class Rail:
     """The sums of one channel and where they are expanded: `ref` is x0, `off` (q,) the present estimate less x0, while layers' powers are
-    held near their mean: there rows are expanded, since of powers that scatter edges seem too steep."""
+    held near their mean: there rows are expanded, since of powers that scatter edges seem too steep.
+
+    Lags, layout and the width of edges are expanded where the batch ended, whatever is learnt of them later. What hardly differs in its
+    effects (a gap, a delay, a lag) would else be told from how its columns change from place to place, which is no information: errors
+    come out too small, and the estimate wanders (Huang, Mourikis and Roumeliotis 2008 on the first estimates of filters).
+    """
 
     ref: Model
     known: Information
@@ -80,6 +85,11 @@ class Rail:
     highest_w: float = 0.0
     """Of all readings."""
     held: Kernel | None = None
+    laid: Floats = field(default_factory=lambda: np.zeros(0))
+    """Where the layout is expanded (p,), less x0; nan: where the estimate is, of an engine that came later, for LAID_CHUNKS."""
+    laid_after: int = 0
+    rivals: Floats | None = None
+    """By how much other maxima of the window differ (k, q) beside shifts and drifts: :attr:`Estimate.rivals`."""
     doubt: str = ""
     """Why another sensor would do as well as the one that was acquired."""
 
@@ -114,7 +124,24 @@ class Rail:
         se = float(np.sqrt(max(found.covariance[lag, lag][0, 0], 0.0)))
         off = packed(now) - packed(ref)
         spent = np.zeros((model.power_w.size, 1 + nothing.size))
-        return cls(ref, known, off, spent, found.noise, FINAL_NOISE_BLOCKS, track, delay, se, doubt=doubt)
+        rivals = np.zeros((len(found.rivals), ref.index.size))
+        # Their drifts are of the window alone: over a longer time they would grow to whatever.
+        for name in ("power", "stall", "lag", "second", "blur", "layout"):
+            rivals[:, getattr(ref.index, name)] = found.rivals[:, getattr(found.model.index, name)]
+        return cls(
+            ref,
+            known,
+            off,
+            spent,
+            found.noise,
+            FINAL_NOISE_BLOCKS,
+            track,
+            delay,
+            se,
+            rivals=rivals,
+            doubt=doubt,
+            laid=np.zeros(ref.layout.size),
+        )
 
     @property
     def model(self) -> Model:
@@ -162,6 +189,8 @@ class Rail:
         else:
             piece = self._sum(plan, readings, piece)
             self.chunks += 1
+            if self.chunks == self.laid_after:
+                self.laid = self._at_held(self.off)[self.ref.index.layout]
             if self.chunks % LIKELY_EVERY == 0:
                 self.ref = replace(self.ref, likely_w=self.ref.power_w + self.off[self.ref.index.power])
             if self.chunks % NOISE_EVERY == 0:
@@ -273,20 +302,15 @@ class Rail:
         return normal
 
     def _at_held(self, off: Floats) -> Floats:
-        """The estimate as an expansion point: its poles and blur are those of the tables, unless they have moved too far from them."""
-        model = unpacked(self.ref, packed(self.ref) + off)
-        blur = self._blur_ns(model.wider)
-        held = self.held
-        moved = held is None or max(
-            abs(held.lag_ns - model.kernel.lag_ns), abs(held.second_ns - model.kernel.second_ns)
-        ) > US * SAME_LAG_US or abs(held.blur_ns - blur) > SAME_BLUR * blur  # fmt: skip
-        if held is None or moved:
-            held = self.held = replace(model.kernel, blur_ns=blur)
+        """The estimate as an expansion point: lags, layout and blur are where the batch ended."""
+        index = self.ref.index
+        if self.held is None:
+            self.held = replace(self.ref.kernel, blur_ns=self._blur_ns(self.ref.wider))
         point = np.array(off)
-        point[self.ref.index.lag] = (measured_ns(held.lag_ns) - measured_ns(self.ref.kernel.lag_ns)) / US
-        point[self.ref.index.second] = (held.second_ns - self.ref.kernel.second_ns) / US
-        if held.blur_ns and self.noise.place:
-            point[self.ref.index.blur] = np.log(held.blur_ns**2 / self.noise.place) - self.ref.wider
+        point[index.lag] = point[index.second] = 0.0
+        point[index.layout] = np.where(np.isnan(self.laid), off[index.layout], self.laid)
+        if self.held.blur_ns and self.noise.place:
+            point[index.blur] = np.log(self.held.blur_ns**2 / self.noise.place) - self.ref.wider
         return point
 
     def kernel(self, piece: Piece) -> Kernel:
@@ -404,6 +428,10 @@ class Rail:
         pull = np.linalg.solve(found.covariance[np.ix_(sensor, sensor)], best[sensor] - found.off[sensor])
         off = found.off + found.covariance[:, sensor] @ pull
         off[sensor] = best[sensor]
+        if self.rivals is not None:
+            beside = self.rivals.T @ self.rivals
+            scattered = None if found.scattered is None else found.scattered + beside
+            found = Solved(found.off, found.covariance + beside, scattered)
         return unpacked(ref, packed(ref) + off), found
 
     @property

@@ -17,6 +17,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+COLUMNS = ("begin_ns", "end_ns", "durations_ns", "counts")
+"""Of inferences."""
+
 
 def joined(parts: Sequence[ChannelReadings]) -> ChannelReadings:
     """Neighbouring stretches of one channel as one; at least one part."""
@@ -96,7 +99,7 @@ class RecentReadings:
 class RecentInferences:
     """Of one engine of n layers: the last ones, at most `most`, in blocks of equal size that are used again and again.
 
-    Beside them what is known of all that ever came: how many, sum of their durations (n,), of whether a layer took time (n,), and of
+    Beside them what is known of all that ever came, but what was left out: how many, sum of their durations (n,), of whether a layer took time (n,), and of
     their spans from the first layer to the last, ns.
     """
 
@@ -105,6 +108,8 @@ class RecentInferences:
     begin_ns: Ints = field(init=False)
     end_ns: Ints = field(init=False)
     durations_ns: npt.NDArray[np.int32] = field(init=False)
+    counts: Bools = field(init=False)
+    """Which of them were not left out."""
     count: int = 0
     held: int = 0
     last_ns: int = 0
@@ -114,6 +119,7 @@ class RecentInferences:
     def __post_init__(self) -> None:
         self.begin_ns, self.end_ns = np.zeros(256, np.int64), np.zeros(256, np.int64)
         self.durations_ns = np.zeros((256, self.layers), np.int32)
+        self.counts = np.zeros(256, np.bool_)
         self.total_ns = np.zeros(self.layers)
 
     def add(self, begin_ns: int, end_ns: int, durations_ns: Ints) -> None:
@@ -122,6 +128,7 @@ class RecentInferences:
             self._make_room()
         self.begin_ns[self.held], self.end_ns[self.held] = begin_ns, end_ns
         self.durations_ns[self.held] = durations_ns
+        self.counts[self.held] = True
         self.held += 1
         self.count += 1
         self.last_ns = end_ns
@@ -132,14 +139,14 @@ class RecentInferences:
         """Twice the place, or where that is too much, without the older half."""
         if 2 * self.held <= self.most:
             grown = 2 * self.held
-            for name in ("begin_ns", "end_ns", "durations_ns"):
+            for name in COLUMNS:
                 old = getattr(self, name)
                 new = np.zeros((grown, *old.shape[1:]), old.dtype)
                 new[: self.held] = old
                 setattr(self, name, new)
             return
         half = self.held // 2
-        for name in ("begin_ns", "end_ns", "durations_ns"):
+        for name in COLUMNS:
             old = getattr(self, name)
             old[: self.held - half] = old[half : self.held].copy()
         self.held -= half
@@ -149,20 +156,29 @@ class RecentInferences:
         old = int(np.searchsorted(self.end_ns[: self.held], t_ns))
         if old < 64 or old < self.held // 2:
             return
-        for name in ("begin_ns", "end_ns", "durations_ns"):
+        for name in COLUMNS:
             column = getattr(self, name)
             column[: self.held - old] = column[old : self.held].copy()
         self.held -= old
 
-    def between(self, begin_ns: float, end_ns: float) -> Engine:
-        """Those that ran within, as the batch takes them."""
+    def leave_out(self, begin_ns: int, end_ns: int) -> None:
+        """Those that touch this time count no more in the sums of all."""
+        low = int(np.searchsorted(self.end_ns[: self.held], begin_ns))
+        high = max(int(np.searchsorted(self.begin_ns[: self.held], end_ns, side="right")), low)
+        gone = low + np.flatnonzero(self.counts[low:high])
+        self.counts[gone] = False
+        self.count -= gone.size
+        self.total_ns -= self.durations_ns[gone].sum(axis=0)
+        self.span_ns -= float((self.end_ns[gone] - self.begin_ns[gone]).sum())
+
+    def between(self, begin_ns: float, end_ns: float, every: bool = True) -> Engine:
+        """Those that ran within, as the batch takes them; `every`: those left out too."""
         low = int(np.searchsorted(self.end_ns[: self.held], begin_ns))
         high = int(np.searchsorted(self.begin_ns[: self.held], end_ns))
-        part = slice(low, max(high, low))
+        part = np.arange(low, max(high, low))
+        part = part if every else part[self.counts[part]]
         alike = np.arange(self.layers)
-        return Engine(
-            self.begin_ns[part].copy(), self.end_ns[part].copy(), self.durations_ns[part].astype(np.int64), alike
-        )
+        return Engine(self.begin_ns[part], self.end_ns[part], self.durations_ns[part].astype(np.int64), alike)
 
     def mean(self) -> Engine:
         """All that ever came as one inference of mean durations."""

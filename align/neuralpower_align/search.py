@@ -50,6 +50,28 @@ layers scatter by tens of microseconds, and other delays than the true one fit b
 
 
 @dataclass(frozen=True)
+class Maximum:
+    """Where a maximum lies: the sensor's delay and lags, and the layout's values. From there other readings of the same engines may be searched."""
+
+    delay_ns: float
+    lag_ns: float
+    second_ns: float
+    layout: Floats
+
+    @classmethod
+    def of(cls, state: State) -> Maximum:
+        """Delays are means over all pieces, as readings tell them."""
+        model, sizes = state.model, [piece.number.size for piece in state.pieces]
+        # What follows a clock was moved with it, and shows in by how much later readings say that conversions end.
+        delays = [
+            piece.delay_ns + piece.late_ns if piece.clock else piece.delay_ns - US * float(np.mean(spline.value(piece.at_ns, shift)))
+            for piece, spline, shift in zip(state.pieces, model.splines, model.shift_us, strict=True)
+        ]  # fmt: skip
+        delay_ns = float(np.average(delays, weights=sizes))
+        return cls(delay_ns, model.kernel.lag_ns, model.kernel.second_ns if model.second else 0.0, model.layout.value)
+
+
+@dataclass(frozen=True)
 class Search(Surface):
     """How the best maximum is approached."""
 
@@ -91,25 +113,14 @@ class Search(Surface):
             fixed = replace(fixed, centre_w=float(np.clip(layers, model.level_w, 3 * model.level_w)))
         return replace(fixed, sensor=True), pieces, square
 
-    def approach(self, model: Model, pieces: list[Piece], square: float) -> State:
-        """The best maximum on a part of the rows, from several starts, compared with wide edges first and then with sharp ones.
-
-        While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
-        would seem likely.
-        """
-        rough = self.ranked(self.starts(model, pieces), square, START_BLOCKS)[0]
+    def approach(self, model: Model, pieces: list[Piece], square: float, maxima: Sequence[Maximum] = ()) -> State:
+        """The best maximum on a part of the rows, from several starts, and from the `maxima` of fewer readings."""
         # Starts may be compared on some engines alone; in which valley the others are their own rows say.
         rows: Blocks = START_BLOCKS if self.of_all else self.some
-        if not self.of_all:
-            rough = self.ranked(self.by_gap(rough), square, self.some)[0]
-        acquired = replace(model, layout=rough[0].layout), pieces
-        around = [acquired, rough] if self.of_all else [rough]
-        near = self.ranked((start for each in around for start in self.nearby(*each)), square, START_BLOCKS)
-        sharp: list[State] = []
-        for start in self.apart(near, APART_NS, FOLLOWED if self.of_all else 1):
-            begun = self.powered(start, square, rows)
-            end = self.climbed(self.at((*begun, Noise.even(square)), rows), rows, WIDE_ROUNDS, NEAR)
-            sharp.append(replace(end, noise=Noise.even(square * end.profiled / end.normal.rows)))
+        starts = [*self.chosen(model, pieces, square), *(self.laid(each, model, pieces) for each in maxima)]
+        begun = [self.at((*self.powered(each, square, rows), Noise.even(square)), rows) for each in starts]
+        sharp = [self.climbed(each, rows, WIDE_ROUNDS, NEAR) for each in begun]
+        sharp = [replace(each, noise=Noise.even(square * each.profiled / each.normal.rows)) for each in sharp]
         found: list[State] = []
         for state in self.unlike(sorted(sharp, key=lambda each: each.noise.white), FOLLOWED):
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
@@ -134,6 +145,30 @@ class Search(Surface):
         rivals = tuple(replace(each, whitening=None) for each in found if each.settled)
         return replace(found[0], rivals=rivals if found[0].settled else ())
 
+    def chosen(self, model: Model, pieces: list[Piece], square: float) -> list[tuple[Model, list[Piece]]]:
+        """The best of several starts, compared with wide edges first and then with sharp ones.
+
+        While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
+        would seem likely.
+        """
+        rough = self.ranked(self.starts(model, pieces), square, START_BLOCKS)[0]
+        if not self.of_all:
+            rough = self.ranked(self.by_gap(rough), square, self.some)[0]
+        acquired = replace(model, layout=rough[0].layout), pieces
+        around = [acquired, rough] if self.of_all else [rough]
+        near = self.ranked((start for each in around for start in self.nearby(*each)), square, START_BLOCKS)
+        return self.apart(near, APART_NS, FOLLOWED if self.of_all else 1)
+
+    def laid(self, there: Maximum, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece]]:
+        """A start at a maximum that was found of other readings."""
+        kernel = model.kernel.with_lags(there.lag_ns, there.second_ns)
+        two = there.second_ns > 0
+        model = replace(
+            model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True, apart=False),
+            lag_from_ns=kernel.lag_ns if two else model.lag_from_ns, second_from_ns=kernel.second_ns,
+        )  # fmt: skip
+        return _later(model, pieces, pieces[0].delay_ns - there.delay_ns)
+
     def beside_of(self, best: State) -> list[State]:
         """Other maxima near the best: sharp edges of short layers have some that lie a few microseconds apart, and wider ones none."""
         here = self.climbed(
@@ -149,9 +184,11 @@ class Search(Surface):
         near = [each for each in sorted(ends, key=lambda each: each.cost) if each.cost < here.cost + MUCH_WORSE]
         return self.unlike([here, *near], 1 + PROBED)[1:]
 
-    def searched(self, model: Model, pieces: list[Piece], square: float) -> tuple[State, float]:
+    def searched(
+        self, model: Model, pieces: list[Piece], square: float, maxima: Sequence[Maximum] = ()
+    ) -> tuple[State, float]:
         """The maximum on all rows, with one pole or two; and by how many standard errors one pole is contradicted."""
-        state = self.approach(model, pieces, square)
+        state = self.approach(model, pieces, square, maxima)
         split, rivals = state.split, state.rivals
         if state.may_have_second:
             two = self.settled(state.with_second(), self.some, NEAR, NOISE_BLOCKS, reread=False)

@@ -84,7 +84,7 @@ def test_the_sums_are_the_batchs(
     """
     _, readings, engine, batch = fast
     monkeypatch.setattr(streaming, "sensor_of", lambda *_: batch.rails[0].sensor)
-    monkeypatch.setattr(streaming, "estimate", lambda *_: batch.rails[0].found)
+    monkeypatch.setattr(streaming, "estimate", lambda *_, **__: batch.rails[0].found)
     online = Online(1, window_ns=float(readings.read_ns[-1] - readings.read_ns[0]) - streaming.HOLD_NS - 1e9)
     streamed(online, readings, engine)
     assert online.restarts == 0 and len(online.rails) == 1
@@ -174,7 +174,7 @@ def test_nothing_is_told_from_a_fit_that_has_not_settled(
     found, said = batch.rails[0].found, []
     answers = iter([replace(found, settled=False), found])
 
-    def fitted(*_: object) -> object:
+    def fitted(*_: object, **__: object) -> object:
         said.append((online.state, online.why, online.rails))
         return next(answers)
 
@@ -198,6 +198,75 @@ def test_nothing_is_told_from_a_fit_that_has_not_settled(
     assert checked
     assert len(said) == 2 and online.state == "running"
     assert online._begin_ns >= first + 5e9
+
+
+def test_a_full_window_decides_between_the_maxima_of_the_first(
+    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells from a first window what it can, and acquires once more from a full one; where that fails, what was told stays."""
+    _, readings, engine, batch = fast
+    found = batch.rails[0].found
+    for second in (found, replace(found, settled=False)):
+        answers, windows = iter([found, second]), []
+
+        def fitted(
+            *given: object, answers: object = answers, windows: list[object] = windows, **more: object
+        ) -> object:
+            windows.append((given[1][0].read_ns[[0, -1]], more["maxima"]))  # type: ignore[index]
+            return next(answers)  # type: ignore[call-overload]
+
+        monkeypatch.setattr(streaming, "FIRST_NS", 6e9)
+        monkeypatch.setattr(streaming, "sensor_of", lambda *_: batch.rails[0].sensor)
+        monkeypatch.setattr(streaming, "estimate", fitted)
+        online = streamed(Online(1, window_ns=12e9), readings, engine)
+        (first, nothing), (full, maxima) = windows
+        assert np.diff(first) < 6.1e9 < 11e9 < np.diff(full) and nothing == () and maxima == found.maxima != ()
+        assert (online.restarts, online.state) == (0, "running")
+        assert bool(online.kept_because) == (not second.settled)
+        assert online._begin_ns >= full[0] - 1e9 if second.settled else online._begin_ns < full[0]
+
+
+def test_what_runs_at_other_clocks_is_left_out(
+    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A governor's step of some seconds: layers shorter by 4 % that draw 10 % more tell nothing of the others, and are no mean of them."""
+    _, readings, engine, batch = fast
+    begin = int(readings.read_ns[0])
+    since, until = begin + 14_000_000_000, begin + 17_000_000_000
+    stepped = (engine.begin_ns > since) & (engine.end_ns < until)
+    durations = np.where(stepped[:, None], np.rint(0.96 * engine.durations_ns).astype(np.int64), engine.durations_ns)
+    inside = (readings.read_ns > since) & (readings.read_ns < until)
+    other = replace(readings, power_w=np.where(inside, 1.1 * readings.power_w, readings.power_w))
+    monkeypatch.setattr(streaming, "sensor_of", lambda *_: batch.rails[0].sensor)
+    monkeypatch.setattr(streaming, "estimate", lambda *_, **__: batch.rails[0].found)
+    told, means = [], []
+    for given, lengths in ((readings, engine.durations_ns), (other, durations)):
+        online = streamed(Online(1, window_ns=10e9), given, replace(engine, durations_ns=lengths))
+        assert online.restarts == 0
+        power = online.estimates()[0].power
+        assert power is not None
+        told.append(power)
+        means.append(online.arrived.engines["e"].mean().durations_ns.sum())
+    monkeypatch.setattr(streaming, "other_states", lambda *_, **__: [])
+    blind = streamed(Online(1, window_ns=10e9), other, replace(engine, durations_ns=durations)).estimates()[0].power
+    assert blind is not None
+    moved, blindly = (
+        float(np.sqrt(np.mean((each.layer_w - told[0].layer_w) ** 2 / np.diag(told[0].covariance))))
+        for each in (told[1], blind)
+    )
+    assert moved < 0.5 and blindly > 3 * moved
+    assert abs(means[1] / means[0] - 1) < 1e-3 < 0.04 * np.mean(stepped)
+
+
+def test_what_is_left_out_counts_in_no_mean() -> None:
+    """Inferences of some time are gone from sums, once, and still there to be seen."""
+    recent = RecentInferences(2, 64)
+    for number in range(40):
+        recent.add(100 * number, 100 * number + 50, np.full(2, 30 if 10 <= number < 20 else 20))
+    for _ in range(2):
+        recent.leave_out(1000, 1950)
+    assert recent.count == 30 and recent.mean().durations_ns.tolist() == [[20, 20]]
+    assert recent.between(0, 5000).begin_ns.size == 40 and recent.between(0, 5000, every=False).begin_ns.size == 30
 
 
 @pytest.mark.parametrize("wanted", [("e", "f"), ("f", "e")])

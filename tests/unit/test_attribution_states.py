@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from neuralpower.attribution.sources import Measured, Rails
-from neuralpower.attribution.states import FEWEST, at_one_clock, other_states
+from neuralpower.attribution.states import at_one_clock
 from neuralpower_align.layer_power import Engine
 from neuralpower_align.scan_clock import ChannelReadings
+from neuralpower_align.states import FEWEST, other_states
 
 
 def laid(spent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

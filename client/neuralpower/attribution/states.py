@@ -13,18 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower.attribution.sources import Measured, Rails
+from neuralpower_align.states import APART, other_states
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-FEWEST = 10
-"""Inferences in a row that make a state: fewer tell no step from their scatter."""
-APART, APART_SE = 0.01, 6.0
-"""Times step where they change by so large a share from one second to the next, and by so many standard errors. A governor's steps of 5 %
-change the time of a network that waits for memory by no more than 1 to 2 %, and its power by 10. Drift with temperature and the clock's slow wander
-change less within a second."""
-NEAR_NS = 1_000_000_000
-"""A step is measured on inferences no farther from it than this."""
 
 
 def at_one_clock(measured: Sequence[Measured], rails: Rails, notes: list[str]) -> tuple[list[Measured], Rails]:
@@ -53,95 +45,6 @@ def at_one_clock(measured: Sequence[Measured], rails: Rails, notes: list[str]) -
         "that time is left out"
     )
     return every, rails.without(begin, end)
-
-
-def other_states(
-    begin_ns: Ints, end_ns: Ints, spent_ns: Floats, beside_ns: Sequence[Ints] = ()
-) -> list[tuple[int, int]]:
-    """Stretches (begin, end), ns, of an engine's inferences (m,) in order that took another time `spent_ns` than most.
-
-    `beside_ns`: begins of other inferences of the same network, which count among most with the state that was nearest in time.
-    """
-    count = spent_ns.size
-    if count < 2 * FEWEST or np.any(spent_ns <= 0):
-        return []
-    log = np.log(spent_ns)
-    scatter = 1.4826 * float(np.median(np.abs(np.diff(log)))) / np.sqrt(2)
-    calm = _calm(log, scatter)
-    edges, steps = _steps(calm, begin_ns, scatter)
-    if not steps.size:
-        return []
-    # Only steps count: how far the clock wandered between them does not.
-    level = np.append(0.0, np.cumsum(steps))
-    order = np.argsort(level)
-    state = np.empty(level.size, np.int64)
-    state[order] = np.append(0, np.cumsum(np.diff(level[order]) > APART))
-    size = np.diff(edges)
-    middle = (end_ns[edges[1:-1] - 1] + begin_ns[edges[1:-1]]) / 2
-    for others in beside_ns:
-        size = size + np.bincount(np.searchsorted(middle, others), minlength=size.size)
-    most = np.argmax(np.bincount(state, size))
-    found = []
-    for number in np.flatnonzero(state != most).tolist():
-        first, last = int(edges[number]), int(edges[number + 1]) - 1
-        # A step is known to a few inferences, the fewer the larger it is beside the scatter.
-        before, after = (
-            1 + int(3 * (scatter / step) ** 2)
-            for step in (steps[max(number - 1, 0)], steps[min(number, steps.size - 1)])
-        )
-        first, last = max(first - before * (number > 0), 0), min(last + after * (number < steps.size), count - 1)
-        found.append((int(begin_ns[first]), int(end_ns[last])))
-    return found
-
-
-def _calm(log: Floats, scatter: float) -> Floats:
-    """Without outliers: those beyond four deviations from the median of their neighbours are put there."""
-    beside = np.lib.stride_tricks.sliding_window_view(np.pad(log, FEWEST, mode="edge"), 2 * FEWEST + 1)
-    middle = np.median(beside, axis=1)
-    return np.clip(log, middle - 4 * scatter, middle + 4 * scatter)
-
-
-def _steps(log: Floats, begin_ns: Ints, scatter: float) -> tuple[Ints, Floats]:
-    """Edges (k + 2,) of stretches of even times, from 0 to m, and the steps (k,) between them: those that are no wander.
-
-    Binary segmentation (Scott and Knott 1974), whose splits are then taken back, the smallest step first.
-    """
-    total = np.append(0.0, np.cumsum(log))
-    edges, open_ = [0, log.size], [(0, log.size)]
-    while open_:
-        low, high = open_.pop()
-        split = _split(total, low, high, scatter)
-        if split:
-            edges.append(split)
-            open_ += [(low, split), (split, high)]
-    edges.sort()
-    while len(edges) > 2:
-        steps = np.array([_step(total, begin_ns, edges, number) for number in range(1, len(edges) - 1)])
-        least = int(np.argmin(np.abs(steps)))
-        if abs(steps[least]) >= APART:
-            return np.array(edges), steps
-        del edges[least + 1]
-    return np.array(edges), np.zeros(0)
-
-
-def _split(total: Floats, low: int, high: int, scatter: float) -> int:
-    """Where the means on both sides differ by most standard errors, if by APART_SE or more; 0: nowhere. total: sums (m + 1,)."""
-    at = np.arange(low + FEWEST, high - FEWEST + 1)
-    if not at.size:
-        return 0
-    left, right = at - low, high - at
-    apart = (total[at] - total[low]) / left - (total[high] - total[at]) / right
-    error = max(scatter, 1e-6) * np.sqrt(1 / left + 1 / right)
-    best = int(np.argmax(np.abs(apart) / error))
-    return int(at[best]) if abs(apart[best]) >= APART_SE * error[best] else 0
-
-
-def _step(total: Floats, begin_ns: Ints, edges: Sequence[int], number: int) -> float:
-    """By how much times change at an edge: of no more than NEAR_NS of inferences on either side, and of FEWEST at the least."""
-    low, at, high = edges[number - 1 : number + 2]
-    low = max(low, min(int(np.searchsorted(begin_ns, begin_ns[at - 1] - NEAR_NS)), at - FEWEST))
-    high = min(high, max(int(np.searchsorted(begin_ns, begin_ns[at] + NEAR_NS)), at + FEWEST))
-    return float((total[high] - total[at]) / (high - at) - (total[at] - total[low]) / (at - low))
 
 
 def _inside(each: Measured, begin: Ints, end: Ints) -> npt.NDArray[np.bool_]:
