@@ -69,16 +69,15 @@ class Sampling:
         return self._ring.previous
 
     def start(self) -> Epoch:
-        """Open the source, enter a new epoch in the ring's table and start the loop."""
+        """Open the source, enter a new epoch in the ring's table and start the loop; DaemonError, and nothing runs, where that cannot be."""
         config, ring = self.config, self._ring
-        number = ring.next_epoch
+        number, realtime = ring.next_epoch, config.realtime
         try:
             self._source = self.plan.open()
             self.plan = self.plan.opened(self._source)
             epoch = self.plan.epoch(number, ring.next_index, self.plan.period_ns, ring.t0_ns)
             ring.begin_epoch(pack(epoch.to_dict()))
-            realtime = config.realtime
-            self._sampler = Sampler(
+            sampler = Sampler(
                 ring,
                 self._source,
                 self.plan.period_ns,
@@ -88,9 +87,11 @@ class Sampling:
                 lock_memory=realtime.lock_memory,
                 spin_ns=realtime.spin_us * 1000,
             )
-            self._sampler.start()
-        except SamplerError as error:
+            sampler.start()
+        except (DaemonError, SamplerError) as error:
+            self.stop()  # the source is given back: what failed does not run
             raise DaemonError(str(error)) from None
+        self._sampler = sampler
         self.epoch = epoch
         return epoch
 
@@ -120,18 +121,23 @@ class Sampling:
             self.plan.period_ns,
             self.config.history_seconds,
         )
-        self.config, self.plan = config, plan
+        before, (self.config, self.plan) = (self.config, self.plan), (config, plan)
         if same:
             return False
         self._ring.close()
-        self._ring = self._open_ring()
-        before, self.reader = self.reader, RingReader(self.path)
-        if before.stream == self.stream:
-            before.close()
+        try:
+            self._ring = self._open_ring()
+        except DaemonError:
+            self.config, self.plan = before
+            self._ring = self._open_ring()  # which goes on in its stream
+            raise
+        past, self.reader = self.reader, RingReader(self.path)
+        if past.stream == self.stream:
+            past.close()
             return False
         if self._past:
             self._past.close()
-        self._past = before
+        self._past = past
         return True
 
     def readers(self) -> list[RingReader]:

@@ -321,6 +321,23 @@ def test_an_impossible_reload_goes_on_as_before(daemon: Daemon) -> None:
     assert daemon.records(Kind.EPOCH)[-1].body["reason"] == "reload refused"
 
 
+def test_a_reload_whose_loop_cannot_start_goes_on_as_before(daemon: Daemon) -> None:
+    """A processor that is not there: said in one line, and the ticks go on in their stream."""
+    daemon.start()
+    assert daemon.process is not None
+    stream = daemon.ask("ticks").stream
+    before = Epoch.from_dict(daemon.ask("epochs").body["epochs"][-1])
+    daemon.configure("", tables=SMALL.replace("priority = 0", "priority = 0\ncpu = 900"))
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until(lambda: "reload-refused" in daemon.events())
+    reached = daemon.ask("ticks").next
+    daemon.until(lambda: daemon.ask("ticks").next > reached + 100)
+    (refused,) = [record.body for record in daemon.records(Kind.EVENT) if record.body["name"] == "reload-refused"]
+    assert "900" in refused["text"] and daemon.ask("ticks").stream == stream
+    after = Epoch.from_dict(daemon.ask("epochs").body["epochs"][-1])
+    assert (after.period_ns, after.channels, after.source) == (before.period_ns, before.channels, before.source)
+
+
 @pytest.mark.parametrize(
     ("driver", "kind", "rate_hz"), [("continuous", "estimated", 1e6 / 6600), ("i2c", "known", 1e6 / 6600)]
 )
