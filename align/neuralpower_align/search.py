@@ -117,12 +117,14 @@ class Search(Surface):
         """The best maximum on a part of the rows, from several starts, and from the `maxima` of fewer readings."""
         # Starts may be compared on some engines alone; in which valley the others are their own rows say.
         rows: Blocks = START_BLOCKS if self.of_all else self.some
-        starts = [*self.chosen(model, pieces, square), *(self.laid(each, model, pieces) for each in maxima)]
-        begun = [self.at((*self.powered(each, square, rows), Noise.even(square)), rows) for each in starts]
-        sharp = [self.climbed(each, rows, WIDE_ROUNDS, NEAR) for each in begun]
-        sharp = [replace(each, noise=Noise.even(square * each.profiled / each.normal.rows)) for each in sharp]
+        sharp = [
+            self.scaled(self.climbed(self.begun(start, square, rows), rows, WIDE_ROUNDS, NEAR), square)
+            for start in self.chosen(model, pieces, square)
+        ]
+        sharp.sort(key=lambda each: each.noise.white)
+        sharp += [self.scaled(self.begun(self.laid(each, model, pieces), square, rows), square) for each in maxima]
         found: list[State] = []
-        for state in self.unlike(sorted(sharp, key=lambda each: each.noise.white), FOLLOWED):
+        for state in self.unlike(sharp, FOLLOWED + len(maxima)):
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
             free = replace(
                 state.model,
@@ -231,6 +233,14 @@ class Search(Surface):
                 start = _later(replace(model, kernel=kernel), pieces, other - lag + shift)
                 for lead in START_LEADS:
                     yield _with_values(start, LEAD_LESS, LEAD_MORE + 1, lead)
+
+    def begun(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> State:
+        """A start with its likeliest powers."""
+        return self.at((*self.powered(start, square, blocks), Noise.even(square)), blocks)
+
+    def scaled(self, state: State, square: float) -> State:
+        """With the variance of rows that it leaves."""
+        return replace(state, noise=Noise.even(square * state.profiled / state.normal.rows))
 
     def powered(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
         """The start with the powers that are likeliest there: those of another place would draw the sensor back to it."""

@@ -10,13 +10,17 @@
  *
  * Ownership. Every np_*_create / np_*_open / np_source_* call hands the caller an instance that he
  * gives back with the matching close or destroy, once. A running sampler borrows its ring and its
- * source: closing either one before np_sampler_stop() gives -EBUSY. A simulated source owns the
- * timeline it was given. NULL may be passed to any close or destroy and does nothing.
+ * source: closing either one before np_sampler_stop() gives -EBUSY. A sampler holds both from create to
+ * destroy: one that is closed meanwhile is freed with the sampler, which can be asked for its statistics all
+ * its life, and gives -EBADF where it is to start again. (A ring's file is let go at once, a source's files
+ * with the source.) A simulated source owns the timeline it was given. NULL may be passed to any close or
+ * destroy and does nothing.
  *
  * Threads. An instance belongs to one caller thread at a time, except: np_ring_info, np_ring_read and
  * np_ring_epoch may be called from any number of threads (and, on their own mappings, processes)
- * beside the writer; np_sampler_stats, np_sampler_lateness, np_sampler_errors and np_source_revive may
- * be called from any thread while the sampler runs. After fork() only the parent may use them.
+ * beside the writer; np_sampler_stats, np_sampler_lateness and np_sampler_errors may be called from any
+ * thread between create and destroy, np_source_revive until the source is closed. After fork() only the
+ * parent may use them.
  *
  * Errors. Functions that can fail return 0 or a negative number: a negated errno, or a negated
  * NP_E... from the table below. np_strerror() has the words for both.

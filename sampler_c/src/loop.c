@@ -146,6 +146,8 @@ int np_sampler_create(struct np_ring *ring, struct np_source *source, const stru
 		free(sampler);
 		return -ENOMEM;
 	}
+	ring_hold(ring);
+	source_hold(source);
 	sampler->ring = ring;
 	sampler->source = source;
 	sampler->clock = &np_system_clock;
@@ -222,6 +224,8 @@ static void join(struct np_sampler *sampler)
 /* Ring and source belong to the loop from here on. */
 static int borrow(struct np_sampler *sampler)
 {
+	if (atomic_load(&sampler->ring->closed) || atomic_load(&sampler->source->closed))
+		return -EBADF;
 	if (atomic_exchange(&sampler->ring->busy, true))
 		return -EBUSY;
 	if (atomic_exchange(&sampler->source->busy, true)) {
@@ -285,6 +289,8 @@ void np_sampler_destroy(struct np_sampler *sampler)
 		return;
 	pthread_mutex_destroy(&sampler->control);
 	sem_destroy(&sampler->ready);
+	source_let_go(sampler->source);
+	ring_let_go(sampler->ring);
 	free(sampler->errors);
 	free(sampler);
 }

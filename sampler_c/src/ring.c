@@ -146,6 +146,7 @@ int np_ring_create(const char *path, uint32_t readings, int64_t period_ns, uint6
 		return err;
 	}
 	set_grid(ring, period_ns);
+	atomic_init(&ring->holders, 1);
 	*out = ring;
 	return 0;
 }
@@ -169,6 +170,7 @@ int np_ring_open(const char *path, struct np_ring **out)
 		return err;
 	}
 	ring->lock_fd = -1;
+	atomic_init(&ring->holders, 1);
 	*out = ring;
 	return 0;
 }
@@ -179,11 +181,23 @@ int np_ring_close(struct np_ring *ring)
 		return 0;
 	if (atomic_load(&ring->busy))
 		return -EBUSY;
+	atomic_store(&ring->closed, true);
 	ring_unmap(ring);
 	if (ring->lock_fd >= 0)
 		close(ring->lock_fd);
-	free(ring);
+	ring_let_go(ring);
 	return 0;
+}
+
+void ring_hold(struct np_ring *ring)
+{
+	atomic_fetch_add(&ring->holders, 1);
+}
+
+void ring_let_go(struct np_ring *ring)
+{
+	if (atomic_fetch_sub(&ring->holders, 1) == 1)
+		free(ring);
 }
 
 /* ---- Mutation ------------------------------------------------------------------------------- */

@@ -84,7 +84,13 @@ struct np_ring {
 	int64_t period_ns;
 	int64_t t0_ns;
 	atomic_bool busy;	/* a sampler writes into it */
+	atomic_bool closed;	/* unmapped and unlocked: nothing but its size is known any more */
+	atomic_uint holders;	/* its owner and the samplers made with it; the last one to let go frees it */
 };
+
+/* A sampler holds its ring from create to destroy, as it does its source. */
+void ring_hold(struct np_ring *ring);
+void ring_let_go(struct np_ring *ring);
 
 static inline uint64_t shared_load(const shared_u64 *word)
 {

@@ -19,6 +19,21 @@ void source_init(struct np_source *source, const struct np_source_ops *ops, uint
 	atomic_init(&source->underruns, 0);
 	atomic_init(&source->revived_ns, INT64_MIN / 2);
 	atomic_init(&source->busy, false);
+	atomic_init(&source->closed, false);
+	atomic_init(&source->holders, 1);
+}
+
+void source_hold(struct np_source *source)
+{
+	atomic_fetch_add(&source->holders, 1);
+}
+
+void source_let_go(struct np_source *source)
+{
+	if (atomic_fetch_sub(&source->holders, 1) > 1)
+		return;
+	free(source->held);
+	source->ops->close(source);
 }
 
 void reading_miss(struct np_reading *reading, int err)
@@ -48,8 +63,8 @@ int np_source_close(struct np_source *source)
 		return 0;
 	if (atomic_load(&source->busy))
 		return -EBUSY;
-	free(source->held);
-	source->ops->close(source);
+	atomic_store(&source->closed, true);
+	source_let_go(source);
 	return 0;
 }
 

@@ -44,9 +44,15 @@ struct np_source {
 	_Atomic uint64_t underruns;
 	_Atomic int64_t revived_ns;	/* when revive last ran */
 	atomic_bool busy;		/* a sampler reads it */
+	atomic_bool closed;		/* its owner has given it back: nothing reads it any more */
+	atomic_uint holders;		/* its owner and the samplers made with it; the last one to let go frees it */
 };
 
 void source_init(struct np_source *source, const struct np_source_ops *ops, uint32_t readings);
+
+/* A sampler holds its source from create to destroy, closed or not: its memory stays until the last holder lets go. */
+void source_hold(struct np_source *source);
+void source_let_go(struct np_source *source);
 
 /* Before the first tick: all readings are due. */
 void source_hold_none(struct np_source *source);

@@ -2,6 +2,7 @@
 /* test_loop.c - deadlines, overruns, counting and stopping, on a clock made for it and once on the real one */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -245,6 +246,53 @@ static void test_borrowing(void)
 	CHECK_EQUAL(np_ring_close(ring), 0);
 }
 
+static void heap_close(struct np_source *source)
+{
+	free(source);
+}
+
+static const struct np_source_ops heap_ops = { .read = worker_read, .close = heap_close };
+
+/* Source and ring may be closed before the sampler is destroyed, in any order: it can be asked all its life, and never starts again. */
+static void test_outlives_what_it_was_made_with(void)
+{
+	for (int order = 0; order < 4; order++) {
+		struct np_ring *ring = make_ring("outlives", 1000000);
+		struct worker *worker = calloc(1, sizeof(*worker));
+		struct np_sampler_options options = { .cpu = -1 };
+		uint64_t counts[NP_LATENESS_BINS];
+		uint64_t errors[256];
+		struct np_sampler *sampler;
+		struct np_stats stats;
+
+		source_init(&worker->source, &heap_ops, READINGS);
+		CHECK_EQUAL(np_sampler_create(ring, &worker->source, &options, &sampler), 0);
+		CHECK_EQUAL(np_sampler_start(sampler), 0);
+		do
+			np_sampler_stats(sampler, &stats);
+		while (stats.ticks < 5);
+		CHECK_EQUAL(np_source_close(&worker->source), -EBUSY);
+		CHECK_EQUAL(np_ring_close(ring), -EBUSY);
+		CHECK_EQUAL(np_sampler_stop(sampler), 0);
+		if (order & 1)
+			CHECK_EQUAL(np_source_close(&worker->source), 0);
+		if (order & 2)
+			CHECK_EQUAL(np_ring_close(ring), 0);
+		np_sampler_stats(sampler, &stats);
+		np_sampler_lateness(sampler, counts);
+		CHECK(stats.ticks >= 5 && !stats.running);
+		CHECK_EQUAL(np_sampler_errors(sampler, 1, errors), 0);
+		CHECK_EQUAL(np_sampler_errors(sampler, READINGS, errors), -EINVAL);
+		CHECK(errors[EAGAIN] + errors[EPROTO] == stats.ticks);
+		CHECK_EQUAL(np_sampler_start(sampler), order ? -EBADF : 0);
+		np_sampler_destroy(sampler);
+		if (!(order & 1))
+			CHECK_EQUAL(np_source_close(&worker->source), 0);
+		if (!(order & 2))
+			CHECK_EQUAL(np_ring_close(ring), 0);
+	}
+}
+
 /* A CPU that was asked for and is not there is an error, and leaves nothing running. */
 static void test_no_such_cpu(void)
 {
@@ -285,6 +333,7 @@ int main(void)
 	test_errors_counted();
 	test_long_period();
 	test_borrowing();
+	test_outlives_what_it_was_made_with();
 	test_no_such_cpu();
 	test_bins();
 	puts("test_loop: ok");
