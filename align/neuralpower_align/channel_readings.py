@@ -23,8 +23,9 @@ BEHAVIOURS = ("waiting", "continuous", "single-shot", "unknown", "registers")
 """Last words of a driver in an epoch's text, which names each driver of its chips once."""
 LONGEST_TRANSFER = 0.25
 """Reads that all last longer than this share of a scan have waited for it, and say nothing of the transfer."""
-FIRST_TICKS = 2000
-"""Supply and transfer are told from so many ticks where readings come in portions."""
+FIRST_TICKS, HELD_TICKS = 2000, 12_000
+"""Supply and transfer are told from so many ticks where readings come in portions, all of them since something ran: a board that idles does not
+tell by how much its supply gives way. So many are held back for that."""
 UNKNOWN_TRANSFER = "how long a read lasts on the wire is not known: registers are taken to be read when reads ended"
 
 
@@ -39,7 +40,10 @@ def rail_readings(epoch: Epoch, ticks: Ticks, rail: str, notes: list[str]) -> Ch
 
 
 class RailReadings:
-    """Readings of one rail from portions of an epoch; the first are held back until the supply behind them is known."""
+    """Readings of one rail from portions of an epoch; the first are held back until the supply behind them is known.
+
+    Nobody misses those from before anything ran: of them the newest HELD_TICKS are kept.
+    """
 
     def __init__(self, epoch: Epoch, rail: str) -> None:
         if _place(epoch, rail) is None:
@@ -48,16 +52,17 @@ class RailReadings:
         self._rail: _Rail | None = None
         self._first: list[Ticks] = []
 
-    def take(self, ticks: Ticks) -> ChannelReadings | None:
-        """The readings of ticks that follow those before; None where there are none yet."""
+    def take(self, ticks: Ticks, ran_ns: int | None) -> ChannelReadings | None:
+        """The readings of ticks that follow those before; None where there are none yet. `ran_ns`: when something first ran."""
         if self._rail is None:
             self._first.append(ticks)
-            if sum(len(each) for each in self._first) < FIRST_TICKS:
+            held = np.concatenate(self._first)[-HELD_TICKS:]
+            self._first = [held]
+            if ran_ns is None or np.count_nonzero(held["t_ns"] >= ran_ns) < FIRST_TICKS:
                 return None
-            ticks = np.concatenate(self._first)
+            # Where nothing at all was read in these, the next ones may tell.
+            ticks, self._first = held, []
             self._rail = _Rail.of(self._epoch, ticks, self._name)
-            # Nothing at all was read in these: the next ones may tell.
-            self._first = []
         return None if self._rail is None else self._rail.readings(ticks)
 
 

@@ -47,6 +47,7 @@ class EstimatesStream:
         self._number: int | None = None
         self._rails: list[RailReadings] = []
         self._begun_ns = 0
+        self._ran_ns: int | None = None
         self._said: list[bytes] = []
         self.epoch: Epoch | None = None
         self.online: Online | None = None
@@ -57,6 +58,7 @@ class EstimatesStream:
         if self.online is None or record.kind is not Kind.INFERENCE or record.body["begin_ns"] <= self._begun_ns:
             return
         body = record.body
+        self._ran_ns = body["begin_ns"] if self._ran_ns is None else self._ran_ns
         durations = np.frombuffer(body["durations_ns"], "<i8")
         self.online.add_inference(body["engine"], body["begin_ns"], body["end_ns"], durations)
 
@@ -76,7 +78,7 @@ class EstimatesStream:
         if self.online is None:
             return
         for i, rail in enumerate(self._rails):
-            readings = rail.take(ticks)
+            readings = rail.take(ticks, self._ran_ns)
             if readings is not None:
                 self.online.add_readings(i, readings)
 
@@ -84,7 +86,7 @@ class EstimatesStream:
         """A new epoch: everything anew."""
         if self.online is not None:
             self.counts.restarts += 1 + self.online.restarts
-        self.online, self._rails = None, []
+        self.online, self._rails, self._ran_ns = None, [], None
         epoch = self._epoch_of(number)
         if epoch is None:
             return

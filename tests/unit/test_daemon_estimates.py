@@ -82,8 +82,8 @@ def test_readings_are_those_of_the_rail() -> None:
     ticks["readings"]["state"][3, 1] = State.MISSING
     ticks["readings"]["flags"][4, 1] = Flag.HELD
     rail = RailReadings(EPOCH, "VDD_IN")
-    assert rail.take(ticks[:100]) is None
-    found = rail.take(ticks[100:])
+    assert rail.take(ticks[:100], BEGIN_NS) is None
+    found = rail.take(ticks[100:], BEGIN_NS)
     assert found is not None and found.read_ns.size == FIRST_TICKS - 2
     np.testing.assert_allclose(found.power_w, 5.0)
     # The chip hands the register over after 30 of the 48 bits of the shortest read.
@@ -238,6 +238,34 @@ def test_the_message_is_checked() -> None:
             batch_to_estimates(replace(batch, header={**batch.header, "engines": rows}))
 
 
+@pytest.mark.parametrize("milliohm", [0, 50, 100])
+def test_a_supply_that_gives_way_is_told_though_the_board_idled_first(milliohm: int) -> None:
+    """Portions that begin with a minute of idling are the powers of the whole: what the supply does is told once something ran."""
+    from neuralpower_wire import tick_dtype
+
+    random = np.random.default_rng(8)
+    ticks = np.zeros(80_000, tick_dtype(2))
+    ticks["t_ns"] = BEGIN_NS + np.arange(ticks.size) * MS
+    ran = np.arange(ticks.size) >= 60_000
+    ampere = np.where(ran & (np.arange(ticks.size) // 7 % 2 == 0), 2.5, 1.0)
+    volt = 5 - milliohm * 1e-3 * ampere + 0.002 * random.standard_normal(ticks.size)
+    ticks["readings"]["value"] = np.stack([8000 * np.rint(volt / 0.008), 40 * np.rint(ampere * 5000 / 40)], axis=-1)
+    ticks["readings"]["end_ns"] = 70_000
+    whole = rail_readings(EPOCH, ticks, "VDD_IN", [])
+    rail = RailReadings(EPOCH, "VDD_IN")
+    parts = []
+    for low in range(0, ticks.size, 250):
+        some = ticks[low : low + 250]
+        ran_ns = BEGIN_NS + 60_000 * MS if some["t_ns"][-1] >= BEGIN_NS + 60_000 * MS else None
+        parts.append(rail.take(some, ran_ns))
+    told = [part for part in parts if part is not None]
+    assert whole is not None and told[0].read_ns[0] <= BEGIN_NS + 60_000 * MS
+    power = np.concatenate([part.power_w for part in told])
+    np.testing.assert_allclose(power, whole.power_w[-power.size :], rtol=2e-3)
+    loaded = power[-20_000:][ampere[-20_000:] > 2]
+    assert loaded.mean() == pytest.approx(2.5 * (5 - milliohm * 2.5e-3), rel=3e-3)
+
+
 def test_readings_in_portions_are_those_of_the_whole(logs: Logs) -> None:
     """The same code makes both, waits of a driver included; portions know supply and transfer from the first ticks."""
     from neuralpower_wire import tick_dtype
@@ -253,7 +281,9 @@ def test_readings_in_portions_are_those_of_the_whole(logs: Logs) -> None:
     ticks["readings"]["end_ns"] = np.cumsum(length, axis=1)
     whole = rail_readings(epoch, ticks, "VDD_IN", [])
     rail = RailReadings(epoch, "VDD_IN")
-    parts = [part for low in range(0, ticks.size, 700) if (part := rail.take(ticks[low : low + 700])) is not None]
+    parts = [
+        part for low in range(0, ticks.size, 700) if (part := rail.take(ticks[low : low + 700], BEGIN_NS)) is not None
+    ]
     assert whole is not None and whole.waits_ns is not None and len(parts) > 3
     np.testing.assert_array_equal(np.concatenate([part.read_ns for part in parts]), whole.read_ns)
     np.testing.assert_allclose(np.concatenate([part.power_w for part in parts]), whole.power_w, rtol=1e-3)
