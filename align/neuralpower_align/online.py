@@ -114,9 +114,10 @@ class Online:
         """Readings of a rail that follow those before."""
         self.recent[rail].add(readings)
 
-    def add_inference(self, engine: str, begin_ns: int, end_ns: int, durations_ns: Ints) -> None:
+    def add_inference(self, engine: str, begin_ns: int, end_ns: int, durations_ns: Ints, profiled: bool = True) -> None:
         """An inference; those of an engine come in order. What cannot be used spoils the readings of its time."""
-        self.arrived.add(engine, begin_ns, end_ns, durations_ns, min(self._done_ns) if self.rails else -(2**62))
+        done_ns = min(self._done_ns) if self.rails else -(2**62)
+        self.arrived.add(engine, begin_ns, end_ns, durations_ns, done_ns, profiled)
 
     def spoil(self, begin_ns: int, end_ns: int) -> None:
         """Something unknown ran then: the readings of that time tell nothing."""

@@ -1,8 +1,7 @@
 """Inferences as they come to the stream: which engines are told apart, and when something ran that is not known.
 
-Bounded: the engine unseen for longest makes room, and readings of its time are left out like those of anything unknown. An inference
-whose one duration is all of the time between its anchors ran without the profiler: what ran within is not known either, and such
-inferences are kept apart.
+Bounded: the engine unseen for longest makes room, and readings of its time are left out like those of anything unknown. Of an inference
+without the profiler it is not known either what ran within, and such inferences are kept apart.
 """
 
 from __future__ import annotations
@@ -43,14 +42,15 @@ class Arrivals:
         self._elsewhere: deque[Span] = deque(maxlen=MAX_SPANS)
         self._crossing: set[Span] = set()
 
-    def add(self, engine: str, begin_ns: int, end_ns: int, durations_ns: Ints, done_ns: float) -> None:
+    def add(
+        self, engine: str, begin_ns: int, end_ns: int, durations_ns: Ints, done_ns: float, profiled: bool = True
+    ) -> None:
         """An inference; those of an engine come in order. `done_ns`: readings until then are used already."""
         if begin_ns < done_ns:
             self.late += 1
             return
         layers = int(durations_ns.size)
-        whole = layers == 1 and int(durations_ns[0]) == end_ns - begin_ns
-        kept = self.whole if whole else self.engines
+        kept = self.engines if profiled else self.whole
         known = kept.get(engine)
         fits = 0 < layers <= MAX_LAYERS and (known is None or known.layers == layers)
         if not fits or (known is not None and begin_ns < known.last_ns):
@@ -62,7 +62,7 @@ class Arrivals:
             known = kept[engine] = RecentInferences(layers, MAX_INFERENCES)
         known.add(begin_ns, end_ns, durations_ns)
         kept.move_to_end(engine)
-        if whole:
+        if not profiled:
             self.spoil(begin_ns, end_ns)
         self._make_room(done_ns)
 

@@ -60,7 +60,8 @@ class EstimatesStream:
         body = record.body
         self._ran_ns = body["begin_ns"] if self._ran_ns is None else self._ran_ns
         durations = np.frombuffer(body["durations_ns"], "<i8")
-        self.online.add_inference(body["engine"], body["begin_ns"], body["end_ns"], durations)
+        profiled = body.get("profiled", True)
+        self.online.add_inference(body["engine"], body["begin_ns"], body["end_ns"], durations, profiled)
 
     def take_ticks(self, ticks: Ticks, begun: Callable[[], None] = lambda: None) -> None:
         """Ticks that follow those before, and the work that there is; `begun` is called where a new epoch has begun."""

@@ -124,9 +124,10 @@ def test_inferences_without_the_profiler_are_told_from_readings_of_their_own(
         while done < engine.end_ns.size and engine.end_ns[done] < low + 500_000_000:
             begin, end = int(engine.begin_ns[done]), int(engine.end_ns[done])
             whole = np.array([end - begin])
-            online.add_inference(
-                "w" if blind[done] else "e", begin, end, whole if blind[done] else engine.durations_ns[done]
-            )
+            if blind[done]:
+                online.add_inference("w", begin, end, whole, profiled=False)
+            else:
+                online.add_inference("e", begin, end, engine.durations_ns[done])
             done += 1
         while online.step():
             pass
@@ -332,6 +333,15 @@ def test_engines_make_room_for_others() -> None:
     online.add_inference("wide", 500, 600, np.ones(MAX_LAYERS + 1, np.int64))
     assert list(online.arrived.engines) == [f"e{number}" for number in range(1, MAX_ENGINES + 1)]
     assert online.arrived.left_out == 1 and online.arrived.unknown == [(0, 600)], "neighbours are one"
+
+
+def test_an_engine_of_one_layer_is_one_with_the_profiler() -> None:
+    """Its one duration may be all of the time between its anchors: whether it was profiled is said, and not guessed."""
+    online = Online(1)
+    online.add_inference("one", 0, 5, np.array([5]))
+    online.add_inference("blind", 10, 15, np.array([5]), profiled=False)
+    assert list(online.arrived.engines) == ["one"] and list(online.arrived.whole) == ["blind"]
+    assert online.arrived.unknown == [(10, 15)]
 
 
 def test_a_clock_is_led_on_by_itself() -> None:

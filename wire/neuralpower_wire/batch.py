@@ -164,6 +164,14 @@ def header_bytes(header: Mapping[str, Any], name: str, length: int) -> bytes:
     return value
 
 
+def header_flag(header: Mapping[str, Any], name: str, default: bool) -> bool:
+    """The boolean `header[name]`, `default` where there is none; WireError otherwise."""
+    value = header.get(name, default)
+    if not isinstance(value, bool):
+        raise WireError(f"{name} must be true or false")
+    return value
+
+
 def header_text(header: Mapping[str, Any], name: str, most: int = 256) -> str:
     """The text of `header[name]`, at most `most` characters; WireError otherwise."""
     value = header.get(name)

@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from .batch import MAX_COUNT, MAX_FRAME, Batch, column, header_bytes, header_count, header_text, pack, unpack
+from .batch import (
+    MAX_COUNT,
+    MAX_FRAME,
+    Batch,
+    column,
+    header_bytes,
+    header_count,
+    header_flag,
+    header_text,
+    pack,
+    unpack,
+)
 from .epoch import Epoch
 from .errors import WireError
 from .ticks import STREAM_BYTES
@@ -111,6 +122,7 @@ def _inference(body: dict[str, Any]) -> None:
         raise WireError(f"durations_ns must be at most {MAX_LAYERS} integers")
     if begin >= end or (len(durations) and int(durations.min()) < 0):
         raise WireError("an inference must end after it began, with no negative duration")
+    header_flag(body, "profiled", True)
 
 
 def _engine(body: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .batch import Batch, column, header_bytes, header_count, header_text, pack, unpack
+from .batch import Batch, column, header_bytes, header_count, header_flag, header_text, pack, unpack
 from .errors import WireError
 from .journal import MAX_LAYERS, MAX_RECORD, SESSION_BYTES, Kind, Record, check
 
@@ -60,6 +60,8 @@ class Inference:
     begin_ns: int
     end_ns: int
     durations_ns: npt.NDArray[np.int64]
+    profiled: bool = True
+    """False: it ran without the profiler, and its one duration is the time between the anchors."""
 
     def batch(self) -> Batch:
         """This message."""
@@ -70,6 +72,7 @@ class Inference:
             "begin_ns": self.begin_ns,
             "end_ns": self.end_ns,
             "count": len(self.durations_ns),
+            "profiled": self.profiled,
         }
         return Batch(INFERENCE, header, {"durations_ns": np.asarray(self.durations_ns, dtype="<i8")})
 
@@ -85,6 +88,7 @@ class Inference:
             header_count(header, "begin_ns", _END_OF_TIME),
             header_count(header, "end_ns", _END_OF_TIME),
             column(batch, "durations_ns", "<i8", count),
+            header_flag(header, "profiled", True),
         )
         check(Record(Kind.INFERENCE, 0, inference.body()))
         return inference
@@ -98,6 +102,7 @@ class Inference:
             "begin_ns": self.begin_ns,
             "end_ns": self.end_ns,
             "durations_ns": self.durations_ns,
+            "profiled": self.profiled,
         }
 
 

@@ -202,7 +202,8 @@ class LayerProfiler:
         if self._unprofiled is None:
             self._unprofiled = unprofiled(self.engine)
             self.session.add_engine(self._unprofiled)
-        self.session.send(self._unprofiled.hash, begin_ns, end_ns, np.array([end_ns - begin_ns], "<i8"))
+        duration_ns = np.array([end_ns - begin_ns], "<i8")
+        self.session.send(self._unprofiled.hash, begin_ns, end_ns, duration_ns, profiled=False)
 
     def _fill_silent(self) -> bool:
         """Whether only the NoOp entries are missing from the burst: they take no time, and are put in with none."""

@@ -42,10 +42,12 @@ class Session:
         """Count an inference that is not sent."""
         self._seq += 1
 
-    def send(self, engine: str, begin_ns: int, end_ns: int, durations_ns: npt.NDArray[np.int64]) -> None:
+    def send(
+        self, engine: str, begin_ns: int, end_ns: int, durations_ns: npt.NDArray[np.int64], profiled: bool = True
+    ) -> None:
         """Send an inference of the engine with this hash; never blocks."""
         seq, self._seq = self._seq, self._seq + 1
-        self.link.offer(Inference(self._id, seq, engine, begin_ns, end_ns, durations_ns))
+        self.link.offer(Inference(self._id, seq, engine, begin_ns, end_ns, durations_ns, profiled))
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Give the daemon up to `timeout_s` to acknowledge what is under way."""
