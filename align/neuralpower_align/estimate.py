@@ -17,7 +17,7 @@ from neuralpower_align.nuisance import Model, between, moved, prior
 from neuralpower_align.rows import BLOCK, Piece, piece_of
 from neuralpower_align.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.schedule import Schedule
-from neuralpower_align.search import NOISE_BLOCKS, Maximum, Search
+from neuralpower_align.search import NOISE_BLOCKS, FoundAt, Maximum, Search
 from neuralpower_align.search_state import State
 from neuralpower_align.surface import EVERY, MARGIN_NS, NEAR, best_measured, farthest_ns, widest_ns
 
@@ -125,12 +125,12 @@ def estimate(
     *,
     stalls: bool = True,
     near: Estimate | None = None,
-    maxima: Sequence[Maximum] = (),
+    found_at: FoundAt | None = None,
 ) -> Estimate:
     """Fit all from a sensor that is nearly right. `layer` (c,): which classes are layers, the others being gaps and idling.
 
-    `near`: an estimate of other classes from the same sensor, from which the search sets out instead of from several starts; `maxima`: of
-    fewer readings, from which it does.
+    `near`: an estimate of other classes from the same sensor, from which the search sets out instead of from several starts; `found_at`: maxima of
+    other readings, from which it does too.
     """
     fitted = sensor.found or ("",) * len(readings)
     every = [
@@ -153,7 +153,7 @@ def estimate(
     fit = _Fit(plan, layer, kept, some, widest_ns(plan), farthest_ns(plan) if near is None else np.inf, best)
     begin = fit.start(fit.first(pieces, sensor, stalls, layout), pieces)
     if near is None:
-        found, split = fit.searched(*begin, maxima)
+        found, split = fit.searched(*begin, found_at or FoundAt())
     else:
         found, split = fit.beside(near, *begin), 0.0
     held = found

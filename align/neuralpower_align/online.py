@@ -32,7 +32,7 @@ from neuralpower_align.online_window import RecentReadings
 from neuralpower_align.results import Fitted
 from neuralpower_align.scan_clock import ChannelReadings
 from neuralpower_align.schedule import Schedule
-from neuralpower_align.search import Maximum
+from neuralpower_align.search import FoundAt, Maximum
 from neuralpower_align.sensing import sensor_of
 from neuralpower_align.states import other_states
 from neuralpower_align.trust import contradiction, inflation_of
@@ -76,9 +76,10 @@ class Online:
     def __init__(self, rails: int, window_ns: float = WINDOW_NS, enough: int = ENOUGH) -> None:
         self.window_ns, self.enough = window_ns, enough
         self.first_ns = min(FIRST_NS, window_ns)
-        self._full = self.first_ns == window_ns
+        self._full = False
         """Whether the sensors were acquired from a full window."""
         self._maxima: list[tuple[Maximum, ...]] = [()] * rails
+        """Of each rail, as it was acquired last."""
         self.restarts = 0
         self.kept_because = ""
         """Why the sensor was not acquired from a full window; "": it was, or is to be."""
@@ -135,7 +136,7 @@ class Online:
         ready_ns = self.newest_ns - HOLD_NS
         if not self.rails:
             return self._begin(ready_ns)
-        if not self._full and ready_ns - self._begin_ns >= self.window_ns:
+        if not self._full and self.first_ns < self.window_ns and ready_ns - self._begin_ns >= self.window_ns:
             self._full = True
             self._fill(ready_ns)
             return True
@@ -183,12 +184,11 @@ class Online:
         self._spent_ns = {}
         for name in many:
             self._leave_other_clocks(name, begin)
-        self._full = self.first_ns == self.window_ns
-        self._maxima = [()] * len(self.recent)
+        known = all(self._maxima) and set(self.names) == set(many)
         try:
-            return self._acquire(many, begin, ready_ns)
+            return self._acquire(self.names if known else many, begin, ready_ns, again=known)
         except ValueError as reason:
-            self.rails, self.classes = [], None
+            self._forget_sensors()
             self.why = f"a sensor that can be acquired: {reason}"
         return True
 
@@ -225,8 +225,17 @@ class Online:
             self._elsewhere_ns = 0.0
             self._restart(OTHER_CLOCKS, float(self.newest_ns))
 
-    def _acquire(self, names: list[str], begin_ns: float, end_ns: float) -> bool:
-        """From what came within; False where none of these engines ran. Nothing is changed where it raises."""
+    def _forget_sensors(self) -> None:
+        """Nothing is known of them any more."""
+        self.rails, self.classes, self.whole = [], None, None
+        self._full, self._maxima = False, [()] * len(self.recent)
+
+    def _acquire(self, names: list[str], begin_ns: float, end_ns: float, again: bool = False) -> bool:
+        """From what came within; False where none of these engines ran. Nothing is changed where it raises.
+
+        `again`: from the maxima of before alone, or the best of them where a full window was seen, which takes a tenth of the time: a slow
+        device that has lost the clock while it acquired the sensor would else lose it for ever.
+        """
         around = {name: self.arrived.engines[name].between(begin_ns, end_ns, every=False) for name in names}
         names = [name for name, engine in around.items() if engine.begin_ns.size]
         if not names:
@@ -234,7 +243,7 @@ class Online:
         engines = self.arrived.apart([around[name] for name in names])
         classes = Classes.of(engines)
         plan = classes.schedule(engines, ())
-        rails, maxima = [], []
+        rails, maxima, alike = [], [], names == self.names
         for recent, known_maxima in zip(self.recent, self._maxima, strict=True):
             readings = recent.between(begin_ns, end_ns)
             if readings is None:
@@ -245,7 +254,9 @@ class Online:
                 raise ValueError("no readings in which nothing else ran")
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, [readings], alone)
-            found = estimate(plan, [readings], sensor, classes.is_layer(), classes.layout, maxima=known_maxima)
+            some = known_maxima[:1] if again and self._full else known_maxima
+            found_at = FoundAt(some, alone=again) if alike else FoundAt()
+            found = estimate(plan, [readings], sensor, classes.is_layer(), classes.layout, found_at=found_at)
             if not found.settled:
                 raise ValueError("the fit of this window does not settle")
             marked = sensor.found[0] not in ("", "fit") if sensor.found else False
@@ -254,6 +265,8 @@ class Online:
                 [Fitted(sensor, found, inflation_of(found.clusters, found.covariance, found.scattered, classes))],
             )
             rails.append(Rail.of(found, marked, doubt))
+            if again and doubt:
+                raise ValueError(doubt)
             maxima.append(() if doubt else found.maxima)
         self.rails, self.classes, self.whole, self.names, self._maxima = rails, classes, None, names, maxima
         self._usual = usual(plan, names)
@@ -399,7 +412,10 @@ class Online:
     def _restart(self, why: str, since_ns: float = 0.0) -> None:
         """Begin anew from the window, or from what comes after some time."""
         self.restarts += 1
-        self.rails, self.classes, self.whole = [], None, None
+        if why == LOST:
+            self.rails, self.classes, self.whole = [], None, None
+        else:
+            self._forget_sensors()
         self.why = f"the sensor to be acquired anew: {why}"
         self._again_ns = max(self._again_ns, self.newest_ns - HOLD_NS - self.first_ns, since_ns)
 

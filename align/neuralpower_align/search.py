@@ -72,6 +72,14 @@ class Maximum:
 
 
 @dataclass(frozen=True)
+class FoundAt:
+    """Maxima of other readings of the same engines that a search sets out from too; `alone`: from nothing else."""
+
+    maxima: tuple[Maximum, ...] = ()
+    alone: bool = False
+
+
+@dataclass(frozen=True)
 class Search(Surface):
     """How the best maximum is approached."""
 
@@ -113,18 +121,20 @@ class Search(Surface):
             fixed = replace(fixed, centre_w=float(np.clip(layers, model.level_w, 3 * model.level_w)))
         return replace(fixed, sensor=True), pieces, square
 
-    def approach(self, model: Model, pieces: list[Piece], square: float, maxima: Sequence[Maximum] = ()) -> State:
-        """The best maximum on a part of the rows, from several starts, and from the `maxima` of fewer readings."""
+    def approach(self, model: Model, pieces: list[Piece], square: float, found_at: FoundAt) -> State:
+        """The best maximum on a part of the rows, from several starts, and from the maxima of other readings."""
         # Starts may be compared on some engines alone; in which valley the others are their own rows say.
         rows: Blocks = START_BLOCKS if self.of_all else self.some
         sharp = [
             self.scaled(self.climbed(self.begun(start, square, rows), rows, WIDE_ROUNDS, NEAR), square)
-            for start in self.chosen(model, pieces, square)
+            for start in (() if found_at.alone else self.chosen(model, pieces, square))
         ]
         sharp.sort(key=lambda each: each.noise.white)
-        sharp += [self.scaled(self.begun(self.laid(each, model, pieces), square, rows), square) for each in maxima]
+        sharp += [
+            self.scaled(self.begun(self.laid(each, model, pieces), square, rows), square) for each in found_at.maxima
+        ]
         found: list[State] = []
-        for state in self.unlike(sharp, FOLLOWED + len(maxima)):
+        for state in self.unlike(sharp, len(sharp)):
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
             free = replace(
                 state.model,
@@ -186,11 +196,9 @@ class Search(Surface):
         near = [each for each in sorted(ends, key=lambda each: each.cost) if each.cost < here.cost + MUCH_WORSE]
         return self.unlike([here, *near], 1 + PROBED)[1:]
 
-    def searched(
-        self, model: Model, pieces: list[Piece], square: float, maxima: Sequence[Maximum] = ()
-    ) -> tuple[State, float]:
+    def searched(self, model: Model, pieces: list[Piece], square: float, found_at: FoundAt) -> tuple[State, float]:
         """The maximum on all rows, with one pole or two; and by how many standard errors one pole is contradicted."""
-        state = self.approach(model, pieces, square, maxima)
+        state = self.approach(model, pieces, square, found_at)
         split, rivals = state.split, state.rivals
         if state.may_have_second:
             two = self.settled(state.with_second(), self.some, NEAR, NOISE_BLOCKS, reread=False)

@@ -26,8 +26,9 @@ from .journal import JournalReader
 
 LOOK_S, LONGEST_LOOK_S = 0.25, 2.0
 """Between two looks at the logs, and how long one may work on before it is heard what was found."""
-BEHIND_S = 150
-"""Ticks that are older are passed over: the worker gets less of the processor than it needs."""
+BEHIND = 0.9
+"""Of what the ring holds; ticks that are older are passed over. Acquiring a sensor takes minutes, and what came meanwhile is worked on
+after it; a hole would lose the clock."""
 AHEAD_NS = 10_000_000_000
 """Records are read no further ahead of the ticks: what is not worked on would have to be held."""
 RECORDS, TICKS = 4096, 4096
@@ -85,9 +86,7 @@ class Worker:
 
     def _ticks(self) -> None:
         ring, until_s = self._ring, time.monotonic() + LONGEST_LOOK_S
-        epoch = self.stream.epoch
-        period_ns = epoch.period_ns if epoch else 1_000_000
-        behind = int(BEHIND_S * 1e9 / period_ns)
+        behind = int(BEHIND * ring.capacity)
         if ring.next_index - self._at > behind:
             first = ring.next_index - behind
             self.counts.skipped_ticks += first - self._at if self._at else 0

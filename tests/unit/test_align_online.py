@@ -21,6 +21,7 @@ from neuralpower_align.online_track import Track
 from neuralpower_align.online_whole import sliced
 from neuralpower_align.online_window import RecentInferences, RecentReadings
 from neuralpower_align.scan_clock import ChannelReadings, ScanClock
+from neuralpower_align.search import FoundAt
 from neuralpower_sampler import AVAILABLE
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
@@ -213,7 +214,7 @@ def test_a_full_window_decides_between_the_maxima_of_the_first(
         def fitted(
             *given: object, answers: object = answers, windows: list[object] = windows, **more: object
         ) -> object:
-            windows.append((given[1][0].read_ns[[0, -1]], more["maxima"]))  # type: ignore[index]
+            windows.append((given[1][0].read_ns[[0, -1]], more["found_at"].maxima))  # type: ignore[index]
             return next(answers)  # type: ignore[call-overload]
 
         monkeypatch.setattr(streaming, "FIRST_NS", 6e9)
@@ -297,13 +298,21 @@ def test_engines_that_come_and_go_leave_the_others_what_they_are(ran: Online, wa
         np.testing.assert_array_equal(found.spent[layers], rail.spent[ran.classes.layers[0]])
 
 
-def test_it_begins_anew_where_the_clock_is_lost(ran: Online) -> None:
-    """A hole over which no clock can be led on: counted, said, and acquired again from the window."""
+def test_it_begins_anew_where_the_clock_is_lost(ran: Online, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hole over which no clock can be led on: counted, said, and acquired again from a window, where it was acquired before."""
+    tried, real = [], streaming.estimate
+
+    def noted(*given: object, found_at: FoundAt, **more: object) -> object:
+        tried.append(found_at)
+        return real(*given, found_at=found_at, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(streaming, "estimate", noted)
     _, readings, engine = drawn("fast", 1004, 16_000)
     middle = int(readings.read_ns[0]) + 13_000_000_000
     hole = (readings.read_ns > middle) & (readings.read_ns < middle + 7_000_000_000)
     online = streamed(Online(1, window_ns=10e9), readings.take(~hole), engine)
     assert online.restarts >= 1 and online.estimates()[0].state == "running"
+    assert [each.alone for each in tried] == [False, True] and len(tried[1].maxima) >= 1
     assert ran.restarts == 0
 
 

@@ -14,7 +14,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from .draw import DEVELOPMENT, QUOTED, ROWS, Row, draw, row_named
-from .judge import BATCH, judge
+from .judge import BATCH, METHODS, STREAM, judge
 from .report import document, line, shares, table
 from .score import RunScore, Share
 
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--row", action="append", metavar="NAME", help=f"only this of {names}; may be given again")
     parser.add_argument("--draws", type=int, metavar="K", help="runs of each row, in place of the row's own number")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default 2)")
+    parser.add_argument("--method", choices=METHODS, help="only this, of a row that has both")
     parser.add_argument("--keep", metavar="DIR", help="keep each run's recording and truth there")
     parser.add_argument("--json", metavar="FILE", help=f"write the figures there (default {OUT})")
     parser.add_argument(
@@ -50,12 +51,17 @@ def run(args: argparse.Namespace) -> int:
     rows = [row_named(name) for name in args.row or ([ROWS[0].name] if args.quick else [row.name for row in ROWS])]
     if args.quick and any(row.streamed for row in rows):
         raise ValueError("--quick takes rows of short runs; a stream's are 200 s and longer")
+    if args.method == STREAM and not all(row.streamed for row in rows):
+        raise ValueError("--method stream is of rows that are streamed: --row stream")
+    methods = (args.method,) if args.method else METHODS
     keep = Path(args.keep) if args.keep else None
     begin, documents, failed = time.monotonic(), [], False
     for row in rows:
         seeds = _seeds(row, first, args.draws, args.quick)
         print(f"{row.name}: {row.says} (simulated); seeds {seeds[0]} to {seeds[-1]}, {args.jobs} processes", flush=True)
-        runs = sorted(judged(row, seeds, args.jobs, keep, lambda each: print(line(each), flush=True)), key=_order)
+        runs = sorted(
+            judged(row, seeds, args.jobs, keep, methods, lambda each: print(line(each), flush=True)), key=_order
+        )
         for method in dict.fromkeys(each.method for each in runs):
             mine = [each for each in runs if each.method == method]
             print(f"\n{table(row.name, mine, method)}\n", flush=True)
@@ -85,17 +91,22 @@ def quick_seeds(row: Row, first: int) -> Iterator[int]:
 
 
 def judged(
-    row: Row, seeds: Sequence[int], jobs: int, keep: Path | None, told: Callable[[RunScore], None]
+    row: Row,
+    seeds: Sequence[int],
+    jobs: int,
+    keep: Path | None,
+    methods: Sequence[str],
+    told: Callable[[RunScore], None],
 ) -> list[RunScore]:
     """The scores of all, in processes; `told` hears of each as it comes."""
     found = []
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
-        pending = {pool.submit(judge, row, seed, keep): seed for seed in seeds}
+        pending = {pool.submit(judge, row, seed, keep, methods): seed for seed in seeds}
         for future in as_completed(pending):
             try:
                 scores = future.result()
             except BrokenProcessPool:
-                scores = [RunScore(pending[future], row.name, BATCH, 0.0, ("?",), (), error="its process died")]
+                scores = [RunScore(pending[future], row.name, methods[0], 0.0, ("?",), (), error="its process died")]
             for each in scores:
                 told(each)
                 found.append(each)

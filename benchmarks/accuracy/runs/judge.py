@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +17,22 @@ from .estimate import Batch, Streamed, by_batch, by_stream
 from .make import BEHIND_S, Made, UserRun, make, write
 from .score import RunScore, Scored, Told, score
 
-BATCH, STREAM = "batch", "stream"
+METHODS = BATCH, STREAM = "batch", "stream"
 
 
-def judge(row: Row, seed: int, keep: Path | None = None) -> list[RunScore]:
-    """The run of this seed under each estimator of the row; whatever goes wrong is a score, too. `keep`: where its folder stays."""
+def judge(row: Row, seed: int, keep: Path | None = None, methods: Sequence[str] = METHODS) -> list[RunScore]:
+    """The run of this seed under each of some estimators that the row has; whatever goes wrong is a score, too. `keep`: where the batch's
+    folder stays."""
     begin = time.perf_counter()
     run = draw(row, seed)
     try:
         made = make(run)
     except Exception as error:  # whatever it is, the other runs go on
-        return [_failed(row, run, BATCH, error)]
-    scores = [judged(row.name, made, time.perf_counter() - begin, keep)]
-    if row.streamed:
+        return [_failed(row, run, methods[0], error)]
+    scores = []
+    if BATCH in methods:
+        scores.append(judged(row.name, made, time.perf_counter() - begin, keep))
+    if row.streamed and STREAM in methods:
         scores.append(_judged_stream(row, made))
     return scores
 
