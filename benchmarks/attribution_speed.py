@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower.console import progress
+from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.layer_power import Engine, layer_power
-from neuralpower_align.scan_clock import ChannelReadings
-from neuralpower_align.window_mean import window_mean
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.sensor.window_mean import window_mean
 
 from .accuracy.case import load
 from .accuracy.estimate import readings_of

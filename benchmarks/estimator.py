@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from neuralpower.console import progress
-from neuralpower_align.online import Online
-from neuralpower_align.scan_clock import ChannelReadings
+from neuralpower_align.clock.scan_clock import ChannelReadings
+from neuralpower_align.stream.online import Online
 from neuralpower_sampler import Ring
 from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record
 from neuralpower_wire.batch import pack

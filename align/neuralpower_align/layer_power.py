@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.balance import balance_of, declared_gaps
-from neuralpower_align.classes import BASELINES, Baseline, Classes, Engine
-from neuralpower_align.energy_error import realised_variance
-from neuralpower_align.engine_power import Gap, engine_power, level_of, seconds_of
-from neuralpower_align.estimate import estimate
-from neuralpower_align.layout import GAP, US
-from neuralpower_align.levels import Levels, over_own_time
-from neuralpower_align.nuisance import Model
-from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
-from neuralpower_align.results import Balance, EnginePower, Fitted, LayerPower, Level
-from neuralpower_align.scan_clock import ChannelReadings, Sensor
-from neuralpower_align.schedule import Schedule
-from neuralpower_align.sensing import sensor_of
-from neuralpower_align.trust import contradiction, inflation_of, seen_by
-from neuralpower_align.unnamed import named_only
+from neuralpower_align.acquire.sensing import sensor_of
+from neuralpower_align.activity.classes import BASELINES, Baseline, Classes, Engine
+from neuralpower_align.activity.layout import GAP, US
+from neuralpower_align.activity.schedule import Schedule
+from neuralpower_align.activity.unnamed import named_only
+from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
+from neuralpower_align.fit.estimate import estimate
+from neuralpower_align.model.nuisance import Model
+from neuralpower_align.result.balance import balance_of, declared_gaps
+from neuralpower_align.result.energy_error import realised_variance
+from neuralpower_align.result.engine_power import Gap, engine_power, level_of, seconds_of
+from neuralpower_align.result.levels import Levels, over_own_time
+from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH
+from neuralpower_align.result.results import Balance, EnginePower, Fitted, LayerPower, Level
+from neuralpower_align.result.trust import contradiction, inflation_of, seen_by
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.droop import supply
+from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor, latched_ns, waits
 from neuralpower_align.layer_power import Baseline, Engine, LayerPower, layer_power
-from neuralpower_align.scan_clock import ChannelReadings, Sensor, latched_ns, waits
-from neuralpower_align.window_mean import window_mean
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.readings.droop import supply
+from neuralpower_align.sensor.window_mean import window_mean
 
 from .estimated import Estimated
 from .world import RAILS, Recording

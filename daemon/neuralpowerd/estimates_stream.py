@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower_align import online_told as streaming
-from neuralpower_align.channel_readings import RailReadings
-from neuralpower_align.online import Online
+from neuralpower_align.readings.channel_readings import RailReadings
+from neuralpower_align.stream import told as streaming
+from neuralpower_align.stream.online import Online
 from neuralpower_wire import Epoch, Kind, Record, Ticks, encode
 from neuralpower_wire.estimates import EngineEstimate, estimates_to_batch
 

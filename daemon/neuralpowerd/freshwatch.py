@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neuralpower_align.freshness import (
+from neuralpower_align.readings.freshness import (
     UNKNOWN,
     Changes,
     FreshRate,

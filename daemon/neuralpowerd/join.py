@@ -12,8 +12,8 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.energy import energy_between
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.result.energy import energy_between
 from neuralpower_wire import LAYERS, Batch, Epoch, Ticks, total_power_w
 from neuralpower_wire.link import Inference
 

@@ -10,13 +10,13 @@ from benchmarks.accuracy.case import load
 from benchmarks.accuracy.conversions import shunt_ends
 from benchmarks.accuracy.world import World, draw
 
-from neuralpower_align.acquire import acquire, gaps_vary
-from neuralpower_align.acquire_choice import Search
-from neuralpower_align.activity import Activity
-from neuralpower_align.scan_clock import ChannelReadings, Sensor, latched_ns, waits
-from neuralpower_align.schedule import Laid, schedule
-from neuralpower_align.sensing import sensor_of
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.acquire.acquire import acquire, gaps_vary
+from neuralpower_align.acquire.choice import Search
+from neuralpower_align.acquire.sensing import sensor_of
+from neuralpower_align.activity.activity import Activity
+from neuralpower_align.activity.schedule import Laid, schedule
+from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor, latched_ns, waits
 from neuralpower_sampler import AVAILABLE
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.acquire_choice import MOST_CLASSES, Search, best_measured, engines
-from neuralpower_align.acquire_edges import bounded_clock
-from neuralpower_align.acquire_groups import grouped
-from neuralpower_align.acquire_guess import Held, Noise
-from neuralpower_align.acquire_rows import Series
-from neuralpower_align.acquire_trace import Course, Trace, design
-from neuralpower_align.activity import Activity
-from neuralpower_align.kernel import Kernel
-from neuralpower_align.scan_clock import ChannelReadings, ScanClock, latched_ns, transfer_ns, waits
+from neuralpower_align.acquire.choice import MOST_CLASSES, Search, best_measured, engines
+from neuralpower_align.acquire.edges import bounded_clock
+from neuralpower_align.acquire.groups import grouped
+from neuralpower_align.acquire.guess import Held, Noise
+from neuralpower_align.acquire.rows import Series
+from neuralpower_align.acquire.trace import Course, Trace, design
+from neuralpower_align.activity.activity import Activity
+from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock, latched_ns, transfer_ns, waits
+from neuralpower_align.sensor.kernel import Kernel
 
 SCAN_NS, WINDOW_NS = 6.6e6, 1.1e6
 Random = np.random.Generator

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuralpower_align.conversion_ends import ends_late, evened
-from neuralpower_align.kernel import Kernel
-from neuralpower_align.layout import Layout
-from neuralpower_align.nuisance import DRIFTS, Model, Spline
-from neuralpower_align.rows import Late, piece_of
-from neuralpower_align.scan_clock import ChannelReadings, ScanClock
-from neuralpower_align.schedule import Laid, Schedule, schedule
+from neuralpower_align.activity.layout import Layout
+from neuralpower_align.activity.schedule import Laid, Schedule, schedule
+from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
+from neuralpower_align.model.conversion_ends import ends_late, evened
+from neuralpower_align.model.nuisance import DRIFTS, Model, Spline
+from neuralpower_align.model.rows import Late, piece_of
+from neuralpower_align.sensor.kernel import Kernel
 
 PERIOD_NS, WINDOW_NS, DELAY_NS = 840_000.0, 140_000.0, 100_000.0
 POWER_W = np.array([9.0, 3.0, 3.0])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.durations import FEWEST, STEPS_NS, UsualDurations, likely_ns, step_ns
+from neuralpower_align.activity.durations import FEWEST, STEPS_NS, UsualDurations, likely_ns, step_ns
 
 
 def true_ns(seed: int, inferences: int = 4000) -> np.ndarray:

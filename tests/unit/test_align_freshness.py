@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuralpower_align.freshness import (
+from neuralpower_align.readings.freshness import (
     ENOUGH_CHANGES,
     Changes,
     FreshRate,

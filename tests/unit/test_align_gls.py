@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.gls import Normal, accumulate, solve
-from neuralpower_align.kernel import Kernel, lag_of_ns, lag_rate, measured_ns
-from neuralpower_align.layout import Layout
-from neuralpower_align.noise import Noise, Sample, estimate_noise
-from neuralpower_align.nuisance import US, Model, Spline, between, columns, moved, prior
-from neuralpower_align.rows import Design, Piece, blocks_of, designs
-from neuralpower_align.schedule import Laid, Schedule, schedule
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.activity.layout import Layout
+from neuralpower_align.activity.schedule import Laid, Schedule, schedule
+from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.fit.gls import Normal, accumulate, solve
+from neuralpower_align.model.noise import Noise, Sample, estimate_noise
+from neuralpower_align.model.nuisance import US, Model, Spline, between, columns, moved, prior
+from neuralpower_align.model.rows import Design, Piece, blocks_of, designs
+from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, lag_rate, measured_ns
 
 LAYERS = 5
 DRAWS = 240

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.hierarchy import FEWEST, shrunk
-from neuralpower_align.resolution import Z95, resolved_units
+from neuralpower_align.result.hierarchy import FEWEST, shrunk
+from neuralpower_align.result.resolution import Z95, resolved_units
 
 LONG_S = np.full(40, 200e-6)
 """Layers so long that all scatter alike."""

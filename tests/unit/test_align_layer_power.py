@@ -13,11 +13,11 @@ from benchmarks.accuracy.world import World, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.balance import LONGEST_HOLE_NS, balance_of
-from neuralpower_align.classes import Baseline, Classes, Engine
+from neuralpower_align.activity.classes import Baseline, Classes, Engine
+from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock, Sensor
 from neuralpower_align.layer_power import LayerPower, layer_power
-from neuralpower_align.scan_clock import ChannelReadings, ScanClock, Sensor
-from neuralpower_align.trust import contradiction
+from neuralpower_align.result.balance import LONGEST_HOLE_NS, balance_of
+from neuralpower_align.result.trust import contradiction
 
 WHOLE = load()
 

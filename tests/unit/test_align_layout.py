@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.classes import Classes, Engine
-from neuralpower_align.kernel import Kernel
-from neuralpower_align.layout import (
+from neuralpower_align.activity.classes import Classes, Engine
+from neuralpower_align.activity.layout import (
     COMMON,
     GAP,
     LEAD_FAR,
@@ -29,10 +28,11 @@ from neuralpower_align.layout import (
     Rooms,
     UsualRoom,
 )
-from neuralpower_align.noise import Noise
-from neuralpower_align.nuisance import Model, columns
-from neuralpower_align.rows import Design, Piece, designs
-from neuralpower_align.schedule import Schedule
+from neuralpower_align.activity.schedule import Schedule
+from neuralpower_align.model.noise import Noise
+from neuralpower_align.model.nuisance import Model, columns
+from neuralpower_align.model.rows import Design, Piece, designs
+from neuralpower_align.sensor.kernel import Kernel
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,17 +11,17 @@ from benchmarks.accuracy.case import load
 from benchmarks.accuracy.estimate import readings_of
 from benchmarks.accuracy.world import World, draw
 
-from neuralpower_align import online as streaming
+from neuralpower_align.activity.layout import GAP
+from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
+from neuralpower_align.fit.search import FoundAt
 from neuralpower_align.layer_power import Classes, Engine, LayerPower, layer_power
-from neuralpower_align.layout import GAP
-from neuralpower_align.online import Online
-from neuralpower_align.online_arrivals import MAX_ENGINES, MAX_LAYERS
-from neuralpower_align.online_engines import moves, rearranged
-from neuralpower_align.online_track import Track
-from neuralpower_align.online_whole import sliced
-from neuralpower_align.online_window import RecentInferences, RecentReadings
-from neuralpower_align.scan_clock import ChannelReadings, ScanClock
-from neuralpower_align.search import FoundAt
+from neuralpower_align.stream import online as streaming
+from neuralpower_align.stream.arrivals import MAX_ENGINES, MAX_LAYERS
+from neuralpower_align.stream.engines import moves, rearranged
+from neuralpower_align.stream.online import Online
+from neuralpower_align.stream.track import Track
+from neuralpower_align.stream.whole import sliced
+from neuralpower_align.stream.window import RecentInferences, RecentReadings
 from neuralpower_sampler import AVAILABLE
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuralpower_align.layout import Layout
-from neuralpower_align.nuisance import Model
-from neuralpower_align.online_state import Information, reexpanded, solved
+from neuralpower_align.activity.layout import Layout
+from neuralpower_align.model.nuisance import Model
+from neuralpower_align.stream.information import Information, reexpanded, solved
 
 
 def known(size: int, seed: int) -> Information:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.layer_power import EVEN_W, Engine, LayerPower, layer_power
-from neuralpower_align.scan_clock import ChannelReadings
-from neuralpower_align.steady import autocorrelation_time, steady_power
-from neuralpower_align.window_mean import window_mean
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.sensor.steady import autocorrelation_time, steady_power
+from neuralpower_align.sensor.window_mean import window_mean
 
 DELAY_NS, LAG_NS, PPM, CONVERSION_NS, SCAN_NS, IDLE_W = 410e3, 260e3, -12_000, 140e3, 840e3, 4.0
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.droop import supply
-from neuralpower_align.excitation import excitation
-from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH, Z95, resolved_units
+from neuralpower_align.readings.droop import supply
+from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH, Z95, resolved_units
+from neuralpower_align.sensor.excitation import excitation
 
 
 def covariance_of(random: np.random.Generator, size: int, error: float) -> np.ndarray:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuralpower_align.kernel import STEP_NS, Kernel
-from neuralpower_align.rows import Piece, blocks_of, designs, piece_of
-from neuralpower_align.scan_clock import ChannelReadings, ScanClock
-from neuralpower_align.schedule import Laid, Schedule, Stretch, schedule
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.activity.schedule import Laid, Schedule, Stretch, schedule
+from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
+from neuralpower_align.model.rows import Piece, blocks_of, designs, piece_of
+from neuralpower_align.sensor.kernel import STEP_NS, Kernel
 
 POWER = np.array([9.0, 6.0, 12.0, 3.5, 3.0, 2.0, 1.5])
 

@@ -12,8 +12,8 @@ from benchmarks.accuracy.runs.make import make, write
 from neuralpower.attribution.sources import measured_engines, rails_of
 from neuralpower.attribution.states import at_one_clock
 from neuralpower.recordings.recording import Recording
-from neuralpower_align.classes import Classes
-from neuralpower_align.sensing import sensor_of
+from neuralpower_align.acquire.sensing import sensor_of
+from neuralpower_align.activity.classes import Classes
 
 SCAN_NS = 840_000
 

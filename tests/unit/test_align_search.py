@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuralpower_align.kernel import Kernel
-from neuralpower_align.layout import GAP, Layout
-from neuralpower_align.nuisance import Model
-from neuralpower_align.rows import Piece
-from neuralpower_align.scan_clock import Sensor
-from neuralpower_align.schedule import Laid, Schedule, schedule
-from neuralpower_align.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Search
+from neuralpower_align.activity.layout import GAP, Layout
+from neuralpower_align.activity.schedule import Laid, Schedule, schedule
+from neuralpower_align.clock.scan_clock import Sensor
+from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Search
+from neuralpower_align.model.nuisance import Model
+from neuralpower_align.model.rows import Piece
+from neuralpower_align.sensor.kernel import Kernel
 
 US = 1e3
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.kernel import Kernel
-from neuralpower_align.layout import Layout
-from neuralpower_align.noise import Noise
-from neuralpower_align.nuisance import DRIFTS, WIDEST, Model, Spline, columns
-from neuralpower_align.rows import Piece, designs
-from neuralpower_align.schedule import Laid, Schedule, schedule
-from neuralpower_align.surface import EVERY, NEAR, Surface, _as_wide
+from neuralpower_align.activity.layout import Layout
+from neuralpower_align.activity.schedule import Laid, Schedule, schedule
+from neuralpower_align.fit.surface import EVERY, NEAR, Surface, _as_wide
+from neuralpower_align.model.noise import Noise
+from neuralpower_align.model.nuisance import DRIFTS, WIDEST, Model, Spline, columns
+from neuralpower_align.model.rows import Piece, designs
+from neuralpower_align.sensor.kernel import Kernel
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuralpower_align.classes import Classes
+from neuralpower_align.activity.classes import Classes
+from neuralpower_align.clock.scan_clock import ScanClock, Sensor
 from neuralpower_align.layer_power import Engine
-from neuralpower_align.noise import Noise
-from neuralpower_align.scan_clock import ScanClock, Sensor
-from neuralpower_align.trust import FEWEST_CLUSTERS, contradiction, inflation_of
+from neuralpower_align.model.noise import Noise
+from neuralpower_align.result.trust import FEWEST_CLUSTERS, contradiction, inflation_of
 
 CLOCK = ScanClock(np.array([0, 1000]), np.array([0.0, 0.42e9]))
 

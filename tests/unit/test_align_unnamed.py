@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuralpower_align.classes import Baseline, Classes, Engine
-from neuralpower_align.scan_clock import ChannelReadings
-from neuralpower_align.unnamed import BEHIND_NS, named_only
+from neuralpower_align.activity.classes import Baseline, Classes, Engine
+from neuralpower_align.activity.unnamed import BEHIND_NS, named_only
+from neuralpower_align.clock.scan_clock import ChannelReadings
 
 MS = 10**6
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuralpower_align.energy import energy_between
-from neuralpower_align.windows import launch_gap_ns, layer_windows
+from neuralpower_align.activity.windows import launch_gap_ns, layer_windows
+from neuralpower_align.result.energy import energy_between
 
 DURATIONS = st.integers(1, 6).flatmap(
     lambda n: st.lists(st.lists(st.integers(0, 10**7), min_size=n, max_size=n), min_size=1, max_size=5)

@@ -7,9 +7,9 @@ import pytest
 
 from neuralpower.attribution.sources import Measured, Rails
 from neuralpower.attribution.states import at_one_clock
+from neuralpower_align.activity.states import FEWEST, other_states
+from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.layer_power import Engine
-from neuralpower_align.scan_clock import ChannelReadings
-from neuralpower_align.states import FEWEST, other_states
 
 
 def laid(spent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from patience import PATIENCE_S
 
-from neuralpower_align.channel_readings import FIRST_TICKS, RailReadings, rail_readings
-from neuralpower_align.online import HOLD_NS
+from neuralpower_align.readings.channel_readings import FIRST_TICKS, RailReadings, rail_readings
+from neuralpower_align.stream.online import HOLD_NS
 from neuralpower_sampler import AVAILABLE, Ring
 from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record, WireError, decode, encode
 from neuralpower_wire.batch import pack
@@ -170,7 +170,7 @@ def test_what_ran_while_a_sensor_was_acquired_is_not_late(logs: Logs, monkeypatc
 
 def test_too_many_layers_are_refused_and_engines_bounded(logs: Logs) -> None:
     """What cannot be held is left out; the engine unseen for longest makes room."""
-    from neuralpower_align.online_arrivals import MAX_ENGINES, MAX_LAYERS
+    from neuralpower_align.stream.arrivals import MAX_ENGINES, MAX_LAYERS
 
     logs.ticks(2100)
     worker = Worker(logs.folder, 60.0)

@@ -16,8 +16,8 @@ from neuralpower.cli.attribute import print_attribution
 from neuralpower.cli.live import Live
 from neuralpower.cli.watch import estimate_line
 from neuralpower.interval import MEANING, Z95, cells, half, plus_minus
-from neuralpower_align import resolution
-from neuralpower_align.results import Level
+from neuralpower_align.result import resolution
+from neuralpower_align.result.results import Level
 from neuralpower_wire.estimates import EngineEstimate
 
 nan, inf = math.nan, math.inf

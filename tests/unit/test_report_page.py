@@ -21,7 +21,7 @@ from neuralpower.models.six import SixModels
 from neuralpower.report import modelled, plots, write_report
 from neuralpower.report.blocks import fixed, known_to, number, percent, plus_minus
 from neuralpower.report.network_plot import layer_power
-from neuralpower_align.results import Balance
+from neuralpower_align.result.results import Balance
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 

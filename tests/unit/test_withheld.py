@@ -33,7 +33,7 @@ from neuralpower.recordings.recording import Recording
 from neuralpower.report.energy_plot import measured_stack
 from neuralpower.report.network_plot import layer_power
 from neuralpower_align import layer_power as align
-from neuralpower_align.results import Level
+from neuralpower_align.result.results import Level
 
 REASON = "the fit of this run did not settle"
 LARGE = 1.3e7

@@ -11,7 +11,7 @@ import numpy as np
 from neuralpower.attribution import attribute
 from neuralpower.attribution.results import EngineAttribution
 from neuralpower.recordings.recording import Recording
-from neuralpower_align.resolution import HALF_WIDTH, Z95
+from neuralpower_align.result.resolution import HALF_WIDTH, Z95
 from neuralpower_wire import Kind, Record
 from neuralpower_wire.estimates import EngineEstimate
 from neuralpowerd.config import Estimates

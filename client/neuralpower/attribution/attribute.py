@@ -23,11 +23,11 @@ from neuralpower.attribution.states import at_one_clock
 from neuralpower.errors import InputError
 from neuralpower.interval import Z95
 from neuralpower_align import layer_power as align
-from neuralpower_align.energy import energy_between
-from neuralpower_align.resolution import GROUP_ERROR, HALF_WIDTH
-from neuralpower_align.steady import steady_power
-from neuralpower_align.window_mean import window_mean
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.result.energy import energy_between
+from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH
+from neuralpower_align.sensor.steady import steady_power
+from neuralpower_align.sensor.window_mean import window_mean
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -15,9 +15,9 @@ from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
-from neuralpower_align.channel_readings import rail_readings, volt_of
+from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.layer_power import Baseline, Engine
-from neuralpower_align.scan_clock import ChannelReadings
+from neuralpower_align.readings.channel_readings import rail_readings, volt_of
 from neuralpower_wire import Epoch, Ticks
 
 Floats = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower.attribution.sources import Measured, Rails
-from neuralpower_align.states import APART, other_states
+from neuralpower_align.activity.states import APART, other_states
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.energy import energy_between
+from neuralpower_align.result.energy import energy_between
 from neuralpower_wire import Epoch
 
 from ..subscriber.client import Client

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from neuralpower_align.energy import energy_between
+from neuralpower_align.result.energy import energy_between
 from neuralpower_wire import Epoch
 
 from ..errors import Failure

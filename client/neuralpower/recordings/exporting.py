@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.activity.windows import layer_windows
 from neuralpower_wire import Ticks, rail_power_w, total_power_w
 
 from .recording import Inference, Recording

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.windows import layer_windows
+from neuralpower_align.activity.windows import layer_windows
 from neuralpower_wire import Epoch, Kind, Ticks, rail_power_w, total_power_w
 
 from ..errors import InputError

@@ -1,0 +1,1 @@
+"""Finding a sensor of which nothing is known."""

@@ -1,0 +1,1 @@
+"""The clock of a chip's conversions on the host's clock."""

@@ -1,0 +1,336 @@
+"""From a sensor that is nearly right to the best maximum of the objective: coarse to fine, from several starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.activity.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_LESS, LEAD_MORE, Layout
+from neuralpower_align.clock.scan_clock import Sensor
+from neuralpower_align.fit.state import State
+from neuralpower_align.fit.surface import EVERY, MOST_BLOCKS, NEAR, SETTLED, START_BLOCKS, WIDE_ROUNDS, Blocks, Surface
+from neuralpower_align.model.drifts import drift_means, drift_sums
+from neuralpower_align.model.noise import Noise
+from neuralpower_align.model.nuisance import DRIFTS, US, Model, Spline, moved
+from neuralpower_align.model.rows import BLOCK, Piece
+from neuralpower_align.sensor.kernel import SHORTEST_NS, Kernel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+EVERY_ROUNDS, ENOUGH = 3, 0.5
+"""Steps on all rows from where a part of them has its maximum; a part that is so much of MOST_BLOCKS need not grow."""
+NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 64, 200
+"""For variances on the way and at the end."""
+WORTH_A_POLE = 8.0
+"""A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
+WIDE_NS, SHARP_NS = 60e3, 15e3
+"""Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
+FOLLOWED = 4
+"""So many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines one, which tell more
+than one engine, and take long."""
+PROBES_NS, PROBED, MUCH_WORSE = (-15_000, 0, 15_000), 2, 30.0
+"""From the best maximum others are looked for by so much of delay, and as much of the gap at the first and last layers; so many of them are followed, if their cost on
+some blocks is no worse than this."""
+GAP_STEP_NS, APART_US = 25e3, 0.4
+"""Gaps between kernels that are tried move the first and last layers by so much."""
+APART_NS = 15e3
+START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
+START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-75_000, 76_000, 15_000))
+NEAR_LAGS_NS, NEAR_SHORT_NS = (0.0, 25e3, 60e3), 400e3
+START_LEADS = (0.15, 0.45, 0.8)
+"""Starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; how much later or
+earlier than acquired delay and lag are together; and shares of an inference's room that lie before its layers. Under a wrong share
+layers scatter by tens of microseconds, and other delays than the true one fit best."""
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """Where a maximum lies: the sensor's delay and lags, and the layout's values. From there other readings of the same engines may be searched."""
+
+    delay_ns: float
+    lag_ns: float
+    second_ns: float
+    layout: Floats
+
+    @classmethod
+    def of(cls, state: State) -> Maximum:
+        """Delays are means over all pieces, as readings tell them."""
+        model, sizes = state.model, [piece.number.size for piece in state.pieces]
+        # What follows a clock was moved with it, and shows in by how much later readings say that conversions end.
+        delays = [
+            piece.delay_ns + piece.late_ns if piece.clock else piece.delay_ns - US * float(np.mean(spline.value(piece.at_ns, shift)))
+            for piece, spline, shift in zip(state.pieces, model.splines, model.shift_us, strict=True)
+        ]  # fmt: skip
+        delay_ns = float(np.average(delays, weights=sizes))
+        return cls(delay_ns, model.kernel.lag_ns, model.kernel.second_ns if model.second else 0.0, model.layout.value)
+
+
+@dataclass(frozen=True)
+class FoundAt:
+    """Maxima of other readings of the same engines that a search sets out from too; `alone`: from nothing else."""
+
+    maxima: tuple[Maximum, ...] = ()
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Search(Surface):
+    """How the best maximum is approached."""
+
+    def first(self, pieces: list[Piece], sensor: Sensor, stalls: bool, layout: Layout) -> Model:
+        """Before anything is known but the sensor."""
+        splines = tuple(Spline.over(float(piece.at_ns[0]), float(piece.at_ns[-1])) for piece in pieces)
+        mean = float(np.mean(np.concatenate([piece.value_w for piece in pieces])))
+        window = pieces[0].window_ns
+        model = Model(
+            power_w=np.full(self.plan.count, mean),
+            layer=self.layer,
+            kernel=Kernel(max(sensor.lag_ns, SHORTEST_NS), window, smear_ns=pieces[0].unplaced_ns),
+            splines=splines,
+            begin_ns=min(float(piece.at_ns[0]) for piece in pieces),
+            end_ns=max(float(piece.at_ns[-1]) for piece in pieces),
+            layout=layout,
+            stall_of=np.zeros(self.plan.count),
+            drift=np.zeros(DRIFTS),
+            idle_drift=np.zeros(DRIFTS),
+            shift_us=tuple(np.zeros(spline.columns) for spline in splines),
+            lag_from_ns=sensor.lag_ns,
+            stalls=stalls,
+            each=False,
+            level_w=mean,
+            centre_w=mean,
+        )
+        spent = drift_sums(model, self.plan.placed(layout), model.begin_ns, model.end_ns)
+        return replace(model, own_phi=drift_means(spent))
+
+    def start(self, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece], float]:
+        """Powers, held near their mean, with the sensor as it is and wide edges; and the variance of rows that this leaves."""
+        fixed, square = replace(model, sensor=False, edge_ns=WIDE_NS), 1.0
+        blocks = START_BLOCKS
+        for _ in range(2):
+            state = self.at((fixed, pieces, Noise.even(square)), blocks)
+            square *= state.profiled / state.normal.rows
+            fixed, pieces = moved(state.model, state.pieces, state.newton()[0])
+            layers = float(np.median(fixed.power_w[self.layer])) if np.any(self.layer) else model.level_w
+            fixed = replace(fixed, centre_w=float(np.clip(layers, model.level_w, 3 * model.level_w)))
+        return replace(fixed, sensor=True), pieces, square
+
+    def approach(self, model: Model, pieces: list[Piece], square: float, found_at: FoundAt) -> State:
+        """The best maximum on a part of the rows, from several starts, and from the maxima of other readings."""
+        # Starts may be compared on some engines alone; in which valley the others are their own rows say.
+        rows: Blocks = START_BLOCKS if self.of_all else self.some
+        sharp = [
+            self.scaled(self.climbed(self.begun(start, square, rows), rows, WIDE_ROUNDS, NEAR), square)
+            for start in (() if found_at.alone else self.chosen(model, pieces, square))
+        ]
+        sharp.sort(key=lambda each: each.noise.white)
+        sharp += [
+            self.scaled(self.begun(self.laid(each, model, pieces), square, rows), square) for each in found_at.maxima
+        ]
+        found: list[State] = []
+        for state in self.unlike(sharp, len(sharp)):
+            quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
+            free = replace(
+                state.model,
+                edge_ns=0.0,
+                blurs=True,
+                layout=replace(state.model.layout, still=False, apart=model.layout.apart),
+            )
+            quiet = self.likelier(free, state.pieces, quiet, rows)
+            shared = replace(
+                quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4, far=quiet.slack
+            )
+            worth = min((each.cost for each in found if each.settled), default=np.inf)
+            found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=worth))
+        if self.of_all:
+            for state in self.beside_of(min(found, key=lambda each: each.cost)):
+                worth = min((each.cost for each in found if each.settled), default=np.inf)
+                point = (state.model, state.pieces, state.noise)
+                found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=worth))
+        found.sort(key=lambda each: each.cost)
+        rivals = tuple(replace(each, whitening=None) for each in found if each.settled)
+        return replace(found[0], rivals=rivals if found[0].settled else ())
+
+    def chosen(self, model: Model, pieces: list[Piece], square: float) -> list[tuple[Model, list[Piece]]]:
+        """The best of several starts, compared with wide edges first and then with sharp ones.
+
+        While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
+        would seem likely.
+        """
+        rough = self.ranked(self.starts(model, pieces), square, START_BLOCKS)[0]
+        if not self.of_all:
+            rough = self.ranked(self.by_gap(rough), square, self.some)[0]
+        acquired = replace(model, layout=rough[0].layout), pieces
+        around = [acquired, rough] if self.of_all else [rough]
+        near = self.ranked((start for each in around for start in self.nearby(*each)), square, START_BLOCKS)
+        return self.apart(near, APART_NS, FOLLOWED if self.of_all else 1)
+
+    def laid(self, there: Maximum, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece]]:
+        """A start at a maximum that was found of other readings."""
+        kernel = model.kernel.with_lags(there.lag_ns, there.second_ns)
+        two = there.second_ns > 0
+        model = replace(
+            model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True, apart=False),
+            lag_from_ns=kernel.lag_ns if two else model.lag_from_ns, second_from_ns=kernel.second_ns,
+        )  # fmt: skip
+        return _later(model, pieces, pieces[0].delay_ns - there.delay_ns)
+
+    def beside_of(self, best: State) -> list[State]:
+        """Other maxima near the best: sharp edges of short layers have some that lie a few microseconds apart, and wider ones none."""
+        here = self.climbed(
+            self.at((best.model, best.pieces, best.noise), START_BLOCKS), START_BLOCKS, WIDE_ROUNDS, NEAR
+        )
+        ends, gap = [], float(best.model.layout.value[GAP])
+        gaps = np.clip(gap + self.gap_step_us * np.array([-0.5, 0.0, 0.5]), 0.0, best.model.layout.most_gap_us)
+        for shift_ns, other in product(PROBES_NS, sorted(set(gaps.tolist()))):
+            if shift_ns or other != gap:
+                start = _with_gap(_later(best.model, best.pieces, shift_ns), other)
+                state = self.at((*start, best.noise), START_BLOCKS)
+                ends.append(self.climbed(state, START_BLOCKS, WIDE_ROUNDS, NEAR))
+        near = [each for each in sorted(ends, key=lambda each: each.cost) if each.cost < here.cost + MUCH_WORSE]
+        return self.unlike([here, *near], 1 + PROBED)[1:]
+
+    def searched(self, model: Model, pieces: list[Piece], square: float, found_at: FoundAt) -> tuple[State, float]:
+        """The maximum on all rows, with one pole or two; and by how many standard errors one pole is contradicted."""
+        state = self.approach(model, pieces, square, found_at)
+        split, rivals = state.split, state.rivals
+        if state.may_have_second:
+            two = self.settled(state.with_second(), self.some, NEAR, NOISE_BLOCKS, reread=False)
+            state = two if two.cost < state.cost - 2 * WORTH_A_POLE else state
+        found = self.finish(state)
+        if not found.model.second:
+            split = found.split
+        if found.may_have_second:
+            # On the same rows, or their likelihoods would not compare.
+            blocks = EVERY if found.normal.rows <= MOST_BLOCKS * BLOCK else MOST_BLOCKS
+            other = self.settled(found.with_second(), blocks, SETTLED, FINAL_NOISE_BLOCKS, reread=False)
+            other = other if blocks is EVERY else self.everywhere(other)
+            found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
+        return replace(found, rivals=() if found.model.second else rivals), split
+
+    def finish(self, state: State) -> State:
+        """The maximum on all rows; of long recordings on a part of them, and from there one step on all (`Estimate`)."""
+        point = (state.model, state.pieces, state.noise)
+        if sum(piece.number.size for piece in state.pieces) <= MOST_BLOCKS * BLOCK:
+            return self.settled(point, EVERY, SETTLED, FINAL_NOISE_BLOCKS)
+        if self.some is not None and self.some >= ENOUGH * MOST_BLOCKS and state.settled:
+            return self.everywhere(state)
+        return self.everywhere(self.settled(point, MOST_BLOCKS, SETTLED, FINAL_NOISE_BLOCKS))
+
+    def everywhere(self, state: State) -> State:
+        """The same point with the sums of all rows, of which few steps are gone where they are few enough."""
+        every = self.at((state.model, state.pieces, state.noise), EVERY)
+        if every.whitening is not None and every.whitening.roots:
+            every = self.climbed(every, EVERY, EVERY_ROUNDS, NEAR)
+        return replace(every, settled=state.settled)
+
+    def starts(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
+        """Other delays and lags than those acquired, with the pieces that go with them, and shares of the room."""
+        lag = model.kernel.lag_ns
+        lags = {lag, *START_SHORTS_NS, *(share * lag for share in START_LAGS if lag >= START_SHORT_NS)}
+        for other in sorted(lags):
+            kernel = model.kernel.with_lags(other, model.kernel.second_ns)
+            for shift in START_SHIFTS_NS:
+                # With a longer lag all comes later, as with a longer delay: together they stay what they are.
+                start = _later(replace(model, kernel=kernel), pieces, other - lag + shift)
+                for lead in START_LEADS:
+                    yield _with_values(start, LEAD_LESS, LEAD_MORE + 1, lead)
+
+    def begun(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> State:
+        """A start with its likeliest powers."""
+        return self.at((*self.powered(start, square, blocks), Noise.even(square)), blocks)
+
+    def scaled(self, state: State, square: float) -> State:
+        """With the variance of rows that it leaves."""
+        return replace(state, noise=Noise.even(square * state.profiled / state.normal.rows))
+
+    def powered(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
+        """The start with the powers that are likeliest there: those of another place would draw the sensor back to it."""
+        model, pieces = start
+        state = self.at((replace(model, sensor=False), pieces, Noise.even(square)), blocks)
+        fitted, pieces = moved(state.model, state.pieces, state.newton()[0])
+        return replace(fitted, sensor=model.sensor), pieces
+
+    @property
+    def gap_step_us(self) -> float:
+        """By how much another gap moves the first and last layers of an inference of most kernels by GAP_STEP_NS."""
+        return min(GAP_STEP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
+
+    def by_gap(self, start: tuple[Model, list[Piece]]) -> Iterator[tuple[Model, list[Piece]]]:
+        """The start with every gap between kernels that is likely."""
+        step, (least, most) = self.gap_step_us, start[0].layout.likely_gaps_us
+        return (_with_gap(start, min(float(gap), most)) for gap in np.arange(least, most + step / 2, step))
+
+    def apart(
+        self, starts: Sequence[tuple[Model, list[Piece]]], apart_ns: float, most: int
+    ) -> list[tuple[Model, list[Piece]]]:
+        """The first of some starts whose delays and lags together differ, or whose gaps do: they put the first layers elsewhere."""
+        apart_us = min(0.9 * self.gap_step_us, APART_US)
+        which = _unlike([model for model, _ in starts], apart_ns, apart_us, most)
+        return [starts[i] for i in which]
+
+    def unlike(self, states: Sequence[State], most: int) -> list[State]:
+        """The first of some states that have climbed and ended in different places."""
+        which = _unlike([each.model for each in states], APART_NS / 2, self.gap_step_us / 3, most)
+        return [states[i] for i in which]
+
+    def nearby(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
+        """Finer steps of the delay, with sharp edges, other short lags, and gaps."""
+        lag = model.kernel.lag_ns
+        sharp = replace(model, edge_ns=SHARP_NS, layout=replace(model.layout, still=True, apart=False))
+        # The readings acquired were few, and short lags they tell least well.
+        for other in sorted({lag, *NEAR_LAGS_NS}) if lag < NEAR_SHORT_NS else (lag,):
+            kernel = model.kernel.with_lags(other, model.kernel.second_ns)
+            for shift in NEAR_SHIFTS_NS:
+                start = _later(replace(sharp, kernel=kernel), pieces, other - lag + shift)
+                yield from self.by_gap(start) if self.of_all else (start,)
+
+    def ranked(
+        self, starts: Iterator[tuple[Model, list[Piece]]], square: float, blocks: Blocks
+    ) -> list[tuple[Model, list[Piece]]]:
+        """Starts by what the likeliest powers leave, the best first; those that are alike once."""
+        alike = {
+            (round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, *each[0].layout.value[:COMMON]): each
+            for each in starts
+        }
+        every, noise = list(alike.values()), Noise.even(square)
+        states = (self.at((replace(model, sensor=False), pieces, noise), blocks) for model, pieces in every)
+        left = [each.profiled + each.restricted for each in states]
+        return [every[i] for i in np.argsort(left, kind="stable")]
+
+
+def _unlike(models: Sequence[Model], apart_ns: float, apart_us: float, most: int) -> list[int]:
+    """Numbers of the first `most` of some models of which no two have delay and lag together, and gaps, as near as this."""
+    found: list[int] = []
+    place = [(-US * each.shift_us[0][0] + each.kernel.lag_ns, float(each.layout.value[GAP])) for each in models]
+    for number, (together, gap) in enumerate(place):
+        if len(found) < most and not any(
+            abs(place[i][0] - together) < apart_ns and abs(place[i][1] - gap) < apart_us for i in found
+        ):
+            found.append(number)
+    return found
+
+
+def _with_gap(start: tuple[Model, list[Piece]], gap_us: float) -> tuple[Model, list[Piece]]:
+    """With another gap between kernels."""
+    return _with_values(start, GAP, GAP + 1, gap_us)
+
+
+def _with_values(start: tuple[Model, list[Piece]], first: int, past: int, each: float) -> tuple[Model, list[Piece]]:
+    """With another value of neighbouring parameters of the layout."""
+    model, pieces = start
+    value = np.array(model.layout.value)
+    value[first:past] = each
+    return replace(model, layout=replace(model.layout, value=value)), pieces
+
+
+def _later(model: Model, pieces: list[Piece], by_ns: float) -> tuple[Model, list[Piece]]:
+    """With all readings seen later."""
+    shifted = tuple(each + by_ns / US for each in model.shift_us)
+    return replace(model, shift_us=shifted), [each.shifted(np.full(each.number.size, by_ns)) for each in pieces]

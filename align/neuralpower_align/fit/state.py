@@ -1,0 +1,141 @@
+"""A point of the search for the likeliest parameters, and what can be told there of the objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.fit.gls import Normal, Step, inverted, solve
+from neuralpower_align.model.noise import Noise, Root
+from neuralpower_align.model.nuisance import Model, prior, room_to_bounds
+from neuralpower_align.model.rows import Piece
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+NOTICED = 4.0
+"""Standard errors by which readings contradict the response before another one is tried."""
+SHORTEST_SPLIT_NS = 50e3
+FIRST_OF_TWO, SECOND_OF_TWO = 0.9, 0.4
+"""Two poles that one is the best substitute for, as shares of it."""
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """What whitens some blocks, portion by portion, and how far back the rows of these portions were taken to see."""
+
+    roots: list[Root]
+    reach_ns: float
+
+
+@dataclass(frozen=True)
+class State:
+    """A point of the search: all values, the sums of some blocks there, and whether it is a maximum."""
+
+    model: Model
+    pieces: list[Piece]
+    noise: Noise
+    normal: Normal
+    settled: bool = False
+    step: Step | None = None
+    whitening: Whitening | None = None
+    gone: Floats | None = None
+    """All steps (q,) since where a turn began."""
+    rivals: tuple[State, ...] = ()
+    """The maxima that were followed, itself first."""
+
+    @property
+    def cost(self) -> float:
+        """The objective: -2 log of the restricted likelihood of the blocks' readings times the prior of all parameters, but for a constant.
+
+        The noise's variances are in it, and so is that slopes of the same powers make rows scatter (`noise.py`).
+        """
+        precision, away = prior(replace(self.model, pull=(0.0, 0.0)))
+        joint = self.normal.square + self.normal.determinant + float(away @ precision @ away)
+        return joint + self.restricted
+
+    @property
+    def restricted(self) -> float:
+        """Log det of the information on powers, their prior with it: by how much sharper sensors are likelier just because powers are fitted."""
+        return self.information(1.0)
+
+    def information(self, scale: float) -> float:
+        """The same where there were `scale` times as many rows."""
+        powers = self.model.index.power
+        total = scale * self.normal.gram[powers, powers] + prior(self.model)[0][powers, powers]
+        return float(np.linalg.slogdet(total)[1])
+
+    @property
+    def profiled(self) -> float:
+        """Squared whitened residuals, and what the prior says, with the likeliest values of what is linear and all else held."""
+        precision, away = prior(self.model)
+        linear = np.arange(self.model.index.power.stop)
+        slope, total = (
+            (self.normal.slope + precision @ away)[linear],
+            (self.normal.gram + precision)[np.ix_(linear, linear)],
+        )
+        return self.normal.square + float(away @ precision @ away) - float(slope @ inverted(total) @ slope)
+
+    def newton(self, damping: float = 0.0) -> tuple[Floats, float]:
+        """The Gauss-Newton step (q,), damped in what is not linear, and its largest share of a standard error.
+
+        A parameter that would leave what can be goes to the end of that, and the others to their best beside it.
+        """
+        precision, away = prior(self.model)
+        slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
+        curved = np.arange(self.model.index.power.stop, slope.size)
+        total[curved, curved] += damping * total[curved, curved]
+        down, up = room_to_bounds(self.model)
+        free, change = np.ones(slope.size, bool), np.zeros(slope.size)
+        for _ in range(slope.size):
+            inner = np.ix_(free, free)
+            inverse = inverted(total[inner])
+            change[free] = inverse @ (slope[free] - total[np.ix_(free, ~free)] @ change[~free])
+            beyond = free & ((change < down) | (change > up))
+            if not beyond.any():
+                break
+            change[beyond] = np.clip(change, down, up)[beyond]
+            free &= ~beyond
+        error = np.sqrt(np.maximum(np.diag(inverse), 1e-300))
+        return change, float(np.max(np.abs(change[free] / error), initial=0.0))
+
+    @property
+    def promised(self) -> float:
+        """What the Gauss-Newton step would take from the cost."""
+        precision, away = prior(self.model)
+        change = self.newton()[0]
+        slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
+        return float(2 * slope @ change - change @ total @ change)
+
+    @property
+    def split(self) -> float:
+        """Standard errors by which the column that looks for a second pole is not 0; 0 where the model has one."""
+        if self.model.second:
+            return 0.0
+        step = solve(self.normal, *prior(replace(self.model, tested=True)))
+        where = self.model.index.second.start
+        return float(step.change[where] / np.sqrt(step.covariance[where, where]))
+
+    @property
+    def may_have_second(self) -> bool:
+        """Whether a second pole is worth a trial. A split of less than nothing contradicts one pole too, but two do not mend it."""
+        return self.split > NOTICED and self.model.kernel.lag_ns > SHORTEST_SPLIT_NS
+
+    def with_second(self) -> tuple[Model, list[Piece], Noise]:
+        """Where to set out with two poles, from the best with one: that one is a little shorter than both together, and later for it."""
+        model, lag = self.model, self.model.kernel.lag_ns
+        kernel = model.kernel.with_lags(FIRST_OF_TWO * lag, SECOND_OF_TWO * lag)
+        shift_ns = (FIRST_OF_TWO + SECOND_OF_TWO - 1) * lag
+        two = replace(
+            model,
+            kernel=kernel,
+            second=True,
+            second_from_ns=kernel.second_ns,
+            lag_from_ns=kernel.lag_ns,
+            shift_us=tuple(shift + shift_ns / 1e3 for shift in model.shift_us),
+        )
+        later = [piece.shifted(np.full(piece.number.size, shift_ns)) for piece in self.pieces]
+        return two, later, self.noise

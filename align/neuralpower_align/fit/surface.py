@@ -1,0 +1,345 @@
+"""The objective over all parameters, and steps that lower it.
+
+Its value at a point is -2 log of the likelihood of the readings times the prior of all parameters (:class:`State`). Weights and variances stay as they
+are for a turn of Levenberg-Marquardt, which takes no step that does not lower it; then both are made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralpower_align.activity.layout import TOLD
+from neuralpower_align.activity.schedule import Schedule
+from neuralpower_align.clock.scan_clock import ChannelReadings
+from neuralpower_align.fit.gls import Normal, accumulate
+from neuralpower_align.fit.state import State, Whitening
+from neuralpower_align.model.conversion_ends import ends_late
+from neuralpower_align.model.noise import SLOW_NS, Noise, Sample, estimate_noise
+from neuralpower_align.model.nuisance import US, WIDEST, Model, columns, moved
+from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
+from neuralpower_align.sensor.kernel import lag_of_ns, measured_ns
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+MARGIN_NS = 40e3
+"""Readings so near the end of a conversion may hold another one."""
+WIDEST_ROOMS, WIDEST_NS = 4.0, 200e3
+"""Far beyond what is believed of a fit (`trust`): there it no longer matters how wide edges are, and wide ones cost time."""
+FARTHER_NS = 30e3
+"""Beyond half of the room between anchors: inferences that scatter by more contradict the fit (`trust`), and must be seen to."""
+START_BLOCKS, START_CLASSES = 60, 120
+"""Starts are compared on so many blocks, of engines that have together no more classes than this where there are more."""
+WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 16
+REREAD, LEAST_TURN, FAR_WORSE = 3, 0.2, 40.0
+"""In so many turns readings near the ends of conversions are numbered anew; no turn is shortened to less; no turn makes up for so
+much of cost."""
+SETTLED, NEAR = 0.1, 0.5
+"""Steps below so many standard errors end a fit, at the end and on the way."""
+TURNS, REWEIGHED = 5, 1.0
+"""After so many turns the weights are good enough: a turn that ended has settled the fit where weights made anew would move nothing by more
+standard errors than this. Any weights near the true ones make an estimate, with errors that differ little."""
+SAME_NOISE, NEARLY_SAME_NOISE = 0.01, 0.03
+"""Standard deviations of the noise that move by a smaller share have settled, and after TURNS by the second..."""
+AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0, 50.0])
+"""...or by less than this: 0.1 mW, and 50 ns."""
+WORTH_A_STEP = 0.5
+"""A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): slopes in tables of
+the response, with their steps of 1 us, are means over each, so that the cost is not that smooth."""
+POLISHED, FINEST = 4, 0.02
+"""Where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: what promises WORTH_A_STEP may still
+be 0.7 standard errors of one parameter. Which maximum is ended at, rounding may decide all the same."""
+PULL_BLOCKS, PULL_NS, PULL_WIDER = 120, 4e3, 0.2
+"""Differences by which the information on powers is differentiated, on so many blocks."""
+NO_BETTER = 4.0
+"""Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
+fifty), the cost cannot be told from its least."""
+DAMPING, MOST_DAMPING = 1.0, 1e4
+
+MOST_BLOCKS, KEPT_BLOCKS = 1000, 2500
+"""A maximum is sought on no more rows than are in the first (64 s at 1 kHz). From there few steps are gone on all, where there are no more of these
+than in the second: what whitens them takes 82 MB; else one."""
+Blocks = int | None
+"""So many blocks spread evenly over all pieces, or all."""
+EVERY: Blocks = None
+Point = tuple[Model, list[Piece], Noise]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, START_BLOCKS of the `best` where starts are compared;
+    `farthest_ns`: inferences scatter by no more; `widest_ns`: edges are blurred by no more."""
+
+    plan: Schedule
+    layer: Bools
+    readings: Sequence[ChannelReadings]
+    some: Blocks
+    widest_ns: float
+    farthest_ns: float
+    best: tuple[Bools, ...]
+    """Of each piece the rows by which starts are compared."""
+
+    @property
+    def of_all(self) -> bool:
+        """Whether starts are compared by rows of all engines."""
+        return all(bool(each.all()) for each in self.best)
+
+    def at(self, point: Point, blocks: Blocks, whitening: Whitening | None = None) -> State:
+        """The sums of some blocks at a point; `whitening`: how inferences scatter, if not as they do there."""
+        model, pieces, noise = point
+        widest = min(float(np.sqrt(noise.place * np.exp(model.wider))), self.widest_ns)
+        blur_ns = model.edge_ns or widest
+        model = replace(model, kernel=replace(model.kernel, blur_ns=blur_ns))
+        normal, whitening = self.normal(model, pieces, noise, blocks, whitening)
+        return State(model, pieces, noise, normal, whitening=whitening)
+
+    def reread(self, model: Model, pieces: list[Piece]) -> list[Piece]:
+        """The rows where conversions end as the readings themselves tell: which of two conversions a reading near an end holds.
+
+        When conversions saw what they saw stays what it is.
+        """
+        plan = self.plan.placed(model.layout)
+        found = []
+        for number, (piece, readings) in enumerate(zip(pieces, self.readings, strict=True)):
+            again = piece
+            if piece.clock is not None and piece.averaging == 1:
+                late = ends_late(plan, number, piece, readings, model)
+                again = piece_of(readings, piece.clock, piece.delay_ns, MARGIN_NS, late)
+            found.append(again if again.number.size >= piece.number.size / 2 else piece)
+        return found
+
+    def settled(
+        self,
+        point: Point,
+        blocks: Blocks,
+        near: float,
+        noise_blocks: int,
+        reread: bool = True,
+        worth: float = np.inf,
+    ) -> State:
+        """A maximum in all parameters and the noise's variances.
+
+        In turn: steps that raise the likelihood under the weights of where the turn began, then the variances that are likeliest there. It
+        has settled where, with weights made anew, the next step is short, and the variances move no more. Turns that swing about
+        that place are shortened (Aitken's rule along the last one). `reread`: whether readings near the ends of conversions are numbered anew;
+        `worth`: a search that is far above this cost after REREAD turns is given up.
+        """
+        state = self.at(point, blocks)
+        share, last = 1.0, None
+        for sweep in range(SWEEPS):
+            if reread and sweep < REREAD:
+                again = self.reread(state.model, state.pieces)
+                state = self.at((state.model, again, state.noise), blocks)
+            before, state = state, self.climbed(state, blocks, ROUNDS, near)
+            stuck, gone, ended = state.gone is None, state.gone, state.settled
+            model, pieces = state.model, state.pieces
+            if gone is not None and last is not None:
+                share = _shorter(share, last, gone, before.normal)
+                if share < 1:
+                    model, pieces = moved(before.model, before.pieces, share * gone)
+            last = gone
+            state = self.at((model, pieces, state.noise), blocks)
+            times = SLOW_NS if sweep == 0 else ()
+            noise = self.likelier(state.model, state.pieces, state.noise, noise_blocks, times)
+            loud = _loud(noise, state.noise, SAME_NOISE if sweep < TURNS else NEARLY_SAME_NOISE)
+            if loud:
+                other = self.at((_as_wide(state.model, state.noise, noise), state.pieces, noise), blocks)
+                loud, state = (True, other) if other.cost < state.cost else (False, state)
+                share, last = (1.0, None) if loud and sweep < REREAD else (share, last)
+            promised = state.promised
+            far = state.newton()[1]
+            rests = far < near or promised < WORTH_A_STEP or (stuck and promised < NO_BETTER)
+            if sweep + 1 >= REREAD and state.cost > worth + FAR_WORSE:
+                return state
+            if (
+                (sweep + 1 >= REREAD or not reread)
+                and not loud
+                and (rests or (sweep >= TURNS and ended and far < REWEIGHED))
+            ):
+                return replace(self.polished(state, blocks, near) if near <= SETTLED else state, settled=True)
+        return state
+
+    def polished(self, state: State, blocks: Blocks, near: float) -> State:
+        """On to the end of a maximum, under variances and rows as they are."""
+        for _ in range(POLISHED):
+            if state.newton()[1] < near * FINEST or state.promised < WORTH_A_STEP * FINEST:
+                break
+            state = self.climbed(state, blocks, ROUNDS, near * FINEST, WORTH_A_STEP * FINEST)
+            state = self.at((state.model, state.pieces, state.noise), blocks)
+        return state
+
+    def climbed(self, state: State, blocks: Blocks, rounds: int, near: float, worth: float = WORTH_A_STEP / 4) -> State:
+        """Levenberg-Marquardt at fixed variances and weights: only steps that lower the cost are taken, else shorter ones are tried.
+
+        It ends where a step is below `near` standard errors, or promises less than `worth`.
+        """
+        damping, whitening = 0.0, state.whitening
+        state = replace(state, model=self.pulled(state, blocks))
+        for _ in range(rounds):
+            change, far = state.newton()
+            if far < near or state.promised < worth:
+                return replace(state, settled=True)
+            while damping <= MOST_DAMPING:
+                if damping:
+                    change = state.newton(damping)[0]
+                model, pieces = moved(state.model, state.pieces, change)
+                trial = self.at((model, pieces, state.noise), blocks, whitening)
+                if trial.cost < state.cost:
+                    break
+                damping = max(4 * damping, DAMPING)
+            else:
+                return state
+            state = replace(trial, gone=change if state.gone is None else state.gone + change)
+            damping = damping / 16 if damping > 0.1 else 0.0
+        return state
+
+    def pulled(self, state: State, blocks: Blocks) -> Model:
+        """The model with what its restricted likelihood says of the sensor here (`Model.pull`), from differences on some blocks."""
+        model, rows = state.model, state.normal.rows
+        if model.known or not model.sensor:
+            return model
+
+        def half(other: Model) -> float:
+            some = self.at(
+                (other, state.pieces, state.noise), PULL_BLOCKS if blocks is None else min(blocks, PULL_BLOCKS)
+            )
+            return some.information(rows / some.normal.rows) / 2
+
+        here, kernel = half(model), model.kernel
+        lag_ns = lag_of_ns(measured_ns(kernel.lag_ns) + PULL_NS)
+        longer = half(replace(model, kernel=kernel.with_lags(lag_ns, kernel.second_ns)))
+        wider = half(replace(model, wider=model.wider + PULL_WIDER)) if model.blurs else here
+        return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER))
+
+    def _each(
+        self, model: Model, pieces: Sequence[Piece], blocks: Blocks, reach_ns: float = 0.0, scatter: bool = True
+    ) -> Iterator[tuple[int, Design]]:
+        """Averaging and rows, some blocks at a time."""
+        plan = self.plan.placed(model.layout)
+        if blocks is None:
+            chosen = [blocks_of(piece.number.size) for piece in pieces]
+        else:
+            chosen = _spread(pieces, blocks, self.best if blocks == START_BLOCKS else ())
+        for number, (piece, mine) in enumerate(zip(pieces, chosen, strict=True)):
+            kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
+            every = designs(plan, number, piece, kernel, model.slope_w, mine, model.stall_shares, reach_ns, scatter)
+            for design in every:
+                yield piece.averaging, design
+
+    def normal(
+        self,
+        model: Model,
+        pieces: Sequence[Piece],
+        noise: Noise,
+        blocks: Blocks,
+        whitening: Whitening | None = None,
+    ) -> tuple[Normal, Whitening]:
+        """Normal equations over some blocks, and what whitened their rows."""
+        normal, reach_ns = Normal.empty(model.index.size), model.kernel.reach_ns
+        if whitening is None:
+            scatter = noise.place + noise.stretch + noise.far > 0
+            kept = blocks is not None or sum(piece.number.size for piece in pieces) <= KEPT_BLOCKS * BLOCK
+            roots = []
+            for averaging, design in self._each(model, pieces, blocks, reach_ns, scatter):
+                root = accumulate(normal, model, design, noise, averaging)
+                if kept:
+                    roots.append(root)
+            return normal, Whitening(roots, reach_ns)
+        every = self._each(model, pieces, blocks, whitening.reach_ns, scatter=False)
+        for (averaging, design), root in zip(every, whitening.roots, strict=True):
+            accumulate(normal, model, design, noise, averaging, root)
+        return normal, whitening
+
+    def likelier(
+        self,
+        model: Model,
+        pieces: Sequence[Piece],
+        noise: Noise,
+        blocks: Blocks,
+        times_ns: Sequence[float] = (),
+    ) -> Noise:
+        """The likeliest variances, from residuals of some blocks."""
+        samples = [
+            Sample(design.value_w - columns(model, design)[2], design, averaging)
+            for averaging, design in self._each(model, pieces, blocks)
+        ]
+        register = max(piece.step_w for piece in pieces) ** 2 / 12
+        return estimate_noise(samples, noise, register, times_ns, self.farthest_ns)
+
+
+def widest_ns(plan: Schedule) -> float:
+    """A slack that no inference can have: several times the room from the begin anchor to the layers, and WIDEST_NS."""
+    first = np.flatnonzero((plan.moves[1:] >= 0) & (plan.moves[1:] != plan.moves[:-1]))
+    return WIDEST_ROOMS * float(np.median(np.diff(plan.edges_ns)[first])) + WIDEST_NS if first.size else WIDEST_NS
+
+
+def farthest_ns(plan: Schedule) -> float:
+    """A scatter that no inference can have, if layers lie between their anchors: half of what is around them, and FARTHER_NS."""
+    told = plan.room[TOLD] > 0
+    if not told.any():
+        return float(np.inf)
+    first = np.flatnonzero((plan.moves[1:] >= 0) & (plan.moves[1:] != plan.moves[:-1]))
+    whose, before = plan.moves[first + 1], np.diff(plan.edges_ns)[first]
+    rooms = [np.median(before[told[whose] & (plan.engine[whose] == each)]) for each in np.unique(plan.engine[told])]
+    return float(max(rooms)) + FARTHER_NS
+
+
+def _as_wide(model: Model, before: Noise, noise: Noise) -> Model:
+    """The model under other variances with edges as wide as they were: what these say of the width is for steps to find, of all
+    parameters together. Were it theirs at once, the better variances would seem the less likely ones."""
+    if not model.blurs or not before.place or not noise.place:
+        return model
+    return replace(model, wider=float(np.clip(model.wider + np.log(before.place / noise.place), -WIDEST, WIDEST)))
+
+
+def _loud(noise: Noise, before: Noise, share: float) -> bool:
+    """Whether any variance has moved by more than comes to a share of the deviation of its kind, of readings or of places."""
+    new, old = noise.variances, before.variances
+    kinds = np.repeat([new[:3].sum(), new[3:].sum()], [3, 4])
+    moved_by = np.abs(new - old) / (2 * np.sqrt(kinds))
+    return bool(np.any(moved_by > share * np.sqrt(kinds) + AS_NONE)) or noise.slow_ns != before.slow_ns
+
+
+def _shorter(share: float, last: Floats, gone: Floats, normal: Normal) -> float:
+    """How much of a turn (q,) to go after another one, of which `share` was gone: where the line through both says that turns end."""
+    size = np.maximum(np.diag(normal.gram), 0.0)
+    along, square = float(last @ (size * gone)), float(last @ (size * last))
+    bend = square - along
+    return float(np.clip(share * square / bend, LEAST_TURN, 1.0)) if bend > 0 else 1.0
+
+
+def _spread(pieces: Sequence[Piece], count: int, best: Sequence[Bools] = ()) -> list[list[Ints]]:
+    """About `count` full blocks spread evenly over all pieces; of `best` rows where there are."""
+    groups = [blocks_of(piece.number.size)[0] for piece in pieces]
+    if best:
+        kept = [
+            group[good[np.minimum(group, good.size - 1)].all(axis=1)] for group, good in zip(groups, best, strict=True)
+        ]
+        groups = kept if sum(map(len, kept)) >= count / 2 else groups
+    total = max(sum(map(len, groups)), 1)
+    chosen = []
+    for group in groups:
+        share = max(round(count * len(group) / total), 1)
+        which = np.unique(np.linspace(0, max(len(group) - 1, 0), min(share, len(group))).astype(np.int64))
+        chosen.append([group[which]] if len(group) else [])
+    return chosen
+
+
+def best_measured(plan: Schedule, piece: Piece) -> Bools:
+    """Which rows saw engines that have most rows for each of their classes, of START_CLASSES classes together; all where there are no more, or one engine."""
+    named = plan.moves >= 0
+    if plan.count <= START_CLASSES or np.unique(plan.engine[plan.engine >= 0]).size < 2:
+        return np.ones(piece.number.size, bool)
+    whose = plan.engine[plan.moves[named]]
+    count = int(plan.engine.max()) + 1
+    sizes = np.array([np.unique(plan.classes[named][whose == each]).size for each in range(count)])
+    seen = plan.engine[np.clip(np.searchsorted(plan.begin_ns, piece.at_ns) - 1, 0, plan.begin_ns.size - 1)]
+    rows = np.bincount(np.maximum(seen, 0), seen >= 0, count)
+    order = np.argsort(-rows / np.maximum(sizes, 1), kind="stable")
+    most = max(int(np.searchsorted(np.cumsum(sizes[order]), START_CLASSES, side="right")), 1)
+    return np.asarray(np.isin(seen, order[:most]), np.bool_)

@@ -1,0 +1,1 @@
+"""What a reading should be: powers, nuisance parameters and noise."""

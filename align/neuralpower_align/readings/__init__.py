@@ -1,0 +1,1 @@
+"""Ticks of one epoch as readings of a rail."""

@@ -1,0 +1,1 @@
+"""What is told: units, energies, intervals, and reasons to withhold."""

@@ -1,0 +1,1 @@
+"""How a reading answers to power, and power that is read directly."""

@@ -1,0 +1,1 @@
+"""The same while things run, in memory that does not grow."""
