@@ -21,8 +21,8 @@ from neuralpower_align.stream.online import Online
 from neuralpower_sampler import Ring
 from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record
 from neuralpower_wire.batch import pack
-from neuralpowerd.estimates_worker import Worker
-from neuralpowerd.journal import Journal, boot_id
+from neuralpowerd.live.estimates_worker import Worker
+from neuralpowerd.logs.journal import Journal, boot_id
 
 from . import loops
 from .accuracy.case import Case, load

@@ -107,9 +107,9 @@ def _run(args: argparse.Namespace) -> int:
     config = _config(args)
     if not AVAILABLE:
         return _say(f"installed without the sampler; reinstall with it:\n{REINSTALL}", 1)
-    from . import logs
-    from .notify import Notifier
     from .service import Service
+    from .system import stderr as logs
+    from .system.notify import Notifier
 
     try:
         Path(config.runtime_dir).mkdir(parents=True, exist_ok=True)
@@ -122,8 +122,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from .check import as_json, examine, title
-    from .findings import Finding, page
+    from .check.check import as_json, examine, title
+    from .check.findings import Finding, page
 
     found = examine(_config(args), args.measure_effect)
     print(as_json(found) if args.json else page([Finding(**each) for each in found["findings"]], title(found)))
@@ -131,8 +131,8 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _restore(args: argparse.Namespace) -> int:
-    from .restore import restore_all
     from .sampling import refuse_a_second
+    from .system.restore import restore_all
 
     try:
         config = _config(args)
@@ -147,7 +147,7 @@ def _restore(args: argparse.Namespace) -> int:
 
 
 def _keys(args: argparse.Namespace) -> int:
-    from .keys import make_keys
+    from .live.keys import make_keys
 
     folder = Path(_config(args).tcp.keys_dir)
     public = make_keys(folder)
@@ -156,7 +156,7 @@ def _keys(args: argparse.Namespace) -> int:
 
 
 def _allow(args: argparse.Namespace) -> int:
-    from .keys import allow
+    from .live.keys import allow
 
     added = allow(Path(_config(args).tcp.keys_dir), args.key, args.note)
     print("allowed" if added else "already allowed")

@@ -13,8 +13,8 @@ from neuralpower_wire.batch import pack
 
 from .config import Config
 from .errors import DaemonError
-from .plan import Plan, make_plan
-from .restore import restore_all
+from .sources.plan import Plan, make_plan
+from .system.restore import restore_all
 
 log = logging.getLogger(__name__)
 

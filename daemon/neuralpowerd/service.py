@@ -19,27 +19,27 @@ from neuralpower_sampler import clocks
 from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, encode, rail_power_w
 from neuralpower_wire.link import Inference
 
-from .clockwatch import Clocks, ClockWatch, glance
-from .conditions import Machine
 from .config import Config
-from .endpoints import Endpoints, received, send
 from .errors import ConfigError, DaemonError
-from .estimates import Estimates
-from .feeds import JournalFeed, TickFeed, in_one
-from .freshwatch import FreshWatch
-from .history import History
-from .inferences import Ingest
-from .join import Join
-from .journal import Journal, boot_id
-from .keys import allowed_keys, answer_zap
-from .latency import LatencyHold
-from .ledger import Ledger
-from .notify import Notifier
-from .observer import Observer
-from .railwatch import RailWatch
-from .refusals import Refusals
+from .live.endpoints import Endpoints, received, send
+from .live.estimates import Estimates
+from .live.inferences import Ingest
+from .live.join import Join
+from .live.keys import allowed_keys, answer_zap
+from .live.refusals import Refusals
+from .logs.feeds import JournalFeed, TickFeed, in_one
+from .logs.history import History
+from .logs.journal import Journal, boot_id
+from .logs.ledger import Ledger
 from .sampling import Sampling
 from .status import Parts, Status, freshness
+from .system.conditions import Machine
+from .system.latency import LatencyHold
+from .system.notify import Notifier
+from .watch.clocks import Clocks, ClockWatch, glance
+from .watch.fresh import FreshWatch
+from .watch.observer import Observer
+from .watch.rails import RailWatch
 
 log = logging.getLogger(__name__)
 

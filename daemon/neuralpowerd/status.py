@@ -12,15 +12,15 @@ import numpy as np
 from neuralpower_sampler import Stats
 from neuralpower_wire import Epoch
 
-from .estimates import Estimates
-from .feeds import JournalFeed, TickFeed
-from .freshwatch import FreshWatch
-from .inferences import Ingest
-from .join import Join
-from .observer import Observer
-from .railwatch import RailWatch, error_name
-from .refusals import Refusals
+from .live.estimates import Estimates
+from .live.inferences import Ingest
+from .live.join import Join
+from .live.refusals import Refusals
+from .logs.feeds import JournalFeed, TickFeed
 from .sampling import Sampling
+from .watch.fresh import FreshWatch
+from .watch.observer import Observer
+from .watch.rails import RailWatch, error_name
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

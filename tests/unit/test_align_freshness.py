@@ -22,8 +22,8 @@ from neuralpower_align.readings.freshness import (
 from neuralpower_sampler import AVAILABLE, SimChip, simulate
 from neuralpower_wire import Channel, Chip, Epoch, State
 from neuralpower_wire.tick import Flag
-from neuralpowerd.chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
-from neuralpowerd.freshwatch import FreshWatch
+from neuralpowerd.sources.chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
+from neuralpowerd.watch.fresh import FreshWatch
 
 TICK_NS = 1_000_000
 RAILS = ("A", "B", "C")

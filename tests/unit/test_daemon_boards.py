@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from neuralpowerd.boards import BOARDS, find
-from neuralpowerd.check import examine
+from neuralpowerd.check.check import examine
+from neuralpowerd.check.findings import Finding, page
 from neuralpowerd.config import Config
 from neuralpowerd.errors import DaemonError
-from neuralpowerd.findings import Finding, page
-from neuralpowerd.plan import make_plan
+from neuralpowerd.sources.boards import BOARDS, find
+from neuralpowerd.sources.plan import make_plan
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "boards"
 

@@ -10,10 +10,13 @@ import pytest
 from test_daemon_boards import EXPECTED, unpack
 from test_daemon_plan import board, tree
 
-from neuralpowerd import check, check_i2c, check_machine, effect, latency
-from neuralpowerd.conditions import Machine
+from neuralpowerd.check import check, effect
+from neuralpowerd.check import i2c as check_i2c
+from neuralpowerd.check import machine as check_machine
+from neuralpowerd.check.findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding, page
 from neuralpowerd.config import Config, I2c, Realtime
-from neuralpowerd.findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding, page
+from neuralpowerd.system import latency
+from neuralpowerd.system.conditions import Machine
 
 
 def write(root: Path, texts: dict[str, str]) -> Path:

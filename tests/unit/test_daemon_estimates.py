@@ -18,9 +18,9 @@ from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record, WireEr
 from neuralpower_wire.batch import pack
 from neuralpower_wire.estimates import EngineEstimate, batch_to_estimates, estimates_to_batch
 from neuralpowerd.config import Config, Estimates
-from neuralpowerd.estimates import Estimates as End
-from neuralpowerd.estimates_worker import BEHIND, Worker
-from neuralpowerd.journal import Journal, boot_id
+from neuralpowerd.live.estimates import Estimates as End
+from neuralpowerd.live.estimates_worker import BEHIND, Worker
+from neuralpowerd.logs.journal import Journal, boot_id
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
 MS = 1_000_000

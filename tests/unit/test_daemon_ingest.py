@@ -9,9 +9,9 @@ import numpy as np
 from neuralpower_wire import Batch, Kind, Record
 from neuralpower_wire.link import CREDIT, Credit, Hello, Inference
 from neuralpowerd.config import Config
-from neuralpowerd.inferences import Ingest
-from neuralpowerd.journal import Journal
-from neuralpowerd.ledger import Ledger
+from neuralpowerd.live.inferences import Ingest
+from neuralpowerd.logs.journal import Journal
+from neuralpowerd.logs.ledger import Ledger
 
 SESSION = bytes(range(16))
 MS = 1_000_000

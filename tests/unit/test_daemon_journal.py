@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from neuralpower_wire import Kind, Record, WireError
 from neuralpowerd.errors import DaemonError
-from neuralpowerd.journal import HEADER_BYTES, Journal, JournalReader
+from neuralpowerd.logs.journal import HEADER_BYTES, Journal, JournalReader
 
 BOOT = bytes(range(16))
 

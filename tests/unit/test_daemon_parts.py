@@ -18,16 +18,16 @@ from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Channel, Epoch, Kind, State, Ticks, VersionError, WireError, tick_dtype
 from neuralpower_wire.link import Inference
 from neuralpowerd import cli
-from neuralpowerd.clockwatch import ClockWatch, glance
 from neuralpowerd.config import parse
 from neuralpowerd.errors import ConfigError, DaemonError
-from neuralpowerd.join import Join
-from neuralpowerd.journal import JournalReader
-from neuralpowerd.keys import allow, allowed_keys, answer_zap, make_keys, server_keys
-from neuralpowerd.latency import LatencyHold
-from neuralpowerd.notify import Notifier
-from neuralpowerd.railwatch import Change, RailWatch
-from neuralpowerd.refusals import Refusals
+from neuralpowerd.live.join import Join
+from neuralpowerd.live.keys import allow, allowed_keys, answer_zap, make_keys, server_keys
+from neuralpowerd.live.refusals import Refusals
+from neuralpowerd.logs.journal import JournalReader
+from neuralpowerd.system.latency import LatencyHold
+from neuralpowerd.system.notify import Notifier
+from neuralpowerd.watch.clocks import ClockWatch, glance
+from neuralpowerd.watch.rails import Change, RailWatch
 
 SECOND = 1_000_000_000
 

@@ -16,16 +16,16 @@ from neuralpower_sampler import AVAILABLE, I2cSource, SimChip, simulate
 from neuralpower_wire import Channel, Epoch, State, total_power_w
 from neuralpower_wire.tick import Flag
 from neuralpowerd import cli
-from neuralpowerd.budget import Budget, RailCost, alternatives, chosen_period_ns
-from neuralpowerd.chiptimes import CONVERSION_US, scan_of_config, scan_of_interval
 from neuralpowerd.config import Config, I2c, Planning, parse
-from neuralpowerd.devicetree import bus_clock_hz, tree_chips
 from neuralpowerd.errors import ConfigError, DaemonError
-from neuralpowerd.monitors import Monitor
-from neuralpowerd.plan import make_plan
-from neuralpowerd.plan_i2c import configured, from_tree
-from neuralpowerd.probe import Behaviour, judge
-from neuralpowerd.restore import change_files, restore_files
+from neuralpowerd.sources.budget import Budget, RailCost, alternatives, chosen_period_ns
+from neuralpowerd.sources.chiptimes import CONVERSION_US, scan_of_config, scan_of_interval
+from neuralpowerd.sources.i2c import configured, from_tree
+from neuralpowerd.sources.plan import make_plan
+from neuralpowerd.sources.probe import Behaviour, judge
+from neuralpowerd.system.devicetree import bus_clock_hz, tree_chips
+from neuralpowerd.system.monitors import Monitor
+from neuralpowerd.system.restore import change_files, restore_files
 
 WIRE_NS = {100_000: 480_000, 400_000: 120_000}
 

@@ -19,10 +19,10 @@ from neuralpower.virtual.clock import VirtualClock
 from neuralpower_wire import Batch, Epoch, Kind, Record
 from neuralpower_wire.link import CREDIT, DESCRIBE, REFUSED, Describe, Engine, Hello, Inference, Refused
 from neuralpowerd.config import Config
-from neuralpowerd.inferences import Ingest
-from neuralpowerd.journal import Journal
-from neuralpowerd.ledger import Ledger
-from neuralpowerd.plan_sim import sim_plan
+from neuralpowerd.live.inferences import Ingest
+from neuralpowerd.logs.journal import Journal
+from neuralpowerd.logs.ledger import Ledger
+from neuralpowerd.sources.sim import sim_plan
 
 FIRST_EPOCH = 1
 PEER = b"profiler"

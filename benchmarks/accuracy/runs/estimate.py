@@ -15,7 +15,7 @@ from neuralpower_align.result.resolution import HALF_WIDTH, Z95
 from neuralpower_wire import Kind, Record
 from neuralpower_wire.estimates import EngineEstimate
 from neuralpowerd.config import Estimates
-from neuralpowerd.estimates_stream import EstimatesStream
+from neuralpowerd.live.estimates_stream import EstimatesStream
 
 from .make import Made
 from .score import Told

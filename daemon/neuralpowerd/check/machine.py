@@ -11,11 +11,11 @@ from pathlib import Path
 
 from neuralpower_sampler import AVAILABLE, REINSTALL
 
-from .conditions import Machine
-from .config import Config
+from ..config import Config
+from ..system.conditions import Machine
+from ..system.latency import LatencyHold
+from ..system.monitors import read_int, read_text
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
-from .latency import LatencyHold
-from .monitors import read_int, read_text
 
 REALTIME, MACHINE, SOFTWARE = "Real time", "Machine", "Software"
 

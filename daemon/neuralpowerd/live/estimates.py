@@ -20,7 +20,7 @@ from typing import Any
 from neuralpower_wire import WireError
 from neuralpower_wire.batch import unpack
 
-from .config import Config
+from ..config import Config
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Estimates:
         if self._process is not None or not settings.enabled or time.monotonic() < self._not_before_s:
             return
         words = [self._config.runtime_dir, settings.window_s, settings.every_s, self._first]
-        command = [sys.executable, "-m", "neuralpowerd.estimates_worker", *map(str, words)]
+        command = [sys.executable, "-m", "neuralpowerd.live.estimates_worker", *map(str, words)]
         environment = {
             **{name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")},
             "OMP_NUM_THREADS": "1",

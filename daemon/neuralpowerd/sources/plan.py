@@ -9,10 +9,10 @@ from pathlib import Path
 from neuralpower_sampler import Source
 from neuralpower_wire import Channel, Chip, Epoch
 
+from ..config import Config
+from ..errors import ConfigError
+from ..system.monitors import Monitor
 from .budget import Budget, RailCost, chosen_period_ns, refusal, thinned
-from .config import Config
-from .errors import ConfigError
-from .monitors import Monitor
 from .probe import Behaviour, probe
 
 Prober = Callable[[Monitor, int | None], Behaviour]
@@ -73,17 +73,17 @@ def make_plan(config: Config, prober: Prober = probe) -> Plan:
         DaemonError: the source asked for is not there.
         ConfigError: the period or a rail wished for is impossible; the line says what is possible.
     """
-    from . import plan_i2c, plan_rails, plan_replay, plan_sim
+    from . import i2c, rails, replay, sim
 
     if config.source == "replay":
-        return plan_replay.replay_plan(config)
+        return replay.replay_plan(config)
     if config.source == "i2c":
-        return plan_i2c.i2c_plan(config)
+        return i2c.i2c_plan(config)
     if config.source != "sim":
-        plan = plan_rails.rails_plan(config, prober)
+        plan = rails.rails_plan(config, prober)
         if plan:
             return plan
-    return plan_sim.sim_plan(config)
+    return sim.sim_plan(config)
 
 
 def wanted_rails(config: Config, there: Sequence[str]) -> list[str]:

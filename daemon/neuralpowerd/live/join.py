@@ -17,7 +17,7 @@ from neuralpower_align.result.energy import energy_between
 from neuralpower_wire import LAYERS, Batch, Epoch, Ticks, total_power_w
 from neuralpower_wire.link import Inference
 
-from .feeds import in_one
+from ..logs.feeds import in_one
 
 UNKNOWN_UJ = -1
 MAX_WAITING = 8192

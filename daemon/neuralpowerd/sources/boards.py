@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .monitors import Monitor, Rail, find_monitors, read_text
+from ..system.monitors import Monitor, Rail, find_monitors, read_text
 
 
 @dataclass(frozen=True)

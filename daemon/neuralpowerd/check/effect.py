@@ -12,11 +12,11 @@ from pathlib import Path
 
 from neuralpower_sampler import Ring, Sampler
 
-from .boards import Found
-from .check_sensor import present
-from .config import Config
+from ..config import Config
+from ..sources.boards import Found
+from ..sources.plan import make_plan
 from .findings import BETTER, GOOD, UNKNOWN, Finding
-from .plan import make_plan
+from .sensor import present
 
 PAIRS = 10
 BLOCK_S = 1.0

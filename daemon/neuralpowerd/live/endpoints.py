@@ -15,8 +15,8 @@ from neuralpower_wire.batch import MAX_HEADER
 from neuralpower_wire.history import MAX_REQUEST
 from neuralpower_wire.journal import MAX_RECORD
 
-from .config import Config
-from .errors import DaemonError
+from ..config import Config
+from ..errors import DaemonError
 from .keys import server_keys
 
 MAX_PATH = 107

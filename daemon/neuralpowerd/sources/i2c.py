@@ -10,15 +10,15 @@ from pathlib import Path
 from neuralpower_sampler import Source
 from neuralpower_wire import Channel, Chip
 
+from ..config import Config, I2c
+from ..errors import ConfigError, DaemonError
+from ..system.devicetree import bus_clock_hz, tree_chips
+from ..system.restore import SAVED_REGISTERS
 from .boards import find, total_of
 from .budget import TRANSFER_BITS, RailCost
 from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
-from .config import Config, I2c
-from .devicetree import bus_clock_hz, tree_chips
-from .errors import ConfigError, DaemonError
 from .plan import Plan, decimated, period_for, slowest_rate, wanted_rails, wanted_total
 from .probe import Behaviour
-from .restore import SAVED_REGISTERS
 
 _BUS = re.compile(r"^/dev/i2c-(\d+)$")
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..system.monitors import Monitor
 from .budget import TRANSFER_BITS
 from .chiptimes import ScanTime, scan_of_interval
-from .monitors import Monitor
 
 PAIRS = 8
 LONGEST_PAUSE_NS = 60_000_000

@@ -12,15 +12,15 @@ import zmq
 from neuralpower_wire.errors import WireError
 from neuralpower_wire.history import Reply, Request
 
-from . import check_i2c, check_machine, check_sensor, effect
-from .boards import Found, find
-from .config import Config
-from .devicetree import bus_clock_hz
-from .errors import ConfigError
+from ..config import Config
+from ..errors import ConfigError
+from ..sources.boards import Found, find
+from ..sources.plan import period_for
+from ..sources.probe import Behaviour, probe
+from ..sources.rails import rail_costs
+from ..system.devicetree import bus_clock_hz
+from . import effect, i2c, machine, sensor
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
-from .plan import period_for
-from .plan_rails import rail_costs
-from .probe import Behaviour, probe
 
 DAEMON = "Daemon"
 PATIENCE_MS = 500
@@ -31,7 +31,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
     root = Path(config.sysfs_root)
     found = find(root)
     status = ask_status(config)
-    others, names = check_sensor.readers(found, root)
+    others, names = sensor.readers(found, root)
     clocks = {monitor.name: bus_clock_hz(monitor.directory, root) for monitor in found.monitors}
     behaviours = {
         monitor.name: _behaviour(monitor.name, status)
@@ -41,18 +41,18 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         else probe(monitor, clocks[monitor.name])
         for monitor in found.monitors
     }
-    values = [check_sensor.present(rail) for rail in found.rails]
+    values = [sensor.present(rail) for rail in found.rails]
     findings = [
-        *check_sensor.rails(found, values),
-        *check_sensor.drivers(found, behaviours),
-        *check_sensor.bus(found, clocks, behaviours),
-        *check_sensor.reach(found, clocks, behaviours),
+        *sensor.rails(found, values),
+        *sensor.drivers(found, behaviours),
+        *sensor.bus(found, clocks, behaviours),
+        *sensor.reach(found, clocks, behaviours),
         *([_wish(config, found, clocks, behaviours)] if found.rails else []),
-        *check_i2c.registers(config),
+        *i2c.registers(config),
         *([others] if found.monitors else []),
-        *check_machine.realtime(config),
-        *check_machine.machine(config),
-        *check_machine.software(),
+        *machine.realtime(config),
+        *machine.machine(config),
+        *machine.software(),
         _daemon(status),
         effect.finding(config, found, bool(status or names), measure_effect),
     ]
@@ -81,11 +81,11 @@ def _wish(config: Config, found: Found, clocks: dict[str, int | None], behaviour
         period_ns, budget = period_for(config, costs, found.total)
     except ConfigError as error:
         wish, _, remedy = str(error).removeprefix("period_us: ").partition("; possible: ")
-        return Finding(check_sensor.SENSOR, "period", wish, PROBLEM, remedy)
+        return Finding(sensor.SENSOR, "period", wish, PROBLEM, remedy)
     seldom = f", each voltage in one tick of {budget.every}" if budget.every > 1 else ""
     advice = f"period_us = {replace(budget, every=1).shortest_ns // 1000} has time for all of them" if seldom else ""
     asked = "is possible" if config.period_us else "will be chosen"
-    return Finding(check_sensor.SENSOR, "period", f"{period_ns // 1000} µs {asked}{seldom}", GOOD, advice)
+    return Finding(sensor.SENSOR, "period", f"{period_ns // 1000} µs {asked}{seldom}", GOOD, advice)
 
 
 def _behaviour(chip: str, status: dict[str, Any]) -> Behaviour:

@@ -21,7 +21,7 @@ from neuralpower_align.readings.freshness import (
 from neuralpower_wire import Chip, Epoch, State, Ticks
 from neuralpower_wire.tick import Flag
 
-from .feeds import in_one
+from ..logs.feeds import in_one
 
 WINDOW_NS = 20_000_000_000
 """How far back the ticks are used."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from neuralpower_wire import PackedRecord, Record, WireError
 
-from .errors import DaemonError
+from ..errors import DaemonError
 
 MAGIC = b"NPJOURN1"
 VERSION = 1

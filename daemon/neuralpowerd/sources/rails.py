@@ -9,16 +9,16 @@ from pathlib import Path
 from neuralpower_sampler import HwmonInput, HwmonSource, IioInput, IioSource, Source
 from neuralpower_wire import Channel, Chip
 
+from ..config import Config
+from ..errors import DaemonError
+from ..system.devicetree import bus_clock_hz
+from ..system.monitors import Monitor, Rail
+from ..system.restore import SAVED_FILES, Change, change_files, restore_files
 from .boards import Found, find
 from .budget import Budget, RailCost
 from .chiptimes import interval_for
-from .config import Config
-from .devicetree import bus_clock_hz
-from .errors import DaemonError
-from .monitors import Monitor, Rail
 from .plan import Plan, Prober, decimated, period_for, slowest_rate, wanted_rails, wanted_total
 from .probe import Behaviour, scan_of
-from .restore import SAVED_FILES, Change, change_files, restore_files
 
 IIO_DRIVER = "ina3221x"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from neuralpower_wire import Batch, Kind, WireError
 from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, Refused
 
-from . import config
-from .ledger import Ledger
+from .. import config
+from ..logs.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

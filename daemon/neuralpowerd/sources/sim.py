@@ -10,9 +10,9 @@ from typing import Any
 from neuralpower_sampler import SimChip, SimSource, Source
 from neuralpower_wire import Channel, Chip, Timeline, WireError, create_timeline
 
+from ..config import Config, Sim
 from .budget import TRANSFER_BITS, RailCost
 from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
-from .config import Config, Sim
 from .plan import Plan, decimated, period_for, slowest_rate, wanted_rails, wanted_total
 from .probe import Behaviour
 

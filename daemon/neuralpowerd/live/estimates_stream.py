@@ -14,7 +14,7 @@ from neuralpower_align.stream.online import Online
 from neuralpower_wire import Epoch, Kind, Record, Ticks, encode
 from neuralpower_wire.estimates import EngineEstimate, estimates_to_batch
 
-from .feeds import one_epoch_each
+from ..logs.feeds import one_epoch_each
 
 
 @dataclass

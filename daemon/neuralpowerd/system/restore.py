@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import Config
-from .errors import DaemonError
+from ..config import Config
+from ..errors import DaemonError
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .config import Config
-from .devicetree import tree_chips
-from .errors import ConfigError, DaemonError
+from ..config import Config
+from ..errors import ConfigError, DaemonError
+from ..sources.i2c import configured, from_tree
+from ..system.devicetree import tree_chips
 from .findings import BETTER, GOOD, PROBLEM, Finding
-from .plan_i2c import configured, from_tree
 
 SENSOR = "Sensor"
 GROUP = "i2c"

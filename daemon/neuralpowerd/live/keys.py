@@ -10,7 +10,7 @@ from pathlib import Path
 import zmq
 import zmq.utils.z85
 
-from .errors import ConfigError, DaemonError
+from ..errors import ConfigError, DaemonError
 
 SECRET, PUBLIC, ALLOWED = "server.secret", "server.public", "allowed"
 _KEY = re.compile(r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")

@@ -10,8 +10,8 @@ import numpy as np
 from neuralpower_sampler import ReplaySource
 from neuralpower_wire import Epoch
 
-from .config import Config
-from .errors import DaemonError
+from ..config import Config
+from ..errors import DaemonError
 from .plan import Plan
 
 

@@ -21,8 +21,8 @@ from neuralpower_sampler import RingReader
 from neuralpower_wire import Epoch
 from neuralpower_wire.batch import unpack
 
+from ..logs.journal import JournalReader
 from .estimates_stream import Counts, EstimatesStream
-from .journal import JournalReader
 
 LOOK_S, LONGEST_LOOK_S = 0.25, 2.0
 """Between two looks at the logs, and how long one may work on before it is heard what was found."""

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .boards import Found
-from .budget import SELDOM, TRANSFER_BITS, Budget
-from .chiptimes import CONVERSION_US
+from ..sources.boards import Found
+from ..sources.budget import SELDOM, TRANSFER_BITS, Budget
+from ..sources.chiptimes import CONVERSION_US
+from ..sources.probe import Behaviour, scan_of
+from ..sources.rails import rail_costs
+from ..system.monitors import Monitor, Rail, read_text
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
-from .monitors import Monitor, Rail, read_text
-from .plan_rails import rail_costs
-from .probe import Behaviour, scan_of
 
 RAILS, SENSOR = "Rails", "Sensor"
 KNOWN_READERS = ("jtop", "tegrastats")

@@ -1,0 +1,1 @@
+"""`neuralpowerd check`: what a machine offers."""

@@ -1,0 +1,1 @@
+"""What goes on while things run: sockets, inferences, joins, running estimates."""

@@ -1,0 +1,1 @@
+"""The journal, and reading both logs by index."""

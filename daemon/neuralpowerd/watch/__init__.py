@@ -1,0 +1,1 @@
+"""What is watched: clocks, rails, fresh rates, the daemon itself."""
