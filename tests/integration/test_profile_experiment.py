@@ -13,10 +13,10 @@ from patience import PATIENCE_S, until
 
 import neuralpower
 from neuralpower.cli import main
+from neuralpower.experiment.experiment import ASIDE, BASELINE, BASELINES, BLOCK
+from neuralpower.experiment.repeat import write
 from neuralpower.features.layers import Layer
-from neuralpower.profiler.experiment import ASIDE, BASELINE, BASELINES, BLOCK
 from neuralpower.profiler.marks import WINDOW, marks_to, spans
-from neuralpower.profiler.repeat import write
 from neuralpower.virtual.truth import Truth
 from neuralpower_wire import Kind
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from daemon_process import Daemon
 
-from neuralpower.profiler.experiment import ASIDE
+from neuralpower.experiment.experiment import ASIDE
 from neuralpower.profiler.marks import spans
 from neuralpower.virtual.truth import Truth
 from neuralpower_wire import Kind, State, Timeline

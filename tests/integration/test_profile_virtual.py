@@ -14,9 +14,9 @@ import pytest
 import zmq
 
 from neuralpower.cli import main
+from neuralpower.experiment import experiment
+from neuralpower.experiment.repeat import distinct, write
 from neuralpower.features.engine import layers_from_engine
-from neuralpower.profiler import experiment
-from neuralpower.profiler.repeat import distinct, write
 from neuralpower.virtual.hardware import RAILS
 from neuralpower.virtual.networks import build
 from neuralpower.virtual.run import run_virtual

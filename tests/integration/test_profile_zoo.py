@@ -16,8 +16,8 @@ from patience import PATIENCE_S
 
 from neuralpower.cli import main
 from neuralpower.errors import Failure, InputError
-from neuralpower.profiler import zoo
-from neuralpower.profiler.zoo import Network, Zoo, chosen
+from neuralpower.experiment import zoo
+from neuralpower.experiment.zoo import Network, Zoo, chosen
 from neuralpower.recordings.recording import Recording
 
 OUTCOME = {"simulated": True, "engines": [{"name": "x"}]}

@@ -14,10 +14,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from neuralpower.errors import InputError
+from neuralpower.experiment import repeat
 from neuralpower.features.layers import Layer
 from neuralpower.features.onnx_graph import layers_from_onnx
-from neuralpower.profiler import build, clocks, repeat, sources
-from neuralpower.profiler.half import to_half
+from neuralpower.runtimes import build, clocks, sources
+from neuralpower.runtimes.half import to_half
 from neuralpower.virtual.hardware import Hardware
 from neuralpower.virtual.load import Load
 from neuralpower.virtual.onnx_engine import engine_from_onnx

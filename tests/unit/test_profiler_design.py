@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower.interval import Z95
-from neuralpower.profiler import balance, stopping
-from neuralpower.profiler.balance import Block, Estimate, estimate, ratio
-from neuralpower.profiler.design import (
+from neuralpower.experiment import balance, stopping
+from neuralpower.experiment.balance import Block, Estimate, estimate, ratio
+from neuralpower.experiment.design import (
     LONGEST_GAP_S,
     PLAIN_GAPS,
     PLAIN_RUN,
@@ -23,6 +22,7 @@ from neuralpower.profiler.design import (
     Design,
     Sensor,
 )
+from neuralpower.interval import Z95
 
 RESET = Sensor(0.0066, 0.002)
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from neuralpower.console import plain
+from neuralpower.experiment.balance import Block, Estimate
+from neuralpower.experiment.design import PLAIN_GAPS, PLAIN_RUN, PROFILED_GAPS, PROFILED_RUN, Course, Design, Sensor
+from neuralpower.experiment.experiment import CONTEXT_IDLE, DEVICE_IDLE, GAP, Experiment, Outcome
+from neuralpower.experiment.outcomes import document, show
+from neuralpower.experiment.power_log import PowerLog
+from neuralpower.experiment.stopping import Runs
 from neuralpower.interval import cells
-from neuralpower.profiler.balance import Block, Estimate
-from neuralpower.profiler.design import PLAIN_GAPS, PLAIN_RUN, PROFILED_GAPS, PROFILED_RUN, Course, Design, Sensor
-from neuralpower.profiler.experiment import CONTEXT_IDLE, DEVICE_IDLE, GAP, Experiment, Outcome
-from neuralpower.profiler.outcomes import document, show
-from neuralpower.profiler.power_log import PowerLog
-from neuralpower.profiler.stopping import Runs
 
 
 def outcome() -> Outcome:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuralpower.profiler import spent
-from neuralpower.profiler.power_log import energy_shown
-from neuralpower.profiler.shown import Response, Seen, Shown, response_of
-from neuralpower.profiler.spent import late_ns
+from neuralpower.experiment.power_log import energy_shown
+from neuralpower.experiment.shown import Response, Seen, Shown, response_of
+from neuralpower.subscriber import spent
+from neuralpower.subscriber.spent import late_ns
 from neuralpower_wire import Channel, Chip, Epoch
 
 STEP_NS, REST_W = 10_000, 4.0

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from neuralpower.errors import InputError
+from neuralpower.experiment.zoo import NETWORKS as ZOO
 from neuralpower.features.engine import layers_from_engine
-from neuralpower.profiler.zoo import NETWORKS as ZOO
 from neuralpower.virtual.networks import LATER, NETWORKS, build
 
 PUBLISHED = {  # multiply-accumulates and weights without bias, both in millions, as torchvision and the papers give them

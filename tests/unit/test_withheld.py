@@ -27,8 +27,8 @@ from neuralpower.collect import rows_of
 from neuralpower.dataset import COLUMNS, read_dataset
 from neuralpower.dataset_networks import whole_networks
 from neuralpower.errors import Failure
+from neuralpower.experiment.stopping import LayerIntervals, width_known
 from neuralpower.models.six import SixModels
-from neuralpower.profiler.stopping import LayerIntervals, width_known
 from neuralpower.recordings.recording import Recording
 from neuralpower.report.energy_plot import measured_stack
 from neuralpower.report.network_plot import layer_power

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower.errors import InputError
-from neuralpower.profiler.around import Around
+from neuralpower.experiment.around import Around
+from neuralpower.experiment.stopping import Seconds
 from neuralpower.profiler.session import Session
-from neuralpower.profiler.stopping import Seconds
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber import messages
 from neuralpower.virtual.bench import load_of, run_loads

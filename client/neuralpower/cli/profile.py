@@ -14,10 +14,10 @@ from ..console import Cell, print_json, progress, table
 from ..errors import Failure, InputError
 
 if TYPE_CHECKING:
-    from ..profiler.around import Around
-    from ..profiler.build import Options
-    from ..profiler.experiment import Outcome
-    from ..profiler.stopping import Stop
+    from ..experiment.around import Around
+    from ..experiment.experiment import Outcome
+    from ..experiment.stopping import Stop
+    from ..runtimes.build import Options
 
 HELP = """Run networks with the profiler attached, in a designed experiment, against a running neuralpowerd.
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list_zoo(args.json)
     rundir = _checked(args)
-    from ..profiler.cuda import why_not
+    from ..runtimes.cuda import why_not
 
     reason = "asked for" if args.virtual else why_not()
     if args.zoo:
@@ -112,13 +112,13 @@ def _checked(args: argparse.Namespace) -> str:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from ..profiler.build import Options
+    from ..runtimes.build import Options
 
     return Options(args.precision, args.batch, args.calibration)
 
 
 def _stop(args: argparse.Namespace, engine: str) -> Stop:
-    from ..profiler import stopping
+    from ..experiment import stopping
 
     if args.runs is not None:
         return stopping.Runs(args.runs)
@@ -163,7 +163,7 @@ def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
 
 def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any]) -> Iterator[Outcome]:
     """Single layers of the zoo's domain, with the pauses of a service and no experiment around them."""
-    from ..profiler.experiment import Outcome
+    from ..experiment.experiment import Outcome
 
     with progress("running", None) as advance:
 
@@ -183,7 +183,8 @@ def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any
 
 def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
     """Each network under TensorRT, one after another."""
-    from ..profiler import clocks, repeat, sources, tensorrt_bench
+    from ..experiment import repeat
+    from ..runtimes import clocks, sources, tensorrt_bench
 
     options = _options(args)
     described = [name for name in args.network if name.endswith(".json") or name == SWEEP]
@@ -215,9 +216,9 @@ def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
 
 
 def _around(args: argparse.Namespace, rundir: str, idle: Callable[[float], None]) -> Around:
-    from ..profiler.around import Around
+    from ..experiment.around import Around
+    from ..experiment.power_log import PowerLog
     from ..profiler.marks import Marks
-    from ..profiler.power_log import PowerLog
 
     return Around(
         Marks(rundir),
@@ -245,7 +246,7 @@ def _list_zoo(as_json: bool) -> int:
 
 
 def _print(outcomes: list[Outcome], as_json: bool) -> None:
-    from ..profiler.outcomes import document, show
+    from ..experiment.outcomes import document, show
 
     simulated = any(outcome.simulated for outcome in outcomes)
     if as_json:

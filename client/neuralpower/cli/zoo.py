@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..console import Cell, print_json, table
 from ..errors import InputError
+from ..experiment.outcomes import MEANING
+from ..experiment.zoo import REPOSITORY, Network, Zoo, chosen
 from ..interval import cells
-from ..profiler.outcomes import MEANING
-from ..profiler.zoo import REPOSITORY, Network, Zoo, chosen
 
 SECONDS = 30.0
 """For each network, where nothing else is asked for."""

@@ -202,7 +202,7 @@ class Window:
         so a window should be long beside it (a tenth of a second or more).
         """
         if self._energy_j is None:
-            from .spent import energy_between_moments
+            from ..subscriber.spent import energy_between_moments
 
             self._energy_j = energy_between_moments(self._address, self.begin_ns, self.end_ns)
         return self._energy_j

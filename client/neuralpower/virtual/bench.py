@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
-from ..profiler.around import Around
-from ..profiler.design import Course
-from ..profiler.experiment import Outcome
+from ..experiment.around import Around
+from ..experiment.design import Course
+from ..experiment.experiment import Outcome
+from ..experiment.repeat import engines
 from ..profiler.layer_profiler import LayerProfiler
-from ..profiler.repeat import engines
 from ..profiler.session import Session
-from ..profiler.sources import is_exported, onnx_of, title
+from ..runtimes.sources import is_exported, onnx_of, title
 from .device import VirtualDevice
 from .graph import Json
 from .hardware import Hardware
@@ -74,7 +74,7 @@ def inference_s(load: Load, hardware: Hardware, manner: Manner | None = None) ->
 
 
 class VirtualBench:
-    """As :class:`neuralpower.profiler.experiment.Bench`, on a device that is kept ahead of the time by its own thread.
+    """As :class:`neuralpower.experiment.experiment.Bench`, on a device that is kept ahead of the time by its own thread.
 
     session: where its inferences go, in place of a link of its own to the daemon at `address`.
     """

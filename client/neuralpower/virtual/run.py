@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import InputError
+from ..experiment.experiment import ASIDE, Declares
 from ..profiler import LayerProfiler
-from ..profiler.experiment import ASIDE, Declares
 from ..profiler.marks import Marks
 from .context import VirtualContext
 from .device import IDLE_S, LEAD_MS, VirtualDevice

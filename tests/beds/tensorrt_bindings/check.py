@@ -20,9 +20,9 @@ from typing import Any
 import tensorrt_bindings as trt
 
 from neuralpower.errors import InputError
-from neuralpower.profiler import build
 from neuralpower.profiler.callback import Burst, bindings_of, callback_for
 from neuralpower.profiler.layer_profiler import LayerProfiler
+from neuralpower.runtimes import build
 from neuralpower_wire.link import Inference
 
 USED = {

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..profiler.layer_profiler import LayerProfiler
 from .balance import Block, Estimate, estimate, joules_of
 from .design import PROFILED_GAPS, PROFILED_RUN, Course, Design
-from .layer_profiler import LayerProfiler
 from .shown import Floats, Ints, Response, Seen, Shown, response_of
 from .stopping import Progress, Stop
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..experiment.design import Course
+from ..profiler.layer_profiler import LayerProfiler
 from . import build, cuda
-from .design import Course
-from .layer_profiler import LayerProfiler
 from .sources import is_exported, onnx_of, title
 
 WARM_UP_S = 2.0
@@ -91,7 +91,7 @@ def _run(loaded: Loaded) -> None:
 
 @dataclass
 class TensorrtBench:
-    """As :class:`neuralpower.profiler.experiment.Bench`; warms up when it is made."""
+    """As :class:`neuralpower.experiment.experiment.Bench`; warms up when it is made."""
 
     loaded: Loaded
     address: str | os.PathLike[str]

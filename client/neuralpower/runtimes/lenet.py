@@ -1,4 +1,4 @@
-"""LeNet-5 in PyTorch, for the zoo: torch.hub's image networks begin with AlexNet. `torch:neuralpower.profiler.lenet:lenet5`."""
+"""LeNet-5 in PyTorch, for the zoo: torch.hub's image networks begin with AlexNet. `torch:neuralpower.runtimes.lenet:lenet5`."""
 
 from __future__ import annotations
 

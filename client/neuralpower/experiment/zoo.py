@@ -46,7 +46,7 @@ class Network(NamedTuple):
         """What `neuralpower profile` is asked to run."""
         if simulated:
             return self.described or self.name
-        return "torch:neuralpower.profiler.lenet:lenet5" if self.name == "lenet5" else f"hub:{repository}:{self.name}"
+        return "torch:neuralpower.runtimes.lenet:lenet5" if self.name == "lenet5" else f"hub:{repository}:{self.name}"
 
 
 NETWORKS = (

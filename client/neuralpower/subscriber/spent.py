@@ -11,8 +11,8 @@ from neuralpower_align.result.energy import energy_between
 from neuralpower_wire import Epoch
 
 from ..errors import Failure
-from ..subscriber.client import Client
-from ..subscriber.messages import Ticks
+from .client import Client
+from .messages import Ticks
 
 PATIENCE_S = 2.0
 MARGINS_S = (1.0, 6.0)

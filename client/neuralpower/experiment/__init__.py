@@ -1,0 +1,1 @@
+"""The designed experiment: what runs when, until the interval asked for is reached."""
