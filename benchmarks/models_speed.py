@@ -13,12 +13,12 @@ from neuralpower.console import progress
 from neuralpower.dataset import Dataset, dataset_of, row
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
-from neuralpower.models.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
-from neuralpower.models.held_out import KindFolds
-from neuralpower.models.lasso import SparsePolynomial
-from neuralpower.models.score import rmspe
+from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
+from neuralpower.models.regression.lasso import SparsePolynomial
 from neuralpower.models.six import fit_together
-from neuralpower.virtual.hardware import Hardware
+from neuralpower.models.validation.held_out import KindFolds
+from neuralpower.models.validation.score import rmspe
+from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.sweep import sweep
 
 from .report import Result
@@ -119,7 +119,7 @@ def _estimator(kind: str, target: str, degree: int) -> SparsePolynomial:
 
 
 def _predictor(predict: Callable[[Floats], Floats], columns: Sequence[str]) -> Callable[[Sequence[Layer]], Floats]:
-    from neuralpower.models.quantities import measure
+    from neuralpower.models.regression.quantities import measure
 
     return lambda layers: predict(measure(layers, columns))
 

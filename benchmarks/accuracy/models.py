@@ -21,7 +21,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from neuralpower import console
-from neuralpower.models.published import PUBLISHED
+from neuralpower.models.judging.published import PUBLISHED
 
 from .models_devices import device_results
 from .models_devices import summary as devices_summary

@@ -20,13 +20,13 @@ import numpy.typing as npt
 from neuralpower.dataset import Dataset, dataset_of, row
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
-from neuralpower.models.baselines import Mean, Trees
-from neuralpower.models.design import KINDS, TARGETS
-from neuralpower.models.held_out import KindFolds
-from neuralpower.models.score import median_ape, rmspe, without_worst
+from neuralpower.models.judging.baselines import Mean, Trees
+from neuralpower.models.regression.design import KINDS, TARGETS
 from neuralpower.models.six import SixModels, fit_together
-from neuralpower.virtual.hardware import Hardware
-from neuralpower.virtual.networks import NETWORKS, build
+from neuralpower.models.validation.held_out import KindFolds
+from neuralpower.models.validation.score import median_ape, rmspe, without_worst
+from neuralpower.virtual.device.hardware import Hardware
+from neuralpower.virtual.networks.known import NETWORKS, build
 from neuralpower.virtual.sweep import sweep
 
 from .models_labels import attributed

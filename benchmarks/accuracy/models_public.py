@@ -12,9 +12,9 @@ import numpy as np
 
 from neuralpower.dataset import Dataset
 from neuralpower.importers.neurstrucenergy import read
-from neuralpower.models.baselines import baselines
-from neuralpower.models.held_out import KindFolds
+from neuralpower.models.judging.baselines import baselines
 from neuralpower.models.six import SixModels
+from neuralpower.models.validation.held_out import KindFolds
 
 from .models_trial import baseline, ours, over_seeds
 

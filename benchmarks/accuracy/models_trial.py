@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower.models.baselines import Baseline
-from neuralpower.models.evaluation import held_out_baseline
-from neuralpower.models.held_out import CrossValidation, HeldOut, KindFolds
+from neuralpower.models.judging.baselines import Baseline
+from neuralpower.models.judging.evaluation import held_out_baseline
 from neuralpower.models.six import Estimator, fit_together
+from neuralpower.models.validation.held_out import CrossValidation, HeldOut, KindFolds
 
 Row = dict[str, Any]
 

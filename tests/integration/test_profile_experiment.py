@@ -17,7 +17,7 @@ from neuralpower.experiment.experiment import ASIDE, BASELINE, BASELINES, BLOCK
 from neuralpower.experiment.repeat import write
 from neuralpower.features.layers import Layer
 from neuralpower.profiler.marks import WINDOW, marks_to, spans
-from neuralpower.virtual.truth import Truth
+from neuralpower.virtual.device.truth import Truth
 from neuralpower_wire import Kind
 
 

@@ -14,7 +14,7 @@ from daemon_process import Daemon
 
 from neuralpower.experiment.experiment import ASIDE
 from neuralpower.profiler.marks import spans
-from neuralpower.virtual.truth import Truth
+from neuralpower.virtual.device.truth import Truth
 from neuralpower_wire import Kind, State, Timeline
 
 STOPPED_S = 3.0

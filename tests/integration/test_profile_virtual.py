@@ -17,10 +17,10 @@ from neuralpower.cli import main
 from neuralpower.experiment import experiment
 from neuralpower.experiment.repeat import distinct, write
 from neuralpower.features.engine import layers_from_engine
-from neuralpower.virtual.hardware import RAILS
-from neuralpower.virtual.networks import build
+from neuralpower.virtual.device.hardware import RAILS
+from neuralpower.virtual.device.truth import Truth
+from neuralpower.virtual.networks.known import build
 from neuralpower.virtual.run import run_virtual
-from neuralpower.virtual.truth import Truth
 from neuralpower_wire import Timeline, create_timeline, decode, encode
 from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference
 

@@ -18,7 +18,7 @@ from neuralpower.cli import main
 from neuralpower.profiler.marks import spans
 from neuralpower.recordings.recorder import record
 from neuralpower.recordings.recording import Recording
-from neuralpower.virtual.truth import Truth
+from neuralpower.virtual.device.truth import Truth
 from neuralpower_wire import Kind
 
 SEED, NETWORK = 5, "alexnet"

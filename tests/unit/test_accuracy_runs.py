@@ -23,9 +23,9 @@ from benchmarks.accuracy.runs.score import RunScore, Share, Told, figures, poole
 from neuralpower.errors import InputError
 from neuralpower.profiler.marks import spans
 from neuralpower.recordings.recording import Recording
-from neuralpower.virtual.manner import Manner
-from neuralpower.virtual.plan import COLD, STEPPED
-from neuralpower.virtual.truth import EngineTruth, Totals
+from neuralpower.virtual.device.manner import Manner
+from neuralpower.virtual.device.plan import COLD, STEPPED
+from neuralpower.virtual.device.truth import EngineTruth, Totals
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Kind
 

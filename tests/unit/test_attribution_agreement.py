@@ -13,10 +13,10 @@ from held_recording import Memory
 from neuralpower.attribution import Attribution, attribute
 from neuralpower.attribution.agreement import most_missed, pairs, sentence
 from neuralpower.cli.attribute import document, summary
-from neuralpower.virtual.hardware import RAILS, Hardware
-from neuralpower.virtual.load import Load
-from neuralpower.virtual.networks import build
-from neuralpower.virtual.plan import Planner, State
+from neuralpower.virtual.device.hardware import RAILS, Hardware
+from neuralpower.virtual.device.load import Load
+from neuralpower.virtual.device.plan import Planner, State
+from neuralpower.virtual.networks.known import build
 from neuralpower.virtual.repeats import probes_of
 from neuralpower.virtual.sweep import repeated
 from neuralpower_sampler import AVAILABLE, SimChip, simulate

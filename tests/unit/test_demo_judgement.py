@@ -11,7 +11,7 @@ from scipy.stats import binom
 from neuralpower.attribution import Attribution, EngineAttribution
 from neuralpower.attribution.results import LayerPower
 from neuralpower.demo.judgement import CHANCE, UNUSUAL, document, judge, most_missed, show
-from neuralpower.virtual.truth import EngineTruth, Truth
+from neuralpower.virtual.device.truth import EngineTruth, Truth
 
 RUNS = 50
 RAILS = ["VDD_IN", "VDD_SOC"]

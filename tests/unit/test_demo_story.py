@@ -17,7 +17,7 @@ from neuralpower.attribution import Attribution, EngineAttribution
 from neuralpower.demo import story, workload
 from neuralpower.demo.stage import Outcome
 from neuralpower.features.layers import Layer
-from neuralpower.virtual.truth import Truth
+from neuralpower.virtual.device.truth import Truth
 
 REASON = "the readings contradict the sensor"
 NETWORKS = (workload.SHOWN, "vgg11", workload.HELD_OUT)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralpower.features import Layer
-from neuralpower.models.design import DICTIONARIES, monomials
-from neuralpower.models.original import original_matrix
-from neuralpower.models.quantities import QUANTITIES, RATES, measure, rates
-from neuralpower.models.terms import Term, check_feature, evaluate, hinge, log2, roofline, step, tiles
+from neuralpower.models.judging.original import original_matrix
+from neuralpower.models.regression.design import DICTIONARIES, monomials
+from neuralpower.models.regression.quantities import QUANTITIES, RATES, measure, rates
+from neuralpower.models.regression.terms import Term, check_feature, evaluate, hinge, log2, roofline, step, tiles
 
 
 def layer(kind: str, **sizes: int) -> Layer:

@@ -11,15 +11,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from neuralpower.dataset import Dataset, dataset_of, row
 from neuralpower.features import Layer
-from neuralpower.models.baselines import Mean, Paleo, Trees, baselines
-from neuralpower.models.design import Dictionary
-from neuralpower.models.held_out import KindFolds
-from neuralpower.models.lasso import Nested, SparsePolynomial
-from neuralpower.models.merged import Merged
-from neuralpower.models.polynomial import LEVEL, Bounds, Interval, Polynomial
-from neuralpower.models.rows import rows_of
-from neuralpower.models.score import rmspe
-from neuralpower.models.terms import step
+from neuralpower.models.judging.baselines import Mean, Paleo, Trees, baselines
+from neuralpower.models.regression.design import Dictionary
+from neuralpower.models.regression.lasso import Nested, SparsePolynomial
+from neuralpower.models.regression.merged import Merged
+from neuralpower.models.regression.polynomial import LEVEL, Bounds, Interval, Polynomial
+from neuralpower.models.regression.rows import rows_of
+from neuralpower.models.regression.terms import step
+from neuralpower.models.validation.held_out import KindFolds
+from neuralpower.models.validation.score import rmspe
 
 SIZES = Dictionary(columns=("in_c", "out_c", "batch"), powers=("in_c", "out_c", "batch"))
 

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from neuralpower.models import lasso
-from neuralpower.models.design import Dictionary
-from neuralpower.models.folds import assign, labels, splits
-from neuralpower.models.lasso import SparsePolynomial
-from neuralpower.models.path import Lasso, Moments
-from neuralpower.models.polynomial import Bounds
-from neuralpower.models.score import Score, median_ape, rmse, rmspe
-from neuralpower.models.search import distinct
+from neuralpower.models.regression import lasso
+from neuralpower.models.regression.design import Dictionary
+from neuralpower.models.regression.folds import assign, labels, splits
+from neuralpower.models.regression.lasso import SparsePolynomial
+from neuralpower.models.regression.path import Lasso, Moments
+from neuralpower.models.regression.polynomial import Bounds
+from neuralpower.models.regression.search import distinct
+from neuralpower.models.validation.score import Score, median_ape, rmse, rmspe
 
 SIZES = Dictionary(columns=("in_c", "out_c", "batch"), powers=("in_c", "out_c", "batch"))
 

@@ -17,9 +17,10 @@ from neuralpower.cli import main
 from neuralpower.dataset import Dataset, dataset_of, read_dataset, row, write_dataset
 from neuralpower.errors import InputError
 from neuralpower.features import Layer
-from neuralpower.models import evaluation, store
+from neuralpower.models import store
+from neuralpower.models.judging import evaluation
 from neuralpower.models.network import predict_network
-from neuralpower.models.rows import groups_of, rows_of
+from neuralpower.models.regression.rows import groups_of, rows_of
 from neuralpower.models.six import SixModels
 
 

@@ -19,9 +19,9 @@ from neuralpower.features.layers import Layer
 from neuralpower.features.onnx_graph import layers_from_onnx
 from neuralpower.runtimes import build, clocks, sources
 from neuralpower.runtimes.half import to_half
-from neuralpower.virtual.hardware import Hardware
-from neuralpower.virtual.load import Load
-from neuralpower.virtual.onnx_engine import engine_from_onnx
+from neuralpower.virtual.device.hardware import Hardware
+from neuralpower.virtual.device.load import Load
+from neuralpower.virtual.networks.onnx_engine import engine_from_onnx
 
 node = helper.make_node
 

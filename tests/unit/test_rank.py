@@ -16,10 +16,10 @@ from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models import store
 from neuralpower.models.network import predict_network
-from neuralpower.models.polynomial import Bounds, Interval, Polynomial
-from neuralpower.models.score import Score
+from neuralpower.models.regression.polynomial import Bounds, Interval, Polynomial
+from neuralpower.models.regression.terms import Term
 from neuralpower.models.six import CrossValidation, LayerModel, Remainder, SixModels
-from neuralpower.models.terms import Term
+from neuralpower.models.validation.score import Score
 from neuralpower.ranking import Candidate, Estimate, Limits, candidate, front, ranked, sums, with_precision
 
 ENGINE = Path(__file__).parents[1] / "fixtures" / "engines" / "trt10.json"

@@ -29,7 +29,7 @@ from neuralpower.report.energy_plot import energy_bars, measured_stack, predicte
 from neuralpower.report.modelled import networks, pairs_of
 from neuralpower.report.network_plot import Unit, layer_power, units
 from neuralpower.subscriber.messages import Records, Ticks
-from neuralpower.virtual.truth import EngineTruth, Truth
+from neuralpower.virtual.device.truth import EngineTruth, Truth
 from neuralpower_align.layer_power import Level
 from neuralpower_wire import Kind, Record
 

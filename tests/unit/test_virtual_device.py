@@ -10,10 +10,10 @@ import pytest
 from virtual_time import Bench
 
 from neuralpower.errors import Failure, InputError
-from neuralpower.virtual.device import LEAD_MS, VirtualDevice
-from neuralpower.virtual.load import Load
-from neuralpower.virtual.networks import build
-from neuralpower.virtual.truth import Truth
+from neuralpower.virtual.device.device import LEAD_MS, VirtualDevice
+from neuralpower.virtual.device.load import Load
+from neuralpower.virtual.device.truth import Truth
+from neuralpower.virtual.networks.known import build
 from neuralpower_wire import Timeline, create_timeline
 
 LEAD_NS = 400_000_000

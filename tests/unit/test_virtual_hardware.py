@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralpower.features.layers import Layer
-from neuralpower.virtual.hardware import Hardware
+from neuralpower.virtual.device.hardware import Hardware
 
 CONV = Layer("c", "conv", 1, 64, 56, 56, 64, 56, 56, 3, 3, pad_h=1, pad_w=1, precision="FP16")
 HARDWARE = Hardware()

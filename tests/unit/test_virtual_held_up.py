@@ -13,9 +13,9 @@ from virtual_time import Bench
 from neuralpower.profiler import LayerProfiler
 from neuralpower.profiler.marks import Marks
 from neuralpower.virtual import run
-from neuralpower.virtual.device import LEAD_MS, RESERVE
-from neuralpower.virtual.plan import Chunk
-from neuralpower.virtual.truth import Truth
+from neuralpower.virtual.device.device import LEAD_MS, RESERVE
+from neuralpower.virtual.device.plan import Chunk
+from neuralpower.virtual.device.truth import Truth
 
 LEAD_NS = int(LEAD_MS * 1e6)
 

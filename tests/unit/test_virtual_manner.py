@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from neuralpower.errors import InputError
-from neuralpower.virtual.device import VirtualDevice
-from neuralpower.virtual.hardware import Hardware
-from neuralpower.virtual.held_timeline import HeldTimeline
-from neuralpower.virtual.load import Load
-from neuralpower.virtual.manner import Manner
-from neuralpower.virtual.networks import build
-from neuralpower.virtual.plan import COLD, STEPPED, Chunk, Planner, State
-from neuralpower.virtual.truth import EngineTruth, Totals, Truth
-from neuralpower.virtual.wander import Governor
+from neuralpower.virtual.device.device import VirtualDevice
+from neuralpower.virtual.device.hardware import Hardware
+from neuralpower.virtual.device.held_timeline import HeldTimeline
+from neuralpower.virtual.device.load import Load
+from neuralpower.virtual.device.manner import Manner
+from neuralpower.virtual.device.plan import COLD, STEPPED, Chunk, Planner, State
+from neuralpower.virtual.device.truth import EngineTruth, Totals, Truth
+from neuralpower.virtual.device.wander import Governor
+from neuralpower.virtual.networks.known import build
 
 IDLE_UW = (3_000_000, 600_000, 900_000)
 TIMES = ("begin_ns", "end_ns", "enter_ns", "leave_ns", "reported_ns", "start_ns", "stop_ns", "power_uw")

@@ -9,7 +9,7 @@ import pytest
 from neuralpower.errors import InputError
 from neuralpower.experiment.zoo import NETWORKS as ZOO
 from neuralpower.features.engine import layers_from_engine
-from neuralpower.virtual.networks import LATER, NETWORKS, build
+from neuralpower.virtual.networks.known import LATER, NETWORKS, build
 
 PUBLISHED = {  # multiply-accumulates and weights without bias, both in millions, as torchvision and the papers give them
     "alexnet": (714, 61.1),

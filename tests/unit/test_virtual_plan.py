@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower.virtual.hardware import Hardware
-from neuralpower.virtual.load import Load
-from neuralpower.virtual.manner import EVENT_STEP_NS
-from neuralpower.virtual.networks import build
-from neuralpower.virtual.plan import Chunk, Planner, State
+from neuralpower.virtual.device.hardware import Hardware
+from neuralpower.virtual.device.load import Load
+from neuralpower.virtual.device.manner import EVENT_STEP_NS
+from neuralpower.virtual.device.plan import Chunk, Planner, State
+from neuralpower.virtual.device.wander import Wander
+from neuralpower.virtual.networks.known import build
 from neuralpower.virtual.sweep import repeated, sweep
-from neuralpower.virtual.wander import Wander
 
 HARDWARE = Hardware()
 IDLE_UW = (3_000_000, 600_000, 900_000)

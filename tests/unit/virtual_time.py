@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower.virtual.device import VirtualDevice
-from neuralpower.virtual.hardware import RAILS
-from neuralpower.virtual.load import Load
-from neuralpower.virtual.networks import build
+from neuralpower.virtual.device.device import VirtualDevice
+from neuralpower.virtual.device.hardware import RAILS
+from neuralpower.virtual.device.load import Load
+from neuralpower.virtual.networks.known import build
 from neuralpower_wire import Timeline, create_timeline
 
 IDLE_UW = [3_000_000, 600_000, 900_000]

@@ -15,7 +15,7 @@ import numpy as np
 from neuralpower.experiment.shown import Floats, Ints, Shown
 from neuralpower.profiler.link import Counts
 from neuralpower.profiler.marks import Marks
-from neuralpower.virtual.clock import VirtualClock
+from neuralpower.virtual.device.clock import VirtualClock
 from neuralpower_wire import Batch, Epoch, Kind, Record
 from neuralpower_wire.link import CREDIT, DESCRIBE, REFUSED, Describe, Engine, Hello, Inference, Refused
 from neuralpowerd.config import Config

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neuralpower.virtual.manner import Manner
-from neuralpower.virtual.networks import LATER, NETWORKS, build
+from neuralpower.virtual.device.manner import Manner
+from neuralpower.virtual.networks.known import LATER, NETWORKS, build
 from neuralpower_sampler.sim import SimSettings
 
 from .make import UserRun

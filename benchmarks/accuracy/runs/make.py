@@ -20,10 +20,10 @@ from neuralpower.profiler.session import Session
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber import messages
 from neuralpower.virtual.bench import load_of, run_loads
-from neuralpower.virtual.device import VirtualDevice
-from neuralpower.virtual.held_timeline import HeldTimeline
-from neuralpower.virtual.manner import Manner
-from neuralpower.virtual.truth import Truth
+from neuralpower.virtual.device.device import VirtualDevice
+from neuralpower.virtual.device.held_timeline import HeldTimeline
+from neuralpower.virtual.device.manner import Manner
+from neuralpower.virtual.device.truth import Truth
 from neuralpower_sampler import simulate
 from neuralpower_sampler.sim import SimSettings
 from neuralpower_wire import Epoch, Record, Ticks

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuralpower.errors import InputError
-from neuralpower.virtual.manner import Manner
+from neuralpower.virtual.device.manner import Manner
 
 from .make import UserRun, make, write
 

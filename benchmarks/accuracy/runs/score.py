@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower.virtual.plan import PLAIN, STEPPED
-from neuralpower.virtual.truth import EngineTruth, Totals
+from neuralpower.virtual.device.plan import PLAIN, STEPPED
+from neuralpower.virtual.device.truth import EngineTruth, Totals
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -15,10 +15,10 @@ from neuralpower.errors import InputError
 from neuralpower.interval import MEANING, Z95, half
 
 if TYPE_CHECKING:
-    from neuralpower.models.evaluation import NetworkError, WholeError
-    from neuralpower.models.held_out import CrossValidation
-    from neuralpower.models.score import Score
+    from neuralpower.models.judging.evaluation import NetworkError, WholeError
     from neuralpower.models.six import Key, SixModels
+    from neuralpower.models.validation.held_out import CrossValidation
+    from neuralpower.models.validation.score import Score
 
 HELP = """Errors of fitted models by layer type and by network, beside the baselines.
 
@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from neuralpower.dataset import concat, read_dataset
-    from neuralpower.models import evaluation, store
-    from neuralpower.models.rows import fingerprint
+    from neuralpower.models import store
+    from neuralpower.models.judging import evaluation
+    from neuralpower.models.regression.rows import fingerprint
     from neuralpower.models.six import SixModels
 
     models = store.load(args.model)

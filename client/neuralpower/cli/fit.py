@@ -119,7 +119,7 @@ def print_models(models: SixModels, title: str) -> None:
 
 def print_whole(models: SixModels) -> None:
     """Networks as folds predicted them that did not hold their layers, beside their measurement."""
-    from neuralpower.models.polynomial import LEVEL
+    from neuralpower.models.regression.polynomial import LEVEL
     from neuralpower.models.whole import QUANTITIES, accuracy
 
     whole = models.whole_
@@ -161,7 +161,7 @@ def print_whole(models: SixModels) -> None:
 
 def print_formulas(models: SixModels) -> None:
     """Each model as a sum, then what its quantities are and their units."""
-    from neuralpower.models.quantities import QUANTITIES, RATES
+    from neuralpower.models.regression.quantities import QUANTITIES, RATES
     from neuralpower.models.six import UNITS
 
     used: dict[str, None] = {}
@@ -178,7 +178,7 @@ def print_formulas(models: SixModels) -> None:
 
 def print_published(models: SixModels) -> None:
     """The published models of the same types, marked as what they are."""
-    from neuralpower.models.published import PUBLISHED
+    from neuralpower.models.judging.published import PUBLISHED
 
     rows: list[list[console.Cell]] = [
         [p.source, p.kind, p.target, p.terms, f"{p.rmspe_percent:.2f} %", f"{p.rmse:.4g} {PER_UNIT[p.target][1]}"]

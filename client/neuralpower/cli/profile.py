@@ -132,8 +132,8 @@ def _stop(args: argparse.Namespace, engine: str) -> Stop:
 def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
     """Each network on the virtual device, one after another."""
     from ..virtual.bench import load_of, repeated_loads, run_loads
-    from ..virtual.device import VirtualDevice
-    from ..virtual.hardware import Hardware
+    from ..virtual.device.device import VirtualDevice
+    from ..virtual.device.hardware import Hardware
     from ..virtual.run import check_writable, preferred, run_virtual
 
     options, hardware = _options(args), Hardware.drawn(args.seed)
@@ -231,7 +231,7 @@ def _around(args: argparse.Namespace, rundir: str, idle: Callable[[float], None]
 
 
 def _list_zoo(as_json: bool) -> int:
-    from ..virtual.networks import LATER, NETWORKS, build
+    from ..virtual.networks.known import LATER, NETWORKS, build
 
     rows: list[list[Cell]] = []
     for name in NETWORKS | LATER:

@@ -98,7 +98,7 @@ def _open(path: Path) -> tuple[str, Any]:
 
 def _true_power(path: Path) -> dict[str, list[float]]:
     """Engine's hash -> each layer's true power on the rail that feeds the board. InputError where `path` holds no truth."""
-    from neuralpower.virtual.truth import Truth
+    from neuralpower.virtual.device.truth import Truth
 
     try:
         truth = Truth.read(path)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..attribution import Attribution, EngineAttribution
 from ..console import Cell, table
-from ..virtual.truth import EngineTruth, Truth
+from ..virtual.device.truth import EngineTruth, Truth
 
 Floats = npt.NDArray[np.float64]
 

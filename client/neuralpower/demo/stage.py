@@ -13,8 +13,8 @@ from typing import Any
 from ..console import progress
 from ..errors import Failure, InputError
 from ..subscriber.client import Client
+from ..virtual.device.truth import Truth
 from ..virtual.run import SWEEP, run_virtual
-from ..virtual.truth import Truth
 from . import workload
 from .processes import Process, runtime_directory
 from .sensor import Sensor

@@ -20,7 +20,7 @@ from ..models.network import NetworkPrediction, predict_network
 from ..models.six import SixModels
 from ..recordings.recording import Recording
 from ..report.write import write_report
-from ..virtual.truth import EngineTruth, Truth
+from ..virtual.device.truth import EngineTruth, Truth
 from . import judgement, workload
 from .sensor import Sensor
 from .stage import Outcome, record_everything

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
-from neuralpower.models.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
-from neuralpower.models.held_out import CrossValidation, HeldOut, KindFolds
-from neuralpower.models.polynomial import Polynomial
-from neuralpower.models.quantities import measure
-from neuralpower.models.rows import fingerprint, networks_of, no_power, rows_of
+from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
+from neuralpower.models.regression.polynomial import Polynomial
+from neuralpower.models.regression.quantities import measure
+from neuralpower.models.regression.rows import fingerprint, networks_of, no_power, rows_of
+from neuralpower.models.validation.held_out import CrossValidation, HeldOut, KindFolds
 from neuralpower.models.whole import WholeModel, fit_whole
 
 if TYPE_CHECKING:
-    from neuralpower.models.lasso import Nested, SparsePolynomial
+    from neuralpower.models.regression.lasso import Nested, SparsePolynomial
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -169,7 +169,7 @@ class SixModels:
 
     def estimator(self, kind: str, target: str) -> SparsePolynomial:
         """An unfitted estimator as these models are made of."""
-        from neuralpower.models.lasso import SparsePolynomial
+        from neuralpower.models.regression.lasso import SparsePolynomial
 
         return SparsePolynomial(dictionary_of(kind, target), folds=self.folds, seed=self.seed, loss=self.loss)
 
@@ -199,7 +199,7 @@ def _nested(
     folds: KindFolds, train: Bools, runtime: SparsePolynomial | None, x: Floats, index: NDArray[np.intp]
 ) -> Nested | None:
     """The runtime model for the rows of a power model: by its inner folds where they held a row out."""
-    from neuralpower.models.lasso import Nested
+    from neuralpower.models.regression.lasso import Nested
 
     if runtime is None:
         return None

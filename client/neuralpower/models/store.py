@@ -13,14 +13,14 @@ from typing import Any, NoReturn
 from neuralpower import __version__
 from neuralpower.errors import InputError
 from neuralpower.files import write_whole
-from neuralpower.models.design import DICTIONARIES, KINDS
-from neuralpower.models.held_out import CrossValidation
-from neuralpower.models.polynomial import LEVEL, Bounds, Interval, Polynomial
-from neuralpower.models.quantities import QUANTITIES, RATES
-from neuralpower.models.score import Score
-from neuralpower.models.search import LOSSES
+from neuralpower.models.regression.design import DICTIONARIES, KINDS
+from neuralpower.models.regression.polynomial import LEVEL, Bounds, Interval, Polynomial
+from neuralpower.models.regression.quantities import QUANTITIES, RATES
+from neuralpower.models.regression.search import LOSSES
+from neuralpower.models.regression.terms import MAX_POWER, Term, check_feature
 from neuralpower.models.six import UNITS, EnergyErrors, LayerModel, Remainder, SixModels
-from neuralpower.models.terms import MAX_POWER, Term, check_feature
+from neuralpower.models.validation.held_out import CrossValidation
+from neuralpower.models.validation.score import Score
 from neuralpower.models.whole import FEWEST, FittedRemainder, HeldOutNetwork, WholeModel
 from neuralpower.models.whole import QUANTITIES as OF_NETWORKS
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.dataset_networks import WholeNetwork, whole_networks
-from neuralpower.models.polynomial import LEVEL
+from neuralpower.models.regression.polynomial import LEVEL
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

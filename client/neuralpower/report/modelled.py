@@ -11,10 +11,10 @@ from markupsafe import Markup
 from neuralpower.attribution import Attribution, LayerPower
 from neuralpower.dataset import Dataset
 from neuralpower.interval import Z95
-from neuralpower.models.evaluation import network_errors, scores
+from neuralpower.models.judging.evaluation import network_errors, scores
+from neuralpower.models.judging.published import PUBLISHED
 from neuralpower.models.network import NetworkPrediction
-from neuralpower.models.published import PUBLISHED
-from neuralpower.models.rows import fingerprint, networks_of, rows_of
+from neuralpower.models.regression.rows import fingerprint, networks_of, rows_of
 from neuralpower.models.six import LayerModel, SixModels
 from neuralpower.ranking import Estimate, sums
 from neuralpower.report import plots

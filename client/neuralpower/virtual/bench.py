@@ -14,13 +14,13 @@ from ..experiment.repeat import engines
 from ..profiler.layer_profiler import LayerProfiler
 from ..profiler.session import Session
 from ..runtimes.sources import is_exported, onnx_of, title
-from .device import VirtualDevice
-from .graph import Json
-from .hardware import Hardware
-from .load import Load
-from .manner import Manner
-from .onnx_engine import engine_from_onnx
-from .plan import Planner
+from .device.device import VirtualDevice
+from .device.hardware import Hardware
+from .device.load import Load
+from .device.manner import Manner
+from .device.plan import Planner
+from .networks.graph import Json
+from .networks.onnx_engine import engine_from_onnx
 from .repeats import probes_of
 from .run import BACKLOG, declare_asides, drain, engine_of
 from .sweep import repeated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..features.engine import layers_from_engine
-from .graph import Json, Tensor
+from .networks.graph import Json, Tensor
 from .sweep import Probe
 
 

@@ -17,15 +17,15 @@ from ..errors import InputError
 from ..experiment.experiment import ASIDE, Declares
 from ..profiler import LayerProfiler
 from ..profiler.marks import Marks
-from .context import VirtualContext
-from .device import IDLE_S, LEAD_MS, VirtualDevice
-from .graph import Json
-from .load import Load
-from .networks import build
-from .plan import MEAN_PAUSE_NS
+from .device.context import VirtualContext
+from .device.device import IDLE_S, LEAD_MS, VirtualDevice
+from .device.load import Load
+from .device.plan import MEAN_PAUSE_NS
+from .device.truth import Truth
+from .networks.graph import Json
+from .networks.known import build
 from .repeats import probes_of
 from .sweep import Probe, repeated, sweep
-from .truth import Truth
 
 SWEEP, REPEAT = "sweep", "repeat:"
 """Single layers, each repeated: such as fill the space, and those of a network (`repeat:alexnet`)."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .graph import Json, Tensor, convolution, pooling
-from .hardware import Hardware
-from .load import Load
-from .plan import Planner
+from .device.hardware import Hardware
+from .device.load import Load
+from .device.plan import Planner
+from .networks.graph import Json, Tensor, convolution, pooling
 
 TARGET_S = 0.020
 MOST_REPEATS = 6144

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.models.design import Dictionary
-from neuralpower.models.merged import Merged
-from neuralpower.models.path import Lasso, Moments
-from neuralpower.models.polynomial import Bounds
-from neuralpower.models.regions import regions_of
-from neuralpower.models.terms import Term, plain
+from neuralpower.models.regression.design import Dictionary
+from neuralpower.models.regression.merged import Merged
+from neuralpower.models.regression.path import Lasso, Moments
+from neuralpower.models.regression.polynomial import Bounds
+from neuralpower.models.regression.regions import regions_of
+from neuralpower.models.regression.terms import Term, plain
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

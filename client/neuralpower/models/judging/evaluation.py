@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.dataset_networks import whole_networks
-from neuralpower.models.baselines import Baseline, baselines
-from neuralpower.models.design import KINDS
-from neuralpower.models.held_out import CrossValidation, HeldOut, KindFolds
+from neuralpower.models.judging.baselines import Baseline, baselines
 from neuralpower.models.network import predict_network
-from neuralpower.models.rows import networks_of, rows_of
-from neuralpower.models.score import Score
+from neuralpower.models.regression.design import KINDS
+from neuralpower.models.regression.rows import networks_of, rows_of
 from neuralpower.models.six import Key, SixModels
+from neuralpower.models.validation.held_out import CrossValidation, HeldOut, KindFolds
+from neuralpower.models.validation.score import Score
 
 Floats = NDArray[np.float64]
 

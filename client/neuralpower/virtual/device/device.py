@@ -14,7 +14,7 @@ import numpy as np
 
 from neuralpower_wire import TimelineWriter, WireError
 
-from ..errors import InputError
+from ...errors import InputError
 from .context import VirtualContext, VirtualStream
 from .hardware import RAILS, Hardware
 from .held_timeline import PowerTimeline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import InputError
+from ...errors import InputError
 from . import zoo, zoo_later
 from .graph import Json
 

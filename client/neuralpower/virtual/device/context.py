@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import Failure
+from ...errors import Failure
 from .load import Load
 from .plan import Chunk
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.models.terms import Term, step
+from neuralpower.models.regression.terms import Term, step
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

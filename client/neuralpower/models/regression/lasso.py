@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 
-from neuralpower.models.design import Dictionary
-from neuralpower.models.folds import assign, configurations_of, labels, relabelled
-from neuralpower.models.merged import Merged
-from neuralpower.models.polynomial import Interval, Polynomial
-from neuralpower.models.quantities import rates
-from neuralpower.models.search import LOSSES, Choice, Search, Sum
+from neuralpower.models.regression.design import Dictionary
+from neuralpower.models.regression.folds import assign, configurations_of, labels, relabelled
+from neuralpower.models.regression.merged import Merged
+from neuralpower.models.regression.polynomial import Interval, Polynomial
+from neuralpower.models.regression.quantities import rates
+from neuralpower.models.regression.search import LOSSES, Choice, Search, Sum
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..features.layers import Layer
+from ...features.layers import Layer
 
 RAILS = ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")
 """The rails of an Orin Nano; VDD_IN feeds the other two and the rest of the board."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.features.layers import Layer
-from neuralpower.models.design import monomials
-from neuralpower.models.original import original_matrix
-from neuralpower.models.path import Lasso, Moments
-from neuralpower.models.quantities import measure
-from neuralpower.models.terms import evaluate
+from neuralpower.models.judging.original import original_matrix
+from neuralpower.models.regression.design import monomials
+from neuralpower.models.regression.path import Lasso, Moments
+from neuralpower.models.regression.quantities import measure
+from neuralpower.models.regression.terms import evaluate
 
 Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import InputError
+from ...errors import InputError
 
 EVENT_STEP_NS = 1024
 """CUDA events carry the time in steps of 1.024 µs; a duration is the difference of two."""

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from neuralpower.dataset import COLUMNS, LATER, Dataset
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
-from neuralpower.models.design import KINDS, dictionary_of
-from neuralpower.models.folds import configurations_of, labels, relabelled
-from neuralpower.models.merged import Merged
-from neuralpower.models.quantities import measure
+from neuralpower.models.regression.design import KINDS, dictionary_of
+from neuralpower.models.regression.folds import configurations_of, labels, relabelled
+from neuralpower.models.regression.merged import Merged
+from neuralpower.models.regression.quantities import measure
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

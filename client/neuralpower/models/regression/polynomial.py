@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.models.quantities import RATES, rates
-from neuralpower.models.terms import Term, evaluate, feature_quantities
+from neuralpower.models.regression.quantities import RATES, rates
+from neuralpower.models.regression.terms import Term, evaluate, feature_quantities
 
 Floats = NDArray[np.float64]
 

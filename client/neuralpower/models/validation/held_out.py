@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
-from neuralpower.models.folds import assign, relabelled
-from neuralpower.models.rows import Geometry, Rows, groups_of, rows_of
-from neuralpower.models.score import Score, rmspe, without_worst
+from neuralpower.models.regression.folds import assign, relabelled
+from neuralpower.models.regression.rows import Geometry, Rows, groups_of, rows_of
+from neuralpower.models.validation.score import Score, rmspe, without_worst
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -102,7 +102,7 @@ def _all(rows: Mapping[str, Rows], index: NDArray[np.intp], geometry: Geometry) 
 
 def _joined(group: Ints, unit: Ints) -> Ints:
     """Groups, joined where a unit has rows of several."""
-    from neuralpower.models.merged import Merged
+    from neuralpower.models.regression.merged import Merged
 
     return group if not len(group) else Merged.of(len(group), unit, None).joined(group)
 

@@ -9,7 +9,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.models.terms import Term, evaluate, hinge, log2, plain, roofline, step, tiles
+from neuralpower.models.regression.terms import Term, evaluate, hinge, log2, plain, roofline, step, tiles
 
 Floats = NDArray[np.float64]
 

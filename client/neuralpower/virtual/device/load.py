@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
-from ..features.engine import layers_from_engine
-from ..features.layers import Layer
-from ..profiler.description import content_hash, layer_names
-from .graph import Json
+from ...errors import InputError
+from ...features.engine import layers_from_engine
+from ...features.layers import Layer
+from ...profiler.description import content_hash, layer_names
+from ..networks.graph import Json
 from .hardware import Hardware
 
 _SLICE_NS = 150_000

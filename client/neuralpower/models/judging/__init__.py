@@ -1,0 +1,1 @@
+"""Models beside baselines and published figures."""

@@ -1,0 +1,1 @@
+"""Scores on what was held out."""

@@ -1,0 +1,1 @@
+"""The device in software: what runs when, what it draws, and the truth of it."""

@@ -1,0 +1,1 @@
+"""Networks that the device in software runs."""
