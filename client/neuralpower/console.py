@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 Cell = str | int | float | None
 
@@ -38,7 +37,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *,
 
 def text(cell: Cell) -> str:
     """A cell as text: four significant digits for floats, a dash for nothing."""
-    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "-"
     if isinstance(cell, float):
         return f"{cell:.4g}"
@@ -82,15 +81,16 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
+    numpy = sys.modules.get("numpy")  # where nobody has imported it nothing is its own
+    if numpy is not None and isinstance(value, numpy.ndarray):
         return plain(value.tolist())
-    if isinstance(value, np.generic):
+    if numpy is not None and isinstance(value, numpy.generic):
         return plain(value.item())
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, float) and not np.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 

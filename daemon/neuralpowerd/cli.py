@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from neuralpower_sampler import AVAILABLE, REINSTALL, SamplerError
+from neuralpower_sampler import SamplerError
 
 from .config import Config, load
 from .errors import ConfigError, DaemonError
@@ -105,6 +105,8 @@ def _config(args: argparse.Namespace) -> Config:
 
 def _run(args: argparse.Namespace) -> int:
     config = _config(args)
+    from neuralpower_sampler import AVAILABLE, REINSTALL
+
     if not AVAILABLE:
         return _say(f"installed without the sampler; reinstall with it:\n{REINSTALL}", 1)
     from .service import Service

@@ -1,16 +1,24 @@
-"""What travels and what is shared: record types and their bytes. No socket, no clock, no thread in here."""
+"""What travels and what is shared: record types and their bytes. No socket, no clock, no thread in here.
+
+Each name is imported when it is first used, so that who only asks for help or for an error's class does not pay for numpy.
+"""
 
 from __future__ import annotations
 
-from .batch import VERSION, Batch, decode, encode
-from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .errors import VersionError, WireError
-from .journal import Kind, PackedRecord, Record, batch_to_records, packed_to_batch, records_to_batch
-from .power import rail_power_w, total_power_w
-from .tick import READING, Flag, State, Ticks, tick_dtype
-from .ticks import batch_to_ticks, ticks_to_batch, ticks_to_frames
-from .timeline import Timeline, TimelineWriter, close_if_abandoned, create_timeline
-from .topics import ESTIMATES, INFERENCES, LAYERS, RAILS, STATUS, TOPICS
+
+if TYPE_CHECKING:
+    from .batch import VERSION, Batch, decode, encode
+    from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
+    from .journal import Kind, PackedRecord, Record, batch_to_records, packed_to_batch, records_to_batch
+    from .power import rail_power_w, total_power_w
+    from .tick import READING, Flag, State, Ticks, tick_dtype
+    from .ticks import batch_to_ticks, ticks_to_batch, ticks_to_frames
+    from .timeline import Timeline, TimelineWriter, close_if_abandoned, create_timeline
+    from .topics import ESTIMATES, INFERENCES, LAYERS, RAILS, STATUS, TOPICS
 
 __all__ = [
     "ESTIMATES",
@@ -51,3 +59,23 @@ __all__ = [
     "ticks_to_frames",
     "total_power_w",
 ]
+
+_LAZY = {
+    "batch": ("VERSION", "Batch", "decode", "encode"),
+    "epoch": ("FRESHNESS", "QUANTITIES", "Channel", "Chip", "Epoch"),
+    "journal": ("Kind", "PackedRecord", "Record", "batch_to_records", "packed_to_batch", "records_to_batch"),
+    "power": ("rail_power_w", "total_power_w"),
+    "tick": ("READING", "Flag", "State", "Ticks", "tick_dtype"),
+    "ticks": ("batch_to_ticks", "ticks_to_batch", "ticks_to_frames"),
+    "timeline": ("Timeline", "TimelineWriter", "close_if_abandoned", "create_timeline"),
+    "topics": ("ESTIMATES", "INFERENCES", "LAYERS", "RAILS", "STATUS", "TOPICS"),
+}
+_MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = found
+    return found

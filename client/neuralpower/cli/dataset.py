@@ -7,8 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from neuralpower import console
 from neuralpower.cli.outputs import OutputFile
 
@@ -43,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import numpy as np
+
     from neuralpower.collect import collect
     from neuralpower.dataset import write_dataset
     from neuralpower.recordings.recording import Recording
@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
 
 def with_power(dataset: Dataset) -> str:
     """How many rows have a power, how many it was withheld from, and why."""
+    import numpy as np
+
     reasons = dataset.withheld
     said = f"with power {int(np.isfinite(dataset['power_w']).sum())}/{len(dataset)}"
     if not reasons:

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from ..console import print_json, progress
 from ..errors import Failure, InputError
-from ..recordings.exporting import write_csv
-from ..recordings.perfetto import write_perfetto
-from ..recordings.recording import Recording
 from .outputs import OutputFile
 
 HELP = """A recording as CSV tables (rails.csv, inferences.csv, layers.csv) or as a trace for ui.perfetto.dev.
@@ -36,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write what was asked for."""
+    from ..recordings.exporting import write_csv
+    from ..recordings.perfetto import write_perfetto
+    from ..recordings.recording import Recording
+
     if not args.csv and not args.perfetto:
         raise InputError("nothing to write: give --csv OUT, --perfetto FILE or both")
     recording = Recording(args.recording, args.skip_damaged)

@@ -6,12 +6,15 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuralpower import console
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 from neuralpower.importers import FORMATS
-from neuralpower.importers.imported import Imported
+
+if TYPE_CHECKING:
+    from neuralpower.importers.imported import Imported
 
 HELP = """Turn other tools' measurements into a dataset of layers.
 

@@ -7,16 +7,13 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from neuralpower_wire import Kind
+from typing import TYPE_CHECKING, Any
 
 from ..console import Cell, print_json, table
-from ..dataset import read_dataset
 from ..errors import InputError
-from ..recordings.recording import Recording
+
+if TYPE_CHECKING:
+    from ..recordings.recording import Recording
 
 HELP = """What a recording, a dataset or a model file holds, and what is missing.
 
@@ -42,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
         return _models(path, args)
     if args.formula:
         raise InputError(f"{path}: only a model file has formulas")
+    from ..recordings.recording import Recording
+
     facts = recording_facts(Recording(path, args.skip_damaged)) if path.is_dir() else dataset_facts(path)
     if args.json:
         print_json(facts)
@@ -90,6 +89,8 @@ def _models(path: Path, args: argparse.Namespace) -> int:
 
 def recording_facts(recording: Recording) -> dict[str, Any]:
     """All that is worth knowing of a recording, as plain values."""
+    from neuralpower_wire import Kind
+
     losses = recording.losses()
     inferences = Counter(inference.engine for inference in recording.inferences())
     engines = recording.engines()
@@ -146,6 +147,8 @@ def _stream_facts(recording: Recording, stream: bytes) -> dict[str, Any]:
 
 
 def _mean(watts: Any) -> float:
+    import numpy as np
+
     return float(np.nanmean(watts)) if np.any(~np.isnan(watts)) else float("nan")
 
 
@@ -198,6 +201,10 @@ def _stream_rows(stream: dict[str, Any]) -> list[tuple[str, Cell]]:
 
 def dataset_facts(path: Path) -> dict[str, Any]:
     """Rows of a dataset by origin and kind, and where it came from."""
+    import numpy as np
+
+    from ..dataset import read_dataset
+
     dataset = read_dataset(path)
     rows = Counter(zip(dataset["origin"].tolist(), dataset["kind"].tolist(), strict=True))
     return {

@@ -9,13 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from ..console import print_json, progress
 from ..errors import InputError
-from ..recordings.recorder import Summary, record
 from ..subscriber import address as addresses
-from ..subscriber.client import nobody
-from ..subscriber.follower import Past
+
+if TYPE_CHECKING:
+    from ..recordings.recorder import Summary
+    from ..subscriber.follower import Past
 
 HELP = """Record everything a daemon publishes, fetch what was missed, survive restarts of either side.
 Ctrl-C ends it cleanly. Started again on the same folder it goes on and fills the gap.
@@ -38,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record; 0 also after Ctrl-C."""
+    from ..recordings.recorder import record
+
     past = _past(args.past)
     addresses.parse(args.address)
     if args.seconds is not None and not args.seconds > 0:
@@ -80,7 +84,7 @@ def _shown(address: str, advance: Callable[[float, str], None]) -> Callable[[Sum
 def note(summary: Summary, address: str) -> str:
     """The running line: what has come so far, or that nobody is there."""
     if not summary.connected:
-        return nobody(addresses.parse(address))
+        return addresses.nobody(addresses.parse(address))
     mark = " (simulated)" if summary.simulated else ""
     return f"{summary.ticks} ticks, {summary.inferences} inferences, {summary.ticks_lost + summary.records_lost} lost{mark}"
 

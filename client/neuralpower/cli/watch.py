@@ -9,17 +9,18 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from neuralpower_wire.estimates import EngineEstimate
-
 from ..console import plain, text
 from ..errors import InputError
 from ..interval import MEANING, Z95, plus_minus
 from ..subscriber import address as addresses
-from ..subscriber.client import Client, nobody
-from .live import Curve, Live
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from neuralpower_wire.estimates import EngineEstimate
+
+    from ..subscriber.client import Client
+    from .live import Curve, Live
 
 HELP = """Live rails, rates, losses and inferences in the terminal; one line a second where the output is not a terminal.
 
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until the time is over or Ctrl-C."""
+    from ..subscriber.client import Client
+
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds:g}: give a positive number")
     end = time.monotonic() + (args.seconds or float("inf"))
@@ -61,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
 def _draw(client: Client, end: float) -> None:
     from rich.live import Live as Screen
 
+    from .live import Live
+
     live = Live()
     with Screen(view(live, client), auto_refresh=False, screen=False) as screen:
         while (now := time.monotonic()) < end:
@@ -70,6 +75,8 @@ def _draw(client: Client, end: float) -> None:
 
 
 def _print_lines(client: Client, end: float, as_json: bool) -> None:
+    from .live import Live
+
     live, waiting = Live(), False
     while (now := time.monotonic()) < end:
         while time.monotonic() < min(now + LINE_S, end):
@@ -137,7 +144,7 @@ def estimate_line(live: Live, each: EngineEstimate) -> str:
 def line(live: Live, client: Client) -> str:
     """One second as one line."""
     if not client.connected:
-        return nobody(client.address)
+        return addresses.nobody(client.address)
     rails = "  ".join(f"{rail} {text(curve.now)} W" for rail, curve in live.rails.items())
     return f"{rails} | {sampling_line(live, client)} | {live.inference_count} inferences{_last(live)}"
 
@@ -184,10 +191,10 @@ def view(live: Live, client: Client, width: int = 80) -> RenderableType:
 
     title = Text(f"{client.address.text}{' (simulated)' if live.simulated else ''}")
     if not client.connected and not live.rails:
-        return Panel(Text(nobody(client.address), style="yellow"), title=title)
+        return Panel(Text(addresses.nobody(client.address), style="yellow"), title=title)
     parts: list[RenderableType] = [_rails(live, width), Text(sampling_line(live, client), style="dim")]
     if not client.connected:
-        parts.append(Text(nobody(client.address), style="yellow"))
+        parts.append(Text(addresses.nobody(client.address), style="yellow"))
     if live.inferences:
         parts.append(_inferences(live))
     told = [estimate_line(live, each) for each in live.estimates]

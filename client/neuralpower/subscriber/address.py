@@ -42,3 +42,9 @@ def parse(text: str) -> Address:
         host, port = match[1], int(match[2])
         return Address(text, f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}", host)
     raise InputError(f"{text!r} is no address of a daemon; write ipc:///run/neuralpower or tcp://host:port")
+
+
+def nobody(address: Address) -> str:
+    """What to say while no daemon answers."""
+    question = "is neuralpowerd running" + (", and has it allowed this client's key" if address.host else "")
+    return f"no daemon at {address.text}: {question}?"

@@ -373,7 +373,7 @@ class Client:
         self._asked("mark", name=name, text=text)
 
     def _nobody(self) -> str:
-        return nobody(self.address)
+        return addresses.nobody(self.address)
 
     def _asked(self, do: str, **fields: Any) -> Answer:
         answer = self._history.ask(do, **fields)
@@ -382,12 +382,6 @@ class Client:
         if answer.reply.error:
             raise Failure(f"{self.address.text}: {answer.reply.error}")
         return answer
-
-
-def nobody(address: addresses.Address) -> str:
-    """What to say while no daemon answers."""
-    question = "is neuralpowerd running" + (", and has it allowed this client's key" if address.host else "")
-    return f"no daemon at {address.text}: {question}?"
 
 
 def _engine_of(answer: Answer | None, hash: str) -> dict[str, Any] | None:
