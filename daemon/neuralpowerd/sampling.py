@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from neuralpower_sampler import Ring, RingReader, Sampler, SamplerError, Source, Stats
+from neuralpower_sampler.errors import Own
 from neuralpower_wire import Epoch, WireError, close_if_abandoned
 from neuralpower_wire.batch import pack
 
@@ -45,7 +46,7 @@ class Sampling:
         try:
             return Ring.create(self.path, len(self.plan.channels), self.plan.period_ns, config.history_seconds)
         except SamplerError as error:
-            text = _taken(self.path) if "another process" in str(error) else str(error)
+            text = _taken(self.path) if error.errno == Own.HELD else str(error)
             raise DaemonError(text) from None
 
     @property

@@ -170,7 +170,7 @@ class Service:
 
     def _begin_epoch(self, reason: str) -> None:
         self._latency.want(self.config.realtime.hold_latency)
-        if self._latency.state.startswith("refused"):
+        if self._latency.refused:
             log.warning("cpu_dma_latency %s", self._latency.state)
         epoch = self.sampling.start()
         body = {**epoch.to_dict(), "stream": self.sampling.stream, "reason": reason}
@@ -192,7 +192,7 @@ class Service:
             log.info("%s", epoch.note)
         for chip, seen in self.sampling.plan.behaviours.items():
             log.info("%s: driver %s; %s", chip, seen.kind, seen.why)
-        if not stats.policy.startswith("fifo") and self.config.realtime.priority:
+        if not stats.priority and self.config.realtime.priority:
             log.warning("the loop has no real-time priority: %s", stats.policy)
 
     def _note_conditions(self) -> None:

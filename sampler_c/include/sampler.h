@@ -23,7 +23,7 @@
  * parent may use them.
  *
  * Errors. Functions that can fail return 0 or a negative number: a negated errno, or a negated
- * NP_E... from the table below. np_strerror() has the words for both.
+ * NP_E... from the list below. np_strerror() has the words for both.
  *
  * Times are nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
  */
@@ -33,23 +33,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The one table of our own errors: name, number (above any errno), words. */
-#define NP_ERRORS(X)                                                            \
-	X(NP_ENOTRING, 1001, "not a tick ring")                                 \
-	X(NP_EVERSION, 1002, "written by another version")                      \
-	X(NP_ETRUNCATED, 1003, "truncated: shorter than its header says")       \
-	X(NP_EHELD, 1004, "already sampled by another process")                 \
-	X(NP_ENOTTIMELINE, 1005, "not a power timeline")                        \
-	X(NP_EFORKED, 1006, "a sampler cannot be used in a forked process")     \
-	X(NP_ECPU, 1007, "the sampling thread cannot run on the CPU asked for")
-
-enum np_error {
-#define X(name, number, words) name = (number),
-	NP_ERRORS(X)
-#undef X
-};
-
 /* cffi begin */
+
+/* ---- Errors --------------------------------------------------------------------------------- */
+
+/* Our own, above any errno; np_strerror() has their words. */
+enum np_error {
+	NP_ENOTRING = 1001,
+	NP_EVERSION = 1002,
+	NP_ETRUNCATED = 1003,
+	NP_EHELD = 1004,
+	NP_ENOTTIMELINE = 1005,
+	NP_EFORKED = 1006,
+	NP_ECPU = 1007
+};
 
 /* ---- Readings ------------------------------------------------------------------------------- */
 

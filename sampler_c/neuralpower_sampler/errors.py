@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class Own(IntEnum):
+    """The sampler's own error numbers, above any of the system's: those of `enum np_error` in sampler.h (a test compares them)."""
+
+    NOT_A_RING = 1001
+    VERSION = 1002
+    TRUNCATED = 1003
+    HELD = 1004
+    NOT_A_TIMELINE = 1005
+    FORKED = 1006
+    CPU = 1007
+
 
 class SamplerError(RuntimeError):
-    """One clear line: what, where, what to do. `errno` is the system's error number, or None."""
+    """One clear line: what, where, what to do. `errno` is the system's error number or one of :class:`Own`, or None."""
 
     def __init__(self, line: str, errno: int | None = None) -> None:
         super().__init__(line)

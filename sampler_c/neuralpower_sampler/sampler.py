@@ -32,6 +32,8 @@ class Stats:
     lateness_max_ns: int
     policy: str
     """"fifo 80", or "other: " and why."""
+    priority: int
+    """Of SCHED_FIFO as it was granted; 0 where it was not."""
     cpu: int | None
     locked_bytes: int
     lock_note: str
@@ -132,6 +134,7 @@ class Sampler:
             lateness_counts=_calls.sampler_lateness(self._handle),
             lateness_max_ns=raw.lateness_max_ns,
             policy=_policy(raw.policy),
+            priority=max(raw.policy, 0),
             cpu=self._cpu,
             locked_bytes=raw.locked_bytes,
             lock_note=self._lock_note(raw.lock_error),

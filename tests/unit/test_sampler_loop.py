@@ -26,6 +26,7 @@ from neuralpower_sampler import (
     clocks,
     tick_dtype,
 )
+from neuralpower_sampler.errors import Own
 from neuralpower_wire.tick import State
 from neuralpower_wire.timeline import TimelineWriter, create_timeline
 
@@ -63,7 +64,7 @@ def test_files_become_ticks(tmp_path: Path) -> None:
         assert np.all(lateness >= 0) and lateness.max() == stats.lateness_max_ns
         assert stats.missed_slots == int(ticks["slot"][-1] - ticks["slot"][0]) + 1 - len(ticks)
         assert stats.last_slot == ticks["slot"][-1] and stats.last_t_ns == ticks["t_ns"][-1]
-        assert stats.policy == "fifo 80" or stats.policy.startswith("other: ")
+        assert (stats.policy, stats.priority) == ("fifo 80", 80) or stats.policy.startswith("other: ")
         assert stats.thread_cpu_ns > 0 and not stats.running and stats.error is None
         assert stats.lateness_ns(0.5) <= stats.lateness_ns(0.99) <= stats.lateness_ns(1.0) == stats.lateness_max_ns
 
@@ -221,3 +222,13 @@ def test_without_the_extension_everything_imports(tmp_path: Path) -> None:
 def test_the_face_is_complete() -> None:
     """What the package promises is there."""
     assert all(hasattr(neuralpower_sampler, name) for name in neuralpower_sampler.__all__)
+
+
+def test_our_error_numbers_are_those_of_the_header() -> None:
+    """Each by its number, with words that are not the system's."""
+    from neuralpower_sampler._calls import lib, words
+
+    named = {name: getattr(lib(), name) for name in dir(lib()) if name.startswith("NP_E")}
+    assert sorted(named.values()) == sorted(Own)
+    assert all(not words(-each).startswith("Unknown error") for each in Own)
+    assert lib().NP_EHELD == Own.HELD and lib().NP_ECPU == Own.CPU

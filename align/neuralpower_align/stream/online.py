@@ -84,6 +84,8 @@ class Online:
         self.kept_because = ""
         """Why the sensor was not acquired from a full window; "": it was, or is to be."""
         self.why = "a full window"
+        self.acquiring = False
+        """Whether it waits for a sensor rather than for readings or inferences."""
         self.recent = [RecentReadings(window_ns + 3 * LONGEST_CHUNK_NS + LOOK_AHEAD_NS) for _ in range(rails)]
         self.arrived = Arrivals()
         self.rails: list[Rail] = []
@@ -173,11 +175,12 @@ class Online:
         first_ns = max((int(r.parts[0].read_ns[0]) for r in self.recent if r.parts), default=0)
         many = [name for name, each in self.arrived.engines.items() if each.count >= self.enough]
         if not many or not all(r.parts for r in self.recent):
-            self.why = f"{self.enough} inferences of one engine"
+            self.acquiring, self.why = False, f"{self.enough} inferences of one engine"
             return False
         since = max(first_ns, self._again_ns)
         if ready_ns - since < self.first_ns:
-            self.why = f"{(self.first_ns - (ready_ns - since)) / 1e9:.0f} s more of readings"
+            more_s = (self.first_ns - (ready_ns - since)) / 1e9
+            self.acquiring, self.why = False, f"{more_s:.0f} s more of readings"
             return False
         begin = ready_ns - self.first_ns
         self._again_ns = ready_ns - self.first_ns / 2
@@ -189,7 +192,7 @@ class Online:
             return self._acquire(self.names if known else many, begin, ready_ns, again=known)
         except ValueError as reason:
             self._forget_sensors()
-            self.why = f"a sensor that can be acquired: {reason}"
+            self.acquiring, self.why = True, f"a sensor that can be acquired: {reason}"
         return True
 
     def _fill(self, ready_ns: float) -> None:
@@ -274,7 +277,7 @@ class Online:
         self._cover = {name: np.zeros(BINS) for name in names}
         self._done_ns = [int(begin_ns)] * len(rails)
         self._begin_ns, self._learnt_ns, self._aged_ns = begin_ns, 0.0, 0.0
-        self.why = ""
+        self.acquiring, self.why = False, ""
         # The window's rows, expanded where the batch ended.
         while self.rails and min(self._done_ns) + 1e9 < end_ns:
             before = min(self._done_ns)
@@ -416,7 +419,7 @@ class Online:
             self.rails, self.classes, self.whole = [], None, None
         else:
             self._forget_sensors()
-        self.why = f"the sensor to be acquired anew: {why}"
+        self.acquiring, self.why = True, f"the sensor to be acquired anew: {why}"
         self._again_ns = max(self._again_ns, self.newest_ns - HOLD_NS - self.first_ns, since_ns)
 
     def _renumber(self) -> None:
@@ -458,16 +461,16 @@ class Online:
             if self.classes is not None and powers is not None and name in self.names:
                 found.append(running(name, self.names.index(name), each, self.classes, powers, self._cover))
             else:
-                found.append(not_running(name, each, self.enough, self.why))
+                found.append(not_running(name, each, self.enough, self.why, self.acquiring))
         told = {each.engine: each for each in self.whole.told(self.arrived.whole)} if self.whole is not None else {}
         for name, each in self.arrived.whole.items():
-            found.append(told.get(name) or not_running(name, each, self.enough, self.why, whole=True))
+            found.append(told.get(name) or not_running(name, each, self.enough, self.why, self.acquiring, whole=True))
         return found
 
     @property
     def state(self) -> str:
         """Of all: waiting, acquiring, running."""
-        return "running" if self.rails else "acquiring" if "sensor" in self.why else "waiting"
+        return "running" if self.rails else "acquiring" if self.acquiring else "waiting"
 
     @property
     def nbytes(self) -> int:

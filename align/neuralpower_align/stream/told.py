@@ -100,8 +100,10 @@ def _variances_j2(classes: Classes, number: int, mean: Engine, powers: Powers) -
     return np.asarray(np.maximum(np.maximum(*said) + more, 0.0), np.float64)
 
 
-def not_running(name: str, inferences: RecentInferences, enough: int, why: str, whole: bool = False) -> EngineEstimate:
-    """Of an engine of which nothing is known yet; `why`: what all wait for."""
-    said = f"{enough} inferences" if inferences.count < enough else why
-    acquiring = said.startswith(("a sensor", "the sensor"))
-    return EngineEstimate(name, "acquiring" if acquiring else "waiting", said, inferences.count, whole=whole)
+def not_running(
+    name: str, inferences: RecentInferences, enough: int, why: str, acquiring: bool, whole: bool = False
+) -> EngineEstimate:
+    """Of an engine of which nothing is known yet; `why`: what all wait for, `acquiring`: whether that is a sensor."""
+    if inferences.count < enough:
+        return EngineEstimate(name, "waiting", f"{enough} inferences", inferences.count, whole=whole)
+    return EngineEstimate(name, "acquiring" if acquiring else "waiting", why, inferences.count, whole=whole)

@@ -120,9 +120,9 @@ def _waking(config: Config) -> Finding:
         return Finding(REALTIME, topic, f"{spin}, processors may sleep deeply", GOOD, advice)
     hold = LatencyHold()
     hold.want(True)
-    state = hold.state
+    state, refused = hold.state, hold.refused
     hold.release()
-    if not state.startswith("refused"):
+    if not refused:
         return Finding(
             REALTIME, topic, f"{spin}, kept awake (granted when tried)", GOOD, "both raise the power measured"
         )

@@ -24,7 +24,7 @@ SETTINGS_US = (140, 332, 1100)
 
 def rails(found: Found, values: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Board, rails with their present power, total."""
-    known = found.rails and not found.note.startswith("unknown board")
+    known = bool(found.rails) and found.known
     advice = "" if known else "readings are simulated, and marked so; on a Jetson load the ina3221 driver"
     if found.rails and not known:
         advice = "say in an issue what it is and which rails feed which, so that its total can be known"

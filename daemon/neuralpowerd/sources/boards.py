@@ -91,6 +91,8 @@ class Found:
     rails: tuple[Rail, ...]
     total: tuple[str, ...]
     note: str
+    known: bool = True
+    """Whether the board is one of those this project knows."""
     missing: tuple[str, ...] = ()
     """Labels that the board should have and that were not found."""
 
@@ -109,8 +111,8 @@ def find(root: Path) -> Found:
     lacking = [label for label in board.total if label in missing]
     if lacking:
         note = f"total unknown: {', '.join(lacking)} not found"
-        return Found(board.name, monitors, rails, (), note, missing)
-    return Found(board.name, monitors, rails, board.total, board.note, missing)
+        return Found(board.name, monitors, rails, (), note, missing=missing)
+    return Found(board.name, monitors, rails, board.total, board.note, missing=missing)
 
 
 def identify(model: str, compatible: str) -> Board | None:
@@ -135,10 +137,11 @@ def total_of(name: str, rails: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 def _unknown_board(model: str, monitors: tuple[Monitor, ...], rails: tuple[Rail, ...]) -> Found:
     name = model or "unknown board"
     if not rails:
-        return Found(name, monitors, rails, (), "no rails found")
+        return Found(name, monitors, rails, (), "no rails found", known=False)
     names = {rail.name for rail in rails}
     for label in _INPUT_RAILS:
         if label in names:
-            return Found(name, monitors, rails, (label,), f"unknown board: {label} is taken for its input")
+            note = f"unknown board: {label} is taken for its input"
+            return Found(name, monitors, rails, (label,), note, known=False)
     note = f"unknown board: no rail is named {', '.join(_INPUT_RAILS)}, so its total is unknown"
-    return Found(name, monitors, rails, (), note)
+    return Found(name, monitors, rails, (), note, known=False)

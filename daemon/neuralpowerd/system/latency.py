@@ -10,12 +10,12 @@ DEVICE = "/dev/cpu_dma_latency"
 
 
 class LatencyHold:
-    """`state` says what became of it: "not held", "held at 0 µs", or "refused: " and why."""
+    """`state` says what became of it: "not held", "held at 0 µs", or "refused: " and why, which `refused` is where it was."""
 
     def __init__(self, device: str = DEVICE) -> None:
         self._device = device
         self._file: int | None = None
-        self.state = "not held"
+        self.state, self.refused = "not held", False
 
     def want(self, wanted: bool) -> None:
         """Hold it, or let it go."""
@@ -28,11 +28,11 @@ class LatencyHold:
                 self.state = "held at 0 µs"
             except OSError as error:
                 self.release()
-                self.state = f"refused: {self._device}: {error.strerror}"
+                self.state, self.refused = f"refused: {self._device}: {error.strerror}", True
 
     def release(self) -> None:
         """Let it go; a second time does nothing."""
         if self._file is not None:
             os.close(self._file)
         self._file = None
-        self.state = "not held"
+        self.state, self.refused = "not held", False
