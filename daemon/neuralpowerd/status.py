@@ -136,8 +136,8 @@ def freshness(watch: FreshWatch) -> dict[str, Any]:
 def _ready_flags(parts: Parts) -> dict[str, str]:
     """Only a source that reads the flag can tell."""
     epoch = parts.sampling.epoch
-    reads_it = epoch is not None and epoch.driver.endswith("registers")
-    return {chip.name: parts.fresh.ready_flag(chip) for chip in epoch.chips} if epoch and reads_it else {}
+    chips = [] if epoch is None else [chip for chip in epoch.chips if chip.behaviour == "registers"]
+    return {chip.name: parts.fresh.ready_flag(chip) for chip in chips}
 
 
 def _loop(stats: Stats, epoch: Epoch) -> dict[str, Any]:

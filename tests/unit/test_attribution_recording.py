@@ -259,7 +259,7 @@ def test_tables_name_every_layer(attribution: Attribution, capsys: pytest.Captur
     assert len(document["engines"][0]["layers"]) == 6
 
 
-def recorded(world: World, driver: str, every: int = 1) -> Memory:
+def recorded(world: World, behaviour: str, every: int = 1) -> Memory:
     """A recording of a world of the accuracy case as the daemon makes it, the voltage read in each `every`-th tick."""
     seen, chip = world.recording, world.recording.chip
     channels = (
@@ -267,8 +267,8 @@ def recorded(world: World, driver: str, every: int = 1) -> Memory:
         Channel("TOTAL", "shunt_uv", "ina", 1, chip.shunt_uohm, 0, 40),
     )
     microseconds = round(chip.conversion_ns / 1e3)
-    chips = (Chip("ina", microseconds, microseconds, chip.averaging, round(chip.scan_ns), "nominal"),)
-    epoch = Epoch(1, 0, 1_000_000, 0, "hwmon", True, "bench", channels, chips, ("TOTAL",), driver=driver)
+    chips = (Chip("ina", microseconds, microseconds, chip.averaging, round(chip.scan_ns), "nominal", behaviour),)
+    epoch = Epoch(1, 0, 1_000_000, 0, "hwmon", True, "bench", channels, chips, ("TOTAL",))
     rows = np.zeros(seen.t_ns.size, tick_dtype(2))
     rows["t_ns"], rows["epoch"], rows["index"] = seen.t_ns, 1, np.arange(seen.t_ns.size)
     for place, reading in enumerate((seen.bus, seen.shunt)):
@@ -296,7 +296,7 @@ def short(name: str, inferences: int) -> World:
     return draw(replace(case, run=replace(case.run, inferences=inferences, baselines_s=1.0)), 1001)
 
 
-@pytest.mark.parametrize("name,driver", [("fast", "ina3221 continuous"), ("waiting", "ina3221 waiting")])
+@pytest.mark.parametrize("name,driver", [("fast", "continuous"), ("waiting", "waiting")])
 def test_a_recording_gives_all_that_the_accuracy_case_gives(name: str, driver: str) -> None:
     """Time of the register, its value, the chip's configuration, the driver's waits: as where the wire's clock is known."""
     world = short(name, 300)
@@ -319,7 +319,7 @@ def test_a_recording_gives_all_that_the_accuracy_case_gives(name: str, driver: s
 
 def test_single_shots_and_mixed_drivers_say_that_the_transfer_is_not_known() -> None:
     """Each read of a single shot lasts a scan, of which nothing is taken off."""
-    memory = recorded(short("waiting", 50), "ina3221 single-shot")
+    memory = recorded(short("waiting", 50), "single-shot")
     notes: list[str] = []
     (piece,) = rails_of(memory, None, notes).readings[0]
     end = memory.rows["t_ns"] + memory.rows["readings"]["end_ns"][:, 1]
@@ -330,8 +330,8 @@ def test_single_shots_and_mixed_drivers_say_that_the_transfer_is_not_known() -> 
 def test_currents_are_kept_where_the_voltage_was_not_read() -> None:
     """With the voltage in each tenth tick no reading is lost, and the power is that with all voltages but for their noise."""
     world = short("fast", 1500)
-    (all_read,) = rails_of(recorded(world, "ina3221 continuous"), None, []).readings[0]
-    memory = recorded(world, "ina3221 continuous", every=10)
+    (all_read,) = rails_of(recorded(world, "continuous"), None, []).readings[0]
+    memory = recorded(world, "continuous", every=10)
     (tenth,) = rails_of(memory, None, []).readings[0]
     np.testing.assert_array_equal(tenth.read_ns, all_read.read_ns)
     np.testing.assert_allclose(tenth.power_w, all_read.power_w, rtol=2e-3)

@@ -271,7 +271,7 @@ def test_readings_in_portions_are_those_of_the_whole(logs: Logs) -> None:
     """The same code makes both, waits of a driver included; portions know supply and transfer from the first ticks."""
     from neuralpower_wire import tick_dtype
 
-    epoch = replace(EPOCH, driver="ina3221 waiting")
+    epoch = replace(EPOCH, chips=(replace(EPOCH.chips[0], behaviour="waiting"),))
     random = np.random.default_rng(3)
     ticks = np.zeros(3 * FIRST_TICKS, tick_dtype(2))
     ticks["t_ns"] = BEGIN_NS + np.arange(ticks.size) * MS

@@ -12,6 +12,8 @@ from .tick import MAX_READINGS
 QUANTITIES = ("bus_uv", "shunt_uv", "current_ua", "power_uw", "energy_uj")
 """What a channel may measure, with its integer unit."""
 
+BEHAVIOURS = ("unknown", "continuous", "waiting", "single-shot", "registers")
+"""How reads of a chip behave: at once, or once a scan has ended, or each after a scan of its own, or past any driver."""
 FRESHNESS = ("known", "estimated", "nominal", "unknown")
 """How a fresh rate came about: counted by the chip, estimated from changes, computed from the configuration, or not."""
 
@@ -48,7 +50,10 @@ class Channel:
 
 @dataclass(frozen=True)
 class Chip:
-    """A power monitor and how it converts. Zero where it is not known; `freshness` is one of :data:`FRESHNESS`."""
+    """A power monitor, how it converts, and how reads of it behave.
+
+    Zero where it is not known; `freshness` is one of :data:`FRESHNESS`, `behaviour` of :data:`BEHAVIOURS`.
+    """
 
     name: str
     shunt_conversion_us: int = 0
@@ -56,8 +61,10 @@ class Chip:
     averaging: int = 0
     scan_ns: int = 0
     freshness: str = "unknown"
+    behaviour: str = "unknown"
 
     def __post_init__(self) -> None:
+        _require(self.behaviour in BEHAVIOURS, f"behaviour {self.behaviour!r} is none of {', '.join(BEHAVIOURS)}")
         _require(self.freshness in FRESHNESS, f"freshness {self.freshness!r} is none of {', '.join(FRESHNESS)}")
 
 

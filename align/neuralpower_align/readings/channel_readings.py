@@ -19,8 +19,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-BEHAVIOURS = ("waiting", "continuous", "single-shot", "unknown", "registers")
-"""Last words of a driver in an epoch's text, which names each driver of its chips once."""
 LONGEST_TRANSFER = 0.25
 """Reads that all last longer than this share of a scan have waited for it, and say nothing of the transfer."""
 FIRST_TICKS, HELD_TICKS = 2000, 12_000
@@ -98,7 +96,7 @@ class _Rail:
                 return None
             source = supply(volts[both], value[both])
         chip = next((chip for chip in epoch.chips if chip.name == channel.chip), None)
-        behaviour = _behaviour(epoch.driver)
+        behaviour = chip.behaviour if chip else "unknown"
         return cls(
             epoch, position, channel, chip, behaviour, source, _transfer_ns(epoch, ticks, channel.chip, chip, behaviour)
         )
@@ -141,12 +139,6 @@ def _place(epoch: Epoch, rail: str) -> tuple[int, Channel, tuple[int, Channel] |
     if place[1].quantity == "power_uw":
         return (*place, None)
     return (*place, of["bus_uv"]) if "bus_uv" in of else None
-
-
-def _behaviour(driver: str) -> str:
-    """How the drivers of an epoch answer reads, "" if not all alike."""
-    found = {part.split()[-1] for part in driver.split(", ") if part.strip()} & set(BEHAVIOURS)
-    return found.pop() if len(found) == 1 else ""
 
 
 def _transfer_ns(epoch: Epoch, ticks: Ticks, name: str, chip: Chip | None, behaviour: str) -> float:

@@ -72,14 +72,16 @@ def layers_from_engine(inspector: object, name: str = "engine") -> list[Layer]:
     says why.
     """
     layers: list[Layer] = []
-    alike: dict[str, Layer] = {}
+    alike: dict[str, tuple[Layer, bool]] = {}
+    dynamic = False
     for index, fields in enumerate(_entries(inspector, name)):
         entry = Entry(fields, index)
         told = entry.nameless() + (entry.name if "kgen" in entry.layer_type.lower() else "")
         if told not in alike:
             alike[told] = _layer(entry)
-        layers.append(alike[told].renamed(entry.name))
-    dynamic = any(layer.kind == "unclassified" and SHAPES in layer.note for layer in layers)
+        layer, of_dynamic_shape = alike[told]
+        layers.append(layer.renamed(entry.name))
+        dynamic |= of_dynamic_shape
     if dynamic and not any(layer.modelled for layer in layers):
         raise InputError(f"{name}: the engine's dimensions are dynamic (-1); {SHAPES}")
     return layers
@@ -96,14 +98,16 @@ def _entries(inspector: object, name: str) -> list[dict[str, Any]]:
     return entries
 
 
-def _layer(entry: Entry) -> Layer:
+def _layer(entry: Entry) -> tuple[Layer, bool]:
+    """The layer, and whether it could not be read for a shape that is not static."""
+    dynamic = False
     try:
-        return _classify(entry)
+        return _classify(entry), False
     except Unreadable as reason:
-        note = f"{reason}; {SHAPES}" if reason.dynamic else str(reason)
+        dynamic, note = reason.dynamic, f"{reason}; {SHAPES}" if reason.dynamic else str(reason)
     except ValueError as error:
         note = str(error).removeprefix(f"layer {entry.name}: ")
-    return not_modelled("unclassified", Operation(entry.name, entry.layer_type, note=note))
+    return not_modelled("unclassified", Operation(entry.name, entry.layer_type, note=note)), dynamic
 
 
 def _classify(entry: Entry) -> Layer:

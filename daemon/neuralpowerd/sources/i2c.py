@@ -149,10 +149,18 @@ def from_tree(i2c: I2c, root: Path) -> tuple[str, list[RawChip]]:
 def _chip(device: str, chip: RawChip, config: int) -> Chip:
     name = f"ina3221@{device.rpartition('-')[2]}-{chip.address:04x}"
     if not config:
-        return Chip(name, freshness="unknown")
+        return Chip(name, behaviour="registers")
     scan_ns = scan_of_config(config).ns
     shunt_us, bus_us = CONVERSION_US[config >> 3 & 7], CONVERSION_US[config >> 6 & 7]
-    return Chip(name, shunt_us, bus_us, averaging_of_config(config), scan_ns, "nominal")
+    return Chip(
+        name=name,
+        shunt_conversion_us=shunt_us,
+        bus_conversion_us=bus_us,
+        averaging=averaging_of_config(config),
+        scan_ns=scan_ns,
+        freshness="nominal",
+        behaviour="registers",
+    )
 
 
 def _of_three(chip: RawChip, what: str) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from neuralpower_sampler import HwmonInput, HwmonSource, IioInput, IioSource, Source
@@ -66,7 +67,10 @@ def _plan(
         )
         for rail in rails for item in rail.inputs
     ]  # fmt: skip
-    chips = [_chip(monitor, changes.get(monitor.name)) for monitor in monitors]
+    chips = [
+        replace(_chip(monitor, changes.get(monitor.name)), behaviour=behaviours[monitor.name].kind)
+        for monitor in monitors
+    ]
     freshness, rate = slowest_rate(chips, period_ns)
     total = wanted_total(found.total, [rail.name for rail in rails])
     note = found.note if total == found.total else "total unknown: not all of its rails are measured"
@@ -142,7 +146,14 @@ def _chip(monitor: Monitor, change: Change | None) -> Chip:
     scan = scan_of(monitor)
     conversion_us, scan_ns = (0, change.scan_ns) if change else (scan.conversion_us, scan.ns)
     freshness = "nominal" if scan_ns else "unknown"
-    return Chip(monitor.name, conversion_us, conversion_us, monitor.samples or 0, scan_ns, freshness)
+    return Chip(
+        name=monitor.name,
+        shunt_conversion_us=conversion_us,
+        bus_conversion_us=conversion_us,
+        averaging=monitor.samples or 0,
+        scan_ns=scan_ns,
+        freshness=freshness,
+    )
 
 
 def _changes(monitors: Sequence[Monitor], period_ns: int) -> dict[str, Change]:

@@ -94,7 +94,15 @@ def sim_plan(config: Config) -> Plan:
 def _chip(name: str, sim: Sim, channels: int) -> Chip:
     shunt_us, bus_us = CONVERSION_US[sim.config >> 3 & 7], CONVERSION_US[sim.config >> 6 & 7]
     scan_ns = scan_of_config(sim.config, channels).ns
-    return Chip(name, shunt_us, bus_us, averaging_of_config(sim.config), scan_ns, "nominal")
+    return Chip(
+        name=name,
+        shunt_conversion_us=shunt_us,
+        bus_conversion_us=bus_us,
+        averaging=averaging_of_config(sim.config),
+        scan_ns=scan_ns,
+        freshness="nominal",
+        behaviour="registers" if sim.driver == "i2c" else _BEHAVIOUR.get(sim.driver, sim.driver),
+    )
 
 
 def _each(values: Sequence[int], rails: Sequence[str]) -> list[int]:
