@@ -13,7 +13,7 @@ from pathlib import Path
 
 from neuralpower_sampler import SamplerError
 
-from .config import Config, load
+from .config import SOURCES, Config, load
 from .errors import ConfigError, DaemonError
 
 DEFAULT_FILE = Path("/etc/neuralpower/neuralpowerd.toml")
@@ -64,9 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     run = add("run", _run, "Be the service, in the foreground.")
-    run.add_argument(
-        "--source", choices=("auto", "hwmon", "iio", "i2c", "sim", "replay"), help="where readings come from"
-    )
+    run.add_argument("--source", choices=SOURCES, help="where readings come from")
     run.add_argument("--runtime-dir", metavar="DIR", help="folder of the logs and local sockets")
     check = add(
         "check", _check, "Say what this machine offers, with a verdict on each thing and what to do. Changes nothing."

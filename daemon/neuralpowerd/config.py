@@ -29,6 +29,11 @@ def key(
     return field(default=default, metadata={"doc": doc, "low": low, "high": high, "of": of})
 
 
+AUTO = "auto"
+SOURCES = (AUTO, "hwmon", "iio", "i2c", "sim", "replay")
+"""Where readings may come from: AUTO, and what the planners of `sources/registry.py` know."""
+
+
 @dataclass(frozen=True)
 class Realtime:
     """How the sampling loop is scheduled."""
@@ -198,9 +203,9 @@ class Config:
     )
     sysfs_root: str = key("/", "where sys/ and proc/ are looked for", low=1, high=1024)
     source: str = key(
-        "auto",
+        AUTO,
         "where readings come from; auto takes the driver's rails if there are any, else sim",
-        of=("auto", "hwmon", "iio", "i2c", "sim", "replay"),
+        of=SOURCES,
     )
     replay: str = key(
         "", "recorded ticks for source replay: a .npy file of ticks with its epoch beside it as .json", high=4096

@@ -14,7 +14,8 @@ from neuralpower_wire.batch import pack
 
 from .config import Config
 from .errors import DaemonError
-from .sources.plan import Plan, make_plan
+from .sources.plan import Plan
+from .sources.registry import make_plan
 from .system.restore import restore_all
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from neuralpowerd.check.findings import Finding, page
 from neuralpowerd.config import Config
 from neuralpowerd.errors import DaemonError
 from neuralpowerd.sources.boards import BOARDS, find
-from neuralpowerd.sources.plan import make_plan
+from neuralpowerd.sources.registry import make_plan
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "boards"
 

@@ -16,13 +16,13 @@ from neuralpower_sampler import AVAILABLE, I2cSource, SimChip, simulate
 from neuralpower_wire import Channel, Epoch, State, total_power_w
 from neuralpower_wire.tick import Flag
 from neuralpowerd import cli
-from neuralpowerd.config import Config, I2c, Planning, parse
+from neuralpowerd.config import AUTO, SOURCES, Config, I2c, Planning, parse
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.sources.budget import Budget, RailCost, alternatives, chosen_period_ns
 from neuralpowerd.sources.chiptimes import CONVERSION_US, scan_of_config, scan_of_interval
 from neuralpowerd.sources.i2c import configured, from_tree
-from neuralpowerd.sources.plan import make_plan
 from neuralpowerd.sources.probe import Behaviour, judge
+from neuralpowerd.sources.registry import PLANNERS, make_plan
 from neuralpowerd.system.devicetree import bus_clock_hz, tree_chips
 from neuralpowerd.system.monitors import Monitor
 from neuralpowerd.system.restore import change_files, restore_files
@@ -270,3 +270,10 @@ def test_registers_by_the_configuration() -> None:
     ]
     with pytest.raises(ConfigError, match=r"i2c.rails: needs i2c.device"):
         configured(replace(config.i2c, device=""))
+
+
+def test_every_source_of_the_configuration_has_one_planner() -> None:
+    """And the chip in software is the last that is tried by itself."""
+    named = [name for planner in PLANNERS for name in planner.sources]
+    assert sorted(named) == sorted(set(SOURCES) - {AUTO})
+    assert [planner.sources for planner in PLANNERS if planner.automatic][-1] == ("sim",)

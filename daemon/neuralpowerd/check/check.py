@@ -12,7 +12,7 @@ import zmq
 from neuralpower_wire.errors import WireError
 from neuralpower_wire.history import Reply, Request
 
-from ..config import Config
+from ..config import AUTO, Config
 from ..errors import ConfigError
 from ..sources.boards import Found, find
 from ..sources.plan import period_for
@@ -58,7 +58,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
     ]
     return {
         "board": found.board,
-        "source": config.source if config.source != "auto" else "rails" if found.rails else "sim",
+        "source": config.source if config.source != AUTO else "rails" if found.rails else "sim",
         "rails": values,
         "total": list(found.total),
         "missing": list(found.missing),

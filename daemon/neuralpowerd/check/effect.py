@@ -14,7 +14,7 @@ from neuralpower_sampler import Ring, Sampler
 
 from ..config import Config
 from ..sources.boards import Found
-from ..sources.plan import make_plan
+from ..sources.registry import make_plan
 from .findings import BETTER, GOOD, UNKNOWN, Finding
 from .sensor import present
 

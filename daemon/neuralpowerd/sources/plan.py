@@ -1,4 +1,4 @@
-"""Decides where readings come from, and what is possible there: the channels, chips, period and totals of an epoch."""
+"""What a source will give: the channels, chips, period and totals of an epoch, and what is possible there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..config import Config
 from ..errors import ConfigError
 from ..system.monitors import Monitor
 from .budget import Budget, RailCost, chosen_period_ns, refusal, thinned
-from .probe import Behaviour, probe
+from .probe import Behaviour
 
 Prober = Callable[[Monitor, int | None], Behaviour]
 
@@ -64,26 +64,6 @@ class Plan:
             number, first_index, period_ns, t0_ns, self.source, self.simulated, self.board, self.channels, self.chips,
             self.totals, self.freshness, self.fresh_rate_hz, self.driver, self.note[:256],
         )  # fmt: skip
-
-
-def make_plan(config: Config, prober: Prober = probe) -> Plan:
-    """The plan for this configuration and machine.
-
-    Raises:
-        DaemonError: the source asked for is not there.
-        ConfigError: the period or a rail wished for is impossible; the line says what is possible.
-    """
-    from . import i2c, rails, replay, sim
-
-    if config.source == "replay":
-        return replay.replay_plan(config)
-    if config.source == "i2c":
-        return i2c.i2c_plan(config)
-    if config.source != "sim":
-        plan = rails.rails_plan(config, prober)
-        if plan:
-            return plan
-    return sim.sim_plan(config)
 
 
 def wanted_rails(config: Config, there: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from neuralpower_sampler import HwmonInput, HwmonSource, IioInput, IioSource, Source
 from neuralpower_wire import Channel, Chip
 
-from ..config import Config
+from ..config import AUTO, Config
 from ..errors import DaemonError
 from ..system.devicetree import bus_clock_hz
 from ..system.monitors import Monitor, Rail
@@ -28,12 +28,12 @@ def rails_plan(config: Config, prober: Prober) -> Plan | None:
     """The rails of this machine's drivers; None where there are none and none was asked for."""
     root = Path(config.sysfs_root)
     found = find(root)
-    monitors = [monitor for monitor in found.monitors if config.source == "auto" or _kind(monitor) == config.source]
-    if config.source == "auto" and len({_kind(monitor) for monitor in monitors}) > 1:
+    monitors = [monitor for monitor in found.monitors if config.source == AUTO or _kind(monitor) == config.source]
+    if config.source == AUTO and len({_kind(monitor) for monitor in monitors}) > 1:
         monitors = [monitor for monitor in monitors if _kind(monitor) == "hwmon"]
     rails = [rail for monitor in monitors for rail in monitor.rails]
     if not rails:
-        if config.source == "auto":
+        if config.source == AUTO:
             return None
         where = f"{config.sysfs_root.rstrip('/')}/sys"
         raise DaemonError(f"no power rail found under {where}; load the ina3221 driver, or use --source sim")
