@@ -1,4 +1,4 @@
-"""Power out of readings: the only place where voltages and currents become watts."""
+"""Power out of a tick: each rail's readings as watts, and the total. What attribution makes of a rail's current stands in align (`droop.py`)."""
 
 from __future__ import annotations
 

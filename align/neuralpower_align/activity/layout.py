@@ -5,7 +5,7 @@ layers (the first layer's begin is edge 0) of an inference with the room r, what
 
     begin + m / 2 + sum of durations before it + lead + gaps
 
-m: median room of the engine. The parameters, each of which moves edges in proportion (see `LEVERS`):
+m: median room of the engine. The parameters, each of which moves edges in proportion:
 
     lead   how much of the room that an inference has beside the median lies before its layers: a share for those with less than
            usual, one for those with more, one for what goes beyond twice the usual spread, one for what goes beyond four times. A

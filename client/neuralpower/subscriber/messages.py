@@ -73,7 +73,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Energies:
-    """Energy of inferences, as the daemon reckons it live: total power held between ticks × overlap.
+    """Energy of inferences, as the daemon reckons it live: the total power, in straight lines between ticks, integrated over each.
 
     Arrays of one length: journal index, begin and end on CLOCK_MONOTONIC, joules (nan where unknown).
     """
