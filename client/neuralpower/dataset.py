@@ -127,11 +127,6 @@ def concat(datasets: Sequence[Dataset]) -> Dataset:
     return Dataset(table, {"parts": [dataset.provenance for dataset in datasets]})
 
 
-def layers_of(dataset: Dataset) -> list[Layer]:
-    """The rows as layers, without their measurements."""
-    return dataset.layers()
-
-
 def write_dataset(table: Mapping[str, Any], path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> None:
     """Write the table as Parquet (zstd); ``path`` is replaced only once the new file is whole and on the disk.
 

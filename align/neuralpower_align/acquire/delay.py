@@ -17,9 +17,6 @@ from neuralpower_align.clock.scan_clock import ScanClock
 
 Floats = npt.NDArray[np.float64]
 
-CERTAIN = 9.0
-"""Twice the log likelihood that a delay must lose by to be outside of what is called its standard error times three."""
-
 
 @dataclass(frozen=True)
 class Profile:
@@ -32,16 +29,6 @@ class Profile:
         """The delay of least cost: the middle of what is nearly as good."""
         good = self.cost <= self.cost.min() + 1.0
         return float(self.delay_ns[good].mean())
-
-    def error_ns(self) -> float:
-        """Its standard error: a third of how far delays reach that are not excluded."""
-        good = self.delay_ns[self.cost <= self.cost.min() + CERTAIN]
-        return float(max(good[-1] - good[0], self.delay_ns[1] - self.delay_ns[0]) / 6)
-
-    def lead(self, apart_ns: float) -> float:
-        """By how many standard errors the best beats delays that are further than `apart_ns` from it."""
-        far = np.abs(self.delay_ns - self.delay_ns[np.argmin(self.cost)]) > apart_ns
-        return float(np.sqrt(self.cost[far].min() - self.cost.min())) if far.any() else np.inf
 
 
 def profile(

@@ -68,24 +68,6 @@ class Changes:
 UNKNOWN = FreshRate("unknown")
 
 
-def counted(fresh: npt.NDArray[np.bool_], t_ns: Ints) -> FreshRate:
-    """The rate of readings known to be fresh, among consecutive ticks at `t_ns`; (n,) each. One reading more or less is its interval."""
-    span_s = float(t_ns[-1] - t_ns[0]) / 1e9 if len(t_ns) > 1 else 0.0
-    if span_s <= 0:
-        return UNKNOWN
-    count = int(np.count_nonzero(fresh[1:]))
-    return FreshRate("known", count / span_s, max(0, count - 1) / span_s, (count + 1) / span_s)
-
-
-def scanned(scan: Ints, span: Ints, t_ns: Ints) -> FreshRate:
-    """The rate of scans that a source has counted: a reading is of a scan in [scan - span, scan] (mod 2^32); (n,) each."""
-    span_s = float(t_ns[-1] - t_ns[0]) / 1e9 if len(t_ns) > 1 else 0.0
-    if span_s <= 0:
-        return UNKNOWN
-    count, unsure = int(scan[-1] - scan[0]) % 2**32, 1 + int(span[0]) + int(span[-1])
-    return FreshRate("known", count / span_s, max(0, count - unsure) / span_s, (count + unsure) / span_s)
-
-
 def nominal(scan_ns: float, tick_ns: float, tolerance: float = 0.1) -> FreshRate:
     """What the configuration promises: a value a scan, but no more than one a tick. The datasheet allows the clock ± 10 %."""
     if scan_ns <= 0:

@@ -92,8 +92,6 @@ class Online:
         self.classes: Classes | None = None
         self.names: list[str] = []
         self.whole: Whole | None = None
-        self.lost_ns = 0
-        """Time whose readings were not used."""
         self._cover: dict[str, Floats] = {}
         self._usual: dict[str, Floats] = {}
         self._like: dict[str, Usual] = {}
@@ -336,7 +334,6 @@ class Online:
             for name, engine in zip(self.names, around, strict=True):
                 self._note_cover(name, engine, begin, end_ns)
         else:
-            self.lost_ns += int(end_ns - begin)
             self._done_ns = [int(end_ns)] * len(self.rails)
         arrived.forget_before(min(self._done_ns) - max(self.window_ns, margin))
         self._age()
@@ -348,7 +345,6 @@ class Online:
         marks = self.recent[number].between(end_ns + LOOK_AHEAD_NS - MARKS_NS, end_ns + LOOK_AHEAD_NS)
         known = None if readings is None else self._known(plan, readings)
         if readings is None or marks is None or known is None or not known.any():
-            self.lost_ns += int(end_ns - begin)
             self._done_ns[number] = int(end_ns)
             return
         last = rail.feed(plan, readings.take(known), marks)

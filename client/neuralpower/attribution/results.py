@@ -216,10 +216,6 @@ class Systematic:
     offset_w: float
     largest_offset_w: float
 
-    def half_width_w(self, power_w: float) -> float:
-        """At most so far off, W."""
-        return self.largest_gain * abs(power_w) + self.largest_offset_w
-
 
 @dataclass(frozen=True)
 class Attribution:
