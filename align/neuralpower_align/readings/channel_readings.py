@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ def rail_readings(epoch: Epoch, ticks: Ticks, rail: str, notes: list[str]) -> Ch
 class RailReadings:
     """Readings of one rail from portions of an epoch; the first are held back until the supply behind them is known.
 
-    Nobody misses those from before anything ran: of them the newest HELD_TICKS are kept.
+    Nobody misses those from before anything ran: of them no more than the newest HELD_TICKS are kept, and a portion.
     """
 
     def __init__(self, epoch: Epoch, rail: str) -> None:
@@ -48,18 +49,21 @@ class RailReadings:
             raise ValueError(f"rail {rail} has no reading of power")
         self._epoch, self._name = epoch, rail
         self._rail: _Rail | None = None
-        self._first: list[Ticks] = []
+        self._first: deque[Ticks] = deque()
+        self._held = 0
 
     def take(self, ticks: Ticks, ran_ns: int | None) -> ChannelReadings | None:
         """The readings of ticks that follow those before; None where there are none yet. `ran_ns`: when something first ran."""
         if self._rail is None:
             self._first.append(ticks)
-            held = np.concatenate(self._first)[-HELD_TICKS:]
-            self._first = [held]
-            if ran_ns is None or np.count_nonzero(held["t_ns"] >= ran_ns) < FIRST_TICKS:
+            self._held += len(ticks)
+            while self._held - len(self._first[0]) >= HELD_TICKS:
+                self._held -= len(self._first.popleft())
+            if ran_ns is None or sum(np.count_nonzero(each["t_ns"] >= ran_ns) for each in self._first) < FIRST_TICKS:
                 return None
             # Where nothing at all was read in these, the next ones may tell.
-            ticks, self._first = held, []
+            ticks, self._held = np.concatenate(self._first), 0
+            self._first.clear()
             self._rail = _Rail.of(self._epoch, ticks, self._name)
         return None if self._rail is None else self._rail.readings(ticks)
 
