@@ -82,7 +82,7 @@ class Online:
         """Of each rail, as it was acquired last."""
         self.restarts = 0
         self.kept_because = ""
-        """Why the sensor was not acquired from a full window; "": it was, or is to be."""
+        """Why what a first window told was kept when a full one was there; "": it was not."""
         self.why = "a full window"
         self.acquiring = False
         """Whether it waits for a sensor rather than for readings or inferences."""
@@ -270,6 +270,7 @@ class Online:
                 raise ValueError(doubt)
             maxima.append(() if doubt else found.maxima)
         self.rails, self.classes, self.whole, self.names, self._maxima = rails, classes, None, names, maxima
+        self.kept_because = ""
         self._usual = usual(plan, names)
         self._like = {name: engine.usual for name, engine in zip(names, engines, strict=True)}
         self._cover = {name: np.zeros(BINS) for name in names}

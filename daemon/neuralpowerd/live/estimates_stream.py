@@ -113,7 +113,8 @@ class EstimatesStream:
         engines: list[EngineEstimate] = []
         if online is not None:
             arrived = online.arrived
-            counts.state, counts.why = online.state, online.why
+            kept = f"a full window tells no more: {online.kept_because}" if online.kept_because else ""
+            counts.state, counts.why = online.state, online.why or kept
             counts.engines = len(arrived.engines) + len(arrived.whole)
             counts.late, counts.overlapping, counts.state_bytes = arrived.late, arrived.overlapping, online.nbytes
             engines = self.estimates()
