@@ -88,7 +88,10 @@ class Estimates:
 
     enabled: bool = key(True, "start that process, at the lowest priority, with the first inference")
     window_s: float = key(
-        120.0, "readings and inferences from which the sensor is acquired, kept as they are", low=10, high=300
+        120.0,
+        "readings and inferences from which the sensor is acquired for good, kept as they are; it is acquired first from 30 of them",
+        low=10,
+        high=300,
     )
     every_s: float = key(2.0, "time between messages, where anything has changed", low=0.5, high=60)
 
