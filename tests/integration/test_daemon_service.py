@@ -241,7 +241,9 @@ def test_without_its_folder_the_daemon_ends(daemon: Daemon) -> None:
     assert daemon.process is not None
     _, logged = daemon.process.communicate(timeout=PATIENCE_S)
     away.rename(daemon.folder)
-    assert daemon.process.returncode == 1 and "cannot be made a socket" in logged
+    # Which of the files in it is missed first, a socket or the timeline, is chance.
+    assert daemon.process.returncode == 1
+    assert "cannot be made a socket" in logged or "no timeline" in logged, logged
 
 
 def test_a_dead_virtual_device_is_noticed(daemon: Daemon) -> None:
