@@ -15,8 +15,10 @@ from neuralpower_align.activity.layout import GAP
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.fit.search import FoundAt
 from neuralpower_align.layer_power import Classes, Engine, LayerPower, layer_power
+from neuralpower_align.stream import clocks
 from neuralpower_align.stream import online as streaming
-from neuralpower_align.stream.arrivals import MAX_ENGINES, MAX_LAYERS
+from neuralpower_align.stream.arrivals import MAX_ENGINES, MAX_LAYERS, Arrivals
+from neuralpower_align.stream.clocks import UsualClocks
 from neuralpower_align.stream.engines import moves, rearranged
 from neuralpower_align.stream.online import Online
 from neuralpower_align.stream.track import Track
@@ -215,7 +217,7 @@ def test_a_full_window_decides_between_the_maxima_of_the_first(
             *given: object, answers: object = answers, windows: list[object] = windows, **more: object
         ) -> object:
             windows.append((given[1][0].read_ns[[0, -1]], more["found_at"].maxima))  # type: ignore[index]
-            return next(answers)  # type: ignore[call-overload]
+            return next(answers)  # type: ignore[call-overload]  # an iterator
 
         monkeypatch.setattr(streaming, "FIRST_NS", 6e9)
         monkeypatch.setattr(streaming, "sensor_of", lambda *_: batch.rails[0].sensor)
@@ -249,7 +251,7 @@ def test_what_runs_at_other_clocks_is_left_out(
         assert power is not None
         told.append(power)
         means.append(online.arrived.engines["e"].mean().durations_ns.sum())
-    monkeypatch.setattr(streaming, "other_states", lambda *_, **__: [])
+    monkeypatch.setattr(clocks, "other_states", lambda *_, **__: [])
     blind = streamed(Online(1, window_ns=10e9), other, replace(engine, durations_ns=durations)).estimates()[0].power
     assert blind is not None
     moved, blindly = (
@@ -258,6 +260,48 @@ def test_what_runs_at_other_clocks_is_left_out(
     )
     assert moved < 0.5 and blindly > 3 * moved
     assert abs(means[1] / means[0] - 1) < 1e-3 < 0.04 * np.mean(stepped)
+
+
+def test_other_clocks_for_good_are_noticed() -> None:
+    """Nothing has run at the usual clocks any more: how long that has lasted is counted, and what ran so counts in no mean."""
+    arrived, usual, at = Arrivals(), UsualClocks(), 0
+    random = np.random.default_rng(2)
+
+    def run(seconds: int, layer_ns: int) -> None:
+        nonlocal at
+        for _ in range(100 * seconds):
+            spent = np.rint(layer_ns * (1 + 0.01 * random.standard_normal(3))).astype(np.int64)
+            arrived.add("e", at, at + int(spent.sum()) + 50_000, spent, -1.0)
+            at += 10_000_000
+
+    run(10, 1_000_000)
+    usual.take(arrived, ["e"], 0.0)
+    for _ in range(4):
+        run(2, 950_000)
+        usual.take(arrived, ["e"], at - 30e9, 2e9)
+    assert usual.elsewhere_ns == 0.0 and arrived.engines["e"].count == pytest.approx(1000, abs=10)
+    for _ in range(4):
+        run(2, 950_000)
+        usual.take(arrived, ["e"], at - 8e9, 2e9)
+    assert usual.elsewhere_ns >= 6e9 and usual.spent_ns["e"] == pytest.approx(3e6, rel=0.01)
+    run(1, 1_000_000)
+    usual.take(arrived, ["e"], at - 8e9, 2e9)
+    assert usual.elsewhere_ns == 0.0
+
+
+def test_other_clocks_for_good_begin_anew_with_the_same_sensor(ran: Online) -> None:
+    """Where they have lasted for a window: it says so, means begin anew, and the sensor is looked for where it was."""
+    online = deepcopy(ran)
+    online._clocks.elsewhere_ns = np.inf
+    online.arrived.engines["e"].leave_out(-(2**62), 2**62)
+    online._clocks.take = lambda *_: None  # type: ignore[method-assign]  # what it finds is tested above
+    online._at_one_clock(0.0, 2e9)
+    assert (
+        online.restarts == 1
+        and online.state == "acquiring"
+        and "other clocks" in online.estimates()[0].why + online.why
+    )
+    assert online.arrived.engines["e"].count == 0 and all(online._maxima)
 
 
 def test_what_is_left_out_counts_in_no_mean() -> None:
@@ -304,7 +348,7 @@ def test_it_begins_anew_where_the_clock_is_lost(ran: Online, monkeypatch: pytest
 
     def noted(*given: object, found_at: FoundAt, **more: object) -> object:
         tried.append(found_at)
-        return real(*given, found_at=found_at, **more)  # type: ignore[arg-type]
+        return real(*given, found_at=found_at, **more)  # type: ignore[arg-type]  # as it is called
 
     monkeypatch.setattr(streaming, "estimate", noted)
     _, readings, engine = drawn("fast", 1004, 16_000)

@@ -49,7 +49,7 @@ def test_a_ring_that_cannot_be_made_leaves_the_one_before(sampling: Sampling, mo
         def create(cls, path: object, readings: int, period_ns: int, seconds: float = 0.0) -> Ring:
             if seconds > 30:
                 raise SamplerError(f"{path}: no space left on device")
-            return create(path, readings, period_ns, seconds)  # type: ignore[arg-type]
+            return create(path, readings, period_ns, seconds)  # type: ignore[arg-type]  # as it is called
 
     monkeypatch.setattr(module, "Ring", Full)
     with pytest.raises(DaemonError, match="no space"):

@@ -176,7 +176,7 @@ def estimate(
         rivals,
         held.model,
         tuple(held.pieces),
-        tuple(Maximum.of(each) for each in held.rivals),
+        tuple(Maximum.of(replace(each, pieces=fit.reread(each.model, each.pieces))) for each in held.rivals),
     )
 
 

@@ -60,15 +60,19 @@ class Maximum:
 
     @classmethod
     def of(cls, state: State) -> Maximum:
-        """Delays are means over all pieces, as readings tell them."""
+        """Of a state whose rows were numbered anew at the end. Delays are means over all pieces, as readings tell them."""
         model, sizes = state.model, [piece.number.size for piece in state.pieces]
-        # What follows a clock was moved with it, and shows in by how much later readings say that conversions end.
-        delays = [
-            piece.delay_ns + piece.late_ns if piece.clock else piece.delay_ns - US * float(np.mean(spline.value(piece.at_ns, shift)))
-            for piece, spline, shift in zip(state.pieces, model.splines, model.shift_us, strict=True)
-        ]  # fmt: skip
-        delay_ns = float(np.average(delays, weights=sizes))
-        return cls(delay_ns, model.kernel.lag_ns, model.kernel.second_ns if model.second else 0.0, model.layout.value)
+        delays = []
+        for piece, spline, shift_us in zip(state.pieces, model.splines, model.shift_us, strict=True):
+            # A clock was moved along with its rows, and readings say by how much later its conversions end.
+            later_ns = piece.late_ns if piece.clock else -US * float(np.mean(spline.value(piece.at_ns, shift_us)))
+            delays.append(piece.delay_ns + later_ns)
+        return cls(
+            float(np.average(delays, weights=sizes)),
+            model.kernel.lag_ns,
+            model.kernel.second_ns if model.second else 0.0,
+            model.layout.value,
+        )
 
 
 @dataclass(frozen=True)

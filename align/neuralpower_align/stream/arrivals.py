@@ -81,6 +81,11 @@ class Arrivals:
         for each in (*self.engines.values(), *self.whole.values()):
             each.leave_out(begin_ns, end_ns)
 
+    def count_anew(self) -> None:
+        """What came so far counts in no mean of engines any more: the board runs at other clocks for good."""
+        for each in (*self.engines.values(), *self.whole.values()):
+            each.count_anew()
+
     def at_one_clock(self, readings: ChannelReadings) -> Bools:
         """Which readings (k,) saw nothing that ran at other clocks."""
         return _outside(readings, [*self._elsewhere])

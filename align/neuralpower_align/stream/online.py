@@ -23,7 +23,6 @@ import numpy.typing as npt
 from neuralpower_align.acquire.sensing import sensor_of
 from neuralpower_align.activity.classes import Classes, Engine, Usual
 from neuralpower_align.activity.schedule import Schedule
-from neuralpower_align.activity.states import other_states
 from neuralpower_align.activity.unnamed import named
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.fit.estimate import estimate
@@ -32,6 +31,7 @@ from neuralpower_align.result.results import Fitted
 from neuralpower_align.result.trust import contradiction, inflation_of
 from neuralpower_align.sensor.excitation import BINS, excitation
 from neuralpower_align.stream.arrivals import Arrivals
+from neuralpower_align.stream.clocks import SINCE_NS, UsualClocks
 from neuralpower_align.stream.engines import moves, rearranged, referred, usual
 from neuralpower_align.stream.rail import Rail
 from neuralpower_align.stream.told import EngineEstimate, not_running, running, together
@@ -59,10 +59,6 @@ AGE_NS = 10e9
 MARKS_NS = 30e9
 LOST = "the clock of the conversions was lost"
 OTHER_CLOCKS = "the board has run at other clocks since"
-CLOCKS_NS = 20e9
-"""Whether the board ran at other clocks is told from inferences of so long before a chunk until the newest."""
-FOLLOWS = 0.1
-"""By so much of what a chunk differs by, the usual time of an inference follows: drift with temperature is no other clock."""
 LOOK_AHEAD_NS = 8e9
 """The clock of conversions is measured so far ahead of the readings that are summed."""
 
@@ -96,10 +92,7 @@ class Online:
         self._usual: dict[str, Floats] = {}
         self._like: dict[str, Usual] = {}
         """What each engine's inferences are like, from the window: those of a chunk alone would lay each chunk in its own way."""
-        self._spent_ns: dict[str, float] = {}
-        """The usual time of each engine's inferences."""
-        self._elsewhere_ns = 0.0
-        """For how long nothing has run but at other clocks."""
+        self._clocks = UsualClocks()
         self._done_ns: list[int] = [0] * rails
         self._seen_ns = 0
         """Up to where clocks were measured."""
@@ -182,9 +175,8 @@ class Online:
             return False
         begin = ready_ns - self.first_ns
         self._again_ns = ready_ns - self.first_ns / 2
-        self._spent_ns = {}
-        for name in many:
-            self._leave_other_clocks(name, begin)
+        self._clocks = UsualClocks()
+        self._clocks.take(self.arrived, many, begin)
         known = all(self._maxima) and set(self.names) == set(many)
         try:
             return self._acquire(self.names if known else many, begin, ready_ns, again=known)
@@ -202,29 +194,12 @@ class Online:
         except ValueError as reason:
             self.kept_because = str(reason)
 
-    def _leave_other_clocks(self, name: str, begin_ns: float) -> bool:
-        """Leave out what ran since at other clocks than usual, or than most where that is not known; whether there was any."""
-        each, usual_ns = self.arrived.engines[name], self._spent_ns.get(name, 0.0)
-        some = each.between(begin_ns, 2.0**62)
-        spent = some.durations_ns.sum(axis=1).astype(np.float64)
-        stretches = other_states(some.begin_ns, some.end_ns, spent, usual_ns=usual_ns)
-        for stretch in stretches:
-            self.arrived.leave_out(*stretch)
-        rest = each.between(begin_ns, 2.0**62, every=False).durations_ns.sum(axis=1)
-        if rest.size and rest.min() > 0:
-            level_ns = float(np.exp(np.log(rest).mean()))
-            self._spent_ns[name] = usual_ns * (level_ns / usual_ns) ** FOLLOWS if usual_ns else level_ns
-        return bool(stretches) and not rest.size
-
     def _at_one_clock(self, begin_ns: float, end_ns: float) -> None:
-        """Leave out what ran at other clocks about a chunk; where nothing else runs any more, begin anew."""
-        gone = [self._leave_other_clocks(name, begin_ns - CLOCKS_NS) for name in self.names]
-        since = begin_ns - CLOCKS_NS
-        ran = any(self.arrived.engines[each].between(since, 2.0**62, every=False).begin_ns.size for each in self.names)
-        self._elsewhere_ns = self._elsewhere_ns + end_ns - begin_ns if any(gone) and not ran else 0.0
-        if self._elsewhere_ns > self.window_ns:
-            self._elsewhere_ns = 0.0
-            self._restart(OTHER_CLOCKS, float(self.newest_ns))
+        """Leave out what ran at other clocks about a chunk; where nothing else has run for a window, begin anew with what comes."""
+        self._clocks.take(self.arrived, self.names, begin_ns - SINCE_NS, end_ns - begin_ns)
+        if self._clocks.elsewhere_ns > self.window_ns:
+            self.arrived.count_anew()
+            self._restart(OTHER_CLOCKS, float(self.newest_ns), same_sensor=True)
 
     def _forget_sensors(self) -> None:
         """Nothing is known of them any more."""
@@ -304,7 +279,7 @@ class Online:
                 # Of a layer that draws a tenth more or less the edges tell the clock all the same.
                 known = self._known(plan, readings, at_any_clocks=True)
                 if known.any() and not rail.look(plan, readings.take(known)):
-                    self._restart(LOST, float(readings.read_ns[0]))
+                    self._restart(LOST, float(readings.read_ns[0]), same_sensor=True)
                     return
 
     @property
@@ -350,7 +325,7 @@ class Online:
             return
         last = rail.feed(plan, readings.take(known), marks)
         if last is None:
-            self._restart(LOST, float(readings.read_ns[0]))
+            self._restart(LOST, float(readings.read_ns[0]), same_sensor=True)
             return
         # What does not fill a block is taken with the next chunk; too few rows for one are given up.
         done = self._done_ns[number] = last if last > begin else int(end_ns)
@@ -409,10 +384,10 @@ class Online:
                 self._restart(rail.trouble)
                 return
 
-    def _restart(self, why: str, since_ns: float = 0.0) -> None:
-        """Begin anew from the window, or from what comes after some time."""
+    def _restart(self, why: str, since_ns: float = 0.0, same_sensor: bool = False) -> None:
+        """Begin anew from the window, or from what comes after some time; `same_sensor`: what the sensor is has not been put in doubt."""
         self.restarts += 1
-        if why == LOST:
+        if same_sensor:
             self.rails, self.classes, self.whole = [], None, None
         else:
             self._forget_sensors()

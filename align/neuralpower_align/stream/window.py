@@ -171,6 +171,11 @@ class RecentInferences:
         self.total_ns -= self.durations_ns[gone].sum(axis=0)
         self.span_ns -= float((self.end_ns[gone] - self.begin_ns[gone]).sum())
 
+    def count_anew(self) -> None:
+        """As if none had come so far, in the sums of all."""
+        self.counts[: self.held] = False
+        self.count, self.span_ns, self.total_ns = 0, 0.0, np.zeros(self.layers)
+
     def between(self, begin_ns: float, end_ns: float, every: bool = True) -> Engine:
         """Those that ran within, as the batch takes them; `every`: those left out too."""
         low = int(np.searchsorted(self.end_ns[: self.held], begin_ns))
