@@ -22,10 +22,15 @@ class Silence:
         self.now = 100.0
         self.asked: list[str] = []
         self.wanted: dict[int, str] = {}
-        self.answers = False
+        self.answers, self.there = False, True
 
     def monotonic(self) -> float:
         return self.now
+
+    def connected(self, timeout_s: float) -> bool:
+        assert timeout_s >= 0
+        self.now += 0.0 if self.there else timeout_s
+        return self.there
 
     def send(self, do: str, **fields: Any) -> int:
         self.asked.append(do)
@@ -72,16 +77,18 @@ def unknown(count: int) -> list[Record]:
     return [Record(Kind.INFERENCE, 0, {"engine": f"e{number}"}) for number in range(count)]
 
 
+@pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("engines", [0, 3, 500])
-def test_polling_returns_in_time(client: Client, silence: Silence, engines: int) -> None:
-    """However many engines are unknown, and though nobody answers; each question is asked once until it is given up."""
+def test_polling_returns_in_time(client: Client, silence: Silence, engines: int, there: bool) -> None:
+    """However many engines are unknown, and though nobody answers or is there; each question is asked once until it is given up."""
+    silence.there = there
     client._note(unknown(engines))
     for _ in range(100):
         before = silence.now
         client.poll(0.1)
         assert silence.now - before <= 0.1 + 1e-9
     assert silence.asked.count("engine") <= max(engines, 2 * ENGINES_AT_A_TIME) + 5
-    assert bool(silence.asked) == bool(engines)
+    assert bool(silence.asked) == (bool(engines) and there)
 
 
 def test_the_last_search_has_one_bound(client: Client, silence: Silence) -> None:

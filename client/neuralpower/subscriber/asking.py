@@ -56,13 +56,17 @@ class History:
             VersionError: the daemon speaks another version of the wire.
         """
         deadline = time.monotonic() + timeout_s
-        if not self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT):
+        if not self.connected(timeout_s):
             return None
         number = self.send(do, **fields)
         answer = self.receive(number, deadline - time.monotonic()) if number else None
         if answer is None and number:
             self.forget(number)
         return answer
+
+    def connected(self, timeout_s: float) -> bool:
+        """Whether a daemon is, or comes within so long."""
+        return bool(self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT))
 
     def send(self, do: str, **fields: Any) -> int | None:
         """Ask without waiting; returns what :meth:`receive` takes, or None where no daemon is connected."""

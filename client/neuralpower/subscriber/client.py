@@ -275,6 +275,9 @@ class Client:
         """The answer to a question that is asked now, or was by an earlier call; None if it is not there until `deadline`."""
         asked = self._questions.pop(name, None)
         if asked is None:
+            # The live socket may be there a moment before this one.
+            if not self._history.connected(max(deadline - time.monotonic(), 0.0)):
+                return None
             asked = _Asked({}, self._history.send(do, **fields), time.monotonic() + REQUEST_TIMEOUT_S)
         return self._received(name, asked, deadline)
 
