@@ -90,9 +90,11 @@ class Sampling:
                 spin_ns=realtime.spin_us * 1000,
             )
             sampler.start()
-        except (DaemonError, SamplerError) as error:
+        except BaseException as error:
             self.stop()  # the source is given back: what failed does not run
-            raise DaemonError(str(error)) from None
+            if isinstance(error, SamplerError):
+                raise DaemonError(str(error)) from None
+            raise
         self._sampler = sampler
         self.epoch = epoch
         return epoch
