@@ -14,9 +14,17 @@
 #define _Atomic
 #define ATOMIC_LLONG_LOCK_FREE 2
 
-/* A handle's own flag, never shared between handles: not part of the protocol. */
+/*
+ * What a handle keeps for itself: its flags and how many hold it. One process's own, in no reader's
+ * sight, and not part of the protocol.
+ */
 typedef bool atomic_bool;
-#define atomic_load(flag) (*(flag))
+typedef unsigned atomic_uint;
+#define atomic_init(own, value) (*(own) = (value))
+#define atomic_load(own) (*(own))
+#define atomic_store(own, value) (*(own) = (value))
+#define atomic_fetch_add(own, value) ((*(own) += (value)) - (value))
+#define atomic_fetch_sub(own, value) ((*(own) -= (value)) + (value))
 
 #define memory_order_relaxed MODEL_RELAXED
 #define memory_order_acquire MODEL_ACQUIRE
