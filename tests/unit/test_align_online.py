@@ -230,6 +230,22 @@ def test_a_full_window_decides_between_the_maxima_of_the_first(
         assert online._begin_ns >= full[0] - 1e9 if second.settled else online._begin_ns < full[0]
 
 
+def test_a_first_window_holds_enough_readings_of_layers() -> None:
+    """Where half of the time nothing known ran, and of what ran a part was without the profiler, it grows; to a full one at most."""
+    online = Online(1, window_ns=100e9)
+    t_ns = np.arange(0, 40_000_000_000, 1_000_000, dtype=np.int64)
+    online.add_readings(0, ChannelReadings(t_ns, np.full(t_ns.size, 5.0), 140e3, 0.84e6, 1))
+    layers = np.array([200_000_000, 200_000_000])
+    for number, begin in enumerate(range(0, 40_000_000_000, 1_000_000_000)):
+        online.add_inference("e", begin, begin + 500_000_000, layers, profiled=number % 4 > 0)
+    # 500 of 1,000 readings, of three inferences in four, all but the first 20 ms behind one without the profiler.
+    rows_per_s = 0.75 * 500
+    assert online._first_ns(["e"], 0.0, 20e9) == online.first_ns == 30e9
+    assert online._first_ns(["e"], 0.0, 40e9) == pytest.approx(15_000 / rows_per_s * 1e9, rel=0.02)
+    online.spoil(0, 30_000_000_000)
+    assert online._first_ns(["e"], 0.0, 40e9) == 100e9
+
+
 def test_what_runs_at_other_clocks_is_left_out(
     fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
 ) -> None:

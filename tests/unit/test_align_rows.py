@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from neuralpower_align.activity.layout import Room
 from neuralpower_align.activity.schedule import Laid, Schedule, Stretch, schedule
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
@@ -155,6 +156,40 @@ def test_blocks_hold_every_row_once() -> None:
     assert [group.shape for group in blocks_of(300, 128)] == [(2, 128), (1, 44)]
     assert np.concatenate([group.ravel() for group in blocks_of(300, 128)]).tolist() == list(range(300))
     assert [group.shape for group in blocks_of(50, 128)] == [(1, 50)]
+
+
+def test_gaps_that_scatter_by_themselves_move_edges_as_a_random_walk() -> None:
+    """The covariance of readings in an inference of forty layers is that of edges which lie as a random walk from the middle has them."""
+    count, begin = 40, np.array([10_000_000])
+    random = np.random.default_rng(3)
+    durations = random.integers(30_000, 60_000, (1, count))
+    ends = np.cumsum(durations, axis=1)
+    windows, end = 10_060_000 + np.stack([ends - durations, ends], axis=-1), begin + ends[:, -1] + 120_000
+    room = Room.of(begin, end, durations)
+    alone = Laid(windows, np.arange(count), count + 2, begin, end, count, count + 1, room)
+    plan = schedule([alone], count + 3, count + 4)
+    power = random.uniform(3.0, 12.0, plan.count)
+    at, kernel, step_ns = np.linspace(10.1e6, 12.1e6, 50), Kernel(20e3, 140e3), 200.0
+
+    def readings(moved: Schedule) -> np.ndarray:
+        found = designs(moved, 0, piece_at(at), kernel, power)
+        return np.concatenate([(design.share @ power[design.touched]).ravel() for design in found])
+
+    edges = np.flatnonzero(plan.moves >= 0)
+    later = []
+    for edge in edges:
+        beside = np.zeros(plan.edges_ns.size)
+        beside[edge] = step_ns
+        later.append((readings(replace(plan, beside_ns=beside)) - readings(replace(plan, beside_ns=-beside))) / 2)
+    place, slope = plan.place[edges], np.stack(later, axis=1) / step_ns
+    walk = (np.abs(place)[:, None] + np.abs(place) - np.abs(place[:, None] - place)) / 2
+    (design,) = designs(plan, 0, piece_at(at), kernel, power)
+    found = (design.stretch @ design.stretch.transpose(0, 2, 1))[0]
+    straight = np.outer(slope @ place, slope @ place)
+    wanted = slope @ walk @ slope.T
+    off = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+    assert off < 0.15 and np.linalg.norm(straight - wanted) / np.linalg.norm(wanted) > 3 * off
+    np.testing.assert_allclose(np.diag(found), np.diag(wanted), atol=0.15 * np.diag(wanted).max())
 
 
 def test_named_stretches_and_gaps() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from neuralpower_align.activity.layout import GAP, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.clock.scan_clock import Sensor
 from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Search
+from neuralpower_align.fit.surface import EVERY
+from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model
 from neuralpower_align.model.rows import Piece
 from neuralpower_align.sensor.kernel import Kernel
@@ -58,3 +62,18 @@ def test_gaps_that_are_tried_are_steps_between_what_is_likely() -> None:
     search, model, pieces = search_of(50e3)
     gaps = sorted(float(start.layout.value[GAP]) for start, _ in search.by_gap((model, pieces)))
     assert gaps[0] == 0.0 and gaps[-1] <= Layout.usual(1).likely_gaps_us[1]
+
+
+def test_maxima_are_compared_on_the_readings_that_all_have() -> None:
+    """Of two that are alike but for rows that one of them has not, neither is likelier; and the order is that of how likely they are."""
+    search, model, (piece,) = search_of(50e3)
+    noise = Noise(white=0.04, slow=0.0)
+    some = piece.taken(np.flatnonzero(np.random.default_rng(1).random(piece.number.size) > 0.2))
+    other = replace(some, value_w=some.value_w + 0.01 * (np.arange(some.number.size) % 9 == 0))
+    states = [search.at((model, [each], noise), EVERY) for each in (piece, other)]
+    assert abs(states[0].cost - states[1].cost) > 20
+    found = search.compared(states)
+    assert found[0].level == pytest.approx(found[1].level, abs=1e-6)
+    worse = replace(model, power_w=model.power_w + 0.3)
+    states = [search.at((each, [rows], noise), EVERY) for each, rows in ((worse, some), (model, piece))]
+    assert [each.model.power_w[0] for each in search.compared(states)] == [model.power_w[0], worse.power_w[0]]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from neuralpower_align.activity.layout import Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
-from neuralpower_align.fit.surface import EVERY, NEAR, Surface, _as_wide
+from neuralpower_align.fit.surface import EVERY, NEAR, Surface, _as_wide, _spread
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import DRIFTS, WIDEST, Model, Spline, columns
-from neuralpower_align.model.rows import Piece, designs
+from neuralpower_align.model.rows import BLOCK, Piece, designs
 from neuralpower_align.sensor.kernel import Kernel
 
 Floats = npt.NDArray[np.float64]
@@ -122,3 +122,20 @@ def test_no_step_raises_the_objective(seed: int) -> None:
         state = surface.climbed(state, EVERY, 1, NEAR)
         costs.append(state.cost)
     assert np.all(np.diff(costs) <= 0), costs
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 60), st.floats(0.0, 0.03))
+def test_some_blocks_are_of_the_same_readings_whatever_rows_are_gone(seed: int, count: int, gone: float) -> None:
+    """Full blocks that do not overlap; where a few rows are gone nearly all of the others are in the same blocks as before."""
+    random = np.random.default_rng(seed)
+    at: Floats = np.arange(9000) * 1e6
+    whole = Piece(np.arange(9000) + int(random.integers(0, 5000)), at, np.zeros(9000), 140e3, 1, None, 0.0)
+    fewer = whole.taken(np.flatnonzero(random.random(9000) >= gone))
+    chosen = []
+    for piece in (whole, fewer):
+        (rows,) = _spread([piece], count)[0]
+        assert rows.shape[1] == BLOCK and np.all(np.diff(rows.ravel()) >= 1)
+        assert abs(len(rows) - count) <= 1
+        chosen.append(piece.number[rows.ravel()])
+    assert np.isin(chosen[1], chosen[0]).mean() > 0.8

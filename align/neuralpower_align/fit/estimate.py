@@ -215,7 +215,7 @@ class _Fit(Search):
         if not len(found):
             return found
         best = states[0]
-        worse = [each.cost - best.cost * each.normal.rows / best.normal.rows for each in states[1:]]
+        worse = [each.level - best.level for each in states[1:]]
         likely = np.exp(-np.maximum(worse, 0.0) / (2 * UNSURE))
         base = self.released(best).model
         for row, state, chance in zip(found, states[1:], likely / (1 + likely.sum()), strict=True):

@@ -150,16 +150,30 @@ class Search(Surface):
             shared = replace(
                 quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4, far=quiet.slack
             )
-            worth = min((each.cost for each in found if each.settled), default=np.inf)
-            found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=worth))
+            found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
         if self.of_all:
-            for state in self.beside_of(min(found, key=lambda each: each.cost)):
-                worth = min((each.cost for each in found if each.settled), default=np.inf)
+            for state in self.beside_of(self.compared(found)[0]):
                 point = (state.model, state.pieces, state.noise)
-                found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=worth))
-        found.sort(key=lambda each: each.cost)
+                found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
+        found = self.compared(found)
         rivals = tuple(replace(each, whitening=None) for each in found if each.settled)
         return replace(found[0], rivals=rivals if found[0].settled else ())
+
+    def compared(self, states: Sequence[State]) -> list[State]:
+        """The likeliest first, by their `level`: each under the variances that are likeliest there.
+
+        A reading near the end of a conversion is one row or another as the sensor lies, and may be none: costs of other rows differ by more
+        than what one place is likelier by.
+        """
+        if len(states) < 2:
+            return list(states)
+        common = [_common(pieces) for pieces in zip(*(each.pieces for each in states), strict=True)]
+        found = []
+        for number, each in enumerate(states):
+            pieces = [piece.taken(rows[number]) for piece, rows in zip(each.pieces, common, strict=True)]
+            noise = self.likelier(each.model, pieces, each.noise, self.some)
+            found.append(replace(each, level=self.at((each.model, pieces, noise), self.some).cost))
+        return sorted(found, key=lambda each: each.level)
 
     def chosen(self, model: Model, pieces: list[Piece], square: float) -> list[tuple[Model, list[Piece]]]:
         """The best of several starts, compared with wide edges first and then with sharp ones.
@@ -307,6 +321,21 @@ class Search(Surface):
         states = (self.at((replace(model, sensor=False), pieces, noise), blocks) for model, pieces in every)
         left = [each.profiled + each.restricted for each in states]
         return [every[i] for i in np.argsort(left, kind="stable")]
+
+
+def _worth(found: Sequence[State]) -> float:
+    """The least cost for each row of those that have settled."""
+    return min((each.cost / each.normal.rows for each in found if each.settled), default=np.inf)
+
+
+def _common(pieces: Sequence[Piece]) -> list[Ints]:
+    """Of pieces of one stretch, the rows of each that are conversions which all have, of one value."""
+    numbers = pieces[0].number
+    for piece in pieces[1:]:
+        numbers = numbers[np.isin(numbers, piece.number)]
+    rows = [np.searchsorted(piece.number, numbers) for piece in pieces]
+    same = np.ptp(np.stack([piece.value_w[each] for piece, each in zip(pieces, rows, strict=True)]), axis=0) == 0
+    return [each[same] for each in rows]
 
 
 def _unlike(models: Sequence[Model], apart_ns: float, apart_us: float, most: int) -> list[int]:

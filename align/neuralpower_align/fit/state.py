@@ -46,6 +46,8 @@ class State:
     """All steps (q,) since where a turn began."""
     rivals: tuple[State, ...] = ()
     """The maxima that were followed, itself first."""
+    level: float = 0.0
+    """Its cost on readings that all of these have."""
 
     @property
     def cost(self) -> float:

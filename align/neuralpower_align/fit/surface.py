@@ -36,7 +36,7 @@ FARTHER_NS = 30e3
 START_BLOCKS, START_CLASSES = 60, 120
 """Starts are compared on so many blocks, of engines that have together no more classes than this where there are more."""
 WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 16
-REREAD, LEAST_TURN, FAR_WORSE = 3, 0.2, 40.0
+REREAD, LEAST_TURN, FAR_WORSE = 3, 0.2, 150.0
 """In so many turns readings near the ends of conversions are numbered anew; no turn is shortened to less; no turn makes up for so
 much of cost."""
 SETTLED, NEAR = 0.1, 0.5
@@ -64,6 +64,10 @@ DAMPING, MOST_DAMPING = 1.0, 1e4
 MOST_BLOCKS, KEPT_BLOCKS = 1000, 2500
 """A maximum is sought on no more rows than are in the first (64 s at 1 kHz). From there few steps are gone on all, where there are no more of these
 than in the second: what whitens them takes 82 MB; else one."""
+MOST_SPREAD = 0.6
+"""Of more than this share of all rows no part is chosen with room between."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Parts of its multiples lie evenly, however many there are."""
 Blocks = int | None
 """So many blocks spread evenly over all pieces, or all."""
 EVERY: Blocks = None
@@ -127,7 +131,7 @@ class Surface:
         In turn: steps that raise the likelihood under the weights of where the turn began, then the variances that are likeliest there. It
         has settled where, with weights made anew, the next step is short, and the variances move no more. Turns that swing about
         that place are shortened (Aitken's rule along the last one). `reread`: whether readings near the ends of conversions are numbered anew;
-        `worth`: a search that is far above this cost after REREAD turns is given up.
+        `worth`: a search whose cost is far above this for each row after REREAD turns is given up.
         """
         state = self.at(point, blocks)
         share, last = 1.0, None
@@ -154,7 +158,7 @@ class Surface:
             promised = state.promised
             far = state.newton()[1]
             rests = far < near or promised < WORTH_A_STEP or (stuck and promised < NO_BETTER)
-            if sweep + 1 >= REREAD and state.cost > worth + FAR_WORSE:
+            if sweep + 1 >= REREAD and state.cost > worth * state.normal.rows + FAR_WORSE:
                 return state
             if (
                 (sweep + 1 >= REREAD or not reread)
@@ -314,20 +318,45 @@ def _shorter(share: float, last: Floats, gone: Floats, normal: Normal) -> float:
 
 
 def _spread(pieces: Sequence[Piece], count: int, best: Sequence[Bools] = ()) -> list[list[Ints]]:
-    """About `count` full blocks spread evenly over all pieces; of `best` rows where there are."""
-    groups = [blocks_of(piece.number.size)[0] for piece in pieces]
+    """About `count` full blocks spread evenly over all pieces; of `best` rows where there are.
+
+    Rows that another place of the sensor brings or takes away change few of them: costs on some blocks are costs of the same readings.
+    """
+    every = [blocks_of(piece.number.size)[0] for piece in pieces]
+    if count < MOST_SPREAD * sum(map(len, every)):
+        groups = [_anchored(piece.number) for piece in pieces]
+    else:
+        groups = [(group, np.arange(len(group), dtype=np.float64) * GOLDEN % 1) for group in every]
     if best:
         kept = [
-            group[good[np.minimum(group, good.size - 1)].all(axis=1)] for group, good in zip(groups, best, strict=True)
+            (group[good[group].all(axis=1)], order[good[group].all(axis=1)])
+            for (group, order), good in zip(groups, best, strict=True)
         ]
-        groups = kept if sum(map(len, kept)) >= count / 2 else groups
-    total = max(sum(map(len, groups)), 1)
+        groups = kept if sum(len(group) for group, _ in kept) >= count / 2 else groups
+    total = max(sum(len(group) for group, _ in groups), 1)
     chosen = []
-    for group in groups:
+    for group, order in groups:
         share = max(round(count * len(group) / total), 1)
-        which = np.unique(np.linspace(0, max(len(group) - 1, 0), min(share, len(group))).astype(np.int64))
+        which = np.sort(np.argsort(order, kind="stable")[:share])
         chosen.append([group[which]] if len(group) else [])
     return chosen
+
+
+def _anchored(number: Ints) -> tuple[Ints, Floats]:
+    """Full blocks (b, BLOCK) of rows, of which each begins at the first conversion `number` (k,) behind a round number; and an order (b,) in which
+    the first of any of them lie evenly."""
+    per_row = (number[-1] - number[0]) / max(number.size - 1, 1)
+    # In coarse steps, which few rows more or less hardly ever change, and with room for rows that are gone.
+    step = max(int(BLOCK * np.floor(2 * per_row + 1.2) / 2), 1)
+    rounds = np.arange(-(-number[0] // step), number[-1] // step + 1)
+    firsts, which = np.unique(np.searchsorted(number, rounds * step), return_index=True)
+    begins, order, free = [], [], 0
+    for first, each in zip(firsts.tolist(), rounds[which].tolist(), strict=True):
+        if free <= first <= number.size - BLOCK:
+            begins.append(first)
+            order.append(each * GOLDEN % 1)
+            free = first + BLOCK
+    return np.array(begins, np.int64)[:, None] + np.arange(BLOCK), np.array(order)
 
 
 def best_measured(plan: Schedule, piece: Piece) -> Bools:

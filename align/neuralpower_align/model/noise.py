@@ -8,7 +8,7 @@ A block's covariance is a sum of known forms times unknown variances:
     slack     an inference that ran earlier or later than laid: s^2 g g', g the change of the readings with its shift
     late      the same of what grows with the room that it has between its anchors (`layout.py`)
     far       the same of inferences whose room is far beyond the usual: whether the host launched or woke up late, rooms do not tell
-    stretch   an inference whose gaps between kernels were longer or shorter than laid: the same with its stretch about its middle
+    stretch   gaps between kernels that were longer or shorter than laid, each by itself: the same with a random walk of edges from the middle (`rows.py`)
 
 The variances are those of greatest likelihood on blocks spread over the recording, by rounds of Newton's with the average of observed and
 expected information (Gilmour, Thompson and Cullis 1995), which needs no products of matrices.

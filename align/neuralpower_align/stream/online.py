@@ -44,8 +44,9 @@ Bools = npt.NDArray[np.bool_]
 
 ENOUGH = 300
 """Inferences of an engine before anything is said of it."""
-FIRST_NS, WINDOW_NS = 30e9, 120e9
-"""The first window is as short as a recording that is enough; a full one is acquired anew from where that had its maxima, and decides between them."""
+FIRST_NS, FIRST_ROWS, WINDOW_NS = 30e9, 15_000, 120e9
+"""The first window is as short as a recording that is enough, and holds so many readings of layers, but is never longer than a full one; from a full one
+it is acquired anew, from where the first had its maxima, which decides between them."""
 CHUNK_NS, LONGEST_CHUNK_NS = 2e9, 5e9
 CHUNK_ROWS = 520
 HOLD_NS = 2.5e9
@@ -163,17 +164,18 @@ class Online:
 
     def _begin(self, ready_ns: float) -> bool:
         """Acquire from a full window, if there is one."""
-        first_ns = max((int(r.parts[0].read_ns[0]) for r in self.recent if r.parts), default=0)
+        oldest_ns = max((int(r.parts[0].read_ns[0]) for r in self.recent if r.parts), default=0)
         many = [name for name, each in self.arrived.engines.items() if each.count >= self.enough]
         if not many or not all(r.parts for r in self.recent):
             self.acquiring, self.why = False, f"{self.enough} inferences of one engine"
             return False
-        since = max(first_ns, self._again_ns)
-        if ready_ns - since < self.first_ns:
-            more_s = (self.first_ns - (ready_ns - since)) / 1e9
+        since = max(oldest_ns, self._again_ns)
+        first_ns = self._first_ns(many, since, ready_ns)
+        if ready_ns - since < first_ns:
+            more_s = (first_ns - (ready_ns - since)) / 1e9
             self.acquiring, self.why = False, f"{more_s:.0f} s more of readings"
             return False
-        begin = ready_ns - self.first_ns
+        begin = ready_ns - first_ns
         self._again_ns = ready_ns - self.first_ns / 2
         self._clocks = UsualClocks()
         self._clocks.take(self.arrived, many, begin)
@@ -184,6 +186,25 @@ class Online:
             self._forget_sensors()
             self.acquiring, self.why = True, f"a sensor that can be acquired: {reason}"
         return True
+
+    def _first_ns(self, names: list[str], since_ns: float, ready_ns: float) -> float:
+        """How long the first window must be to hold FIRST_ROWS readings of these engines' layers, as far as readings so far tell."""
+        if ready_ns - since_ns < self.first_ns:
+            return self.first_ns
+        readings = [each.between(since_ns, ready_ns) for each in self.recent]
+        engines = [self.arrived.engines[name].between(since_ns, ready_ns) for name in names]
+        begin = np.sort(np.concatenate([each.begin_ns for each in engines]))
+        end = np.sort(np.concatenate([each.end_ns for each in engines]))
+        rows = [
+            np.count_nonzero(
+                self.arrived.known(each, names)
+                & (np.searchsorted(begin, each.read_ns) > np.searchsorted(end, each.read_ns))
+            )
+            for each in readings
+            if each is not None
+        ]
+        least = min(rows, default=0)
+        return float(np.clip(FIRST_ROWS / max(least, 1) * (ready_ns - since_ns), self.first_ns, self.window_ns))
 
     def _fill(self, ready_ns: float) -> None:
         """Acquire anew from a full window; if that cannot be, go on with what was acquired."""
