@@ -59,6 +59,20 @@ def test_a_step_is_found_from_end_to_end(step: float, first: int) -> None:
     assert found[1] - found[0] <= (end[first + 399] - begin[first]) + 2 * few * (5e6 + 2e6)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_small_steps_are_found_however_many_there_are(seed: int) -> None:
+    """Four of 2 % in runs with holes between: how large each was is known with an error, and errors add up from one to the next."""
+    random = np.random.default_rng(seed)
+    begin = np.concatenate([4e9 * run + 7e6 * np.arange(int(random.integers(70, 400))) for run in range(24)])
+    stepped = np.isin((begin // 4e9).astype(int), random.permutation(np.arange(1, 23, 2))[:4])
+    spent = 2e6 * (1 + 0.02 * stepped) * (1 + 0.012 * random.standard_normal(begin.size))
+    found = other_states(begin.astype(np.int64), (begin + spent).astype(np.int64), spent)
+    out = np.zeros(begin.size, bool)
+    for low, high in found:
+        out |= (begin >= low) & (begin < high)
+    assert np.mean(out[stepped]) > 0.97 and np.mean(out[~stepped]) < 0.05
+
+
 def test_of_two_states_alike_the_one_in_which_the_other_inferences_ran_is_usual() -> None:
     """Those without the profiler run beside: both are to be told at one clock."""
     random = np.random.default_rng(4)

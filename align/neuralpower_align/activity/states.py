@@ -5,7 +5,7 @@ A thermal drift, and the clock's own wander, move that by little and steadily; s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,10 @@ APART, APART_SE = 0.01, 6.0
 """Times step where they change by so large a share from one second to the next, and by so many standard errors. A governor's steps of 5 %
 change the time of a network that waits for memory by no more than 1 to 2 %, and its power by 10. Drift with temperature and the clock's slow wander
 change less within a second."""
-NEAR_NS = 1_000_000_000
-"""A step is measured on inferences no farther from it than this."""
+SCALES = (FEWEST, 20, 40, 80, 160, 320)
+"""So many inferences before an edge are compared with as many behind it."""
+NEAR_NS, NEAR = 1_000_000_000, 128
+"""A step is measured on inferences no farther from it than this, or on so many where they are fewer: with a scatter of 1 % to 0.13 %."""
 
 
 def other_states(
@@ -60,16 +62,21 @@ def other_states(
 
 def _unlike_most(edges: Ints, steps: Floats, begin_ns: Ints, end_ns: Ints, beside_ns: Sequence[Ints]) -> Bools:
     """Which stretches (k + 1,) between edges (k + 2,) are of another state than most inferences."""
-    # Only steps count: how far the clock wandered between them does not.
-    level = np.append(0.0, np.cumsum(steps))
-    order = np.argsort(level)
-    state = np.empty(level.size, np.int64)
-    state[order] = np.append(0, np.cumsum(np.diff(level[order]) > APART))
+    # Only steps count: how far the clock wandered between them does not. A level that is near one from before is that one, or the errors of
+    # steps would add up.
+    levels, state = [0.0], [0]
+    for step in steps.tolist():
+        level = levels[state[-1]] + step
+        near = int(np.argmin(np.abs(np.array(levels) - level)))
+        if abs(levels[near] - level) > APART / 2:
+            near = len(levels)
+            levels.append(level)
+        state.append(near)
     size = np.diff(edges)
     middle = (end_ns[edges[1:-1] - 1] + begin_ns[edges[1:-1]]) / 2
     for others in beside_ns:
         size = size + np.bincount(np.searchsorted(middle, others), minlength=size.size)
-    return np.asarray(state != np.argmax(np.bincount(state, size)), np.bool_)
+    return np.asarray(np.array(state) != np.argmax(np.bincount(state, size)), np.bool_)
 
 
 def _calm(log: Floats, scatter: float) -> Floats:
@@ -82,41 +89,64 @@ def _calm(log: Floats, scatter: float) -> Floats:
 def _steps(log: Floats, begin_ns: Ints, scatter: float) -> tuple[Ints, Floats]:
     """Edges (k + 2,) of stretches of even times, from 0 to m, and the steps (k,) between them: those that are no wander.
 
-    Binary segmentation (Scott and Knott 1974), whose splits are then taken back, the smallest step first.
+    Means of neighbours are compared at several scales (Hao, Niu and Zhang 2013: a short state in a long run shows at its own scale alone), and
+    edges are then taken back, those that scatter explains first, then the smallest step.
     """
     total = np.append(0.0, np.cumsum(log))
-    edges, open_ = [0, log.size], [(0, log.size)]
-    while open_:
-        low, high = open_.pop()
-        split = _split(total, low, high, scatter)
-        if split:
-            edges.append(split)
-            open_ += [(low, split), (split, high)]
-    edges.sort()
-    while len(edges) > 2:
-        steps = np.array([_step(total, begin_ns, edges, number) for number in range(1, len(edges) - 1)])
-        least = int(np.argmin(np.abs(steps)))
-        if abs(steps[least]) >= APART:
-            return np.array(edges), steps
-        del edges[least + 1]
-    return np.array(edges), np.zeros(0)
+    edges = [0, *_candidates(total, scatter), log.size]
+    _take_back(edges, APART_SE, lambda number: _apart(total, edges, number, scatter))
+    steps = _take_back(edges, APART, lambda number: _step(total, begin_ns, edges, number))
+    return np.array(edges), np.array(steps)
 
 
-def _split(total: Floats, low: int, high: int, scatter: float) -> int:
-    """Where the means on both sides differ by most standard errors, if by APART_SE or more; 0: nowhere. total: sums (m + 1,)."""
-    at = np.arange(low + FEWEST, high - FEWEST + 1)
-    if not at.size:
-        return 0
+def _take_back(edges: list[int], enough: float, size: Callable[[int], float]) -> list[float]:
+    """Take edges out, the smallest first, until all that are left are large enough; returns their sizes."""
+    sizes = [size(number) for number in range(1, len(edges) - 1)]
+    while sizes:
+        least = int(np.argmin(np.abs(sizes)))
+        if abs(sizes[least]) >= enough:
+            break
+        del edges[least + 1], sizes[least]
+        for beside in (least - 1, least):
+            if 0 <= beside < len(sizes):
+                sizes[beside] = size(beside + 1)
+    return sizes
+
+
+def _candidates(total: Floats, scatter: float) -> list[int]:
+    """Where the means on both sides differ by APART_SE standard errors or more, and by more than anywhere near. total: sums (m + 1,)."""
+    count, found = total.size - 1, np.zeros(total.size)
+    for size in SCALES:
+        if count < 2 * size:
+            break
+        at = np.arange(size, count - size + 1)
+        apart = (
+            np.abs(2 * total[at] - total[at - size] - total[at + size])
+            / size
+            / (max(scatter, 1e-6) * (2 / size) ** 0.5)
+        )
+        pad = np.pad(apart, size, constant_values=0.0)
+        most = np.lib.stride_tricks.sliding_window_view(pad, 2 * size + 1).max(axis=1)
+        peaks = at[(apart >= APART_SE) & (apart == most)]
+        found[peaks] = np.maximum(found[peaks], apart[peaks - size])
+    kept: list[int] = []
+    for place in np.argsort(-found, kind="stable")[: np.count_nonzero(found)].tolist():
+        if all(abs(place - other) >= FEWEST for other in kept):
+            kept.append(place)
+    return sorted(kept)
+
+
+def _apart(total: Floats, edges: Sequence[int], number: int, scatter: float) -> float:
+    """By how many standard errors the means of the stretches on both sides of an edge differ."""
+    low, at, high = edges[number - 1 : number + 2]
     left, right = at - low, high - at
     apart = (total[at] - total[low]) / left - (total[high] - total[at]) / right
-    error = max(scatter, 1e-6) * np.sqrt(1 / left + 1 / right)
-    best = int(np.argmax(np.abs(apart) / error))
-    return int(at[best]) if abs(apart[best]) >= APART_SE * error[best] else 0
+    return float(abs(apart) / (max(scatter, 1e-6) * np.sqrt(1 / left + 1 / right)))
 
 
 def _step(total: Floats, begin_ns: Ints, edges: Sequence[int], number: int) -> float:
-    """By how much times change at an edge: of no more than NEAR_NS of inferences on either side, and of FEWEST at the least."""
+    """By how much times change at an edge: of no more than NEAR_NS of inferences on either side, and of NEAR at the least."""
     low, at, high = edges[number - 1 : number + 2]
-    low = max(low, min(int(np.searchsorted(begin_ns, begin_ns[at - 1] - NEAR_NS)), at - FEWEST))
-    high = min(high, max(int(np.searchsorted(begin_ns, begin_ns[at] + NEAR_NS)), at + FEWEST))
+    low = max(low, min(int(np.searchsorted(begin_ns, begin_ns[at - 1] - NEAR_NS)), at - NEAR))
+    high = min(high, max(int(np.searchsorted(begin_ns, begin_ns[at] + NEAR_NS)), at + NEAR))
     return float((total[high] - total[at]) / (high - at) - (total[at] - total[low]) / (at - low))

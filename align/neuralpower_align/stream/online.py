@@ -177,9 +177,10 @@ class Online:
             return False
         begin = ready_ns - first_ns
         self._again_ns = ready_ns - self.first_ns / 2
-        self._clocks = UsualClocks()
-        self._clocks.take(self.arrived, many, begin)
         known = all(self._maxima) and set(self.names) == set(many)
+        if not known:
+            self._clocks = UsualClocks()
+        self._clocks.take(self.arrived, many, begin)
         try:
             return self._acquire(self.names if known else many, begin, ready_ns, again=known)
         except ValueError as reason:
@@ -220,6 +221,7 @@ class Online:
         self._clocks.take(self.arrived, self.names, begin_ns - SINCE_NS, end_ns - begin_ns)
         if self._clocks.elsewhere_ns > self.window_ns:
             self.arrived.count_anew()
+            self._clocks = UsualClocks()
             self._restart(OTHER_CLOCKS, float(self.newest_ns), same_sensor=True)
 
     def _forget_sensors(self) -> None:
