@@ -368,6 +368,9 @@ def _fit_i2c(i2c: I2c, name: str) -> None:
         raise ConfigError(f"{name}: i2c.addresses: an INA3221 has 0x40 to 0x43; correct {list(i2c.addresses)!r}")
     if i2c.rails and len(i2c.rails) != 3 * len(i2c.addresses):
         raise ConfigError(f'{name}: i2c.rails: give three for each of i2c.addresses, "" where a channel has none')
+    named = [rail for rail in i2c.rails if rail]
+    if len(set(named)) != len(named) or not all(len(rail) < 32 for rail in named):
+        raise ConfigError(f"{name}: i2c.rails: names must differ and have at most 31 characters; rename {named!r}")
     for listed in ("shunts_uohm", "offsets_uv"):
         values = getattr(i2c, listed)
         if len(values) not in (0, 1, len(i2c.rails)):

@@ -72,7 +72,8 @@ class Chip:
 class Epoch:
     """Schema, period, chip configuration and source of the ticks from `first_index` on, until the next epoch.
 
-    `totals` are the rails whose sum is the power of the whole board; empty where no such sum is known.
+    `totals` are the rails whose sum is the total; empty where no such sum is known. `covers` says what it is the power of: "module" (the
+    carrier board lies outside), "board" (module and carrier board), or "" where that is not known.
     `fresh_rate_hz` is None where `freshness` is "unknown". `simulated` marks everything made from these ticks.
     """
 
@@ -90,6 +91,7 @@ class Epoch:
     fresh_rate_hz: float | None = None
     driver: str = "unknown"
     note: str = ""
+    covers: str = ""
 
     def __post_init__(self) -> None:
         _require(len(self.channels) <= MAX_READINGS, f"an epoch has at most {MAX_READINGS} channels")

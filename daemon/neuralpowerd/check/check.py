@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,12 @@ from neuralpower_wire.errors import WireError
 from neuralpower_wire.history import Reply, Request
 
 from ..config import AUTO, Config
-from ..errors import ConfigError
-from ..sources.boards import Found, find
-from ..sources.plan import period_for
+from ..errors import ConfigError, DaemonError
+from ..sources.boards import find
 from ..sources.probe import Behaviour, probe
-from ..sources.rails import rail_costs
+from ..sources.registry import make_plan
 from ..system.devicetree import bus_clock_hz
-from . import effect, i2c, machine, sensor
+from . import effect, i2c, machine, rails, sensor
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
 DAEMON = "Daemon"
@@ -31,7 +31,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
     root = Path(config.sysfs_root)
     found = find(root)
     status = ask_status(config)
-    others, names = sensor.readers(found, root)
+    others, names = sensor.readers(found, root, (status or {}).get("pid"))
     clocks = {monitor.name: bus_clock_hz(monitor.directory, root) for monitor in found.monitors}
     behaviours = {
         monitor.name: _behaviour(monitor.name, status)
@@ -41,14 +41,14 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         else probe(monitor, clocks[monitor.name])
         for monitor in found.monitors
     }
-    values = [sensor.present(rail) for rail in found.rails]
+    now = rails.examine(found)
     findings = [
-        *sensor.rails(found, values),
-        *sensor.drivers(found, behaviours),
+        *rails.rails(found, now, config.source),
+        *sensor.drivers(found, behaviours, config),
         *sensor.bus(found, clocks, behaviours),
         *sensor.reach(found, clocks, behaviours),
-        *([_wish(config, found, clocks, behaviours)] if found.rails else []),
-        *i2c.registers(config),
+        *([_wish(config, behaviours)] if found.rails or config.source == "i2c" else []),
+        *i2c.registers(config, found.entry),
         *([others] if found.monitors else []),
         *machine.realtime(config),
         *machine.machine(config),
@@ -59,29 +59,40 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
     return {
         "board": found.board,
         "source": config.source if config.source != AUTO else "rails" if found.rails else "sim",
-        "rails": values,
+        "rails": [each.as_dict() for each in now],
         "total": list(found.total),
-        "missing": list(found.missing),
+        "covers": found.best.covers,
+        "doubted": [each.rail.name for each in now if each.doubt],
+        "missing": [missing.label for missing in found.missing],
         "findings": [asdict(each) for each in findings],
     }
 
 
 def title(examined: dict[str, Any]) -> str:
     """The page's first line."""
-    count = len(examined["rails"])
-    simulated = "no power rail: readings will be simulated" if examined["source"] == "sim" else ""
-    return f"neuralpowerd check · {examined['board']} · {simulated or f'{count} rails'}"
+    count, source = len(examined["rails"]), examined["source"]
+    shown = f"{count} rails" if count else "no power rail"
+    if source == "sim":
+        shown = (
+            "no power rail: readings will be simulated"
+            if not count
+            else f"{count} rails, and source sim, which simulates its own"
+        )
+    elif source in ("i2c", "replay"):
+        shown = f"source {source}"
+    return f"neuralpowerd check · {examined['board']} · {shown}"
 
 
-def _wish(config: Config, found: Found, clocks: dict[str, int | None], behaviours: dict[str, Behaviour]) -> Finding:
-    """Whether the configured period is possible, and how often voltages are read then."""
-    rails = [rail for rail in found.rails if rail.name in config.plan.rails or not config.plan.rails]
-    costs = rail_costs(rails or found.rails, found.monitors, clocks, behaviours)
+def _wish(config: Config, behaviours: Mapping[str, Behaviour]) -> Finding:
+    """Whether the daemon would start with this period and these rails, and how often voltages are read then."""
     try:
-        period_ns, budget = period_for(config, costs, found.total)
-    except ConfigError as error:
-        wish, _, remedy = str(error).removeprefix("period_us: ").partition("; possible: ")
-        return Finding(sensor.SENSOR, "period", wish, PROBLEM, remedy)
+        plan = make_plan(config, lambda monitor, clock: behaviours[monitor.name])
+    except (ConfigError, DaemonError) as error:
+        wish, _, remedy = str(error).removeprefix("period_us: ").partition("; ")
+        return Finding(sensor.SENSOR, "period", wish, PROBLEM, remedy.removeprefix("possible: "))
+    period_ns, budget = plan.period_ns, plan.budget
+    if budget is None:
+        return Finding(sensor.SENSOR, "period", f"{period_ns // 1000} µs", GOOD)
     seldom = f", each voltage in one tick of {budget.every}" if budget.every > 1 else ""
     advice = f"period_us = {replace(budget, every=1).shortest_ns // 1000} has time for all of them" if seldom else ""
     asked = "is possible" if config.period_us else "will be chosen"
