@@ -375,6 +375,9 @@ def _fit_i2c(i2c: I2c, name: str) -> None:
         values = getattr(i2c, listed)
         if len(values) not in (0, 1, len(i2c.rails)):
             raise ConfigError(f"{name}: i2c.{listed}: has {len(values)} values; give one, or as many as i2c.rails")
+    shunts = i2c.shunts_uohm * len(i2c.rails) if len(i2c.shunts_uohm) == 1 else i2c.shunts_uohm
+    if any(rail and not 0 < shunt <= 10**9 for rail, shunt in zip(i2c.rails, shunts, strict=False)):
+        raise ConfigError(f"{name}: i2c.shunts_uohm: {list(i2c.shunts_uohm)!r} is impossible; choose 1 to 1000000000")
     if i2c.config and (i2c.config & 0x7000 == 0 or i2c.config & 7 != 7):
         raise ConfigError(
             f"{name}: i2c.config: {i2c.config:#06x} does not measure continuously; end it in 7, with a channel on"

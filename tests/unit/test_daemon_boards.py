@@ -109,7 +109,9 @@ WITH_RAILS = [name for name, (_, rails, _) in EXPECTED.items() if rails]
 def test_every_rail_can_be_sampled(name: str, tmp_path: Path) -> None:
     """The plan for a board has a channel for power, or for voltage and current, of every rail; nothing is simulated."""
     plan = make_plan(Config(sysfs_root=str(unpack(name, tmp_path))))
-    assert not plan.simulated and plan.source == ("iio" if name in ("nano", "tx1", "tx2", "tx2_kit", "tx2_nx") else "hwmon")
+    assert not plan.simulated and plan.source == (
+        "iio" if name in ("nano", "tx1", "tx2", "tx2_kit", "tx2_nx") else "hwmon"
+    )
     epoch = plan.epoch(1, 0, 1_000_000, 0)
     for rail in epoch.rails():
         quantities = {channel.quantity for channel in epoch.channels if channel.rail == rail}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import AUTO
-from ..sources.boards import ABSENT, ELSEWHERE, OFF, OTHER, TWICE, UNBOUND, Found
+from ..sources.boards import ABSENT, COVERS, ELSEWHERE, OFF, OTHER, TWICE, UNBOUND, Found
 from ..sources.plan import undoubted
 from ..sources.plausible import rail_limits, shunts_of, total_limits
 from ..sources.rails import kind_of, no_rail, readable
@@ -108,11 +108,7 @@ def rails(found: Found, now: Sequence[Now], source: str) -> Iterator[Finding]:
         yield _rail(each)
     if found.rails or source != "i2c":
         yield _total(found, now)
-    for missing in found.missing:
-        if source == "i2c" and missing.why in (UNBOUND, ABSENT):
-            continue  # it needs no driver
-        advice = _MISSING[missing.why] + (f": echo 1 > {missing.switch}" if missing.switch else "")
-        yield Finding(RAILS, "missing", missing.says, PROBLEM, advice)
+    yield from _missing(found, source)
     yield from _switched_off(found)
     yield from _unread(found, source)
 
@@ -162,7 +158,21 @@ def _total(found: Found, now: Sequence[Now]) -> Finding:
             PROBLEM,
             "the rails above say which: their shunts or units are wrong",
         )
-    return Finding(RAILS, "total", names, GOOD if best.covers else UNKNOWN, best.says)
+    if not best.covers:
+        return Finding(RAILS, "total", names, UNKNOWN, best.note)
+    return Finding(RAILS, "total", f"{names}   covers {COVERS[best.covers]}", GOOD, best.note)
+
+
+def _missing(found: Found, source: str) -> Iterator[Finding]:
+    """Rails that the board should have, those with the same remedy together."""
+    says: dict[str, list[str]] = {}
+    for missing in found.missing:
+        if source == "i2c" and missing.why in (UNBOUND, ABSENT):
+            continue  # it needs no driver
+        advice = _MISSING[missing.why] + (f": echo 1 > {missing.switch}" if missing.switch else "")
+        says.setdefault(advice, []).append(missing.label if missing.why == ABSENT else missing.says)
+    for advice, phrases in says.items():
+        yield Finding(RAILS, "missing", ", ".join(phrases), PROBLEM, advice)
 
 
 def _switched_off(found: Found) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..sources.boards import Found
-from ..sources.budget import SELDOM, TRANSFER_BITS, Budget
+from ..sources.budget import SELDOM, TRANSFER_BITS, Budget, RailCost
 from ..sources.chiptimes import CONVERSION_US
 from ..sources.probe import Behaviour, scan_of
 from ..sources.rails import rail_costs
@@ -21,6 +21,8 @@ SENSOR = "Sensor"
 KNOWN_READERS = ("jtop", "tegrastats")
 SETTINGS_US = (140, 332, 1100)
 """Conversion times of an INA3221 for which the reachable rate is shown."""
+WHOLE_HZ = 350
+"""Readings a second that match a full-rate trace (arXiv 2206.10377)."""
 FASTEST_HZ = 3_400_000
 """I2C's high-speed mode: no bus here is faster."""
 
@@ -110,21 +112,23 @@ def reach(found: Found, clocks: Mapping[str, int | None], behaviours: Mapping[st
         seldom = replace(budget, every=max(1, min(SELDOM, sum(cost.voltages for cost in costs))))
         if limit and seldom.shortest_ns < budget.shortest_ns:
             limit += f", {1e9 / seldom.shortest_ns:.0f} with each voltage in one tick of {seldom.every}"
-        verdict = UNKNOWN if not parts else GOOD if now and now >= 350 else BETTER
-        ways = (
-            ["shorter conversions (plan.allow_write)"]
-            if ours and any(each.update_interval_ms for each in monitors)
-            else []
-        )
-        ways += ["fewer rails (plan.rails)"] if len(chosen) > 1 else []
-        ways += ["voltages more seldom (plan.voltage_every)"] if any(cost.voltages for cost in costs) else []
-        advice = (
-            ""
-            if verdict == GOOD
-            else f"a rail is seen whole from about 350 Hz on: {', '.join(ways) or 'this driver has no way to'}"
-        )
+        verdict = UNKNOWN if not now else GOOD if now >= WHOLE_HZ else BETTER
+        advice = "" if verdict == GOOD else _fresher(monitors, costs)
         kind = "nominal: " if parts else "not known"
         yield Finding(SENSOR, f"fresh rate, {name}"[:23], kind + ", ".join(parts) + limit, verdict, advice)
+
+
+def _fresher(monitors: Sequence[Monitor], costs: Sequence[RailCost]) -> str:
+    """What gives more new values a second here."""
+    ways = []
+    if all(monitor.driver in INA3221 and monitor.update_interval_ms for monitor in monitors):
+        ways.append("shorter conversions (plan.allow_write)")
+    if len(costs) > 1:
+        ways.append("fewer rails (plan.rails)")
+    if any(cost.voltages for cost in costs):
+        ways.append("voltages more seldom (plan.voltage_every)")
+    whole = f"a rail is seen whole from about {WHOLE_HZ} Hz on"
+    return f"{whole}: {', '.join(ways)}" if ways else whole
 
 
 def _at(budget: Budget, monitors: Sequence[Monitor], conversion_us: int) -> str:

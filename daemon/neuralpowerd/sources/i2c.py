@@ -13,6 +13,7 @@ from neuralpower_wire import Channel, Chip
 from ..config import Config, I2c
 from ..errors import ConfigError, DaemonError
 from ..system.devicetree import bus_clock_hz, tree_chips
+from ..system.monitors import LARGEST_SHUNT_UOHM
 from ..system.restore import SAVED_REGISTERS
 from .boards import find, total_of
 from .budget import TRANSFER_BITS, RailCost
@@ -151,6 +152,10 @@ def from_tree(i2c: I2c, root: Path) -> tuple[str, list[RawChip]]:
     for chip in there:
         rails = []
         for each in chip.channels:
+            if each.shunt_uohm > LARGEST_SHUNT_UOHM:
+                raise DaemonError(
+                    f"the device tree gives {each.label} a shunt of {each.shunt_uohm} µΩ; correct it, or spell the chip out in [i2c]"
+                )
             name = (
                 each.label if each.label not in taken else f"{each.label}@{chip.bus}-{chip.address:04x}.{each.channel}"
             )

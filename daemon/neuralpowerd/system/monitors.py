@@ -21,6 +21,8 @@ _UNCONNECTED = {"", "NC"}
 """Labels that device trees give to channels without a rail."""
 INA3221 = ("ina3221", "ina3221x")
 """Drivers of the INA3221, the one chip whose registers and conversion times this project knows."""
+LARGEST_SHUNT_UOHM = 10**9
+"""What a record of ticks takes; beyond, the driver's current is read."""
 _ONE_RAIL = re.compile(r"^(ina2\d\d|sy24655|sq52206|ltc2945|ltc4151)$")
 """Drivers of one rail whose bus voltage is `in1` and whose current is `curr1` (the kernel's pages ina2xx, ina238, ltc2945, ltc4151)."""
 
@@ -169,7 +171,7 @@ def _ina3221_rails(directory: Path, chip: str, address: int) -> tuple[list[Rail]
         shunt_file = directory / f"shunt{channel}_resistor"
         shunt_uohm = max(0, read_int(shunt_file) or 0)
         shunt, current = directory / f"in{channel + 3}_input", directory / f"curr{channel}_input"
-        if shunt_uohm and exists(shunt):
+        if 0 < shunt_uohm <= LARGEST_SHUNT_UOHM and exists(shunt):
             second = Input("shunt_uv", shunt, 1, 40)
         else:
             second = Input("current_ua", current, 1000, 40_000_000 // shunt_uohm if shunt_uohm else 0)
