@@ -71,7 +71,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
 def title(examined: dict[str, Any]) -> str:
     """The page's first line."""
     count, source = len(examined["rails"]), examined["source"]
-    shown = f"{count} rails" if count else "no power rail"
+    shown = f"{count} rail{'s' * (count != 1)}" if count else "no power rail"
     if source == "sim":
         shown = (
             "no power rail: readings will be simulated"
