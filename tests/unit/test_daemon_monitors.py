@@ -467,3 +467,18 @@ def test_more_rails_than_a_tick_holds(tmp_path: Path) -> None:
         make_plan(Config(sysfs_root=str(tmp_path)), seen())
     few = replace(Config(sysfs_root=str(tmp_path)), plan=Planning(rails=("R3", "R16")))
     assert make_plan(few, seen()).epoch(1, 0, 10**6, 0).rails() == ["R3", "R16"]
+
+
+def test_the_page_has_the_tables_boards() -> None:
+    """docs/boards.md names each board with its totals, widest first, and what they cover."""
+    page = (Path(__file__).parents[2] / "docs" / "boards.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| Jetson")
+    ]
+    assert [row[0] for row in rows] == [board.name for board in boards()]
+    for (_, totals, covers), board in zip(rows, boards(), strict=True):
+        said = [text.partition(" where")[0].partition(", likewise")[0] for text in totals.split(", or ")]
+        assert said == (
+            [" + ".join(total.rails) for total in board.totals] or [f"none: {board.note.replace('this kit', 'it')}"]
+        )
+        assert covers == ", or ".join(total.covers for total in board.totals)

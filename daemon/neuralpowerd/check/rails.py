@@ -13,7 +13,7 @@ from ..sources.boards import ABSENT, COVERS, ELSEWHERE, OFF, OTHER, TWICE, UNBOU
 from ..sources.plan import undoubted
 from ..sources.plausible import rail_limits, shunts_of, total_limits
 from ..sources.rails import kind_of, no_rail, readable
-from ..system.monitors import Input, Monitor, Rail
+from ..system.monitors import INA3221, Input, Monitor, Rail
 from ..system.sysfs import integer
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
@@ -201,6 +201,6 @@ def _unread(found: Found, source: str) -> Iterator[Finding]:
 
 
 def _silence(monitor: Monitor) -> str:
-    if monitor.driver.startswith("ina3221"):
+    if monitor.driver in INA3221:
         return "none of its channels is connected"
     return "it gives no power, and not which voltage belongs to which current"

@@ -75,8 +75,9 @@ def _plan(
     ]
     freshness, rate = slowest_rate(chips, period_ns)
     doubts = shunts_of(rails)
-    total = undoubted(found.total_of([rail.name for rail in rails]), doubts)
-    beside = [f"{doubt.rail}: {doubt.why}" for doubt in doubts if f"{doubt.rail}: {doubt.why}" not in total.note]
+    widest = found.total_of([rail.name for rail in rails])
+    total = undoubted(widest, doubts)
+    beside = [f"{doubt.rail}: {doubt.why}" for doubt in doubts if doubt.rail not in widest.rails]
     written = [f"{name}: {change.text}" for name, change in changes.items()]
     note = "; ".join(filter(None, [total.says, *beside, *written]))
     saved = Path(config.runtime_dir) / SAVED_FILES
