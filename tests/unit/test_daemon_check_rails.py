@@ -284,3 +284,17 @@ def test_a_reader_that_has_gone_is_no_failure(tmp_path: Path, monkeypatch: pytes
     with os.fdopen(writes, "w") as output:
         monkeypatch.setattr("sys.stdout", output)
         assert cli.main(["check", "--config", str(file)]) == 0
+
+
+@pytest.mark.parametrize(
+    "status",
+    [{"pid": "x", "behaviour": 5}, {"behaviour": {"ina3221@1-0040": {"kind": "\x1b[2J"}}, "missed_slots": "9"}],
+)
+def test_a_status_of_another_version_is_read_as_far_as_it_goes(
+    status: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers that are none are nothing, a behaviour nobody knows is unknown, nothing moves the cursor."""
+    monkeypatch.setattr(check, "ask_status", lambda config: status)
+    made = each_advises(unpack("orin_nx", tmp_path))
+    assert {each.topic: each for each in made}["running"].verdict == UNKNOWN
+    assert all(each.value.isprintable() for each in made)

@@ -199,7 +199,7 @@ def test_a_fixture_is_told_by_number_and_by_words_alone(name: str, tmp_path: Pat
     compatible = (tmp_path / "proc/device-tree/compatible").read_text()
     by_number, by_words = identify("", compatible), identify(model, "")
     assert by_number is not None and by_number.name == found.board
-    assert by_words is by_number or (by_words is None and model.startswith("jetson_tx1"))
+    assert by_words is by_number
     places = {(rail.label, rail.address): rail.channel for rail in by_number.rails}
     for rail in found.rails:
         assert places.get((rail.name, rail.address), rail.channel) == rail.channel
@@ -240,6 +240,14 @@ def test_a_carrier_board_that_names_no_module(tmp_path: Path) -> None:
     assert find(unpack("xavier_nx", tmp_path / "a", change=change)).board == "Jetson Xavier NX"
     found = find(unpack("xavier_nx", tmp_path / "b", change=change, drop="in3_"))
     assert found.board == "Some Carrier" and not found.known and found.total == ("VDD_IN",) and not found.best.covers
+
+
+def test_code_names_of_old_kernels(tmp_path: Path) -> None:
+    """JetPack 4's trees call a TX2 NX lanai, and JetPack 3's kernel its folder iio_device."""
+    assert (board := identify("lanai-3636", "nvidia,tegra186")) and board.name == "Jetson TX2 NX"
+    change = {"iio:device0/": "iio_device/", "iio:device1/": "iio_device/"}
+    root = unpack("tx2", tmp_path, change=change, drop="sys/bus/iio")
+    assert find(root).total == ("VDD_IN",)
 
 
 @pytest.mark.parametrize("carrier", ["p3449-0000", "p3509-0000", "carrier-7"])
@@ -482,3 +490,11 @@ def test_the_page_has_the_tables_boards() -> None:
             [" + ".join(total.rails) for total in board.totals] or [f"none: {board.note.replace('this kit', 'it')}"]
         )
         assert covers == ", or ".join(total.covers for total in board.totals)
+
+
+def test_why_readings_are_simulated(tmp_path: Path) -> None:
+    """The epoch's note says it where nobody asked for simulation, and not where somebody did."""
+    off = {f"in{channel}_enable = 1": f"in{channel}_enable = 0" for channel in (1, 2, 3)}
+    root = str(unpack("orin_nx", tmp_path, change=off))
+    assert make_plan(Config(sysfs_root=root)).note.endswith("since its channels are switched off")
+    assert "since" not in make_plan(Config(sysfs_root=root, source="sim")).note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from neuralpower_wire.history import Reply, Request
 from ..config import AUTO, Config
 from ..errors import ConfigError, DaemonError
 from ..sources.boards import find
-from ..sources.probe import Behaviour, probe
+from ..sources.probe import KINDS, Behaviour, probe
 from ..sources.registry import make_plan
 from ..system.devicetree import bus_clock_hz
+from ..system.sysfs import clean
 from . import effect, i2c, machine, rails, sensor
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
@@ -101,23 +103,36 @@ def _wish(config: Config, behaviours: Mapping[str, Behaviour]) -> Finding:
 
 def _behaviour(chip: str, status: dict[str, Any]) -> Behaviour:
     """What a running daemon found out: asking it disturbs nothing."""
-    seen = status.get("behaviour", {}).get(chip)
-    if not isinstance(seen, dict):
+    told = status.get("behaviour")
+    seen = told.get(chip) if isinstance(told, dict) else None
+    if not isinstance(seen, dict) or seen.get("kind") not in KINDS:
         return Behaviour(why="not probed, since a daemon runs")
-    return Behaviour(str(seen["kind"]), int(seen["read_ns"]), why=f"{seen['why']} (told by the running daemon)")
+    read_ns, why = seen.get("read_ns"), clean(str(seen.get("why")), 160)
+    return Behaviour(
+        seen["kind"], read_ns if isinstance(read_ns, int) else 0, why=f"{why} (told by the running daemon)"
+    )
 
 
 def _daemon(status: dict[str, Any] | None) -> Finding:
     if not status:
         return Finding(DAEMON, "running", "no daemon answers in this runtime directory", GOOD)
-    rate, missed = status.get("tick_rate_hz") or 0.0, status.get("missed_slots", 0)
-    share = missed / max(1, missed + status.get("sampled", 0))
-    fresh = status.get("fresh_rate_hz")
-    freshness = f"{fresh:.1f} Hz {status['freshness']}" if fresh else status.get("freshness", "unknown")
-    value = f"pid {status.get('pid')}, {rate:.0f} ticks/s, fresh {freshness}, {missed} slots missed"
+    rate, missed = _number(status, "tick_rate_hz"), _number(status, "missed_slots")
+    share = missed / max(1, missed + _number(status, "sampled"))
+    fresh, kind = _number(status, "fresh_rate_hz"), clean(str(status.get("freshness", "unknown")))
+    freshness = f"{fresh:.1f} Hz {kind}" if fresh else kind
+    value = f"pid {_number(status, 'pid'):.0f}, {rate:.0f} ticks/s, fresh {freshness}, {missed:.0f} slots missed"
     if share > 0.001:
         return Finding(DAEMON, "running", value, BETTER, "slots were missed: see Real time, or take a longer period")
-    return Finding(DAEMON, "running", value, GOOD if fresh else UNKNOWN)
+    if fresh:
+        return Finding(DAEMON, "running", value, GOOD)
+    advice = "the fresh rate shows after a few hundred changed values, if the rails' power changes at all"
+    return Finding(DAEMON, "running", value, UNKNOWN, advice)
+
+
+def _number(status: Mapping[str, Any], key: str) -> float:
+    """A number of the status; 0 where another version gives none."""
+    value = status.get(key)
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else 0
 
 
 def ask_status(config: Config) -> dict[str, Any] | None:

@@ -117,7 +117,10 @@ def _hwmon(root: Path) -> list[Monitor]:
 
 
 def _iio(root: Path) -> list[Monitor]:
-    places = [*root.glob("sys/bus/iio/devices/iio:device*"), *root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*")]
+    places = [
+        *root.glob("sys/bus/iio/devices/iio:device*"),
+        *root.glob("sys/bus/i2c/drivers/ina3221x/*/iio[:_]device*"),
+    ]
     monitors = {}
     for directory in sorted(places):
         bound = directory.parent.parent.name == "ina3221x"
