@@ -17,7 +17,7 @@ from neuralpowerd.check import check
 from neuralpowerd.check import i2c as check_i2c
 from neuralpowerd.check import machine as check_machine
 from neuralpowerd.check.findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding, page
-from neuralpowerd.config import Config, I2c, Planning
+from neuralpowerd.config import Config, I2c, Planning, Realtime
 from neuralpowerd.system.conditions import Machine
 
 
@@ -244,9 +244,27 @@ def test_root_without_the_capability_is_told_of_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(check_machine.os, "geteuid", lambda: 0)
     monkeypatch.setattr(check_machine, "_may", lambda capability: False)
     assert "CAP_SYS_NICE" in check_machine._priority(80).advice
-    assert check_machine._memory(Config()).verdict == BETTER
+    assert check_machine._memory(Config(), 6, 10**6).verdict == BETTER
     monkeypatch.setattr(check_machine, "_may", lambda capability: True)
-    assert "control group" in check_machine._priority(80).advice and check_machine._memory(Config()).verdict == GOOD
+    assert (
+        "control group" in check_machine._priority(80).advice
+        and check_machine._memory(Config(), 6, 10**6).verdict == GOOD
+    )
+
+
+def test_a_loop_that_spins_needs_more_of_the_processor(tmp_path: Path) -> None:
+    """A fifth is enough for a loop that sleeps, and not for one that polls the clock half of the time."""
+    texts = {"proc/sys/kernel/sched_rt_runtime_us": "200000", "proc/sys/kernel/sched_rt_period_us": "1000000"}
+    root = write(tmp_path, texts)
+    assert findings(config(root))["real-time throttling"].verdict == GOOD
+    seen = findings(config(root, realtime=Realtime(spin_us=500)))["real-time throttling"]
+    assert seen.verdict == PROBLEM and "up to 60 %" in seen.advice
+
+
+def test_more_readings_need_more_memory() -> None:
+    """A tick of 64 readings is several times one of six."""
+    few, many = (check_machine._memory(Config(), readings, 10**6).value for readings in (6, 64))
+    assert "about 52 MiB" in few and "about 450 MiB" in many
 
 
 def test_not_every_cooling_device_throttles(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_which_voltage_belongs_to_a_current_is_not_guessed(tmp_path: Path) -> No
     chip(tmp_path, "5-0010", 1, {"name": "ltc4261", "in1_input": 1, "in2_input": 2, "curr1_input": 3})
     found = find(tmp_path)
     assert [monitor.name for monitor in found.monitors] == ["ltc4261@5-0010"] and not found.rails
-    with pytest.raises(DaemonError, match="ltc4261@5-0010 does not tell power"):
+    with pytest.raises(DaemonError, match="ltc4261@5-0010 gives no rail"):
         make_plan(Config(sysfs_root=str(tmp_path), source="hwmon"))
 
 

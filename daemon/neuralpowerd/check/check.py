@@ -17,6 +17,7 @@ from neuralpower_wire.history import Reply, Request
 from ..config import AUTO, Config
 from ..errors import ConfigError, DaemonError
 from ..sources.boards import find
+from ..sources.plan import Plan
 from ..sources.probe import KINDS, Behaviour, probe
 from ..sources.registry import make_plan
 from ..system.devicetree import bus_clock_hz
@@ -26,6 +27,8 @@ from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
 DAEMON = "Daemon"
 PATIENCE_MS = 500
+USUAL_READINGS = 6
+"""Voltage and current of three rails: where there is no plan to tell."""
 
 
 def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
@@ -44,15 +47,16 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         for monitor in found.monitors
     }
     now = rails.examine(found)
+    plan, refusal = _planned(config, behaviours)
     findings = [
         *rails.rails(found, now, config.source),
         *sensor.drivers(found, behaviours, config),
         *sensor.bus(found, clocks, behaviours),
         *sensor.reach(found, clocks, behaviours),
-        *([_wish(config, behaviours)] if found.rails or config.source == "i2c" else []),
+        *([_wish(config, plan, refusal)] if found.rails or refusal or config.source == "i2c" else []),
         *i2c.registers(config, found.entry),
         *([others] if found.monitors else []),
-        *machine.realtime(config),
+        *machine.realtime(config, len(plan.channels) if plan else USUAL_READINGS, plan.period_ns if plan else 0),
         *machine.machine(config),
         *machine.software(),
         _daemon(status),
@@ -85,12 +89,18 @@ def title(examined: dict[str, Any]) -> str:
     return f"neuralpowerd check · {examined['board']} · {shown}"
 
 
-def _wish(config: Config, behaviours: Mapping[str, Behaviour]) -> Finding:
-    """Whether the daemon would start with this period and these rails, and how often voltages are read then."""
+def _planned(config: Config, behaviours: Mapping[str, Behaviour]) -> tuple[Plan | None, str]:
+    """What the daemon would do, or its refusal."""
     try:
-        plan = make_plan(config, lambda monitor, clock: behaviours[monitor.name])
+        return make_plan(config, lambda monitor, clock: behaviours[monitor.name]), ""
     except (ConfigError, DaemonError) as error:
-        wish, _, remedy = str(error).removeprefix("period_us: ").partition("; ")
+        return None, str(error)
+
+
+def _wish(config: Config, plan: Plan | None, refusal: str) -> Finding:
+    """Whether the daemon would start with this period and these rails, and how often voltages are read then."""
+    if plan is None:
+        wish, _, remedy = refusal.removeprefix("period_us: ").partition("; ")
         return Finding(sensor.SENSOR, "period", wish, PROBLEM, remedy.removeprefix("possible: "))
     period_ns, budget = plan.period_ns, plan.budget
     if budget is None:

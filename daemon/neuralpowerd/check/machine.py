@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neuralpower_sampler import AVAILABLE, REINSTALL
+from neuralpower_wire import tick_dtype
 
 from ..config import Config
 from ..system.conditions import Machine
@@ -22,13 +23,14 @@ CAP_IPC_LOCK, CAP_SYS_NICE = 14, 23
 """linux/capability.h: lock memory, take a real-time priority, whatever the limits say."""
 
 
-def realtime(config: Config) -> Iterator[Finding]:
-    """Whether the sampling loop can have its priority and its memory."""
+def realtime(config: Config, readings: int = 6, period_ns: int = 0) -> Iterator[Finding]:
+    """Whether the sampling loop can have its priority and its memory, for so many readings a tick and this period (0: not known)."""
     root, priority = Path(config.sysfs_root), config.realtime.priority
     yield _priority(priority)
     yield from _group_scheduling(root)
-    yield _throttling(root)
-    yield _memory(config)
+    period_ns = period_ns or 1000 * (config.period_us or 1000)
+    yield _throttling(root, min(0.5, 1000 * config.realtime.spin_us / period_ns))
+    yield _memory(config, readings, period_ns)
     yield _preemption(root)
     yield _waking(config)
     isolated = read_text(root / "sys/devices/system/cpu/isolated")
@@ -97,7 +99,8 @@ def _group_scheduling(root: Path) -> Iterator[Finding]:
     yield Finding(REALTIME, topic, "no limit was found in a control group", GOOD)
 
 
-def _throttling(root: Path) -> Finding:
+def _throttling(root: Path, spins: float) -> Finding:
+    """Whether the kernel takes the processor away from a loop that spins for this share of the time."""
     topic = "real-time throttling"
     runtime = read_int(root / "proc/sys/kernel/sched_rt_runtime_us")
     period = read_int(root / "proc/sys/kernel/sched_rt_period_us")
@@ -106,13 +109,15 @@ def _throttling(root: Path) -> Finding:
     if runtime < 0:
         return Finding(REALTIME, topic, "off", GOOD)
     share = f"{100 * runtime / period:.0f} % of a processor"
-    if runtime < period // 10:
-        return Finding(REALTIME, topic, share, PROBLEM, "sysctl kernel.sched_rt_runtime_us=950000")
-    return Finding(REALTIME, topic, f"from {share} on; the loop needs less than a tenth", GOOD)
+    needs = spins + 0.1
+    if runtime < needs * period:
+        advice = f"sysctl kernel.sched_rt_runtime_us={period * 19 // 20}: the loop needs up to {100 * needs:.0f} %"
+        return Finding(REALTIME, topic, f"from {share} on", PROBLEM, advice)
+    return Finding(REALTIME, topic, f"from {share} on; the loop needs less than {100 * needs:.0f} %", GOOD)
 
 
-def _memory(config: Config) -> Finding:
-    needed = config.history_seconds * 1_000_000 // (config.period_us or 1000) * 200
+def _memory(config: Config, readings: int, period_ns: int) -> Finding:
+    needed = config.history_seconds * 10**9 // period_ns * tick_dtype(readings).itemsize
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     if not config.realtime.lock_memory:
         return Finding(REALTIME, "locked memory", "not wanted", BETTER, "realtime.lock_memory = true")
@@ -213,5 +218,5 @@ def software() -> Iterator[Finding]:
             version = "of unknown version"
         yield Finding(SOFTWARE, "TensorRT", version, GOOD)
     else:
-        advice = "for profiling on this machine: JetPack's apt package, and a virtual environment with --system-site-packages"
+        advice = "for profiling on this machine; on a Jetson by JetPack's apt package and a virtual environment with --system-site-packages"
         yield Finding(SOFTWARE, "TensorRT", "not found by this Python", BETTER, advice)

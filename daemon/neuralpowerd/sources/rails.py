@@ -129,7 +129,7 @@ def no_rail(found: Found, source: str) -> tuple[str, str]:
         return "its channels are switched off", f"as root, write 1 to {', '.join(switches)}"
     if found.monitors:
         names = ", ".join(monitor.name for monitor in found.monitors)
-        return f"{names} does not tell power", "see what its driver gives"
+        return f"{names} gives no rail", "see what its driver gives"
     if found.entry and not found.entry.rails:
         return f"{found.board}: {found.note}", "measure it from outside"
     unbound = [each.where for each in found.missing if each.why == UNBOUND]
@@ -137,10 +137,10 @@ def no_rail(found: Found, source: str) -> tuple[str, str]:
         return f"no driver has taken {unbound[0]}", 'modprobe ina3221, or source = "i2c"'
     if found.entry:
         return (
-            "no driver gives one",
+            "no power monitor is in sysfs",
             "load the driver (ina3221; on JetPack 4 ina3221x); if it is, the device tree lacks the chip: see dmesg",
         )
-    return "no driver of a power monitor gives one", "on a Jetson load the driver ina3221"
+    return "no power monitor is in sysfs", "on a Jetson load the driver ina3221"
 
 
 def kind_of(monitor: Monitor) -> str:
