@@ -116,6 +116,7 @@ def _run(args: argparse.Namespace) -> int:
     from .system import stderr as logs
     from .system.notify import Notifier
 
+    os.umask(os.umask(0o022) | 0o022)  # nothing that is made here is writable by others
     try:
         Path(config.runtime_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:

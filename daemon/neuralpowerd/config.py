@@ -251,8 +251,11 @@ def parse(text: str, name: str) -> Config:
     """The configuration in the TOML `text`; `name` stands for the file in messages."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not TOML: {error}; correct the line") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # tomllib's own, a number of thousands of digits, brackets without end
+        raise ConfigError(f"{name}: not TOML: {str(error)[:160]}; correct the line") from None
     config = _table(Config, document, name, "")
     _fit_together(config, name)
     return config
@@ -300,6 +303,10 @@ def _value(kind: Any, value: Any, rule: Mapping[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: must be {_NAMES[kind]}, not {value!r}")
     elif kind is float:
         value = float(value)
+    if any(
+        isinstance(text, str) and not text.isprintable() for text in (value if isinstance(value, tuple) else [value])
+    ):
+        raise ConfigError(f"{where}: has a character that cannot be printed; take it out")
     if rule["of"] and value not in rule["of"]:
         raise ConfigError(f"{where}: {value!r} is impossible; choose one of {', '.join(rule['of'])}")
     size, of_length = (len(value), True) if isinstance(value, (tuple, str)) else (value, False)

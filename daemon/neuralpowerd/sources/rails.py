@@ -102,7 +102,7 @@ def _plan(
         budget=budget,
         behaviours=behaviours,
         bus_hz=clocks,
-        undo=lambda: restore_files(saved) if changes else [],
+        undo=lambda: restore_files(saved, Path(config.sysfs_root)) if changes else [],
         covers=total.covers,
         doubts=doubts,
         limits=(rail_limits(found.entry), total_limits(found.entry)),
