@@ -363,6 +363,21 @@ def test_a_doubt_beside_the_total_leaves_the_total(tmp_path: Path) -> None:
     assert plan.totals == ("VDD_IN",) and plan.note == "covers the module; VDD_SOC: its shunt of 5 µΩ is not plausible"
 
 
+def test_a_narrower_total_where_a_rail_is_doubted(tmp_path: Path) -> None:
+    """VDD_MUX with a shunt that cannot be: the module's total is left, and the note says why it is that."""
+    root = says(tmp_path, "quill", "nvidia,p3310-1000")
+    for place, number, labels in (("0-0041", 1, ("VDD_IN", "VDD_SYS_CPU")), ("0-0042", 2, ("VDD_MUX",))):
+        files: dict[str, object] = {"name": "ina3221"}
+        for channel, label in enumerate(labels, 1):
+            shunt = 20 if label == "VDD_MUX" else 20_000
+            texts = {f"in{channel}_label": label, f"in{channel}_input": 19_000, f"in{channel + 3}_input": 4000}
+            files |= {**texts, f"shunt{channel}_resistor": shunt}
+        chip(root, place, number, files)
+    plan = make_plan(Config(sysfs_root=str(root)), seen())
+    assert (plan.totals, plan.covers) == (("VDD_IN",), "module")
+    assert "VDD_MUX: its shunt of 20 µΩ is not plausible" in plan.note
+
+
 def test_registers_are_doubted_alike(tmp_path: Path) -> None:
     """Shunts of the device tree and of the configuration, for source i2c."""
     wrong = "sys/bus/i2c/devices/1-0040/of_node/input@0/shunt-resistor-micro-ohms"

@@ -43,7 +43,7 @@ def registers(config: Config, board: Board | None = None) -> Iterator[Finding]:
     for doubt in doubts:
         advice = "i2c.shunts_uohm and the device tree's shunt-resistor-micro-ohms are in µΩ (5 mΩ are 5000): correct it there"
         yield Finding(SENSOR, doubt.rail, f"doubted: {doubt.why}", PROBLEM, advice)
-    total = undoubted(total_of(board, [rail.name for rail in rails]), doubts)
+    total = undoubted(lambda names: total_of(board, names), [rail.name for rail in rails], doubts)
     value = " + ".join(total.rails) or "unknown"
     yield Finding(SENSOR, "total of registers", value, GOOD if total.covers else UNKNOWN, total.says)
     addresses_of_bus = {each.address for each in chips}

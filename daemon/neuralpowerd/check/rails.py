@@ -142,7 +142,7 @@ def _rail(now: Now) -> Finding:
 
 
 def _total(found: Found, now: Sequence[Now]) -> Finding:
-    best = undoubted(found.best, shunts_of(found.rails))
+    best = undoubted(found.total_of, [rail.name for rail in found.rails], shunts_of(found.rails))
     if not best.rails:
         advice = best.says if found.rails else "there is nothing to add up"
         return Finding(RAILS, "total", "unknown", PROBLEM if found.totals else UNKNOWN, advice)

@@ -70,7 +70,7 @@ def i2c_plan(config: Config) -> Plan:
     refuse_too_many(len(channels), len(chips))
     found = find(root)
     doubts = shunt_doubts((rail.name, rail.shunt_uohm) for chip in chips for rail in chip.rails if rail.name in wanted)
-    total = undoubted(total_of(found.entry, wanted), doubts)
+    total = undoubted(lambda names: total_of(found.entry, names), wanted, doubts)
     period_ns, budget = period_for(config, costs, total.rails, flags_ns)
     channels = [replace(each, every=budget.every) if each.quantity == "bus_uv" else each for each in channels]
     saved = Path(config.runtime_dir) / SAVED_REGISTERS

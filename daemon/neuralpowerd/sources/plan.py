@@ -88,10 +88,12 @@ def wanted_total(total: Sequence[str], rails: Sequence[str]) -> tuple[str, ...]:
     return tuple(total) if set(total) <= set(rails) else ()
 
 
-def undoubted(total: Total, doubts: Sequence[Doubt]) -> Total:
-    """The total, unless a rail of it is doubted: then none, with the reason as its note."""
-    reasons = [f"{doubt.rail}: {doubt.why}" for doubt in doubts if doubt.rail in total.rails]
-    return Total(note=f"total unknown: {'; '.join(reasons)}") if reasons else total
+def undoubted(pick: Callable[[Sequence[str]], Total], rails: Sequence[str], doubts: Sequence[Doubt]) -> Total:
+    """The total that `pick` makes of the rails that are not doubted; an empty one with the reason as its note where that is none."""
+    doubted = {doubt.rail: doubt.why for doubt in doubts}
+    total = pick([rail for rail in rails if rail not in doubted])
+    reasons = [f"{rail}: {doubted[rail]}" for rail in pick(rails).rails if rail in doubted]
+    return Total(note=f"total unknown: {'; '.join(reasons)}") if reasons and not total.rails else total
 
 
 def refuse_too_many(readings: int, chips: int) -> None:

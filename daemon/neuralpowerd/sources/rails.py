@@ -75,9 +75,10 @@ def _plan(
     ]
     freshness, rate = slowest_rate(chips, period_ns)
     doubts = shunts_of(rails)
-    widest = found.total_of([rail.name for rail in rails])
-    total = undoubted(widest, doubts)
-    beside = [f"{doubt.rail}: {doubt.why}" for doubt in doubts if doubt.rail not in widest.rails]
+    names = [rail.name for rail in rails]
+    total = undoubted(found.total_of, names, doubts)
+    told = () if total.rails else found.total_of(names).rails
+    beside = [f"{doubt.rail}: {doubt.why}" for doubt in doubts if doubt.rail not in told]
     written = [f"{name}: {change.text}" for name, change in changes.items()]
     note = "; ".join(filter(None, [total.says, *beside, *written]))
     saved = Path(config.runtime_dir) / SAVED_FILES
