@@ -13,10 +13,11 @@ from test_daemon_boards import FIXTURES, unpack
 from test_daemon_plan import seen, tree
 
 from neuralpower_wire import Channel, Epoch, State, tick_dtype
+from neuralpower_wire.epoch import COVERS
 from neuralpowerd.config import Config, I2c, Planning, parse
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.sources import boards as table
-from neuralpowerd.sources.boards import COVERS, FORMAT, boards, find, identify, tomllib
+from neuralpowerd.sources.boards import FORMAT, boards, find, identify, tomllib
 from neuralpowerd.sources.plausible import SHUNTS_UOHM, Doubt, Limits, rail_limits, total_limits
 from neuralpowerd.sources.registry import make_plan
 from neuralpowerd.system.monitors import find_monitors

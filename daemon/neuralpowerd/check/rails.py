@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from neuralpower_wire.epoch import COVERS
+
 from ..config import AUTO
-from ..sources.boards import ABSENT, COVERS, ELSEWHERE, OFF, OTHER, TWICE, UNBOUND, Found
+from ..sources.boards import ABSENT, ELSEWHERE, OFF, OTHER, TWICE, UNBOUND, Found, Total
 from ..sources.plan import undoubted
 from ..sources.plausible import rail_limits, shunts_of, total_limits
 from ..sources.rails import kind_of, no_rail, readable
@@ -141,8 +143,13 @@ def _rail(now: Now) -> Finding:
     return Finding(RAILS, rail.name, f"{value}   doubted: {now.doubt}", PROBLEM, advice)
 
 
+def total_of(found: Found) -> Total:
+    """The total that is told: of rails whose shunts can be."""
+    return undoubted(found.total_of, [rail.name for rail in found.rails], shunts_of(found.rails))
+
+
 def _total(found: Found, now: Sequence[Now]) -> Finding:
-    best = undoubted(found.total_of, [rail.name for rail in found.rails], shunts_of(found.rails))
+    best = total_of(found)
     if not best.rails:
         advice = best.says if found.rails else "there is nothing to add up"
         return Finding(RAILS, "total", "unknown", PROBLEM if found.totals else UNKNOWN, advice)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from neuralpower_wire.epoch import COVERS
+
 from ..system.devicetree import tree_chips
 from ..system.monitors import INA3221, Monitor, Rail, find_monitors
 from ..system.sysfs import clean, read_text
@@ -24,8 +26,6 @@ else:
 
 TABLE = Path(__file__).with_name("boards.toml")
 FORMAT = 1
-COVERS = {"module": "the module", "board": "module and carrier board"}
-"""What a total may cover, and the words for it."""
 _INPUT_RAILS = ("VIN", "VDD_IN", "POM_5V_IN")
 """Rails that on every known board carry all of its power: trusted on an unknown one."""
 

@@ -28,7 +28,7 @@ class Plan:
 
     `period_ns` is the wished period, or the chosen one. `behaviours` and `bus_hz` are per chip, as far as known.
     `undo` gives back what `open` changed. `read_chips` tells the chips by the opened source, where only that knows them.
-    `covers` says what the total is the power of, a key of :data:`neuralpowerd.sources.boards.COVERS` or "". `doubts` are the rails whose
+    `covers` says what the total is the power of, a key of :data:`neuralpower_wire.epoch.COVERS` or "". `doubts` are the rails whose
     readings cannot be, by what is known before the first. `limits` are those of a rail's power and of the total's, None where anything may be.
     """
 
