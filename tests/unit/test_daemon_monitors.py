@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_daemon_boards import FIXTURES, unpack
 from test_daemon_plan import seen, tree
 
 from neuralpower_wire import Channel, Epoch, State, tick_dtype
 from neuralpower_wire.epoch import COVERS
+from neuralpowerd.check import rails as check_rails
+from neuralpowerd.check.findings import GOOD
 from neuralpowerd.config import Config, I2c, Planning, parse
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.sources import boards as table
@@ -514,3 +519,40 @@ def test_why_readings_are_simulated(tmp_path: Path) -> None:
     root = str(unpack("orin_nx", tmp_path, change=off))
     assert make_plan(Config(sysfs_root=root)).note.endswith("since its channels are switched off")
     assert "since" not in make_plan(Config(sysfs_root=root, source="sim")).note
+
+
+JUNK = ["", "x", "-1", "0", "9" * 30, "VDD_IN", "NC", "\x1b[2J", "ina226", "ina3221", "5000 200", "²", "\udcff", "a\tb"]
+
+
+@given(
+    name=st.sampled_from(["orin_nx", "agx_orin_industrial", "tx2_kit", "thor"]),
+    seed=st.integers(0, 2**32 - 1),
+    changes=st.integers(1, 12),
+)
+@settings(max_examples=40)
+def test_no_tree_is_a_traceback(name: str, seed: int, changes: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Files changed at random, dropped, made links or folders: a plan or one line, and a page whose verdicts have advice."""
+    root = unpack(name, tmp_path_factory.mktemp("tree"))
+    drawn = random.Random(seed)
+    files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    for path in drawn.sample(files, min(changes, len(files))):
+        path.unlink()
+        kind = drawn.randrange(8)
+        if kind == 0:
+            path.mkdir()
+        elif kind == 1:
+            path.symlink_to(drawn.choice([path.name, "/nowhere", "/proc/self/mem", ".."]))
+        elif kind > 2:
+            path.write_bytes(drawn.choice(JUNK).encode("utf-8", "surrogateescape") + b"\n")
+    found = find(root)
+    made = [*check_rails.rails(found, check_rails.examine(found), "auto")]
+    assert all(each.advice for each in made if each.verdict != GOOD)
+    assert all(text.isprintable() for each in made for text in (each.topic, each.value))
+    assert len({rail.name for rail in found.rails}) == len(found.rails)
+    try:
+        plan = make_plan(Config(sysfs_root=str(root)), seen())
+    except (ConfigError, DaemonError) as error:
+        assert "\n" not in str(error)
+    else:
+        epoch = plan.epoch(1, 0, 1_000_000, 0)
+        assert Epoch.from_dict(epoch.to_dict()) == epoch
