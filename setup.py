@@ -58,7 +58,11 @@ setup(
         name for package, root in ROOTS.items() for name in find_packages(root, include=[package, f"{package}.*"])
     ],
     include_package_data=False,
-    package_data={"": ["py.typed", "*.pyi"], "neuralpower.report": ["*.html", "*.css", "*.js"]},
+    package_data={
+        "": ["py.typed", "*.pyi"],
+        "neuralpower.report": ["*.html", "*.css", "*.js"],
+        "neuralpowerd.sources": ["*.toml"],
+    },
     cffi_modules=["sampler_c/neuralpower_sampler/_build.py:ffibuilder"],
     cmdclass={"build_ext": BuildSampler, "bdist_wheel": BuildWheel},
     options={} if sysconfig.get_config_var("Py_GIL_DISABLED") else {"bdist_wheel": {"py_limited_api": "cp310"}},

@@ -31,11 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 1 a failure, 2 bad input, each with one line on stderr."""
     args = _parser().parse_args(argv)
     try:
-        return int(args.command(args))
+        status = int(args.command(args))
+        sys.stdout.flush()
+        return status
     except ConfigError as error:
         return _say(str(error), 2)
     except (DaemonError, SamplerError) as error:
         return _say(str(error), 1)
+    except BrokenPipeError:  # whoever read the output has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _say(f"{where}{error.strerror}; check the folder, its rights and its room", 1)
@@ -111,6 +116,7 @@ def _run(args: argparse.Namespace) -> int:
     from .system import stderr as logs
     from .system.notify import Notifier
 
+    os.umask(os.umask(0o022) | 0o022)  # nothing that is made here is writable by others
     try:
         Path(config.runtime_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:

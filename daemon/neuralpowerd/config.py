@@ -251,8 +251,11 @@ def parse(text: str, name: str) -> Config:
     """The configuration in the TOML `text`; `name` stands for the file in messages."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not TOML: {error}; correct the line") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # tomllib's own, a number of thousands of digits, brackets without end
+        raise ConfigError(f"{name}: not TOML: {str(error)[:160]}; correct the line") from None
     config = _table(Config, document, name, "")
     _fit_together(config, name)
     return config
@@ -300,6 +303,10 @@ def _value(kind: Any, value: Any, rule: Mapping[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: must be {_NAMES[kind]}, not {value!r}")
     elif kind is float:
         value = float(value)
+    if any(
+        isinstance(text, str) and not text.isprintable() for text in (value if isinstance(value, tuple) else [value])
+    ):
+        raise ConfigError(f"{where}: has a character that cannot be printed; take it out")
     if rule["of"] and value not in rule["of"]:
         raise ConfigError(f"{where}: {value!r} is impossible; choose one of {', '.join(rule['of'])}")
     size, of_length = (len(value), True) if isinstance(value, (tuple, str)) else (value, False)
@@ -368,10 +375,16 @@ def _fit_i2c(i2c: I2c, name: str) -> None:
         raise ConfigError(f"{name}: i2c.addresses: an INA3221 has 0x40 to 0x43; correct {list(i2c.addresses)!r}")
     if i2c.rails and len(i2c.rails) != 3 * len(i2c.addresses):
         raise ConfigError(f'{name}: i2c.rails: give three for each of i2c.addresses, "" where a channel has none')
+    named = [rail for rail in i2c.rails if rail]
+    if len(set(named)) != len(named) or not all(len(rail) < 32 for rail in named):
+        raise ConfigError(f"{name}: i2c.rails: names must differ and have at most 31 characters; rename {named!r}")
     for listed in ("shunts_uohm", "offsets_uv"):
         values = getattr(i2c, listed)
         if len(values) not in (0, 1, len(i2c.rails)):
             raise ConfigError(f"{name}: i2c.{listed}: has {len(values)} values; give one, or as many as i2c.rails")
+    shunts = i2c.shunts_uohm * len(i2c.rails) if len(i2c.shunts_uohm) == 1 else i2c.shunts_uohm
+    if any(rail and not 0 < shunt <= 10**9 for rail, shunt in zip(i2c.rails, shunts, strict=False)):
+        raise ConfigError(f"{name}: i2c.shunts_uohm: {list(i2c.shunts_uohm)!r} is impossible; choose 1 to 1000000000")
     if i2c.config and (i2c.config & 0x7000 == 0 or i2c.config & 7 != 7):
         raise ConfigError(
             f"{name}: i2c.config: {i2c.config:#06x} does not measure continuously; end it in 7, with a channel on"

@@ -37,6 +37,7 @@ from .system.conditions import Machine
 from .system.latency import LatencyHold
 from .system.notify import Notifier
 from .watch.clocks import Clocks, ClockWatch, glance
+from .watch.doubts import DoubtWatch
 from .watch.fresh import FreshWatch
 from .watch.observer import Observer
 from .watch.rails import RailWatch
@@ -181,6 +182,7 @@ class Service:
         self._join.new_epoch(epoch)
         self._new = []
         self._rails, self._fresh = RailWatch(epoch), FreshWatch(epoch)
+        self._doubts = DoubtWatch(epoch, self.sampling.plan.doubts, self.sampling.plan.limits)
         self._machine = Machine(Path(self.config.sysfs_root), self.config.conditions.power_mode)
         self._note_conditions()
         total = " + ".join(epoch.totals) or "unknown"
@@ -294,6 +296,9 @@ class Service:
         self._total_w = sum(self._last_w[rail] for rail in epoch.totals) if epoch.totals else math.nan
         self._fresh.see(ticks)
         self._observer.see(ticks, epoch.period_ns)
+        for doubt in self._doubts.see(ticks):
+            log.warning("rail %s is doubted: %s; neuralpowerd check says what to do", doubt.rail, doubt.why)
+            self.ledger.event("rail-doubted", f"{doubt.rail}: {doubt.why}", rail=doubt.rail)
         for change in self._rails.see(ticks):
             if change.error:
                 log.warning("rail %s cannot be read: %s; going on without it", change.rail, change.error)
@@ -348,6 +353,7 @@ class Service:
             self._ingest,
             self._join,
             self._rails,
+            self._doubts,
             self._last_w,
             self._total_w,
             self._refusals,

@@ -18,6 +18,7 @@ from .live.join import Join
 from .live.refusals import Refusals
 from .logs.feeds import JournalFeed, TickFeed
 from .sampling import Sampling
+from .watch.doubts import DoubtWatch
 from .watch.fresh import FreshWatch
 from .watch.observer import Observer
 from .watch.rails import RailWatch, error_name
@@ -35,6 +36,7 @@ class Parts:
     ingest: Ingest
     join: Join
     rails: RailWatch
+    doubts: DoubtWatch
     last_w: dict[str, float]
     total_w: float
     refusals: Refusals
@@ -84,7 +86,9 @@ class Status:
             "rails": {rail: _known(power) for rail, power in parts.last_w.items()},
             "total_w": _known(parts.total_w),
             "totals": list(epoch.totals),
+            "covers": epoch.covers,
             "failing": parts.rails.failing,
+            "doubted": parts.doubts.status,
             "tick_rate_hz": (now.ticks - before.ticks) * 1e9 / span_ns if span_ns else None,
             **freshness(parts.fresh),
             "cvrf": _ready_flags(parts),

@@ -145,7 +145,7 @@ def i2c_restore(saved: str | os.PathLike[str]) -> list[str]:
         device, configs = _parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise SamplerError(f"{path}: no saved config ({error}); remove it once the chip's config is right") from None
     with closing(_calls.i2c_open(device)) as bus:
         for address, config in configs.items():
@@ -179,7 +179,8 @@ def _save(path: Path, device: str, configs: dict[int, int]) -> None:
     """Whole or not at all, and on the disk before this returns."""
     document = {"device": device, "configs": {f"{address:#04x}": config for address, config in configs.items()}}
     fresh = path.with_name(f"{path.name}.new")
-    with open(fresh, "w", encoding="utf-8") as file:
+    fresh.unlink(missing_ok=True)
+    with open(fresh, "x", encoding="utf-8") as file:  # no link in a folder of others is followed
         json.dump(document, file)
         file.flush()
         os.fsync(file.fileno())

@@ -288,6 +288,27 @@ def test_rails_of_sysfs_may_fail_and_return(daemon: Daemon) -> None:
     assert logged.count("VDD_SOC cannot be read") == 1 and logged.count("VDD_SOC can be read again") == 1
 
 
+def test_a_rail_that_cannot_be_is_doubted(daemon: Daemon) -> None:
+    """A shunt in the wrong unit: the total is not told, and status, journal and log name the rail and count its ticks."""
+    chip = daemon.folder / "root/sys/class/hwmon/hwmon7"
+    chip.mkdir(parents=True)
+    texts = {"name": "ina3221", "in1_label": "VDD_IN", "in1_input": "5000", "in4_input": "4500", "shunt1_resistor": "5"}
+    for name, text in texts.items():
+        (chip / name).write_text(f"{text}\n")
+    daemon.configure(f'sysfs_root = "{daemon.folder}/root"')
+    daemon.file.write_text(daemon.file.read_text().replace('source = "sim"', 'source = "auto"'))
+    daemon.start()
+    daemon.until(lambda: daemon.ask("status").body.get("doubted"))
+    status = daemon.ask("status").body
+    assert status["total_w"] is None and status["totals"] == [] and status["covers"] == ""
+    doubted = status["doubted"]["VDD_IN"]
+    assert doubted["ticks"] > 0 and doubted["why"] == "its shunt of 5 µΩ is not plausible"
+    daemon.until(lambda: daemon.ask("status").body["doubted"]["VDD_IN"]["ticks"] > doubted["ticks"])
+    assert daemon.events().count("rail-doubted") == 1
+    _, logged = daemon.stop()
+    assert logged.count("rail VDD_IN is doubted: its shunt of 5 µΩ is not plausible") == 1
+
+
 def test_a_recording_is_replayed(daemon: Daemon) -> None:
     """Source replay gives recorded readings, each once and under their epoch's names, then none; simulated stays simulated."""
     ticks = np.zeros(200, tick_dtype(2))

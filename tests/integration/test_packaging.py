@@ -80,13 +80,13 @@ def sdist(dist: Path) -> Path:
 
 
 def test_the_source_distribution_holds_all_that_the_build_reads(source: Path, sdist: Path) -> None:
-    """Every module, C source and C header of the five roots is in the source distribution."""
+    """Every module, table, C source and C header of the five roots is in the source distribution."""
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     wanted = [
         path.relative_to(source).as_posix()
         for root in ("client", "daemon", "align", "sampler_c", "wire")
-        for kind in ("*.py", "*.pyi", "*.c", "*.h", "py.typed")
+        for kind in ("*.py", "*.pyi", "*.c", "*.h", "*.toml", "py.typed")
         for path in (source / root).rglob(kind)
     ]
     assert {"sampler_c/include/sampler.h", "LICENSE"} <= held
@@ -100,6 +100,7 @@ def test_the_wheel_is_for_every_python_and_holds_no_sources_in_c(dist: Path) -> 
     assert "-cp310-abi3-linux_" in wheel.name
     assert "neuralpower_sampler/_sampler.abi3.so" in held
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(held)
+    assert "neuralpowerd/sources/boards.toml" in held
     assert not [name for name in held if name.endswith((".c", ".h")) or name.startswith("test")]
     assert {name.split("/")[0] for name in held if "dist-info" not in name} == set(PACKAGES)
 

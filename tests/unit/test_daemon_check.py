@@ -108,7 +108,8 @@ def test_what_source_i2c_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "bound driver" not in seen and not [*check_i2c.registers(replace(config, source="hwmon"))]
     (node / "driver").symlink_to(tmp_path)
     monkeypatch.setattr(check_i2c, "GROUP", "no-such-group")
-    monkeypatch.setattr(check_i2c.os, "open", lambda *words: os.dup(0))
+    really = os.open
+    monkeypatch.setattr(os, "open", lambda path, *words: os.dup(0) if path == "/dev/i2c-1" else really(path, *words))
     seen = {each.topic: each for each in check_i2c.registers(config)}
     assert seen["registers"].verdict == GOOD and seen["group i2c"].verdict == BETTER
     assert seen["bound driver"].verdict == PROBLEM and "unbind" in seen["bound driver"].advice

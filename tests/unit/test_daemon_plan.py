@@ -219,9 +219,9 @@ def test_update_interval_is_written_and_put_back(tmp_path: Path) -> None:
     assert "7 again" in plan.undo()[0] and path.read_text() == "7\n" and not (tmp_path / "saved.json").exists()
     change_files(tmp_path / "saved.json", {path: "0"})
     change_files(tmp_path / "saved.json", {path: "1"})
-    assert restore_files(tmp_path / "saved.json") and path.read_text() == "7\n"
+    assert restore_files(tmp_path / "saved.json", root) and path.read_text() == "7\n"
     (tmp_path / "saved.json").write_text(json.dumps({str(tmp_path / "else"): "1", str(path): "x"}))
-    assert restore_files(tmp_path / "saved.json") == [] and not (tmp_path / "else").exists()
+    assert restore_files(tmp_path / "saved.json", root) == [] and not (tmp_path / "else").exists()
 
 
 def tree(root: Path) -> Path:

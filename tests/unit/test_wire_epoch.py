@@ -25,7 +25,7 @@ def epoch(**changes: object) -> Epoch:
 
 def test_an_epoch_survives_a_dict() -> None:
     """All fields come back, and a key of a newer daemon is ignored."""
-    made = epoch(chips=(Chip("1-0040", scan_ns=840_000, freshness="nominal"),), fresh_rate_hz=1190.5)
+    made = epoch(chips=(Chip("1-0040", scan_ns=840_000, freshness="nominal"),), fresh_rate_hz=1190.5, covers="module")
     assert Epoch.from_dict({**made.to_dict(), "newer": 1}) == made
 
 

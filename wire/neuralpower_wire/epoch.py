@@ -17,6 +17,9 @@ BEHAVIOURS = ("unknown", "continuous", "waiting", "single-shot", "registers")
 FRESHNESS = ("known", "estimated", "nominal", "unknown")
 """How a fresh rate came about: counted by the chip, estimated from changes, computed from the configuration, or not."""
 
+COVERS = {"module": "the module", "board": "module and carrier board"}
+"""What a total may be the power of, with the words for people."""
+
 MAX_TEXT = 256
 MAX_CHIPS = 16
 
@@ -72,7 +75,8 @@ class Chip:
 class Epoch:
     """Schema, period, chip configuration and source of the ticks from `first_index` on, until the next epoch.
 
-    `totals` are the rails whose sum is the power of the whole board; empty where no such sum is known.
+    `totals` are the rails whose sum is the total; empty where no such sum is known. `covers` says what it is the power of: a key of
+    :data:`COVERS` ("module": the carrier board lies outside), or "" where that is not known.
     `fresh_rate_hz` is None where `freshness` is "unknown". `simulated` marks everything made from these ticks.
     """
 
@@ -90,6 +94,7 @@ class Epoch:
     fresh_rate_hz: float | None = None
     driver: str = "unknown"
     note: str = ""
+    covers: str = ""
 
     def __post_init__(self) -> None:
         _require(len(self.channels) <= MAX_READINGS, f"an epoch has at most {MAX_READINGS} channels")

@@ -93,7 +93,10 @@ def create_timeline(path: str | os.PathLike[str], names: Sequence[str], idle_uw:
     header["idle_uw"][0, : len(names)] = idle_uw
     header["names"][0, : len(names)] = [name.encode() for name in names]
     fresh = Path(f"{os.fspath(path)}.new")
-    with open(fresh, "wb") as file:
+    fresh.unlink(missing_ok=True)
+    with open(
+        fresh, "xb", opener=lambda name, flags: os.open(name, flags, 0o640)
+    ) as file:  # follows no link in a folder of others
         os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
         file.write(header.tobytes())
     fresh.replace(path)

@@ -72,6 +72,7 @@ class Live:
         self.rails: dict[str, Curve] = {}
         self.total = Curve()
         self.totals: tuple[str, ...] = ()
+        self.covers = ""
         self.status: dict[str, Any] = {}
         self.engines: OrderedDict[str, str] = OrderedDict()
         """Hash -> name."""
@@ -88,6 +89,12 @@ class Live:
     def missed_slots(self) -> int:
         """Deadlines without a tick since the view began."""
         return self._missed.count
+
+    @property
+    def doubted(self) -> list[str]:
+        """Rails, and "total", of which the daemon says that some of their readings cannot be."""
+        told = self.status.get("doubted")
+        return [name for name in (*self.rails, "total") if isinstance(told, dict) and name in told]
 
     def take(self, messages: list[Message]) -> None:
         """Take what a client's poll returned."""
@@ -119,7 +126,7 @@ class Live:
         self.simulated = self.simulated or epoch.simulated
         rate = "" if epoch.fresh_rate_hz is None else f"{epoch.fresh_rate_hz:.4g} Hz "
         self.fresh = f"{rate}({epoch.freshness})" if rate else epoch.freshness
-        self.totals = epoch.totals
+        self.totals, self.covers = epoch.totals, epoch.covers
         began = int(ticks["t_ns"][0])
         for rail, watts in message.rail_power_w().items():
             self.rails.setdefault(rail, Curve()).add(began, watts)

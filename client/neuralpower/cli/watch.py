@@ -96,6 +96,9 @@ def facts(live: Live, client: Client) -> dict[str, Any]:
         "simulated": live.simulated,
         "rails_w": {rail: curve.now for rail, curve in live.rails.items()},
         "total_w": live.total.now,
+        "totals": list(live.totals),
+        "covers": live.covers,
+        "doubted": live.doubted,
         "rate_hz": live.rate_hz(),
         "fresh": live.fresh,
         "lateness_p50_us": p50,
@@ -166,6 +169,18 @@ def sampling_line(live: Live, client: Client) -> str:
     )
 
 
+def total_line(live: Live) -> str:
+    """What the total covers and which rails are doubted; empty where neither is known."""
+    from neuralpower_wire.epoch import COVERS
+
+    parts = []
+    if live.totals and live.covers in COVERS:
+        parts.append(f"total {' + '.join(live.totals)}: {COVERS[live.covers]}")
+    if live.doubted:
+        parts.append(f"doubted: {', '.join(live.doubted)} (neuralpowerd check says why)")
+    return "; ".join(parts)
+
+
 def name_of(live: Live, engine: str) -> str:
     """The engine's name, or the beginning of its hash."""
     return live.engines.get(engine, engine[:12])
@@ -193,6 +208,8 @@ def view(live: Live, client: Client, width: int = 80) -> RenderableType:
     if not client.connected and not live.rails:
         return Panel(Text(addresses.nobody(client.address), style="yellow"), title=title)
     parts: list[RenderableType] = [_rails(live, width), Text(sampling_line(live, client), style="dim")]
+    if told_of_total := total_line(live):
+        parts.append(Text(told_of_total, style="yellow" if live.doubted else "dim"))
     if not client.connected:
         parts.append(Text(addresses.nobody(client.address), style="yellow"))
     if live.inferences:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,20 @@ from neuralpower_wire.errors import WireError
 from neuralpower_wire.history import Reply, Request
 
 from ..config import AUTO, Config
-from ..errors import ConfigError
-from ..sources.boards import Found, find
-from ..sources.plan import period_for
-from ..sources.probe import Behaviour, probe
-from ..sources.rails import rail_costs
+from ..errors import ConfigError, DaemonError
+from ..sources.boards import find
+from ..sources.plan import Plan
+from ..sources.probe import KINDS, Behaviour, probe
+from ..sources.registry import make_plan
 from ..system.devicetree import bus_clock_hz
-from . import effect, i2c, machine, sensor
+from ..system.sysfs import clean
+from . import effect, i2c, machine, rails, sensor
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
 DAEMON = "Daemon"
 PATIENCE_MS = 500
+USUAL_READINGS = 6
+"""Voltage and current of three rails: where there is no plan to tell."""
 
 
 def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
@@ -31,7 +36,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
     root = Path(config.sysfs_root)
     found = find(root)
     status = ask_status(config)
-    others, names = sensor.readers(found, root)
+    others, names = sensor.readers(found, root, (status or {}).get("pid"))
     clocks = {monitor.name: bus_clock_hz(monitor.directory, root) for monitor in found.monitors}
     behaviours = {
         monitor.name: _behaviour(monitor.name, status)
@@ -41,16 +46,17 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         else probe(monitor, clocks[monitor.name])
         for monitor in found.monitors
     }
-    values = [sensor.present(rail) for rail in found.rails]
+    now = rails.examine(found)
+    plan, refusal = _planned(config, behaviours)
     findings = [
-        *sensor.rails(found, values),
-        *sensor.drivers(found, behaviours),
+        *rails.rails(found, now, config.source),
+        *sensor.drivers(found, behaviours, config),
         *sensor.bus(found, clocks, behaviours),
         *sensor.reach(found, clocks, behaviours),
-        *([_wish(config, found, clocks, behaviours)] if found.rails else []),
-        *i2c.registers(config),
+        *([_wish(config, plan, refusal)] if found.rails or refusal or config.source == "i2c" else []),
+        *i2c.registers(config, found.entry),
         *([others] if found.monitors else []),
-        *machine.realtime(config),
+        *machine.realtime(config, len(plan.channels) if plan else USUAL_READINGS, plan.period_ns if plan else 0),
         *machine.machine(config),
         *machine.software(),
         _daemon(status),
@@ -59,29 +65,46 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
     return {
         "board": found.board,
         "source": config.source if config.source != AUTO else "rails" if found.rails else "sim",
-        "rails": values,
-        "total": list(found.total),
-        "missing": list(found.missing),
+        "rails": [each.as_dict() for each in now],
+        "total": list(rails.total_of(found).rails),
+        "covers": rails.total_of(found).covers,
+        "doubted": [each.rail.name for each in now if each.doubt],
+        "missing": [missing.label for missing in found.missing],
         "findings": [asdict(each) for each in findings],
     }
 
 
 def title(examined: dict[str, Any]) -> str:
     """The page's first line."""
-    count = len(examined["rails"])
-    simulated = "no power rail: readings will be simulated" if examined["source"] == "sim" else ""
-    return f"neuralpowerd check · {examined['board']} · {simulated or f'{count} rails'}"
+    count, source = len(examined["rails"]), examined["source"]
+    shown = f"{count} rail{'s' * (count != 1)}" if count else "no power rail"
+    if source == "sim":
+        shown = (
+            "no power rail: readings will be simulated"
+            if not count
+            else f"{count} rails, and source sim, which simulates its own"
+        )
+    elif source in ("i2c", "replay"):
+        shown = f"source {source}"
+    return f"neuralpowerd check · {examined['board']} · {shown}"
 
 
-def _wish(config: Config, found: Found, clocks: dict[str, int | None], behaviours: dict[str, Behaviour]) -> Finding:
-    """Whether the configured period is possible, and how often voltages are read then."""
-    rails = [rail for rail in found.rails if rail.name in config.plan.rails or not config.plan.rails]
-    costs = rail_costs(rails or found.rails, found.monitors, clocks, behaviours)
+def _planned(config: Config, behaviours: Mapping[str, Behaviour]) -> tuple[Plan | None, str]:
+    """What the daemon would do, or its refusal."""
     try:
-        period_ns, budget = period_for(config, costs, found.total)
-    except ConfigError as error:
-        wish, _, remedy = str(error).removeprefix("period_us: ").partition("; possible: ")
-        return Finding(sensor.SENSOR, "period", wish, PROBLEM, remedy)
+        return make_plan(config, lambda monitor, clock: behaviours[monitor.name]), ""
+    except (ConfigError, DaemonError) as error:
+        return None, str(error)
+
+
+def _wish(config: Config, plan: Plan | None, refusal: str) -> Finding:
+    """Whether the daemon would start with this period and these rails, and how often voltages are read then."""
+    if plan is None:
+        wish, _, remedy = refusal.removeprefix("period_us: ").partition("; ")
+        return Finding(sensor.SENSOR, "period", wish, PROBLEM, remedy.removeprefix("possible: "))
+    period_ns, budget = plan.period_ns, plan.budget
+    if budget is None:
+        return Finding(sensor.SENSOR, "period", f"{period_ns // 1000} µs", GOOD)
     seldom = f", each voltage in one tick of {budget.every}" if budget.every > 1 else ""
     advice = f"period_us = {replace(budget, every=1).shortest_ns // 1000} has time for all of them" if seldom else ""
     asked = "is possible" if config.period_us else "will be chosen"
@@ -90,23 +113,36 @@ def _wish(config: Config, found: Found, clocks: dict[str, int | None], behaviour
 
 def _behaviour(chip: str, status: dict[str, Any]) -> Behaviour:
     """What a running daemon found out: asking it disturbs nothing."""
-    seen = status.get("behaviour", {}).get(chip)
-    if not isinstance(seen, dict):
+    told = status.get("behaviour")
+    seen = told.get(chip) if isinstance(told, dict) else None
+    if not isinstance(seen, dict) or seen.get("kind") not in KINDS:
         return Behaviour(why="not probed, since a daemon runs")
-    return Behaviour(str(seen["kind"]), int(seen["read_ns"]), why=f"{seen['why']} (told by the running daemon)")
+    read_ns, why = seen.get("read_ns"), clean(str(seen.get("why")), 160)
+    return Behaviour(
+        seen["kind"], read_ns if isinstance(read_ns, int) else 0, why=f"{why} (told by the running daemon)"
+    )
 
 
 def _daemon(status: dict[str, Any] | None) -> Finding:
     if not status:
         return Finding(DAEMON, "running", "no daemon answers in this runtime directory", GOOD)
-    rate, missed = status.get("tick_rate_hz") or 0.0, status.get("missed_slots", 0)
-    share = missed / max(1, missed + status.get("sampled", 0))
-    fresh = status.get("fresh_rate_hz")
-    freshness = f"{fresh:.1f} Hz {status['freshness']}" if fresh else status.get("freshness", "unknown")
-    value = f"pid {status.get('pid')}, {rate:.0f} ticks/s, fresh {freshness}, {missed} slots missed"
+    rate, missed = _number(status, "tick_rate_hz"), _number(status, "missed_slots")
+    share = missed / max(1, missed + _number(status, "sampled"))
+    fresh, kind = _number(status, "fresh_rate_hz"), clean(str(status.get("freshness", "unknown")))
+    freshness = f"{fresh:.1f} Hz {kind}" if fresh else kind
+    value = f"pid {_number(status, 'pid'):.0f}, {rate:.0f} ticks/s, fresh {freshness}, {missed:.0f} slots missed"
     if share > 0.001:
         return Finding(DAEMON, "running", value, BETTER, "slots were missed: see Real time, or take a longer period")
-    return Finding(DAEMON, "running", value, GOOD if fresh else UNKNOWN)
+    if fresh:
+        return Finding(DAEMON, "running", value, GOOD)
+    advice = "the fresh rate shows after a few hundred changed values, if the rails' power changes at all"
+    return Finding(DAEMON, "running", value, UNKNOWN, advice)
+
+
+def _number(status: Mapping[str, Any], key: str) -> float:
+    """A number of the status; 0 where another version gives none."""
+    value = status.get(key)
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else 0
 
 
 def ask_status(config: Config) -> dict[str, Any] | None:

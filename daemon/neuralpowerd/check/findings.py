@@ -49,8 +49,10 @@ def _lines(each: Finding, columns: int, colour: bool) -> list[str]:
     width = columns - len(indent)
     value = textwrap.wrap(each.value, width) or [""]
     advice = textwrap.wrap(each.advice, width - 2)
-    first = f"  {_paint(mark, tint, colour)} {each.topic:<{_TOPIC}}{value[0]}"
-    more = [f"{indent}{line}" for line in value[1:]]
+    first, rest = f"  {_paint(mark, tint, colour)} {each.topic:<{_TOPIC}}", value
+    if len(each.topic) < _TOPIC:
+        first, rest = first + value[0], value[1:]
+    more = [f"{indent}{line}" for line in rest]
     arrows = [f"{indent}{_paint(('→ ' if not at else '  ') + line, '2', colour)}" for at, line in enumerate(advice)]
     return [first, *more, *arrows]
 

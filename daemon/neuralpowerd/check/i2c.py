@@ -10,9 +10,12 @@ from pathlib import Path
 
 from ..config import Config
 from ..errors import ConfigError, DaemonError
+from ..sources.boards import Board, total_of
 from ..sources.i2c import configured, from_tree
+from ..sources.plan import undoubted
+from ..sources.plausible import shunt_doubts
 from ..system.devicetree import tree_chips
-from .findings import BETTER, GOOD, PROBLEM, Finding
+from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
 SENSOR = "Sensor"
 GROUP = "i2c"
@@ -23,8 +26,8 @@ REMEDIES = {
 }
 
 
-def registers(config: Config) -> Iterator[Finding]:
-    """The bus, the chips and the group; nothing unless the source is i2c. Opens the bus and reads nothing."""
+def registers(config: Config, board: Board | None = None) -> Iterator[Finding]:
+    """The bus, the chips, the total on this `board` and the group; nothing unless the source is i2c. Opens the bus and reads nothing."""
     if config.source != "i2c":
         return
     root = Path(config.sysfs_root)
@@ -35,12 +38,26 @@ def registers(config: Config) -> Iterator[Finding]:
         return
     addresses = ", ".join(f"{chip.address:#04x}" for chip in chips)
     yield _bus(device, addresses)
-    bound = [chip for chip in tree_chips(root) if chip.bound and chip.address in {each.address for each in chips}]
+    rails = [rail for chip in chips for rail in chip.rails]
+    doubts = shunt_doubts((rail.name, rail.shunt_uohm) for rail in rails)
+    for doubt in doubts:
+        advice = "i2c.shunts_uohm and the device tree's shunt-resistor-micro-ohms are in µΩ (5 mΩ are 5000): correct it there"
+        yield Finding(SENSOR, doubt.rail, f"doubted: {doubt.why}", PROBLEM, advice)
+    total = undoubted(lambda names: total_of(board, names), [rail.name for rail in rails], doubts)
+    value = " + ".join(total.rails) or "unknown"
+    yield Finding(SENSOR, "total of registers", value, GOOD if total.covers else UNKNOWN, total.says)
+    addresses_of_bus = {each.address for each in chips}
+    bound = [
+        chip
+        for chip in tree_chips(root)
+        if chip.bound and device == f"/dev/i2c-{chip.bus}" and chip.address in addresses_of_bus
+    ]
     if bound:
         names = ", ".join(f"{chip.bus}-{chip.address:04x}" for chip in bound)
-        advice = (
-            f"echo {names.split(',')[0]} > /sys/bus/i2c/drivers/ina3221/unbind; or i2c.force = true, and race with it"
+        unbind = "; ".join(
+            f"echo {chip.bus}-{chip.address:04x} > /sys/bus/i2c/drivers/{chip.driver}/unbind" for chip in bound
         )
+        advice = f"{unbind}; or i2c.force = true, and race with it"
         yield Finding(SENSOR, "bound driver", f"a driver has {names}", BETTER if config.i2c.force else PROBLEM, advice)
     try:
         grp.getgrnam(GROUP)

@@ -10,23 +10,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neuralpower_sampler import AVAILABLE, REINSTALL
+from neuralpower_wire import tick_dtype
 
 from ..config import Config
 from ..system.conditions import Machine
 from ..system.latency import LatencyHold
-from ..system.monitors import read_int, read_text
+from ..system.sysfs import exists, read_int, read_text
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
 REALTIME, MACHINE, SOFTWARE = "Real time", "Machine", "Software"
+CAP_IPC_LOCK, CAP_SYS_NICE = 14, 23
+"""linux/capability.h: lock memory, take a real-time priority, whatever the limits say."""
 
 
-def realtime(config: Config) -> Iterator[Finding]:
-    """Whether the sampling loop can have its priority and its memory."""
+def realtime(config: Config, readings: int = 6, period_ns: int = 0) -> Iterator[Finding]:
+    """Whether the sampling loop can have its priority and its memory, for so many readings a tick and this period (0: not known)."""
     root, priority = Path(config.sysfs_root), config.realtime.priority
     yield _priority(priority)
     yield from _group_scheduling(root)
-    yield _throttling(root)
-    yield _memory(config)
+    period_ns = period_ns or 1000 * (config.period_us or 1000)
+    yield _throttling(root, min(0.5, 1000 * config.realtime.spin_us / period_ns))
+    yield _memory(config, readings, period_ns)
     yield _preemption(root)
     yield _waking(config)
     isolated = read_text(root / "sys/devices/system/cpu/isolated")
@@ -50,8 +54,10 @@ def _priority(priority: int) -> Finding:
         return Finding(REALTIME, topic, f"SCHED_FIFO {priority} was granted when tried", GOOD)
     limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
     advice = f"run it as the service (LimitRTPRIO={priority} in the unit), or: prlimit --rtprio={priority} --pid $$"
-    if limit >= priority or os.geteuid() == 0:
-        advice = "the limit allows it, so the control group does not: see real-time groups"
+    if limit >= priority or _may(CAP_SYS_NICE):
+        advice = "the limit allows it, so a control group or a container does not: see real-time groups"
+    elif os.geteuid() == 0:
+        advice = "root lacks CAP_SYS_NICE here: give it to the container (docker run --cap-add=SYS_NICE)"
     return Finding(REALTIME, topic, f"SCHED_FIFO {priority} was refused to this user: {refused}", PROBLEM, advice)
 
 
@@ -64,6 +70,15 @@ def _try_fifo(priority: int) -> str:
     except OSError as error:
         return os.strerror(error.errno or 0)
     return ""
+
+
+def _may(capability: int) -> bool:
+    """Whether this process has the capability; root in a container may lack it."""
+    for line in (read_text(Path("/proc/self/status")) or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == "CapEff":
+            return bool(int(value, 16) >> capability & 1)
+    return os.geteuid() == 0
 
 
 def _group_scheduling(root: Path) -> Iterator[Finding]:
@@ -81,10 +96,11 @@ def _group_scheduling(root: Path) -> Iterator[Finding]:
         if share is not None:
             yield Finding(REALTIME, topic, f"services have {share} µs a period", GOOD)
             return
-    yield Finding(REALTIME, topic, "no control group limits it", GOOD)
+    yield Finding(REALTIME, topic, "no limit was found in a control group", GOOD)
 
 
-def _throttling(root: Path) -> Finding:
+def _throttling(root: Path, spins: float) -> Finding:
+    """Whether the kernel takes the processor away from a loop that spins for this share of the time."""
     topic = "real-time throttling"
     runtime = read_int(root / "proc/sys/kernel/sched_rt_runtime_us")
     period = read_int(root / "proc/sys/kernel/sched_rt_period_us")
@@ -93,17 +109,19 @@ def _throttling(root: Path) -> Finding:
     if runtime < 0:
         return Finding(REALTIME, topic, "off", GOOD)
     share = f"{100 * runtime / period:.0f} % of a processor"
-    if runtime < period // 10:
-        return Finding(REALTIME, topic, share, PROBLEM, "sysctl kernel.sched_rt_runtime_us=950000")
-    return Finding(REALTIME, topic, f"from {share} on; the loop needs less than a tenth", GOOD)
+    needs = spins + 0.1
+    if runtime < needs * period:
+        advice = f"sysctl kernel.sched_rt_runtime_us={period * 19 // 20}: the loop needs up to {100 * needs:.0f} %"
+        return Finding(REALTIME, topic, f"from {share} on", PROBLEM, advice)
+    return Finding(REALTIME, topic, f"from {share} on; the loop needs less than {100 * needs:.0f} %", GOOD)
 
 
-def _memory(config: Config) -> Finding:
-    needed = config.history_seconds * 1_000_000 // (config.period_us or 1000) * 200
+def _memory(config: Config, readings: int, period_ns: int) -> Finding:
+    needed = config.history_seconds * 10**9 // period_ns * tick_dtype(readings).itemsize
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     if not config.realtime.lock_memory:
         return Finding(REALTIME, "locked memory", "not wanted", BETTER, "realtime.lock_memory = true")
-    if limit == resource.RLIM_INFINITY or limit >= needed or os.geteuid() == 0:
+    if limit == resource.RLIM_INFINITY or limit >= needed or _may(CAP_IPC_LOCK):
         return Finding(REALTIME, "locked memory", f"allowed; about {needed >> 20} MiB are needed", GOOD)
     advice = "run it as the service (LimitMEMLOCK in the unit), or make history_seconds shorter"
     return Finding(REALTIME, "locked memory", f"{limit >> 20} MiB allowed, about {needed >> 20} needed", BETTER, advice)
@@ -156,7 +174,10 @@ def machine(config: Config) -> Iterator[Finding]:
     else:
         moving = [clock.name for clock in found.clocks if clock.locked() is False]
         value = "locked" if locked else f"{len(moving)} of {len(found.clocks)} may move: {', '.join(moving[:4])}"
-        advice = "" if locked else "sudo jetson_clocks before measuring"
+        fix = (
+            "sudo jetson_clocks" if exists(root / "usr/bin/jetson_clocks") else "fix them (lowest frequency = highest)"
+        )
+        advice = "" if locked else f"{fix} before measuring"
         yield Finding(MACHINE, "clocks", value, GOOD if locked else BETTER, advice)
     for clock in found.clocks:
         hz = clock.hz()
@@ -169,7 +190,7 @@ def machine(config: Config) -> Iterator[Finding]:
         advice = f"{config.conditions.power_mode} cannot be read; set conditions.power_mode to the file that names it"
         yield Finding(MACHINE, "power mode", "not found", UNKNOWN, advice)
     states = {name.partition(".")[2]: state for name, state in found.read().items() if name.startswith("throttling.")}
-    throttled = [name for name, state in states.items() if state]
+    throttled = [name for name, state in states.items() if isinstance(state, int) and state > 0]
     if not states:
         advice = "there is no cooling device in sysfs: compare runs by their time, or watch the temperature by hand"
         yield Finding(MACHINE, "throttling", "nothing here tells", UNKNOWN, advice)
@@ -197,5 +218,5 @@ def software() -> Iterator[Finding]:
             version = "of unknown version"
         yield Finding(SOFTWARE, "TensorRT", version, GOOD)
     else:
-        advice = "for profiling on this machine: JetPack's apt package, and a virtual environment with --system-site-packages"
+        advice = "for profiling on this machine; on a Jetson by JetPack's apt package and a virtual environment with --system-site-packages"
         yield Finding(SOFTWARE, "TensorRT", "not found by this Python", BETTER, advice)

@@ -1,147 +1,300 @@
-"""The boards this project knows, and which of their rails make the total.
+"""The boards this project knows (`boards.toml`), and which rails of this machine make the total.
 
 A rail is keyed by label and I2C address. Adding all rails would count twice wherever one feeds another, so each board
-says which rails sum to its power.
+says which rails sum to its power, and what that sum covers: the module, or the board with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ..system.monitors import Monitor, Rail, find_monitors, read_text
+from neuralpower_wire.epoch import COVERS
 
+from ..system.devicetree import tree_chips
+from ..system.monitors import INA3221, Monitor, Rail, find_monitors
+from ..system.sysfs import clean, read_text
 
-@dataclass(frozen=True)
-class Board:
-    """A board: what its device tree says, its rails by (label, address), and the labels that sum to its power."""
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
-    name: str
-    parts: tuple[str, ...]
-    """Words of the device tree's `compatible` that only this board has: module part numbers, then L4T's names."""
-    models: tuple[str, ...]
-    """Phrases of the device tree's `model`."""
-    rails: tuple[tuple[str, int], ...]
-    total: tuple[str, ...]
-    note: str = ""
-
-
-def _at(address: int, *labels: str) -> tuple[tuple[str, int], ...]:
-    return tuple((label, address) for label in labels)
-
-
-_MODULE_INPUT = _at(0x40, "VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")
-
-BOARDS = (
-    Board(
-        "Jetson AGX Thor",
-        ("p3834", "p3971", "tegra264"),
-        ("AGX Thor", "Jetson Thor"),
-        _at(0x40, "VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0") + _at(0x44, "VIN"),
-        ("VIN",),
-        "VIN feeds the other rails",
-    ),
-    Board(
-        "Jetson AGX Orin",
-        ("p3701",),
-        ("AGX Orin",),
-        _at(0x40, "VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0") + _at(0x41, "VDDQ_VDD2_1V8AO"),
-        ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
-        "VDDQ_VDD2_1V8AO is fed by VIN_SYS_5V0 and not added",
-    ),
-    Board("Jetson Orin NX or Orin Nano", ("p3767",), ("Orin NX", "Orin Nano"), _MODULE_INPUT, ("VDD_IN",)),
-    Board(
-        "Jetson AGX Xavier",
-        ("p2888", "p2972"),
-        ("AGX Xavier", "Jetson-AGX"),
-        _at(0x40, "GPU", "CPU", "SOC") + _at(0x41, "CV", "VDDRQ", "SYS5V"),
-        ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
-        "no rail feeds the others: the total is the sum of six",
-    ),
-    Board("Jetson Xavier NX", ("p3668",), ("Xavier NX",), _MODULE_INPUT, ("VDD_IN",)),
-    Board(
-        "Jetson TX2",
-        ("p3310", "p3489", "p2771"),
-        ("TX2", "quill"),
-        _at(0x40, "VDD_SYS_GPU", "VDD_SYS_SOC", "VDD_4V0_WIFI") + _at(0x41, "VDD_IN", "VDD_SYS_CPU", "VDD_SYS_DDR"),
-        ("VDD_IN",),
-    ),
-    Board("Jetson TX1", ("p2180", "p2371"), ("TX1",), _at(0x40, "VDD_IN", "VDD_GPU", "VDD_CPU"), ("VDD_IN",)),
-    Board(
-        "Jetson Nano",
-        ("p3448", "p3450", "jetson-nano"),
-        ("Jetson Nano",),
-        _at(0x40, "POM_5V_IN", "POM_5V_GPU", "POM_5V_CPU"),
-        ("POM_5V_IN",),
-    ),
-)
-"""From L4T's device trees; the first board that matches is taken."""
-
+TABLE = Path(__file__).with_name("boards.toml")
+FORMAT = 1
 _INPUT_RAILS = ("VIN", "VDD_IN", "POM_5V_IN")
 """Rails that on every known board carry all of its power: trusted on an unknown one."""
 
 
 @dataclass(frozen=True)
+class BoardRail:
+    """A rail that a board should have; `driver` names a monitor that gives no label. Not every kit has an `optional` one."""
+
+    label: str
+    address: int
+    channel: int
+    parent: str = ""
+    optional: bool = False
+    driver: str = ""
+
+    def is_this(self, rail: Rail) -> bool:
+        """Whether this is the rail of a monitor."""
+        named = rail.label == self.label or (not rail.label and rail.chip.partition("@")[0] == self.driver)
+        return named and rail.address == self.address
+
+
+@dataclass(frozen=True)
+class Total:
+    """Rails that may be added, what their sum covers (a key of :data:`COVERS`, "" where that is not known), and a note."""
+
+    rails: tuple[str, ...] = ()
+    covers: str = ""
+    note: str = ""
+
+    @property
+    def says(self) -> str:
+        """What it covers and the note, as one phrase."""
+        covers = f"covers {COVERS[self.covers]}" if self.covers else ""
+        return "; ".join(filter(None, (covers, self.note)))
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board of the table: how it is recognised, its rails, and its totals, the widest first. Power in W."""
+
+    name: str
+    compatible: tuple[str, ...]
+    model: tuple[str, ...]
+    soc: str
+    mode_w: float
+    rails: tuple[BoardRail, ...]
+    totals: tuple[Total, ...]
+    note: str = ""
+    sources: tuple[str, ...] = ()
+
+
+@functools.cache
+def boards() -> tuple[Board, ...]:
+    """The table, in its order."""
+    return tuple(_board(entry) for entry in tomllib.loads(TABLE.read_text("utf-8"))["board"])
+
+
+def _board(entry: Mapping[str, Any]) -> Board:
+    lists = {key: tuple(entry[key]) for key in ("compatible", "model", "sources")}
+    rails = tuple(BoardRail(**rail) for rail in entry["rails"])
+    totals = tuple(Total(tuple(total["rails"]), total["covers"], total.get("note", "")) for total in entry["totals"])
+    return Board(**{**entry, **lists, "rails": rails, "totals": totals})
+
+
+OFF, ELSEWHERE, OTHER, TWICE, UNBOUND, ABSENT = "off", "elsewhere", "other", "twice", "unbound", "absent"
+"""Why a rail is missing: its channel is switched off; the label is at another address; the channel has another label; two
+chips have it; a chip is in the device tree that no driver has taken; there is no such chip in sysfs."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A rail that the board should have and has not: `why` is one of the words above, `where` the chip or what is there."""
+
+    label: str
+    address: int
+    why: str
+    where: str = ""
+    switch: Path | None = None
+    """The file that switches its channel on."""
+
+    @property
+    def says(self) -> str:
+        """As a phrase."""
+        if self.why == OFF:
+            return f"{self.label} is switched off ({self.where})"
+        if self.why == ELSEWHERE:
+            return f"{self.label} is on {self.where}, not at {self.address:#04x} as on this board"
+        if self.why == OTHER:
+            return f"{self.label} is not at {self.address:#04x}: {self.where}"
+        if self.why == TWICE:
+            return f"{self.label} is there twice ({self.where})"
+        if self.why == UNBOUND:
+            return f"{self.label} has no driver ({self.where})"
+        return f"{self.label} not found"
+
+
+@dataclass(frozen=True)
 class Found:
-    """What this machine has: board name, its monitors and rails, the total's rails (empty: unknown), and why."""
+    """What this machine has: its board, monitors and rails, what they may be added up to, and why not where that is empty."""
 
     board: str
     monitors: tuple[Monitor, ...]
     rails: tuple[Rail, ...]
-    total: tuple[str, ...]
-    note: str
-    known: bool = True
-    """Whether the board is one of those this project knows."""
-    missing: tuple[str, ...] = ()
-    """Labels that the board should have and that were not found."""
+    totals: tuple[Total, ...]
+    note: str = ""
+    """On the board, or why there is no total."""
+    entry: Board | None = None
+    """The board's entry in the table; None for a board this project does not know."""
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether the board is one of those this project knows."""
+        return self.entry is not None
+
+    @property
+    def total(self) -> tuple[str, ...]:
+        """The rails of the widest total; empty where none is known."""
+        return self.best.rails
+
+    @property
+    def best(self) -> Total:
+        """The widest total; an empty one where none is known, with the reason as its note."""
+        return self.totals[0] if self.totals else Total(note=self.note)
+
+    def total_of(self, rails: Sequence[str]) -> Total:
+        """The widest total that these rails make; an empty one with the reason as its note."""
+        for total in self.totals:
+            if set(total.rails) <= set(rails):
+                return total
+        return Total(note="total unknown: not all of its rails are measured") if self.totals else self.best
 
 
 def find(root: Path) -> Found:
-    """The rails and the total of the machine whose sysfs and procfs lie under `root`."""
+    """The rails and the totals of the machine whose sysfs and procfs lie under `root`."""
     model = read_text(root / "proc/device-tree/model") or ""
     compatible = read_text(root / "proc/device-tree/compatible") or ""
     monitors = tuple(find_monitors(root))
+    board = identify(model, compatible) or _by_rails(compatible, monitors)
+    monitors = _named(monitors, board)
     rails = tuple(rail for monitor in monitors for rail in monitor.rails)
-    board = identify(model, compatible)
     if board is None:
-        return _unknown_board(model, monitors, rails)
-    found = {(rail.name, rail.address) for rail in rails}
-    missing = tuple(label for label, address in board.rails if (label, address) not in found)
-    lacking = [label for label in board.total if label in missing]
-    if lacking:
-        note = f"total unknown: {', '.join(lacking)} not found"
-        return Found(board.name, monitors, rails, (), note, missing=missing)
-    return Found(board.name, monitors, rails, board.total, board.note, missing=missing)
+        return _unknown_board(clean(model), monitors, rails)
+    missing = _missing(root, board, monitors, rails)
+    named = {each.label for each in board.rails if any(each.is_this(rail) for rail in rails)}
+    named -= {each.label for each in missing}
+    totals = tuple(total for total in board.totals if set(total.rails) <= named)
+    note = board.note
+    if not totals and board.totals:
+        lacking = [each for each in missing if each.label in board.totals[-1].rails]
+        note = "total unknown: " + _list(lacking)
+    return Found(board.name, monitors, rails, totals, note, board, missing)
 
 
 def identify(model: str, compatible: str) -> Board | None:
     """The board of a device tree: by module part number in `compatible`, else by the words of `model`; None if unknown."""
-    for board in BOARDS:
-        if any(part in compatible for part in board.parts):
+    for board in boards():
+        if any(part in compatible for part in board.compatible):
             return board
-    for board in BOARDS:
-        if any(phrase.lower() in model.lower() for phrase in board.models):
+    for board in boards():
+        if any(phrase.lower() in model.lower() for phrase in board.model):
             return board
     return None
 
 
-def total_of(name: str, rails: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The board's name, and the rails of `rails` that make its total: the board's own, or a rail known to be an input."""
-    for board in BOARDS:
-        if board.name == name and set(board.total) <= set(rails):
-            return name, board.total
-    return name, tuple(label for label in _INPUT_RAILS if label in rails)[:1]
+def _by_rails(compatible: str, monitors: Sequence[Monitor]) -> Board | None:
+    """The one board with this SoC that has rails of these labels and addresses, for a carrier board's tree that names no module."""
+    rails = [rail for monitor in monitors for rail in monitor.rails]
+    fitting = [
+        board
+        for board in boards()
+        if board.rails
+        and board.soc in compatible
+        and all(each.optional or any(each.is_this(rail) for rail in rails) for each in board.rails)
+    ]
+    return fitting[0] if len(fitting) == 1 else None
 
 
-def _unknown_board(model: str, monitors: tuple[Monitor, ...], rails: tuple[Rail, ...]) -> Found:
-    name = model or "unknown board"
+def _named(monitors: Sequence[Monitor], board: Board | None) -> tuple[Monitor, ...]:
+    """Monitors whose rails have names of their own: the board's rails their labels, of others the first that has it."""
+    known = board.rails if board else ()
+    rails = [rail for monitor in monitors for rail in monitor.rails]
+    whose = [[each for each in known if each.is_this(rail)] for rail in rails]
+    names: list[str] = ["" for _ in rails]
+    taken: set[str] = set()
+    for own in (True, False):  # the board's come first
+        for at, rail in enumerate(rails):
+            if bool(whose[at]) is own:
+                name = whose[at][0].label if own else rail.name
+                if name in taken:
+                    name = f"{name}@{rail.chip.partition('@')[2]}.{rail.channel}"
+                while name in taken:
+                    name += "'"
+                names[at] = name
+                taken.add(name)
+    given = iter(names)
+    return tuple(
+        replace(monitor, rails=tuple(replace(rail, name=next(given)) for rail in monitor.rails)) for monitor in monitors
+    )
+
+
+def _missing(root: Path, board: Board, monitors: Sequence[Monitor], rails: Sequence[Rail]) -> tuple[Missing, ...]:
+    """The board's rails that are not there, or are there twice, and why."""
+    missing = []
+    for each in board.rails:
+        count = sum(each.is_this(rail) for rail in rails)
+        if count == 1 or (each.optional and not count):
+            continue
+        missing.append(_twice(each, rails) if count else _reason(root, each, monitors, rails))
+    return tuple(missing)
+
+
+def _twice(each: BoardRail, rails: Sequence[Rail]) -> Missing:
+    where = " and ".join(rail.chip for rail in rails if each.is_this(rail))
+    return Missing(each.label, each.address, TWICE, where)
+
+
+def _reason(root: Path, each: BoardRail, monitors: Sequence[Monitor], rails: Sequence[Rail]) -> Missing:
+    lacks = functools.partial(Missing, each.label, each.address)
+    here = [
+        monitor for monitor in monitors if monitor.address == each.address and monitor.driver in (*INA3221, each.driver)
+    ]
+    for monitor in here:
+        for off in monitor.off:
+            if off.label == each.label or (not off.label and off.channel == each.channel):
+                return lacks(OFF, f"{monitor.name} channel {off.channel}", off.switch)
+    for rail in rails:
+        if rail.label == each.label:
+            return lacks(ELSEWHERE, rail.chip)
+    for monitor in here:
+        labels = [rail.label for rail in monitor.rails if rail.channel == each.channel]
+        there = f"is {labels[0]}" if labels and labels[0] else "has no label" if labels else "is not connected"
+        return lacks(OTHER, f"channel {each.channel} of {monitor.name} {there}")
+    for chip in tree_chips(root):
+        if chip.address == each.address and not chip.bound:
+            return lacks(UNBOUND, f"ina3221@{chip.bus}-{chip.address:04x}")
+    return lacks(ABSENT)
+
+
+def _list(missing: Sequence[Missing]) -> str:
+    """All of them as one phrase; those that are simply not there together."""
+    absent = ", ".join(each.label for each in missing if each.why == ABSENT)
+    others = (each.says for each in missing if each.why != ABSENT)
+    return "; ".join([*([f"{absent} not found"] if absent else []), *others])
+
+
+def _unknown_board(name: str, monitors: tuple[Monitor, ...], rails: tuple[Rail, ...]) -> Found:
+    found = Found(name or "unknown board", monitors, rails, ())
     if not rails:
-        return Found(name, monitors, rails, (), "no rails found", known=False)
-    names = {rail.name for rail in rails}
+        return replace(found, note="no rails found")
+    total = _input_of([rail.label for rail in rails])
+    if not total.rails:
+        return replace(found, note=f"unknown board: {total.note}, so its total is unknown")
+    return replace(found, totals=(replace(total, note=f"unknown board: {total.note}"),))
+
+
+def _input_of(labels: Sequence[str]) -> Total:
+    """The rail that is taken for an unknown board's input, by its label; no rail and the reason where none is."""
     for label in _INPUT_RAILS:
-        if label in names:
-            note = f"unknown board: {label} is taken for its input"
-            return Found(name, monitors, rails, (label,), note, known=False)
-    note = f"unknown board: no rail is named {', '.join(_INPUT_RAILS)}, so its total is unknown"
-    return Found(name, monitors, rails, (), note, known=False)
+        if labels.count(label) > 1:
+            return Total(note=f"{labels.count(label)} rails are named {label}")
+        if label in labels:
+            return Total((label,), note=f"{label} is taken for its input; what that covers is not known")
+    return Total(note=f"no rail is named {', '.join(_INPUT_RAILS)}")
+
+
+def total_of(board: Board | None, rails: Sequence[str]) -> Total:
+    """The widest total that rails of these names make on a board; on an unknown one, a rail known to be an input."""
+    if board is None or not board.totals:
+        return _input_of(rails)
+    fitting = (total for total in board.totals if set(total.rails) <= set(rails))
+    return next(fitting, Total(note=f"total unknown: not all of {', '.join(board.totals[-1].rails)} are read"))

@@ -13,11 +13,13 @@ from neuralpower_wire import Channel, Chip
 from ..config import Config, I2c
 from ..errors import ConfigError, DaemonError
 from ..system.devicetree import bus_clock_hz, tree_chips
+from ..system.monitors import LARGEST_SHUNT_UOHM
 from ..system.restore import SAVED_REGISTERS
 from .boards import find, total_of
 from .budget import TRANSFER_BITS, RailCost
 from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
-from .plan import Plan, decimated, period_for, slowest_rate, wanted_rails, wanted_total
+from .plan import Plan, decimated, period_for, refuse_too_many, slowest_rate, undoubted, wanted_rails
+from .plausible import rail_limits, shunt_doubts, total_limits
 from .probe import Behaviour
 
 _BUS = re.compile(r"^/dev/i2c-(\d+)$")
@@ -65,8 +67,11 @@ def i2c_plan(config: Config) -> Plan:
             reads += [(position, rail.channel, "shunt_uv"), (position, rail.channel, "bus_uv")]
             costs.append(RailCost(rail.name, name, 2, clock, voltages=1))
     flags_ns = len(chips) * TRANSFER_BITS * 10**9 // clock if clock else 0
-    board, total = total_of(find(root).board, names)
-    period_ns, budget = period_for(config, costs, total, flags_ns)
+    refuse_too_many(len(channels), len(chips))
+    found = find(root)
+    doubts = shunt_doubts((rail.name, rail.shunt_uohm) for chip in chips for rail in chip.rails if rail.name in wanted)
+    total = undoubted(lambda names: total_of(found.entry, names), wanted, doubts)
+    period_ns, budget = period_for(config, costs, total.rails, flags_ns)
     channels = [replace(each, every=budget.every) if each.quantity == "bus_uv" else each for each in channels]
     saved = Path(config.runtime_dir) / SAVED_REGISTERS
 
@@ -91,12 +96,14 @@ def i2c_plan(config: Config) -> Plan:
     return Plan(
         source="i2c",
         simulated=False,
-        board=board,
+        board=found.board,
         channels=tuple(channels),
         chips=described,
-        totals=wanted_total(total, wanted),
+        totals=total.rails,
         driver="none, registers",
-        note="registers are read directly" + (", beside a driver" if config.i2c.force else ""),
+        note="registers are read directly"
+        + (", beside a driver" if config.i2c.force else "")
+        + (total.says and f"; {total.says}"),
         open=open_source,
         period_ns=period_ns,
         freshness=freshness,
@@ -105,6 +112,9 @@ def i2c_plan(config: Config) -> Plan:
         behaviours={chip.name: Behaviour("continuous", why="registers are read directly") for chip in described},
         bus_hz={chip.name: clock for chip in described},
         read_chips=read_chips,
+        covers=total.covers,
+        doubts=doubts,
+        limits=(rail_limits(found.entry), total_limits(found.entry)),
     )
 
 
@@ -137,12 +147,21 @@ def from_tree(i2c: I2c, root: Path) -> tuple[str, list[RawChip]]:
         )
     if len(buses) > 1:
         raise ConfigError(f"i2c.device: there are chips on the buses {', '.join(map(str, buses))}; name one")
-    chips = [
-        RawChip(
-            chip.address, tuple(RawRail(c.label, c.channel, c.shunt_uohm, c.offset_uv) for c in chip.channels)
-        )
-        for chip in there
-    ]  # fmt: skip
+    chips = []
+    taken: set[str] = set()
+    for chip in there:
+        rails = []
+        for each in chip.channels:
+            if each.shunt_uohm > LARGEST_SHUNT_UOHM:
+                raise DaemonError(
+                    f"the device tree gives {each.label} a shunt of {each.shunt_uohm} µΩ; correct it, or spell the chip out in [i2c]"
+                )
+            name = (
+                each.label if each.label not in taken else f"{each.label}@{chip.bus}-{chip.address:04x}.{each.channel}"
+            )
+            taken.add(name)
+            rails.append(RawRail(name, each.channel, each.shunt_uohm, each.offset_uv))
+        chips.append(RawChip(chip.address, tuple(rails)))
     return f"/dev/i2c-{buses[0]}", chips
 
 

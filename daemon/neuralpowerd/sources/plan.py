@@ -8,11 +8,15 @@ from pathlib import Path
 
 from neuralpower_sampler import Source
 from neuralpower_wire import Channel, Chip, Epoch
+from neuralpower_wire.epoch import MAX_CHIPS, MAX_TEXT
+from neuralpower_wire.tick import MAX_READINGS
 
 from ..config import Config
 from ..errors import ConfigError
 from ..system.monitors import Monitor
+from .boards import Total
 from .budget import Budget, RailCost, chosen_period_ns, refusal, thinned
+from .plausible import Doubt, Limits
 from .probe import Behaviour
 
 Prober = Callable[[Monitor, int | None], Behaviour]
@@ -24,6 +28,8 @@ class Plan:
 
     `period_ns` is the wished period, or the chosen one. `behaviours` and `bus_hz` are per chip, as far as known.
     `undo` gives back what `open` changed. `read_chips` tells the chips by the opened source, where only that knows them.
+    `covers` says what the total is the power of, a key of :data:`neuralpower_wire.epoch.COVERS` or "". `doubts` are the rails whose
+    readings cannot be, by what is known before the first. `limits` are those of a rail's power and of the total's, None where anything may be.
     """
 
     source: str
@@ -44,6 +50,9 @@ class Plan:
     undo: Callable[[], list[str]] = list
     timeline: Path | None = None
     read_chips: Callable[[Source], tuple[Chip, ...]] | None = None
+    covers: str = ""
+    doubts: tuple[Doubt, ...] = ()
+    limits: tuple[Limits, Limits] | None = None
 
     def opened(self, source: Source) -> Plan:
         """This plan with what the opened source knows of its chips."""
@@ -62,7 +71,7 @@ class Plan:
         """The epoch of this plan from tick `first_index` on."""
         return Epoch(
             number, first_index, period_ns, t0_ns, self.source, self.simulated, self.board, self.channels, self.chips,
-            self.totals, self.freshness, self.fresh_rate_hz, self.driver, self.note[:256],
+            self.totals, self.freshness, self.fresh_rate_hz, self.driver, self.note[:MAX_TEXT], self.covers,
         )  # fmt: skip
 
 
@@ -77,6 +86,22 @@ def wanted_rails(config: Config, there: Sequence[str]) -> list[str]:
 def wanted_total(total: Sequence[str], rails: Sequence[str]) -> tuple[str, ...]:
     """The rails of the total, or nothing where one of them is not measured."""
     return tuple(total) if set(total) <= set(rails) else ()
+
+
+def undoubted(pick: Callable[[Sequence[str]], Total], rails: Sequence[str], doubts: Sequence[Doubt]) -> Total:
+    """The total that `pick` makes of the rails that are not doubted; an empty one with the reason as its note where that is none."""
+    doubted = {doubt.rail: doubt.why for doubt in doubts}
+    total = pick([rail for rail in rails if rail not in doubted])
+    reasons = [f"{rail}: {doubted[rail]}" for rail in pick(rails).rails if rail in doubted]
+    return Total(note=f"total unknown: {'; '.join(reasons)}") if reasons and not total.rails else total
+
+
+def refuse_too_many(readings: int, chips: int) -> None:
+    """ConfigError where a tick cannot hold the rails."""
+    if readings > MAX_READINGS or chips > MAX_CHIPS:
+        raise ConfigError(
+            f"plan.rails: all rails are {readings} readings of {chips} chips, and a tick holds {MAX_READINGS} of {MAX_CHIPS}; name fewer"
+        )
 
 
 def period_for(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..system.monitors import Monitor
+from ..system.monitors import INA3221, Monitor
 from .budget import TRANSFER_BITS
 from .chiptimes import ScanTime, scan_of_interval
 
@@ -39,7 +39,10 @@ class Behaviour:
 
 
 def scan_of(monitor: Monitor) -> ScanTime:
-    """What the driver says of a chip's scan."""
+    """What the driver says of a chip's scan: of an INA3221 by its conversion times, of another the interval as it stands."""
+    if monitor.driver not in INA3221:
+        ns = max(0, monitor.update_interval_ms or 0) * 1_000_000
+        return ScanTime(ns, ns, ns)
     return scan_of_interval(monitor.update_interval_ms, monitor.enabled, monitor.samples or 1)
 
 

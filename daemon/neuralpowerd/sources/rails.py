@@ -13,33 +13,35 @@ from neuralpower_wire import Channel, Chip
 from ..config import AUTO, Config
 from ..errors import DaemonError
 from ..system.devicetree import bus_clock_hz
-from ..system.monitors import Monitor, Rail
+from ..system.monitors import INA3221, Monitor, Rail
 from ..system.restore import SAVED_FILES, Change, change_files, restore_files
-from .boards import Found, find
+from .boards import UNBOUND, Found, find
 from .budget import Budget, RailCost
 from .chiptimes import interval_for
-from .plan import Plan, Prober, decimated, period_for, slowest_rate, wanted_rails, wanted_total
+from .plan import Plan, Prober, decimated, period_for, refuse_too_many, slowest_rate, undoubted, wanted_rails
+from .plausible import rail_limits, shunts_of, total_limits
 from .probe import Behaviour, scan_of
 
 IIO_DRIVER = "ina3221x"
+HWMON, IIO = "hwmon", "iio"
 
 
 def rails_plan(config: Config, prober: Prober) -> Plan | None:
     """The rails of this machine's drivers; None where there are none and none was asked for."""
     root = Path(config.sysfs_root)
     found = find(root)
-    monitors = [monitor for monitor in found.monitors if config.source == AUTO or _kind(monitor) == config.source]
-    if config.source == AUTO and len({_kind(monitor) for monitor in monitors}) > 1:
-        monitors = [monitor for monitor in monitors if _kind(monitor) == "hwmon"]
+    monitors = readable(found, config.source)
     rails = [rail for monitor in monitors for rail in monitor.rails]
     if not rails:
         if config.source == AUTO:
             return None
+        why, remedy = no_rail(found, config.source)
         where = f"{config.sysfs_root.rstrip('/')}/sys"
-        raise DaemonError(f"no power rail found under {where}; load the ina3221 driver, or use --source sim")
+        raise DaemonError(f"no power rail found under {where}: {why}; {remedy}, or use --source sim")
     wanted = wanted_rails(config, [rail.name for rail in rails])
     rails = [rail for rail in rails if rail.name in wanted]
     monitors = [monitor for monitor in monitors if any(rail.chip == monitor.name for rail in rails)]
+    refuse_too_many(sum(len(rail.inputs) for rail in rails), len(monitors))
     clocks = {monitor.name: bus_clock_hz(monitor.directory, root) for monitor in monitors}
     behaviours = {monitor.name: prober(monitor, clocks[monitor.name]) for monitor in monitors}
     costs = rail_costs(rails, monitors, clocks, behaviours)
@@ -72,10 +74,13 @@ def _plan(
         for monitor in monitors
     ]
     freshness, rate = slowest_rate(chips, period_ns)
-    total = wanted_total(found.total, [rail.name for rail in rails])
-    note = found.note if total == found.total else "total unknown: not all of its rails are measured"
-    if changes:
-        note = "; ".join([*filter(None, [note]), *(f"{name}: {change.text}" for name, change in changes.items())])
+    doubts = shunts_of(rails)
+    names = [rail.name for rail in rails]
+    total = undoubted(found.total_of, names, doubts)
+    told = () if total.rails else found.total_of(names).rails
+    beside = [f"{doubt.rail}: {doubt.why}" for doubt in doubts if doubt.rail not in told]
+    written = [f"{name}: {change.text}" for name, change in changes.items()]
+    note = "; ".join(filter(None, [total.says, *beside, *written]))
     saved = Path(config.runtime_dir) / SAVED_FILES
 
     def open_source() -> Source:
@@ -83,12 +88,12 @@ def _plan(
         return decimated(_open(rails, monitors, behaviours), channels)
 
     return Plan(
-        source=_kind(monitors[0]),
+        source=kind_of(monitors[0]),
         simulated=False,
         board=found.board,
         channels=tuple(channels),
         chips=tuple(chips),
-        totals=total,
+        totals=total.rails,
         driver=", ".join(sorted({f"{each.driver} {behaviours[each.name].kind}" for each in monitors})),
         note=note,
         open=open_source,
@@ -98,17 +103,55 @@ def _plan(
         budget=budget,
         behaviours=behaviours,
         bus_hz=clocks,
-        undo=lambda: restore_files(saved) if changes else [],
+        undo=lambda: restore_files(saved, Path(config.sysfs_root)) if changes else [],
+        covers=total.covers,
+        doubts=doubts,
+        limits=(rail_limits(found.entry), total_limits(found.entry)),
     )
 
 
-def _kind(monitor: Monitor) -> str:
-    return "iio" if monitor.driver == IIO_DRIVER else "hwmon"
+def readable(found: Found, source: str) -> list[Monitor]:
+    """The monitors that one source reads: those of its kind; with AUTO of the kind that has the total's rails, else hwmon, else iio."""
+    with_rails = [monitor for monitor in found.monitors if monitor.rails]
+    if source == AUTO:
+        kinds = [kind_of(monitor) for monitor in with_rails if any(rail.name in found.total for rail in monitor.rails)]
+        kinds += sorted(kind_of(monitor) for monitor in with_rails)
+        source = kinds[0] if kinds else HWMON
+    return [monitor for monitor in with_rails if kind_of(monitor) == source]
+
+
+def no_rail(found: Found, source: str) -> tuple[str, str]:
+    """Why a source has no rail, and what to do."""
+    other = sorted({kind_of(each) for each in found.monitors if each.rails})
+    if other:
+        return f"those that are there are not of source {source}", f'source = "{other[0]}" reads them'
+    switches = [str(off.switch) for monitor in found.monitors for off in monitor.off]
+    if switches:
+        return "its channels are switched off", f"as root, write 1 to {', '.join(switches)}"
+    if found.monitors:
+        names = ", ".join(monitor.name for monitor in found.monitors)
+        return f"{names} gives no rail", "see what its driver gives"
+    if found.entry and not found.entry.rails:
+        return f"{found.board}: {found.note}", "measure it from outside"
+    unbound = [each.where for each in found.missing if each.why == UNBOUND]
+    if unbound:
+        return f"no driver has taken {unbound[0]}", 'modprobe ina3221, or source = "i2c"'
+    if found.entry:
+        return (
+            "no power monitor is in sysfs",
+            "load the driver (ina3221; on JetPack 4 ina3221x); if it is, the device tree lacks the chip: see dmesg",
+        )
+    return "no power monitor is in sysfs", "on a Jetson load the driver ina3221"
+
+
+def kind_of(monitor: Monitor) -> str:
+    """The source that reads a monitor."""
+    return IIO if monitor.driver == IIO_DRIVER else HWMON
 
 
 def _open(rails: Sequence[Rail], monitors: Sequence[Monitor], behaviours: dict[str, Behaviour]) -> Source:
     inputs = [item for rail in rails for item in rail.inputs]
-    if _kind(monitors[0]) == "iio":
+    if kind_of(monitors[0]) == "iio":
         return IioSource([IioInput(str(item.path), item.quantity) for item in inputs])
     waits = all(behaviours[monitor.name].kind in ("waiting", "single-shot") for monitor in monitors)
     longest = max((scan_of(monitor).high_ns * 11 // 10 for monitor in monitors), default=0)
@@ -161,7 +204,7 @@ def _changes(monitors: Sequence[Monitor], period_ns: int) -> dict[str, Change]:
     changes = {}
     for monitor in monitors:
         path, scan = monitor.directory / "update_interval", scan_of(monitor)
-        if not scan.ns or scan.ns <= period_ns or not os.access(path, os.W_OK):
+        if monitor.driver not in INA3221 or not scan.ns or scan.ns <= period_ns or not os.access(path, os.W_OK):
             continue
         value, scan_ns = interval_for(period_ns, monitor.enabled)
         value *= max(1, monitor.samples or 1)  # writing divides by the samples

@@ -43,4 +43,5 @@ def replay_plan(config: Config) -> Plan:
         period_ns=config.period_us * 1000 or epoch.period_ns,
         freshness=epoch.freshness,
         fresh_rate_hz=epoch.fresh_rate_hz,
+        covers=epoch.covers,
     )

@@ -10,11 +10,13 @@ from typing import Any
 from neuralpower_sampler import SimChip, SimSource, Source
 from neuralpower_wire import Channel, Chip, Timeline, WireError, create_timeline
 
-from ..config import Config, Sim
+from ..config import AUTO, Config, Sim
+from .boards import find
 from .budget import TRANSFER_BITS, RailCost
 from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
 from .plan import Plan, decimated, period_for, slowest_rate, wanted_rails, wanted_total
 from .probe import Behaviour
+from .rails import no_rail
 
 _BEHAVIOUR = {"iio": "continuous", "i2c": "continuous"}
 
@@ -79,7 +81,7 @@ def sim_plan(config: Config) -> Plan:
         chips=tuple(chips),
         totals=total,
         driver=f"sim, {'registers' if sim.driver == 'i2c' else kind}",
-        note="simulated power monitor over a power timeline",
+        note=f"simulated power monitor over a power timeline{_why_simulated(config)}",
         open=open_source,
         period_ns=period_ns,
         freshness=freshness,
@@ -89,6 +91,11 @@ def sim_plan(config: Config) -> Plan:
         bus_hz={chip.name: sim.bus_hz or None for chip in chips},
         timeline=Path(config.runtime_dir) / "timeline",
     )
+
+
+def _why_simulated(config: Config) -> str:
+    """Where nobody asked for it, why there is no rail to read."""
+    return f", since {no_rail(find(Path(config.sysfs_root)), AUTO)[0]}" if config.source == AUTO else ""
 
 
 def _chip(name: str, sim: Sim, channels: int) -> Chip:

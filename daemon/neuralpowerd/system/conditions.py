@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .monitors import read_int, read_text
+from .sysfs import read_int, read_text
 
 Value = float | int | str | bool
 MOST = 16
 """Of a kind: devices, zones, processors' policies."""
 MAX_TEXT = 64
-_FANS = ("fan",)
+_NO_THROTTLES = ("fan", "lcd", "backlight", "wifi")
+"""Cooling devices that slow no processor down, by a part of their type in lower case."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Machine:
         self.clocks = [*_devfreq(root), *_cpufreq(root)]
         self._zones = _named(root, "sys/class/thermal/thermal_zone*")
         coolers = _named(root, "sys/class/thermal/cooling_device*")
-        self._coolers = [(name, place) for name, place in coolers if not any(fan in name for fan in _FANS)]
+        self._coolers = [
+            (name, place) for name, place in coolers if not any(part in name.lower() for part in _NO_THROTTLES)
+        ]
         self._overcurrent = sorted(root.glob("sys/class/hwmon/hwmon*/oc*_event_cnt"))[:MOST]
 
     def read(self) -> dict[str, Value]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .monitors import read_text
+from .sysfs import exists, place_of, read_label, read_text
 
 _I2C_DEVICE = re.compile(r"^(\d+)-00(4[0-3])$")
 _CHANNEL = re.compile(r"^(?:input|channel)@(\d)$")
@@ -30,20 +30,25 @@ class TreeChannel:
 
 @dataclass(frozen=True)
 class TreeChip:
-    """An INA3221 on bus number `bus`, and whether a driver is bound to it."""
+    """An INA3221 on bus number `bus`, and the driver that is bound to it, "" where none is."""
 
     bus: int
     address: int
-    bound: bool
+    driver: str
     directory: Path
     channels: tuple[TreeChannel, ...]
+
+    @property
+    def bound(self) -> bool:
+        """Whether a driver has it."""
+        return bool(self.driver)
 
 
 def bus_clock_hz(directory: Path, root: Path) -> int | None:
     """The bit clock of the I2C bus that the device with the folder `directory` hangs on; None where the tree is silent."""
-    place = directory.resolve()
+    place, top = place_of(directory), place_of(root)
     for parent in [place, *place.parents][:_DEPTH]:
-        if parent == root.resolve():
+        if parent == top:
             break
         clock = _integer(parent / "of_node" / "clock-frequency")
         if clock:
@@ -58,8 +63,8 @@ def tree_chips(root: Path) -> list[TreeChip]:
         match = _I2C_DEVICE.match(directory.name)
         node = directory / "of_node"
         if match and "ina3221" in (read_text(node / "compatible") or ""):
-            bound = (directory / "driver").exists()
-            chips.append(TreeChip(int(match[1]), int(match[2], 16), bound, directory, tuple(_channels(node))))
+            driver = place_of(directory / "driver").name if exists(directory / "driver") else ""
+            chips.append(TreeChip(int(match[1]), int(match[2], 16), driver, directory, tuple(_channels(node))))
     return chips
 
 
@@ -70,7 +75,7 @@ def _channels(node: Path) -> Iterator[TreeChannel]:
     except OSError:
         return
     for place in places:
-        label = read_text(place / "label") or read_text(place / "ti,rail-name") or ""
+        label = read_label(place / "label") or read_label(place / "ti,rail-name") or ""
         if not label or label == "NC" or read_text(place / "status") == "disabled":
             continue
         shunt_uohm = _integer(place / "shunt-resistor-micro-ohms") or 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+from .sysfs import integer
+
 
 class Notifier:
     """Tells systemd; without NOTIFY_SOCKET in the environment every call does nothing."""
@@ -14,7 +16,7 @@ class Notifier:
         if watchdog_usec is None:
             mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
             text = os.environ.get("WATCHDOG_USEC", "")
-            watchdog_usec = int(text) if mine and text.isdigit() else 0
+            watchdog_usec = max(0, integer(text) or 0) if mine else 0
         self.watchdog_ns = watchdog_usec * 1000
 
     def send(self, *lines: str) -> bool:

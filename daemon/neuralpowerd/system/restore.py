@@ -9,17 +9,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Config
 from ..errors import DaemonError
+from .sysfs import exists, place_of, read_text
 
 log = logging.getLogger(__name__)
 
 SAVED_FILES, SAVED_REGISTERS = "saved.json", "i2c.saved"
 """Names in the runtime directory."""
+SETTING = "update_interval"
+"""The one file of sysfs that the daemon writes."""
+_INTERVAL = re.compile(r"[0-9]{1,9}\Z")
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,14 @@ def change_files(saved: Path, changes: Mapping[Path, str]) -> None:
             raise DaemonError(f"{path}: cannot be written: {error.strerror}; set plan.allow_write = false") from None
 
 
-def restore_files(saved: Path) -> list[str]:
-    """Write back what `saved` holds, and forget it; a line for each file."""
+def restore_files(saved: Path, root: Path = Path("/")) -> list[str]:
+    """Write back what `saved` holds to files of the sysfs below `root`, and forget it; a line for each file."""
     lines = []
     left = _load(saved)
     for path, text in list(left.items()):
         try:
-            if Path(path).exists():
-                Path(path).write_text(f"{text}\n", "ascii")
+            if _is_setting(place_of(Path(path)), root):
+                _write(place_of(Path(path)), text)
                 lines.append(f"{path}: {text} again")
             del left[path]
         except OSError as error:
@@ -69,7 +74,7 @@ def restore_files(saved: Path) -> list[str]:
 def restore_all(config: Config) -> list[str]:
     """Everything that a daemon with this configuration may have left changed; a line for each."""
     folder = Path(config.runtime_dir)
-    lines = restore_files(folder / SAVED_FILES)
+    lines = restore_files(folder / SAVED_FILES, Path(config.sysfs_root))
     if (folder / SAVED_REGISTERS).exists():
         from neuralpower_sampler import i2c_restore
 
@@ -77,24 +82,42 @@ def restore_all(config: Config) -> list[str]:
     return lines
 
 
+def _is_setting(place: Path, root: Path) -> bool:
+    """Whether this, without a link in it, is what the daemon may change: in sysfs nobody else can lay links.
+
+    The runtime directory is the service's, and whoever restores may be root: what is stored there may name any file.
+    """
+    return place.name == SETTING and place.is_relative_to(place_of(root / "sys")) and exists(place)
+
+
+def _write(place: Path, text: str) -> None:
+    descriptor = os.open(place, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, f"{text}\n".encode("ascii"))
+    finally:
+        os.close(descriptor)
+
+
 def _load(saved: Path) -> dict[str, str]:
     try:
-        body = json.loads(saved.read_text("utf-8"))
-    except (OSError, ValueError):
+        body = json.loads(read_text(saved) or "")
+    except (ValueError, RecursionError):
         return {}
-    # The runtime directory is the service's, and this may be run by root: nothing but what the daemon can have changed.
     known = body.items() if isinstance(body, dict) else ()
     return {
-        path: text
-        for path, text in known
-        if Path(path).name == "update_interval" and isinstance(text, str) and text.isdigit()
+        path: text for path, text in known if path.isprintable() and isinstance(text, str) and _INTERVAL.match(text)
     }
 
 
 def _store(saved: Path, body: Mapping[str, str]) -> None:
     fresh = saved.with_name(saved.name + ".new")
-    with open(fresh, "w", encoding="utf-8") as file:
+    fresh.unlink(missing_ok=True)
+    with open(fresh, "x", encoding="utf-8", opener=_private) as file:  # no link in a folder of others is followed
         json.dump(body, file)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(saved)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o640)
