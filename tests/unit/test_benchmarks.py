@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.fastest import _search
+from benchmarks.sampling.fastest import _search
 from benchmarks.statistics import Bar, Rounds, compare, interleave, interval, quantile
 
 

@@ -22,11 +22,11 @@ from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.layer_power import Engine, layer_power
 from neuralpower_align.sensor.window_mean import window_mean
 
-from .accuracy.case import load
-from .accuracy.estimate import readings_of
-from .accuracy.world import draw
-from .report import Result
-from .statistics import Bar, Form, Metrics, interleave
+from ..accuracy.case import load
+from ..accuracy.estimate import readings_of
+from ..accuracy.world import draw
+from ..report import Result
+from ..statistics import Bar, Form, Metrics, interleave
 
 MINUTES = 4.0
 SEED = 1000

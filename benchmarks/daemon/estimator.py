@@ -24,13 +24,13 @@ from neuralpower_wire.batch import pack
 from neuralpowerd.live.estimates_worker import Worker
 from neuralpowerd.logs.journal import Journal, boot_id
 
-from . import loops
-from .accuracy.case import Case, load
-from .accuracy.estimate import readings_of
-from .accuracy.world import Recording, draw
-from .machine import MEMORY, Missing
-from .report import Result
-from .statistics import Form, compare
+from ..accuracy.case import Case, load
+from ..accuracy.estimate import readings_of
+from ..accuracy.world import Recording, draw
+from ..machine import MEMORY, Missing
+from ..report import Result
+from ..sampling import loops
+from ..statistics import Form, compare
 
 MINUTES = 12.0
 SEED, LAYERS, PER_S, MILLION = 1000, 60, 400, 1_000_000
