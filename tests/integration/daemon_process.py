@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import zmq
-from patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, until
 
 from neuralpower_wire import Batch, Kind, Record, batch_to_records, batch_to_ticks, decode, encode
 from neuralpower_wire.history import Reply, Request

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import zmq
 from daemon_process import SMALL, Daemon, Process, receive
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import (

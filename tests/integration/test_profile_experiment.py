@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from daemon_process import Daemon
-from patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, until
 
 import neuralpower
 from neuralpower.cli import main

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from daemon_process import Daemon
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S
 
 from neuralpower.cli import main
 from neuralpower.errors import Failure, InputError

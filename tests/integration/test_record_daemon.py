@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, until
 
 from neuralpower import Client, Recording
 

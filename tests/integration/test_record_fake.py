@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_daemon import STREAM, FakeDaemon, engine, epoch, inference, ticks
-from patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, until
+from tests.worlds.fake_daemon import STREAM, FakeDaemon, engine, epoch, inference, ticks
 
 from neuralpower import Client, Failure, InputError, Recording
 from neuralpower.recordings.recorder import Summary, record

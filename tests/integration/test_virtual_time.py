@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.runs.make import BUS_HZ, UserRun, make, write
 from daemon_process import Daemon
+from tests.worlds.runs.make import BUS_HZ, UserRun, make, write
 
 from neuralpower.cli import main
 from neuralpower.profiler.marks import spans

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.case import load
-from benchmarks.accuracy.conversions import shunt_ends
-from benchmarks.accuracy.world import World, draw
+from tests.worlds.attribution.case import load
+from tests.worlds.attribution.conversions import shunt_ends
+from tests.worlds.attribution.world import World, draw
 
 from neuralpower_align.acquire.acquire import acquire, gaps_vary
 from neuralpower_align.acquire.choice import Search

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S
 
 from neuralpower_align.readings.channel_readings import FIRST_TICKS, RailReadings, rail_readings
 from neuralpower_align.stream.online import HOLD_NS

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from event_world import Floats, Gpu, World, found_in
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.worlds.event_world import Floats, Gpu, World, found_in
 
 from neuralpower.profiler.clock_offset import RESOLUTION_NS
 from neuralpower.profiler.events import LONGEST_MS, BindingsEvents, EventClock, PycudaEvents, event_clock, handle_of

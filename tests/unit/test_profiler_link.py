@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S
 
 from neuralpower.profiler import link as link_module
 from neuralpower.profiler.link import Link, State, endpoint

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import zmq
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S
 
 import neuralpower
 from neuralpower.profiler import marks as marks_module

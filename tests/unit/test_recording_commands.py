@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
 from rich.console import Console
+from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
 
 from neuralpower.cli import main
 from neuralpower.cli.live import Curve, Live

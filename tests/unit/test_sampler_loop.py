@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from patience import until
+from tests.patience import until
 
 import neuralpower_sampler
 from neuralpower_sampler import (

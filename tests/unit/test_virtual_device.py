@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from virtual_time import Bench
+from tests.worlds.virtual_time import Bench
 
 from neuralpower.errors import Failure, InputError
 from neuralpower.virtual.device.device import LEAD_MS, VirtualDevice

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from virtual_time import Bench
+from tests.worlds.virtual_time import Bench
 
 from neuralpower.profiler import LayerProfiler
 from neuralpower.profiler.marks import Marks
