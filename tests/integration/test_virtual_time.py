@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from daemon_process import Daemon
+from tests.patience import until
 from tests.worlds.runs.make import BUS_HZ, UserRun, make, write
 
 from neuralpower.cli import main
@@ -43,7 +43,7 @@ def test_virtual_time_makes_what_real_time_makes(daemon: Daemon, tmp_path: Path)
     stop = threading.Event()
     recorder = threading.Thread(target=record, args=(str(daemon.folder), tmp_path / "real"), kwargs={"stop": stop, "past": True})  # fmt: skip
     recorder.start()
-    time.sleep(1.0)
+    until(lambda: (tmp_path / "real" / "recording.json").exists() and len(Recording(tmp_path / "real").ticks()) > 1000)
     truth = tmp_path / "truth.json"
     arguments = ["profile", NETWORK, "--virtual", "--seconds", "1", "--seed", str(SEED), "--truth", str(truth)]
     assert main([*arguments, "--address", str(daemon.folder), "--json"]) == 0

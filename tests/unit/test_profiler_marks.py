@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import zmq
+from tests import patience
 from tests.patience import PATIENCE_S
 
 import neuralpower
@@ -48,11 +49,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def until(marks: Marks, done: Any) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline
-        marks.poll()
-        time.sleep(0.002)
+    """Poll the marks until `done()`; fails when patience ends."""
+    patience.until(lambda: done() or marks.poll(), every_s=0.002)
 
 
 def test_a_window_is_a_mark_with_its_two_moments(daemon: Daemon, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ class FakeDaemon:
         while not self._stopping.is_set():
             if self._router.poll(20):
                 peer, frame = self._router.recv_multipart()
-                time.sleep(self.delay_s)
+                self._stopping.wait(self.delay_s)
                 with self._lock:
                     reply = self._answer(Request.decode(frame))
                 self._router.send_multipart([peer, *reply.encode()])
