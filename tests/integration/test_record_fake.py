@@ -235,6 +235,8 @@ def test_a_slow_answer_is_waited_for(run: Path) -> None:
         got: list[Any] = []
         with Client(str(run), past=True) as client:
             until(lambda: got.extend(client.poll(0.05)) or sum(map(len, filter(_entries, got))) == 202)
+    questions = [(request.do, request.first, request.hash) for request in daemon.asked if request.count]
+    assert len(questions) == len(set(questions)) > 1
 
 
 def _entries(message: Any) -> bool:

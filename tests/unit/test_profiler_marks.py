@@ -154,7 +154,7 @@ def test_refusals_and_hostile_answers_are_counted_or_ignored(daemon: Daemon, tmp
 def test_what_no_journal_takes_is_an_error_at_once(tmp_path: Path, name: str, text: str) -> None:
     """Before anything is sent."""
     marks = Marks(tmp_path)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="1 to 256 characters and at most 4000"):
         marks.mark(name, text)
     assert marks.offered == 0
     marks.close(0)

@@ -123,8 +123,13 @@ def test_running_borrows_ring_and_source(tmp_path: Path) -> None:
     ring = Ring.create(tmp_path / "ring", 3, PERIOD, 1.0)
     sampler = Sampler(ring, source, PERIOD, 1, priority=None, lock_memory=False)
     sampler.start()
-    for attempt in (ring.close, source.close, lambda: ring.begin_epoch(b"x"), sampler.start):
-        with pytest.raises(SamplerError):
+    for attempt, says in (
+        (ring.close, "the ring is in use by a running sampler"),
+        (source.close, "the source is in use by a running sampler"),
+        (lambda: ring.begin_epoch(b"x"), "epoch table: Device or resource busy"),
+        (sampler.start, "already in progress"),
+    ):
+        with pytest.raises(SamplerError, match=says):
             attempt()
     stats = sampler.stats()
     assert stats.running and stats.policy == "other: not asked for" and stats.lock_note == "not asked for"
@@ -157,7 +162,7 @@ def test_impossible_samplers_are_refused(tmp_path: Path) -> None:
             Sampler(ring, HwmonSource(files(tmp_path)[:1]), PERIOD, 1)
         with pytest.raises(SamplerError, match="CPU 1000"):
             Sampler(ring, source, PERIOD, 1, cpu=1000).start()
-    with pytest.raises(SamplerError):
+    with pytest.raises(SamplerError, match="0 files"):
         HwmonSource([])
 
 
