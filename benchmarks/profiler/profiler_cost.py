@@ -31,7 +31,7 @@ FEW, MANY = 100, 400
 """Inferences of the two runs under callgrind whose difference is counted: what starting Python takes is in both."""
 
 
-class Daemon(threading.Thread):
+class StandInDaemon(threading.Thread):
     """Takes every inference and acknowledges it, a round of messages at a time, as neuralpowerd does."""
 
     def __init__(self, folder: str) -> None:
@@ -69,7 +69,7 @@ class Daemon(threading.Thread):
 def daemon() -> Iterator[str]:
     """A folder with a daemon's inference socket in it."""
     with tempfile.TemporaryDirectory(prefix="np") as folder:
-        thread = Daemon(folder)
+        thread = StandInDaemon(folder)
         thread.start()
         try:
             yield folder

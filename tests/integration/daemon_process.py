@@ -69,7 +69,7 @@ class Daemon:
             self.process.stderr.close()
         for end in self.ends:
             end.close(0)
-        self.context.term()
+        self.context.destroy(linger=0)
         shutil.rmtree(self.folder)
 
     def connect(self, kind: int, name: str) -> zmq.Socket[bytes]:
