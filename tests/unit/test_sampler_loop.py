@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,12 @@ def test_clocks_are_read_together() -> None:
     monotonic_ns, boottime_ns, realtime_ns, bracket_ns = clocks()
     assert before <= monotonic_ns <= time.monotonic_ns()
     assert bracket_ns >= 0 and boottime_ns >= monotonic_ns - bracket_ns and realtime_ns > 0
+
+
+@pytest.mark.skipif(find_spec("neuralpower_sampler._sampler") is None, reason="the C sampler is not installed")
+def test_an_extension_that_is_there_can_be_loaded() -> None:
+    """Else every test of the sampler would be skipped as if it had not been built: a prototype without a body fails here."""
+    assert neuralpower_sampler.AVAILABLE, neuralpower_sampler.REINSTALL
 
 
 def test_without_the_extension_everything_imports(tmp_path: Path) -> None:
