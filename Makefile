@@ -7,6 +7,11 @@ PYTEST ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neuralpower_sampler/_build.py)
+# Lines of the sampler that the C tests run, per cent: just under what they do. Python's floor is in pyproject.toml.
+C_FLOOR := 95
+# Files of tests that are mostly arithmetic: tracing each line of it takes long and says little that is new.
+ARITHMETIC := $(addsuffix *.py,$(addprefix tests/unit/test_,accuracy align attribution demo models rank virtual withheld))
+QUICK_TESTS := -m 'not slow and not packaging and not hardware' $(addprefix --ignore-glob=,$(ARITHMETIC))
 WARNINGS := -std=c11 -O2 -Wall -Wextra -Wconversion -Werror
 
 define KEEP_A_FINDING
@@ -18,7 +23,7 @@ endef
 export KEEP_A_FINDING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-random check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean
+.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +41,15 @@ test-random: $(READY) ## property tests on cases drawn anew, to find what the fi
 	@$(BIN)/python -m pytest -m 'hypothesis and not hardware' --hypothesis-profile=random $(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST) \
 		|| { status=$$?; [ $$status -ne 1 ] || echo "$$KEEP_A_FINDING"; exit $$status; }
 
+coverage: $(READY) ## how much of C and Python the tests run, with floors; PYTEST='-k ring' passes options on
+	@rm -rf build/coverage build/c/gcov && mkdir -p build/coverage
+	@$(MAKE) -s -C tests/c gcov
+	@cd tests/c && $(abspath $(BIN))/gcovr --root ../../sampler_c --object-directory . --fail-under-line $(C_FLOOR) ../../build/c/gcov
+	@$(BIN)/coverage run -m pytest -n auto --dist loadgroup $(PYTEST) && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+
+coverage-quick: ## the same without tests that are mostly arithmetic, fit for CI
+	@$(MAKE) -s coverage PYTEST="$(QUICK_TESTS)"
+
 check: format-check lint types arrows warnings ## format, lint, types, import arrows, C warnings (-k: go on after a failure)
 
 format-check: $(READY)
@@ -51,7 +65,7 @@ arrows: $(READY)
 	@echo "check: import arrows" && $(BIN)/lint-imports --no-logo
 
 warnings:
-	@echo "check: C warnings" && for source in sampler_c/src/*.c benchmarks/*.c; do \
+	@echo "check: C warnings" && for source in sampler_c/src/*.c benchmarks/*/*.c; do \
 		$(CC) $(WARNINGS) -Isampler_c/include -Isampler_c/src -c $$source -o /dev/null || exit 1; done
 
 sanitize: ## C tests under ASan + UBSan, then under TSan

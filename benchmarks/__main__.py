@@ -8,21 +8,13 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import (
-    attribution_speed,
-    cost,
-    daemon,
-    estimator,
-    fastest,
-    instructions,
-    memory,
-    models_speed,
-    profiler_cost,
-    rings,
-    wakeup,
-)
+from .analysis import attribution_speed, models_speed
+from .daemon import daemon, estimator, memory
 from .machine import Missing, describe
+from .profiler import profiler_cost
 from .report import Result, show, store
+from .ring import rings
+from .sampling import cost, fastest, instructions, wakeup
 from .statistics import Form
 
 

@@ -39,11 +39,11 @@ def tool(name: str, package: str) -> str:
     return path
 
 
-def build(program: str, *, with_sampler: bool = False) -> Path:
-    """Compile benchmarks/PROGRAM.c, with the sampler's sources where it needs them, into build/bench; ends the bench where it does not compile."""
+def build(source: str, *, with_sampler: bool = False) -> Path:
+    """Compile benchmarks/SOURCE, with the sampler's sources where it needs them, into build/bench; ends the bench where it does not compile."""
     OUT.mkdir(parents=True, exist_ok=True)
-    target, room = OUT / program, ROOT / "sampler_c"
-    sources = [HERE / f"{program}.c", *(sorted((room / "src").glob("*.c")) if with_sampler else [])]
+    target, room = OUT / Path(source).stem, ROOT / "sampler_c"
+    sources = [HERE / source, *(sorted((room / "src").glob("*.c")) if with_sampler else [])]
     command = [os.environ.get("CC", "gcc"), *_CFLAGS, f"-I{room}/include", f"-I{room}/src", "-o", str(target)]
     done = subprocess.run([*command, *map(str, sources), "-lm"], capture_output=True, text=True)
     if done.returncode:

@@ -1,1 +1,1 @@
-"""The accuracy cases: what is drawn and simulated, and what an estimate of it is worth."""
+"""The accuracy cases: what an estimate of a simulated world (tests/worlds) is worth."""

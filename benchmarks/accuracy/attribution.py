@@ -12,7 +12,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from .case import AccuracyCase, Case, load
+from tests.worlds.attribution.case import AccuracyCase, Case, load
+
 from .report import show
 from .score import Outcome, judge, one_mean
 from .summary import Summary, summarise
@@ -51,8 +52,9 @@ def run(
 
 def one(case: Case, seed: int) -> list[Outcome]:
     """One network under all methods; what goes wrong is an outcome, too."""
+    from tests.worlds.attribution.world import draw
+
     from .estimate import METHODS
-    from .world import draw
 
     try:
         world = draw(case, seed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
+from tests.worlds.attribution.world import RAILS, Recording
 
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor, latched_ns, waits
@@ -14,7 +15,6 @@ from neuralpower_align.readings.droop import supply
 from neuralpower_align.sensor.window_mean import window_mean
 
 from .estimated import Estimated
-from .world import RAILS, Recording
 
 Ints = npt.NDArray[np.int64]
 

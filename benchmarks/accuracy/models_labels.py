@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from tests.worlds.attribution.case import Case, load
+from tests.worlds.attribution.network import Network
+from tests.worlds.attribution.world import draw
 
 from neuralpower.attribution.attribute import apart
 from neuralpower.dataset import Dataset
 
-from .case import Case, load
 from .estimate import solve
-from .network import Network
-from .world import draw
 
 Floats = npt.NDArray[np.float64]
 Labels = tuple[Floats, Floats, Floats, Floats, npt.NDArray[np.object_]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from tests.worlds.attribution.case import Case
 
-from .case import Case
 from .score import Coverage
 from .summary import Summary
 

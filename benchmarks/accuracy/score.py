@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from tests.worlds.attribution.case import Case, Score
+from tests.worlds.attribution.world import World
 
-from .case import Case, Score
 from .estimated import Estimated
-from .world import World
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

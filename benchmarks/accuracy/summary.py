@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from tests.worlds.attribution.case import AccuracyCase, Case
 
-from .case import AccuracyCase, Case
 from .score import (
     CHI95,
     Z95,

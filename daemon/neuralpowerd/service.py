@@ -107,6 +107,8 @@ class Service:
         finally:
             self._notifier.send("STOPPING=1")
             signal.set_wakeup_fd(-1)
+            wake.close()
+            woken.close()
             self._finish()
 
     def _serve(self, woken: socket.socket) -> None:

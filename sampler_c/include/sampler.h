@@ -74,7 +74,7 @@ struct np_reading {
 	uint32_t scan;
 };
 
-/* Words for 0, a negated errno or a negated NP_E...; never NULL, not to be freed. */
+/* Words for 0, a negated errno or a negated NP_E...; never NULL, not to be freed, good until this thread asks again. */
 const char *np_strerror(int err);
 
 /* ---- Clocks --------------------------------------------------------------------------------- */
@@ -86,7 +86,7 @@ struct np_clocks {
 	int64_t bracket_ns;	/* width: the three agree to within it */
 };
 
-/* Read the three clocks together: the narrowest bracket of a few tries. */
+/* Read the three clocks together into *out, the caller's: the narrowest bracket of a few tries. Always 0. */
 int np_clocks(struct np_clocks *out);
 
 /* ---- Ring: lifecycle ------------------------------------------------------------------------ */
@@ -110,54 +110,73 @@ struct np_ring_info {
  * Open the ring as its only writer. The lock on PATH.lock comes before anything else: -NP_EHELD when
  * another process has it. A ring of this boot, with this many readings and at least this capacity, is
  * resumed at its next index, on its grid when the period is the same. Anything else that was once a
- * ring is replaced by a new stream; a file that never was one is left alone (-NP_ENOTRING).
+ * ring is replaced by a new stream; a file that never was one is left alone (-NP_ENOTRING). -EINVAL: not 1 to
+ * 64 readings, a period outside 1 ns to a day, or room for fewer than two ticks.
+ *
+ * *out is the caller's, with the lock, until np_ring_close(); it is untouched on an error. The path is not kept.
  */
 int np_ring_create(const char *path, uint32_t readings, int64_t period_ns, uint64_t capacity,
 		   struct np_ring **out);
 
-/* Open the ring as a reader: mapped read-only, nothing locked. */
+/*
+ * Open the ring as a reader: mapped read-only, nothing locked. *out is the caller's until np_ring_close(), untouched
+ * on an error. A writer that replaces the file leaves this mapping as it was: the stream that ended.
+ */
 int np_ring_open(const char *path, struct np_ring **out);
 
-/* -EBUSY while a sampler writes into it. */
+/*
+ * Give a ring back: the mapping and the lock go at once, and no call may be given it any more. The file stays.
+ * -EBUSY while a sampler writes into it; it is the caller's still.
+ */
 int np_ring_close(struct np_ring *ring);
 
 /* ---- Ring: writer's calls (-EBADF on a reader, -EBUSY while a sampler runs) ------------------- */
 
-/* A changed period sets a new grid origin at the present; an unchanged one keeps the grid. */
+/* A changed period (1 ns to a day, or -EINVAL) sets a new grid origin at the present; an unchanged one keeps the grid. */
 int np_ring_set_period(struct np_ring *ring, int64_t period_ns);
 
-/* Enter a document of at most 8192 bytes in the epoch table; its number is stored in *number. */
+/*
+ * Enter a document of at most 8192 bytes (-EMSGSIZE) in the epoch table; its number is stored in *number. The bytes are
+ * copied. The table keeps the newest: np_ring_epoch() says which are gone.
+ */
 int np_ring_begin_epoch(struct np_ring *ring, const uint8_t *document, uint32_t length, uint32_t *number);
 
-/* Write one tick. The loop does this itself; the call is for tests and importers. */
+/* Write one tick; its readings are copied. The loop does this itself; the call is for tests and importers. */
 int np_ring_append(struct np_ring *ring, uint64_t slot, int64_t t_ns, uint32_t epoch,
 		   const struct np_reading *readings);
 
 /* ---- Ring: anyone's calls ------------------------------------------------------------------- */
 
+/* What the ring is and how far it is, at this moment, copied into *out. */
 void np_ring_info(const struct np_ring *ring, struct np_ring_info *out);
 
 /*
- * Copy up to max ticks from index first on into out (max * (5 + 3 * readings) words). Returns how many,
+ * Copy up to max ticks from index first on into out (the caller's, max * (5 + 3 * readings) words). Returns how many,
  * contiguous from *got_first; *lost ticks between first and *got_first were overwritten. A first beyond
- * the next index gives 0 ticks. Never returns a torn tick, never waits.
+ * the next index gives 0 ticks; a max that no int64_t holds -EINVAL. Never returns a torn tick, never waits.
  */
 int64_t np_ring_read(const struct np_ring *ring, uint64_t first, uint64_t max, uint64_t *out,
 		     uint64_t *got_first, uint64_t *lost);
 
 /*
- * Copy epoch number's document (room for 8192 bytes). -ENOENT: never written, or pushed out by a newer one.
+ * Copy epoch number's document (room for 8192 bytes, the caller's), its length, and the index of its first tick.
+ * -ENOENT: never written, or pushed out by a newer one; *first_index and *length are then as they were, the document
+ * may hold anything.
  */
 int np_ring_epoch(const struct np_ring *ring, uint32_t number, uint64_t *first_index, uint8_t *document,
 		  uint32_t *length);
 
 /* ---- Sources -------------------------------------------------------------------------------- */
 
+/*
+ * All that make a source: *out is the caller's until np_source_close(), untouched on an error. Arrays and paths are
+ * copied. -EINVAL: not 1 to 64 readings, or a value that cannot be; -ENOMEM.
+ */
 struct np_source;
 
 /*
  * Kept-open files that each hold one integer; value = integer * scale. A file that cannot be opened or
- * read is a missing reading, not an error. The paths are copied. waits: the driver waits for the end of a
+ * read is a missing reading, not an error. The files are the source's. waits: the driver waits for the end of a
  * scan in each read. scan_ns: longest time that a scan takes, 0 when that is not known.
  */
 int np_source_hwmon(const char *const *paths, const int64_t *scales, uint32_t readings, int waits, int64_t scan_ns,
@@ -167,11 +186,11 @@ enum np_quantity { NP_SHUNT_UV = 0, NP_BUS_UV = 1, NP_CURRENT_UA = 2, NP_POWER_U
 
 /*
  * Kept-open files of NVIDIA's IIO driver: `ui_input_N` ("mV mA", read once a tick for all its readings) or one
- * integer in mV, mA or mW. The quantities are NP_BUS_UV, NP_CURRENT_UA, NP_POWER_UW.
+ * integer in mV, mA or mW. The quantities are NP_BUS_UV, NP_CURRENT_UA, NP_POWER_UW. The files are the source's.
  */
 int np_source_iio(const char *const *paths, const int32_t *quantities, uint32_t readings, struct np_source **out);
 
-/* Plays count rows of readings, one row a tick; afterwards -ENODATA readings, or from the start if repeat. */
+/* Plays count rows (1 or more) of readings, one row a tick; afterwards ENODATA readings, or from the start if repeat. */
 int np_source_replay(const struct np_reading *rows, uint64_t count, uint32_t readings, int repeat,
 		     struct np_source **out);
 
@@ -185,16 +204,23 @@ struct np_timeline_record {
 	uint64_t check;
 };
 
-/* Map a timeline file read-only. */
+/*
+ * Map a timeline file read-only. *out is the caller's until np_timeline_close() or until a simulated source takes it,
+ * untouched on an error. -NP_ENOTTIMELINE, -NP_EVERSION, -NP_ETRUNCATED: what is wrong with the file.
+ */
 int np_timeline_open(const char *path, struct np_timeline **out);
 
-/* A closed timeline in memory; the records are borrowed and must outlive it; index and check are not looked at. */
+/*
+ * A closed timeline in memory; the records are borrowed and must outlive it; index and check are not looked at.
+ * The 8 values of idle_uw are copied. *out is the caller's as that of np_timeline_open(). -ENOMEM.
+ */
 int np_timeline_memory(const struct np_timeline_record *records, uint64_t count, const int64_t *idle_uw,
 		       struct np_timeline **out);
 
-/* Column of a rail, or -ENOENT. Timelines in memory have no names. */
+/* Column of the rail of that name, or -ENOENT; nothing is kept. Timelines in memory have no names. */
 int np_timeline_rail(const struct np_timeline *line, const char *name);
 
+/* Give a timeline back that no source took. Borrowed records stay the caller's. */
 void np_timeline_close(struct np_timeline *line);
 
 struct np_chip_options {
@@ -249,7 +275,8 @@ struct np_sim_error {
 };
 
 /*
- * INA3221s in software over a timeline, which the source owns on success. Transfers and the driver's sleeps take
+ * INA3221s in software over a timeline, which the source owns on success, closes with itself, and leaves to the caller
+ * on an error. Transfers and the driver's sleeps take
  * their time on the clock of whoever reads: the loop really waits, np_simulate() moves on.
  */
 int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips, uint32_t chip_count,
@@ -260,12 +287,16 @@ int np_source_sim(struct np_timeline *line, const struct np_chip_options *chips,
 
 struct np_i2c;
 
+/* Open /dev/i2c-N. *out is the caller's until np_i2c_close() or until a source takes it, untouched on an error. */
 int np_i2c_open(const char *device, struct np_i2c **out);
+
+/* Give a bus back that no source took. */
 void np_i2c_close(struct np_i2c *i2c);
 
 /* -EBUSY: a driver is bound to this address. Reading and writing work all the same, beside the driver. */
 int np_i2c_claim(struct np_i2c *i2c, uint8_t address);
 
+/* One register of a chip, read into *value or written from value, in one transfer. An error is the adapter's errno. */
 int np_i2c_read(struct np_i2c *i2c, uint8_t address, uint8_t reg, uint16_t *value);
 int np_i2c_write(struct np_i2c *i2c, uint8_t address, uint8_t reg, uint16_t value);
 
@@ -276,7 +307,8 @@ struct np_i2c_chip {
 };
 
 /*
- * INA3221s on a bus, which the source owns on success. A tick looks at each chip's conversion-ready flag, for the next
+ * INA3221s (1 to 8) on a bus, which the source owns on success, closes with itself, and leaves to the caller on an
+ * error. A tick looks at each chip's conversion-ready flag, for the next
  * end of a scan up to wait_ns if that is not 0, then reads the registers in the order of the scan. Readings know
  * whether they are new (docs/chip.md), as long as nobody else looks at the flag.
  */
@@ -286,27 +318,36 @@ int np_source_i2c(struct np_i2c *i2c, const struct np_i2c_chip *chips, uint32_t 
 /*
  * Read reading i in every every[i]-th tick only (1: in each), before a sampler has the source. The first tick reads all of
  * them; then those with the same number take turns. Between, such a reading is what it was when last read, as
- * NP_REPEATED or NP_MISSING with NP_HELD, and takes no time. -EOPNOTSUPP: not this source (iio, replay). -EBUSY while
- * a sampler reads it.
+ * NP_REPEATED or NP_MISSING with NP_HELD, and takes no time. One number for each reading, copied, 1 or more (-EINVAL).
+ * -EOPNOTSUPP: not this source (iio, replay). -EBUSY while a sampler reads it.
  */
 int np_source_decimate(struct np_source *source, const uint8_t *every);
 
 /*
  * Housekeeping, to be called about once a second beside the loop: re-opens files that are gone or were
- * replaced. Calls less than a second apart do nothing. Returns how many files were opened.
+ * replaced. Calls less than a second apart do nothing. Returns how many files were opened. From any thread, until
+ * the source is closed.
  */
 int np_source_revive(struct np_source *source);
 
-/* -EBUSY while a sampler reads it. */
+/*
+ * Give a source back, and with it what it owns; no call may be given it any more. Its files go when no sampler that was
+ * made with it is left. -EBUSY while a sampler reads it; it is the caller's still.
+ */
 int np_source_close(struct np_source *source);
 
 /*
- * Read the source at each of count times in virtual time: no thread, no waiting. out has room for
- * count * (5 + 3 * readings) words; the slot is the position of the time. Returns how many ticks were taken: like the
- * loop, a time that passed while the read before went on is a slot that is missed.
+ * Read the source at each of count times in virtual time: no thread, no waiting. out, the caller's, has room for
+ * count * (5 + 3 * readings) words; the source is borrowed for the call (-EBUSY: a sampler has it). The slot is the
+ * position of the time. Returns how many ticks were taken: like the loop, a time that passed while the read before went
+ * on is a slot that is missed.
  */
 int64_t np_simulate(struct np_source *source, const int64_t *t_ns, uint64_t count, uint32_t epoch, uint64_t *out);
 
+/*
+ * Ticks of a simulated source that are not what its timeline says: a record was overwritten before it was read, or came
+ * when its beginning had been told as idle. 0 for the others. From any thread, until the source is closed.
+ */
 uint64_t np_source_underruns(const struct np_source *source);
 
 /* ---- Sampler -------------------------------------------------------------------------------- */
@@ -339,30 +380,42 @@ struct np_stats {
 
 enum { NP_LATENESS_BINS = 352 };
 
+/*
+ * Put a writer's ring and a source together. *out is the caller's until np_sampler_destroy(), untouched on an error; it
+ * holds ring and source until then, whoever closes them, and copies the options. -EBADF: the ring is a reader's, or one
+ * of the two is NULL. -EINVAL: their readings differ in number, a priority outside 0 to 99, a spin_ns out of range.
+ */
 int np_sampler_create(struct np_ring *ring, struct np_source *source, const struct np_sampler_options *options,
 		      struct np_sampler **out);
 
-/* Returns when the thread has its rights and memory and waits for its first deadline. */
+/*
+ * Returns when the thread has its rights and memory and waits for its first deadline. From here to np_sampler_stop()
+ * ring and source are the loop's: nobody else may write, read the source or close (-EBUSY). After an error nothing was
+ * started, and a new try is allowed: -EBUSY: another sampler has one of them; -EBADF: one was closed; -EALREADY: it
+ * runs; -NP_ECPU: not on this CPU; -NP_EFORKED. A refused priority is no error: np_stats.policy says it.
+ */
 int np_sampler_start(struct np_sampler *sampler);
 
 /*
  * Ends the thread within one period or 100 ms, whichever is shorter, plus one read of the source.
- * Returns what had ended the loop before, if anything. Doing it twice is harmless.
+ * Returns what had ended the loop before, if anything. Ring and source are the caller's again. Doing it twice is
+ * harmless. -NP_EFORKED in a child of fork(): nothing was stopped.
  */
 int np_sampler_stop(struct np_sampler *sampler);
 
-/* Stops, then frees. */
+/* Stops, then frees, and lets go of ring and source. In a child of fork() it does nothing. */
 void np_sampler_destroy(struct np_sampler *sampler);
 
+/* How the loop fares, copied into *out; from any thread, before start and after stop too. */
 void np_sampler_stats(struct np_sampler *sampler, struct np_stats *out);
 
-/* counts[NP_LATENESS_BINS]; the last bin is the overflow. */
+/* Copied into counts[NP_LATENESS_BINS], the caller's, from any thread; the last bin is the overflow. */
 void np_sampler_lateness(const struct np_sampler *sampler, uint64_t *counts);
 
 /* Lower edge of a bin; bins are at most 1/16 wide relative to it (64 ns below 2 us). */
 int64_t np_lateness_edge(uint32_t bin);
 
-/* counts[256], by errno, of one reading. */
+/* Copied into counts[256], the caller's, by errno, of one reading; from any thread. -EINVAL: no such reading. */
 int np_sampler_errors(const struct np_sampler *sampler, uint32_t reading, uint64_t *counts);
 
 /* cffi end */

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import zmq
-from patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, until
 
 from neuralpower_wire import Batch, Kind, Record, batch_to_records, batch_to_ticks, decode, encode
 from neuralpower_wire.history import Reply, Request
@@ -35,6 +35,7 @@ class Daemon:
         self.process: subprocess.Popen[str] | None = None
         self.environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
         self.context = zmq.Context()
+        self.ends: list[zmq.Socket[bytes]] = []
         self.identity = 0
 
     def configure(self, text: str, *, tables: str = SMALL) -> None:
@@ -64,12 +65,17 @@ class Daemon:
         """Leave nothing behind."""
         if self.process is not None and self.process.poll() is None:
             self.stop(signal.SIGKILL)
+        if self.process is not None and self.process.stderr is not None:
+            self.process.stderr.close()
+        for end in self.ends:
+            end.close(0)
         self.context.destroy(linger=0)
         shutil.rmtree(self.folder)
 
     def connect(self, kind: int, name: str) -> zmq.Socket[bytes]:
-        """A client's socket."""
+        """A client's socket, closed with the daemon at the latest."""
         end: zmq.Socket[bytes] = self.context.socket(kind)
+        self.ends = [*(each for each in self.ends if not each.closed), end]
         end.linger = 0
         if kind == zmq.SUB:
             end.subscribe(b"")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zmq
 from daemon_process import SESSION, Daemon, Process, receive
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Batch, Kind, encode
@@ -49,7 +49,8 @@ def test_inferences_are_journaled_once_and_joined(daemon: Daemon) -> None:
         layers.columns["inference_energy_uj"][0] < 0
     ):  # before the first tick, or ticks passed over: energy is not guessed
         last += 1
-        time.sleep(0.03)  # as long as it lasts: one that began before the last one ended would be refused
+        # One that began before the last one ended would be refused.
+        until(lambda ended_ns=begin + 20_000_000: time.monotonic_ns() - 30_000_000 >= ended_ns)
         process.infer(last, (begin := time.monotonic_ns() - 30_000_000), begin + 20_000_000)
         layers = hear_layers(live)
     assert layers.columns["inference_energy_uj"][0] == pytest.approx(3e6 * 0.02, rel=0.1)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import zmq
 from daemon_process import SMALL, Daemon, Process, receive
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import (
@@ -163,6 +163,7 @@ def test_tcp_lets_in_only_allowed_keys(daemon: Daemon) -> None:
 
     def connect(kind: int, pair: tuple[bytes, bytes] | None, at: int) -> zmq.Socket[bytes]:
         end: zmq.Socket[bytes] = daemon.context.socket(kind)
+        daemon.ends.append(end)
         if pair:
             end.curve_publickey, end.curve_secretkey = pair
             end.curve_serverkey = made.stdout.strip().encode()

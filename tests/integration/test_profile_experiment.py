@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from daemon_process import Daemon
-from patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, until
 
 import neuralpower
 from neuralpower.cli import main
@@ -63,8 +63,9 @@ def test_a_window_has_the_energy_of_its_time(daemon: Daemon) -> None:
 
     def measured() -> bool:
         """A machine that stands still for 50 ms leaves a hole in the ticks, over which no energy is told."""
-        with neuralpower.window("sleep", address=address) as window:
-            time.sleep(0.3)
+        with neuralpower.window("waits", address=address) as window:
+            until_ns = time.monotonic_ns() + 300_000_000
+            until(lambda: time.monotonic_ns() >= until_ns)
         windows.append(window)
         return math.isfinite(window.energy_j)
 
@@ -79,7 +80,7 @@ def test_a_window_has_the_energy_of_its_time(daemon: Daemon) -> None:
     marks = daemon.records(Kind.MARK)
     assert "before" in [record.body["name"] for record in marks]
     found = spans(marks, WINDOW)[-1]
-    assert (found.name, found.begin_ns, found.end_ns) == ("sleep", window.begin_ns, window.end_ns)
+    assert (found.name, found.begin_ns, found.end_ns) == ("waits", window.begin_ns, window.end_ns)
     assert daemon.process is not None and daemon.process.poll() is None
 
 

@@ -28,7 +28,8 @@ def test_a_device_that_was_stopped_goes_on(daemon: Daemon) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as device:
         daemon.until(lambda: len(daemon.records(Kind.INFERENCE)) > 20)
         device.send_signal(signal.SIGSTOP)
-        time.sleep(STOPPED_S)
+        until_ns = time.monotonic_ns() + round(STOPPED_S * 1e9)
+        daemon.until(lambda: time.monotonic_ns() >= until_ns)
         device.send_signal(signal.SIGCONT)
         told, errors = device.communicate(timeout=120)
     assert device.returncode == 0, errors

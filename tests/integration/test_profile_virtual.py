@@ -113,6 +113,7 @@ def test_published_energy_is_the_truths(rundir: Path, daemon: Daemon) -> None:
     timeline = Timeline(rundir / "timeline")
     records = timeline._records[: timeline.count].copy()
     timeline.close()
+    assert truth.runs == len(truth.begin_ns) == 20
     for number, (begin, end) in enumerate(zip(truth.begin_ns, truth.end_ns, strict=True)):
         covered = np.clip(records["end_ns"], begin, end) - np.clip(records["start_ns"], begin, end)
         idle_uw = (end - begin - covered.sum()) * 3_000_000

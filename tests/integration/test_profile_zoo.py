@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from daemon_process import Daemon
-from patience import PATIENCE_S
+from tests.patience import until
 
 from neuralpower.cli import main
 from neuralpower.errors import Failure, InputError
@@ -53,16 +52,16 @@ def test_a_killed_run_goes_on_where_it_ended(
     ]
     arguments += ["--address", address]
     run = subprocess.Popen([sys.executable, "-m", "neuralpower.cli", *arguments], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE_S
-    while not (folder / "squeezenet1_1.part" / "outcome.json").exists():
-        assert time.monotonic() < deadline and run.poll() is None
-        time.sleep(0.02)
+
+    def nearly_done() -> bool:
+        assert run.poll() is None
+        return (folder / "squeezenet1_1.part" / "outcome.json").exists()
+
+    until(nearly_done)
     run.kill()
     run.wait()
     assert not (folder / "squeezenet1_1").exists()
-    while children_of(folder):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: not children_of(folder))
     assert main(arguments) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["simulated"] and [each["state"] for each in document["networks"]] == ["done", "done"]

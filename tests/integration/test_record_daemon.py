@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, until
 
 from neuralpower import Client, Recording
 
 pytest.importorskip("neuralpowerd")
+
+PERIOD_NS = 1_000_000
+"""Of a daemon that is told none."""
 
 
 def start_daemon(run: Path) -> subprocess.Popen[bytes]:
@@ -49,8 +52,8 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
     yield started
     for process in started:
-        process.kill()
-        process.wait()
+        with process:  # closes its pipes and waits
+            process.kill()
 
 
 def recorder(run: Path, folder: Path, *more: str, limit: int | None = None) -> subprocess.Popen[bytes]:
@@ -64,6 +67,13 @@ def recorder(run: Path, folder: Path, *more: str, limit: int | None = None) -> s
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limited)
 
 
+def taken(run: Path) -> int:
+    """Ticks that the daemon has taken, whoever records them."""
+    with Client(str(run), past=True) as client:
+        reply = client._history.ask("ticks", first=0, count=1)
+    return reply.reply.next if reply else 0
+
+
 def held(folder: Path) -> int:
     """Ticks in a recording that is still being written."""
     return len(Recording(folder).ticks()) if (folder / "recording.json").exists() else 0
@@ -73,20 +83,22 @@ def held(folder: Path) -> int:
 def test_pause_late_joining_and_a_killed_daemon_lose_nothing(
     run: Path, tmp_path: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:
-    """Joining late, a pause of 5 s and kill -9 of the daemon with a restart: every tick is held, missed slots are exact."""
+    """Joining late, a pause of 5,000 ticks and kill -9 of the daemon with a restart: every tick is held, missed slots are exact."""
     daemon = start_daemon(run)
     processes.append(daemon)
-    time.sleep(1.0)
+    until(lambda: taken(run) > 1000)
     recording = recorder(run, tmp_path / "rec", "--past", "all")
     processes.append(recording)
     until(lambda: held(tmp_path / "rec") > 1500)
     recording.send_signal(signal.SIGSTOP)
-    time.sleep(5.0)
+    paused = taken(run)
+    until(lambda: taken(run) > paused + 5000)
     recording.send_signal(signal.SIGCONT)
-    time.sleep(1.0)
+    until(lambda: held(tmp_path / "rec") > paused)
     daemon.kill()
     daemon.wait()
-    time.sleep(0.5)
+    slots_again_ns = time.monotonic_ns() + 500 * PERIOD_NS
+    until(lambda: time.monotonic_ns() > slots_again_ns)
     processes.append(start_daemon(run))
     before = held(tmp_path / "rec")
     until(lambda: held(tmp_path / "rec") > before + 1000)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_daemon import STREAM, FakeDaemon, engine, epoch, inference, ticks
-from patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, until
+from tests.worlds.fake_daemon import STREAM, FakeDaemon, engine, epoch, inference, ticks
 
 from neuralpower import Client, Failure, InputError, Recording
 from neuralpower.recordings.recorder import Summary, record
@@ -235,6 +235,8 @@ def test_a_slow_answer_is_waited_for(run: Path) -> None:
         got: list[Any] = []
         with Client(str(run), past=True) as client:
             until(lambda: got.extend(client.poll(0.05)) or sum(map(len, filter(_entries, got))) == 202)
+    questions = [(request.do, request.first, request.hash) for request in daemon.asked if request.count]
+    assert len(questions) == len(set(questions)) > 1
 
 
 def _entries(message: Any) -> bool:

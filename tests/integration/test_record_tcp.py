@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S
 
 from neuralpower import Client, InputError
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.runs.make import BUS_HZ, UserRun, make, write
 from daemon_process import Daemon
+from tests.patience import until
+from tests.worlds.runs.make import BUS_HZ, UserRun, make, write
 
 from neuralpower.cli import main
 from neuralpower.profiler.marks import spans
@@ -43,7 +43,7 @@ def test_virtual_time_makes_what_real_time_makes(daemon: Daemon, tmp_path: Path)
     stop = threading.Event()
     recorder = threading.Thread(target=record, args=(str(daemon.folder), tmp_path / "real"), kwargs={"stop": stop, "past": True})  # fmt: skip
     recorder.start()
-    time.sleep(1.0)
+    until(lambda: (tmp_path / "real" / "recording.json").exists() and len(Recording(tmp_path / "real").ticks()) > 1000)
     truth = tmp_path / "truth.json"
     arguments = ["profile", NETWORK, "--virtual", "--seconds", "1", "--seed", str(SEED), "--truth", str(truth)]
     assert main([*arguments, "--address", str(daemon.folder), "--json"]) == 0

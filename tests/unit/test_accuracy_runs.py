@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.accuracy.runs import ablation, command
-from benchmarks.accuracy.runs.draw import DEVELOPMENT, FAST, RESET, ROWS, draw, row_named
 from benchmarks.accuracy.runs.estimate import Streamed, by_stream
 from benchmarks.accuracy.runs.judge import before, judged, moved
-from benchmarks.accuracy.runs.make import Made, UserRun, make, write
 from benchmarks.accuracy.runs.report import document, line, shares, table
 from benchmarks.accuracy.runs.score import RunScore, Share, Told, figures, pooled, score, usual
+from tests.worlds.runs.draw import DEVELOPMENT, FAST, RESET, ROWS, draw, row_named
+from tests.worlds.runs.make import Made, UserRun, make, write
 
 from neuralpower.errors import InputError
 from neuralpower.profiler.marks import spans

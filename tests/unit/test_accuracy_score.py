@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.accuracy import attribution, estimate
-from benchmarks.accuracy.case import Case, load
 from benchmarks.accuracy.estimated import Estimated
 from benchmarks.accuracy.score import Coverage, Outcome, bootstrapped, coverage, judge, one_mean
 from benchmarks.accuracy.summary import Summary, summarise
-from benchmarks.accuracy.world import Recording, Truth, World, draw
+from tests.worlds.attribution.case import Case, load
+from tests.worlds.attribution.world import Recording, Truth, World, draw
 
 WHOLE = load()
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.case import CASE_FILE, Case, RunCase, load
-from benchmarks.accuracy.conversions import shunt_ends
-from benchmarks.accuracy.network import draw_network, draw_run
-from benchmarks.accuracy.power import draw_power, laid_power_w, wandering
-from benchmarks.accuracy.world import Recording, World, chip_of, draw
+from tests.worlds.attribution.case import CASE_FILE, Case, RunCase, load
+from tests.worlds.attribution.conversions import shunt_ends
+from tests.worlds.attribution.network import draw_network, draw_run
+from tests.worlds.attribution.power import draw_power, laid_power_w, wandering
+from tests.worlds.attribution.world import Recording, World, chip_of, draw
 
 from neuralpower_sampler import SimChip, simulate
 from neuralpower_sampler.sim import RECORD

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.case import load
-from benchmarks.accuracy.conversions import shunt_ends
-from benchmarks.accuracy.world import World, draw
+from tests.worlds.attribution.case import load
+from tests.worlds.attribution.conversions import shunt_ends
+from tests.worlds.attribution.world import World, draw
 
 from neuralpower_align.acquire.acquire import acquire, gaps_vary
-from neuralpower_align.acquire.choice import Search
+from neuralpower_align.acquire.choice import SearchRange
 from neuralpower_align.acquire.sensing import sensor_of
 from neuralpower_align.activity.activity import Activity
 from neuralpower_align.activity.schedule import Laid, schedule
@@ -27,7 +27,7 @@ def drawn(case: str, seed: int, inferences: int) -> World:
     return draw(replace(whole, run=replace(whole.run, inferences=inferences)), seed)
 
 
-def problem(world: World) -> tuple[Activity, ChannelReadings, Search]:
+def problem(world: World) -> tuple[Activity, ChannelReadings, SearchRange]:
     """What a recording gives, as the search takes it."""
     recording, chip = world.recording, world.recording.chip
     transfer = 48e9 / chip.bus_hz
@@ -50,7 +50,7 @@ def problem(world: World) -> tuple[Activity, ChannelReadings, Search]:
     launch, tail, gap, idle = range(layers, layers + 4)
     laid = Laid(windows, np.arange(layers), gap, recording.begin_ns, recording.end_ns, launch, tail)
     what = schedule([laid], idle, layers + 4).activity
-    return what, readings, Search(alone=(launch, tail, gap, idle))
+    return what, readings, SearchRange(alone=(launch, tail, gap, idle))
 
 
 def end_errors_ns(world: World, sensor: Sensor, read_ns: np.ndarray) -> np.ndarray:

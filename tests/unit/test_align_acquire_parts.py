@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.acquire.choice import MOST_CLASSES, Search, best_measured, engines
+from neuralpower_align.acquire.choice import MOST_CLASSES, SearchRange, best_measured, engines
 from neuralpower_align.acquire.edges import bounded_clock
 from neuralpower_align.acquire.groups import grouped
-from neuralpower_align.acquire.guess import Held, Noise
+from neuralpower_align.acquire.guess import Held, RowVariance
 from neuralpower_align.acquire.rows import Series
 from neuralpower_align.acquire.trace import Course, Trace, design
 from neuralpower_align.activity.activity import Activity
@@ -215,7 +215,7 @@ def test_noise_is_split_into_what_slopes_explain() -> None:
     random = np.random.default_rng(11)
     slope = random.normal(0, 3e-6, 20_000)
     residual = random.normal(0, np.sqrt(0.005 + (30e3 * slope) ** 2))
-    noise = Noise.of(residual, slope)
+    noise = RowVariance.of(residual, slope)
     assert noise.base_w2 == pytest.approx(0.005, rel=0.1) and noise.slack_ns == pytest.approx(30e3, rel=0.1)
 
 
@@ -257,7 +257,7 @@ def test_engines_that_were_hardly_measured_are_left_out() -> None:
     assert engines(count, aside).tolist() == [0] * (small + alone) + [1] * (large + alone)
     read = np.arange(1_000_000, edges[-1], 700_000)
     series = Series.of(readings(read, np.zeros(read.size)), 0)
-    search = Search(alone=aside)
+    search = SearchRange(alone=aside)
     found = best_measured(activity, Course.of(activity, 0, aside), [series], search)
     assert found.activity.count == small + alone + 1 and found.alone == tuple(range(small, small + alone + 1))
     turn = first.sum() * 300

@@ -169,7 +169,9 @@ def test_rows_without_scatter_are_whitened(averaging: int) -> None:
     if averaging > 1:
         piece = replace(piece, averaging=averaging)
     blocks = [blocks_of(piece.number.size)[0][:2]]
-    for design in designs(plan, 0, piece, KERNEL, POWER, blocks, scatter=False):
+    found = list(designs(plan, 0, piece, KERNEL, POWER, blocks, scatter=False))
+    assert found
+    for design in found:
         assert not design.slack.size and not design.width.size
         every = np.broadcast_to(np.eye(design.rows.shape[1]), (*design.rows.shape, design.rows.shape[1]))
         root = noise.root(design, averaging).whitened(every)
@@ -203,23 +205,19 @@ def test_columns_are_derivatives() -> None:
         idle_drift=np.array([0.02, 0.0, 0.01]),
     )  # fmt: skip
     index = model.index
+    checked = (0, 3, 7, index.stall.start, index.stall_of.start + 2, index.drift.start + 1, index.idle_drift.start)
+    seen = set()
     for design in every(plan, piece, model):
         numbers, dense, said = columns(model, design)
-        for number in (
-            0,
-            3,
-            7,
-            index.stall.start,
-            index.stall_of.start + 2,
-            index.drift.start + 1,
-            index.idle_drift.start,
-        ):
+        for number in checked:
             change = np.zeros(index.size)
             change[number] = 1e-6
             other = columns(moved(model, [piece], change)[0], design)[2]
             place = np.flatnonzero(numbers == number)
             if place.size:
+                seen.add(number)
                 np.testing.assert_allclose((other - said) / 1e-6, dense[..., place[0]], atol=0.05)
+    assert seen == set(checked)
 
 
 @pytest.mark.parametrize("lag_ns", [1e3, 8e3, 40e3, 150e3, 900e3])

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.case import Case, load
-from benchmarks.accuracy.conversions import shunt_ends
 from benchmarks.accuracy.estimate import readings_of
-from benchmarks.accuracy.world import World, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.worlds.attribution.case import Case, load
+from tests.worlds.attribution.conversions import shunt_ends
+from tests.worlds.attribution.world import World, draw
 
 from neuralpower_align.activity.classes import Baseline, Classes, Engine
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock, Sensor

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.case import load
 from benchmarks.accuracy.estimate import readings_of
-from benchmarks.accuracy.world import World, draw
+from tests.worlds.attribution.case import load
+from tests.worlds.attribution.world import World, draw
 
 from neuralpower_align.activity.layout import GAP
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock

@@ -117,6 +117,7 @@ def test_powers_are_found(bench: Bench, solution: LayerPower) -> None:
 
 def test_units_are_runs_of_layers(solution: LayerPower) -> None:
     """Every layer is in exactly one unit, and a unit is a run of neighbours with one power."""
+    assert solution.engines
     for found in solution.engines:
         assert found.unit[0] == 0 and set(np.diff(found.unit)) <= {0, 1}
         for unit in range(int(found.unit[-1]) + 1):

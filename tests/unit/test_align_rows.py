@@ -75,7 +75,9 @@ def test_shares_add_up_to_one(kernel: Kernel) -> None:
     """Each row's shares add up to one. No layer's is below zero by more than rounding; launch and tail lose what the scatter of
     inferences, a normal curve without end, puts outside the anchors."""
     at = np.linspace(45e6, 90e6, 300)
-    for design in designs(plan_of(), 0, piece_at(at), kernel, POWER):
+    found = list(designs(plan_of(), 0, piece_at(at), kernel, POWER))
+    assert found
+    for design in found:
         np.testing.assert_allclose(design.share.sum(axis=-1), 1.0, atol=1e-12)
         assert design.share[..., design.touched < 3].min() > -1e-12
         assert design.share.min() > (-0.02 if kernel.blur_ns else -1e-12)
@@ -84,9 +86,10 @@ def test_shares_add_up_to_one(kernel: Kernel) -> None:
 def test_constant_power_gives_constant_readings_and_no_slopes() -> None:
     """If everything draws the same, no shift, lag or slack can change a reading."""
     level = np.full(POWER.size, 4.2)
-    for design in designs(
-        plan_of(), 0, piece_at(np.linspace(45e6, 90e6, 200)), Kernel(150e3, 140e3, blur_ns=20e3), level
-    ):
+    piece, kernel = piece_at(np.linspace(45e6, 90e6, 200)), Kernel(150e3, 140e3, blur_ns=20e3)
+    found = list(designs(plan_of(), 0, piece, kernel, level))
+    assert found
+    for design in found:
         np.testing.assert_allclose(design.share @ level[design.touched], 4.2, atol=1e-12)
         for part in (design.slide, design.by_lag, design.by_second, design.slack):
             assert np.abs(part).max() == 0.0

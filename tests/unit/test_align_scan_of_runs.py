@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.runs.draw import draw, row_named
-from benchmarks.accuracy.runs.make import make, write
+from tests.worlds.runs.draw import draw, row_named
+from tests.worlds.runs.make import make, write
 
 from neuralpower.attribution.sources import measured_engines, rails_of
 from neuralpower.attribution.states import at_one_clock

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from held_recording import Memory
+from tests.worlds.held_recording import Memory
 
 from neuralpower.attribution import Attribution, attribute
 from neuralpower.attribution.agreement import most_missed, pairs, sentence

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.accuracy.case import load
 from benchmarks.accuracy.estimate import readings_of
-from benchmarks.accuracy.world import World, draw
-from held_recording import Memory
+from tests.worlds.attribution.case import load
+from tests.worlds.attribution.world import World, draw
+from tests.worlds.held_recording import Memory
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from neuralpower.attribution import Attribution, Unprofiled, attribute

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_daemon import STREAM, epoch, ticks
+from tests.worlds.fake_daemon import STREAM, epoch, ticks
 
 from neuralpower.cli import COMMANDS, main
 from neuralpower.recordings.writer import Writer

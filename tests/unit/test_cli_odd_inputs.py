@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
+from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
 
 from neuralpower.cli import main
 from neuralpower.dataset import dataset_of, row, write_dataset

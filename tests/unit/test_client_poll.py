@@ -68,6 +68,7 @@ def client(silence: Silence) -> Iterator[Client]:
     """One whose sockets lead to the silence."""
     with Client("ipc:///nowhere", topics=("status",)) as made:
         made._live.close()
+        made._history.close()
         made._live = made._history = silence  # type: ignore[assignment]  # a stand-in for both
         yield made
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 from neuralpower_align.readings.channel_readings import FIRST_TICKS, RailReadings, rail_readings
 from neuralpower_align.stream.online import HOLD_NS
@@ -185,13 +184,15 @@ def test_too_many_layers_are_refused_and_engines_bounded(logs: Logs) -> None:
 
 
 def _until(end: End) -> list[list[bytes]]:
-    """Messages of the process; empty if none came in time."""
-    give_up = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up:
-        if found := end.take():
-            return found
-        time.sleep(0.05)
-    return []
+    """The next messages of the process."""
+    found: list[list[bytes]] = []
+
+    def came() -> bool:
+        found.extend(end.take())
+        return bool(found)
+
+    until(came, every_s=0.05)
+    return found
 
 
 def test_the_process_says_what_it_knows_and_ends_with_its_daemon(logs: Logs) -> None:

@@ -225,8 +225,9 @@ def test_without_the_sampler_the_remedy_is_named(
 
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` shows how it is used."""
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
+    assert ended.value.code == 0
     assert "neuralpowerd run --source sim" in capsys.readouterr().out
 
 

@@ -61,9 +61,9 @@ def test_an_impossible_wish_is_refused_with_what_is_possible(name: str, tmp_path
     every = int(possible[1].partition("plan.voltage_every = ")[2])
     assert plan.period_ns == seldom * 1000 and plan.voltage_every == every > 1 and seldom < full
     assert make_plan(replace(wish, period_us=full - 20), seen()).voltage_every == 2
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=f"period_us: {full - 20} µs"):
         make_plan(replace(wish, period_us=full - 20, plan=Planning(voltage_every=1)), seen())
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=f"period_us: {seldom - 20} µs"):
         make_plan(replace(wish, period_us=seldom - 20), seen())
     rails = tuple(json.loads(possible[2].partition("plan.rails = ")[2].partition(" and ")[0]))
     assert make_plan(replace(wish, plan=Planning(rails=rails)), seen()).epoch(1, 0, 10**6, 0).rails() == list(rails)

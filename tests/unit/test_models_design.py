@@ -122,6 +122,7 @@ def test_every_dictionary_is_made_of_features_that_can_be_read_back() -> None:
         column = dictionary.named(measure(layers, dictionary.columns))
         column |= rates(column, np.arange(1.0, len(layers) + 1))
         terms = dictionary.terms(3, column)
+        assert terms
         for term in terms:
             for feature, _ in term.exponents:
                 check_feature(feature, (*dictionary.columns, *RATES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -191,7 +192,7 @@ def test_what_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
     """Foreign content is one line, not a traceback."""
     path = tmp_path / "m.json"
     path.write_bytes(content)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=re.escape(str(path))):
         store.load(path)
 
 
@@ -202,7 +203,7 @@ def test_a_model_cut_off_anywhere_is_refused(fitted: SixModels, tmp_path: Path) 
     whole = path.read_bytes().rstrip()
     for end in range(0, len(whole), max(1, len(whole) // 50)):
         path.write_bytes(whole[:end])
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=re.escape(str(path))):
             store.load(path)
 
 

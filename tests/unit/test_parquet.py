@@ -64,5 +64,5 @@ def test_what_cannot_be_opened_is_an_error_of_the_system(tmp_path: Path) -> None
     """A missing file and a folder are told as Python's own open tells them."""
     with pytest.raises(FileNotFoundError):
         parquet.read_table(tmp_path / "none.parquet")
-    with pytest.raises(OSError):
+    with pytest.raises(IsADirectoryError):
         parquet.read_table(tmp_path)

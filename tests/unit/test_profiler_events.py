@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from event_world import Floats, Gpu, World, found_in
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.worlds.event_world import EventWorld, Floats, Gpu, found_in
 
 from neuralpower.profiler.clock_offset import RESOLUTION_NS
 from neuralpower.profiler.events import LONGEST_MS, BindingsEvents, EventClock, PycudaEvents, event_clock, handle_of
@@ -21,7 +21,7 @@ from neuralpower.profiler.events import LONGEST_MS, BindingsEvents, EventClock, 
 ROUNDED_NS = 100
 """Differences between events come as floats of milliseconds, and add up over the window."""
 
-PARTED = World(seed=0, ppm=-19.0)
+PARTED = EventWorld(seed=0, ppm=-19.0)
 """Where anchors were 30 µs early: bounds of 2 s ago were taken as if the clocks agreed."""
 
 WORLDS = {
@@ -44,9 +44,9 @@ def rms(late: Floats) -> float:
 
 
 @settings(max_examples=40)
-@given(st.builds(World, **WORLDS))
+@given(st.builds(EventWorld, **WORLDS))
 @example(PARTED)
-def test_the_truth_is_no_farther_than_the_uncertainty(world: World) -> None:
+def test_the_truth_is_no_farther_than_the_uncertainty(world: EventWorld) -> None:
     """Whatever the delays are, while rate and wander are within the limits that it is stated for."""
     found = found_in(world)
     assert np.all(found.late <= found.late_at_most + ROUNDED_NS)
@@ -58,22 +58,22 @@ def test_the_truth_is_no_farther_than_the_uncertainty(world: World) -> None:
 @example(seed=PARTED.seed, ppm=PARTED.ppm)
 def test_events_are_nearer_the_truth_than_the_host(seed: int, ppm: float) -> None:
     """Once some inferences were seen, anchors are late by the wake-up's floor and little else, however fast the clocks part."""
-    found = found_in(World(seed, ppm))
+    found = found_in(EventWorld(seed, ppm))
     assert np.std(found.late[50:]) < 0.25 * np.std(found.host[50:])
     assert np.all(abs(found.late[200:] - 8_000) < 10_000)
 
 
 @settings(max_examples=40)
-@given(st.builds(World, **WORLDS))
-def test_long_tails_of_delays_do_not_reach_the_anchors(world: World) -> None:
+@given(st.builds(EventWorld, **WORLDS))
+def test_long_tails_of_delays_do_not_reach_the_anchors(world: EventWorld) -> None:
     """Whatever the tail, the rate and its wander, a second or so of inferences takes most of the host's error away."""
     found = found_in(world)
     assert rms(found.late[100:] - world.floor_ns) < 0.2 * rms(found.host[100:] - world.floor_ns) + 2_000
 
 
 @settings(max_examples=40)
-@given(st.builds(World, **WORLDS, jump_ns=jumps))
-def test_a_jump_of_a_clock_is_forgotten(world: World) -> None:
+@given(st.builds(EventWorld, **WORLDS, jump_ns=jumps))
+def test_a_jump_of_a_clock_is_forgotten(world: EventWorld) -> None:
     """After a suspend or a step, forwards or back, anchors are soon as near as before it."""
     found = found_in(world)
     assert rms(found.late[300:] - world.floor_ns) < 0.2 * rms(found.host[300:] - world.floor_ns) + 2_000
@@ -81,7 +81,7 @@ def test_a_jump_of_a_clock_is_forgotten(world: World) -> None:
 
 def test_the_first_inference_keeps_the_hosts_end() -> None:
     """Nothing else is known of it, and the uncertainty is the room between both readings of the host's clock."""
-    gpu = Gpu(World(stamp_ns=1))
+    gpu = Gpu(EventWorld(stamp_ns=1))
     clock = EventClock(gpu)
     assert clock.uncertainty_ns == (math.inf, math.inf)
     gpu.run(1e9, 1.002e9)
@@ -94,7 +94,7 @@ def test_the_first_inference_keeps_the_hosts_end() -> None:
 
 def test_a_long_pause_begins_the_window_anew() -> None:
     """Beyond ten seconds a float of milliseconds is too coarse to bridge."""
-    gpu = Gpu(World(stamp_ns=1))
+    gpu = Gpu(EventWorld(stamp_ns=1))
     clock = EventClock(gpu)
     gpu.run(1e9, 1.002e9)
     clock.anchors(999_000_000, 1_002_050_000)

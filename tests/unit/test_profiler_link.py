@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zmq
-from patience import PATIENCE_S
+from tests import patience
+from tests.patience import PATIENCE_S
 
 from neuralpower.profiler import link as link_module
 from neuralpower.profiler.link import Link, State, endpoint
@@ -46,14 +48,9 @@ class Daemon:
         self.socket.close(0)
 
 
-def until(link: Link, done: object) -> None:
+def until(link: Link, done: Callable[[], object]) -> None:
     """Poll the link until `done()`; fails when patience ends."""
-    assert callable(done)
-    deadline = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline
-        link.poll()
-        time.sleep(0.005)
+    patience.until(lambda: done() or link.poll(), every_s=0.005)
 
 
 def inference(seq: int) -> Inference:
@@ -234,10 +231,7 @@ def test_a_description_asked_for_with_the_last_acknowledgement_still_arrives(tmp
     daemon.receive(link)
     daemon.send(Describe("e").batch())
     daemon.send(Credit(1, 0).batch())
-    deadline = time.monotonic() + PATIENCE_S
-    while link.pending:
-        assert time.monotonic() < deadline
-        link.poll()
+    until(link, lambda: not link.pending)
     link.close(0)
     assert daemon.socket.poll(1000 * PATIENCE_S)
     assert Engine.of(decode(daemon.socket.recv_multipart()[1:])).name == "net"

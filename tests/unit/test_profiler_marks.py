@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import zmq
-from patience import PATIENCE_S
+from tests import patience
+from tests.patience import PATIENCE_S
 
 import neuralpower
 from neuralpower.profiler import marks as marks_module
@@ -48,11 +49,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def until(marks: Marks, done: Any) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline
-        marks.poll()
-        time.sleep(0.002)
+    """Poll the marks until `done()`; fails when patience ends."""
+    patience.until(lambda: done() or marks.poll(), every_s=0.002)
 
 
 def test_a_window_is_a_mark_with_its_two_moments(daemon: Daemon, tmp_path: Path) -> None:
@@ -156,7 +154,7 @@ def test_refusals_and_hostile_answers_are_counted_or_ignored(daemon: Daemon, tmp
 def test_what_no_journal_takes_is_an_error_at_once(tmp_path: Path, name: str, text: str) -> None:
     """Before anything is sent."""
     marks = Marks(tmp_path)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="1 to 256 characters and at most 4000"):
         marks.mark(name, text)
     assert marks.offered == 0
     marks.close(0)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
 from rich.console import Console
+from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
 
 from neuralpower.cli import main
 from neuralpower.cli.live import Curve, Live
@@ -81,7 +81,7 @@ def test_info_refuses_other_things_in_one_line(
 def test_tables_hold_every_tick_inference_and_layer(recording: Path, tmp_path: Path) -> None:
     """The CSV tables have a row for each, with watts and the simulated mark."""
     assert main(["export", str(recording), "--csv", str(tmp_path / "out")]) == 0
-    read = {path.stem: list(csv.DictReader(path.open())) for path in (tmp_path / "out").iterdir()}
+    read = {path.stem: list(csv.DictReader(path.read_text().splitlines())) for path in (tmp_path / "out").iterdir()}
     assert {name: len(rows) for name, rows in read.items()} == {"rails": 490, "inferences": 1, "layers": 2}
     assert float(read["rails"][0]["VDD_IN_w"]) == pytest.approx(5.0)
     assert [row["name"] for row in read["layers"]] == ["a", "b"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_daemon import STREAM, epoch, ticks
+from tests.worlds.fake_daemon import STREAM, epoch, ticks
 
 from neuralpower import Recording
 from neuralpower.recordings.writer import Writer

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_daemon import JOURNAL_STREAM, STREAM, epoch, ticks
 from test_rank import models
+from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, epoch, ticks
 
 from neuralpower.attribution import Attribution, Baselines, EngineAttribution, LayerPower
 from neuralpower.cli import main

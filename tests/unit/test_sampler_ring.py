@@ -118,8 +118,14 @@ def test_errors_say_what_and_where(tmp_path: Path) -> None:
         file.truncate(600_000 - 65536)
     with pytest.raises(SamplerError, match="truncated"):
         RingReader(path)
-    for readings, period, seconds in ((0, PERIOD, 1), (65, PERIOD, 1), (1, 0, 1), (1, PERIOD, 0), (1, PERIOD, -1)):
-        with pytest.raises(SamplerError):
+    for readings, period, seconds, says in (
+        (0, PERIOD, 1, "1 to 64 readings, not 0"),
+        (65, PERIOD, 1, "1 to 64 readings, not 65"),
+        (1, 0, 1, "a period of 0 ns"),
+        (1, PERIOD, 0, "no ring of 0 s"),
+        (1, PERIOD, -1, "no ring of -1 s"),
+    ):
+        with pytest.raises(SamplerError, match=says):
             Ring.create(path, readings, period, seconds)
 
 
@@ -132,5 +138,5 @@ def test_a_closed_ring_says_so(tmp_path: Path) -> None:
         mapped.close()
         with pytest.raises(SamplerError, match="the ring is closed"):
             mapped.read(0)
-    with RingReader(tmp_path / "ring") as reader, pytest.raises(SamplerError):
+    with RingReader(tmp_path / "ring") as reader, pytest.raises(SamplerError, match="from index -1"):
         reader.read(-1)

@@ -97,17 +97,17 @@ def test_energy_is_kept(seed: int, delay_ns: int, lag_ns: int, clock_ppm: float)
 def test_what_cannot_be_simulated_is_refused() -> None:
     """Unknown rails, channels, falling times, impossible sensors."""
     t_ns = np.array([0, 1])
-    for attempt in (
-        lambda: simulate(varied(0.01), {"A": 1}, [chip()], THREE, t_ns),
-        lambda: simulate(varied(0.01), IDLE, [chip()], [(1, 1, "bus_uv")], t_ns),
-        lambda: simulate(varied(0.01), IDLE, [chip()], [(0, 4, "bus_uv")], t_ns),
-        lambda: simulate(varied(0.01), IDLE, [chip()], [(0, 1, "power_uw")], t_ns),
-        lambda: simulate(varied(0.01), IDLE, [chip()], THREE, t_ns[::-1]),
-        lambda: simulate(varied(0.01), IDLE, [chip()], THREE, t_ns, delay_ns=-1),
-        lambda: simulate(varied(0.01), IDLE, [chip()], THREE, t_ns, clock_ppm=float("nan")),
-        lambda: SimChip("x", ["A"], [0], [1]),
-        lambda: SimChip("x", ["A", "B"], [1], [1]),
-        lambda: SimChip("x", ["A"], [1], [1], 0x10000),
+    for attempt, says in (
+        (lambda: simulate(varied(0.01), {"A": 1}, [chip()], THREE, t_ns), "no rail called B"),
+        (lambda: simulate(varied(0.01), IDLE, [chip()], [(1, 1, "bus_uv")], t_ns), "simulated chip 1"),
+        (lambda: simulate(varied(0.01), IDLE, [chip()], [(0, 4, "bus_uv")], t_ns), "no channel 4"),
+        (lambda: simulate(varied(0.01), IDLE, [chip()], [(0, 1, "power_uw")], t_ns), "with power_uw"),
+        (lambda: simulate(varied(0.01), IDLE, [chip()], THREE, t_ns[::-1]), "must not fall"),
+        (lambda: simulate(varied(0.01), IDLE, [chip()], THREE, t_ns, delay_ns=-1), "simulated chips: Invalid"),
+        (lambda: simulate(varied(0.01), IDLE, [chip()], THREE, t_ns, clock_ppm=float("nan")), "chips: Invalid"),
+        (lambda: SimChip("x", ["A"], [0], [1]), "above 0"),
+        (lambda: SimChip("x", ["A", "B"], [1], [1]), "one to three channels"),
+        (lambda: SimChip("x", ["A"], [1], [1], 0x10000), "16 bits"),
     ):
-        with pytest.raises(SamplerError):
+        with pytest.raises(SamplerError, match=says):
             attempt()

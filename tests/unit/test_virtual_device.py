@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from virtual_time import Bench
+from tests.worlds.virtual_time import Bench
 
 from neuralpower.errors import Failure, InputError
 from neuralpower.virtual.device.device import LEAD_MS, VirtualDevice
@@ -20,8 +21,10 @@ LEAD_NS = 400_000_000
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.device.close()
 
 
 class Listener:

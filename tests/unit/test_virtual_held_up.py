@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
-from virtual_time import Bench
+from tests.worlds.virtual_time import Bench
 
 from neuralpower.profiler import LayerProfiler
 from neuralpower.profiler.marks import Marks
@@ -21,8 +22,10 @@ LEAD_NS = int(LEAD_MS * 1e6)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.device.close()
 
 
 def published_j(records: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "timeline"
 
 
+def is_open(path: Path) -> bool:
+    """Whether the file says that a writer is ahead of the time."""
+    with closing(Timeline(path)) as timeline:
+        return timeline.open
+
+
 def test_a_new_timeline_idles(path: Path) -> None:
     """Rails and idle power are in the header; there is no record and no writer."""
-    timeline = Timeline(path)
-    assert (timeline.rails, timeline.idle_uw) == (["VDD_IN", "VDD_SOC"], [1000, 200])
-    assert (timeline.count, timeline.open, timeline.latest()) == (0, False, None)
+    with closing(Timeline(path)) as timeline:
+        assert (timeline.rails, timeline.idle_uw) == (["VDD_IN", "VDD_SOC"], [1000, 200])
+        assert (timeline.count, timeline.open, timeline.latest()) == (0, False, None)
     assert path.stat().st_size == FILE_BYTES == HEADER_BYTES + CAPACITY * 96
 
 
@@ -48,7 +55,7 @@ def test_records_go_round_the_file_and_stay_valid(path: Path) -> None:
     assert np.array_equal(raw["check"], checksum(raw))
     assert sorted(raw["index"].tolist()) == list(range(3 * CAPACITY // 2, 5 * CAPACITY // 2))
     writer.close()
-    assert not Timeline(path).open
+    assert not is_open(path)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +70,11 @@ def test_records_go_round_the_file_and_stay_valid(path: Path) -> None:
 )
 def test_a_record_that_cannot_be_is_refused(path: Path, start: list, end: list, power: list, message: str) -> None:
     """Records follow one another, and power is not negative."""
-    writer = TimelineWriter(path)
-    writer.append([6], [9], [[1, 1]])
-    with pytest.raises(WireError, match=message):
-        writer.append(start, end, power)
-    assert writer.count == 1
+    with closing(TimelineWriter(path)) as writer:
+        writer.append([6], [9], [[1, 1]])
+        with pytest.raises(WireError, match=message):
+            writer.append(start, end, power)
+        assert writer.count == 1
 
 
 def test_there_is_one_writer(path: Path) -> None:
@@ -85,10 +92,10 @@ def test_the_timeline_of_a_dead_writer_is_closed(path: Path) -> None:
     writer.append([6], [9], [[1, 1]])
     assert not close_if_abandoned(path)
     Timeline.close(writer)
-    assert Timeline(path).open
+    assert is_open(path)
     assert close_if_abandoned(path)
     assert not close_if_abandoned(path)
-    assert not Timeline(path).open
+    assert not is_open(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, b"\0" * FILE_BYTES])

@@ -22,12 +22,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.acquire.choice import MOST_CLASSES, Search, best_measured, thinned
+from neuralpower_align.acquire.choice import MOST_CLASSES, SearchRange, best_measured, thinned
 from neuralpower_align.acquire.delay import profile
 from neuralpower_align.acquire.edges import Bounded, bounded_clock
-from neuralpower_align.acquire.fit import Fitted, evaluated, settle
+from neuralpower_align.acquire.fit import FittedGuess, evaluated, settle
 from neuralpower_align.acquire.groups import FINE_GROUPS, FINE_NS, grouped
-from neuralpower_align.acquire.guess import Guess, Held, Noise
+from neuralpower_align.acquire.guess import Guess, Held, RowVariance
 from neuralpower_align.acquire.phase import Phase, find_clock
 from neuralpower_align.acquire.rows import Series
 from neuralpower_align.acquire.start import FEWEST_READS, START_ROWS, TOO_FEW, Start, outcome, polished, seen, start
@@ -46,7 +46,7 @@ ROWS_A_CLASS = 60
 """Powers are not worse than this where all engines' are fitted together, of which there may be hundreds."""
 TRACK_ROWS, ROWS_A_SECOND = 16000, 80
 """So many where the clock itself is fitted, or so many a second if that is more."""
-FIRST_NOISE = Noise(0.02, 30e3)
+FIRST_NOISE = RowVariance(0.02, 30e3)
 WIDE_MARGIN, NARROW_MARGIN = 0.15, 0.03
 """How far off the end of a conversion may still be, as a share of a scan."""
 GRID_NS, GRID_REACH_NS, BEYOND_NS = 80e3, 720e3, 200e3
@@ -79,9 +79,9 @@ UNVARIED_NS = 300e3
 """hundreds of microseconds off, and whole scans. The standard error is at least this then."""
 
 
-def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: Search | None = None) -> Sensor:
+def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: SearchRange | None = None) -> Sensor:
     """Find the sensor of one channel; `activity` in all its classes. Raises ValueError with too few readings while anything changed."""
-    search = search or Search()
+    search = search or SearchRange()
     origin = int(min(piece.read_ns[0] for piece in pieces if piece.read_ns.size))
     every = Course.of(activity, origin, search.alone)
     coarse = every.regrouped(grouped(activity, search.alone, together=activity.count > MOST_CLASSES))
@@ -147,7 +147,7 @@ class _Problem:
     coarse: Course
     full: Course
     fine: Ints
-    search: Search
+    search: SearchRange
     random: np.random.Generator
 
     def thinned(self, series: Sequence[Series], clocks: Sequence[ScanClock | None], most: int) -> list[Series]:
@@ -194,7 +194,9 @@ class _Problem:
         """Where a stretch is in the scan under these powers."""
         return find_clock(self.coarse, rough.power_w, rough.lag_ns, series, rough.delay_ns, self.search.scan_tolerance)
 
-    def refined(self, series: Sequence[Series], measured: Sequence[Series], guess: Guess) -> tuple[Fitted, float, str]:
+    def refined(
+        self, series: Sequence[Series], measured: Sequence[Series], guess: Guess
+    ) -> tuple[FittedGuess, float, str]:
         """The guess made exact: clocks from all of `series`, delay and lag from `measured`, those of the classes of `full`.
 
         Returns the standard error of the delay, too, and why it is not sure, "" if it is.
@@ -233,7 +235,7 @@ class _Problem:
         own = float(np.hypot(WIDEN * best.delay_se_ns, placed))
         return best, float(np.hypot(own, _scatter(found))), _unsure(found)
 
-    def likeliest(self, course: Course, series: Sequence[Series], trials: Sequence[Fitted]) -> list[Fitted]:
+    def likeliest(self, course: Course, series: Sequence[Series], trials: Sequence[FittedGuess]) -> list[FittedGuess]:
         """The trials' minima with each layer for itself, all under the noise that the first of them leaves; the best first."""
         noise = None
         found = []
@@ -244,7 +246,7 @@ class _Problem:
             found.append(settle(course, series, replace(begin, noise=noise), WIDE_MARGIN, 3, True))
         return sorted(found, key=lambda each: each.cost)
 
-    def split(self, course: Course, series: Sequence[Series], best: Fitted) -> Guess:
+    def split(self, course: Course, series: Sequence[Series], best: FittedGuess) -> Guess:
         """The guess, with a second pole where that fits clearly better."""
         noise = best.noise
         begin = evaluated(course, series, blurred(best).guess, WIDE_MARGIN, None, noise, True)
@@ -266,7 +268,7 @@ class _Problem:
         seconds = sum(float(each.t_ns[-1] - each.t_ns[0]) * 1e-9 for each in series if each.t_ns.size)
         return max(TRACK_ROWS, round(ROWS_A_SECOND * seconds))
 
-    def jumped(self, course: Course, series: Sequence[Series], at: Fitted, blind: Sequence[int]) -> Guess:
+    def jumped(self, course: Course, series: Sequence[Series], at: FittedGuess, blind: Sequence[int]) -> Guess:
         """Clocks and delay moved together to where the reads near the ends of conversions want them; one shift for each `blind` stretch."""
         guess = at.guess
         delay = guess.delay_ns
@@ -287,7 +289,7 @@ class _Problem:
         )
         return replace(guess, delay_ns=delay, clocks=moved, held=held)
 
-    def delays(self, course: Course, series: Sequence[Series], around: Fitted) -> list[Fitted]:
+    def delays(self, course: Course, series: Sequence[Series], around: FittedGuess) -> list[FittedGuess]:
         """The best lag at delays around a guess, under its noise; rising delays, further on a side while it gets better there."""
         trials = [self.at_delay(course, series, around, around.guess.delay_ns)]
         for step in (GRID_NS, -GRID_NS):
@@ -311,7 +313,7 @@ class _Problem:
         delay = float(np.clip(delay, self.search.earliest_delay_ns, self.search.latest_delay_ns))
         return replace(guess, delay_ns=delay, lag_ns=lag)
 
-    def at_delay(self, course: Course, series: Sequence[Series], before: Fitted, delay_ns: float) -> Fitted:
+    def at_delay(self, course: Course, series: Sequence[Series], before: FittedGuess, delay_ns: float) -> FittedGuess:
         """The outcome at a delay, with the lag that suits it, starting with the lag of a delay nearby."""
         lag = before.guess.lag_ns
         lag = float(np.clip(lag + before.lag_step_ns, lag / LAG_FACTOR, lag * LAG_FACTOR + GRID_NS))
@@ -320,14 +322,14 @@ class _Problem:
         return replace(evaluated(course, series, guess, WIDE_MARGIN, before.power_w, noise, True), noise=noise)
 
 
-def _minima(trials: Sequence[Fitted], near: float) -> list[Fitted]:
+def _minima(trials: Sequence[FittedGuess], near: float) -> list[FittedGuess]:
     """Trials that are better than their neighbours in delay, and not worse than the best by `near`; the best first, each place once."""
-    found: list[Fitted] = []
+    found: list[FittedGuess] = []
     for before, here, after in zip([None, *trials[:-1]], trials, [*trials[1:], None], strict=True):
         if all(here.lag_cost <= other.lag_cost for other in (before, after) if other is not None):
             found.append(here)
     found.sort(key=lambda each: each.lag_cost)
-    apart: list[Fitted] = []
+    apart: list[FittedGuess] = []
     for each in found:
         if each.lag_cost < found[0].lag_cost + near and all(
             abs(each.guess.delay_ns - other.guess.delay_ns) > 1.5 * GRID_NS for other in apart
@@ -336,12 +338,12 @@ def _minima(trials: Sequence[Fitted], near: float) -> list[Fitted]:
     return apart
 
 
-def blurred(at: Fitted) -> Fitted:
+def blurred(at: FittedGuess) -> FittedGuess:
     """With windows as far off, rms, as the noise says: what is not known of an inference's shift makes edges look smooth."""
     return replace(at, guess=replace(at.guess, blur_ns=min(at.noise.slack_ns, MOST_BLUR_NS)))
 
 
-def _scatter(found: Sequence[Fitted]) -> float:
+def _scatter(found: Sequence[FittedGuess]) -> float:
     """Standard deviation of the delay about the best, ns, over outcomes that are nearly as likely."""
     worse = np.array([each.cost for each in found]) - found[0].cost
     off = np.array([each.guess.delay_ns for each in found]) - found[0].guess.delay_ns
@@ -349,7 +351,7 @@ def _scatter(found: Sequence[Fitted]) -> float:
     return float(np.sqrt(likely @ off**2 / likely.sum()))
 
 
-def _unsure(found: Sequence[Fitted]) -> str:
+def _unsure(found: Sequence[FittedGuess]) -> str:
     """A reason if far apart outcomes, the best first, are not excluded."""
     left = [each.guess for each in found if each.cost - found[0].cost < CERTAIN]
     far = max(left, key=lambda each: abs(each.delay_ns - left[0].delay_ns))

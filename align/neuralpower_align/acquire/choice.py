@@ -26,7 +26,7 @@ FEWEST_LEFT = 300
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchRange:
     """Where to look: delays and lags, ns, the scan within nominal +- scan_tolerance; `alone`: classes that are never joined to others,
     those of an engine right after its layers in number."""
 
@@ -83,7 +83,7 @@ class Measured:
     series: list[Series]
 
 
-def best_measured(activity: Activity, course: Course, series: Sequence[Series], search: Search) -> Measured:
+def best_measured(activity: Activity, course: Course, series: Sequence[Series], search: SearchRange) -> Measured:
     """The engines with most readings for each unknown power, up to MOST_CLASSES of these; everything if there are no more.
 
     `course` is the same as `activity`, from the origin of `series`.
@@ -120,7 +120,7 @@ def engines(count: int, alone: Sequence[int]) -> Ints:
     return np.asarray(np.maximum(np.cumsum(np.diff(layer, prepend=False) & layer) - 1, 0), np.int64)
 
 
-def _stretches(course: Course, series: Series, search: Search) -> tuple[Ints, Ints]:
+def _stretches(course: Course, series: Series, search: SearchRange) -> tuple[Ints, Ints]:
     """The first and the last stretch that each reading may have seen."""
     first, past = search.seen(course.edges_ns, series)
     return np.maximum(first - 1, 0), np.maximum(past - 1, 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.acquire.guess import MOST_MOVE_NS, Guess, Noise
+from neuralpower_align.acquire.guess import MOST_MOVE_NS, Guess, RowVariance
 from neuralpower_align.acquire.rows import Series, Slow
 from neuralpower_align.acquire.trace import Answers, Course, solved
 from neuralpower_align.clock.scan_clock import ScanClock
@@ -24,7 +24,7 @@ SPREAD = 0.5
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedGuess:
     """A guess with the powers (count,) W and the noise that go with it.
 
     `cost`: -2 log likelihood, but for a constant, over all powers that spread by SPREAD about their mean: those that a wrong
@@ -40,7 +40,7 @@ class Fitted:
     lag_step_ns: float
     step: Floats
     delay_se_ns: float
-    noise: Noise
+    noise: RowVariance
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class _Knots:
 
 
 def settle(
-    course: Course, series: Sequence[Series], begin: Fitted, margin: float, rounds: int = 6, still: bool = False
-) -> Fitted:
+    course: Course, series: Sequence[Series], begin: FittedGuess, margin: float, rounds: int = 6, still: bool = False
+) -> FittedGuess:
     """Gauss-Newton on delay, lag and the knots of the clocks, from a guess that is right to a conversion or so.
 
     Where a clock is placed by what is certain, its knots stay near and the delay moves; elsewhere the clock moves alone, since
@@ -160,9 +160,9 @@ def evaluated(
     guess: Guess,
     margin: float,
     power_w: Floats | None,
-    noise: Noise,
+    noise: RowVariance,
     still: bool = False,
-) -> Fitted:
+) -> FittedGuess:
     """The powers that go with a guess. `power_w`, of before, give slopes. `still`: the clocks' knots are not among the steps.
 
     Reads within `margin` (share of a scan) of the end of a conversion are left out, or nearer ones where ends are known.
@@ -216,7 +216,9 @@ def _spread(normal: _Normal, free: int, usual_w: float) -> None:
     normal.moment[:free] += 1 / (SPREAD**2 * usual_w)
 
 
-def _solved(guess: Guess, normal: _Normal, free: int, cost: float, parts: Sequence[_Part], slope: Floats) -> Fitted:
+def _solved(
+    guess: Guess, normal: _Normal, free: int, cost: float, parts: Sequence[_Part], slope: Floats
+) -> FittedGuess:
     """The outcome from normal equations."""
     gram, moment = normal.gram, normal.moment
     found = np.linalg.solve(gram[:free, :free], moment[:free])
@@ -229,7 +231,7 @@ def _solved(guess: Guess, normal: _Normal, free: int, cost: float, parts: Sequen
     sought = np.zeros((len(moment), 2))
     sought[:, 0], sought[free, 1] = moment, 1.0
     step = np.linalg.solve(gram, sought)
-    return Fitted(
+    return FittedGuess(
         guess=guess,
         power_w=np.asarray(found, np.float64),
         cost=cost - float(found @ moment[:free]),
@@ -237,5 +239,5 @@ def _solved(guess: Guess, normal: _Normal, free: int, cost: float, parts: Sequen
         lag_step_ns=float(lagged[-1]),
         step=np.asarray(step[free:, 0], np.float64),
         delay_se_ns=float(np.sqrt(step[free, 1])),
-        noise=Noise.of(residual, slope),
+        noise=RowVariance.of(residual, slope),
     )

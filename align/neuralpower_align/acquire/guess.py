@@ -100,7 +100,7 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Noise:
+class RowVariance:
     """Variance of a row: `base_w2`, W^2, and what a shift of an inference by `slack_ns` rms makes of the slope of its prediction."""
 
     base_w2: float
@@ -111,7 +111,7 @@ class Noise:
         return np.asarray(self.base_w2 + (OWN * self.slack_ns * slope) ** 2, np.float64)
 
     @classmethod
-    def of(cls, residual: Floats, slope: Floats) -> Noise:
+    def of(cls, residual: Floats, slope: Floats) -> RowVariance:
         """From residuals: their squares on the squared slope, weighted by what they scatter themselves."""
         square, steep = residual**2, slope**2
         base, slack = float(np.median(square)) / 0.455 + 1e-12, 0.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from neuralpower_align.acquire.acquire import acquire
-from neuralpower_align.acquire.choice import Search
+from neuralpower_align.acquire.choice import SearchRange
 from neuralpower_align.acquire.start import unplaced
 from neuralpower_align.activity.activity import Activity
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
@@ -22,7 +22,7 @@ def sensor_of(activity: Activity, readings: Sequence[ChannelReadings], alone: tu
 
     Raises ValueError where there are too few readings while anything changed.
     """
-    search, reasons = Search(alone=alone), ""
+    search, reasons = SearchRange(alone=alone), ""
     if all(piece.scan_ns > piece.window_ns for piece in readings):
         found = acquire(activity, readings, search)
         if any(clock is not None for clock in found.clocks):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.acquire.choice import Search, best_measured, thinned
+from neuralpower_align.acquire.choice import SearchRange, best_measured, thinned
 from neuralpower_align.acquire.groups import grouped
 from neuralpower_align.acquire.rows import Series
 from neuralpower_align.acquire.trace import Course, Rows, design, solved
@@ -117,7 +117,7 @@ def polished(course: Course, parts: Sequence[Seen], begin: Start) -> Start:
     return begin
 
 
-def unplaced(activity: Activity, pieces: Sequence[ChannelReadings], search: Search) -> Sensor:
+def unplaced(activity: Activity, pieces: Sequence[ChannelReadings], search: SearchRange) -> Sensor:
     """Delay and lag alone, for conversions that may have ended any time in the last scan, if that is known; filters count as lag.
 
     Raises ValueError with too few readings while anything changed.

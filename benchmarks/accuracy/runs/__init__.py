@@ -1,1 +1,1 @@
-"""The accuracy case `run`: what `neuralpower profile` runs on the virtual device, in virtual time (docs/decisions/0008)."""
+"""The accuracy case `run` (tests/worlds/runs): its two estimates, their scores, and the commands."""

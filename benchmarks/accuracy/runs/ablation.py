@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .draw import FAST, drawn_manner, drawn_sensor
+from tests.worlds.runs.draw import FAST, drawn_manner, drawn_sensor
+from tests.worlds.runs.make import UserRun, make
+
 from .judge import judged
-from .make import UserRun, make
 from .report import document, table_cells
 from .score import RunScore
 

@@ -13,7 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import count, islice
 from pathlib import Path
 
-from .draw import DEVELOPMENT, QUOTED, ROWS, Row, draw, row_named
+from tests.worlds.runs.draw import DEVELOPMENT, QUOTED, ROWS, Row, draw, row_named
+
 from .judge import BATCH, METHODS, STREAM, judge
 from .report import document, line, shares, table
 from .score import RunScore, Share

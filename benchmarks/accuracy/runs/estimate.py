@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tests.worlds.runs.make import Made
 
 from neuralpower.attribution import attribute
 from neuralpower.attribution.results import EngineAttribution
@@ -17,7 +18,6 @@ from neuralpower_wire.estimates import EngineEstimate
 from neuralpowerd.config import Estimates
 from neuralpowerd.live.estimates_stream import EstimatesStream
 
-from .make import Made
 from .score import Told
 
 LOOK_TICKS = 250

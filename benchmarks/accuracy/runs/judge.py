@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tests.worlds.runs.draw import Row, draw
+from tests.worlds.runs.make import BEHIND_S, Made, UserRun, make, write
 
-from .draw import Row, draw
 from .estimate import Batch, Streamed, by_batch, by_stream
-from .make import BEHIND_S, Made, UserRun, make, write
 from .score import RunScore, Scored, Told, score
 
 METHODS = BATCH, STREAM = "batch", "stream"

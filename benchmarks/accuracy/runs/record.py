@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.worlds.runs.make import UserRun, make, write
+
 from neuralpower.errors import InputError
 from neuralpower.virtual.device.manner import Manner
-
-from .make import UserRun, make, write
 
 SENSOR = ("clock_ppm", "swing_ppm", "walk_ppm", "noise_uv")
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .machine import CPU, HERE, MEMORY, OUT, PERIOD_NS, PRIORITY, ROOT, Missing
-from .statistics import Histogram, quantile
+from ..machine import CPU, HERE, MEMORY, OUT, PERIOD_NS, PRIORITY, ROOT, Missing
+from ..statistics import Histogram, quantile
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Ours:
     """The shipped sampler in a process of its own, started once and idle while others run."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker"]
+        command = [sys.executable, "-m", "benchmarks.sampling.worker"]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, job: Job) -> Block:
@@ -104,7 +104,7 @@ def bare(job: Job) -> Block:
 
 def python(job: Job) -> Block:
     """A Python loop that opens, reads and closes each file."""
-    return _run([sys.executable, "-I", str(HERE / "python_loop.py"), *job.arguments()])
+    return _run([sys.executable, "-I", str(HERE / "sampling" / "python_loop.py"), *job.arguments()])
 
 
 def _run(command: list[str]) -> Block:

@@ -50,6 +50,6 @@ class Bench:
 
     def records(self) -> np.ndarray:
         timeline = Timeline(self.path)
-        records = timeline._records[: timeline.count].copy()
+        records: np.ndarray = timeline._records[: timeline.count].copy()
         timeline.close()
         return records

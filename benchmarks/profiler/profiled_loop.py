@@ -1,6 +1,6 @@
 """A process that runs so many inferences of 60 layers, with the profiler or beside it; run by profiler_cost.py.
 
-`python -m benchmarks.profiled_loop SIDE COUNT PAUSE_S ADDRESS` prints {"cpu_ns", "thread_ns", "acknowledged"} for one inference.
+`python -m benchmarks.profiler.profiled_loop SIDE COUNT PAUSE_S ADDRESS` prints {"cpu_ns", "thread_ns", "acknowledged"} for one inference.
 The context stands for TensorRT's: it calls back for each layer in a burst. On the other side the burst goes to a callback that
 does nothing, so that the difference is what the profiler adds.
 """

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tests.worlds.attribution.case import Case, load
+from tests.worlds.attribution.world import Recording, draw
 
 from neuralpower.console import progress
 from neuralpower_align.clock.scan_clock import ChannelReadings
@@ -24,13 +26,11 @@ from neuralpower_wire.batch import pack
 from neuralpowerd.live.estimates_worker import Worker
 from neuralpowerd.logs.journal import Journal, boot_id
 
-from . import loops
-from .accuracy.case import Case, load
-from .accuracy.estimate import readings_of
-from .accuracy.world import Recording, draw
-from .machine import MEMORY, Missing
-from .report import Result
-from .statistics import Form, compare
+from ..accuracy.estimate import readings_of
+from ..machine import MEMORY, Missing
+from ..report import Result
+from ..sampling import loops
+from ..statistics import Form, compare
 
 MINUTES = 12.0
 SEED, LAYERS, PER_S, MILLION = 1000, 60, 400, 1_000_000

@@ -21,8 +21,8 @@ from neuralpower.models.validation.score import rmspe
 from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.sweep import sweep
 
-from .report import Result
-from .statistics import Bar, Form, Metrics, Rounds, Row, interleave
+from ..report import Result
+from ..statistics import Bar, Form, Metrics, Rounds, Row, interleave
 
 MINUTES = 15.0
 BAR = Bar(1 / 5)

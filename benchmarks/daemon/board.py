@@ -22,7 +22,7 @@ from neuralpower_wire import Batch, decode, encode
 from neuralpower_wire.history import Reply, Request
 from neuralpower_wire.link import CREDIT, DESCRIBE, REFUSED, Credit, Engine, Hello, Inference
 
-from .machine import MEMORY, ROOT, Missing, process_cpu_ns
+from ..machine import MEMORY, ROOT, Missing, process_cpu_ns
 
 FIXTURE = ROOT / "tests" / "fixtures" / "boards" / "orin_nx.txt"
 """Three rails, voltage and shunt voltage of each: six files a tick."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from neuralpower.console import progress
 
-from .machine import MEMORY, Missing, build
-from .report import Result
-from .statistics import Bar, Form, Metrics, interleave
+from ..machine import MEMORY, Missing, build
+from ..report import Result
+from ..statistics import Bar, Form, Metrics, interleave
 
 MINUTES = 4.0
 READERS_COST = Bar(1.10)
@@ -36,7 +36,7 @@ SIDES = {
 def run(form: Form) -> Result:
     """All sides in turn, in every round."""
     rounds, seconds = form.count(3, 20), form.pick(0.2, 0.9)
-    program = build("ring_speed", with_sampler=True)
+    program = build("ring/ring_speed.c", with_sampler=True)
     if (os.cpu_count() or 1) < 2:
         raise Missing("a writer and a reader at once need two processors")
     with progress("f: the ring", rounds) as advance:

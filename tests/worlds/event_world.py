@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class World:
+class EventWorld:
     """How a GPU's clock runs beside the host's, and how long each waits for the other."""
 
     seed: int = 0
@@ -39,7 +39,7 @@ class World:
 class Gpu:
     """A GPU with a clock of its own; each inference has a true begin and end on the host's clock."""
 
-    def __init__(self, world: World, jump_at_ns: float = math.inf) -> None:
+    def __init__(self, world: EventWorld, jump_at_ns: float = math.inf) -> None:
         random = np.random.default_rng([world.seed, 1])
         self.world, self.jump_at_ns = world, jump_at_ns
         self.offset, self.phase = random.uniform(-1e12, 1e12), random.uniform(0, 2 * math.pi)
@@ -88,7 +88,7 @@ class Found:
     late_at_most: Floats
 
 
-def found_in(world: World, count: int = 400) -> Found:
+def found_in(world: EventWorld, count: int = 400) -> Found:
     """Inferences in that world, one after another; anchors never leave the host's, nor do they turn round."""
     random = np.random.default_rng(world.seed)
     now, rows = 1e12, []

@@ -15,6 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from tests.worlds.attribution.case import load
+from tests.worlds.attribution.world import draw
 
 from neuralpower.console import progress
 from neuralpower_align.activity.windows import layer_windows
@@ -22,11 +24,9 @@ from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.layer_power import Engine, layer_power
 from neuralpower_align.sensor.window_mean import window_mean
 
-from .accuracy.case import load
-from .accuracy.estimate import readings_of
-from .accuracy.world import draw
-from .report import Result
-from .statistics import Bar, Form, Metrics, interleave
+from ..accuracy.estimate import readings_of
+from ..report import Result
+from ..statistics import Bar, Form, Metrics, interleave
 
 MINUTES = 4.0
 SEED = 1000

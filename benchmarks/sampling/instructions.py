@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .machine import OUT, Missing, budget, build, tool
-from .report import Result
-from .statistics import Bar, Form, compare
+from ..machine import OUT, Missing, budget, build, tool
+from ..report import Result
+from ..statistics import Bar, Form, compare
 
 MINUTES = 0.2
 TICKS = 3000
@@ -25,7 +25,7 @@ STAGES = {
 def run(form: Form) -> Result:
     """One run under callgrind for each stage and, for all three, the sum. Every run gives the same, so all forms are one."""
     valgrind = tool("valgrind", "valgrind")
-    program = build("instructions", with_sampler=True)
+    program = build("sampling/instructions.c", with_sampler=True)
     counted = {stage: _count(valgrind, program, stage) for stage in STAGES}
     counted["all"] = sum(counted.values())
     machine, result = platform.machine(), Result()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from neuralpower.console import progress
 
+from ..machine import build
+from ..report import Result
+from ..statistics import Bar, Form, Metrics, Rounds, interleave
 from . import loops
-from .machine import build
-from .report import Result
-from .statistics import Bar, Form, Metrics, Rounds, interleave
 
 MINUTES_C, MINUTES_PYTHON = 5.5, 3.5
 PACED, UNPACED = Bar(1.10), Bar(1.25)
@@ -17,7 +17,7 @@ PACED, UNPACED = Bar(1.10), Bar(1.25)
 
 def beside_c(form: Form) -> Result:
     """(b): six files at 1 kHz, and without sleeping."""
-    build("bare_loop")
+    build("sampling/bare_loop.c")
     result = Result()
     with loops.ours() as ours, loops.six_files() as files:
         paced = _against(ours, loops.bare, loops.Job(form.pick(1, 2), files), form.count(4, 40), "b: at 1 kHz")

@@ -6,11 +6,11 @@ import time
 
 from neuralpower.console import progress
 
+from ..machine import budget
+from ..report import Result
+from ..statistics import Bar, Form, compare
 from .board import Daemon, memory_bytes
 from .daemon import INFERENCES_PER_S
-from .machine import budget
-from .report import Result
-from .statistics import Bar, Form, compare
 
 MINUTES = 1.5
 WITHIN = Bar(1.0)

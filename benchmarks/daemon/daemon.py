@@ -8,11 +8,11 @@ from contextlib import suppress
 
 from neuralpower.console import progress
 
-from . import loops
+from ..machine import build
+from ..report import Result
+from ..sampling import loops
+from ..statistics import Bar, Form, Metrics, interleave
 from .board import Daemon, NotServed
-from .machine import build
-from .report import Result
-from .statistics import Bar, Form, Metrics, interleave
 
 MINUTES = 9.0
 BESIDE_C, BESIDE_PYTHON = Bar(1.5), Bar(1 / 3)
@@ -28,7 +28,7 @@ VARIANTS = {
 
 def run(form: Form) -> Result:
     """Each round starts every daemon anew, lets it settle, and measures it for 5 s."""
-    build("bare_loop")
+    build("sampling/bare_loop.c")
     rounds, seconds, settle = form.count(2, 10), form.pick(2, 5), form.pick(1, 2)
     with loops.six_files() as files:
         job = loops.Job(seconds / 2, files)

@@ -7,10 +7,10 @@ from contextlib import nullcontext
 
 from neuralpower.console import progress
 
+from ..machine import shallow_idle, tool
+from ..report import Result
+from ..statistics import Bar, Form, Metrics, interleave
 from . import loops
-from .machine import shallow_idle, tool
-from .report import Result
-from .statistics import Bar, Form, Metrics, interleave
 
 MINUTES = 13.5
 P50, P99 = Bar(1.10), Bar(1.25)

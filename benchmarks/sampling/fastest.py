@@ -8,10 +8,10 @@ from functools import partial
 
 from neuralpower.console import progress
 
+from ..machine import build, shallow_idle, throttled_gap_ns, throttling
+from ..report import Result
+from ..statistics import SEED, Bar, Form, Rounds, compare, quantile
 from . import loops
-from .machine import build, shallow_idle, throttled_gap_ns, throttling
-from .report import Result
-from .statistics import SEED, Bar, Form, Rounds, compare, quantile
 from .worker import SPIN
 
 MINUTES = 16.0
@@ -28,7 +28,7 @@ Search = Generator[tuple[int, float], bool, int]
 
 def run(form: Form) -> Result:
     """Each side searches for its rate; the sides take turns at every single trial."""
-    build("bare_loop")
+    build("sampling/bare_loop.c")
     rounds, short, long = form.count(1, 3), form.pick(0.5, 2), form.pick(2, 30)
     found, throttled = Rounds(), Throttled()
     with loops.ours() as ours, loops.six_files() as files:

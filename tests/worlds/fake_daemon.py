@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,8 @@ def engine(hash: str = "abc") -> Record:
 class FakeDaemon:
     """Holds both logs; `stop` and a new one with the same logs is a restart. Use as a context manager.
 
-    `publish` says whether entries added also go out live, `delay_s` how long an answer takes.
+    `publish` says whether entries added also go out live, `delay_s` how long an answer takes;
+    `asked` is what it was asked.
     """
 
     run: Path
@@ -93,6 +93,7 @@ class FakeDaemon:
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
     oldest_tick: int = 0
     marks: list[tuple[str, str]] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
     delay_s: float = 0.0
 
     def __enter__(self) -> FakeDaemon:
@@ -145,9 +146,10 @@ class FakeDaemon:
         while not self._stopping.is_set():
             if self._router.poll(20):
                 peer, frame = self._router.recv_multipart()
-                time.sleep(self.delay_s)
+                self._stopping.wait(self.delay_s)
                 with self._lock:
-                    reply = self._answer(Request.decode(frame))
+                    self.asked.append(Request.decode(frame))
+                    reply = self._answer(self.asked[-1])
                 self._router.send_multipart([peer, *reply.encode()])
 
     def _answer(self, request: Request) -> Reply:

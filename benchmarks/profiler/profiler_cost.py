@@ -19,10 +19,10 @@ from neuralpower.console import progress
 from neuralpower_wire import decode, encode
 from neuralpower_wire.link import HELLO, INFERENCE, INITIAL_CREDIT, Credit, Inference
 
-from .machine import OUT, ROOT, Missing, tool
+from ..machine import OUT, ROOT, Missing, tool
+from ..report import Result
+from ..statistics import Form, Metrics, Row, compare, interleave
 from .profiled_loop import SIDES, WARM_UP
-from .report import Result
-from .statistics import Form, Metrics, Row, compare, interleave
 
 MINUTES = 3.0
 PACES = {"back to back": (3000, 0.0), "400 a second": (800, 0.0025)}
@@ -31,7 +31,7 @@ FEW, MANY = 100, 400
 """Inferences of the two runs under callgrind whose difference is counted: what starting Python takes is in both."""
 
 
-class Daemon(threading.Thread):
+class StandInDaemon(threading.Thread):
     """Takes every inference and acknowledges it, a round of messages at a time, as neuralpowerd does."""
 
     def __init__(self, folder: str) -> None:
@@ -69,7 +69,7 @@ class Daemon(threading.Thread):
 def daemon() -> Iterator[str]:
     """A folder with a daemon's inference socket in it."""
     with tempfile.TemporaryDirectory(prefix="np") as folder:
-        thread = Daemon(folder)
+        thread = StandInDaemon(folder)
         thread.start()
         try:
             yield folder
@@ -115,7 +115,7 @@ def _run(side: str, count: int, pause_s: float, folder: str) -> Metrics:
 
 
 def _command(side: str, count: int, pause_s: float, folder: str) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.profiled_loop", side, str(count), str(pause_s), folder]
+    return [sys.executable, "-m", "benchmarks.profiler.profiled_loop", side, str(count), str(pause_s), folder]
 
 
 def _instructions(folder: str) -> list[Row]:

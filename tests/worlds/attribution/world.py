@@ -1,7 +1,7 @@
 """A network drawn, run and measured in simulation: what a recording of it has, and apart from that the truth.
 
-    from benchmarks.accuracy.case import load
-    from benchmarks.accuracy.world import draw
+    from tests.worlds.attribution.case import load
+    from tests.worlds.attribution.world import draw
 
     world = draw(load().case("fast"), seed=1000)
     world.recording    # all that an estimate may see: readings with their times, anchors, durations, baselines, the chip's config

@@ -1,0 +1,1 @@
+"""How fast attribution and the fit of models are beside the plain way."""

@@ -1,0 +1,1 @@
+"""What the whole daemon costs, and the estimator beside it: CPU and memory."""

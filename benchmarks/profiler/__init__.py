@@ -1,0 +1,1 @@
+"""What the profiler adds to an inference."""

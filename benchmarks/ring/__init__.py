@@ -1,0 +1,1 @@
+"""What the ring costs beside one for a single reader."""

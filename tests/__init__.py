@@ -1,0 +1,1 @@
+"""The tests, and the simulated worlds in which they and the benchmarks judge (tests/worlds)."""

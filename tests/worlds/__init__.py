@@ -1,0 +1,1 @@
+"""Simulated worlds in which the truth is known: tests judge by them, and benchmarks score by them."""

@@ -1,0 +1,1 @@
+"""The accuracy case `attribution`: what is drawn and simulated (docs/accuracy.md)."""
