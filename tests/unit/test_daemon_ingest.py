@@ -26,9 +26,9 @@ def inference(seq: int) -> Inference:
 def test_nothing_is_taken_twice_though_the_journal_holds_what_is_not_known(tmp_path: Path) -> None:
     """A daemon that begins anew, as after a down-grade, learns of the inferences behind a record of a kind that it does not know."""
     journal = Journal(tmp_path / "j", 1 << 16, bytes(16))
-    journal.append(Record(Kind.INFERENCE, 0, inference(0).body()))
+    journal.append(Record(Kind.INFERENCE, 0, inference(0)))
     journal.append(Record(Kind.UNKNOWN, 0, {"kind": 8, "packed": b"\x80"}))
-    journal.append(Record(Kind.INFERENCE, 0, inference(1).body()))
+    journal.append(Record(Kind.INFERENCE, 0, inference(1)))
     sent: list[Batch] = []
     ledger = Ledger(journal, lambda: 10**12, 4)
     ingest = Ingest(ledger, Config().inferences, lambda peer, batch: sent.append(batch), lambda index, taken: None)

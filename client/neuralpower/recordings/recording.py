@@ -14,11 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_wire import Epoch, Kind, Record, Ticks, WireError, rail_power_w, tick_dtype, total_power_w
+import neuralpower_wire as wire
+from neuralpower_wire import (
+    Engine,
+    Epoch,
+    EpochBegun,
+    Kind,
+    Record,
+    Ticks,
+    WireError,
+    rail_power_w,
+    tick_dtype,
+    total_power_w,
+)
 
 from ..errors import InputError
 from . import layout, wal
-from .entries import in_order, journal_in_order, unpacked
+from .entries import in_order, journal_in_order, rows_of
 from .statistics import Losses, TickStatistics, holes, tick_statistics
 
 if TYPE_CHECKING:
@@ -211,8 +223,9 @@ class Recording:
         found = []
         for journal in self._journal.values():
             for index, record in journal:
-                if record.kind is Kind.INFERENCE:
-                    found.append(Inference(index=index, **{name: record.body[name] for name in _INFERENCE_FIELDS}))
+                if isinstance(each := record.body, wire.Inference):
+                    anchors = each.begin_ns, each.end_ns
+                    found.append(Inference(index, each.engine, each.session, each.seq, *anchors, each.durations_ns))
         return found
 
     def inferences(self) -> list[Inference]:
@@ -228,13 +241,13 @@ class Recording:
 
     def engines(self) -> dict[str, dict[str, Any]]:
         """Hash -> description (hash, name, inspector, layers, simulated) of every engine described or asked for."""
-        return {record.body["hash"]: record.body for record in self._described if record.kind is Kind.ENGINE}
+        return {record.body.hash: dict(record.body) for record in self._described if isinstance(record.body, Engine)}
 
     def epochs(self, stream: bytes | None = None) -> list[Epoch]:
         """The epochs of a stream, by number; like :meth:`ticks`, a stream must be named where there are several."""
         chosen = self._chosen(stream)
-        bodies = [record.body for record in self._described if record.kind is Kind.EPOCH]
-        epochs = [Epoch.from_dict(body) for body in bodies if body["stream"] == chosen]
+        begun = [record.body for record in self._described if isinstance(record.body, EpochBegun)]
+        epochs = [body.epoch for body in begun if body.stream == chosen]
         return sorted({epoch.number: epoch for epoch in epochs}.values(), key=lambda epoch: epoch.number)
 
     def clock_maps(self) -> npt.NDArray[np.int64]:
@@ -291,7 +304,7 @@ class Recording:
         if content.damaged_bytes:
             self.damaged.append(f"{path}: {content.damaged_bytes} bytes of a half-written end left out")
         try:
-            return [unpacked(message) for message in content.messages]
+            return [rows_of(message) for message in content.messages]
         except WireError as error:
             raise InputError(f"{path}: not written by this version of neuralpower ({error})") from None
 
@@ -307,7 +320,6 @@ class Recording:
             return []
 
 
-_INFERENCE_FIELDS = ("engine", "session", "seq", "begin_ns", "end_ns", "durations_ns")
 _CLOCK_FIELDS = ("monotonic_ns", "boottime_ns", "realtime_ns", "bracket_ns")
 
 

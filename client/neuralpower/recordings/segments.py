@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from neuralpower_wire import READING, Kind, Record, Ticks, WireError, tick_dtype
+from neuralpower_wire import READING, Kind, PackedRecords, Record, TickColumns, Ticks, WireError, tick_dtype
 from neuralpower_wire.tick import MAX_READINGS
 
 from .. import parquet
@@ -41,6 +41,37 @@ def ticks_to_table(ticks: Ticks) -> pa.Table:
     return pa.table(columns)
 
 
+def columns_to_table(parts: Sequence[TickColumns]) -> pa.Table:
+    """The same table from ticks as they travel, of one width, in the order of their indices, each index once."""
+    width, count = parts[0].width, sum(map(len, parts))
+    columns = {
+        "index": np.concatenate([each.index for each in parts]),
+        "slot": np.concatenate([each.slot for each in parts]),
+        "t_ns": np.concatenate([each.t_ns for each in parts]),
+        "epoch": np.concatenate([np.full(len(each), each.epoch, "<u4") for each in parts]),
+    }
+    nothing = {name: np.zeros(1, READING[name]) for name in READING_WORDS}
+    readings = {
+        name: np.concatenate(
+            [each.readings.get(name, nothing[name].repeat(len(each) * width)) for each in parts]
+        ).reshape(count, width)
+        for name in READING_WORDS
+    }
+    for position in range(width):
+        columns |= {
+            f"{name}_{position}": np.ascontiguousarray(values[:, position]) for name, values in readings.items()
+        }
+    return _each_once(pa.table(columns))
+
+
+def _each_once(table: pa.Table) -> pa.Table:
+    """The rows in the order of their index, each index once."""
+    index = table.column("index").to_numpy()
+    if np.all(index[1:] > index[:-1]):
+        return table
+    return table.take(pa.array(np.unique(index, return_index=True)[1]))
+
+
 def table_to_ticks(table: pa.Table) -> Ticks:
     """The (n,) structured ticks of such a table."""
     width = (table.num_columns - len(TICK_WORDS)) // len(READING_WORDS)
@@ -59,17 +90,25 @@ def _numpy(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return values
 
 
-def journal_to_table(journal: Journal) -> pa.Table:
-    """Journal records as columns index, t_ns, kind and body (msgpack, as on the wire)."""
-    packed = [record.packed() for _, record in journal]
-    return pa.table(
+def records_to_table(parts: Sequence[tuple[int, PackedRecords]]) -> pa.Table:
+    """Runs of journal records, each with its first index, as columns index, t_ns, kind and body (msgpack, as on the wire).
+
+    In the order of their indices, each index once. No body is looked into.
+    """
+    records = PackedRecords.joined([each for _, each in parts])
+    offsets = (records.edges - records.edges[0]).astype(np.int32)
+    body = pa.BinaryArray.from_buffers(
+        pa.binary(), len(records), [None, pa.py_buffer(offsets), pa.py_buffer(records.bodies)]
+    )
+    table = pa.table(
         {
-            "index": pa.array([index for index, _ in journal], pa.uint64()),
-            "t_ns": pa.array([each.t_ns for each in packed], pa.int64()),
-            "kind": pa.array([int(each.kind) for each in packed], pa.uint8()),
-            "body": pa.array([each.body for each in packed], pa.binary()),
+            "index": np.concatenate([np.arange(first, first + len(each), dtype="<u8") for first, each in parts]),
+            "t_ns": records.t_ns,
+            "kind": records.kind,
+            "body": body,
         }
     )
+    return _each_once(table)
 
 
 def table_to_journal(table: pa.Table, kinds: Sequence[Kind] = ()) -> Journal:

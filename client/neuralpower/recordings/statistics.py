@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from neuralpower_wire import Epoch, State, Ticks
 
+from ..subscriber import messages
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -89,14 +91,17 @@ class MissedSlots:
         self._grid: tuple[bytes, int, int] | None = None
         self._slot = self._index = 0
 
-    def take(self, stream: bytes, epoch: Epoch, ticks: Ticks) -> None:
-        """Add the slots skipped within these ticks of one epoch, and since the ones before if they share a grid."""
-        grid = (stream, epoch.t0_ns, epoch.period_ns)
-        first, last = ticks[0], ticks[-1]
+    def take(self, message: messages.Ticks) -> None:
+        """Add the slots skipped within these ticks, and since the ones before if they share a grid."""
+        epoch, slots = message.epoch, message.slots
+        if epoch is None:
+            return
+        grid = (message.stream, epoch.t0_ns, epoch.period_ns)
         if grid != self._grid:
-            self._grid, self._slot, self._index = grid, int(first["slot"]), int(first["index"])
-        self.count += (int(last["slot"]) - self._slot) - (int(last["index"]) - self._index)
-        self._slot, self._index = int(last["slot"]), int(last["index"])
+            self._grid, self._slot, self._index = grid, int(slots[0]), message.first
+        last = message.first + len(message) - 1
+        self.count += (int(slots[-1]) - self._slot) - (last - self._index)
+        self._slot, self._index = int(slots[-1]), last
 
 
 def lateness_ns(ticks: Ticks, epochs: Sequence[Epoch]) -> npt.NDArray[np.int64]:

@@ -91,13 +91,13 @@ class Join:
         indices = np.array([index for index, _ in ready], "<u8")
         begin = np.array([inference.begin_ns for _, inference in ready], "<i8")
         end = np.array([inference.end_ns for _, inference in ready], "<i8")
-        counts = [len(inference.durations_ns) for _, inference in ready]
-        windows = np.concatenate([layer_windows(i.begin_ns, i.end_ns, i.durations_ns) for _, i in ready])
+        counts = np.array([len(inference.durations_ns) for _, inference in ready])
+        windows = _windows(begin, end, counts, [inference.durations_ns for _, inference in ready])
         energy = self._energy_uj(np.concatenate([begin, windows[:, 0]]), np.concatenate([end, windows[:, 1]]))
         first, self._number = self._number, self._number + len(ready)
         columns = {
             "inference": np.repeat(indices, counts),
-            "layer": np.concatenate([np.arange(count, dtype="<u4") for count in counts]),
+            "layer": (np.arange(len(windows)) - np.repeat(np.cumsum(counts) - counts, counts)).astype("<u4"),
             "begin_ns": windows[:, 0],
             "end_ns": windows[:, 1],
             "energy_uj": energy[len(ready) :],
@@ -117,3 +117,14 @@ class Join:
         power_w = np.concatenate([part[1] for part in parts])
         joules = energy_between(t_ns, power_w, begin_ns, end_ns, MAX_GAP_PERIODS * period_ns)
         return np.where(np.isfinite(joules), np.rint(np.nan_to_num(joules) * 1e6), UNKNOWN_UJ).astype("<i8")
+
+
+def _windows(begin_ns: Times, end_ns: Times, counts: Times, durations_ns: list[Times]) -> Times:
+    """(n, 2): the windows of all layers, inference after inference. Those of as many layers are laid together."""
+    windows = np.empty((int(counts.sum()), 2), "<i8")
+    first = np.cumsum(counts) - counts
+    for count in np.unique(counts).tolist():
+        alike = np.flatnonzero(counts == count)
+        laid = layer_windows(begin_ns[alike], end_ns[alike], np.array([durations_ns[at] for at in alike.tolist()]))
+        windows[first[alike, None] + np.arange(count)] = laid
+    return windows

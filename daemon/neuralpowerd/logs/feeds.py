@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Batch, Ticks, packed_to_batch, ticks_to_frames
+from neuralpower_wire import Batch, Ticks, records_to_batch, ticks_to_frames
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS
 
 from .journal import Journal
@@ -53,7 +53,7 @@ class JournalFeed:
             self.next = got.first + len(got.records)
             if not got.records:
                 return
-            yield packed_to_batch(self.journal.stream, got.first, got.records)
+            yield records_to_batch(self.journal.stream, got.first, got.records)
 
 
 def in_one(parts: Sequence[Ticks]) -> Ticks:
