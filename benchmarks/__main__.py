@@ -18,6 +18,7 @@ from . import (
     memory,
     models_speed,
     profiler_cost,
+    recorder,
     rings,
     wakeup,
 )
@@ -46,6 +47,8 @@ PARTS = {
     "s": Part("fitting six models beside PolynomialFeatures and LassoCV", models_speed.MINUTES, models_speed.run),
     "h": Part("the estimator beside the daemon: CPU and memory", estimator.MINUTES, estimator.run),
     "i": Part("attribution beside a Python loop on the same log", attribution_speed.MINUTES, attribution_speed.run),
+    "l": Part("the daemon's share of a core at 400 inferences/s", daemon.MINUTES_LOADED, daemon.loaded),
+    "r": Part("a minute of journal, from the socket to Parquet", recorder.MINUTES, recorder.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }
 
