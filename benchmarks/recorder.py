@@ -15,11 +15,12 @@ from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zmq
 
+from neuralpower import parquet
 from neuralpower.console import progress
 from neuralpower.recordings.recorder import Summary, record
+from neuralpower.recordings.segments import ZSTD_LEVEL
 from neuralpower_wire import INFERENCES, decode
 
 from .machine import MEMORY, ROOT, Missing
@@ -120,7 +121,7 @@ def _in_columns(daemon: Published) -> Metrics:
             live.connect(f"ipc://{daemon.folder}/live.ipc")
             live.subscribe(INFERENCES)
             while records < daemon.records:
-                if not live.poll(PATIENCE_S * 1000):
+                if not live.poll(round(PATIENCE_S * 1000)):
                     raise Missing(f"{records} of {daemon.records} records came in {PATIENCE_S:.0f} s")
                 parts.append(decode(live.recv_multipart()).columns)
                 records += len(parts[-1]["kind"])
@@ -130,7 +131,6 @@ def _in_columns(daemon: Published) -> Metrics:
         body = pa.BinaryArray.from_buffers(pa.binary(), records, buffers)
         index = np.arange(records, dtype="<u8")
         table = pa.table({"index": index, "t_ns": columns["t_ns"], "kind": columns["kind"], "body": body})
-        pq.write_table(
-            table, os.path.join(folder, "journal.parquet"), compression="zstd", compression_level=3, use_dictionary=False
-        )
+        packed = parquet.pack(table, compression_level=ZSTD_LEVEL, use_dictionary=False)
+        Path(folder, "journal.parquet").write_bytes(packed)
         return {"cpu": time.process_time() - begin}

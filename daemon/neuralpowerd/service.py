@@ -46,9 +46,10 @@ log = logging.getLogger(__name__)
 SECOND_NS = 1_000_000_000
 QUESTIONS_A_ROUND, INFERENCES_A_ROUND = 32, 512
 """Messages taken before the live feed has its turn again: nobody can keep the daemon from the others."""
-INFERENCES_REST_NS = 10_000_000
-"""After a round of inferences their socket has a rest: at 400 a second a wake-up for each would double what they cost.
-The credit of 256 that a process has by default lasts as long as this at 25,600 a second."""
+INFERENCES_REST_NS = 25_000_000
+"""After a round of inferences their socket has a rest: at 400 a second a wake-up for each would double what they cost, and each
+round costs an acknowledgement. Half of the default batch, so that none waits for more than one batch longer. The credit of
+256 that a process has by default lasts as long as this at 10,000 a second."""
 FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates")
 """What a reload cannot change, because sockets and files stay as they are."""
 

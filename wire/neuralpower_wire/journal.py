@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -127,12 +128,13 @@ class PackedRecords(Sequence[Record]):
             if record.kind in kinds:
                 yield record
 
-    def engines(self) -> set[str]:
-        """The engines that the inferences among them name."""
-        found = set()
-        for at in np.flatnonzero(self.kind == Kind.INFERENCE).tolist():
+    def engines(self, of: npt.NDArray[np.int64] | slice = slice(None)) -> Counter[str]:
+        """The engines that the inferences among them (or among the records numbered in `of`) name, and how many do."""
+        found: Counter[str] = Counter()
+        numbers = np.arange(len(self))[of]
+        for at in numbers[self.kind[of] == Kind.INFERENCE].tolist():
             with suppress(WireError):
-                found.add(header_text(unpack(self.packed(at).body, MAX_RECORD), "engine"))
+                found[header_text(unpack(self.packed(at).body, MAX_RECORD), "engine")] += 1
         return found
 
     def count(self, kind: Any) -> int:

@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, rail_power_w, total_power_w
+from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, by_epoch, rail_power_w, total_power_w
 
 from ..errors import InputError
-from .exporting import by_epoch
 from .protobuf import double, integer, message, text
 from .recording import Recording
 

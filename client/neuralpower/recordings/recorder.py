@@ -138,7 +138,7 @@ class _Session:
         for message in messages:
             self._writer.keep(message)
             if isinstance(message, Ticks):
-                self._missed.take(message)
+                self._missed.take_message(message)
             elif isinstance(message, Lost):
                 last = message.first + message.count - 1
                 self._notice(

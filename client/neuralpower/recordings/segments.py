@@ -8,23 +8,24 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from neuralpower_wire import READING, Kind, PackedRecords, Record, TickColumns, Ticks, WireError, tick_dtype
+from neuralpower_wire import READING, Kind, PackedRecords, TickColumns, Ticks, WireError, tick_dtype
 from neuralpower_wire.tick import MAX_READINGS
 
 from .. import parquet
 from ..errors import InputError
 from .entries import Journal
 
+T = TypeVar("T")
 TICK_WORDS = ("index", "slot", "t_ns", "epoch")
 READING_WORDS = READING.names or ()
 JOURNAL_COLUMNS = ("index", "t_ns", "kind", "body")
@@ -111,13 +112,26 @@ def records_to_table(parts: Sequence[tuple[int, PackedRecords]]) -> pa.Table:
     return _each_once(table)
 
 
+def table_to_records(table: pa.Table) -> tuple[npt.NDArray[np.uint64], PackedRecords]:
+    """The (n,) indices and the records of such a table; ValueError or KeyError where it is none."""
+    if [str(table.schema.field(name).type) for name in JOURNAL_COLUMNS] != ["uint64", "int64", "uint8", "binary"]:
+        raise ValueError("not the columns of a journal")
+    body = table.column("body").combine_chunks()
+    _, offsets, data = body.buffers() if len(body) else (None, None, None)
+    edges = np.zeros(1, np.int64)
+    if offsets is not None:
+        edges = np.frombuffer(offsets, np.int32)[body.offset : body.offset + len(body) + 1].astype(np.int64)
+    kind, t_ns = _numpy(table, "kind"), _numpy(table, "t_ns")
+    return _numpy(table, "index"), PackedRecords(kind, t_ns, edges, memoryview(data or b""))
+
+
 def table_to_journal(table: pa.Table, kinds: Sequence[Kind] = ()) -> Journal:
-    """The records of such a table, those of `kinds` or all; WireError, ValueError or KeyError where it is none."""
+    """The records of such a table, those of `kinds` or all; ValueError or KeyError where it is none."""
     if kinds and Kind.UNKNOWN not in kinds:
         table = table.filter(pc.is_in(table.column("kind"), pa.array([int(kind) for kind in kinds], pa.uint8())))
-    columns = [table.column(name).to_pylist() for name in JOURNAL_COLUMNS]
+    index, records = table_to_records(table)
     with _uncollected():
-        found = [(index, Record.unpack(kind, t_ns, body)) for index, t_ns, kind, body in zip(*columns, strict=True)]
+        found = list(zip(index.tolist(), records, strict=True))
     return [(index, record) for index, record in found if not kinds or record.kind in kinds]
 
 
@@ -175,8 +189,17 @@ def read_ticks(path: Path) -> pa.Table:
 
 def read_journal(path: Path, kinds: Sequence[Kind] = ()) -> Journal:
     """The records of a segment, those of `kinds` or all; InputError where it is damaged."""
+    return _journal(path, lambda table: table_to_journal(table, kinds))
+
+
+def read_records(path: Path) -> tuple[npt.NDArray[np.uint64], PackedRecords]:
+    """The (n,) indices and the records of a segment, not unpacked; InputError where it is damaged."""
+    return _journal(path, table_to_records)
+
+
+def _journal(path: Path, of: Callable[[pa.Table], T]) -> T:
     try:
-        return table_to_journal(read_parquet(path), kinds)
+        return of(read_parquet(path))
     except (KeyError, TypeError, pa.ArrowException, WireError) as error:
         raise damaged(path, error) from None
     except ValueError as error:

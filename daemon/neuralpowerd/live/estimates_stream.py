@@ -11,10 +11,8 @@ import numpy as np
 from neuralpower_align.readings.channel_readings import RailReadings
 from neuralpower_align.stream import told as streaming
 from neuralpower_align.stream.online import Online
-from neuralpower_wire import Epoch, Inference, Record, Ticks, encode
+from neuralpower_wire import Epoch, Inference, Record, Ticks, by_epoch, encode
 from neuralpower_wire.estimates import EngineEstimate, estimates_to_batch
-
-from ..logs.feeds import one_epoch_each
 
 
 @dataclass
@@ -63,7 +61,7 @@ class EstimatesStream:
 
     def take_ticks(self, ticks: Ticks, begun: Callable[[], None] = lambda: None) -> None:
         """Ticks that follow those before, and the work that there is; `begun` is called where a new epoch has begun."""
-        for part in one_epoch_each(ticks):
+        for part in by_epoch(ticks):
             self._of_epoch(part, begun)
             # Some seconds at a time, also when catching up: what is not worked on would leave the window.
             while self.online is not None and self.online.step():

@@ -111,7 +111,7 @@ class Join:
     def _energy_uj(self, begin_ns: Times, end_ns: Times) -> Times:
         period_ns = self._epoch.period_ns if self._epoch else 1
         # Only the parts that matter, and the one before them, whose last reading the first line begins at.
-        first = bisect_left([part[0].item(-1) for part in self._parts], int(begin_ns.min()))
+        first = bisect_left(self._parts, int(begin_ns.min()), key=lambda part: part[0].item(-1))
         parts = list(self._parts)[max(0, first - 1) :]
         t_ns = np.concatenate([part[0] for part in parts])
         power_w = np.concatenate([part[1] for part in parts])
