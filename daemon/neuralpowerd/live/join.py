@@ -91,8 +91,9 @@ class Join:
         indices = np.array([index for index, _ in ready], "<u8")
         begin = np.array([inference.begin_ns for _, inference in ready], "<i8")
         end = np.array([inference.end_ns for _, inference in ready], "<i8")
-        counts = np.array([len(inference.durations_ns) for _, inference in ready])
-        windows = _windows(begin, end, counts, [inference.durations_ns for _, inference in ready])
+        durations = [inference.durations_ns for _, inference in ready]
+        counts = np.array(list(map(len, durations)))
+        windows = _windows(begin, end, counts, durations)
         energy = self._energy_uj(np.concatenate([begin, windows[:, 0]]), np.concatenate([end, windows[:, 1]]))
         first, self._number = self._number, self._number + len(ready)
         columns = {
@@ -122,9 +123,11 @@ class Join:
 def _windows(begin_ns: Times, end_ns: Times, counts: Times, durations_ns: list[Times]) -> Times:
     """(n, 2): the windows of all layers, inference after inference. Those of as many layers are laid together."""
     windows = np.empty((int(counts.sum()), 2), "<i8")
-    first = np.cumsum(counts) - counts
-    for count in np.unique(counts).tolist():
-        alike = np.flatnonzero(counts == count)
-        laid = layer_windows(begin_ns[alike], end_ns[alike], np.array([durations_ns[at] for at in alike.tolist()]))
-        windows[first[alike, None] + np.arange(count)] = laid
+    rows = np.repeat(counts, counts)
+    for count in set(counts.tolist()):
+        alike = counts == count
+        each = np.concatenate([durations_ns[at] for at in np.flatnonzero(alike).tolist()]).reshape(
+            np.count_nonzero(alike), count
+        )
+        windows[rows == count] = layer_windows(begin_ns[alike], end_ns[alike], each).reshape(-1, 2)
     return windows

@@ -16,6 +16,7 @@ import zlib
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from neuralpower_wire import PackedRecord, Record, WireError
 
@@ -53,8 +54,7 @@ class PackedEntries:
     lost: int
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     sequence: int = 0
     oldest: int = 0
     oldest_at: int = 0
