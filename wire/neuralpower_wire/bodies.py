@@ -110,11 +110,11 @@ class Inference(Body):
     def __post_init__(self) -> None:
         mine = self.__dict__
         header_bytes(mine, "session", SESSION_BYTES)
-        header_count(mine, "seq", _END_OF_TIME)
         header_text(mine, "engine")
-        begin, end = header_count(mine, "begin_ns", _END_OF_TIME), header_count(mine, "end_ns", _END_OF_TIME)
+        for name in ("seq", "begin_ns", "end_ns"):
+            header_count(mine, name, _END_OF_TIME)
         durations = mine["durations_ns"] = _integers(self.durations_ns)
-        if begin >= end or (len(durations) and durations.min() < 0):
+        if self.begin_ns >= self.end_ns or (len(durations) and durations.min() < 0):
             raise WireError("an inference must end after it began, with no negative duration")
         header_flag(mine, "profiled", True)
 

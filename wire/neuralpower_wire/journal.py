@@ -45,8 +45,12 @@ class Record:
 
     def packed(self) -> PackedRecord:
         """As it is kept and sent. WireError where that cannot be."""
-        number = self.body.of_kind if isinstance(self.body, Unknown) else int(self.kind)
-        return PackedRecord(number, self.t_ns, self.body.packed)
+        return PackedRecord(self.number, self.t_ns, self.body.packed)
+
+    @property
+    def number(self) -> int:
+        """Of its kind, as it travels: of an unknown one what came."""
+        return self.body.of_kind if isinstance(self.body, Unknown) else self.kind
 
     @classmethod
     def unpack(cls, kind: int, t_ns: int, packed: bytes) -> Record:
