@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .analysis import attribution_speed, models_speed
-from .daemon import daemon, estimator, memory
+from .daemon import daemon, estimator, memory, recorder
 from .machine import Missing, describe
 from .profiler import profiler_cost
 from .report import Result, show, store
@@ -38,6 +38,8 @@ PARTS = {
     "s": Part("fitting six models beside PolynomialFeatures and LassoCV", models_speed.MINUTES, models_speed.run),
     "h": Part("the estimator beside the daemon: CPU and memory", estimator.MINUTES, estimator.run),
     "i": Part("attribution beside a Python loop on the same log", attribution_speed.MINUTES, attribution_speed.run),
+    "l": Part("the daemon's share of a core at 400 inferences/s", daemon.MINUTES_LOADED, daemon.loaded),
+    "r": Part("a minute of journal, from the socket to Parquet", recorder.MINUTES, recorder.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }
 

@@ -1,4 +1,4 @@
-"""The daemon as a user runs it, on a board of text files, with its clients: what parts (d) and (m) measure."""
+"""The daemon as a user runs it, on a board of text files, with its clients: what parts (d), (l) and (m) measure."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def make_board(root: Path) -> None:
 class Daemon:
     """A daemon at 1 kHz with its defaults but for `batch_ms`; a context in which it runs, with its clients connected."""
 
-    def __init__(self, batch_ms: int | None = None, inferences_per_s: int = 0) -> None:
-        self._batch_ms, self._rate = batch_ms, inferences_per_s
+    def __init__(self, batch_ms: int | None = None, inferences_per_s: int = 0, layers: int = LAYERS) -> None:
+        self._batch_ms, self._rate, self._layers = batch_ms, inferences_per_s, layers
 
     def __enter__(self) -> Daemon:
         self._folder = Path(tempfile.mkdtemp(dir=MEMORY, prefix="npbench"))
@@ -63,7 +63,7 @@ class Daemon:
             self._process = self._start()
             self.pid = self._process.pid
             self._ring = self._wait_for_ring()
-            self.clients = Clients(self._folder, self._rate)
+            self.clients = Clients(self._folder, self._rate, self._layers)
         except BaseException:
             shutil.rmtree(self._folder)
             raise
@@ -126,10 +126,10 @@ class Daemon:
 class Clients(threading.Thread):
     """A subscriber to everything, a question to the history each second and, if asked for, an inference process."""
 
-    def __init__(self, folder: Path, inferences_per_s: int) -> None:
+    def __init__(self, folder: Path, inferences_per_s: int, layers: int) -> None:
         super().__init__(daemon=True)
         self.ticks = self.answers = self.inferences = self.refused = 0
-        self._folder, self._rate = folder, inferences_per_s
+        self._folder, self._rate, self._layers = folder, inferences_per_s, layers
         self._ending = threading.Event()
         self._session, self._credit, self._seq, self._ended_ns = os.urandom(16), 0, 0, 0
         self.start()
@@ -196,7 +196,7 @@ class Clients(threading.Thread):
         elif batch.topic == REFUSED:
             self.refused += 1
         elif batch.topic == DESCRIBE:
-            names = [f"layer {number}" for number in range(LAYERS)]
+            names = [f"layer {number}" for number in range(self._layers)]
             _say(link, Engine("bench", "bench", {"Layers": names}, names, True).batch())
 
     def _infer(self, link: zmq.Socket[bytes]) -> None:
@@ -207,7 +207,7 @@ class Clients(threading.Thread):
             max(self._ended_ns, end_ns - 1_000_000),
             end_ns,
         )  # one at a time, when catching up too
-        durations = np.full(LAYERS, (end_ns - begin_ns) * 9 // 10 // LAYERS)
+        durations = np.full(self._layers, (end_ns - begin_ns) * 9 // 10 // self._layers)
         _say(link, Inference(self._session, self._seq, "bench", begin_ns, end_ns, durations).batch())
         self._seq, self._credit, self.inferences = self._seq + 1, self._credit - 1, self.inferences + 1
 

@@ -1,4 +1,4 @@
-"""(d) The whole daemon at 1 kHz × 3 rails, served to clients outside the count, beside the C loop and the Python loop."""
+"""(d), (l) The whole daemon at 1 kHz × 3 rails, served to clients outside the count: beside the C loop and the Python loop, and loaded."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from contextlib import suppress
 
 from neuralpower.console import progress
 
-from ..machine import build
+from ..machine import PERIOD_NS, budget, build
 from ..report import Result
 from ..sampling import loops
-from ..statistics import Bar, Form, Metrics, interleave
+from ..statistics import Bar, Form, Metrics, compare, interleave
 from .board import Daemon, NotServed
 
-MINUTES = 9.0
+MINUTES, MINUTES_LOADED = 9.0, 2.0
 BESIDE_C, BESIDE_PYTHON = Bar(1.5), Bar(1 / 3)
-INFERENCES_PER_S = 400
+INFERENCES_PER_S, LAYERS = 400, 60
+PERIOD_US = PERIOD_NS / 1000
 VARIANTS = {
     "5 ms batches": Daemon(batch_ms=5),
     "20 ms batches": Daemon(batch_ms=20),
@@ -58,6 +59,24 @@ def run(form: Form) -> Result:
         rows += measured.row(f"daemon with {name} / C loop", "cpu", "µs", ours=name, reference="bare", control="")
     note = "CPU time of the whole process per tick; batches are every 50 ms by default; a subscriber and two questions to the history a second are outside the count"
     return Result(rows, [note])
+
+
+def loaded(form: Form) -> Result:
+    """(l): its share of a processor at the heaviest load that is promised, against benchmarks/budget.json."""
+    rounds, seconds, settle = form.count(2, 10), form.pick(2, 5), form.pick(1, 3)
+    load = Daemon(inferences_per_s=INFERENCES_PER_S, layers=LAYERS)
+    measured = []
+    with progress("l: the daemon under load", rounds) as advance:
+        for done in range(rounds):
+            measured.append(_daemon(load, seconds, settle)["cpu"] / PERIOD_US * 100)
+            advance(done + 1, f"round {done + 1} of {rounds}")
+    allowed = budget("daemon_cpu_percent")["loaded"]
+    title = f"1 kHz and {INFERENCES_PER_S} inferences/s of {LAYERS} layers, against the budget"
+    note = (
+        "CPU time of the daemon's process, its sampling thread included, by the time that its ticks took; the process that "
+        "estimates is part (h); a subscriber to everything, two questions a second and the inference process are outside the count"
+    )
+    return Result([compare(title, measured, [allowed] * rounds, "%", Bar(1.0))], [note])
 
 
 def _variant(daemon: Daemon, seconds: float, settle: float) -> Callable[[], Metrics]:

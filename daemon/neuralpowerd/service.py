@@ -47,9 +47,10 @@ log = logging.getLogger(__name__)
 SECOND_NS = 1_000_000_000
 QUESTIONS_A_ROUND, INFERENCES_A_ROUND = 32, 512
 """Messages taken before the live feed has its turn again: nobody can keep the daemon from the others."""
-INFERENCES_REST_NS = 10_000_000
-"""After a round of inferences their socket has a rest: at 400 a second a wake-up for each would double what they cost.
-The credit of 256 that a process has by default lasts as long as this at 25,600 a second."""
+INFERENCES_REST_NS, BUSY_REST_NS, BUSY_ROUND = 50_000_000, 10_000_000, 64
+"""After a round of inferences their socket has a rest until the next batch, which could not publish them sooner, and no longer than
+the first: at 400 a second a wake-up and an acknowledgement for each would double what they cost. A round of more than so many, or
+of a quarter of a process's credit, rests for the second only: the credit of 256 lasts as long at 25,600 a second."""
 FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates")
 """What a reload cannot change, because sockets and files stay as they are."""
 
@@ -130,9 +131,8 @@ class Service:
                 self._signals(woken.recv(64))
             if ends.zap and ends.zap in ready:
                 self._admit(ends.zap)
-            if ends.inferences in ready:
-                self._take_inferences()
-                next_inferences_ns = time.monotonic_ns() + INFERENCES_REST_NS
+            if ends.inferences in ready or (resting and time.monotonic_ns() >= next_inferences_ns):
+                next_inferences_ns = self._rest_until(self._take_inferences(), next_batch_ns)
             for end in ends.history:
                 if end in ready:
                     self._answer_questions(end)
@@ -376,13 +376,24 @@ class Service:
 
     # ---- messages ------------------------------------------------------------------------------
 
-    def _take_inferences(self) -> None:
+    def _rest_until(self, taken: int, next_batch_ns: int) -> int:
+        """When inferences are taken again; 0, which is when the next one comes, after a round without any."""
+        now = time.monotonic_ns()
+        if taken > min(BUSY_ROUND, self.config.inferences.credit // 4):
+            return now + BUSY_REST_NS
+        return min(next_batch_ns, now + INFERENCES_REST_NS) if taken else 0
+
+    def _take_inferences(self) -> int:
+        """Take what has come to their socket; returns how many messages that were."""
+        taken = 0
         for peer, *frames in received(self._endpoints.inferences, INFERENCES_A_ROUND):
+            taken += 1
             try:
                 self._ingest.handle(peer, decode(frames))
             except WireError as error:
                 self._refusals.note("inferences", peer, error)
         self._ingest.acknowledge()
+        return taken
 
     def _answer_questions(self, end: zmq.Socket[bytes]) -> None:
         for peer, *frames in received(end, QUESTIONS_A_ROUND):

@@ -131,7 +131,7 @@ def test_a_recorder_started_again_goes_on_and_fills_the_gap(run: Path, tmp_path:
 
 def test_an_engine_that_fell_out_of_the_journal_is_asked_for(run: Path, tmp_path: Path) -> None:
     """An inference that names an engine nobody described gets its description from the history."""
-    with FakeDaemon(run, engines={"abc": engine().body}) as daemon:
+    with FakeDaemon(run, engines={"abc": dict(engine().body)}) as daemon:
         daemon.add_ticks(ticks(0, 10))
         daemon.add_records([inference(0)])
         recorder = Recorder(run, tmp_path / "rec")

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from neuralpower.subscriber import client as client_module
 from neuralpower.subscriber.asking import Answer
 from neuralpower.subscriber.client import ENGINES_AT_A_TIME, MAX_KNOWN_ENGINES, Client
-from neuralpower_wire import Kind, Record
+from neuralpower_wire import Inference, Kind, Record
 from neuralpower_wire.history import Reply
 
 
@@ -75,7 +76,8 @@ def client(silence: Silence) -> Iterator[Client]:
 
 def unknown(count: int) -> list[Record]:
     """Inferences of engines that nobody described."""
-    return [Record(Kind.INFERENCE, 0, {"engine": f"e{number}"}) for number in range(count)]
+    runs = [Inference(bytes(16), number, f"e{number}", 1, 2, np.ones(1, int)) for number in range(count)]
+    return [Record(Kind.INFERENCE, 0, run) for run in runs]
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from neuralpower_wire import Batch, Kind, Record
-from neuralpower_wire.link import CREDIT, Credit, Hello, Inference
+from neuralpower_wire import Batch, Kind, Record, batch_to_records, bodies, decode, encode
+from neuralpower_wire.batch import pack
+from neuralpower_wire.link import CREDIT, Credit, Engine, Hello, Inference
 from neuralpowerd.config import Config
 from neuralpowerd.live.inferences import Ingest
+from neuralpowerd.logs.feeds import JournalFeed
 from neuralpowerd.logs.journal import Journal
 from neuralpowerd.logs.ledger import Ledger
 
@@ -26,9 +29,9 @@ def inference(seq: int) -> Inference:
 def test_nothing_is_taken_twice_though_the_journal_holds_what_is_not_known(tmp_path: Path) -> None:
     """A daemon that begins anew, as after a down-grade, learns of the inferences behind a record of a kind that it does not know."""
     journal = Journal(tmp_path / "j", 1 << 16, bytes(16))
-    journal.append(Record(Kind.INFERENCE, 0, inference(0).body()))
+    journal.append(Record(Kind.INFERENCE, 0, inference(0)))
     journal.append(Record(Kind.UNKNOWN, 0, {"kind": 8, "packed": b"\x80"}))
-    journal.append(Record(Kind.INFERENCE, 0, inference(1).body()))
+    journal.append(Record(Kind.INFERENCE, 0, inference(1)))
     sent: list[Batch] = []
     ledger = Ledger(journal, lambda: 10**12, 4)
     ingest = Ingest(ledger, Config().inferences, lambda peer, batch: sent.append(batch), lambda index, taken: None)
@@ -41,3 +44,25 @@ def test_nothing_is_taken_twice_though_the_journal_holds_what_is_not_known(tmp_p
     assert journal.next_index == before and ingest.taken == 0
     ingest.handle(b"peer", inference(2).batch())
     assert ingest.taken == 1
+
+
+def test_between_ingest_and_publisher_a_record_is_packed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inference's body is packed when it is journaled, an engine's came packed; nobody unpacks either on the way."""
+    journal = Journal(tmp_path / "journal.ring", 1 << 20, bytes(16))
+    ledger = Ledger(journal, lambda: 10**12, 10)
+    ingest = Ingest(ledger, Config().inferences, lambda peer, batch: None, lambda index, inference: None)
+    ingest.handle(b"peer", Hello(SESSION, 1, "test").batch())
+    run, engine = decode(encode(inference(0).batch())), Engine("e", "n", {"Layers": []}, ["a"] * 3, True)
+    described = decode(encode(engine.batch()))
+    packs: list[object] = []
+    monkeypatch.setattr(bodies, "pack", lambda value: packs.append(value) or pack(value))
+    ingest.handle(b"peer", run)
+    ingest.handle(b"peer", described)
+    monkeypatch.setattr(Record, "unpack", lambda *_: pytest.fail("a record was opened"))
+    (published,) = JournalFeed(journal, 0).batches()
+    frames = encode(published)
+    monkeypatch.undo()
+    assert len(packs) == 1
+    records = batch_to_records(decode(frames))[2]
+    assert [each.kind for each in records] == [Kind.INFERENCE, Kind.ENGINE]
+    assert records.packed(1).body == engine.packed

@@ -15,7 +15,7 @@ import pytest
 from neuralpower import parquet
 from neuralpower.dataset import COLUMNS, read_dataset, write_dataset
 from neuralpower.recordings import segments
-from neuralpower_wire import tick_dtype
+from neuralpower_wire import PackedRecords, tick_dtype
 
 NATIVE = (str, bytes, pa.OSFile, pa.MemoryMappedFile, pa.BufferOutputStream, pa.FixedSizeBufferWriter)
 """Files that Arrow opens itself, and memory of its own."""
@@ -45,7 +45,9 @@ def test_arrow_is_handed_no_python_file(tmp_path: Path, handed: list[Any]) -> No
     ticks = segments.ticks_to_table(np.zeros(3, tick_dtype(2)))
     (tmp_path / "ticks.parquet").write_bytes(segments.to_parquet(ticks, {}))
     segments.read_ticks(tmp_path / "ticks.parquet")
-    (tmp_path / "journal.parquet").write_bytes(segments.to_parquet(segments.journal_to_table([]), {}))
+    (tmp_path / "journal.parquet").write_bytes(
+        segments.to_parquet(segments.records_to_table([(0, PackedRecords.of([]))]), {})
+    )
     segments.read_journal(tmp_path / "journal.parquet")
     assert len(handed) == 6 and [type(file) for file in handed if not isinstance(file, NATIVE)] == []
 

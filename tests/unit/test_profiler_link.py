@@ -14,6 +14,7 @@ from tests.patience import PATIENCE_S
 
 from neuralpower.profiler import link as link_module
 from neuralpower.profiler.link import Link, State, endpoint
+from neuralpower.profiler.session import Session
 from neuralpower_wire import Batch, decode, encode
 from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, Refused
 
@@ -163,8 +164,9 @@ def test_refused_inference_is_not_sent_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("end_ns", "durations_ns"), [(5, [1]), (9, [-(2**63)]), (9, [1] * 8193)])
 def test_what_no_daemon_could_take_is_not_sent(tmp_path: Path, end_ns: int, durations_ns: list[int]) -> None:
     """Anchors or durations that break the format (nan becomes the least integer) are refused at once, and not sent again and again."""
-    link = make_link(tmp_path)
-    link.offer(Inference(SESSION, 0, "hash", 5, end_ns, np.array(durations_ns)))
+    session = Session(tmp_path)
+    session.send("hash", 5, end_ns, np.array(durations_ns))
+    link = session.link
     assert (link.counts.offered, link.counts.refused, link.pending) == (1, 1, 0) and link.last_refusal
     link.close(0)
 

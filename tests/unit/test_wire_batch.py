@@ -22,7 +22,6 @@ from neuralpower_wire import (
     batch_to_ticks,
     decode,
     encode,
-    packed_to_batch,
     records_to_batch,
     tick_dtype,
     ticks_to_batch,
@@ -118,7 +117,7 @@ def test_records_survive_the_wire(first: int, made: list[Record]) -> None:
 def test_packed_records_are_sent_as_they_are(first: int, made: list[Record]) -> None:
     """Records that are packed already make the same message, and a packed body the same answer."""
     packed = [each.packed() for each in made]
-    assert encode(packed_to_batch(STREAM, first, packed)) == encode(records_to_batch(STREAM, first, made))
+    assert encode(records_to_batch(STREAM, first, packed)) == encode(records_to_batch(STREAM, first, made))
     for each in made:
         body = {"text": each.t_ns}
         assert Reply(3, packed_body=pack(body)).encode() == Reply(3, body=body).encode()
@@ -130,7 +129,7 @@ def test_an_unknown_record_hides_nothing(made: list[Record], kind: int, body: by
     strange = PackedRecord(kind, 5, body)
     packed = [each.packed() for each in made]
     packed.insert(min(at, len(made)), strange)
-    back = batch_to_records(decode(encode(packed_to_batch(STREAM, 7, packed))))[2]
+    back = batch_to_records(decode(encode(records_to_batch(STREAM, 7, packed))))[2]
     assert [each.packed() for each in back] == packed
     known = [each for each in back if each.kind is not Kind.UNKNOWN]
     assert len(back) - len(known) <= 1 and all(any(map(same, [one] * len(known), known)) for one in made)
@@ -147,7 +146,7 @@ def test_what_can_be_journaled_can_be_fetched(less: int) -> None:
     packed = Record(Kind.EVENT, 0, body).packed()
     assert MAX_RECORD - len(packed.body) == less
     assert Reply.decode(Reply(1, packed_body=packed.body).encode()).body == body
-    (back,) = batch_to_records(decode(encode(packed_to_batch(STREAM, 0, [packed]))))[2]
+    (back,) = batch_to_records(decode(encode(records_to_batch(STREAM, 0, [packed]))))[2]
     assert back.kind is Kind.EVENT and back.body == body
 
 

@@ -12,11 +12,12 @@ from .errors import VersionError, WireError
 
 if TYPE_CHECKING:
     from .batch import VERSION, Batch, decode, encode
+    from .bodies import Body, ClockMap, Condition, Engine, EpochBegun, Event, Inference, Kind, Mark, Unknown
     from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
-    from .journal import Kind, PackedRecord, Record, batch_to_records, packed_to_batch, records_to_batch
+    from .journal import PackedRecord, PackedRecords, Record, batch_to_records, records_to_batch
     from .power import rail_power_w, total_power_w
-    from .tick import READING, Flag, State, Ticks, tick_dtype
-    from .ticks import batch_to_ticks, ticks_to_batch, ticks_to_frames
+    from .tick import READING, Flag, State, Ticks, by_epoch, tick_dtype
+    from .ticks import TickColumns, batch_to_ticks, ticks_to_batch, ticks_to_frames
     from .timeline import Timeline, TimelineWriter, close_if_abandoned, create_timeline
     from .topics import ESTIMATES, INFERENCES, LAYERS, RAILS, STATUS, TOPICS
 
@@ -32,26 +33,37 @@ __all__ = [
     "TOPICS",
     "VERSION",
     "Batch",
+    "Body",
     "Channel",
     "Chip",
+    "ClockMap",
+    "Condition",
+    "Engine",
     "Epoch",
+    "EpochBegun",
+    "Event",
     "Flag",
+    "Inference",
     "Kind",
+    "Mark",
     "PackedRecord",
+    "PackedRecords",
     "Record",
     "State",
+    "TickColumns",
     "Ticks",
     "Timeline",
     "TimelineWriter",
+    "Unknown",
     "VersionError",
     "WireError",
     "batch_to_records",
     "batch_to_ticks",
+    "by_epoch",
     "close_if_abandoned",
     "create_timeline",
     "decode",
     "encode",
-    "packed_to_batch",
     "rail_power_w",
     "records_to_batch",
     "tick_dtype",
@@ -63,10 +75,22 @@ __all__ = [
 _LAZY = {
     "batch": ("VERSION", "Batch", "decode", "encode"),
     "epoch": ("FRESHNESS", "QUANTITIES", "Channel", "Chip", "Epoch"),
-    "journal": ("Kind", "PackedRecord", "Record", "batch_to_records", "packed_to_batch", "records_to_batch"),
+    "bodies": (
+        "Body",
+        "ClockMap",
+        "Condition",
+        "Engine",
+        "EpochBegun",
+        "Event",
+        "Inference",
+        "Kind",
+        "Mark",
+        "Unknown",
+    ),
+    "journal": ("PackedRecord", "PackedRecords", "Record", "batch_to_records", "records_to_batch"),
     "power": ("rail_power_w", "total_power_w"),
-    "tick": ("READING", "Flag", "State", "Ticks", "tick_dtype"),
-    "ticks": ("batch_to_ticks", "ticks_to_batch", "ticks_to_frames"),
+    "tick": ("READING", "Flag", "State", "Ticks", "by_epoch", "tick_dtype"),
+    "ticks": ("TickColumns", "batch_to_ticks", "ticks_to_batch", "ticks_to_frames"),
     "timeline": ("Timeline", "TimelineWriter", "close_if_abandoned", "create_timeline"),
     "topics": ("ESTIMATES", "INFERENCES", "LAYERS", "RAILS", "STATUS", "TOPICS"),
 }

@@ -28,6 +28,9 @@ MAX_COUNT = 1 << 20
 MAX_NAME = 64
 DTYPES = frozenset({"|u1", "<u4", "<i8", "<u8", "<f8"})
 
+_DTYPES = {name: np.dtype(name) for name in DTYPES}
+_TEXT = frozenset({str})
+
 Column = npt.NDArray[Any]
 
 
@@ -66,7 +69,7 @@ def unpack(data: bytes, limit: int = MAX_HEADER) -> dict[str, Any]:
         value = msgpack.unpackb(data, raw=False, strict_map_key=True, max_ext_len=0, ext_hook=_no_extension)
     except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise WireError(f"not msgpack: {error or type(error).__name__}") from None
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, dict) or not _TEXT.issuperset(map(type, value)):
         raise WireError("expected a msgpack map with string keys")
     return value
 
@@ -130,9 +133,9 @@ def _column(description: Any, frame: bytes) -> tuple[str, Column]:
     name, dtype, length = description
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not isinstance(dtype, str) or dtype not in DTYPES:
         raise WireError(f"column {str(name)[:MAX_NAME]!r} of dtype {str(dtype)[:MAX_NAME]!r} is not allowed")
-    if not is_count(length, MAX_FRAME) or len(frame) != length * np.dtype(dtype).itemsize:
+    if not is_count(length, MAX_FRAME) or len(frame) != length * _DTYPES[dtype].itemsize:
         raise WireError(f"column {name!r} has {len(frame)} bytes, which are not its {length!r} values")
-    return name, np.frombuffer(frame, dtype=dtype)
+    return name, np.frombuffer(frame, dtype=_DTYPES[dtype])
 
 
 def check_version(header: Mapping[str, Any]) -> None:
@@ -145,7 +148,7 @@ def check_version(header: Mapping[str, Any]) -> None:
 
 def is_count(value: Any, most: int) -> TypeGuard[int]:
     """Whether `value` is an integer (not a bool) in [0, most]."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+    return type(value) is int and 0 <= value <= most  # a bool is none, and nothing on the wire is a subclass
 
 
 def header_count(header: Mapping[str, Any], name: str, most: int) -> int:
@@ -183,6 +186,6 @@ def header_text(header: Mapping[str, Any], name: str, most: int = 256) -> str:
 def column(batch: Batch, name: str, dtype: str, length: int) -> Column:
     """The column `name` of `batch`, which must have `dtype` and `length`; WireError otherwise."""
     found = batch.columns.get(name)
-    if found is None or found.dtype.str != dtype or len(found) != length:
+    if found is None or found.dtype != _DTYPES[dtype] or len(found) != length:
         raise WireError(f"the batch needs a column {name!r} of {length} values of {dtype}")
     return found

@@ -20,8 +20,8 @@ from .batch import (
     pack_with_last,
     unpack,
 )
+from .bodies import MAX_RECORD
 from .errors import WireError
-from .journal import MAX_RECORD
 from .ticks import STREAM_BYTES
 
 MAX_TICKS = 4096

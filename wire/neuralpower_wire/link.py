@@ -1,22 +1,35 @@
 """The inference link: profiler (DEALER) to daemon (ROUTER) on a local socket.
 
 Each message is a batch: a topic, a header, columns. The profiler greets with `hello`, may send as many inferences as
-it was granted credit for, and describes an engine when asked. The daemon acknowledges with the credit's `upto`.
+it was granted credit for, and describes an engine when asked. The daemon acknowledges with the credit's `upto`. Inferences and
+engines are the bodies of their journal records (:mod:`neuralpower_wire.bodies`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from .batch import Batch, column, header_bytes, header_count, header_flag, header_text, pack, unpack
+from .batch import Batch, header_bytes, header_count, header_text
+from .bodies import ENGINE_TOPIC, INFERENCE_TOPIC, SESSION_BYTES, Engine, Inference
 from .errors import WireError
-from .journal import MAX_LAYERS, MAX_RECORD, SESSION_BYTES, Kind, Record, check
 
-HELLO, INFERENCE, ENGINE = b"hello", b"inference", b"engine"
+__all__ = [
+    "CREDIT",
+    "DESCRIBE",
+    "ENGINE",
+    "HELLO",
+    "INFERENCE",
+    "INITIAL_CREDIT",
+    "REFUSED",
+    "Credit",
+    "Describe",
+    "Engine",
+    "Hello",
+    "Inference",
+    "Refused",
+]
+
+HELLO, INFERENCE, ENGINE = b"hello", INFERENCE_TOPIC, ENGINE_TOPIC
 CREDIT, DESCRIBE, REFUSED = b"credit", b"describe", b"refused"
 
 INITIAL_CREDIT = 256
@@ -45,110 +58,6 @@ class Hello:
             header_count(header, "pid", 2**31),
             header_text(header, "name"),
         )
-
-
-@dataclass(frozen=True)
-class Inference:
-    """One inference: host anchors on CLOCK_MONOTONIC and the layers' durations in execution order.
-
-    `seq` counts the session's inferences from 0, dropped ones included, so that a hole shows what was lost.
-    """
-
-    session: bytes
-    seq: int
-    engine: str
-    begin_ns: int
-    end_ns: int
-    durations_ns: npt.NDArray[np.int64]
-    profiled: bool = True
-    """False: it ran without the profiler, and its one duration is the time between the anchors."""
-
-    def batch(self) -> Batch:
-        """This message."""
-        header = {
-            "session": self.session,
-            "seq": self.seq,
-            "engine": self.engine,
-            "begin_ns": self.begin_ns,
-            "end_ns": self.end_ns,
-            "count": len(self.durations_ns),
-            "profiled": self.profiled,
-        }
-        return Batch(INFERENCE, header, {"durations_ns": np.asarray(self.durations_ns, dtype="<i8")})
-
-    @classmethod
-    def of(cls, batch: Batch) -> Inference:
-        """The message in `batch`; WireError where it is not one."""
-        header = batch.header
-        count = header_count(header, "count", MAX_LAYERS)
-        inference = cls(
-            header_bytes(header, "session", SESSION_BYTES),
-            header_count(header, "seq", _END_OF_TIME),
-            header_text(header, "engine"),
-            header_count(header, "begin_ns", _END_OF_TIME),
-            header_count(header, "end_ns", _END_OF_TIME),
-            column(batch, "durations_ns", "<i8", count),
-            header_flag(header, "profiled", True),
-        )
-        check(Record(Kind.INFERENCE, 0, inference.body()))
-        return inference
-
-    def body(self) -> dict[str, Any]:
-        """The body of the journal record."""
-        return {
-            "session": self.session,
-            "seq": self.seq,
-            "engine": self.engine,
-            "begin_ns": self.begin_ns,
-            "end_ns": self.end_ns,
-            "durations_ns": self.durations_ns,
-            "profiled": self.profiled,
-        }
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What an engine is: sent once, when the daemon asks."""
-
-    hash: str
-    name: str
-    inspector: dict[str, Any]
-    layers: list[str]
-    simulated: bool
-
-    def body(self) -> dict[str, Any]:
-        """The body of the journal record."""
-        return {
-            "hash": self.hash,
-            "name": self.name,
-            "inspector": self.inspector,
-            "layers": self.layers,
-            "simulated": self.simulated,
-        }
-
-    def batch(self) -> Batch:
-        """This message; the description travels as a column because it can be megabytes.
-
-        Raises:
-            WireError: more layers, or more bytes, than the journal takes.
-        """
-        check(Record(Kind.ENGINE, 0, self.body()))
-        packed = pack(self.body())
-        if len(packed) > MAX_RECORD:
-            raise WireError(
-                f"the description of engine {self.name!r} has {len(packed)} bytes; the limit is {MAX_RECORD}"
-            )
-        return Batch(ENGINE, {}, {"body": np.frombuffer(packed, dtype="|u1")})
-
-    @classmethod
-    def of(cls, batch: Batch) -> Engine:
-        """The message in `batch`; WireError where it is not one."""
-        packed = batch.columns.get("body")
-        if packed is None or packed.dtype.str != "|u1":
-            raise WireError("an engine message needs a column body of bytes")
-        body = unpack(packed.tobytes(), MAX_RECORD)
-        check(Record(Kind.ENGINE, 0, body))
-        return cls(body["hash"], body["name"], body["inspector"], body["layers"], body["simulated"])
 
 
 @dataclass(frozen=True)

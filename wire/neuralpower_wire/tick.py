@@ -55,6 +55,15 @@ Where :attr:`Flag.SCAN` is set, the value comes from a scan of the chip in [`sca
 from its start, modulo 2**32.
 """
 
+
+def by_epoch(ticks: Ticks) -> list[Ticks]:
+    """`ticks`, of which there may be none, cut where the epoch changes; epochs only grow."""
+    epoch = ticks["epoch"]
+    if not len(ticks) or epoch.item(0) == epoch.item(-1):
+        return [ticks] if len(ticks) else []
+    return np.split(ticks, np.flatnonzero(epoch[1:] != epoch[:-1]) + 1)
+
+
 MAX_READINGS = 64
 """Readings in a tick: four INA3221 chips with V and I on every channel are 24; the rest is room for energy counters."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -65,20 +66,70 @@ def _described(names: tuple[str, ...], count: int, width: int) -> list[list[str 
     return whole + [[name, READING[name].str, count * width] for name in names]
 
 
+@dataclass(frozen=True)
+class TickColumns:
+    """A run of consecutive ticks of one epoch as it travels: `slot` and `t_ns` (n,), each column of `readings` (n · width,)."""
+
+    first: int
+    epoch: int
+    width: int
+    slot: npt.NDArray[np.uint64]
+    t_ns: npt.NDArray[np.int64]
+    readings: dict[str, npt.NDArray[Any]]
+    """By name of :data:`neuralpower_wire.READING`, tick by tick; columns that are not there are zeros."""
+
+    @classmethod
+    def of(cls, batch: Batch) -> TickColumns:
+        """The ticks of a `rails` batch; WireError where it is not one."""
+        count = header_count(batch.header, "count", MAX_COUNT)
+        width = header_count(batch.header, "readings", MAX_READINGS)
+        sent = [name for name in _READING_COLUMNS if name in batch.columns or name not in _SCAN_COLUMNS]
+        return cls(
+            header_count(batch.header, "first", 2**63),
+            header_count(batch.header, "epoch", 2**32 - 1),
+            width,
+            column(batch, "slot", "<u8", count),
+            column(batch, "t_ns", "<i8", count),
+            {name: column(batch, name, READING[name].str, count * width) for name in sent},
+        )
+
+    def batch(self, stream: bytes) -> Batch:
+        """The batch of these ticks."""
+        about = {"epoch": self.epoch, "first": self.first, "count": len(self), "readings": self.width}
+        return Batch(RAILS, {"stream": stream, **about}, {"slot": self.slot, "t_ns": self.t_ns, **self.readings})
+
+    @property
+    def index(self) -> npt.NDArray[np.uint64]:
+        """(n,): the index of each tick."""
+        return np.arange(self.first, self.first + len(self), dtype="<u8")
+
+    def rows(self) -> Ticks:
+        """The same as (n,) structured ticks."""
+        ticks = np.zeros(len(self), tick_dtype(self.width))
+        ticks["index"] = self.index
+        ticks["commit"] = ticks["index"] + np.uint64(1)
+        ticks["slot"], ticks["t_ns"], ticks["epoch"], ticks["n"] = self.slot, self.t_ns, self.epoch, self.width
+        for name, values in self.readings.items():
+            ticks["readings"][name] = values.reshape(len(self), self.width)
+        return ticks
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+    def __getitem__(self, at: slice) -> TickColumns:
+        begin, end, step = at.indices(len(self))
+        if step != 1:
+            raise ValueError("ticks are cut into runs only")
+        readings = {name: values[begin * self.width : end * self.width] for name, values in self.readings.items()}
+        return replace(self, first=self.first + begin, slot=self.slot[at], t_ns=self.t_ns[at], readings=readings)
+
+
+def batch_to_columns(batch: Batch) -> tuple[bytes, TickColumns]:
+    """The stream and the ticks of a `rails` batch, as they travel; WireError where it is not one."""
+    return header_bytes(batch.header, "stream", STREAM_BYTES), TickColumns.of(batch)
+
+
 def batch_to_ticks(batch: Batch) -> tuple[bytes, Ticks]:
     """The stream and the (n,) ticks of a `rails` batch; WireError where it is not one."""
-    stream = header_bytes(batch.header, "stream", STREAM_BYTES)
-    count = header_count(batch.header, "count", MAX_COUNT)
-    width = header_count(batch.header, "readings", MAX_READINGS)
-    first = header_count(batch.header, "first", 2**63)
-    sent = [name for name in _READING_COLUMNS if name in batch.columns or name not in _SCAN_COLUMNS]
-    columns = {name: column(batch, name, READING[name].str, count * width) for name in sent}
-    slot, t_ns = column(batch, "slot", "<u8", count), column(batch, "t_ns", "<i8", count)
-    ticks = np.zeros(count, tick_dtype(width))
-    ticks["index"] = first + np.arange(count, dtype="<u8")
-    ticks["commit"] = ticks["index"] + np.uint64(1)
-    ticks["slot"], ticks["t_ns"] = slot, t_ns
-    ticks["epoch"], ticks["n"] = header_count(batch.header, "epoch", 2**32 - 1), width
-    for name, values in columns.items():
-        ticks["readings"][name] = values.reshape(count, width)
-    return stream, ticks
+    stream, columns = batch_to_columns(batch)
+    return stream, columns.rows()

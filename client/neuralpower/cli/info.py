@@ -92,7 +92,9 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
     from neuralpower_wire import Kind
 
     losses = recording.losses()
-    inferences = Counter(inference.engine for inference in recording.inferences())
+    journals = recording.journal_contents.values()
+    inferences = sum((each.engines for each in journals), Counter[str]())
+    kinds = sum((each.kinds for each in journals), Counter[Kind]())
     engines = recording.engines()
     return {
         "recording": str(recording.directory),
@@ -113,7 +115,7 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
             }
             for engine in dict.fromkeys([*inferences, *engines])
         ],
-        "records": {kind.name.lower(): len(recording.records(kind)) for kind in Kind},
+        "records": {kind.name.lower(): kinds[kind] for kind in Kind},
         "ticks_lost": losses.ticks_lost,
         "records_lost": losses.records_lost,
         "losses": [
@@ -135,21 +137,15 @@ def _began(recording: Recording) -> str | None:
 
 def _stream_facts(recording: Recording, stream: bytes) -> dict[str, Any]:
     epochs = recording.epochs(stream)
-    power = {rail: _mean(watts) for rail, watts in recording.rail_power_w(stream).items()}
+    summary = recording.tick_summary(stream)
     return {
         "stream": stream.hex(),
         "board": epochs[-1].board if epochs else None,
         "source": epochs[-1].source if epochs else None,
-        **asdict(recording.tick_statistics(stream)),
-        "mean_power_w": power,
-        "mean_total_w": _mean(recording.total_power_w(stream)),
+        **asdict(summary.statistics()),
+        "mean_power_w": {rail: mean.value for rail, mean in summary.mean_power_w.items()},
+        "mean_total_w": summary.mean_total_w.value,
     }
-
-
-def _mean(watts: Any) -> float:
-    import numpy as np
-
-    return float(np.nanmean(watts)) if np.any(~np.isnan(watts)) else float("nan")
 
 
 def _print_recording(facts: dict[str, Any]) -> None:

@@ -122,7 +122,7 @@ class Live:
             self._recent.popleft()
         if epoch is None:
             return
-        self._missed.take(message.stream, epoch, ticks)
+        self._missed.take_message(message)
         self.simulated = self.simulated or epoch.simulated
         rate = "" if epoch.fresh_rate_hz is None else f"{epoch.fresh_rate_hz:.4g} Hz "
         self.fresh = f"{rate}({epoch.freshness})" if rate else epoch.freshness

@@ -16,8 +16,7 @@ from typing import Protocol
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from neuralpower_wire import Batch, Kind, Record, VersionError, WireError, decode, encode
-from neuralpower_wire.journal import check
+from neuralpower_wire import Batch, VersionError, WireError, decode, encode
 from neuralpower_wire.link import (
     CREDIT,
     DESCRIBE,
@@ -137,17 +136,8 @@ class Link:
         self._engines[engine.hash] = encode(engine.batch())
 
     def offer(self, inference: Inference) -> None:
-        """Send `inference` when there is credit, keep it until it is acknowledged; the oldest makes room.
-
-        One that no daemon could take, as with a duration that is not a number, counts as refused.
-        """
+        """Send `inference` when there is credit, keep it until it is acknowledged; the oldest makes room."""
         self.counts.offered += 1
-        try:
-            check(Record(Kind.INFERENCE, 0, inference.body()))
-        except WireError as error:
-            self.counts.refused += 1
-            self.last_refusal = str(error)
-            return
         frames = encode(inference.batch())
         most = max(1, min(KEPT, KEPT_BYTES // sum(map(len, frames))))
         while self.pending >= most:

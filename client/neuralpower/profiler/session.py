@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_wire import WireError
 from neuralpower_wire.link import Engine, Hello, Inference
 
 from .link import DEFAULT_ADDRESS, Carrier, Link
@@ -45,9 +46,19 @@ class Session:
     def send(
         self, engine: str, begin_ns: int, end_ns: int, durations_ns: npt.NDArray[np.int64], profiled: bool = True
     ) -> None:
-        """Send an inference of the engine with this hash; never blocks."""
+        """Send an inference of the engine with this hash; never blocks.
+
+        One that no daemon could take, as with a duration that is not a number, counts as refused.
+        """
         seq, self._seq = self._seq, self._seq + 1
-        self.link.offer(Inference(self._id, seq, engine, begin_ns, end_ns, durations_ns, profiled))
+        try:
+            inference = Inference(self._id, seq, engine, begin_ns, end_ns, durations_ns, profiled)
+        except WireError as error:
+            self.link.counts.offered += 1
+            self.link.counts.refused += 1
+            self.link.last_refusal = str(error)
+            return
+        self.link.offer(inference)
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Give the daemon up to `timeout_s` to acknowledge what is under way."""

@@ -1,4 +1,7 @@
-"""Entries of the two logs as a recording's files hold them: out of wire messages, into one ordered run."""
+"""Entries of the two logs as a recording's files hold them: out of wire messages, into one ordered run.
+
+A message's columns are passed on as they are; rows are made of them for who reads a recording, and only then.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,38 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower_wire import INFERENCES, RAILS, Record, Ticks, WireError, batch_to_records, batch_to_ticks, decode
+from neuralpower_wire import (
+    INFERENCES,
+    RAILS,
+    PackedRecords,
+    Record,
+    TickColumns,
+    Ticks,
+    WireError,
+    batch_to_records,
+    decode,
+)
+from neuralpower_wire.ticks import batch_to_columns
 
 Journal = list[tuple[int, Record]]
 """Records of the journal with their indices."""
 
 
-def unpacked(message: Sequence[bytes]) -> tuple[str, bytes, int, Any]:
+def columns_of(message: Sequence[bytes]) -> tuple[str, bytes, int, TickColumns | PackedRecords]:
     """Log, stream, first index and entries of a message of a write-ahead log; WireError where it is none of ours."""
     batch = decode(message)
     if batch.topic == RAILS:
-        stream, ticks = batch_to_ticks(batch)
-        return "ticks", stream, int(batch.header["first"]), ticks
+        stream, ticks = batch_to_columns(batch)
+        return "ticks", stream, ticks.first, ticks
     if batch.topic == INFERENCES:
         return "journal", *batch_to_records(batch)
     raise WireError(f"topic {batch.topic!r} does not belong into a recording")
+
+
+def rows_of(message: Sequence[bytes]) -> tuple[str, bytes, int, Any]:
+    """The same with ticks as a structured array, and records unpacked."""
+    log, stream, first, entries = columns_of(message)
+    return log, stream, first, entries.rows() if isinstance(entries, TickColumns) else list(entries)
 
 
 def in_order(parts: Sequence[Ticks]) -> Ticks:

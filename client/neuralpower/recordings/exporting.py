@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_wire import Ticks, rail_power_w, total_power_w
+from neuralpower_wire import by_epoch, rail_power_w, total_power_w
 
 from .recording import Inference, Recording
 
@@ -67,12 +64,6 @@ def _rail_rows(recording: Recording, rails: list[str], simulated: int) -> Iterat
                 columns: list[list[Any]] = [ticks[name].tolist() for name in ("index", "slot", "t_ns", "epoch")]
                 columns += [_texts(power[rail]) if rail in power else [""] * count for rail in rails]
                 yield from zip([stream.hex()] * count, *columns, total, [simulated] * count, strict=True)
-
-
-def by_epoch(ticks: Ticks) -> Iterator[Ticks]:
-    """The ticks cut where their epoch changes."""
-    edges = [0, *(np.flatnonzero(np.diff(ticks["epoch"].astype(np.int64))) + 1).tolist(), len(ticks)]
-    return (ticks[begin:end] for begin, end in pairwise(edges) if begin < end)
 
 
 def _texts(values: Any) -> list[str]:

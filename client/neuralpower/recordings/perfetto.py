@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_wire import Epoch, Kind, Ticks, rail_power_w, total_power_w
+from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, by_epoch, rail_power_w, total_power_w
 
 from ..errors import InputError
-from .exporting import by_epoch
 from .protobuf import double, integer, message, text
 from .recording import Recording
 
@@ -161,25 +160,26 @@ class _Trace:
         group = notes = 0
         for part in recording.record_parts(Kind.INFERENCE, Kind.MARK, Kind.EVENT):
             for record in part:
-                if record.kind is Kind.INFERENCE:
+                body = record.body
+                if isinstance(body, Inference):
                     group = group or self._track(f"inferences{self._mark}", rank=2)
-                    self._inference(record.body, engines.get(record.body["engine"]), group)
-                else:
+                    self._inference(body, engines.get(body.engine), group)
+                elif isinstance(body, Mark):
                     notes = notes or self._track("marks and events", rank=0)
-                    told = _told("text", record.body["text"]) if record.body["text"] else b""
-                    self._put(record.t_ns, _event(INSTANT, notes) + text(23, record.body["name"]) + told)
+                    told = _told("text", body.text) if body.text else b""
+                    self._put(record.t_ns, _event(INSTANT, notes) + text(23, body.name) + told)
 
-    def _inference(self, body: dict[str, Any], engine: dict[str, Any] | None, group: int) -> None:
-        begin, end, durations = body["begin_ns"], body["end_ns"], body["durations_ns"]
-        track = self._lane(body["session"], begin, end, group)
-        name = engine["name"] if engine else body["engine"][:12]
+    def _inference(self, run: Inference, engine: dict[str, Any] | None, group: int) -> None:
+        begin, end, durations = run.begin_ns, run.end_ns, run.durations_ns
+        track = self._lane(run.session, begin, end, group)
+        name = engine["name"] if engine else run.engine[:12]
         layers: Sequence[str] = engine["layers"] if engine else ()
-        self._put(begin, self._begin(track, name) + _told("seq", body["seq"]))
-        plan = self._plans.get((track, body["engine"], len(durations)))
+        self._put(begin, self._begin(track, name) + _told("seq", run.seq))
+        plan = self._plans.get((track, run.engine, len(durations)))
         if plan is None:
             told = [*layers, *(f"layer {number}" for number in range(len(layers), len(durations)))]
             events = [e for layer in told[: len(durations)] for e in (self._begin(track, layer), _event(END, track))]
-            plan = self._plans[track, body["engine"], len(durations)] = Template(events)
+            plan = self._plans[track, run.engine, len(durations)] = Template(events)
         times = layer_windows(begin, end, durations).reshape(1, -1)
         self._file.write(plan.rows(times).tobytes())
         self.events += times.size

@@ -137,8 +137,8 @@ class _Session:
     def _keep(self, messages: list[Message]) -> None:
         for message in messages:
             self._writer.keep(message)
-            if isinstance(message, Ticks) and message.epoch:
-                self._missed.take(message.stream, message.epoch, message.ticks)
+            if isinstance(message, Ticks):
+                self._missed.take_message(message)
             elif isinstance(message, Lost):
                 last = message.first + message.count - 1
                 self._notice(

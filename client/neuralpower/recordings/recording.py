@@ -7,19 +7,32 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_wire import Epoch, Kind, Record, Ticks, WireError, rail_power_w, tick_dtype, total_power_w
+import neuralpower_wire as wire
+from neuralpower_wire import (
+    Engine,
+    Epoch,
+    EpochBegun,
+    Kind,
+    PackedRecords,
+    Record,
+    Ticks,
+    WireError,
+    by_epoch,
+    rail_power_w,
+    tick_dtype,
+    total_power_w,
+)
 
 from ..errors import InputError
 from . import layout, wal
-from .entries import in_order, journal_in_order, unpacked
-from .statistics import Losses, TickStatistics, holes, tick_statistics
+from .entries import in_order, journal_in_order, rows_of
+from .statistics import JournalContents, Losses, TickStatistics, TickSummary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,6 +75,7 @@ class Recording:
         """One line for each file that was skipped or cut."""
         self._skip_damaged = skip_damaged
         self._ticks: dict[bytes, Ticks] = {}
+        self._summaries: dict[bytes, TickSummary] = {}
 
     # Ticks
 
@@ -114,14 +128,17 @@ class Recording:
         """The journal's records of these kinds, or all, a segment at a time, in the order they were written. Nothing is kept."""
         from .segments import read_journal
 
-        journals = set(self._pending["journal"]) | {segment.stream for segment in self._segments("journal")}
-        for stream in sorted(journals):
+        for stream in self._journals():
             for paths, pending in self._runs("journal", stream):
                 parts: list[tuple[int, list[Record]]] = list(pending)
                 for path in paths:
                     for journal in self._read(lambda each: read_journal(each, kinds), path):
                         parts += [(index, [record]) for index, record in journal]
                 yield [record for _, record in journal_in_order(parts) if not kinds or record.kind in kinds]
+
+    def _journals(self) -> list[bytes]:
+        """The streams of the journal."""
+        return sorted(set(self._pending["journal"]) | {segment.stream for segment in self._segments("journal")})
 
     def _runs(self, log: str, stream: bytes) -> Iterator[tuple[list[Path], list[tuple[int, Any]]]]:
         """Segments and pending batches of one stream by index; those whose indices overlap come together."""
@@ -147,38 +164,56 @@ class Recording:
         return ticks_to_table(self.ticks(stream))
 
     def rail_power_w(self, stream: bytes | None = None) -> dict[str, Series]:
-        """Watts of each rail at each tick of :meth:`ticks`; nan where a reading, or the epoch, is missing."""
-        ticks = self.ticks(stream)
-        power: dict[str, Series] = {}
-        for epoch, at in self._by_epoch(ticks, stream):
-            for rail, watts in rail_power_w(epoch, ticks[at]).items():
-                power.setdefault(rail, np.full(len(ticks), np.nan))[at] = watts
-        return power
+        """Watts of each rail at each tick of :meth:`ticks`; nan where a reading, or the epoch, is missing. Ticks are not kept for it."""
+        parts = [
+            (len(ticks), rail_power_w(epoch, ticks) if epoch else {}) for epoch, ticks in self._epoch_parts(stream)
+        ]
+        rails = dict.fromkeys(rail for _, power in parts for rail in power)
+        return {
+            rail: np.concatenate([power[rail] if rail in power else np.full(count, np.nan) for count, power in parts])
+            for rail in rails
+        }
 
     def total_power_w(self, stream: bytes | None = None) -> Series:
-        """Watts of the whole board at each tick of :meth:`ticks`; nan where it is not known."""
-        ticks = self.ticks(stream)
-        power = np.full(len(ticks), np.nan)
-        for epoch, at in self._by_epoch(ticks, stream):
-            power[at] = total_power_w(epoch, ticks[at])
-        return power
+        """Watts of the whole board at each tick of :meth:`ticks`; nan where it is not known. Ticks are not kept for it."""
+        parts = [np.zeros(0)]
+        for epoch, ticks in self._epoch_parts(stream):
+            parts.append(total_power_w(epoch, ticks) if epoch else np.full(len(ticks), np.nan))
+        return np.concatenate(parts)
 
     def tick_statistics(self, stream: bytes | None = None) -> TickStatistics:
         """Rate, lateness, missed slots, losses and freshness of a stream."""
-        return tick_statistics(self.ticks(stream), self.epochs(stream))
+        return self.tick_summary(stream).statistics()
+
+    def tick_summary(self, stream: bytes | None = None) -> TickSummary:
+        """What is told of a stream as a whole, mean powers too. Ticks are read once for it, a segment at a time, and not kept."""
+        chosen = self._chosen(stream)
+        if chosen is None:
+            return TickSummary([])
+        if chosen not in self._summaries:
+            summary = TickSummary(self.epochs(chosen))
+            for ticks in self._parts(chosen):
+                summary.take(ticks)
+            self._summaries[chosen] = summary
+        return self._summaries[chosen]
 
     @property
     def duration_s(self) -> float:
         """Seconds from the first to the last tick, summed over the streams."""
-        spans = [self.ticks(stream)["t_ns"] for stream in self.streams]
-        return float(sum(int(t_ns[-1] - t_ns[0]) for t_ns in spans if len(t_ns)) * 1e-9)
+        return float(sum(self.tick_summary(stream).duration_s for stream in self.streams))
 
-    def _by_epoch(self, ticks: Ticks, stream: bytes | None) -> Iterable[tuple[Epoch, slice]]:
-        known = {epoch.number: epoch for epoch in self.epochs(stream)}
-        edges = [0, *(np.flatnonzero(np.diff(ticks["epoch"].astype(np.int64))) + 1).tolist(), len(ticks)]
-        for begin, end in pairwise(edges):
-            if begin < end and (epoch := known.get(int(ticks["epoch"][begin]))):
-                yield epoch, slice(begin, end)
+    def _parts(self, stream: bytes) -> Iterable[Ticks]:
+        """The ticks of a stream, in portions where they are not loaded."""
+        return [self._ticks[stream]] if stream in self._ticks else self.tick_parts(stream)
+
+    def _epoch_parts(self, stream: bytes | None) -> Iterator[tuple[Epoch | None, Ticks]]:
+        """The ticks cut where their epoch changes, each run with its epoch where it is known."""
+        chosen = self._chosen(stream)
+        if chosen is None:
+            return
+        known = {epoch.number: epoch for epoch in self.epochs(chosen)}
+        for part in self._parts(chosen):
+            yield from ((known.get(int(ticks["epoch"][0])), ticks) for ticks in by_epoch(part))
 
     # Journal
 
@@ -211,8 +246,9 @@ class Recording:
         found = []
         for journal in self._journal.values():
             for index, record in journal:
-                if record.kind is Kind.INFERENCE:
-                    found.append(Inference(index=index, **{name: record.body[name] for name in _INFERENCE_FIELDS}))
+                if isinstance(each := record.body, wire.Inference):
+                    anchors = each.begin_ns, each.end_ns
+                    found.append(Inference(index, each.engine, each.session, each.seq, *anchors, each.durations_ns))
         return found
 
     def inferences(self) -> list[Inference]:
@@ -228,14 +264,28 @@ class Recording:
 
     def engines(self) -> dict[str, dict[str, Any]]:
         """Hash -> description (hash, name, inspector, layers, simulated) of every engine described or asked for."""
-        return {record.body["hash"]: record.body for record in self._described if record.kind is Kind.ENGINE}
+        return {record.body.hash: dict(record.body) for record in self._described if isinstance(record.body, Engine)}
 
     def epochs(self, stream: bytes | None = None) -> list[Epoch]:
         """The epochs of a stream, by number; like :meth:`ticks`, a stream must be named where there are several."""
         chosen = self._chosen(stream)
-        bodies = [record.body for record in self._described if record.kind is Kind.EPOCH]
-        epochs = [Epoch.from_dict(body) for body in bodies if body["stream"] == chosen]
+        begun = [record.body for record in self._described if isinstance(record.body, EpochBegun)]
+        epochs = [body.epoch for body in begun if body.stream == chosen]
         return sorted({epoch.number: epoch for epoch in epochs}.values(), key=lambda epoch: epoch.number)
+
+    @cached_property
+    def journal_contents(self) -> dict[bytes, JournalContents]:
+        """Stream -> how much its journal holds of what. The journal is read once for it, a segment at a time, and not kept."""
+        from .segments import read_records
+
+        found: dict[bytes, JournalContents] = {}
+        for stream in self._journals():
+            found[stream] = JournalContents()
+            for paths, pending in self._runs("journal", stream):
+                parts = [part for path in paths for part in self._read(read_records, path)]
+                parts += [(first + np.arange(len(items)), PackedRecords.of(items)) for first, items in pending]
+                found[stream].take(parts)
+        return found
 
     def clock_maps(self) -> npt.NDArray[np.int64]:
         """(n, 4) monotonic, boottime, realtime and bracket width in ns, a row each second: what maps ticks to wall time."""
@@ -252,9 +302,8 @@ class Recording:
 
     def losses(self) -> Losses:
         """The holes in both logs: indices between the first and the last held of a stream that are not there."""
-        found = {("ticks", stream): holes(self.ticks(stream)["index"]) for stream in self.streams}
-        for stream, journal in self._journal.items():
-            found["journal", stream] = holes(np.array([index for index, _ in journal], dtype=np.uint64))
+        found = {("ticks", stream): self.tick_summary(stream).holes for stream in self.streams}
+        found |= {("journal", stream): contents.holes for stream, contents in self.journal_contents.items()}
         return Losses({key: ranges for key, ranges in found.items() if ranges})
 
     # Files
@@ -291,7 +340,7 @@ class Recording:
         if content.damaged_bytes:
             self.damaged.append(f"{path}: {content.damaged_bytes} bytes of a half-written end left out")
         try:
-            return [unpacked(message) for message in content.messages]
+            return [rows_of(message) for message in content.messages]
         except WireError as error:
             raise InputError(f"{path}: not written by this version of neuralpower ({error})") from None
 
@@ -307,7 +356,6 @@ class Recording:
             return []
 
 
-_INFERENCE_FIELDS = ("engine", "session", "seq", "begin_ns", "end_ns", "durations_ns")
 _CLOCK_FIELDS = ("monotonic_ns", "boottime_ns", "realtime_ns", "bracket_ns")
 
 

@@ -8,23 +8,24 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from neuralpower_wire import READING, Kind, Record, Ticks, WireError, tick_dtype
+from neuralpower_wire import READING, Kind, PackedRecords, TickColumns, Ticks, WireError, tick_dtype
 from neuralpower_wire.tick import MAX_READINGS
 
 from .. import parquet
 from ..errors import InputError
 from .entries import Journal
 
+T = TypeVar("T")
 TICK_WORDS = ("index", "slot", "t_ns", "epoch")
 READING_WORDS = READING.names or ()
 JOURNAL_COLUMNS = ("index", "t_ns", "kind", "body")
@@ -39,6 +40,37 @@ def ticks_to_table(ticks: Ticks) -> pa.Table:
         reading = ticks["readings"][:, position]
         columns |= {f"{name}_{position}": np.ascontiguousarray(reading[name]) for name in READING_WORDS}
     return pa.table(columns)
+
+
+def columns_to_table(parts: Sequence[TickColumns]) -> pa.Table:
+    """The same table from ticks as they travel, of one width, in the order of their indices, each index once."""
+    width, count = parts[0].width, sum(map(len, parts))
+    columns = {
+        "index": np.concatenate([each.index for each in parts]),
+        "slot": np.concatenate([each.slot for each in parts]),
+        "t_ns": np.concatenate([each.t_ns for each in parts]),
+        "epoch": np.concatenate([np.full(len(each), each.epoch, "<u4") for each in parts]),
+    }
+    nothing = {name: np.zeros(1, READING[name]) for name in READING_WORDS}
+    readings = {
+        name: np.concatenate(
+            [each.readings.get(name, nothing[name].repeat(len(each) * width)) for each in parts]
+        ).reshape(count, width)
+        for name in READING_WORDS
+    }
+    for position in range(width):
+        columns |= {
+            f"{name}_{position}": np.ascontiguousarray(values[:, position]) for name, values in readings.items()
+        }
+    return _each_once(pa.table(columns))
+
+
+def _each_once(table: pa.Table) -> pa.Table:
+    """The rows in the order of their index, each index once."""
+    index = table.column("index").to_numpy()
+    if np.all(index[1:] > index[:-1]):
+        return table
+    return table.take(pa.array(np.unique(index, return_index=True)[1]))
 
 
 def table_to_ticks(table: pa.Table) -> Ticks:
@@ -59,26 +91,47 @@ def _numpy(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return values
 
 
-def journal_to_table(journal: Journal) -> pa.Table:
-    """Journal records as columns index, t_ns, kind and body (msgpack, as on the wire)."""
-    packed = [record.packed() for _, record in journal]
-    return pa.table(
+def records_to_table(parts: Sequence[tuple[int, PackedRecords]]) -> pa.Table:
+    """Runs of journal records, each with its first index, as columns index, t_ns, kind and body (msgpack, as on the wire).
+
+    In the order of their indices, each index once. No body is looked into.
+    """
+    records = PackedRecords.joined([each for _, each in parts])
+    offsets = (records.edges - records.edges[0]).astype(np.int32)
+    body = pa.BinaryArray.from_buffers(
+        pa.binary(), len(records), [None, pa.py_buffer(offsets), pa.py_buffer(records.bodies)]
+    )
+    table = pa.table(
         {
-            "index": pa.array([index for index, _ in journal], pa.uint64()),
-            "t_ns": pa.array([each.t_ns for each in packed], pa.int64()),
-            "kind": pa.array([int(each.kind) for each in packed], pa.uint8()),
-            "body": pa.array([each.body for each in packed], pa.binary()),
+            "index": np.concatenate([np.arange(first, first + len(each), dtype="<u8") for first, each in parts]),
+            "t_ns": records.t_ns,
+            "kind": records.kind,
+            "body": body,
         }
     )
+    return _each_once(table)
+
+
+def table_to_records(table: pa.Table) -> tuple[npt.NDArray[np.uint64], PackedRecords]:
+    """The (n,) indices and the records of such a table; ValueError or KeyError where it is none."""
+    if [str(table.schema.field(name).type) for name in JOURNAL_COLUMNS] != ["uint64", "int64", "uint8", "binary"]:
+        raise ValueError("not the columns of a journal")
+    body = table.column("body").combine_chunks()
+    _, offsets, data = body.buffers() if len(body) else (None, None, None)
+    edges = np.zeros(1, np.int64)
+    if offsets is not None:
+        edges = np.frombuffer(offsets, np.int32)[body.offset : body.offset + len(body) + 1].astype(np.int64)
+    kind, t_ns = _numpy(table, "kind"), _numpy(table, "t_ns")
+    return _numpy(table, "index"), PackedRecords(kind, t_ns, edges, memoryview(data or b""))
 
 
 def table_to_journal(table: pa.Table, kinds: Sequence[Kind] = ()) -> Journal:
-    """The records of such a table, those of `kinds` or all; WireError, ValueError or KeyError where it is none."""
+    """The records of such a table, those of `kinds` or all; ValueError or KeyError where it is none."""
     if kinds and Kind.UNKNOWN not in kinds:
         table = table.filter(pc.is_in(table.column("kind"), pa.array([int(kind) for kind in kinds], pa.uint8())))
-    columns = [table.column(name).to_pylist() for name in JOURNAL_COLUMNS]
+    index, records = table_to_records(table)
     with _uncollected():
-        found = [(index, Record.unpack(kind, t_ns, body)) for index, t_ns, kind, body in zip(*columns, strict=True)]
+        found = list(zip(index.tolist(), records, strict=True))
     return [(index, record) for index, record in found if not kinds or record.kind in kinds]
 
 
@@ -136,8 +189,17 @@ def read_ticks(path: Path) -> pa.Table:
 
 def read_journal(path: Path, kinds: Sequence[Kind] = ()) -> Journal:
     """The records of a segment, those of `kinds` or all; InputError where it is damaged."""
+    return _journal(path, lambda table: table_to_journal(table, kinds))
+
+
+def read_records(path: Path) -> tuple[npt.NDArray[np.uint64], PackedRecords]:
+    """The (n,) indices and the records of a segment, not unpacked; InputError where it is damaged."""
+    return _journal(path, table_to_records)
+
+
+def _journal(path: Path, of: Callable[[pa.Table], T]) -> T:
     try:
-        return table_to_journal(read_parquet(path), kinds)
+        return of(read_parquet(path))
     except (KeyError, TypeError, pa.ArrowException, WireError) as error:
         raise damaged(path, error) from None
     except ValueError as error:

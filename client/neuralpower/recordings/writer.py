@@ -5,18 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from neuralpower_wire import Kind, encode, records_to_batch, ticks_to_batch
+from neuralpower_wire import Kind, PackedRecords, TickColumns, encode, records_to_batch
 
 from .. import __version__
 from ..errors import InputError
 from ..subscriber import messages
 from . import layout, segments
-from .entries import in_order, journal_in_order, unpacked
+from .entries import columns_of
 from .wal import Message, Wal, read, sync_folder
 
 SEGMENT_S = 60.0
@@ -98,13 +98,14 @@ class Writer:
     def keep(self, message: messages.Message) -> None:
         """Append what belongs into a recording; safe after the next :meth:`sync`."""
         if isinstance(message, messages.Ticks):
-            self._wal.append(encode(ticks_to_batch(message.stream, message.ticks)))
+            self._wal.append(encode(message.batch()))
             self.ticks += len(message)
             self._saw(message.stream, message.epoch.simulated if message.epoch else None)
         elif isinstance(message, messages.Records):
-            self._wal.append(encode(records_to_batch(message.stream, message.first, message.records)))
-            self.records += len(message)
-            self.inferences += sum(record.kind is Kind.INFERENCE for record in message.records)
+            records = PackedRecords.of(message.records)
+            self._wal.append(encode(records_to_batch(message.stream, message.first, records)))
+            self.records += len(records)
+            self.inferences += records.count(Kind.INFERENCE)
         elif isinstance(message, messages.Found):
             self._facts.append(encode(records_to_batch(FACTS_STREAM, 0, [message.record])))
 
@@ -137,9 +138,9 @@ class Writer:
 
     def _compact(self, path: Path) -> None:
         """Turn a closed log into segments, then remove it. Doing it twice writes the same files again."""
-        for (log, stream), parts in _grouped(read(path).messages).items():
-            table, first, last = _table(log, parts)
-            target = layout.segment_path(self.folder, log, stream, first, last)
+        for (log, stream, _), table in _tables(read(path).messages):
+            index = table.column("index")
+            target = layout.segment_path(self.folder, log, stream, index[0].as_py(), index[-1].as_py())
             target.parent.mkdir(parents=True, exist_ok=True)
             about = {"format": layout.FORMAT, "version": layout.VERSION, "log": log, "stream": stream.hex()}
             layout.write_whole(target, segments.to_parquet(table, about))
@@ -194,19 +195,15 @@ def _lock(folder: Path) -> int:
     return descriptor
 
 
-def _grouped(log: Iterable[Message]) -> dict[tuple[str, bytes], list[tuple[int, Any]]]:
-    """(log, stream) -> its batches with their first index, from the messages of a write-ahead log."""
-    groups: dict[tuple[str, bytes], list[tuple[int, Any]]] = {}
+def _tables(log: Iterable[Message]) -> Iterator[tuple[tuple[str, bytes, int], Any]]:
+    """(log, stream, readings in a tick) and the Arrow table of each run in the messages of a write-ahead log, column by column."""
+    ticks: dict[tuple[str, bytes, int], list[TickColumns]] = {}
+    records: dict[tuple[str, bytes, int], list[tuple[int, PackedRecords]]] = {}
     for message in log:
-        name, stream, first, items = unpacked(message)
-        groups.setdefault((name, stream), []).append((first, items))
-    return groups
-
-
-def _table(log: str, parts: list[tuple[int, Any]]) -> tuple[Any, int, int]:
-    """The Arrow table of the batches in the order of their indices, each index once, with the first and last index."""
-    if log == "ticks":
-        ticks = in_order([part for _, part in parts])
-        return segments.ticks_to_table(ticks), int(ticks["index"][0]), int(ticks["index"][-1])
-    journal = journal_in_order(parts)
-    return segments.journal_to_table(journal), journal[0][0], journal[-1][0]
+        name, stream, first, entries = columns_of(message)
+        if isinstance(entries, TickColumns):
+            ticks.setdefault((name, stream, entries.width), []).append(entries)
+        else:
+            records.setdefault((name, stream, 0), []).append((first, entries))
+    yield from ((key, segments.columns_to_table(parts)) for key, parts in ticks.items())
+    yield from ((key, segments.records_to_table(parts)) for key, parts in records.items())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -18,21 +19,23 @@ from neuralpower_wire import (
     RAILS,
     STATUS,
     TOPICS,
+    Engine,
     Epoch,
+    EpochBegun,
     Kind,
+    PackedRecords,
     Record,
     VersionError,
     WireError,
     decode,
 )
-from neuralpower_wire.journal import check
 
 from ..errors import Failure, InputError
 from . import address as addresses
 from .asking import REPAIR_TIMEOUT_S, REQUEST_TIMEOUT_S, Answer, History, configure
 from .follower import JOURNAL, TICKS, Follower, Past
 from .keys import keys_for
-from .messages import Energies, Estimates, Found, Lost, Message, Records, Refused, Status, Ticks, engine_hash
+from .messages import Energies, Estimates, Found, Lost, Message, Records, Refused, Status, Ticks
 
 RECEIVE_HIGH_WATER = 4096
 """Live messages that may wait for the caller: about 60 a second come, so this is a minute of a stalled disk and, at 9 KB
@@ -182,7 +185,7 @@ class Client:
         """Inference records of the journal, for ever."""
         for message in self:
             if isinstance(message, Records):
-                yield from (record for record in message.records if record.kind is Kind.INFERENCE)
+                yield from PackedRecords.of(message.records).of_kinds(Kind.INFERENCE)
 
     def poll(self, timeout_s: float = 1.0) -> list[Message]:
         """What has arrived, waiting at most `timeout_s` for something; at most one answer of the history per log.
@@ -301,22 +304,21 @@ class Client:
             found += self._find_epochs(deadline)
         if self._waiting_engines:
             found += self._find_engines(deadline, time.monotonic())
-        return found + [Ticks(m.stream, m.ticks, self._epoch_of(m)) if isinstance(m, Ticks) else m for m in messages]
+        return found + [replace(m, epoch=self._epoch_of(m)) if isinstance(m, Ticks) else m for m in messages]
 
     def _epoch_of(self, message: Ticks) -> Epoch | None:
-        return self.known_epochs.get((message.stream, int(message.ticks["epoch"][0])))
+        return self.known_epochs.get((message.stream, message.epoch_number))
 
-    def _note(self, records: list[Record]) -> None:
-        for record in records:
-            if record.kind is Kind.EPOCH:
-                epoch = Epoch.from_dict(record.body)
-                self.known_epochs[record.body["stream"], epoch.number] = epoch
-            elif record.kind is Kind.ENGINE:
-                self.knows_engine(engine_hash(record.body))
-            elif record.kind is Kind.INFERENCE:
-                wanted = engine_hash(record.body)
-                if wanted not in self._known_engines and len(self._waiting_engines) < MAX_WAITING_ENGINES:
-                    self._waiting_engines.setdefault(wanted, time.monotonic() + ENGINE_PATIENCE_S)
+    def _note(self, entries: Sequence[Record]) -> None:
+        records = PackedRecords.of(entries)
+        for wanted in records.engines():
+            if wanted not in self._known_engines and len(self._waiting_engines) < MAX_WAITING_ENGINES:
+                self._waiting_engines.setdefault(wanted, time.monotonic() + ENGINE_PATIENCE_S)
+        for record in records.of_kinds(Kind.EPOCH, Kind.ENGINE):
+            if isinstance(record.body, EpochBegun):
+                self.known_epochs[record.body.stream, record.body.epoch.number] = record.body.epoch
+            elif isinstance(record.body, Engine):
+                self.knows_engine(record.body.hash)
 
     def knows_engine(self, engine: str) -> None:
         """Do not ask the daemon for the engine of this hash."""
@@ -325,10 +327,10 @@ class Client:
 
     def _find_epochs(self, deadline: float) -> list[Message]:
         found: list[Message] = []
-        for body in _epoch_bodies(self._answered("epochs", deadline, "epochs")):
-            key = body["stream"], body["number"]
+        for body in _epochs_of(self._answered("epochs", deadline, "epochs")):
+            key = body.stream, body.epoch.number
             if key not in self.known_epochs:
-                self.known_epochs[key] = Epoch.from_dict(body)
+                self.known_epochs[key] = body.epoch
                 found.append(Found(Record(Kind.EPOCH, 0, body)))
         return found
 
@@ -365,11 +367,12 @@ class Client:
 
     def epochs(self) -> list[Epoch]:
         """The epochs the daemon still knows, oldest first. Raises Failure if none answers."""
-        return [Epoch.from_dict(body) for body in _epoch_bodies(self._asked("epochs"))]
+        return [body.epoch for body in _epochs_of(self._asked("epochs"))]
 
     def engine(self, hash: str) -> dict[str, Any] | None:
         """The description of an engine: hash, name, inspector, layers, simulated; None if the daemon does not have it (yet)."""
-        return _engine_of(self._history.ask("engine", hash=hash), hash)
+        found = _engine_of(self._history.ask("engine", hash=hash), hash)
+        return None if found is None else dict(found)
 
     def mark(self, name: str, text: str = "") -> None:
         """Put a mark into the journal, now. Raises Failure if no daemon answers or it refuses."""
@@ -387,33 +390,25 @@ class Client:
         return answer
 
 
-def _engine_of(answer: Answer | None, hash: str) -> dict[str, Any] | None:
+def _engine_of(answer: Answer | None, hash: str) -> Engine | None:
     """The description of this engine, if the answer holds it."""
     if answer is None or answer.reply.error:
         return None
-    record = Record(Kind.ENGINE, 0, answer.reply.body)
-    return record.body if _sound(record) and record.body["hash"] == hash else None
+    with suppress(WireError):
+        engine = Engine.from_map(answer.reply.body)
+        return engine if engine.hash == hash else None
+    return None
 
 
-def _epoch_bodies(answer: Answer | None) -> list[dict[str, Any]]:
-    """The bodies of EPOCH records for the epochs that the daemon still knows; nothing if it did not answer."""
+def _epochs_of(answer: Answer | None) -> list[EpochBegun]:
+    """The epochs that the daemon still knows; nothing if it did not answer."""
     listed = answer.reply.body.get("epochs") if answer else None
-    bodies = []
+    found = []
     for body in listed if isinstance(listed, list) else []:
         if isinstance(body, dict):
-            record = Record(Kind.EPOCH, 0, {"stream": answer.reply.stream if answer else b"", **body})
-            if _sound(record):
-                bodies.append(record.body)
-    return bodies
-
-
-def _sound(record: Record) -> bool:
-    """Whether the record, taken from an answer, keeps the wire format."""
-    try:
-        check(record)
-    except WireError:
-        return False
-    return True
+            with suppress(WireError):
+                found.append(EpochBegun.from_map({"stream": answer.reply.stream if answer else b"", **body}))
+    return found
 
 
 __all__ = ["Client", "Energies", "Estimates", "Found", "Lost", "Message", "Records", "Refused", "Status", "Ticks"]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from neuralpower_wire import Batch, WireError, batch_to_records, batch_to_ticks
+from neuralpower_wire import Batch, WireError, batch_to_records
 from neuralpower_wire.history import MAX_RECORDS, MAX_TICKS
+from neuralpower_wire.ticks import batch_to_columns
 
 from .asking import Answer
 from .continuity import Continuity
@@ -31,8 +32,8 @@ class Log:
 
 
 def _ticks(batch: Batch) -> tuple[bytes, int, Any]:
-    stream, ticks = batch_to_ticks(batch)
-    return stream, int(batch.header["first"]), ticks
+    stream, ticks = batch_to_columns(batch)
+    return stream, ticks.first, ticks
 
 
 TICKS = Log("ticks", MAX_TICKS, _ticks, lambda stream, first, ticks: Ticks(stream, ticks))
@@ -238,4 +239,4 @@ def _first_time(log: Log, answer: Answer) -> tuple[int | None, int | None]:
         return None, None
     if not len(items):
         return None, None
-    return int(items["t_ns"][0]) if log is TICKS else items[0].t_ns, first
+    return int(items.t_ns[0]), first

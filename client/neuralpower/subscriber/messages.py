@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_wire import Batch, Epoch, Record, WireError, rail_power_w, total_power_w
+from neuralpower_wire import (
+    Batch,
+    Epoch,
+    Record,
+    TickColumns,
+    WireError,
+    rail_power_w,
+    ticks_to_batch,
+    total_power_w,
+)
 from neuralpower_wire import Ticks as TickArray
-from neuralpower_wire.batch import column, header_text
+from neuralpower_wire.batch import column
 from neuralpower_wire.estimates import EngineEstimate, batch_to_estimates
 
 Series = npt.NDArray[np.float64]
@@ -22,16 +33,39 @@ class Ticks:
     """Consecutive ticks of one epoch, each once and in order; `epoch` is None only while no daemon could tell it."""
 
     stream: bytes
-    ticks: TickArray
+    held: TickArray | TickColumns
+    """The ticks as they came: in rows, or in the columns of a message."""
     epoch: Epoch | None = None
+
+    @cached_property
+    def ticks(self) -> TickArray:
+        """(n,) structured array; made of the columns when it is first asked for."""
+        return self.held.rows() if isinstance(self.held, TickColumns) else self.held
+
+    @property
+    def epoch_number(self) -> int:
+        """The number of the epoch that explains the ticks."""
+        return self.held.epoch if isinstance(self.held, TickColumns) else int(self.held["epoch"][0])
 
     @property
     def first(self) -> int:
         """The index of the first tick."""
-        return int(self.ticks["index"][0])
+        return self.held.first if isinstance(self.held, TickColumns) else int(self.held["index"][0])
+
+    @property
+    def slots(self) -> npt.NDArray[np.uint64]:
+        """(n,): the grid point of each tick."""
+        slots: npt.NDArray[np.uint64] = self.held.slot if isinstance(self.held, TickColumns) else self.held["slot"]
+        return slots
+
+    def batch(self) -> Batch:
+        """The message of these ticks."""
+        if isinstance(self.held, TickColumns):
+            return self.held.batch(self.stream)
+        return ticks_to_batch(self.stream, self.held)
 
     def __len__(self) -> int:
-        return len(self.ticks)
+        return len(self.held)
 
     def rail_power_w(self) -> dict[str, Series]:
         """Watts of each rail at each tick; empty while the epoch is not known."""
@@ -44,11 +78,11 @@ class Ticks:
 
 @dataclass(frozen=True)
 class Records:
-    """Consecutive records of the journal, each once and in order."""
+    """Consecutive records of the journal, each once and in order; those of a daemon are unpacked when they are looked at."""
 
     stream: bytes
     first: int
-    records: list[Record]
+    records: Sequence[Record]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -132,8 +166,3 @@ class Refused:
 
 Message = Ticks | Records | Lost | Found | Energies | Estimates | Status | Refused
 """Everything that :meth:`neuralpower.Client.poll` may return."""
-
-
-def engine_hash(body: dict[str, Any]) -> str:
-    """The content hash in the body of an inference ("engine") or of an engine ("hash")."""
-    return header_text(body, "hash" if "hash" in body else "engine")

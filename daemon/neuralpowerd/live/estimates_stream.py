@@ -11,10 +11,8 @@ import numpy as np
 from neuralpower_align.readings.channel_readings import RailReadings
 from neuralpower_align.stream import told as streaming
 from neuralpower_align.stream.online import Online
-from neuralpower_wire import Epoch, Kind, Record, Ticks, encode
+from neuralpower_wire import Epoch, Inference, Record, Ticks, by_epoch, encode
 from neuralpower_wire.estimates import EngineEstimate, estimates_to_batch
-
-from ..logs.feeds import one_epoch_each
 
 
 @dataclass
@@ -55,17 +53,15 @@ class EstimatesStream:
 
     def take_record(self, record: Record) -> None:
         """An inference of the epoch; other records say nothing here."""
-        if self.online is None or record.kind is not Kind.INFERENCE or record.body["begin_ns"] <= self._begun_ns:
+        run = record.body
+        if self.online is None or not isinstance(run, Inference) or run.begin_ns <= self._begun_ns:
             return
-        body = record.body
-        self._ran_ns = body["begin_ns"] if self._ran_ns is None else self._ran_ns
-        durations = np.frombuffer(body["durations_ns"], "<i8")
-        profiled = body.get("profiled", True)
-        self.online.add_inference(body["engine"], body["begin_ns"], body["end_ns"], durations, profiled)
+        self._ran_ns = run.begin_ns if self._ran_ns is None else self._ran_ns
+        self.online.add_inference(run.engine, run.begin_ns, run.end_ns, run.durations_ns, run.profiled)
 
     def take_ticks(self, ticks: Ticks, begun: Callable[[], None] = lambda: None) -> None:
         """Ticks that follow those before, and the work that there is; `begun` is called where a new epoch has begun."""
-        for part in one_epoch_each(ticks):
+        for part in by_epoch(ticks):
             self._of_epoch(part, begun)
             # Some seconds at a time, also when catching up: what is not worked on would leave the window.
             while self.online is not None and self.online.step():

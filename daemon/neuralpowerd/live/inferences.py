@@ -76,12 +76,12 @@ class Ingest:
                 break
             for offset, record in enumerate(entries.records):
                 body = record.body
-                if record.kind is Kind.ENGINE:
-                    self.ledger.note_engine(body["hash"], entries.first + offset)
-                elif record.kind is Kind.INFERENCE:
-                    session = self._session(body["session"])
-                    session.upto = session.seen = max(session.upto, body["seq"])
-                    session.last_end_ns = max(session.last_end_ns, body["end_ns"])
+                if isinstance(body, Engine):
+                    self.ledger.note_engine(body.hash, entries.first + offset)
+                elif isinstance(body, Inference):
+                    session = self._session(body.session)
+                    session.upto = session.seen = max(session.upto, body.seq)
+                    session.last_end_ns = max(session.last_end_ns, body.end_ns)
             index = entries.first + len(entries.records)
 
     def _session(self, name: bytes) -> Session:
@@ -137,7 +137,7 @@ class Ingest:
         if reason:
             self._refuse(peer, session, inference.seq, reason)
             return
-        index = self.ledger.write(Kind.INFERENCE, inference.body())
+        index = self.ledger.write(Kind.INFERENCE, inference)
         session.upto, session.last_end_ns = inference.seq, inference.end_ns
         self.taken += 1
         self._on_inference(index, inference)
@@ -153,7 +153,7 @@ class Ingest:
         if begin < session.last_end_ns:
             return f"it began {session.last_end_ns - begin} ns before the session's last one ended"
         window = end - begin
-        total = sum(map(int, inference.durations_ns))
+        total = sum(inference.durations_ns.tolist())
         if total > window + max(MIN_TOLERANCE_NS, int(window * self.limits.durations_tolerance)):
             return f"its layers last {total} ns in a window of {window} ns"
         return ""
@@ -186,7 +186,7 @@ class Ingest:
     def _engine(self, peer: bytes, engine: Engine) -> None:
         if peer not in self._peers or self.ledger.knows_engine(engine.hash):
             return
-        self.ledger.write(Kind.ENGINE, engine.body())
+        self.ledger.write(Kind.ENGINE, engine)
         self._asked.pop(engine.hash, None)
         log.info("engine %s described: %d layers", engine.name, len(engine.layers))
 

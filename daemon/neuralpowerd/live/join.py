@@ -91,13 +91,14 @@ class Join:
         indices = np.array([index for index, _ in ready], "<u8")
         begin = np.array([inference.begin_ns for _, inference in ready], "<i8")
         end = np.array([inference.end_ns for _, inference in ready], "<i8")
-        counts = [len(inference.durations_ns) for _, inference in ready]
-        windows = np.concatenate([layer_windows(i.begin_ns, i.end_ns, i.durations_ns) for _, i in ready])
+        durations = [inference.durations_ns for _, inference in ready]
+        counts = np.array(list(map(len, durations)))
+        windows = _windows(begin, end, counts, durations)
         energy = self._energy_uj(np.concatenate([begin, windows[:, 0]]), np.concatenate([end, windows[:, 1]]))
         first, self._number = self._number, self._number + len(ready)
         columns = {
             "inference": np.repeat(indices, counts),
-            "layer": np.concatenate([np.arange(count, dtype="<u4") for count in counts]),
+            "layer": (np.arange(len(windows)) - np.repeat(np.cumsum(counts) - counts, counts)).astype("<u4"),
             "begin_ns": windows[:, 0],
             "end_ns": windows[:, 1],
             "energy_uj": energy[len(ready) :],
@@ -111,9 +112,22 @@ class Join:
     def _energy_uj(self, begin_ns: Times, end_ns: Times) -> Times:
         period_ns = self._epoch.period_ns if self._epoch else 1
         # Only the parts that matter, and the one before them, whose last reading the first line begins at.
-        first = bisect_left([part[0].item(-1) for part in self._parts], int(begin_ns.min()))
+        first = bisect_left(self._parts, int(begin_ns.min()), key=lambda part: part[0].item(-1))
         parts = list(self._parts)[max(0, first - 1) :]
         t_ns = np.concatenate([part[0] for part in parts])
         power_w = np.concatenate([part[1] for part in parts])
         joules = energy_between(t_ns, power_w, begin_ns, end_ns, MAX_GAP_PERIODS * period_ns)
         return np.where(np.isfinite(joules), np.rint(np.nan_to_num(joules) * 1e6), UNKNOWN_UJ).astype("<i8")
+
+
+def _windows(begin_ns: Times, end_ns: Times, counts: Times, durations_ns: list[Times]) -> Times:
+    """(n, 2): the windows of all layers, inference after inference. Those of as many layers are laid together."""
+    windows = np.empty((int(counts.sum()), 2), "<i8")
+    rows = np.repeat(counts, counts)
+    for count in set(counts.tolist()):
+        alike = counts == count
+        each = np.concatenate([durations_ns[at] for at in np.flatnonzero(alike).tolist()]).reshape(
+            np.count_nonzero(alike), count
+        )
+        windows[rows == count] = layer_windows(begin_ns[alike], end_ns[alike], each).reshape(-1, 2)
+    return windows

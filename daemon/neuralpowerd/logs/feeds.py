@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Batch, Ticks, packed_to_batch, ticks_to_frames
+from neuralpower_wire import Batch, Ticks, by_epoch, records_to_batch, ticks_to_frames
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS
 
 from .journal import Journal
@@ -29,7 +29,7 @@ class TickFeed:
             self.lost += got.lost
             if len(got.ticks):
                 self.next = got.first + len(got.ticks)
-                yield from one_epoch_each(got.ticks)
+                yield from by_epoch(got.ticks)
             more = len(got.ticks) == MAX_TICKS
 
     def frames(self, ticks: Ticks) -> list[bytes]:
@@ -53,7 +53,7 @@ class JournalFeed:
             self.next = got.first + len(got.records)
             if not got.records:
                 return
-            yield packed_to_batch(self.journal.stream, got.first, got.records)
+            yield records_to_batch(self.journal.stream, got.first, got.records)
 
 
 def in_one(parts: Sequence[Ticks]) -> Ticks:
@@ -65,11 +65,3 @@ def in_one(parts: Sequence[Ticks]) -> Ticks:
         return parts[0]
     joined: Ticks = np.concatenate([part.view(np.uint8) for part in parts]).view(parts[0].dtype)
     return joined
-
-
-def one_epoch_each(ticks: Ticks) -> list[Ticks]:
-    """`ticks` cut where the epoch changes."""
-    epoch = ticks["epoch"]
-    if epoch.item(0) == epoch.item(-1):  # epochs only grow
-        return [ticks]
-    return np.split(ticks, np.flatnonzero(np.diff(epoch)) + 1)

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Kind, WireError, packed_to_batch, ticks_to_batch
+from neuralpower_wire import Kind, WireError, by_epoch, records_to_batch, ticks_to_batch
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS, Reply, Request
 
-from .feeds import one_epoch_each
 from .ledger import Ledger
 
 
@@ -45,7 +44,7 @@ class History:
         if got is None or got.first >= request.first + wanted or not len(got.ticks):
             lost = min(wanted, max(0, oldest - request.first))
             return Reply(request.id, "", stream, oldest, following, lost)
-        run = one_epoch_each(got.ticks[: wanted - (got.first - request.first)])[0]
+        run = by_epoch(got.ticks[: wanted - (got.first - request.first)])[0]
         return Reply(
             request.id,
             "",
@@ -66,7 +65,7 @@ class History:
         wanted = min(request.count, MAX_RECORDS)
         lost = min(wanted, max(0, oldest - request.first))
         got = journal.read_packed(request.first + lost, wanted - lost, MAX_REPLY)
-        batch = packed_to_batch(stream, got.first, got.records) if got.records else None
+        batch = records_to_batch(stream, got.first, got.records) if got.records else None
         return Reply(request.id, "", stream, oldest, following, lost, batch=batch)
 
     def _status_now(self, request: Request) -> Reply:

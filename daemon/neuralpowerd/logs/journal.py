@@ -16,6 +16,7 @@ import zlib
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from neuralpower_wire import PackedRecord, Record, WireError
 
@@ -53,8 +54,7 @@ class PackedEntries:
     lost: int
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     sequence: int = 0
     oldest: int = 0
     oldest_at: int = 0
@@ -239,15 +239,15 @@ class Journal(JournalReader):
 
     def append(self, record: Record) -> int:
         """Add `record` and return its index. WireError where it breaks the format or can never fit."""
-        packed = record.packed()
-        body, size = packed.body, _RECORD.size + len(packed.body)
+        body = record.body.packed
+        size = _RECORD.size + len(body)
         if size > self.capacity // 2:
             raise WireError(
                 f"a record of {size} bytes does not fit in a journal of {self.capacity}; enlarge the journal"
             )
         self._make_room(size)
         state = self._state
-        rest = _RECORD.pack(0, len(body), packed.kind, 0, state.next, record.t_ns)[4:]
+        rest = _RECORD.pack(0, len(body), record.number, 0, state.next, record.t_ns)[4:]
         self._put_circular(state.next_at, _CRC.pack(zlib.crc32(body, zlib.crc32(rest))) + rest + body)
         self._positions.append(state.next_at)
         self._publish(_State(state.sequence + 1, state.oldest, state.oldest_at, state.next + 1, state.next_at + size))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from neuralpower_wire import Kind, Record
+from neuralpower_wire import Body, Kind, Record
 
 from .journal import Journal
 
@@ -26,8 +26,8 @@ class Ledger:
         self.max_engines = max_engines
         self._engines: OrderedDict[str, int] = OrderedDict()
 
-    def write(self, kind: Kind, body: dict[str, Any]) -> int:
-        """Append a record made now; returns its index. WireError where the body breaks the format."""
+    def write(self, kind: Kind, body: Body | Mapping[str, Any]) -> int:
+        """Append a record made now, of a body or its keys; returns its index. WireError where they break the format."""
         index = self.journal.append(Record(kind, self.now_ns(), body))
         if kind is Kind.ENGINE:
             self.note_engine(body["hash"], index)
