@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,6 +48,9 @@ COLUMNS: dict[str, str] = {
 LATER = ("withheld",)
 """Columns that files of earlier versions do not have; in those they are empty."""
 
+MOST = {"runtime_s": 3600.0, "power_w": 3000.0, "energy_j": 3600.0 * 3000.0}
+"""What no layer or inference takes: an hour, and more than any one accelerator with its board draws (a shunt or a unit is wrong then)."""
+
 _NUMPY: dict[str, Any] = {"str": np.object_, "int": np.int64, "float": np.float64, "bool": np.bool_}
 
 Column = NDArray[Any]
@@ -74,6 +78,19 @@ class Dataset:
     def withheld(self) -> dict[str, int]:
         """Why rows have no power though it was looked for -> how many, the most first."""
         return dict(Counter(filter(None, self.table["withheld"].tolist())).most_common())
+
+    @property
+    def implausible(self) -> dict[str, int]:
+        """Why rows hold a measurement that cannot be, such as ``power_w negative`` -> how many rows, the most first. ``fit`` leaves them out."""
+        found: Counter[str] = Counter()
+        for column, most in MOST.items():
+            values = self.table[column].astype(np.float64)
+            found[f"{column} negative"] = int((values < 0).sum())
+            found[f"{column} not finite"] = int((values == np.inf).sum())
+            found[f"{column} above {most:g}"] = int((np.isfinite(values) & (values > most)).sum())
+        modelled = np.isin(self.table["kind"], ("conv", "pool", "fc"))
+        found["runtime_s 0 of a modelled layer"] = int((modelled & (self.table["runtime_s"] == 0)).sum())
+        return {reason: count for reason, count in found.most_common() if count}
 
     def layers(self) -> list[Layer]:
         """The rows as layers, without their measurements."""
@@ -108,6 +125,19 @@ def row(layer: Layer, *, network: str, position: int = 0, origin: str, **measure
     geometry = {column: getattr(layer, "name" if column == "layer" else column) for column in _LAYER_COLUMNS}
     given = {**geometry, "network": network, "position": position, "origin": origin, **measured}
     return {column: given.get(column, blank[kind]) for column, kind in COLUMNS.items()}
+
+
+def why_implausible(column: str, value: float) -> str:
+    """What is wrong with a measured runtime_s, power_w or energy_j; "" where it can be. nan, which stands for not measured, is wrong here."""
+    if not isfinite(value):
+        return "not a finite number"
+    if value < 0:
+        return "negative"
+    return (
+        f"above {MOST[column]:g} {column[-1].upper() if column[-1] != 's' else 's'}, which nothing takes"
+        if value > MOST[column]
+        else ""
+    )
 
 
 def dataset_of(rows: Iterable[Mapping[str, object]], provenance: Mapping[str, Any]) -> Dataset:

@@ -127,7 +127,7 @@ def encoding_of(content: bytes) -> tuple[str, int]:
         if content.startswith(mark):
             return encoding, len(mark)
     zeros = tuple(byte == 0 for byte in content[:4])
-    told = {
+    told: dict[tuple[bool, ...], str] = {
         (False, True, True, True): "utf-32-le",
         (True, True, True, False): "utf-32-be",
         (False, True, False, True): "utf-16-le",
@@ -161,9 +161,13 @@ def read_json(path: Path) -> object:
     return json_of(path, read_text(path))
 
 
+class Pairs(list[tuple[str, Any]]):
+    """An object of JSON as (name, value) in order: a name that occurs twice is there twice."""
+
+
 def read_pairs(path: Path) -> object:
-    """A JSON document whose objects are lists of (name, value), so that names which occur twice are both there."""
-    return json_of(path, read_text(path), list)
+    """A JSON document whose objects are `Pairs`."""
+    return json_of(path, read_text(path), Pairs)
 
 
 def json_of(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], Any] | None = None) -> object:
@@ -213,21 +217,22 @@ def _parsed(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], An
 
 def _check_depth(path: Path, document: object) -> None:
     """By levels, not by calls: what is nested deeper than Python's stack would end every walk through it later."""
-    level = [document]
-    for _ in range(DEEPEST + 1):
-        level = (
-            [
-                each
-                for holder in level
-                for each in (holder.values() if isinstance(holder, dict) else holder)  # type: ignore[attr-defined]  # they are lists
-                if isinstance(each, (dict, list, tuple))
-            ]
-            if isinstance(document, (dict, list))
-            else []
-        )
+    level = _holders([document])
+    for _ in range(DEEPEST):
         if not level:
             return
+        level = [each for holder in level for each in _holders(_held(holder))]
     raise InputError(_too_deep(path))
+
+
+def _held(holder: Any) -> Any:
+    if isinstance(holder, dict):
+        return holder.values()
+    return [value for _, value in holder] if isinstance(holder, Pairs) else holder
+
+
+def _holders(values: Any) -> list[Any]:
+    return [each for each in values if isinstance(each, (dict, list))]
 
 
 def _too_deep(path: Path) -> str:

@@ -6,26 +6,33 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from neuralpower import console
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
-from neuralpower.importers import FORMATS
+from neuralpower.importers import FORMATS, MAPPED
 
 if TYPE_CHECKING:
     from neuralpower.importers.imported import Imported
 
 HELP = """Turn other tools' measurements into a dataset of layers.
 
-  edgeprofiler     a folder with its raw, preprocessed or desktop files
+  table            a table of your own, CSV or Parquet: columns kind, in_c, ..., runtime_ms, power_w (docs/dataset.md); --map names them
+  networks         a table of whole networks: columns network, runtime_ms, power_w or energy_mj, file
+  edgeprofiler     a folder with its raw, preprocessed or desktop files, at any depth
   trtexec          NET.graph.json beside NET.profile.json, or a folder with such pairs; runtime only
+  tegrastats       a folder as edgeprofiler's with a log of tegrastats in it, or such a log alone, whose rails are printed
   neurstrucenergy  conv2d.txt, 999 measured convolutions
+  measured         JSON of single layers and whole networks that ran in CUDA graphs
 
-example:
+examples:
+  neuralpower import table layers.csv --map latency=runtime_ms -o layers.parquet
   neuralpower import neurstrucenergy conv2d.txt -o layers.parquet"""
 
 SHOWN = 40
+KEY = "networks"
+"""Of the provenance, where whole networks are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,22 +41,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", action=OutputFile, metavar="FILE", type=Path, help="the dataset to write (Parquet)"
     )
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="of table and networks: a column of theirs and ours with its unit; repeatable",
+    )
     parser.add_argument("--json", action="store_true", help="print what was read as JSON, every layer in it")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.format not in FORMATS:
         raise InputError(f"{args.format}: no such format; known are {', '.join(FORMATS)}")
-    imported: Imported = importlib.import_module(f"neuralpower.importers.{args.format}").read(args.path)
+    imported = _read(args)
     if args.output:
         from neuralpower.dataset import write_dataset
 
+        if not len(imported.dataset) and KEY not in imported.dataset.provenance:
+            reasons = "; ".join(each.removeprefix(f"{args.path}: ") for each in imported.skipped[:3])
+            raise InputError(f"{args.path}: no measured layer to write{': ' + reasons if reasons else ''}")
         write_dataset(imported.dataset.table, args.output, imported.dataset.provenance)
     if args.json:
         console.print_json(_document(args, imported))
     else:
         _print(args, imported)
     return 0
+
+
+def _read(args: argparse.Namespace) -> Imported:
+    reader = importlib.import_module(f"neuralpower.importers.{args.format}")
+    if args.format in MAPPED:
+        from neuralpower.importers.columns import mapping_of
+
+        return cast("Imported", reader.read(args.path, mapping_of(args.map)))
+    if args.map:
+        raise InputError(f"--map: {args.format} has columns of its own; it is for {' and '.join(MAPPED)}")
+    return cast("Imported", reader.read(args.path))
 
 
 def _document(args: argparse.Namespace, imported: Imported) -> dict[str, object]:

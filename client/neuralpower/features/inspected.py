@@ -103,7 +103,7 @@ class Entry:
 
     def shapes(self, side: str) -> list[Shape]:
         """The dimensions of all ``Inputs`` or ``Outputs``: -1 stands for a dynamic one that no batch filled."""
-        found = [tensor.get("Dimensions") for tensor in self._tensors(side)]
+        found: list[Any] = [tensor.get("Dimensions") for tensor in self._tensors(side)]
         good = [self._filled(dims) for dims in found if _is_shape(dims)]
         return good if len(good) == len(found) else []
 
