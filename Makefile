@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SEED ?=
 PYTEST ?=
+MINUTES ?= 10
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -18,7 +19,7 @@ endef
 export KEEP_A_FINDING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-random check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean
+.PHONY: help setup demo test test-random check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run fuzz fuzz-quick dist format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,12 @@ test: $(READY) ## C tests, then Python tests; PYTEST='-k ring' passes options on
 test-random: $(READY) ## property tests on cases drawn anew, to find what the fixed ones miss; SEED=n repeats a run
 	@$(BIN)/python -m pytest -m 'hypothesis and not hardware' --hypothesis-profile=random $(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST) \
 		|| { status=$$?; [ $$status -ne 1 ] || echo "$$KEEP_A_FINDING"; exit $$status; }
+
+fuzz: $(READY) ## every reader of files on damaged ones; MINUTES=n for each of the eleven (10), SEED=n repeats a run
+	@$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz-quick: ## the same for a minute altogether, fit for CI
+	@$(MAKE) -s fuzz MINUTES=0.1
 
 check: format-check lint types arrows warnings ## format, lint, types, import arrows, C warnings (-k: go on after a failure)
 

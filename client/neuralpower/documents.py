@@ -219,10 +219,9 @@ def _check_depth(path: Path, document: object) -> None:
     """By levels, not by calls: what is nested deeper than Python's stack would end every walk through it later."""
     level = _holders([document])
     for _ in range(DEEPEST):
-        if not level:
-            return
         level = [each for holder in level for each in _holders(_held(holder))]
-    raise InputError(_too_deep(path))
+    if level:
+        raise InputError(_too_deep(path))
 
 
 def _held(holder: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from neuralpower import console
+from neuralpower.cli.dataset import print_doubts
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 from neuralpower.importers import FORMATS, MAPPED
@@ -106,6 +107,7 @@ def _print(args: argparse.Namespace, imported: Imported) -> None:
         print(f"wrote {args.output}: {len(imported.dataset)} layers")
     else:
         print("nothing written; -o FILE writes a dataset")
+    print_doubts(imported.dataset)
     sys.stdout.flush()
 
 

@@ -12,6 +12,8 @@ Shape = tuple[int, ...]
 
 MOST_DIMENSIONS = 16
 """Of a tensor; TensorRT has 8 at most."""
+MOST_TENSORS = 512
+"""On one side of a layer; a concatenation of the largest DenseNet has 65."""
 
 _PRECISIONS = {
     "FP32": "FP32",
@@ -105,7 +107,7 @@ class Entry:
         """The dimensions of all ``Inputs`` or ``Outputs``: -1 stands for a dynamic one that no batch filled."""
         found: list[Any] = [tensor.get("Dimensions") for tensor in self._tensors(side)]
         good = [self._filled(dims) for dims in found if _is_shape(dims)]
-        return good if len(good) == len(found) else []
+        return good if len(good) == len(found) <= MOST_TENSORS else []
 
     def batches(self) -> set[int]:
         """First dimensions of the tensors, filled ones as they are then. A map without a batch (three dimensions) has the one given."""

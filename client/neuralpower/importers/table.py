@@ -132,8 +132,13 @@ def _layer(table: Table, at: int, kind: str) -> Layer | None:
     precision = _precision(table.text("precision", at))
     operation = Operation(name, table.text("layer_type", at), precision, table.text("note", at))
     if kind not in NEEDED:
-        data, output = ([sizes.get(f"{side}_{axis}", 0) for axis in "chw"] for side in ("in", "out"))
-        return not_modelled(kind, operation, [sizes.get("batch", 1), *data], [sizes.get("batch", 1), *output])
+        batch = sizes.get("batch", 1)
+        data, output = ([batch, *(sizes.get(f"{side}_{axis}", 0) for axis in "chw")] for side in ("in", "out"))
+        try:
+            return not_modelled(kind, operation, data, output)
+        except ValueError as error:
+            table.left_out.append(f"{table.place(at)}: {error}: left out")
+            return None
     for side in "hw":
         for stem, default in (("kernel", 1), ("pad", 0), ("dilation", 1)):
             sizes[f"{stem}_{side}"] = size(f"{stem}_{side}", default) or 0
