@@ -227,7 +227,9 @@ def laid(folder: Path, name: str, known: dict[str, bytes], contents: list[tuple[
     for at, (place, kind) in enumerate(places):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_bytes(changed.get(at, known[kind]))
-    return folder
+    # One network alone is refused where it is broken; of several it is left out.
+    alone = folder / places[next(iter(changed))][0].partition("/")[0]
+    return alone if len(contents) == 1 and alone.is_dir() else folder
 
 
 # ---- Running -----------------------------------------------------------------------------------
