@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,11 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower import parquet
+from neuralpower.documents import HEAD, foreign
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.files import write_whole
 
 SCHEMA = 1
+MOST_ROWS = 5_000_000
+"""A fit of a million takes minutes and 2.4 GB; a few bytes of Parquet can stand for any number of rows."""
 METADATA_KEY = b"neuralpower"
 ORIGINS = ("network", "sweep", "import")
 
@@ -178,8 +182,13 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     source = Path(path)
     _check_ends(source)
     try:
+        rows, _ = parquet.size(source)
+        if rows > MOST_ROWS:
+            raise InputError(f"{source}: {rows:,} rows, at most {MOST_ROWS:,} are read")
         arrow = parquet.read_table(source)
-    except (pa.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, MemoryError) as error:  # Arrow's own are kinds of ValueError too
         raise InputError(f"{source}: cannot be read as Parquet: {_first_line(error)}") from None
     provenance = _provenance(source, arrow.schema.metadata or {})
     missing = [name for name in COLUMNS if name not in arrow.column_names]
@@ -203,22 +212,29 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
 
 def _check_ends(source: Path) -> None:
     """A Parquet file begins and ends with PAR1; what only begins so was cut off."""
-    content_ends = _ends(source)
-    if not content_ends:
+    head, end = _ends(source)
+    if not head:
         raise InputError(f"{source}: an empty file")
-    if content_ends[:4] != b"PAR1":
-        raise InputError(f"{source}: not a Parquet file")
-    if content_ends[4:] != b"PAR1":
+    if not head.startswith(b"PAR1"):
+        told = foreign(head)
+        raise InputError(
+            f"{source}: not a Parquet file{f', but {told}' if told else ''}; `neuralpower dataset` writes datasets"
+        )
+    if end != b"PAR1":
         raise InputError(f"{source}: truncated Parquet file, its end is missing; write it again")
 
 
-def _ends(source: Path) -> bytes:
+def _ends(source: Path) -> tuple[bytes, bytes]:
+    """The first bytes and the last four behind the first four; empty of an empty file."""
     try:
+        mode = source.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise InputError(f"{source}: a device, a pipe or a socket, not a dataset file")
         with source.open("rb") as file:
-            head = file.read(4)
+            head = file.read(HEAD)
             if head:
                 file.seek(max(4, source.stat().st_size - 4))
-            return head + file.read(4)
+            return head, file.read(4)
     except FileNotFoundError:
         raise InputError(f"{source}: no such file") from None
     except IsADirectoryError:

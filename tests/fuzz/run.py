@@ -31,7 +31,7 @@ from tests.fuzz.samples import fitted, samples
 LARGEST = 4 << 20
 """Bytes of a case. Limits of size have tests of their own."""
 MEMORY = 1 << 30
-"""Bytes that a process may have grown by at the end: 250 for each of the largest case, which is what `documents` states."""
+"""Bytes that a process may have grown by at the end: 256 for each of the largest case."""
 SECONDS = 30
 """For one case; on an idle machine none takes 3."""
 BATCH = 200
