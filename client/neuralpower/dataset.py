@@ -137,11 +137,7 @@ def why_implausible(column: str, value: float) -> str:
         return "not a finite number"
     if value < 0:
         return "negative"
-    return (
-        f"above {MOST[column]:g} {column[-1].upper() if column[-1] != 's' else 's'}, which nothing takes"
-        if value > MOST[column]
-        else ""
-    )
+    return f"above {MOST[column]:g}, more than is believed" if value > MOST[column] else ""
 
 
 def dataset_of(rows: Iterable[Mapping[str, object]], provenance: Mapping[str, Any]) -> Dataset:

@@ -38,7 +38,12 @@ _FOREIGN = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself; fetch it with: git lfs pull"),
     (b"ftrt", "a serialised TensorRT engine; give its inspector's JSON (trtexec --exportLayerInfo=FILE)"),
     (b"ptrt", "a serialised TensorRT engine; give its inspector's JSON (trtexec --exportLayerInfo=FILE)"),
-    (b"PK\x03\x04", "an archive, perhaps PyTorch weights; unpack it, export ONNX, or name torch:module:callable"),
+    (
+        b"PK\x03\x04",
+        "a ZIP archive: unpack it; of PyTorch weights export ONNX or name torch:module:callable; save an Excel table as CSV",
+    ),
+    (b"\xd0\xcf\x11\xe0", "an Office document; save its table as CSV"),
+    (b"<?xml", "an XML file, such as OpenVINO's; export ONNX"),
     (b"\x1f\x8b", "packed with gzip; unpack it first"),
     (b"\xfd7zXZ", "packed with xz; unpack it first"),
     (b"BZh", "packed with bzip2; unpack it first"),
@@ -54,7 +59,7 @@ _FOREIGN = (
     (b"\x89PNG", "a picture"),
     (b"SQLite format 3", "an SQLite database, such as Nsight Systems writes; export what is wanted as CSV"),
 )
-_PAGE = re.compile(rb"<(?:!doctype|html|head|\?xml)\b", re.I)
+_PAGE = re.compile(rb"<(?:!doctype|html|head)\b", re.I)
 
 
 def opened(path: Path) -> tuple[bytes, int]:
@@ -193,6 +198,10 @@ _ESCAPE = re.compile(
 )
 
 
+_ENDS = re.compile(r'(?:[\s,:]*|"(?:[^"\\]|\\.)*\\?|[a-zA-Z]{1,8}|-?[0-9.eE+-]*)\Z', re.S)
+"""What a cut leaves behind the place where JSON breaks: nothing, a text without its end, part of a word or number."""
+
+
 def _parsed(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], Any] | None) -> object:
     values = text.count(",") + text.count("[") + text.count("{")
     if values > MOST_VALUES:
@@ -203,7 +212,7 @@ def _parsed(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], An
         return json.loads(text, strict=False, object_pairs_hook=objects)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
-        cut = error.pos >= len(text) or text[-1:] not in ("}", "]", '"')
+        cut = _ENDS.match(text, error.pos) is not None
         raise InputError(
             f"{path}: broken JSON, {'cut off before its end' if cut else 'not as JSON is written'}: {place}: {error.msg}; write it again"
         ) from None
@@ -235,4 +244,4 @@ def _holders(values: Any) -> list[Any]:
 
 
 def _too_deep(path: Path) -> str:
-    return f"{path}: JSON with objects more than {DEEPEST} deep within each other; nothing that is read here has them"
+    return f"{path}: JSON with objects more than {DEEPEST} deep within each other, the most that is read"

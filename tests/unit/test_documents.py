@@ -83,6 +83,14 @@ def test_size_and_values_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ('{"a":\n 1,,}', "line 2 column 4"),
         ("[" + "1" * 5000 + "]", "thousands of digits"),
         ('"a"', "broken JSON"),
+        ('{"a": "b', "cut off before its end"),
+        ('{"a": "b\\', "cut off before its end"),
+        ('{"a": 1,', "cut off before its end"),
+        ('{"a": tru', "cut off before its end"),
+        ('{"a": -', "cut off before its end"),
+        ('{"a": [1, 2]', "cut off before its end"),
+        ('{"a": 1} and more', "not as JSON is written: line 1 column 10"),
+        ('{"a": x1}', "not as JSON is written"),
     ],
 )
 def test_broken_json_says_where(text: str, says: str) -> None:
@@ -112,6 +120,8 @@ def test_only_a_last_line_without_its_end_is_left_out() -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"<!DOCTYPE html>", "a web page"),
+        (b'<?xml version="1.0"?><net/>', "an XML file"),
+        (b"PK\x03\x04", "an Excel table as CSV"),
         (b"PAR1", "a Parquet file"),
         (b"\x80\x04\x95", "never opened"),
         (b"ftrt", "serialised TensorRT engine"),

@@ -160,7 +160,7 @@ def test_powers_that_cannot_be_are_left_out_and_counted() -> None:
     join.add([Layer("a", "other")], [("a", Measured([1e-3, 0.0], [5.0, 7.0, 45000.0, -1.0, float("inf")]))])
     assert join.rows[0]["power_w"] == 6.0 and join.rows[0]["runtime_s"] == 5e-4
     assert [line.partition("powers ")[2] for line in join.skipped] == [
-        "above 3000 W, which nothing takes: left out",
+        "above 3000, more than is believed: left out",
         "negative: left out",
         "not a finite number: left out",
     ]

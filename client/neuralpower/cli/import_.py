@@ -88,6 +88,7 @@ def _document(args: argparse.Namespace, imported: Imported) -> dict[str, object]
     return {
         "read": imported.read,
         "skipped": imported.skipped,
+        "implausible": imported.dataset.implausible,
         "provenance": imported.dataset.provenance,
         "layers": layers,
         "written": str(args.output) if args.output else None,

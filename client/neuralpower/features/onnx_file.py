@@ -63,14 +63,12 @@ def _parsed(path: Path, content: bytes) -> Any:
         except Exception:  # no binary form
             text = _text(content)
         if text is None:
-            raise InputError(f"{path}: {_NEITHER}; a cut or damaged one is written again") from None
+            raise InputError(f"{path}: {_NEITHER}; if it was one, it is cut or damaged: write it again") from None
         start = text.lstrip()
         if start[:1] in ("{", '"'):
             return model_of_json(path, json_of(path, text))
         form, what = ("onnxtxt", "ONNX's text syntax") if start[:1] == "<" else ("textproto", "ONNX as protobuf's text")
-        if form == "textproto" and not any(
-            f"{field}" in text[:HEAD] for field in ("ir_version", "graph", "opset_import")
-        ):
+        if form == "textproto" and not any(field in text[:HEAD] for field in ("ir_version", "graph", "opset_import")):
             raise InputError(f"{path}: {_NEITHER}")
         try:
             return onnx.load_model_from_string(text.encode(), format=form)

@@ -69,7 +69,7 @@ class Table:
     def measured(self, name: str, at: int) -> float:
         """runtime_s, power_w, energy_j or the standard error of one, in SI; nan where it is not told, or cannot be, which is counted."""
         cell = self.text(name, at)
-        if not cell or cell.lower() in ("nan", "na", "none", "null", "-"):
+        if not cell or cell.lower() in ("nan", "na", "n/a", "none", "null", "-"):
             return float("nan")
         try:
             value = self._number(cell) * self.factors[name]
