@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.fuzz import run
 
 from neuralpower.errors import InputError
-from tests.fuzz import run
 
 MOMENT = 0.001
 """Minutes: one batch of cases."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from neuralpower.cli import main
+from neuralpower.cli.dataset import print_doubts
 from neuralpower.dataset import Dataset, dataset_of, read_dataset, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
@@ -186,6 +187,14 @@ def test_the_command_counts_what_cannot_be(tmp_path: Path, capsys: pytest.Captur
     write_dataset(made.table, tmp_path / "d.parquet", {})
     assert main(["info", str(tmp_path / "d.parquet")]) == 0
     assert "1: power_w negative" in capsys.readouterr().out
+
+
+def test_a_name_of_more_than_one_engine_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows of two engines under one name are two networks; one engine twice is one."""
+    layer = Layer("o", "other")
+    engines = [("net", "a"), ("net", "b"), ("net", "b"), ("other", "c"), ("unknown", ""), ("unknown", "")]
+    print_doubts(dataset_of([row(layer, network=n, origin="network", engine=e) for n, e in engines], {}))
+    assert capsys.readouterr().out == "names of more than one engine, told apart by the column engine: net (2)\n"
 
 
 # ---- Power logs --------------------------------------------------------------------------------
