@@ -198,8 +198,18 @@ _ESCAPE = re.compile(
 )
 
 
-_ENDS = re.compile(r'(?:[\s,:]*|"(?:[^"\\]|\\.)*\\?|[a-zA-Z]{1,8}|-?[0-9.eE+-]*)\Z', re.S)
-"""What a cut leaves behind the place where JSON breaks: nothing, a text without its end, part of a word or number."""
+_REST = re.compile(r"[\s,:]*|[a-zA-Z]{1,8}|[-+0-9.eE]{1,400}")
+"""What a cut leaves behind the place where JSON breaks, beside a text without its end: nothing, part of a word or of a number."""
+
+
+def _is_cut(text: str, at: int) -> bool:
+    if text[at : at + 1] != '"':
+        return _REST.fullmatch(text, at) is not None
+    try:
+        json.JSONDecoder(strict=False).raw_decode(text, at)
+    except json.JSONDecodeError:
+        return True
+    return False
 
 
 def _parsed(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], Any] | None) -> object:
@@ -212,7 +222,7 @@ def _parsed(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], An
         return json.loads(text, strict=False, object_pairs_hook=objects)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
-        cut = _ENDS.match(text, error.pos) is not None
+        cut = _is_cut(text, error.pos)
         raise InputError(
             f"{path}: broken JSON, {'cut off before its end' if cut else 'not as JSON is written'}: {place}: {error.msg}; write it again"
         ) from None

@@ -216,6 +216,13 @@ def test_samples_that_cannot_be_are_counted(tmp_path: Path) -> None:
     assert sum("1 samples with a power that is" in line for line in imported.skipped) == 3
 
 
+def test_a_log_may_have_names_and_whole_seconds(tmp_path: Path) -> None:
+    """A first line without a number, returns, and stamps without a fraction."""
+    log = "time,mV,mA\r\n20250101-00:00:01,5000,1100\r\n20250101-00:00:01.200,5000,1200\r\n"
+    imported = edgeprofiler.read(raw(tmp_path / "net", log))
+    assert imported.dataset["power_w"][0] == pytest.approx(5.75) and not imported.skipped
+
+
 LINES = {
     "RAM 1409/3964MB (lfb 28x4MB) SWAP 0/1982MB IRAM 0/252kB(lfb 252kB) CPU [22%@518,off] APE 25 PLL@28.5C CPU@32C thermal@31.25C "
     "POM_5V_IN 2532/2500 POM_5V_GPU 0/0 POM_5V_CPU 320/320": 2.532,

@@ -141,8 +141,8 @@ def power_log(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], list[
     lines, left_out = whole_lines(file, text)
     reasons: Counter[str] = Counter()
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+        if not line.strip() or (number == 1 and not any(letter.isdecimal() for letter in line)):
+            continue  # nothing, or names of the columns
         try:
             stamp, millivolts, milliamperes = line.split(",")
             time_ns, watts = stamp_ns(stamp), float(millivolts) * float(milliamperes) * 1e-6
@@ -158,8 +158,9 @@ def power_log(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], list[
 
 
 def stamp_ns(stamp: str) -> int:
-    """``20241121-00:00:01.50`` in nanoseconds since 1970, its wall clock taken as it is; microseconds at best."""
-    since = datetime.strptime(stamp.strip(), "%Y%m%d-%H:%M:%S.%f") - _EPOCH
+    """``20241121-00:00:01.50`` in nanoseconds since 1970, its wall clock taken as it is; microseconds at best. ValueError where it is none."""
+    whole = stamp.strip()
+    since = datetime.strptime(whole if "." in whole else f"{whole}.0", "%Y%m%d-%H:%M:%S.%f") - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
 
