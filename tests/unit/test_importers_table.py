@@ -174,6 +174,19 @@ def test_whole_networks_stand_beside_their_layers(tmp_path: Path) -> None:
         networks.read(save(tmp_path, "runtime_ms\n1\n"))
 
 
+def test_whole_networks_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those without layers too; what is not known is a dash. Written, they are in the provenance."""
+    path = save(tmp_path, "network,runtime_ms,power_w\nfirst,4,10\nsecond,5,\n")
+    assert main(["import", "networks", str(path)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["first", "4", "10", "40"] in lines and ["second", "5", "-", "-"] in lines
+    assert main(["import", "networks", str(path), "-o", str(tmp_path / "d.parquet")]) == 0
+    assert [each["network"] for each in read_dataset(tmp_path / "d.parquet").provenance["networks"]] == [
+        "first",
+        "second",
+    ]
+
+
 SINGLE: dict[str, Any] = {"kind": "conv", "dtype": "fp16", "n": 2, "ci": 3, "h": 9, "w": 8, "co": 4, "k": [3, 1], "s": 1, "p": [1, 0],
                           "g": 1, "relu": True, "ms": 0.5, "watts": 100.0, "watts_sd": 2.0, "readings": 4, "repeats": 7}  # fmt: skip
 POOL = {"kind": "pool", "dtype": "fp16", "n": 1, "ci": 4, "h": 54, "w": 54, "k": 3, "s": 2, "p": 0, "pool": "max"}

@@ -99,7 +99,9 @@ def _print(args: argparse.Namespace, imported: Imported) -> None:
     for line in imported.read:
         print(f"read {line}")
     if not args.output:
-        _print_layers(imported)
+        if len(imported.dataset) or KEY not in imported.dataset.provenance:
+            _print_layers(imported)
+        _print_networks(imported)
     for line in imported.skipped[:SHOWN]:
         print(f"skipped {line}")
     if len(imported.skipped) > SHOWN:
@@ -110,6 +112,22 @@ def _print(args: argparse.Namespace, imported: Imported) -> None:
         print("nothing written; -o FILE writes a dataset")
     print_doubts(imported.dataset)
     sys.stdout.flush()
+
+
+def _print_networks(imported: Imported) -> None:
+    """Whole networks, which stand in the provenance and not in the rows."""
+    rows: list[list[console.Cell]] = []
+    for each in imported.dataset.provenance.get(KEY, [])[:SHOWN]:
+        seconds, joules = each["runtime_s"], each["energy_j"]
+        power = joules / seconds if joules is not None else None
+        rows.append([each["network"], seconds * 1e3, power, None if joules is None else joules * 1e3])
+    if rows:
+        console.table(
+            f"{len(imported.dataset.provenance[KEY])} whole networks",
+            ["network", "runtime ms", "power W", "energy mJ"],
+            rows,
+            simulated=imported.dataset.simulated,
+        )
 
 
 def _print_layers(imported: Imported) -> None:
