@@ -34,6 +34,9 @@ _LAYER_FIELDS = {field.name: field.type for field in fields(Layer)}
 _LAYER_COLUMNS = {"layer" if name == "name" else name: str(kind) for name, kind in _LAYER_FIELDS.items()}
 MEASURED = ("runtime_s", "runtime_se_s", "power_w", "power_se_w", "energy_j", "energy_se_j")
 
+MOST = {"runtime_s": 3600.0, "power_w": 3000.0, "energy_j": 3600.0 * 3000.0}
+"""What no layer or inference takes: an hour, and more than any one accelerator with its board draws (a shunt or a unit is wrong then)."""
+
 COLUMNS: dict[str, str] = {
     "network": "str",
     "position": "int",
@@ -51,9 +54,6 @@ COLUMNS: dict[str, str] = {
 
 LATER = ("withheld",)
 """Columns that files of earlier versions do not have; in those they are empty."""
-
-MOST = {"runtime_s": 3600.0, "power_w": 3000.0, "energy_j": 3600.0 * 3000.0}
-"""What no layer or inference takes: an hour, and more than any one accelerator with its board draws (a shunt or a unit is wrong then)."""
 
 _NUMPY: dict[str, Any] = {"str": np.object_, "int": np.int64, "float": np.float64, "bool": np.bool_}
 

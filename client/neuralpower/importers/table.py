@@ -8,7 +8,6 @@ from pathlib import Path
 
 from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
-from neuralpower.features.classify import Operation, not_modelled
 from neuralpower.features.layers import KINDS, Layer
 from neuralpower.importers.columns import Table, read_columns
 from neuralpower.importers.imported import Imported
@@ -129,39 +128,24 @@ def _layer(table: Table, at: int, kind: str) -> Layer | None:
     told = {axis: size(axis, None) for axis in ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")}
     sizes = {axis: value for axis, value in told.items() if value is not None}
     name = table.text("layer", at) or f"row {table.numbers[at]}"
-    precision = _precision(table.text("precision", at))
-    operation = Operation(name, table.text("layer_type", at), precision, table.text("note", at))
-    if kind not in NEEDED:
-        batch = sizes.get("batch", 1)
-        data, output = ([batch, *(sizes.get(f"{side}_{axis}", 0) for axis in "chw")] for side in ("in", "out"))
-        try:
-            return not_modelled(kind, operation, data, output)
-        except ValueError as error:
-            table.left_out.append(f"{table.place(at)}: {error}: left out")
-            return None
     for side in "hw":
         for stem, default in (("kernel", 1), ("pad", 0), ("dilation", 1)):
             sizes[f"{stem}_{side}"] = size(f"{stem}_{side}", default) or 0
         stride = sizes[f"kernel_{side}"] if kind == "pool" else 1
         sizes[f"stride_{side}"] = size(f"stride_{side}", stride) or 0
-        sizes.setdefault(f"in_{side}", 1)
-        sizes.setdefault(f"out_{side}", 1 if kind == "fc" else _slid(sizes, side))
+        if kind in NEEDED:
+            sizes.setdefault(f"in_{side}", 1)
+            sizes.setdefault(f"out_{side}", 1 if kind == "fc" else _slid(sizes, side))
+    if kind in NEEDED:
+        sizes.setdefault("out_c", sizes["in_c"])
     sizes.setdefault("batch", 1)
-    sizes.setdefault("out_c", sizes["in_c"])
     groups = size("groups", 1) or 1
-    if sizes["in_c"] % groups or sizes["out_c"] % groups:
+    if kind == "conv" and (sizes["in_c"] % groups or sizes["out_c"] % groups):
         table.left_out.append(f"{table.place(at)}: {groups} groups do not divide its channels: left out")
         return None
+    words = {name: table.text(name, at) for name in ("layer_type", "note")}
     try:
-        return Layer(
-            name,
-            kind,
-            groups=groups,
-            precision=precision,
-            layer_type=operation.layer_type,
-            note=operation.note,
-            **sizes,
-        )
+        return Layer(name, kind, groups=groups, precision=_precision(table.text("precision", at)), **words, **sizes)  # type: ignore[arg-type]  # words and sizes
     except ValueError as error:
         table.left_out.append(f"{table.place(at)}: {error}: left out")
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
 from neuralpower.features.layers import Layer
@@ -16,10 +17,12 @@ def engine_of(prediction: NetworkPrediction, attribution: Attribution | None) ->
     named = [each for each in attribution.engines.values() if each.name == prediction.name] if attribution else []
     if len(named) < 2:
         return named[0] if named else None
-    wanted = _shapes([each.layer for each in prediction.layers])
-    found = [(each, _shapes([layer.geometry for layer in each.layers if layer.geometry])) for each in named]
-    same = [each for each, shapes in found if shapes == wanted]
-    alike = [each for each, shapes in found if [shape[:-1] for shape in shapes] == [shape[:-1] for shape in wanted]]
+    told = [each.layer for each in prediction.layers]
+    geometries = [(each, [layer.geometry for layer in each.layers if layer.geometry]) for each in named]
+    same, alike = (
+        [each for each, layers in geometries if _shapes(layers, precise) == _shapes(told, precise)]
+        for precise in (True, False)
+    )
     return next((each[0] for each in (same, alike) if len(each) == 1), None)
 
 
@@ -34,6 +37,6 @@ def layers_of(prediction: NetworkPrediction, engine: EngineAttribution | None) -
     return [left[name].pop(0) if told[name] == listed[name] else None for name in names]
 
 
-def _shapes(layers: Sequence[Layer]) -> list[tuple[str | int, ...]]:
-    """Kinds and sizes of the modelled layers, the precision last."""
-    return [layer.shape for layer in layers if layer.modelled]
+def _shapes(layers: Sequence[Layer], precise: bool) -> list[tuple[str | int, ...]]:
+    """Kinds and sizes of the modelled layers, with their precision or without."""
+    return [(layer if precise else replace(layer, precision="")).shape for layer in layers if layer.modelled]
