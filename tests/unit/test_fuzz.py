@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,10 @@ MOMENT = 0.001
 def fewer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Small batches, and no alarm left behind."""
     monkeypatch.setattr(run, "BATCH", 30)
-    before = signal.getsignal(signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGPROF)}
     yield
-    signal.signal(signal.SIGALRM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
@@ -41,6 +43,21 @@ def test_a_planted_fault_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.M
     assert run.fuzz("planted", MOMENT, 1, tmp_path) == 1
     (kept,) = (tmp_path / "found").iterdir()
     assert not kept.read_bytes().startswith(b"layer,kind") and "seed 1" in (tmp_path / "found.txt").read_text()
+
+
+def test_a_case_that_takes_too_long_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the alarm is swallowed: by a callback of the interpreter's, or by whatever the reader calls."""
+
+    def read(path: Path, folder: Path) -> None:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                sum(range(1000))
+
+    monkeypatch.setattr(run, "SECONDS", 0.2)
+    monkeypatch.setattr(signal, "alarm", lambda seconds: None)
+    monkeypatch.setitem(run.READERS, "planted", (read, ("table",)))
+    assert run.fuzz("planted", MOMENT, 1, tmp_path) == 1
+    assert "took longer" in (tmp_path / "found.txt").read_text()
 
 
 @pytest.mark.parametrize("error", [None, InputError("one line")])

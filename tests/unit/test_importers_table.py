@@ -174,6 +174,20 @@ def test_whole_networks_stand_beside_their_layers(tmp_path: Path) -> None:
         networks.read(save(tmp_path, "runtime_ms\n1\n"))
 
 
+def test_a_file_of_many_networks_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each batch, and also where it cannot be read: a table of a thousand rows may name one file."""
+    (tmp_path / "net.json").write_bytes((ENGINES / "trt10.json").read_bytes())
+    read = []
+    load = networks.load_network
+    monkeypatch.setattr(
+        networks, "load_network", lambda path, batch: read.append((path.name, batch)) or load(path, batch)
+    )
+    rows = "".join(f"n{at},2,4,{file}\n" for at, file in enumerate(["net.json", "none.json"] * 3))
+    imported = networks.read(save(tmp_path, f"network,batch,runtime_ms,file\n{rows}"))
+    assert read == [("net.json", 2), ("none.json", 2)]
+    assert len(imported.dataset) == 3 * 8 and sum("without its layers" in line for line in imported.skipped) == 3
+
+
 def test_whole_networks_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Those without layers too; what is not known is a dash. Written, they are in the provenance."""
     path = save(tmp_path, "network,runtime_ms,power_w\nfirst,4,10\nsecond,5,\n")

@@ -37,8 +37,9 @@ def read(path: Path, mapping: Mapping[str, str] | None = None) -> Imported:
         raise InputError(f"{path}: no column network; --map THEIRS=network names it")
     rows: list[dict[str, object]] = []
     networks: list[dict[str, Any]] = []
+    loaded: dict[tuple[str, int], list[Layer] | str] = {}
     for at in range(table.rows):
-        entry, layers = _entry(table, at)
+        entry, layers = _entry(table, at, loaded)
         if entry is None:
             continue
         networks.append(entry)
@@ -55,7 +56,11 @@ def read(path: Path, mapping: Mapping[str, str] | None = None) -> Imported:
     return Imported(dataset_of(rows, {"importer": "networks", "path": str(path), KEY: networks}), seen, skipped)
 
 
-def _entry(table: Table, at: int) -> tuple[dict[str, Any] | None, list[Layer]]:
+def _entry(
+    table: Table, at: int, loaded: dict[tuple[str, int], list[Layer] | str]
+) -> tuple[dict[str, Any] | None, list[Layer]]:
+    """What the provenance keeps of a row and its layers; None, counted, where it cannot be used. `loaded`: files and batches that were
+    read before, as layers or as the reason why not."""
     name = table.text("network", at)
     if not name:
         table.lack("network", "row(s) do not say it: left out")
@@ -71,12 +76,9 @@ def _entry(table: Table, at: int) -> tuple[dict[str, Any] | None, list[Layer]]:
     if isnan(energy):
         table.lack("power_w", "network(s) have a runtime alone, neither power nor energy")
     batch = table.integer("batch", at, None)
-    layers: list[Layer] = []
-    if file := table.text("file", at):
-        try:
-            layers = load_network(table.path.parent / file, batch or 1).layers
-        except InputError as error:
-            table.left_out.append(f"{table.place(at)}: {error}: without its layers")
+    found = _layers(table.path.parent, table.text("file", at), batch or 1, loaded)
+    if isinstance(found, str):
+        table.left_out.append(f"{table.place(at)}: {found}: without its layers")
     # The same network at two batch sizes or on two devices is two.
     identity = "\0".join(
         [name, str(batch), table.text("precision", at), table.text("device", at), str(table.numbers[at])]
@@ -84,4 +86,16 @@ def _entry(table: Table, at: int) -> tuple[dict[str, Any] | None, list[Layer]]:
     return measured_whole(
         name, hashlib.sha256(identity.encode()).hexdigest(), table.integer("count", at, 0) or 0, runtime,
         energy, runtime_se_s=table.measured("runtime_se_s", at), energy_se_j=energy_se if isfinite(energy_se) else float("nan"),
-    ), layers  # fmt: skip
+    ), [] if isinstance(found, str) else found  # fmt: skip
+
+
+def _layers(folder: Path, file: str, batch: int, loaded: dict[tuple[str, int], list[Layer] | str]) -> list[Layer] | str:
+    """The layers of a file, each read once; none without a file, and the reason where it cannot be read."""
+    if not file:
+        return []
+    if (file, batch) not in loaded:
+        try:
+            loaded[file, batch] = load_network(folder / file, batch).layers
+        except InputError as error:
+            loaded[file, batch] = str(error)
+    return loaded[file, batch]
