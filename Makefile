@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SEED ?=
 PYTEST ?=
+MINUTES ?= 10
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -23,7 +24,7 @@ endef
 export KEEP_A_FINDING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean
+.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,12 @@ coverage: $(READY) ## how much of C and Python the tests run, with floors; PYTES
 
 coverage-quick: ## the same without tests that are mostly arithmetic, fit for CI
 	@$(MAKE) -s coverage PYTEST="$(QUICK_TESTS)"
+
+fuzz: $(READY) ## every reader of files on damaged ones; MINUTES=n for each of the eleven (10), SEED=n repeats a run
+	@$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz-quick: ## the same for a minute altogether, fit for CI
+	@$(MAKE) -s fuzz MINUTES=0.1
 
 check: format-check lint types arrows warnings ## format, lint, types, import arrows, C warnings (-k: go on after a failure)
 

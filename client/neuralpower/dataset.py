@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,17 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower import parquet
+from neuralpower.documents import HEAD, foreign
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.files import write_whole
 
 SCHEMA = 1
+MOST_ROWS = 5_000_000
+"""A fit of a million takes minutes and 2.4 GB; a few bytes of Parquet can stand for any number of rows."""
 METADATA_KEY = b"neuralpower"
 ORIGINS = ("network", "sweep", "import")
 
 _LAYER_FIELDS = {field.name: field.type for field in fields(Layer)}
 _LAYER_COLUMNS = {"layer" if name == "name" else name: str(kind) for name, kind in _LAYER_FIELDS.items()}
 MEASURED = ("runtime_s", "runtime_se_s", "power_w", "power_se_w", "energy_j", "energy_se_j")
+
+MOST = {"runtime_s": 3600.0, "power_w": 3000.0, "energy_j": 3600.0 * 3000.0}
+"""What no layer or inference takes: an hour, and more than any one accelerator with its board draws (a shunt or a unit is wrong then)."""
 
 COLUMNS: dict[str, str] = {
     "network": "str",
@@ -75,6 +83,19 @@ class Dataset:
         """Why rows have no power though it was looked for -> how many, the most first."""
         return dict(Counter(filter(None, self.table["withheld"].tolist())).most_common())
 
+    @property
+    def implausible(self) -> dict[str, int]:
+        """Why rows hold a measurement that cannot be, such as ``power_w negative`` -> how many rows, the most first. ``fit`` leaves them out."""
+        found: Counter[str] = Counter()
+        for column, most in MOST.items():
+            values = self.table[column].astype(np.float64)
+            found[f"{column} negative"] = int((values < 0).sum())
+            found[f"{column} not finite"] = int((values == np.inf).sum())
+            found[f"{column} above {most:g}"] = int((np.isfinite(values) & (values > most)).sum())
+        modelled = np.isin(self.table["kind"], ("conv", "pool", "fc"))
+        found["runtime_s 0 of a modelled layer"] = int((modelled & (self.table["runtime_s"] == 0)).sum())
+        return {reason: count for reason, count in found.most_common() if count}
+
     def layers(self) -> list[Layer]:
         """The rows as layers, without their measurements."""
         columns = [self.table["layer" if name == "name" else name].tolist() for name in _LAYER_FIELDS]
@@ -108,6 +129,15 @@ def row(layer: Layer, *, network: str, position: int = 0, origin: str, **measure
     geometry = {column: getattr(layer, "name" if column == "layer" else column) for column in _LAYER_COLUMNS}
     given = {**geometry, "network": network, "position": position, "origin": origin, **measured}
     return {column: given.get(column, blank[kind]) for column, kind in COLUMNS.items()}
+
+
+def why_implausible(column: str, value: float) -> str:
+    """What is wrong with a measured runtime_s, power_w or energy_j; "" where it can be. nan, which stands for not measured, is wrong here."""
+    if not isfinite(value):
+        return "not a finite number"
+    if value < 0:
+        return "negative"
+    return f"above {MOST[column]:g}, more than is believed" if value > MOST[column] else ""
 
 
 def dataset_of(rows: Iterable[Mapping[str, object]], provenance: Mapping[str, Any]) -> Dataset:
@@ -148,8 +178,13 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     source = Path(path)
     _check_ends(source)
     try:
+        rows, _ = parquet.size(source)
+        if rows > MOST_ROWS:
+            raise InputError(f"{source}: {rows:,} rows, at most {MOST_ROWS:,} are read")
         arrow = parquet.read_table(source)
-    except (pa.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, MemoryError) as error:  # Arrow's own are kinds of ValueError too
         raise InputError(f"{source}: cannot be read as Parquet: {_first_line(error)}") from None
     provenance = _provenance(source, arrow.schema.metadata or {})
     missing = [name for name in COLUMNS if name not in arrow.column_names]
@@ -173,22 +208,29 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
 
 def _check_ends(source: Path) -> None:
     """A Parquet file begins and ends with PAR1; what only begins so was cut off."""
-    content_ends = _ends(source)
-    if not content_ends:
+    head, end = _ends(source)
+    if not head:
         raise InputError(f"{source}: an empty file")
-    if content_ends[:4] != b"PAR1":
-        raise InputError(f"{source}: not a Parquet file")
-    if content_ends[4:] != b"PAR1":
+    if not head.startswith(b"PAR1"):
+        told = foreign(head)
+        raise InputError(
+            f"{source}: not a Parquet file{f', but {told}' if told else ''}; `neuralpower dataset` writes datasets"
+        )
+    if end != b"PAR1":
         raise InputError(f"{source}: truncated Parquet file, its end is missing; write it again")
 
 
-def _ends(source: Path) -> bytes:
+def _ends(source: Path) -> tuple[bytes, bytes]:
+    """The first bytes and the last four behind the first four; empty of an empty file."""
     try:
+        mode = source.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise InputError(f"{source}: a device, a pipe or a socket, not a dataset file")
         with source.open("rb") as file:
-            head = file.read(4)
+            head = file.read(HEAD)
             if head:
                 file.seek(max(4, source.stat().st_size - 4))
-            return head + file.read(4)
+            return head, file.read(4)
     except FileNotFoundError:
         raise InputError(f"{source}: no such file") from None
     except IsADirectoryError:

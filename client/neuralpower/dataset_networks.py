@@ -75,6 +75,34 @@ def described(engine: EngineAttribution) -> dict[str, Any] | None:
     }
 
 
+def measured_whole(
+    network: str,
+    engine: str,
+    inferences: int,
+    runtime_s: float,
+    energy_j: float,
+    runtime_se_s: float = float("nan"),
+    energy_se_j: float = float("nan"),
+) -> dict[str, Any]:
+    """What the provenance keeps of a network that others measured whole and without a profiler, s and J; nan where it is not known.
+
+    ``engine`` is what its rows have in the column of that name.
+    """
+    return {
+        "network": network,
+        "engine": engine,
+        "unprofiled": True,
+        "inferences": inferences,
+        "runtime_s": _short(runtime_s),
+        "runtime_se_s": _short(runtime_se_s),
+        "energy_j": _short(energy_j),
+        "energy_se_j": _short(energy_se_j),
+        "withheld": "",
+        "unit": [],
+        "unit_covariance_w2": [],
+    }
+
+
 def whole_networks(dataset: Dataset) -> list[WholeNetwork]:
     """The networks of which layers are in the dataset, in the order they were written. InputError where they are not as they should be."""
     present = set(dataset["engine"].tolist()) - {""}

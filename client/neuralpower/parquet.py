@@ -32,6 +32,16 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
         return pq.read_table(file, columns=list(columns) if columns else None)
 
 
+def size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Rows and columns of the table in the file, by its footer alone. Raises as `read_table` does."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pa.OSFile(os.fsencode(path)) as file:
+        footer = pq.read_metadata(file)
+        return footer.num_rows, footer.num_columns
+
+
 def pack(table: pa.Table, **options: Any) -> memoryview:
     """The bytes of a Parquet file (zstd) that holds the table; further `options` as `pyarrow.parquet.write_table` has them."""
     import pyarrow as pa

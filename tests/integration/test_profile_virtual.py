@@ -205,7 +205,7 @@ def test_bad_input_is_one_line(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "not JSON"),
+        ("{", "broken JSON"),
         ("[]", "no list Layers"),
         ('{"Layers": ["a"]}', "mine: the engine lists only its layers' names"),
         ('{"Layers": []}', "mine: not TensorRT engine information"),

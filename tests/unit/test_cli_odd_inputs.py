@@ -187,6 +187,10 @@ COMMANDS = [
     "import edgeprofiler THING -o OUT.parquet",
     "import trtexec THING -o OUT.parquet",
     "import neurstrucenergy THING -o OUT.parquet",
+    "import tegrastats THING -o OUT.parquet",
+    "import table THING -o OUT.parquet",
+    "import networks THING -o OUT.parquet",
+    "import measured THING -o OUT.parquet",
 ]
 UNKNOWN = re.compile(r"\b(nan|NaN|None)\b")
 """What nobody knows is a dash to people and null to machines."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuralpower import dataset
 from neuralpower.cli.dataset import with_power
 from neuralpower.dataset import (
     COLUMNS,
@@ -151,6 +153,20 @@ def test_what_is_no_dataset_is_one_line(tmp_path: Path) -> None:
         pq.write_table(table, path)
         with pytest.raises(InputError, match=line):
             read_dataset(path)
+
+
+def test_more_rows_than_are_read_are_refused_by_the_footer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they are made: a few bytes of Parquet stand for any number of rows. A pipe is not waited for."""
+    write_dataset(sample().table, tmp_path / "d.parquet", {})
+    monkeypatch.setattr(dataset, "MOST_ROWS", 2)
+    with pytest.raises(InputError, match="3 rows, at most 2 are read"):
+        read_dataset(tmp_path / "d.parquet")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a pipe or a socket"):
+        read_dataset(tmp_path / "pipe")
+    (tmp_path / "lfs").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InputError, match="not a Parquet file, but a pointer of Git LFS"):
+        read_dataset(tmp_path / "lfs")
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:

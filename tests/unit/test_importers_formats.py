@@ -81,7 +81,7 @@ def test_features_agree_with_edgeprofilers_where_those_are_right(public_data: Pa
     """Sizes and strides agree; its padding counts both sides, and its pooling kernel is the input's height: a fault."""
     folder = public_data / "edgeprofiler" / "preprocessed" / "model1"
     theirs = json.loads((folder / "expected_features.json").read_text())
-    layers, _ = edgeprofiler._preprocessed(folder)
+    layers = edgeprofiler._preprocessed(folder).layers
     conv, pool, dense = (next(x for x in layers if x.kind == kind) for kind in ("conv", "pool", "fc"))
     expected = theirs["convolutional"]
     assert [conv.batch, conv.in_c, conv.in_h, conv.in_w] == [expected["batch_size"], *_sizes(expected, "input_size")]
@@ -183,8 +183,8 @@ def test_raw_recordings_cross_midnight(tmp_path: Path) -> None:
     assert imported.dataset.provenance["idle_power_w"] == {}
 
 
-def _remove_log(folder: Path) -> None:
-    (folder / "net_power_log.log").unlink()
+def _second_log(folder: Path) -> None:
+    shutil.copy(folder / "net_power_log.log", folder / "old_power_log.log")
 
 
 def _break_log(folder: Path) -> None:
@@ -210,8 +210,8 @@ def _break_idle(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (_remove_log, "0 files"),
-        (_break_log, "line 1 is not time,mV,mA"),
+        (_second_log, "2 files"),
+        (_break_log, "line 1 is neither time,mV,mA"),
         (_break_latency, "not a list of [ms, stamp]"),
         (_names_only, "DETAILED"),
         (_no_engine, "No such file"),

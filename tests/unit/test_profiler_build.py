@@ -78,7 +78,7 @@ def test_types_are_followed_into_no_subgraph(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="subgraphs"):
         to_half(tmp_path / "if.onnx", tmp_path / "out.onnx")
     (tmp_path / "no.onnx").write_bytes(b"no model")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="nor an ONNX model"):
         to_half(tmp_path / "no.onnx", tmp_path / "out.onnx")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -233,8 +234,17 @@ def _geometry(body: Mapping[str, Any], notes: list[str]) -> tuple[Layer | None, 
         return (None,) * len(names)
     if [layer.name for layer in layers] == names:
         return tuple(layers)
-    by_name = {layer.name: layer for layer in layers}
-    return tuple(by_name.get(name) for name in names)
+    return tuple(_of_names(layers, names))
+
+
+def _of_names(layers: Sequence[Layer], names: Sequence[str]) -> Iterator[Layer | None]:
+    """The layer of each name: of several of one name the next; None where there are not as many of both, for nothing tells which is whose."""
+    told, listed = Counter(layer.name for layer in layers), Counter(names)
+    left: dict[str, list[Layer]] = {}
+    for layer in layers:
+        left.setdefault(layer.name, []).append(layer)
+    for name in names:
+        yield left[name].pop(0) if told[name] == listed[name] else None
 
 
 def _copies(geometry: Sequence[Layer | None], mean_ns: Floats) -> Ints:

@@ -23,6 +23,7 @@ example:
 
 
 MOST_REASONS = 3
+MOST_NAMES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
                 "layers": len(dataset),
                 "with_power": powered,
                 "withheld": dataset.withheld,
+                "implausible": dataset.implausible,
                 "kinds": dict(kinds),
                 "networks": sorted(set(dataset["network"].tolist())),
                 "simulated": dataset.simulated,
@@ -75,7 +77,19 @@ def run(args: argparse.Namespace) -> int:
     columns = ["kind", "layers", "of networks", "of the sweep", "with power"]
     console.table(f"wrote {args.output}", columns, rows, simulated=dataset.simulated)
     print(with_power(dataset))
+    print_doubts(dataset)
     return 0
+
+
+def print_doubts(dataset: Dataset) -> None:
+    """What `fit` will leave out because it cannot be, and names that stand for more than one network."""
+    if dataset.implausible:
+        told = "; ".join(f"{reason} ({count})" for reason, count in dataset.implausible.items())
+        print(f"rows that `fit` leaves out, for they cannot be: {told}")
+    engines = {(name, engine) for name, engine in zip(dataset["network"], dataset["engine"], strict=True) if engine}
+    shared = [f"{name} ({count})" for name, count in Counter(name for name, _ in engines).items() if count > 1]
+    if shared:
+        print(f"names of more than one engine, told apart by the column engine: {', '.join(shared[:MOST_NAMES])}")
 
 
 def with_power(dataset: Dataset) -> str:

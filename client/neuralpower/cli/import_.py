@@ -6,26 +6,34 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from neuralpower import console
+from neuralpower.cli.dataset import print_doubts
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
-from neuralpower.importers import FORMATS
+from neuralpower.importers import FORMATS, MAPPED
 
 if TYPE_CHECKING:
     from neuralpower.importers.imported import Imported
 
 HELP = """Turn other tools' measurements into a dataset of layers.
 
-  edgeprofiler     a folder with its raw, preprocessed or desktop files
+  table            a table of your own, CSV or Parquet: columns kind, in_c, ..., runtime_ms, power_w (docs/dataset.md); --map names them
+  networks         a table of whole networks: columns network, runtime_ms, power_w or energy_mj, file
+  edgeprofiler     a folder with its raw, preprocessed or desktop files, at any depth
   trtexec          NET.graph.json beside NET.profile.json, or a folder with such pairs; runtime only
+  tegrastats       a folder as edgeprofiler's with a log of tegrastats in it, or such a log alone, whose rails are printed
   neurstrucenergy  conv2d.txt, 999 measured convolutions
+  measured         JSON of single layers and whole networks that ran in CUDA graphs
 
-example:
+examples:
+  neuralpower import table layers.csv --map latency=runtime_ms -o layers.parquet
   neuralpower import neurstrucenergy conv2d.txt -o layers.parquet"""
 
 SHOWN = 40
+KEY = "networks"
+"""Of the provenance, where whole networks are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,22 +42,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", action=OutputFile, metavar="FILE", type=Path, help="the dataset to write (Parquet)"
     )
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="of table and networks: a column of theirs and ours with its unit; repeatable",
+    )
     parser.add_argument("--json", action="store_true", help="print what was read as JSON, every layer in it")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.format not in FORMATS:
         raise InputError(f"{args.format}: no such format; known are {', '.join(FORMATS)}")
-    imported: Imported = importlib.import_module(f"neuralpower.importers.{args.format}").read(args.path)
+    imported = _read(args)
     if args.output:
         from neuralpower.dataset import write_dataset
 
+        if not len(imported.dataset) and KEY not in imported.dataset.provenance:
+            reasons = "; ".join(each.removeprefix(f"{args.path}: ") for each in imported.skipped[:3])
+            raise InputError(f"{args.path}: no measured layer to write{': ' + reasons if reasons else ''}")
         write_dataset(imported.dataset.table, args.output, imported.dataset.provenance)
     if args.json:
         console.print_json(_document(args, imported))
     else:
         _print(args, imported)
     return 0
+
+
+def _read(args: argparse.Namespace) -> Imported:
+    reader = importlib.import_module(f"neuralpower.importers.{args.format}")
+    if args.format in MAPPED:
+        from neuralpower.importers.columns import mapping_of
+
+        return cast("Imported", reader.read(args.path, mapping_of(args.map)))
+    if args.map:
+        raise InputError(f"--map: {args.format} has columns of its own; it is for {' and '.join(MAPPED)}")
+    return cast("Imported", reader.read(args.path))
 
 
 def _document(args: argparse.Namespace, imported: Imported) -> dict[str, object]:
@@ -59,6 +88,7 @@ def _document(args: argparse.Namespace, imported: Imported) -> dict[str, object]
     return {
         "read": imported.read,
         "skipped": imported.skipped,
+        "implausible": imported.dataset.implausible,
         "provenance": imported.dataset.provenance,
         "layers": layers,
         "written": str(args.output) if args.output else None,
@@ -69,7 +99,9 @@ def _print(args: argparse.Namespace, imported: Imported) -> None:
     for line in imported.read:
         print(f"read {line}")
     if not args.output:
-        _print_layers(imported)
+        if len(imported.dataset) or KEY not in imported.dataset.provenance:
+            _print_layers(imported)
+        _print_networks(imported)
     for line in imported.skipped[:SHOWN]:
         print(f"skipped {line}")
     if len(imported.skipped) > SHOWN:
@@ -78,7 +110,24 @@ def _print(args: argparse.Namespace, imported: Imported) -> None:
         print(f"wrote {args.output}: {len(imported.dataset)} layers")
     else:
         print("nothing written; -o FILE writes a dataset")
+    print_doubts(imported.dataset)
     sys.stdout.flush()
+
+
+def _print_networks(imported: Imported) -> None:
+    """Whole networks, which stand in the provenance and not in the rows."""
+    rows: list[list[console.Cell]] = []
+    for each in imported.dataset.provenance.get(KEY, [])[:SHOWN]:
+        seconds, joules = each["runtime_s"], each["energy_j"]
+        power = joules / seconds if joules is not None else None
+        rows.append([each["network"], seconds * 1e3, power, None if joules is None else joules * 1e3])
+    if rows:
+        console.table(
+            f"{len(imported.dataset.provenance[KEY])} whole networks",
+            ["network", "runtime ms", "power W", "energy mJ"],
+            rows,
+            simulated=imported.dataset.simulated,
+        )
 
 
 def _print_layers(imported: Imported) -> None:

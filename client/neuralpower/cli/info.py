@@ -207,10 +207,11 @@ def dataset_facts(path: Path) -> dict[str, Any]:
         "dataset": str(path),
         "simulated": dataset.simulated,
         "rows": len(dataset),
-        "networks": len(set(dataset["network"].tolist())),
+        "networks": len(set(zip(dataset["network"].tolist(), dataset["engine"].tolist(), strict=True))),
         "by_origin_and_kind": [{"origin": o, "kind": k, "rows": n} for (o, k), n in sorted(rows.items())],
         "measured": {name: int(np.sum(~np.isnan(dataset[name]))) for name in ("runtime_s", "power_w", "energy_j")},
         "withheld": dataset.withheld,
+        "implausible": dataset.implausible,
         "provenance": dataset.provenance,
     }
 
@@ -221,5 +222,6 @@ def _print_dataset(facts: dict[str, Any]) -> None:
     table(title, ["origin", "kind", "layers"], counted, simulated=facts["simulated"])
     known: list[list[Cell]] = [[f"with {name}", count] for name, count in facts["measured"].items()]
     known += [["power withheld", f"{count}: {reason}"] for reason, count in facts["withheld"].items()]
+    known += [["cannot be", f"{count}: {reason}"] for reason, count in facts["implausible"].items()]
     known += [[f"from: {key}", str(value)[:200]] for key, value in facts["provenance"].items()]
     table("provenance", ["", "value"], known)

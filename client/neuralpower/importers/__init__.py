@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-FORMATS = ("edgeprofiler", "trtexec", "neurstrucenergy")
+FORMATS = ("table", "networks", "edgeprofiler", "trtexec", "tegrastats", "neurstrucenergy", "measured")
+MAPPED = ("table", "networks")
+"""Of these, those with columns that can be named otherwise: ``read(path, mapping)``."""

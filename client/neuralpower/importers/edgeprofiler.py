@@ -1,75 +1,116 @@
 """EdgeProfiler's files: raw recordings, its preprocessed tables, and desktop latencies without power.
 
-raw            ``<net>_power_log.log`` (time,mV,mA), ``trt_profiling/trt_layer_latency.json`` ({layer: [[ms, stamp]]}),
-               ``trt_profiling/trt_engine_info.json``; ``idling_power.json`` (µW) in the folder or the one above
+raw            ``<net>_power_log.log`` (time,mV,mA, or tegrastats' lines), ``trt_profiling/trt_layer_latency.json``
+               ({layer: [[ms, stamp]]}), ``trt_profiling/trt_engine_info.json``; ``idling_power.json`` (µW) in the folder or the one above
 preprocessed   ``power_runtime_mapping_layerwise.csv`` (µW, ms per layer and cycle), ``trt_engine_info.json``
-desktop        ``trt_layer_latency.json`` ({layer: [ms]}), ``trt_engine_info.json``; runtime only
+desktop        ``trt_layer_latency.json`` ({layer: [ms]}), ``trt_engine_info.json``, in a folder of the network's name or in
+               ``trt_profiling`` below it, as its repository publishes them; runtime only
 
-A folder that holds such folders is read whole. Power is the board's, idle included, by that project's own rule: the
+All such folders below the one that is named are read, at any depth. Power is the board's, idle included, by that project's own rule: the
 mean of the samples in [stamp - ms, stamp] (docs/dataset.md says why that is only a baseline).
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.dataset import dataset_of
+from neuralpower.dataset import dataset_of, why_implausible
+from neuralpower.documents import Pairs, read_json, read_pairs, read_text, whole_lines
 from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
-from neuralpower.features.network import read_json
-from neuralpower.importers.imported import Imported, Join, Measured
+from neuralpower.importers import tegrastats
+from neuralpower.importers.imported import Imported, Join, Measured, distinct, folders_below
 from neuralpower.importers.window_mean import window_mean
+from neuralpower.profiler.description import content_hash
 
 _ENGINE = "trt_engine_info.json"
 _LATENCY = "trt_layer_latency.json"
 _TABLE = "power_runtime_mapping_layerwise.csv"
+_PROFILING = "trt_profiling"
 _EPOCH = datetime(1970, 1, 1)
+
+Cycle = TypeVar("Cycle")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One network's layers and measurements by name, the engine's content hash, and what was left out."""
+
+    layers: list[Layer]
+    measured: list[tuple[str, Measured]]
+    engine: str
+    left_out: list[str] = field(default_factory=list)
 
 
 def read(path: Path) -> Imported:
-    """Every network under ``path``. Raises InputError when there is none, or a file is broken."""
+    """Every network under ``path``. Raises InputError when there is none, or the only one is broken.
+
+    Of several networks a broken one is left out with its reason; those of one name are told apart by their folders.
+    """
     if not path.is_dir():
         raise InputError(
             f"{path}: {'not a folder' if path.exists() else 'no such folder'}; EdgeProfiler data is a folder"
         )
-    folders = [path] if kind_of(path) else [folder for folder in sorted(path.iterdir()) if kind_of(folder)]
+    folders = [folder for folder in folders_below(path) if kind_of(folder)]
     if not folders:
-        raise InputError(f"{path}: no EdgeProfiler data: neither {_LATENCY} nor {_TABLE} in it or one folder below")
+        raise InputError(f"{path}: no EdgeProfiler data: neither {_LATENCY} nor {_TABLE} in it or below")
+    names = distinct([_owner(folder) for folder in folders], path.absolute(), lambda folder: folder.name)
     rows: list[dict[str, object]] = []
     seen: list[str] = []
     skipped: list[str] = []
     idle: dict[str, float] = {}
-    for folder in folders:
-        kind = cast(str, kind_of(folder))
-        network = folder.absolute().name
-        layers, measured = _READERS[kind](folder)
-        join = Join(network, "window-mean" if kind != "desktop" else "layer-profile")
-        join.add(layers, measured)
+    for folder, network in zip(folders, names, strict=True):
+        kind = kind_of(folder)
+        try:
+            found = {"raw": _raw, "preprocessed": _preprocessed, "desktop": _desktop}[kind](folder)
+            watts = idle_power_w(folder) if kind == "raw" else None
+        except InputError as error:
+            if len(folders) == 1:
+                raise
+            skipped.append(str(error))
+            continue
+        join = Join(network, "layer-profile" if kind == "desktop" else "window-mean", found.engine)
+        join.add(found.layers, found.measured)
         rows += join.rows
-        skipped += join.skipped
-        seen.append(f"{folder}: {kind}, {len(join.rows)} of {len(layers)} layers measured")
-        watts = idle_power_w(folder) if kind == "raw" else None
+        skipped += found.left_out + join.skipped
+        seen.append(f"{folder}: {kind}, network {network}, {len(join.rows)} of {len(found.layers)} layers measured")
         if watts is not None:
             idle[network] = watts
+    if not seen:
+        raise InputError(skipped[0])
     provenance = {"importer": "edgeprofiler", "path": str(path), "idle_power_w": idle}
     return Imported(dataset_of(rows, provenance), seen, skipped)
 
 
-def kind_of(folder: Path) -> str | None:
-    """``raw``, ``preprocessed`` or ``desktop`` by what a folder holds; None when it is none of them."""
-    if (folder / "trt_profiling" / _LATENCY).is_file():
-        return "raw"
+def kind_of(folder: Path) -> str:
+    """``raw``, ``preprocessed`` or ``desktop`` by what a folder holds; "" when it is none of them."""
+    if (folder / _PROFILING / _LATENCY).is_file():
+        return "raw" if _logs(folder) else ""
     if (folder / _TABLE).is_file():
         return "preprocessed"
-    return "desktop" if (folder / _LATENCY).is_file() else None
+    within_raw = folder.name == _PROFILING and _logs(folder.absolute().parent)
+    return "desktop" if (folder / _LATENCY).is_file() and not within_raw else ""
+
+
+def _logs(folder: Path) -> list[Path]:
+    """The power logs of a raw folder; a log of idling, which its recorder writes too, is none of a network."""
+    return [log for log in sorted(folder.glob("*_power_log*.log")) if "idling" not in log.name]
+
+
+def _owner(folder: Path) -> Path:
+    """The folder that has the network's name."""
+    whole = folder.absolute()
+    return whole.parent if whole.name == _PROFILING else whole
 
 
 def idle_power_w(folder: Path) -> float | None:
@@ -85,98 +126,147 @@ def idle_power_w(folder: Path) -> float | None:
     return None
 
 
-def power_log(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Times (n,) in ns and watts (n,) of a power log, in order of time: lines ``YYYYMMDD-HH:MM:SS.ffffff,mV,mA``."""
+def power_log(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
+    """Times (n,) in ns and watts (n,) of a power log, in order of time, and what was left out of it.
+
+    Lines ``YYYYMMDD-HH:MM:SS.ffffff,mV,mA``, or those of tegrastats, told by their content. A last line without its end may be cut and
+    is left out, as are powers that cannot be. Raises InputError on a line of neither form.
+    """
+    text = read_text(file)
+    if tegrastats.is_log(text):
+        log = tegrastats.parse(file, text)
+        undated = [f"{file}: {len(log.undated_w)} lines without a time: left out"] if log.undated_w else []
+        return log.time_ns, log.power_w, [*log.left_out, *undated]
     samples: list[tuple[int, float]] = []
-    for number, line in enumerate(_text(file).splitlines(), 1):
-        if not line.strip():
-            continue
+    lines, left_out = whole_lines(file, text)
+    reasons: Counter[str] = Counter()
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or (number == 1 and not any(letter.isdecimal() for letter in line)):
+            continue  # nothing, or names of the columns
         try:
             stamp, millivolts, milliamperes = line.split(",")
-            samples.append((stamp_ns(stamp), float(millivolts) * float(milliamperes) * 1e-6))
+            time_ns, watts = stamp_ns(stamp), float(millivolts) * float(milliamperes) * 1e-6
         except ValueError:
-            raise InputError(f"{file}: line {number} is not time,mV,mA: {line[:60]!r}") from None
+            raise InputError(f"{file}: line {number} is neither time,mV,mA nor tegrastats': {line[:60]!r}") from None
+        if why := why_implausible("power_w", watts):
+            reasons[why] += 1
+        else:
+            samples.append((time_ns, watts))
+    left_out += [f"{file}: {count} samples with a power that is {why}: left out" for why, count in reasons.items()]
     samples.sort(key=lambda sample: sample[0])
-    return np.array([s[0] for s in samples], dtype=np.int64), np.array([s[1] for s in samples], dtype=np.float64)
+    return np.array([s[0] for s in samples], dtype=np.int64), np.array([s[1] for s in samples], np.float64), left_out
 
 
 def stamp_ns(stamp: str) -> int:
-    """``20241121-00:00:01.50`` in nanoseconds since 1970, its wall clock taken as it is; microseconds at best."""
-    since = datetime.strptime(stamp.strip(), "%Y%m%d-%H:%M:%S.%f") - _EPOCH
+    """``20241121-00:00:01.50`` in nanoseconds since 1970, its wall clock taken as it is; microseconds at best. ValueError where it is none."""
+    whole = stamp.strip()
+    since = datetime.strptime(whole if "." in whole else f"{whole}.0", "%Y%m%d-%H:%M:%S.%f") - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
 
-def _raw(folder: Path) -> tuple[list[Layer], dict[str, Measured]]:
-    profiling = folder / "trt_profiling"
-    logs = sorted(folder.glob("*_power_log.log"))
+def _raw(folder: Path) -> _Found:
+    logs = _logs(folder)
     if len(logs) != 1:
-        raise InputError(f"{folder}: {len(logs)} files *_power_log.log, where one is needed")
-    sample_ns, sample_w = power_log(logs[0])
-    measured = {}
-    for name, cycles in _latencies(profiling / _LATENCY).items():
+        raise InputError(
+            f"{folder}: {len(logs)} files *_power_log*.log, where one is needed: {', '.join(log.name for log in logs)}"
+        )
+    sample_ns, sample_w, left_out = power_log(logs[0])
+    file = folder / _PROFILING / _LATENCY
+    layers, engine = _layers(folder / _PROFILING / _ENGINE)
+    measured = []
+    for name, cycles in _apart(_latencies(file), layers):
         try:
             runtimes_ms = [float(ms) for ms, _ in cycles]
             end_ns = np.array([stamp_ns(stamp) for _, stamp in cycles], dtype=np.int64)
-        except (TypeError, ValueError):
-            raise InputError(f"{profiling / _LATENCY}: {name}: not a list of [ms, stamp]") from None
-        # Whole microseconds, as the stamps have.
-        begin_ns = end_ns - np.array([round(ms * 1000) * 1000 for ms in runtimes_ms], dtype=np.int64)
+            # Whole microseconds, as the stamps have.
+            begin_ns = end_ns - np.array([round(ms * 1000) * 1000 for ms in runtimes_ms], dtype=np.int64)
+        except (TypeError, ValueError, AttributeError, OverflowError):
+            raise InputError(f"{file}: {name}: not a list of [ms, stamp]") from None
         powers = window_mean(sample_ns, sample_w, begin_ns, end_ns)
-        measured[name] = Measured([ms * 1e-3 for ms in runtimes_ms], powers[~np.isnan(powers)].tolist())
-    return _layers(profiling / _ENGINE), measured
+        measured.append((name, Measured([ms * 1e-3 for ms in runtimes_ms], powers[~np.isnan(powers)].tolist())))
+    return _Found(layers, measured, engine, left_out)
 
 
-def _desktop(folder: Path) -> tuple[list[Layer], dict[str, Measured]]:
-    measured = {}
-    for name, runtimes_ms in _latencies(folder / _LATENCY).items():
+def _desktop(folder: Path) -> _Found:
+    """Runtimes alone; where each has a stamp beside it but there is no power log, the stamps are of no use."""
+    file = folder / _LATENCY
+    layers, engine = _layers(folder / _ENGINE)
+    measured, stamped = [], False
+    for name, cycles in _apart(_latencies(file), layers):
         try:
-            measured[name] = Measured([float(ms) * 1e-3 for ms in runtimes_ms])
-        except (TypeError, ValueError):
-            raise InputError(f"{folder / _LATENCY}: {name}: not a list of milliseconds") from None
-    return _layers(folder / _ENGINE), measured
+            pairs = [cycle for cycle in cycles if isinstance(cycle, list)]
+            stamped |= bool(pairs)
+            runtimes_ms = [float(cycle[0] if isinstance(cycle, list) else cycle) for cycle in cycles]
+        except (IndexError, TypeError, ValueError, OverflowError):
+            raise InputError(f"{file}: {name}: not a list of milliseconds, or of [ms, stamp]") from None
+        measured.append((name, Measured([ms * 1e-3 for ms in runtimes_ms])))
+    return _Found(
+        layers, measured, engine, [f"{folder}: no *_power_log.log beside it: runtimes only"] if stamped else []
+    )
 
 
-def _preprocessed(folder: Path) -> tuple[list[Layer], dict[str, Measured]]:
+def _preprocessed(folder: Path) -> _Found:
     """The table names some layers that the engine lacks under that name: those are known by their type alone."""
     file = folder / _TABLE
-    runtimes: dict[str, list[float]] = {}
-    powers: dict[str, list[float]] = {}
+    cycles: dict[str, list[tuple[float, float | None]]] = {}
     types: dict[str, str] = {}
-    for number, line in enumerate(csv.DictReader(_text(file).splitlines()), 2):
-        try:
-            name, watts = line["layer_name"], line["layer_power_including_idle_power_micro_watt"]
-            types[name] = line["layer_type"]
-            runtimes.setdefault(name, []).append(float(line["layer_run_time"]) * 1e-3)
-            powers.setdefault(name, []).extend([float(watts) * 1e-6] if watts else [])
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f"{file}: line {number} lacks a layer's name, type, power or run time") from None
-    layers = _layers(folder / _ENGINE)
+    lines, left_out = whole_lines(file, read_text(file))
+    try:
+        for number, line in enumerate(csv.DictReader(lines), 2):
+            try:
+                name, watts = line["layer_name"], line["layer_power_including_idle_power_micro_watt"]
+                types[name] = line["layer_type"]
+                cycle = float(line["layer_run_time"]) * 1e-3, float(watts) * 1e-6 if watts else None
+                cycles.setdefault(name, []).append(cycle)
+            except (KeyError, TypeError, ValueError):
+                raise InputError(f"{file}: line {number} lacks a layer's name, type, power or run time") from None
+    except csv.Error as error:
+        raise InputError(f"{file}: broken CSV: {error}") from None
+    layers, engine = _layers(folder / _ENGINE)
     known = {layer.name for layer in layers}
     unlisted = [{"Name": name, "LayerType": kind} for name, kind in types.items() if name not in known]
     if unlisted:
         layers += layers_from_engine({"Layers": unlisted}, str(file))
-    return layers, {name: Measured(runtimes[name], powers[name]) for name in runtimes}
+    measured = [
+        (name, Measured([ms for ms, _ in each], [watts for _, watts in each if watts is not None]))
+        for name, each in _apart(list(cycles.items()), layers)
+    ]
+    return _Found(layers, measured, engine, left_out)
 
 
-_Reader = Callable[[Path], tuple[list[Layer], dict[str, Measured]]]
-_READERS: dict[str, _Reader] = {"raw": _raw, "preprocessed": _preprocessed, "desktop": _desktop}
+def _apart(measured: Sequence[tuple[str, list[Cycle]]], layers: Sequence[Layer]) -> list[tuple[str, list[Cycle]]]:
+    """The cycles of each layer. Those of k layers of one name are recorded in one list, in turn: each k-th is of one of them, where the
+    list is k times as long as those of other layers."""
+    listed, lists = Counter(layer.name for layer in layers), Counter(name for name, _ in measured)
+    usual = {len(cycles) for name, cycles in measured if listed[name] == 1}
+    apart: list[tuple[str, list[Cycle]]] = []
+    for name, cycles in measured:
+        each, rest = divmod(len(cycles), max(listed[name], 1))
+        if listed[name] > 1 and lists[name] == 1 and not rest and each and (each in usual or not usual):
+            apart += [(name, cycles[at :: listed[name]]) for at in range(listed[name])]
+        else:
+            apart.append((name, cycles))
+    return apart
 
 
-def _layers(file: Path) -> list[Layer]:
-    return layers_from_engine(read_json(file), str(file))
-
-
-def _latencies(file: Path) -> dict[str, list[Any]]:
+def _layers(file: Path) -> tuple[list[Layer], str]:
     document = read_json(file)
-    if not isinstance(document, dict) or not all(isinstance(cycles, list) for cycles in document.values()):
+    return layers_from_engine(document, str(file)), content_hash(document) if isinstance(document, dict) else ""
+
+
+def _latencies(file: Path) -> list[tuple[str, list[Any]]]:
+    """(name, cycles) as the file has them; lists within lists of runtimes are one list."""
+    document = read_pairs(file)
+    if not isinstance(document, Pairs) or not all(
+        isinstance(cycles, list) and not isinstance(cycles, Pairs) for _, cycles in document
+    ):
         raise InputError(f"{file}: not EdgeProfiler's layer latencies: an object of lists is needed")
-    return document
+    return [(name, _flat(cycles)) for name, cycles in document]
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: not a text file") from None
+def _flat(cycles: Sequence[Any]) -> list[Any]:
+    flat: list[Any] = []
+    for cycle in cycles:
+        runtimes = isinstance(cycle, list) and cycle and all(isinstance(each, (int, float, list)) for each in cycle)
+        flat += _flat(cycle) if runtimes else [cycle]
+    return flat

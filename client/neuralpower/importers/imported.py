@@ -1,14 +1,23 @@
-"""What an importer hands back, and the one way in which layers and measurements by name are joined."""
+"""What an importer hands back, and the one way in which layers and measurements of the same name are joined."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from neuralpower.dataset import Dataset, row
+from neuralpower.dataset import Dataset, row, why_implausible
+from neuralpower.documents import printable
+from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
+
+MOST_FOLDERS = 100_000
+"""Folders below the one that is named. Published data have some hundred; a whole disk is a mistake."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,19 @@ class Measured:
     powers_w: Sequence[float] = ()
     count: int = 0
 
+    def plausible(self) -> tuple[Measured, list[str]]:
+        """These without what cannot be, and a reason for each kind of value that was left out, with how many there were.
+
+        A single runtime of 0 may be a timer's step and counts.
+        """
+        reasons: list[str] = []
+        kept = []
+        for column, what, values in (("runtime_s", "runtimes", self.runtimes_s), ("power_w", "powers", self.powers_w)):
+            wrong = Counter(filter(None, (why_implausible(column, value) for value in values)))
+            reasons += [f"{count} of {len(values)} {what} {why}" for why, count in wrong.items()]
+            kept.append([value for value in values if not why_implausible(column, value)])
+        return replace(self, runtimes_s=kept[0], powers_w=kept[1]), reasons
+
     def columns(self) -> dict[str, object]:
         """Dataset columns: means and their standard errors; energy is mean power times mean runtime."""
         runtime, runtime_se = mean_and_error(self.runtimes_s)
@@ -49,31 +71,52 @@ class Measured:
 
 @dataclass
 class Join:
-    """Rows of one network: its layers in order, with the measurements of the same name."""
+    """Rows of one network: its layers in order, with the measurements of the same name. ``engine`` is the engine's content hash."""
 
     network: str
     method: str
+    engine: str = ""
     rows: list[dict[str, object]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
-    def add(self, layers: Sequence[Layer], measured: Mapping[str, Measured]) -> None:
-        """Join by name. A layer without a measurement, or one measured but not listed, is skipped with its reason.
+    def add(self, layers: Sequence[Layer], measured: Sequence[tuple[str, Measured]]) -> None:
+        """Join by name, and layers of one name in the order in which they run: the first has the first measurement of that name.
 
-        Sources key measurements by name, so of layers that share one only the first can have it.
+        A layer without a measurement, one measured but not listed, and what cannot be are left out with a reason; so are all layers of
+        a name where their number and that of the measurements differ, for nobody knows which is whose.
         """
-        left = dict(measured)
+        listed, timed = (Counter(names) for names in ((layer.name for layer in layers), (name for name, _ in measured)))
+        left: dict[str, list[Measured]] = {name: [] for name in listed if timed[name] == listed[name]}
+        for name, each in measured:
+            if name in left:
+                left[name].append(each)
         for position, layer in enumerate(layers):
-            found = left.pop(layer.name, None)
-            if found is None:
-                self.skipped.append(f"{self.network}: {layer.name}: no measurement")
-                continue
-            columns = found.columns()
-            if not found.runtimes_s:
-                self.skipped.append(f"{self.network}: {layer.name}: no runtime")
-                continue
-            method = {"origin": "import", "method": self.method}
-            self.rows.append(row(layer, network=self.network, position=position, **method, **columns))  # type: ignore[arg-type]  # mixed columns
-        self.skipped += [f"{self.network}: {name}: measured, but not a layer of the engine" for name in left]
+            if layer.name in left:
+                self._row(position, layer, left[layer.name].pop(0))
+            elif not timed[layer.name]:
+                self._skip(layer.name, "no measurement")
+            else:
+                counts = f"{listed[layer.name]} layers and {timed[layer.name]} measurements of this name"
+                self._skip(layer.name, f"{counts}, and nothing tells which is whose")
+        for name in timed:
+            if name not in listed:
+                self._skip(name, "measured, but not a layer of the engine")
+
+    def _row(self, position: int, layer: Layer, found: Measured) -> None:
+        kept, reasons = found.plausible()
+        for reason in reasons:
+            self._skip(layer.name, f"{reason}: left out")
+        columns = kept.columns()
+        if not kept.runtimes_s:
+            self._skip(layer.name, "no runtime")
+        elif layer.modelled and columns["runtime_s"] == 0:
+            self._skip(layer.name, f"a runtime of 0, which no {layer.kind} has")
+        else:
+            about = {"origin": "import", "method": self.method, "engine": self.engine}
+            self.rows.append(row(layer, network=self.network, position=position, **about, **columns))  # type: ignore[arg-type]  # mixed columns
+
+    def _skip(self, name: str, reason: str) -> None:
+        self.skipped.append(f"{self.network}: {name}: {reason}")
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -82,3 +125,35 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     mean = float(known.mean()) if known.size else float("nan")
     error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else float("nan")
     return mean, error
+
+
+def folders_below(path: Path) -> list[Path]:
+    """``path`` and every folder below it, in order of their names; links are not followed. InputError beyond `MOST_FOLDERS`."""
+    found: list[Path] = []
+    for here, below, _ in os.walk(path):
+        below.sort()
+        found.append(Path(here))
+        if len(found) > MOST_FOLDERS:
+            raise InputError(f"{path}: more than {MOST_FOLDERS:,} folders; name the one that holds the data")
+    return found
+
+
+def distinct(sources: Sequence[Path], root: Path, *namings: Callable[[Path], str]) -> list[str]:
+    """A name for each source, shortest first: the first of ``namings`` that tells those of one name apart, then with the folders from
+    ``root`` before it. Two networks never share a name."""
+
+    def placed(naming: Callable[[Path], str], source: Path) -> str:
+        folders = source.parent.relative_to(root).parts if source.is_relative_to(root) else source.parent.parts
+        return "/".join([*folders, naming(source)])
+
+    ways: list[Callable[[Path], str]] = [*namings, *(partial(placed, naming) for naming in namings), str]
+    names = [printable(ways[0](source)) for source in sources]
+    for name in [name for name, count in Counter(names).items() if count > 1]:
+        mine = [at for at, each in enumerate(names) if each == name]
+        for way in ways[1:]:
+            told = [printable(way(sources[at])) for at in mine]
+            if len(set(told)) == len(mine) and not set(told) & set(names):
+                break
+        for at, each in zip(mine, told, strict=True):
+            names[at] = each
+    return names

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neuralpower.dataset import dataset_of, row
+from neuralpower.dataset import MOST, dataset_of, row, why_implausible
+from neuralpower.documents import read_text, whole_lines
 from neuralpower.errors import InputError
 from neuralpower.features.classify import Operation, Sliding, convolution
 from neuralpower.features.layers import Layer
@@ -23,12 +24,7 @@ def read(path: Path) -> Imported:
     Rows of one geometry are repeats: they share ``layer`` and ``network``, so folds grouped by network keep them
     together. ``energy_j`` is the file's own energy per inference, idle included. Raises InputError on a broken file.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file") from None
+    lines, skipped = whole_lines(path, read_text(path))
     if not lines or lines[0].split() != _HEADER:
         raise InputError(f"{path}: not NeurstrucEnergy's conv2d.txt: its first line is not {' '.join(_HEADER)}")
     rows: list[dict[str, object]] = []
@@ -39,12 +35,18 @@ def read(path: Path) -> Imported:
             empty += bool(cells)
             continue
         try:
-            rows.append(_row(cells, len(rows)))
-        except (ValueError, ZeroDivisionError):
+            found = _row(cells, len(rows))
+        except (ValueError, ZeroDivisionError, OverflowError):
             raise InputError(f"{path}: line {number} is not a measured convolution") from None
+        wrong = [f"{column} {why}" for column in MOST if (why := why_implausible(column, float(str(found[column]))))]
+        if wrong:
+            skipped.append(f"{path}: line {number}: {', '.join(wrong)}: left out")
+        else:
+            rows.append(found)
     distinct = len({measured["layer"] for measured in rows})
     seen = [f"{path}: {len(rows)} measured layers, {distinct} distinct"]
-    skipped = [f"{path}: {empty} row(s) without a layer"] if empty else []
+    if empty:
+        skipped.append(f"{path}: {empty} row(s) without a layer")
     return Imported(dataset_of(rows, {"importer": "neurstrucenergy", "path": str(path)}), seen, skipped)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from neuralpower.models.six import LayerModel, SixModels
 from neuralpower.ranking import Estimate, sums
 from neuralpower.report import plots
 from neuralpower.report.blocks import DASH, Block, Facts, Figure, Heading, Row, Section, Table, fixed, number, percent
+from neuralpower.report.counterparts import engine_of, layers_of
 from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
 from neuralpower.report.plots import Pair
 
@@ -144,7 +145,7 @@ def _seen(models: SixModels, dataset: Dataset) -> str:
 
 def networks(predictions: Sequence[NetworkPrediction], attribution: Attribution) -> Section | None:
     """The paper's table of networks: accuracies, 1 - |error|, of runtime, power and energy. None where nothing was measured."""
-    engines = {engine.name: engine for engine in attribution.engines.values()}
+    engines = {p.name: engine for p in predictions if (engine := engine_of(p, attribution)) is not None}
     rows, accuracies = [], []
     for p in predictions:
         e = engines.get(p.name)
@@ -176,8 +177,7 @@ def networks(predictions: Sequence[NetworkPrediction], attribution: Attribution)
 
 def predicted(prediction: NetworkPrediction, models: SixModels | None, attribution: Attribution | None) -> Section:
     """A network's prediction, beside its measurement where there is one."""
-    engines = attribution.engines.values() if attribution else ()
-    measured = next((engine for engine in engines if engine.name == prediction.name), None)
+    measured = engine_of(prediction, attribution)
     held_out = models is not None and prediction.name not in models.networks_
     rows = []
     runtime, energy = sums(prediction)
@@ -222,17 +222,16 @@ def predicted(prediction: NetworkPrediction, models: SixModels | None, attributi
         energy_bars(stacks), f"energy-{prediction.name}", f"energy of {prediction.name} by kind of layer"
     )
     blocks.append(Figure(Markup(bars), "Where the energy goes; other: layers without a model, each as the mean one."))
-    blocks.append(_predicted_layers(prediction, {layer.name: layer for layer in measured.layers} if measured else {}))
+    blocks.append(_predicted_layers(prediction, layers_of(prediction, measured)))
     text = (
         "The models were fitted to other networks, which may have layers equal to some of its own." if held_out else ""
     )
     return Section(f"{'Held out: ' if held_out else 'Predicted: '}{prediction.name}", blocks, text)
 
 
-def _predicted_layers(prediction: NetworkPrediction, measured: Mapping[str, LayerPower]) -> Table:
+def _predicted_layers(prediction: NetworkPrediction, measured: Sequence[LayerPower | None]) -> Table:
     rows = []
-    for p in prediction.layers:
-        m = measured.get(p.layer.name)
+    for p, m in zip(prediction.layers, measured, strict=True):
         pairs = [(p.runtime_s, "runtime_s", 1e6, 2), (p.power_w, "power_w", 1.0, 2), (p.energy_j, "energy_j", 1e3, 4)]
         cells = []
         for value, field, scale, places in pairs:

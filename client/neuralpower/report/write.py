@@ -17,6 +17,7 @@ from neuralpower.models.six import SixModels
 from neuralpower.recordings.recording import Recording
 from neuralpower.report import conditions, measured, modelled
 from neuralpower.report.blocks import Headline, Page, fixed, percent
+from neuralpower.report.counterparts import engine_of
 
 
 def write_report(
@@ -129,9 +130,8 @@ def _headlines(
     predictions: Sequence[NetworkPrediction],
 ) -> list[Headline]:
     found = []
-    engines = {engine.name: engine for engine in attribution.engines.values()} if attribution else {}
     for prediction in predictions[:1]:
-        engine = engines.get(prediction.name)
+        engine = engine_of(prediction, attribution)
         if engine is not None and engine.energy_per_inference_j > 0:
             error = prediction.energy_j / engine.energy_per_inference_j - 1
             found.append(

@@ -133,9 +133,9 @@ def model_for(trt: Any, path: str, options: Options) -> Iterator[Path]:
 
 def has_quantisation(path: str) -> bool:
     """Whether the model itself says where to quantise."""
-    import onnx
+    from ..features.onnx_file import load_model
 
-    model = onnx.load(path, load_external_data=False)
+    model = load_model(Path(path))
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 

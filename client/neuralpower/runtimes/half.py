@@ -21,12 +21,15 @@ def to_half(source: Path, target: Path) -> Path:
         InputError: no ONNX model, or one with subgraphs, whose types are not followed.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
+    from ..features.onnx_file import load_model
+
+    model = load_model(source)
     try:
-        model = onnx.load(str(source))
-    except (OSError, DecodeError) as error:
-        raise InputError(f"{source}: cannot be read: {error}") from None
+        onnx.external_data_helper.load_external_data_for_model(model, str(source.absolute().parent))
+    except Exception as error:  # a missing file, one outside the model's folder, or one that is too short
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{source}: its weights cannot be read from the files beside it: {told}") from None
     if any(attribute.type == onnx.AttributeProto.GRAPH for node in model.graph.node for attribute in node.attribute):
         raise InputError(f"{source}: has subgraphs (If, Loop); export it in half precision, as this TensorRT needs it")
     kept = {node.input[at] for node in model.graph.node for at in _KEPT.get(node.op_type, ()) if at < len(node.input)}

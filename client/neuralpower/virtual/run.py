@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ..documents import read_json
 from ..errors import InputError
 from ..experiment.experiment import ASIDE, Declares
 from ..profiler import LayerProfiler
@@ -151,14 +151,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 def engine_of(network: str) -> Json:
     """The engine JSON of a name of the zoo or of a file."""
-    if not network.endswith(".json"):
+    if not network.endswith(".json") and not Path(network).is_file():
         return build(network)
-    try:
-        document = json.loads(Path(network).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{network}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{network}: not JSON: {error}") from None
+    document = read_json(Path(network))
     if not isinstance(document, dict) or not isinstance(document.get("Layers"), list):
         raise InputError(f"{network}: not the JSON of a TensorRT engine inspector: it has no list Layers")
     return document

@@ -1,0 +1,211 @@
+"""A table of somebody's own, CSV or Parquet, as columns of ours: names, units and what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neuralpower.dataset import why_implausible
+from neuralpower.documents import opened, read_text, whole_lines
+from neuralpower.errors import InputError
+
+MOST_ROWS = 2_000_000
+"""A table of more does not fit into memory beside its dataset on a machine with 8 GiB."""
+MOST_COLUMNS = 1000
+
+_UNITS = {
+    "runtime_s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
+    "power_w": {"w": 1.0, "mw": 1e-3, "uw": 1e-6},
+    "energy_j": {"j": 1.0, "mj": 1e-3, "uj": 1e-6},
+}
+"""What is measured, and the units that the end of a column's name may tell. A standard error has `_se` before its unit."""
+
+DELIMITERS = ",;\t"
+
+
+@dataclass
+class Table:
+    """Columns by our names, as text; factors of the measured ones to SI, and a line for each thing that was left out."""
+
+    path: Path
+    columns: dict[str, list[str]]
+    factors: dict[str, float]
+    numbers: list[int]
+    """Of each row: its line in a CSV file, its place from 1 in a Parquet file."""
+    comma: bool = False
+    """Whether a number has a comma where others have a point, as tables have that are divided by semicolons."""
+    left_out: list[str] = field(default_factory=list)
+    _lacking: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        return len(self.numbers)
+
+    def text(self, name: str, at: int) -> str:
+        """The cell of a row, empty where there is no such column."""
+        return self.columns[name][at] if name in self.columns else ""
+
+    def lack(self, column: str, whom: str) -> None:
+        """Count a row that cannot be used, for want of a column or of a cell in it."""
+        self._lacking[column, whom] += 1
+
+    def integer(self, name: str, at: int, default: int | None) -> int | None:
+        """A size; ``default`` where the cell is empty. InputError on what is no whole number of 0 or more."""
+        cell = self.text(name, at)
+        if not cell:
+            return default
+        try:
+            value = self._number(cell)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < 1 << 31 or value != int(value):
+            raise InputError(f"{self.place(at)}: {name} is {cell[:40]!r}, not a whole number of 0 or more")
+        return int(value)
+
+    def measured(self, name: str, at: int) -> float:
+        """runtime_s, power_w, energy_j or the standard error of one, in SI; nan where it is not told, or cannot be, which is counted."""
+        cell = self.text(name, at)
+        if not cell or cell.lower() in ("nan", "na", "n/a", "none", "null", "-"):
+            return float("nan")
+        try:
+            value = self._number(cell) * self.factors[name]
+        except ValueError:
+            raise InputError(f"{self.place(at)}: {name} is {cell[:40]!r}, not a number") from None
+        if why := why_implausible(name.replace("_se_", "_"), value):
+            self._lacking[name, f"row(s) hold one that is {why}: not taken"] += 1
+            return float("nan")
+        return value
+
+    def place(self, at: int) -> str:
+        """Where a row stands, for errors."""
+        return f"{self.path}: row {self.numbers[at]}"
+
+    def _number(self, cell: str) -> float:
+        return float(cell.replace(",", ".") if self.comma else cell)
+
+    def reasons(self) -> list[str]:
+        """What was left out, a line for each column and reason."""
+        lines = [
+            f"{self.path}: column {column}: {'' if column in self.columns else 'missing; '}{count} {whom}"
+            for (column, whom), count in self._lacking.items()
+        ]
+        return self.left_out + lines
+
+
+def read_columns(path: Path, known: Mapping[str, str], mapping: Mapping[str, str]) -> Table:
+    """The table in a file, told by its content.
+
+    Args:
+        known: the columns that are of use, without units, and what each is; `mapping` theirs -> ours, with the unit in our name.
+
+    Raises InputError where it is neither CSV with a header nor Parquet, has two columns for one, or none that is known.
+    """
+    head, _ = opened(path)
+    names, cells, table = _parquet(path) if head.startswith(b"PAR1") else _csv(path)
+    lost = [theirs for theirs in mapping if theirs not in names]
+    if lost:
+        raise InputError(f"{path}: --map {lost[0]}=…: no such column; there are {', '.join(names[:40])}")
+    unknown = []
+    for theirs, column in zip(names, cells, strict=True):
+        name, factor = _ours(mapping.get(theirs, theirs).strip().lower())
+        if name not in known:
+            if theirs in mapping:
+                raise InputError(
+                    f"{path}: --map {theirs}={mapping[theirs]}: no such column of ours; there are {', '.join(known)}"
+                )
+            unknown.append(theirs)
+            continue
+        if name in table.columns:
+            raise InputError(f"{path}: two columns for {name}; name one of them otherwise, or leave one out")
+        table.columns[name], table.factors[name] = column, factor
+    if not table.columns:
+        raise InputError(
+            f"{path}: no known column in {', '.join(names[:40])}; known are {', '.join(known)}; --map THEIRS=OURS names them"
+        )
+    if unknown:
+        table.left_out.append(
+            f"{path}: columns of no use here: {', '.join(unknown[:40])}; --map THEIRS=OURS names one that is"
+        )
+    return table
+
+
+def mapping_of(given: list[str]) -> dict[str, str]:
+    """``theirs=ours`` of each option; the last = divides, since names of others hold what they like. InputError where there is none."""
+    pairs = {}
+    for each in given:
+        theirs, equals, ours = each.rpartition("=")
+        if not equals or not theirs or not ours:
+            raise InputError(f"--map {each}: write THEIRS=OURS, such as --map latency=runtime_ms")
+        pairs[theirs] = ours
+    return pairs
+
+
+def _ours(name: str) -> tuple[str, float]:
+    """A column's name without its unit, as the dataset has it, and the factor to SI."""
+    stem, _, unit = name.rpartition("_")
+    for ours, units in _UNITS.items():
+        quantity, _, si = ours.rpartition("_")
+        if unit in units and stem in (quantity, f"{quantity}_se"):
+            return f"{stem}_{si}", units[unit]
+    return name, 1.0
+
+
+_Cells = tuple[list[str], list[list[str]], Table]
+
+
+def _csv(path: Path) -> _Cells:
+    """Names, cells by column and an empty table; the delimiter is the one that the header has most of."""
+    lines, left_out = whole_lines(path, read_text(path))
+    if not lines or not lines[0].strip():
+        raise InputError(f"{path}: no header; its first line names the columns")
+    delimiter = max(DELIMITERS, key=lines[0].count)
+    reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    try:
+        header = [name.strip() for name in next(reader)]
+        _check(path, header, len(lines))
+        for row in reader:
+            if any(row):
+                rows.append(row)
+                numbers.append(reader.line_num)
+            if row and len(row) != len(header):
+                raise InputError(f"{path}: line {reader.line_num} has {len(row)} cells, the header {len(header)}")
+    except csv.Error as error:
+        raise InputError(f"{path}: taken for CSV, which breaks at line {reader.line_num}: {error}") from None
+    cells = [[row[at].strip() for row in rows] for at in range(len(header))]
+    return header, cells, Table(path, {}, {}, numbers, delimiter == ";", left_out)
+
+
+def _parquet(path: Path) -> _Cells:
+    import pyarrow as pa
+
+    from neuralpower import parquet
+
+    try:
+        rows, columns = parquet.size(path)
+        _check(path, [str(at) for at in range(columns)], rows)
+        table = parquet.read_table(path)
+        names = [str(name) for name in table.column_names]
+        _check(path, names, rows)
+        cells = [["" if value is None else str(value) for value in column.to_pylist()] for column in table.columns]
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: cannot be read as Parquet: {told}") from None
+    return names, cells, Table(path, {}, {}, list(range(1, len(table) + 1)))
+
+
+def _check(path: Path, names: list[str], rows: int) -> None:
+    if rows > MOST_ROWS or len(names) > MOST_COLUMNS:
+        raise InputError(
+            f"{path}: {rows:,} rows of {len(names):,} columns; at most {MOST_ROWS:,} of {MOST_COLUMNS:,} are read"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise InputError(f"{path}: two columns are called {twice[0]!r}")
