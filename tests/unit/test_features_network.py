@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from neuralpower import documents
 from neuralpower.errors import InputError
-from neuralpower.features import network as networks
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network, network_name
 from neuralpower.features.torch_export import exported
@@ -23,10 +23,11 @@ ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"
     [
         (b"", "an empty file"),
         (b"{", "broken JSON"),
-        (b"[" * 100_000, "broken JSON"),
+        (b"[" * 100_000, "100 deep"),
         (b'[{"count": 3}]', "not TensorRT engine information"),
-        (b'{"a": "\xff"}', "broken JSON"),
-        (b"\x7fELF\x02\x01\x01", "neither TensorRT engine information"),
+        (b'{"a": "\xff"}', "not in utf-8: byte 7 is 0xff"),
+        (b"\x7fELF\x02\x01\x01", "a program or library"),
+        (b"\x01\x02\x03\x04", "neither TensorRT engine information"),
         (b"ftrt\x00\x00", "serialised TensorRT engine"),
         (b"PK\x03\x04xx", "archive"),
     ],
@@ -51,12 +52,12 @@ def test_a_missing_file_and_a_folder_are_one_line(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file beyond the limit of its format is refused by its size."""
-    monkeypatch.setattr(networks, "LARGEST_JSON", 1 << 20)
+    monkeypatch.setattr(documents, "LARGEST_TEXT", 1 << 20)
     file = tmp_path / "huge.json"
     with file.open("wb") as out:
         out.write(b"{")
         out.truncate(3 << 20)
-    with pytest.raises(InputError, match="3 MiB of JSON, at most 1"):
+    with pytest.raises(InputError, match="3 MiB, at most 1"):
         load_network(file)
 
 

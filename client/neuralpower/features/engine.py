@@ -18,8 +18,8 @@ DETAILED = "build it with profiling verbosity DETAILED (trtexec --profilingVerbo
 SHAPES = "inspect the engine with an execution context whose input shapes are set"
 
 _REGIONS = {
-    "myelin": f"a fused region of several layers; {DETAILED}",
-    "foreignnode": f"a fused region of several layers; {DETAILED}",
+    "myelin": "a fused region of several layers, of which the engine tells nothing; the network's ONNX file does",
+    "foreignnode": "a fused region of several layers, of which the engine tells nothing; the network's ONNX file does",
     "dla": "a region of several layers on the DLA",
     "plugin": "a plugin: what it computes is not in the engine's information",
 }
@@ -60,30 +60,36 @@ _OTHERS = {
 """Part of a layer type -> what such a layer does; known, and not modelled."""
 
 
-def layers_from_engine(inspector: object, name: str = "engine") -> list[Layer]:
+def layers_from_engine(inspector: object, name: str = "engine", batch: int | None = None) -> list[Layer]:
     """Every layer of an engine, in execution order.
 
     Args:
         inspector: the parsed JSON document; ``name`` is what errors call it.
+        batch: takes the place of a dynamic (-1) or implicit batch; None refuses the one and takes the other as 1.
 
-    Raises InputError when the document is no engine information, was made without DETAILED verbosity, or holds no
-    static shape at all. Entries that differ in names alone are read once; only a generated kernel (``kgen``) is told by its
+    Raises InputError when the document is no engine information, was made without DETAILED verbosity, holds no
+    static shape at all, or has its batch fixed at another number than ``batch`` where that is not 1. Entries that differ in names alone are read once; only a generated kernel (``kgen``) is told by its
     name too. One layer that cannot be read does not fail the rest: it is ``unclassified`` and its note
     says why.
     """
     layers: list[Layer] = []
     alike: dict[str, tuple[Layer, bool]] = {}
     dynamic = False
+    taken: set[int] = set()
     for index, fields in enumerate(_entries(inspector, name)):
-        entry = Entry(fields, index)
+        entry = Entry(fields, index, batch)
         told = entry.nameless() + (entry.name if "kgen" in entry.layer_type.lower() else "")
         if told not in alike:
             alike[told] = _layer(entry)
+            taken |= entry.batches()
         layer, of_dynamic_shape = alike[told]
         layers.append(layer.renamed(entry.name))
         dynamic |= of_dynamic_shape
     if dynamic and not any(layer.modelled for layer in layers):
         raise InputError(f"{name}: the engine's dimensions are dynamic (-1); {SHAPES}")
+    if batch not in (None, 1) and taken and batch not in taken:
+        fixed = ", ".join(map(str, sorted(taken)[:3]))
+        raise InputError(f"{name}: the engine's batch is fixed at {fixed}, not {batch}; build one for {batch}")
     return layers
 
 
@@ -173,7 +179,7 @@ def _maps(entry: Entry, side: str) -> tuple[tuple[int, ...], str]:
     """The first tensor's N,C,H,W shape, and a note when the batch had to be assumed."""
     shape = entry.static_shape(side)
     if len(shape) == 3:
-        return (1, *shape), "implicit batch, taken as 1"
+        return (entry.batch, *shape), f"implicit batch, taken as {entry.batch}"
     if len(shape) != 4:
         raise Unreadable(f"{len(shape)} dimensions, where N,C,H,W is known")
     return shape, ""

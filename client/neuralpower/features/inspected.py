@@ -10,6 +10,9 @@ from neuralpower.features.layers import LARGEST
 
 Shape = tuple[int, ...]
 
+MOST_DIMENSIONS = 16
+"""Of a tensor; TensorRT has 8 at most."""
+
 _PRECISIONS = {
     "FP32": "FP32",
     "FLOAT": "FP32",
@@ -35,8 +38,9 @@ class Unreadable(Exception):
 class Entry:
     """One element of ``Layers``. Methods raise Unreadable on what is missing or not of its type."""
 
-    def __init__(self, fields: dict[str, Any], index: int) -> None:
-        self._fields = fields
+    def __init__(self, fields: dict[str, Any], index: int, batch: int | None = None) -> None:
+        """`batch` takes the place of a first dimension that is dynamic (-1); None leaves it."""
+        self._fields, self._batch = fields, batch
         self.name = self.text("Name") or f"layer {index}"
         self.layer_type = self.text("LayerType")
 
@@ -56,11 +60,26 @@ class Entry:
         return key in self._fields
 
     def operation(self, note: str = "") -> Operation:
-        """Name, type and the precision of the data input."""
-        return Operation(self.name, self.layer_type, self._precision(), note)
+        """Name, type and precision; the note says where the batch was filled in."""
+        filled = f"dynamic batch, taken as {self._batch}" if self.filled else ""
+        return Operation(self.name, self.layer_type, self._precision(), "; ".join(filter(None, (filled, note))))
+
+    @property
+    def batch(self) -> int:
+        """The batch that was given, 1 without one."""
+        return 1 if self._batch is None else self._batch
+
+    @property
+    def filled(self) -> bool:
+        """Whether a dynamic first dimension was replaced by the batch that was given."""
+        return self._batch is not None and any(
+            isinstance(dims := tensor.get("Dimensions"), list) and len(dims) > 1 and dims[0] == -1
+            for side in ("Inputs", "Outputs")
+            for tensor in self._tensors(side)
+        )
 
     def pair(self, *keys: str, default: tuple[int, int] | None = None) -> tuple[int, int]:
-        """The first of ``keys`` that exists, as (h, w). One value stands for both."""
+        """The first of ``keys`` that exists, as (h, w). One value stands for both; of an empty list nothing is told."""
         key = self._first(keys)
         if key is None and default is not None:
             return default
@@ -83,10 +102,15 @@ class Entry:
         return int(value)
 
     def shapes(self, side: str) -> list[Shape]:
-        """The dimensions of all ``Inputs`` or ``Outputs``, as they are: -1 stands for a dynamic one."""
+        """The dimensions of all ``Inputs`` or ``Outputs``: -1 stands for a dynamic one that no batch filled."""
         found = [tensor.get("Dimensions") for tensor in self._tensors(side)]
-        good = [dims for dims in found if isinstance(dims, list) and all(isinstance(size, int) for size in dims)]
-        return [tuple(dims) for dims in good] if len(good) == len(found) else []
+        good = [self._filled(dims) for dims in found if _is_shape(dims)]
+        return good if len(good) == len(found) else []
+
+    def batches(self) -> set[int]:
+        """First dimensions of the tensors, filled ones as they are then. A map without a batch (three dimensions) has the one given."""
+        shapes = [*self.shapes("Inputs"), *self.shapes("Outputs")]
+        return {self.batch if len(shape) == 3 else shape[0] for shape in shapes if len(shape) > 1}
 
     def static_shape(self, side: str) -> Shape:
         """The dimensions of the first tensor of ``Inputs`` or ``Outputs``, all of them positive."""
@@ -99,18 +123,21 @@ class Entry:
             raise Unreadable(f"impossible dimensions under {side}")
         return shapes[0]
 
+    def _filled(self, dims: list[int]) -> Shape:
+        return (self._batch, *dims[1:]) if self._batch is not None and len(dims) > 1 and dims[0] == -1 else tuple(dims)
+
     def _tensors(self, side: str) -> list[dict[str, Any]]:
         tensors = self._fields.get(side)
         return [tensor for tensor in tensors if isinstance(tensor, dict)] if isinstance(tensors, list) else []
 
     def _precision(self) -> str:
-        """From ``Format/Datatype`` (8.x, 10.x) or ``Datatype`` (11.x) of the first input."""
+        """From ``Format/Datatype`` (8.x, 10.x) or ``Datatype`` (11.x) of the first input; where an engine with dynamic shapes does not
+        tell it, from the type of the weights."""
         for tensor in self._tensors("Inputs")[:1]:
-            told = (tensor.get(key) for key in ("Datatype", "DataType", "Format/Datatype"))
-            for word in _WORD.findall(" ".join(text for text in told if isinstance(text, str)).upper()):
-                if word in _PRECISIONS:
-                    return _PRECISIONS[word]
-        return ""
+            if told := _precision_in([tensor.get(key) for key in ("Datatype", "DataType", "Format/Datatype")]):
+                return told
+        weights = self._fields.get("Weights")
+        return _precision_in([weights.get("Type")]) if isinstance(weights, dict) else ""
 
     def _first(self, keys: tuple[str, ...]) -> str | None:
         return next((key for key in keys if key in self._fields), None)
@@ -118,3 +145,12 @@ class Entry:
 
 def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
+
+
+def _is_shape(dims: object) -> bool:
+    return isinstance(dims, list) and len(dims) <= MOST_DIMENSIONS and all(isinstance(size, int) for size in dims)
+
+
+def _precision_in(texts: list[object]) -> str:
+    words = _WORD.findall(" ".join(text for text in texts if isinstance(text, str)).upper())
+    return next((_PRECISIONS[word] for word in words if word in _PRECISIONS), "")

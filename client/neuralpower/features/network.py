@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuralpower.documents import encoding_of, foreign, opened, printable, read_json
 from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.features.onnx_graph import layers_from_onnx
 
-LARGEST_JSON = 256 << 20
-LARGEST_ONNX = (2 << 30) - 1
-"""Bytes. Protocol buffers end here; larger models keep their weights in files of their own."""
-
-_FOREIGN = {
-    b"ftrt": "a serialised TensorRT engine; give its inspector's JSON (trtexec --exportLayerInfo=FILE)",
-    b"PK\x03\x04": "an archive, perhaps PyTorch weights; export ONNX, or name torch:module:callable",
-    b"PAR1": "a Parquet file, not a network",
-}
+_OF_ONNX = {"graph", "irVersion", "ir_version", "opsetImport", "opset_import"}
+"""Fields of ONNX's JSON form."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +30,11 @@ class Network:
 
 
 def load_network(spec: str | os.PathLike[str], batch: int = 1, input_shape: Sequence[int] | None = None) -> Network:
-    """The layers of the network that ``spec`` names, told apart by content, not by file name.
+    """The layers of the network that ``spec`` names, told apart by content, never by file name.
 
     Args:
         spec: a path to engine JSON or ONNX, or ``torch:module:callable`` (docs/features.md).
-        batch: for a model whose batch is dynamic. Engine JSON has its own.
+        batch: for a model or an engine whose batch is dynamic. One that is fixed at another is refused.
         input_shape: shape of the first input, for ONNX with other dynamic dimensions and for torch.
 
     Raises InputError, one line, when it cannot be read.
@@ -51,49 +44,36 @@ def load_network(spec: str | os.PathLike[str], batch: int = 1, input_shape: Sequ
 
         return Network(spec.rpartition(":")[2], layers_from_torch(spec, batch, input_shape), "torch")
     path = Path(spec)
-    start, size = _start(path)
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        return Network(network_name(path), layers_from_engine(read_json(path), str(path)), "engine")
-    foreign = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), None)
-    if foreign:
-        raise InputError(f"{path}: {foreign}")
-    if size > LARGEST_ONNX:
-        raise InputError(f"{path}: {size >> 20} MiB, more than an ONNX file can hold")
-    return Network(network_name(path), layers_from_onnx(path, batch, input_shape), "onnx")
+    document = _json(path)
+    if document is None or (isinstance(document, dict) and "Layers" not in document and _OF_ONNX & document.keys()):
+        return Network(network_name(path), _layers_of_onnx(path, batch, input_shape), "onnx")
+    return Network(network_name(path), layers_from_engine(document, str(path), batch), "engine")
 
 
-def read_json(path: Path) -> object:
-    """A JSON document. Raises InputError on a missing, too large or broken file."""
-    _, size = _start(path)
-    if size > LARGEST_JSON:
-        raise InputError(f"{path}: {size >> 20} MiB of JSON, at most {LARGEST_JSON >> 20} are read")
+def _json(path: Path) -> object | None:
+    """The JSON document in a file; None where its beginning is not that of one. InputError on what is something else altogether."""
+    head, _ = opened(path)
+    if told := foreign(head):
+        raise InputError(f"{path}: {told}")
+    encoding, mark = encoding_of(head)
+    start = head[mark:].decode(encoding, errors="replace").lstrip()[:1]
+    return read_json(path) if start and start in '{["' else None
+
+
+def _layers_of_onnx(path: Path, batch: int, input_shape: Sequence[int] | None) -> list[Layer]:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: broken JSON: {str(error).splitlines()[0]}") from None
+        return layers_from_onnx(path, batch, input_shape)
+    except (InputError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # protobuf takes models that the rest of the onnx package then falls over
+        told = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        raise InputError(f"{path}: an ONNX model that cannot be read: {told}; onnx.checker may tell more") from error
 
 
 def network_name(path: Path) -> str:
     """``resnet18_trt_engine_info.json`` is resnet18; ``alexnet/trt_engine_info.json`` is alexnet."""
-    stem = path.name.partition(".")[0]
+    stem = printable(path.name.partition(".")[0])
     if stem == "trt_engine_info":
         folder = path.absolute().parent
-        return folder.parent.name if folder.name == "trt_profiling" else folder.name
+        return printable(folder.parent.name if folder.name == "trt_profiling" else folder.name)
     return stem.removesuffix("_trt_engine_info").removeprefix("light_")
-
-
-def _start(path: Path) -> tuple[bytes, int]:
-    """The first bytes of a file and its size."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-        size = path.stat().st_size
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder, not a network; name the engine JSON or ONNX file in it") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if not start:
-        raise InputError(f"{path}: an empty file")
-    return start, size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -11,14 +10,11 @@ from typing import Any
 
 from neuralpower.errors import InputError
 from neuralpower.features.graph import Graph, Node, Shape
+from neuralpower.features.onnx_file import LARGEST_LIST, load_model
 
 _PRECISIONS = {1: "FP32", 3: "INT8", 10: "FP16", 16: "BF16", 17: "FP8"}
 """Element types of onnx.TensorProto that a layer computes in."""
 _INTEGERS = (6, 7)
-
-
-LARGEST_LIST = 64
-"""Integers of a stored tensor worth keeping: axes and shapes are short."""
 
 
 def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: Sequence[int] | None = None) -> Graph:
@@ -32,7 +28,7 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: Sequence
     from onnx import numpy_helper
 
     source = Path(path)
-    model = _load(source)
+    model = load_model(source)
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in given]
     for position, value in enumerate(inputs):
@@ -74,22 +70,6 @@ def _node(node: Any) -> Node:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _load(path: Path) -> Any:
-    import onnx
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that one of those formats is experimental is nothing to the user
-            model = onnx.load(path, load_external_data=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except Exception:  # each of the formats that its name may mean has a parser, with errors of its own
-        raise InputError(f"{path}: neither TensorRT engine information (JSON) nor an ONNX model") from None
-    if not model.graph.node:
-        raise InputError(f"{path}: neither TensorRT engine information (JSON) nor an ONNX model with layers")
-    return model
 
 
 def _fix_shape(path: Path, value: Any, batch: int, wanted: Sequence[int] | None) -> None:

@@ -1,0 +1,234 @@
+"""A user's file as bytes, text or JSON: told by its content, within limits, and refused in one line that says what it is instead.
+
+Nothing here looks at a file's name. docs/dataset.md states the limits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+LARGEST_TEXT = 256 << 20
+"""Bytes of a text or JSON file. An engine of 50,000 layers, more than any network has, is about 150 MiB of JSON."""
+MOST_VALUES = 8_000_000
+"""Values of a JSON document, told by its commas and brackets: such an engine has 3 million. As objects each takes up to 250 bytes, so
+reading stays below 4 GiB whatever a file holds."""
+DEEPEST = 100
+"""Objects and lists within each other. Engine information has 5, ONNX as JSON 10 and 4 more for each body within a body."""
+MOST_WRAPPED = 3
+"""How often a JSON document may stand in a string of JSON: a tool that keeps an inspector's answer as text writes it once."""
+HEAD = 512
+"""Bytes that tell what a file is."""
+
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe\x00\x00", "utf-32-le"),
+    (b"\x00\x00\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
+_FOREIGN = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself; fetch it with: git lfs pull"),
+    (b"ftrt", "a serialised TensorRT engine; give its inspector's JSON (trtexec --exportLayerInfo=FILE)"),
+    (b"ptrt", "a serialised TensorRT engine; give its inspector's JSON (trtexec --exportLayerInfo=FILE)"),
+    (b"PK\x03\x04", "an archive, perhaps PyTorch weights; unpack it, export ONNX, or name torch:module:callable"),
+    (b"\x1f\x8b", "packed with gzip; unpack it first"),
+    (b"\xfd7zXZ", "packed with xz; unpack it first"),
+    (b"BZh", "packed with bzip2; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it first"),
+    (b"PAR1", "a Parquet file, as datasets are"),
+    (b"\x89HDF", "an HDF5 file, perhaps Keras weights; export ONNX"),
+    (b"\x93NUMPY", "a numpy array; write it as CSV or Parquet"),
+    (b"\x80\x02", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
+    (b"\x80\x04", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
+    (b"\x80\x05", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
+    (b"\x7fELF", "a program or library"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a picture"),
+    (b"SQLite format 3", "an SQLite database, such as Nsight Systems writes; export what is wanted as CSV"),
+)
+_PAGE = re.compile(rb"<(?:!doctype|html|head|\?xml)\b", re.I)
+
+
+def opened(path: Path) -> tuple[bytes, int]:
+    """The first `HEAD` bytes of a file and its size. InputError where it is missing, empty, a folder, or no file but a device or a pipe."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InputError(f"{path}: a folder; name a file in it")
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path}: a device, a pipe or a socket; save what it gives as a file")
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except InputError:
+        raise
+    except ValueError:  # a zero byte in it
+        raise InputError(f"{str(path)!r}: no name of a file") from None
+    if not head:
+        raise InputError(f"{path}: an empty file")
+    return head, size
+
+
+def foreign(head: bytes) -> str:
+    """What a file is that begins so, and what to do, where it is nothing that is read here; "" where it may be something."""
+    if told := next((what for magic, what in _FOREIGN if head.startswith(magic)), ""):
+        return told
+    if head[4:8] == b"TFL3":
+        return "a TensorFlow Lite model; convert it to ONNX"
+    return "a web page, not the file it may lead to; download that" if _PAGE.match(head.lstrip()) else ""
+
+
+def read_bytes(path: Path, largest: int) -> bytes:
+    """All of a file. InputError where it is larger than `largest` bytes, or `opened` refuses it."""
+    _, size = opened(path)
+    if size > largest:
+        raise InputError(f"{path}: {size >> 20} MiB, at most {largest >> 20} are read")
+    try:
+        with path.open("rb") as file:
+            return file.read(largest)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise InputError(f"{path}: {size >> 20} MiB, more than there is memory for") from None
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, UTF-16 or UTF-32, the latter two with a byte order mark or told by their zero bytes.
+
+    Raises InputError on anything else, which it names.
+    """
+    content = read_bytes(path, LARGEST_TEXT)
+    if told := foreign(content[:HEAD]):
+        raise InputError(f"{path}: {told}")
+    encoding, mark = encoding_of(content)
+    try:
+        return content[mark:].decode(encoding)
+    except UnicodeDecodeError as error:
+        at = mark + error.start
+        what = "not a text file" if b"\0" in content[:HEAD] and encoding == "utf-8" else f"text, but not in {encoding}"
+        raise InputError(f"{path}: {what}: byte {at} is 0x{content[at]:02x}; save it as UTF-8") from None
+    except MemoryError:
+        raise InputError(f"{path}: more text than there is memory for") from None
+
+
+def encoding_of(content: bytes) -> tuple[str, int]:
+    """The encoding of a text and the length of its byte order mark; without one, the zero bytes around its first letters tell."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return encoding, len(mark)
+    zeros = tuple(byte == 0 for byte in content[:4])
+    told = {
+        (False, True, True, True): "utf-32-le",
+        (True, True, True, False): "utf-32-be",
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+    }
+    return told.get(zeros, "utf-8"), 0
+
+
+def printable(name: str) -> str:
+    """A name of a file or folder that every file of ours can hold: bytes of it that are no UTF-8 become U+FFFD."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def whole_lines(path: Path, text: str) -> tuple[list[str], list[str]]:
+    """The lines of a text that somebody may still have been writing, and what was left out: a last line without its end.
+
+    A number may have been cut in that line, and half a number looks like a number.
+    """
+    lines = text.split("\n")
+    last = lines.pop()
+    lines = [line.removesuffix("\r") for line in lines]
+    if not last.strip(" \t\r\0"):
+        return lines, []
+    return lines, [
+        f"{path}: line {len(lines) + 1} has no end and may be cut: left out; if it is whole, end it with a new line"
+    ]
+
+
+def read_json(path: Path) -> object:
+    """A JSON document, as :func:`json_of` reads it. InputError on a file that is missing, too large, no text or broken."""
+    return json_of(path, read_text(path))
+
+
+def read_pairs(path: Path) -> object:
+    """A JSON document whose objects are lists of (name, value), so that names which occur twice are both there."""
+    return json_of(path, read_text(path), list)
+
+
+def json_of(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], Any] | None = None) -> object:
+    """The JSON document in `text`; `path` is what errors call it.
+
+    Control characters in strings are taken as they are (TensorRT 8.6 writes them so), as are NaN and Infinity, and a document in
+    a string of JSON is read like the document. Half of a surrogate pair becomes U+FFFD, since no file could hold it.
+    Raises InputError where it is broken, cut off, or beyond `DEEPEST` or `MOST_VALUES`.
+    """
+    document: object = text.rstrip("\0 \t\r\n")
+    for _ in range(MOST_WRAPPED + 1):
+        if not isinstance(document, str):
+            break
+        document = _parsed(path, document, objects)
+    if isinstance(document, str):
+        raise InputError(f"{path}: JSON that holds nothing but a text")
+    _check_depth(path, document)
+    return document
+
+
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.S
+)
+
+
+def _parsed(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], Any] | None) -> object:
+    values = text.count(",") + text.count("[") + text.count("{")
+    if values > MOST_VALUES:
+        raise InputError(f"{path}: JSON of about {values:,} values, at most {MOST_VALUES:,} are read")
+    if "\\ud" in text or "\\uD" in text:
+        text = _ESCAPE.sub(lambda found: r"\ufffd" if found[1] else found[0], text)
+    try:
+        return json.loads(text, strict=False, object_pairs_hook=objects)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        cut = error.pos >= len(text) or text[-1:] not in ("}", "]", '"')
+        raise InputError(
+            f"{path}: broken JSON, {'cut off before its end' if cut else 'not as JSON is written'}: {place}: {error.msg}; write it again"
+        ) from None
+    except RecursionError:
+        raise InputError(_too_deep(path)) from None
+    except ValueError:
+        raise InputError(f"{path}: JSON with a number of thousands of digits, which nothing measures") from None
+    except MemoryError:
+        raise InputError(f"{path}: more JSON than there is memory for") from None
+
+
+def _check_depth(path: Path, document: object) -> None:
+    """By levels, not by calls: what is nested deeper than Python's stack would end every walk through it later."""
+    level = [document]
+    for _ in range(DEEPEST + 1):
+        level = (
+            [
+                each
+                for holder in level
+                for each in (holder.values() if isinstance(holder, dict) else holder)  # type: ignore[attr-defined]  # they are lists
+                if isinstance(each, (dict, list, tuple))
+            ]
+            if isinstance(document, (dict, list))
+            else []
+        )
+        if not level:
+            return
+    raise InputError(_too_deep(path))
+
+
+def _too_deep(path: Path) -> str:
+    return f"{path}: JSON with objects more than {DEEPEST} deep within each other; nothing that is read here has them"
