@@ -33,12 +33,11 @@ class Sliding:
     pad: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
 
-    def flat(self) -> tuple[int, ...]:
+    def flat(self) -> tuple[tuple[int, int], ...]:
         """Kernel, stride, pad and dilation, each as (h, w); of one dimension, the height alone."""
-        sizes = len(self.kernel)
-        ones, none = (1,) * sizes, (0,) * sizes
+        ones, none = (1,) * len(self.kernel), (0,) * len(self.kernel)
         fields = ((self.kernel, 1), (self.stride or ones, 1), (self.pad or none, 0), (self.dilation or ones, 1))
-        return tuple(number for field, blank in fields for number in (*field, blank)[:2])
+        return tuple((field[0], (*field, blank)[1]) for field, blank in fields)
 
 
 def convolution(operation: Operation, data: Shape, output: Shape, window: Sliding, groups: int) -> Layer:
@@ -162,6 +161,7 @@ def not_modelled(kind: str, operation: Operation, data: Shape = (), output: Shap
 def _windowed(kind: str, operation: Operation, data: Shape, output: Shape, window: Sliding, groups: int) -> Layer:
     batch, in_c, in_h, in_w = (*data, 1)[:4]
     _, out_c, out_h, out_w = (*output, 1)[:4]
+    kernel, stride, pad, dilation = window.flat()
     return Layer(
         operation.name,
         kind,
@@ -172,7 +172,10 @@ def _windowed(kind: str, operation: Operation, data: Shape, output: Shape, windo
         out_c,
         out_h,
         out_w,
-        *window.flat(),
+        *kernel,
+        *stride,
+        *pad,
+        *dilation,
         groups,
         operation.precision,
         operation.layer_type,

@@ -75,7 +75,11 @@ class Fusion:
         attends = "attention" in (group.kind, group.anchor.op_type.lower())
         while waiting:
             node = self._graph.maker(waiting.pop())
-            if node is None or id(node) in self._taken or not (self._moves(node, []) or (attends and self._scale(node, []))):
+            if (
+                node is None
+                or id(node) in self._taken
+                or not (self._moves(node, []) or (attends and self._scale(node, [])))
+            ):
                 continue
             if self._graph.read_only_by(group.nodes, node.output):
                 group.nodes.append(node)
@@ -94,7 +98,7 @@ class Fusion:
         elif group.kind == "attention" or kind == "Attention":
             self._repeat(group, self._moves)
         elif group.kind == "norm" or kind in NORMS:
-            self._repeat(group, self._step, self._moves)
+            self._repeat(group, self._generated)
         elif kind in PRODUCTS:
             self._epilogue(group, self._moves)
         elif kind in ELEMENTWISE or self._moves(group.anchor, []):
@@ -139,7 +143,11 @@ class Fusion:
         inside, chosen, open_ = {result}, [], {result}
         for node in islice(self._graph.ahead(result), MOST_STEPS):
             others = [name for name in self._graph.computed(node) if name not in inside]
-            if id(node) in self._taken or not rule(node, others) or not all(self._ready(name, group) for name in others):
+            if (
+                id(node) in self._taken
+                or not rule(node, others)
+                or not all(self._ready(name, group) for name in others)
+            ):
                 return []
             chosen.append(node)
             if self._graph.read_only_by(chosen, open_):
@@ -163,7 +171,9 @@ class Fusion:
 
     def _scale(self, node: Node, others: list[str]) -> bool:
         """One tensor with constants, which go into weights."""
-        return node.op_type in SCALES and not others and len(self._graph.computed(node)) == 1 and node.domain in STANDARD
+        return (
+            node.op_type in SCALES and not others and len(self._graph.computed(node)) == 1 and node.domain in STANDARD
+        )
 
     def _step(self, node: Node, others: list[str]) -> bool:
         """A step of an activation: its operands are constants and what the group gives."""

@@ -121,7 +121,9 @@ class Graph:
     def read_only_by(self, nodes: Iterable[Node], tensors: Iterable[str]) -> bool:
         """Whether these nodes alone read the tensors, and none leaves the network."""
         within = set(map(id, nodes))
-        return not any(self.leaves(name) or any(id(each) not in within for each in self.readers(name)) for name in tensors)
+        return not any(
+            self.leaves(name) or any(id(each) not in within for each in self.readers(name)) for name in tensors
+        )
 
     def leaves(self, tensor: str) -> bool:
         """Whether a tensor is an output of the network."""

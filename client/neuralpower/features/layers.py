@@ -21,6 +21,9 @@ KINDS = (*WORKING, *BESIDE, "unclassified")
 LARGEST = 1 << 31
 """No dimension of a real layer comes near this."""
 
+ELEMENT_BYTES = {"FP32": 4.0, "FP16": 2.0, "BF16": 2.0, "FP8": 1.0, "INT8": 1.0, "INT4": 0.5}
+"""Precision -> bytes of an element."""
+
 MOST_TOLD = 1 << 62
 """Beyond any network, and within the 64 bits of a dataset's column."""
 
@@ -149,3 +152,8 @@ class Layer:
             return self.told_accesses
         second = self.batch * self.in_c * self.out_c if self.kind == "matmul" else 0
         return self.inputs() + self.weights() + second + self.outputs()
+
+    def memory_bytes(self) -> float | None:
+        """Memory accesses in bytes; None where the precision is not known."""
+        size = ELEMENT_BYTES.get(self.precision)
+        return None if size is None else self.memory_accesses() * size

@@ -24,7 +24,8 @@ from neuralpower.features.fusion import Fusion, Group
 from neuralpower.features.graph import Graph, Node, Shape
 from neuralpower.features.inspected import Unreadable
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_model import InputShape, graph_of
+from neuralpower.features.onnx_inputs import InputShape
+from neuralpower.features.onnx_model import graph_of
 from neuralpower.features.onnx_shapes import WINDOWED, padding, window
 from neuralpower.features.operators import (
     CONVOLUTIONS,
@@ -87,7 +88,10 @@ class _Reader:
         if group.kind == "attention":
             return self._attention_of_products(group, operation)
         if kind == "Attention":
-            return attention(operation, *(self._heads(node, name, key) for name, key in zip(node.input[:3], ("q", "kv", "kv"), strict=True)))
+            return attention(
+                operation,
+                *(self._heads(node, name, key) for name, key in zip(node.input[:3], ("q", "kv", "kv"), strict=True)),
+            )
         if group.kind == "norm" or kind in NORMS:
             return self._normalisation(group, operation)
         if kind in CONVOLUTIONS:
@@ -128,7 +132,9 @@ class _Reader:
     def _product(self, node: Node, operation: Operation) -> Layer:
         found = self._sizes(node)
         if found.inner == 0:
-            return not_modelled("other", _noted(operation, "elementwise"), self._shape(node.input[0]), self._shape(node.output[0]))
+            return not_modelled(
+                "other", _noted(operation, "elementwise"), self._shape(node.input[0]), self._shape(node.output[0])
+            )
         first, second = (self._graph.constant(name) for name in node.input[:2])
         if not first and not second:
             return matrix_product(operation, found.batch, found.rows, found.inner, found.columns)
@@ -167,7 +173,12 @@ class _Reader:
         node = group.anchor
         source = group.nodes[-1] if group.kind else node
         data = self._known(source.output[0] if group.kind else node.input[0], "its shape is")
-        weights = [self._graph.shape(name) for each in group.nodes for name in each.input if name and self._graph.constant(name)]
+        weights = [
+            self._graph.shape(name)
+            for each in group.nodes
+            for name in each.input
+            if name and self._graph.constant(name)
+        ]
         return normalisation(operation, data, sum(prod(shape) for shape in weights if shape))
 
     def _embedding(self, node: Node, operation: Operation, output: Shape) -> Layer:
@@ -206,7 +217,11 @@ class _Reader:
 
 
 def _opaque(node: Node) -> str:
-    bodies = [f"{name} with {value}" for name, value in node.attributes.items() if name in ("body", "then_branch", "else_branch")]
+    bodies = [
+        f"{name} with {value}"
+        for name, value in node.attributes.items()
+        if name in ("body", "then_branch", "else_branch")
+    ]
     told = ".".join(filter(None, (node.domain, node.op_type)))
     return f"operator {told}: {'; '.join(bodies)}" if bodies else f"operator {told} is not modelled or known"
 

@@ -47,7 +47,9 @@ class Inference:
         self._ir_version = model.ir_version
         self._schemas: dict[tuple[str, str], Any] = {}
         self._typed: dict[str, Any] = {}
-        self._declared = {value.name: value.type.tensor_type for value in (*model.graph.value_info, *model.graph.output)}
+        self._declared = {
+            value.name: value.type.tensor_type for value in (*model.graph.value_info, *model.graph.output)
+        }
         self._names = _dimensions(model.graph.input, inputs)
         self._weights(model.graph.initializer)
         for value in model.graph.input:
@@ -123,7 +125,11 @@ class Inference:
                 told = f"declared as {_by(declared)}, which its node {node.name} contradicts: taken as {_by(shape)}"
                 self.notes.append(f"tensor {name} is {told}")
             if not element:
-                element = getattr(self._declared.get(name), "elem_type", 0) or self.elements.get(node.input[0], 0) if node.input else 0
+                element = (
+                    getattr(self._declared.get(name), "elem_type", 0) or self.elements.get(node.input[0], 0)
+                    if node.input
+                    else 0
+                )
             self._set(name, shape, element)
 
     def _by_library(self, proto: Any, node: Node) -> dict[str, tuple[Shape | None, int]]:
@@ -133,7 +139,11 @@ class Inference:
         types = {name: self._type(name) for name in node.input if name}
         if schema is None or None in types.values():
             return {}
-        data = {name: _tensor(self.values[name]) for name in node.input if name in self.values and self.values[name].dtype != object}
+        data = {
+            name: _tensor(self.values[name])
+            for name in node.input
+            if name in self.values and self.values[name].dtype != object
+        }
         try:
             found = shape_inference.infer_node_outputs(
                 schema, proto, types, data, opset_imports=self._opsets, ir_version=self._ir_version
@@ -260,7 +270,9 @@ def _body(graph: Any) -> str:
 
 def _captured(graph: Any) -> list[str]:
     """Tensors of the network that a body reads without taking them as inputs."""
-    own = {each.name for each in (*graph.input, *graph.initializer)} | {name for node in graph.node for name in node.output}
+    own = {each.name for each in (*graph.input, *graph.initializer)} | {
+        name for node in graph.node for name in node.output
+    }
     read: dict[str, None] = {}
     for node in graph.node:
         inner = [name for each in node.attribute if each.HasField("g") for name in _captured(each.g)]
@@ -286,7 +298,9 @@ def _dimensions(inputs: Sequence[Any], shapes: Mapping[str, Shape]) -> dict[str,
 
 
 def _static(tensor: Any) -> Shape | None:
-    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim):
+    if not tensor.HasField("shape") or not all(
+        dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim
+    ):
         return None
     return tuple(dim.dim_value for dim in tensor.shape.dim)
 

@@ -13,6 +13,15 @@ FIRST = ""
 """Stands for the first input where a shape is given without a name."""
 
 Wanted = Mapping[str, Sequence[int]]
+InputShape = Sequence[int] | Wanted | None
+"""The shape of the first input, or of inputs by name."""
+
+
+def by_name(input_shape: InputShape) -> Wanted:
+    """Input -> its shape; a shape without a name stands under ``FIRST``."""
+    if not input_shape:
+        return {}
+    return input_shape if isinstance(input_shape, Mapping) else {FIRST: input_shape}
 
 
 def static_inputs(path: Path, inputs: Sequence[Any], batch: int, wanted: Wanted) -> tuple[dict[str, Shape], list[str]]:

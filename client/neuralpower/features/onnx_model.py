@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from neuralpower.errors import InputError
-from neuralpower.features.graph import Graph, Shape
+from neuralpower.features.graph import Graph
 from neuralpower.features.inspected import Unreadable
 from neuralpower.features.onnx_file import LARGEST_LIST, load_model
 from neuralpower.features.onnx_inference import Inference
-from neuralpower.features.onnx_inputs import FIRST, static_inputs
+from neuralpower.features.onnx_inputs import InputShape, by_name, static_inputs
 from neuralpower.features.onnx_quantised import plain
 
 _PRECISIONS = {
@@ -26,15 +25,6 @@ _PRECISIONS = {
     **dict.fromkeys((21, 22), "INT4"),
 }
 """Element types of onnx.TensorProto that a layer computes in; eight bits without a sign count as INT8."""
-
-InputShape = Sequence[int] | Mapping[str, Sequence[int]] | None
-
-
-def by_name(input_shape: InputShape) -> Mapping[str, Sequence[int]]:
-    """Input -> its shape; a shape without a name is the first input's."""
-    if not input_shape:
-        return {}
-    return input_shape if isinstance(input_shape, Mapping) else {FIRST: input_shape}
 
 
 def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputShape = None) -> Graph:
@@ -84,6 +74,3 @@ def _inlined(path: Path, model: Any) -> Any:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-__all__ = ["InputShape", "Shape", "by_name", "graph_of"]

@@ -82,7 +82,12 @@ def _transposed(given: Given, shapes: Sequence[Shape]) -> Shape:
         sizes = tuple(size * stride for size, stride in zip(data[2:], strides, strict=True))
     else:
         sizes = tuple(
-            strides[i] * (data[2 + i] - 1) + extra[i] + dilations[i] * (weight[2 + i] - 1) + 1 - pads[i] - pads[i + rank]
+            strides[i] * (data[2 + i] - 1)
+            + extra[i]
+            + dilations[i] * (weight[2 + i] - 1)
+            + 1
+            - pads[i]
+            - pads[i + rank]
             for i in range(rank)
         )
     return (data[0], weight[1] * given.get("group", 1), *sizes)
@@ -180,5 +185,3 @@ def _listed(given: Given, name: str, count: int, blank: int) -> list[int]:
     if len(found) != count:
         raise Unreadable(f"{len(found)} {name}, where its window needs {count}")
     return found
-
-

@@ -35,7 +35,17 @@ MOVES = {
 }  # fmt: skip
 """Data under other addresses."""
 
-REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceL1", "ReduceSumSquare", "ReduceProd", "ReduceLogSumExp"}
+REDUCTIONS = {
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceL2",
+    "ReduceL1",
+    "ReduceSumSquare",
+    "ReduceProd",
+    "ReduceLogSumExp",
+}
 
 CONVOLUTIONS = {"Conv", "ConvTranspose"}
 PRODUCTS = {"Gemm", "MatMul", "Einsum"}

@@ -29,7 +29,9 @@ def norms(graph: Graph) -> Iterator[list[Node]]:
 
 
 def _is_square(node: Node) -> bool:
-    return node.op_type in ("Pow", "Square") or (node.op_type == "Mul" and node.input[0] == node.input[1])
+    return node.op_type in ("Pow", "Square") or (
+        node.op_type == "Mul" and len(node.input) == 2 and node.input[0] == node.input[1]
+    )
 
 
 def _normalised(graph: Graph, source: str, seed: list[Node]) -> list[Node]:
@@ -67,7 +69,8 @@ def attentions(graph: Graph) -> Iterator[list[Node]]:
 
 def _before(graph: Graph, softmax: Node) -> list[Node]:
     """The nodes from a product of activations to the softmax; empty where there is no such product."""
-    nodes, reader = [], softmax
+    nodes: list[Node] = []
+    reader = softmax
     for _ in range(MOST_STEPS):
         # Of a sum with a mask, the scores are the larger operand; of two as large, the one that was made last.
         tensors = [name for name in graph.computed(reader) if graph.maker(name) is not None]
@@ -86,7 +89,8 @@ def _before(graph: Graph, softmax: Node) -> list[Node]:
 
 def _behind(graph: Graph, softmax: Node) -> list[Node]:
     """The nodes from the softmax to a product of activations; empty where there is no such product."""
-    nodes, node = [], softmax
+    nodes: list[Node] = []
+    node = softmax
     for _ in range(MOST_STEPS):
         readers = graph.readers(node.output[0])
         if len(readers) != 1 or not graph.read_only_by(readers, node.output):

@@ -52,7 +52,9 @@ def _einsum(equation: str, shapes: Sequence[Shape]) -> Product:
             terms[place] = term.replace("...", letters)
     if not arrow:
         joined = "".join(terms)
-        output = "..." + "".join(sorted(letter for letter in set(joined) if joined.count(letter) == 1 and letter not in dots))
+        output = "..." + "".join(
+            sorted(letter for letter in set(joined) if joined.count(letter) == 1 and letter not in dots)
+        )
     output = output.replace("...", dots)
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
@@ -66,10 +68,10 @@ def _einsum(equation: str, shapes: Sequence[Shape]) -> Product:
     if (first ^ second) - set(output):
         raise Unreadable(f"an Einsum {equation!r}, which is no matrix product")
 
-    def size(letters: set[str]) -> int:
+    def over(letters: set[str]) -> int:
         return prod(sizes[letter] for letter in letters)
 
     shared, kept = first & second, set(output)
-    inner = shared - kept
-    batch = shared & kept
-    return Product(size(batch), size(first - second), size(inner) if inner else 0, size(second - first), size(batch) == 1, size(batch) == 1)
+    inner, batch = shared - kept, shared & kept
+    alone = over(batch) == 1
+    return Product(over(batch), over(first - second), over(inner) if inner else 0, over(second - first), alone, alone)
