@@ -143,11 +143,11 @@ def test_the_command_shows_and_compares(tmp_path: Path, capsys: pytest.CaptureFi
     path = str(resnet18(tmp_path / "resnet18.onnx"))
     assert main(["features", path, "--batch", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["source"] == "onnx" and len(told["layers"]) == 24
+    assert told["source"] == "onnx" and len(told["layers"]) == 23
     assert sum(layer["flops"] for layer in told["layers"] if layer["kind"] != "pool") == 2 * 3_628_146_688
     fixed = str(resnet18(tmp_path / "fixed.onnx", batch=1))
     assert main(["features", path, fixed]) == 0
-    assert "23 conv, pool and fc layers are the same, 0 differ" in capsys.readouterr().out
+    assert "23 conv, pool, fc and product layers are the same, 0 differ" in capsys.readouterr().out
     assert main(["features", path, fixed, "--input-shape", "1,3,112,112"]) == 0
     assert main(["features", path]) == 0
     assert "3x224x224" in capsys.readouterr().out

@@ -10,7 +10,7 @@ VIEWS = {
 }  # fmt: skip
 """Nothing happens: the same data under another shape, or a quantisation, which an INT8 engine has in the layers around it."""
 
-COPIES = {"Expand", "Tile", "Pad", "Concat", "Resize", "Upsample", "AveragePool", "MaxPool"}
+COPIES = {"Expand", "Tile", "Pad", "Concat", "Resize", "Upsample"}
 """Nothing happens where the shape stays as it is."""
 
 ACTIVATIONS = {
