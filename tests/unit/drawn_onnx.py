@@ -31,10 +31,14 @@ def saved(
 ) -> Path:
     """Write a model; `weights` are floats unless `types` says otherwise, `integers` are int64 with these values."""
     kinds = types or {}
-    entering = [helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), shape) for name, shape in inputs.items()]
+    entering = [
+        helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), shape) for name, shape in inputs.items()
+    ]
     told = outputs or {nodes[-1].output[0]: None}
     leaving = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in told.items()]
-    constants = [TensorProto(name=n, data_type=kinds.get(n, TensorProto.FLOAT), dims=s) for n, s in (weights or {}).items()]
+    constants = [
+        TensorProto(name=n, data_type=kinds.get(n, TensorProto.FLOAT), dims=s) for n, s in (weights or {}).items()
+    ]
     constants += [numpy_helper.from_array(np.array(v, dtype=np.int64), n) for n, v in (integers or {}).items()]
     graph = helper.make_graph(nodes, "graph", entering, leaving, constants)
     opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]

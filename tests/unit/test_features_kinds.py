@@ -73,7 +73,9 @@ def test_every_product_has_its_sizes(
     rows = layer.in_h if layer.kind == "matmul" else 1
     assert layer.macs() == layer.batch * rows * layer.in_c * layer.out_c
     if layer.kind == "matmul":
-        assert layer.memory_accesses() == layer.batch * (rows * layer.in_c + layer.in_c * layer.out_c + rows * layer.out_c)
+        assert layer.memory_accesses() == layer.batch * (
+            rows * layer.in_c + layer.in_c * layer.out_c + rows * layer.out_c
+        )
 
 
 def test_products_that_do_not_fit_say_so(tmp_path: Path) -> None:
@@ -109,7 +111,11 @@ def test_a_normalisation_is_one_layer_however_it_is_written(tmp_path: Path) -> N
     found, beside = layers(tmp_path, nodes, {"x": (1, 10, 32)}, weights=NORM, outputs=outputs)
     one = node("LayerNormalization", ["x", "gamma", "beta"], ["y"], "norm")
     (single,) = layers(tmp_path, [one], {"x": (1, 10, 32)}, weights=NORM)
-    assert (found.kind, found.flops(), beside.note) == ("norm", 7 * 320, "elementwise") and single.flops() == found.flops()
+    assert (found.kind, found.flops(), beside.note) == (
+        "norm",
+        7 * 320,
+        "elementwise",
+    ) and single.flops() == found.flops()
     assert single.memory_accesses() == 2 * 320 + 64
     rms = [
         node("Mul", ["x", "x"], ["sq"], "square"), node("ReduceMean", ["sq"], ["m"], "m", axes=[-1]), node("Add", ["m", "eps"], ["me"], "e"),
@@ -175,7 +181,11 @@ def test_a_transformer_block_is_its_products_attention_and_normalisation(tmp_pat
 
 def test_a_product_of_activations_alone_is_no_attention(tmp_path: Path) -> None:
     """Without a softmax between them, two products stay two; a softmax alone stays one."""
-    nodes = [node("MatMul", ["q", "k"], ["s"], "a"), node("Relu", ["s"], ["r"], "r"), node("MatMul", ["r", "v"], ["y"], "b")]
+    nodes = [
+        node("MatMul", ["q", "k"], ["s"], "a"),
+        node("Relu", ["s"], ["r"], "r"),
+        node("MatMul", ["r", "v"], ["y"], "b"),
+    ]
     inputs = {"q": (4, 10, 8), "k": (4, 8, 10), "v": (4, 10, 8)}
     assert [layer.kind for layer in layers(tmp_path, nodes, inputs)] == ["matmul", "matmul"]
     assert [layer.note for layer in layers(tmp_path, [node("Softmax", ["q"], ["y"], "s")], inputs)] == ["softmax"]
@@ -287,16 +297,32 @@ def test_quantised_operators_are_the_plain_ones(tmp_path: Path) -> None:
 def test_local_functions_are_inlined(tmp_path: Path) -> None:
     """A function that calls another one becomes the convolutions in it."""
     opset = [helper.make_opsetid("", 17), helper.make_opsetid("my", 1)]
-    inner = helper.make_function("my", "Inner", ["a", "w"], ["c"], [node("Conv", ["a", "w"], ["b"], "conv"), node("Relu", ["b"], ["c"], "relu")], opset)
-    outer = helper.make_function("my", "Outer", ["a", "w"], ["c"], [node("Inner", ["a", "w"], ["c"], "call", domain="my")], opset)
+    inner = helper.make_function(
+        "my",
+        "Inner",
+        ["a", "w"],
+        ["c"],
+        [node("Conv", ["a", "w"], ["b"], "conv"), node("Relu", ["b"], ["c"], "relu")],
+        opset,
+    )
+    outer = helper.make_function(
+        "my", "Outer", ["a", "w"], ["c"], [node("Inner", ["a", "w"], ["c"], "call", domain="my")], opset
+    )
     nodes = [node("Outer", ["x", "w"], ["h"], "one", domain="my"), node("Inner", ["h", "w"], ["y"], "two", domain="my")]
-    found = layers(tmp_path, nodes, {"x": (1, 8, 9, 9)}, weights={"w": (8, 8, 1, 1)}, domains=["my"], functions=[inner, outer])
+    found = layers(
+        tmp_path, nodes, {"x": (1, 8, 9, 9)}, weights={"w": (8, 8, 1, 1)}, domains=["my"], functions=[inner, outer]
+    )
     assert [(layer.kind, layer.in_h) for layer in found] == [("conv", 9), ("conv", 9)]
 
 
 def body(name: str, source: str, result: str) -> Any:
     out = helper.make_tensor_value_info(result, TensorProto.FLOAT, None)
-    return helper.make_graph([node("Conv", [source, "w"], [f"{name}_c"], name), node("Relu", [f"{name}_c"], [result], f"{name}_r")], name, [], [out])
+    return helper.make_graph(
+        [node("Conv", [source, "w"], [f"{name}_c"], name), node("Relu", [f"{name}_c"], [result], f"{name}_r")],
+        name,
+        [],
+        [out],
+    )
 
 
 def test_branches_are_taken_where_shapes_decide_and_named_where_not(tmp_path: Path) -> None:

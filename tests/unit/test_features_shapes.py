@@ -20,7 +20,15 @@ PAIR = [node("Conv", ["x", "w"], ["y"], "first", pads=[1] * 4), node("Conv", ["m
 
 def pair(path: Path, first: Any, second: Any) -> str:
     """Two inputs, a convolution each."""
-    return str(saved(path / "pair.onnx", PAIR, {"x": first, "m": second}, weights={"w": (8, 3, 3, 3)}, outputs={"y": None, "u": None}))
+    return str(
+        saved(
+            path / "pair.onnx",
+            PAIR,
+            {"x": first, "m": second},
+            weights={"w": (8, 3, 3, 3)},
+            outputs={"y": None, "u": None},
+        )
+    )
 
 
 def test_every_open_input_is_named_with_the_option_that_gives_it(tmp_path: Path) -> None:
@@ -29,7 +37,7 @@ def test_every_open_input_is_named_with_the_option_that_gives_it(tmp_path: Path)
     with pytest.raises(InputError) as caught:
         load_network(path)
     message = str(caught.value)
-    assert "--input-shape x=1x3xHxW --input-shape m=1x3xHxW" in message.replace("NxCx", "1x3x") and "\n" not in message
+    assert "--input-shape x=1x3xHxW --input-shape m=1x3xHxW" in message and "\n" not in message
 
 
 def test_each_input_can_be_given_and_what_was_assumed_is_said(
@@ -83,7 +91,13 @@ def test_an_input_without_a_shape_asks_for_it(tmp_path: Path) -> None:
 def test_a_declared_shape_that_the_node_contradicts_is_not_trusted(tmp_path: Path) -> None:
     """The node's own shape is used, what stands behind it sees that one, and a note says so."""
     nodes = [*PAIR[:1], node("MaxPool", ["y"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2])]
-    path = saved(tmp_path / "m.onnx", nodes, {"x": (1, 3, 16, 16)}, weights={"w": (8, 3, 3, 3)}, outputs={"y": (1, 8, 14, 14), "p": None})
+    path = saved(
+        tmp_path / "m.onnx",
+        nodes,
+        {"x": (1, 3, 16, 16)},
+        weights={"w": (8, 3, 3, 3)},
+        outputs={"y": (1, 8, 14, 14), "p": None},
+    )
     network = load_network(path)
     assert [layer.out_h for layer in network.layers] == [16, 8]
     assert network.notes == ("tensor y is declared as 1x8x14x14, which its node first contradicts: taken as 1x8x16x16",)
@@ -140,7 +154,13 @@ def test_small_tensors_beside_the_model_are_found_from_any_folder(
     nodes = [
         node("ReduceMean", ["x", "axes"], ["m"], "mean"), node("Reshape", ["m", "flat"], ["f"], "flat"), node("Gemm", ["f", "w"], ["y"], "fc"),
     ]  # fmt: skip
-    path = saved(tmp_path / "m.onnx", nodes, {"x": (2, 6, 5, 5)}, weights={"w": (6, 4)}, integers={"axes": [2, 3], "flat": [2, -1]})
+    path = saved(
+        tmp_path / "m.onnx",
+        nodes,
+        {"x": (2, 6, 5, 5)},
+        weights={"w": (6, 4)},
+        integers={"axes": [2, 3], "flat": [2, -1]},
+    )
     model = onnx.load(path)
     model.opset_import[0].version = 18
     onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
