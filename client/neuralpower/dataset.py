@@ -52,9 +52,10 @@ COLUMNS: dict[str, str] = {
 }
 """Column name -> ``str``, ``int``, ``float`` or ``bool``, in file order."""
 
-LATER = ("withheld",)
-"""Columns that files of earlier versions do not have; in those they are empty."""
+LATER = ("withheld", "told_flops", "told_weights", "told_accesses")
+"""Columns that files of earlier versions do not have; in those they are empty, or 0."""
 
+_BLANK: dict[str, object] = {"str": "", "int": 0, "float": float("nan"), "bool": False}
 _NUMPY: dict[str, Any] = {"str": np.object_, "int": np.int64, "float": np.float64, "bool": np.bool_}
 
 Column = NDArray[Any]
@@ -125,10 +126,9 @@ def row(layer: Layer, *, network: str, position: int = 0, origin: str, **measure
     unknown = set(measured) - (set(COLUMNS) - set(_LAYER_COLUMNS))
     if unknown or origin not in ORIGINS:
         raise ValueError(f"no such columns: {sorted(unknown)}" if unknown else f"no such origin: {origin!r}")
-    blank: dict[str, object] = {"str": "", "int": 0, "float": float("nan"), "bool": False}
     geometry = {column: getattr(layer, "name" if column == "layer" else column) for column in _LAYER_COLUMNS}
     given = {**geometry, "network": network, "position": position, "origin": origin, **measured}
-    return {column: given.get(column, blank[kind]) for column, kind in COLUMNS.items()}
+    return {column: given.get(column, _BLANK[kind]) for column, kind in COLUMNS.items()}
 
 
 def why_implausible(column: str, value: float) -> str:
@@ -191,7 +191,8 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     if set(missing) - set(LATER):
         raise InputError(f"{source}: not a neuralpower dataset, it lacks the columns {', '.join(missing)}")
     for name in missing:
-        arrow = arrow.append_column(name, pa.array([""] * len(arrow), type=_arrow_type(COLUMNS[name])))
+        blank = [_BLANK[COLUMNS[name]]] * len(arrow)
+        arrow = arrow.append_column(name, pa.array(blank, type=_arrow_type(COLUMNS[name])))
     for name, kind in COLUMNS.items():
         if arrow.schema.field(name).type != _arrow_type(kind):
             raise InputError(f"{source}: column {name} holds {arrow.schema.field(name).type}, not {kind}")
@@ -257,7 +258,7 @@ def _as_columns(table: Mapping[str, Any]) -> dict[str, Column]:
     missing = [name for name in COLUMNS if name not in table]
     if set(missing) - set(LATER):
         raise ValueError(f"the table lacks the columns {', '.join(missing)}")
-    table = {**table, **{name: [""] * len(table["layer"]) for name in missing}}
+    table = {**table, **{name: [_BLANK[COLUMNS[name]]] * len(table["layer"]) for name in missing}}
     columns = {name: np.asarray(table[name], dtype=_NUMPY[kind]) for name, kind in COLUMNS.items()}
     if len({column.shape for column in columns.values()}) != 1 or columns["layer"].ndim != 1:
         raise ValueError("the table's columns differ in length")

@@ -53,8 +53,13 @@ def test_one_network_has_the_same_layers_in_every_version(version: str) -> None:
 
 def test_every_other_layer_says_what_it_is() -> None:
     """Layers that are not modelled are listed in their place, each with a word for what it does."""
-    notes = [layer.note for layer in engine("trt8") if layer.kind == "other"]
-    assert notes == ["reformat", "elementwise", "no operation", "softmax"]
+    notes = [(layer.kind, layer.note) for layer in engine("trt8") if not layer.working]
+    assert notes == [
+        ("reformat", "reformat"),
+        ("other", "elementwise"),
+        ("reformat", "no operation"),
+        ("other", "softmax"),
+    ]
 
 
 def test_a_gemm_convolution_on_a_map_is_a_convolution() -> None:
@@ -74,9 +79,9 @@ def test_depthwise_comes_from_groups_or_from_the_type() -> None:
 
 
 def test_myelin_products_are_told_by_shapes_and_nodes() -> None:
-    """A gemm and a nameless MulSum kernel are fully connected; hidden convolutions and attention are not guessed at."""
+    """A gemm and a nameless MulSum kernel are fully connected, a gemm of two activations is no such; hidden convolutions are not guessed at."""
     layers = engine("myelin")
-    assert [layer.kind for layer in layers] == ["fc", "fc", "other", "unclassified", "pool", "unclassified"]
+    assert [layer.kind for layer in layers] == ["fc", "fc", "other", "unclassified", "pool", "matmul"]
     gemm, nameless, flatten, mixed, mean, attention = layers
     assert (gemm.batch, gemm.in_c, gemm.out_c) == (2, 16, 10)
     assert (nameless.batch, nameless.in_c, nameless.out_c) == (1, 16, 10)
@@ -84,7 +89,7 @@ def test_myelin_products_are_told_by_shapes_and_nodes() -> None:
     assert "Flatten" in flatten.note
     assert "Conv" in mixed.note
     assert (mean.kernel_h, mean.out_h) == (8, 1)
-    assert "which input is the weight" in attention.note
+    assert (attention.batch, attention.in_h, attention.in_c, attention.out_c) == (8, 8, 16, 8)
 
 
 @pytest.mark.parametrize("separator", ["\x1e", "\x1f"])
@@ -122,6 +127,72 @@ def test_equal_entries_differ_in_name_only() -> None:
     assert [layer.kind for layer in two] == ["other", "fc"]
 
 
+def entry(layer_type: str, inputs: dict[str, list[int]], output: list[int], **fields: Any) -> dict[str, Any]:
+    """An entry whose output is called ``made``."""
+    tensors = {
+        "Inputs": [{"Name": n, "Dimensions": d} for n, d in inputs.items()],
+        "Outputs": [{"Name": "made", "Dimensions": output}],
+    }
+    return {"Name": layer_type, "LayerType": layer_type, **tensors, **fields}
+
+
+def only(*entries: dict[str, Any]) -> Layer:
+    """The last layer of an engine."""
+    return layers_from_engine({"Layers": list(entries), "Bindings": ["x"]})[-1]
+
+
+def test_a_product_of_two_activations_is_one_whatever_it_is_called() -> None:
+    """Operands that layers made, or nothing but two operands, are activations; of a gemm what no layer made is its weight."""
+    plain = only(entry("MatrixMultiply", {"q": [64, 32], "k": [32, 64]}, [64, 64]))
+    assert (plain.kind, plain.macs(), plain.weights()) == ("matmul", 64 * 32 * 64, 0)
+    turned = only(entry("MatrixMultiply", {"q": [1, 12, 50, 64], "k": [1, 12, 50, 64]}, [1, 12, 50, 50]))
+    assert (turned.kind, turned.batch, turned.macs()) == ("matmul", 12, 12 * 50 * 64 * 50)
+    with_weight = entry("gemm", {"x": [7, 32], "w": [32, 64]}, [7, 64])
+    assert (only(with_weight).kind, only(with_weight).in_c) == ("fc", 32)
+    made = entry("kgen", {"x": [32, 64]}, [32, 64])
+    assert only(made, entry("gemm", {"x": [7, 32], "made": [32, 64]}, [7, 64])).kind == "matmul"
+    constant = entry("Constant", {}, [32, 64])
+    assert only(constant, entry("MatrixMultiply", {"x": [7, 32], "made": [32, 64]}, [7, 64])).kind == "fc"
+    odd = only(entry("MatrixMultiply", {"q": [5, 7], "k": [3, 2]}, [4, 4]))
+    assert odd.kind == "unclassified" and "which input is the weight" in odd.note
+
+
+@pytest.mark.parametrize("layer_type", ["CaskDeconvolution", "GemmDeconvolution", "CudnnDeconvolution"])
+def test_a_transposed_convolution_is_one_whatever_runs_it(layer_type: str) -> None:
+    """Its work is that of every input with the whole kernel."""
+    fields = {"ParameterType": "Deconvolution", "Kernel": [2, 2], "Stride": [2, 2], "OutMaps": 16, "Groups": 1}
+    layer = only(entry(layer_type, {"x": [1, 32, 8, 8]}, [1, 16, 16, 16], **fields))
+    assert (layer.kind, layer.macs(), layer.weights()) == ("deconv", 64 * 32 * 16 * 4, 32 * 16 * 4)
+
+
+def test_windows_of_three_dimensions_have_their_work() -> None:
+    """A convolution and a pooling over volumes."""
+    fields = {
+        "ParameterType": "Convolution",
+        "Kernel": [3, 3, 3],
+        "Stride": [1, 1, 1],
+        "PrePadding": [1, 1, 1],
+        "OutMaps": 8,
+    }
+    layer = only(entry("CaskConvolution", {"x": [1, 4, 5, 6, 7]}, [1, 8, 5, 6, 7], **fields))
+    assert (layer.kind, layer.macs()) == ("conv3d", 210 * 8 * 4 * 27)
+    layer = only(entry("CaskPooling", {"x": [1, 4, 6, 6, 6]}, [1, 4, 3, 3, 3], WindowSize=[2, 2, 2]))
+    assert (layer.kind, layer.flops()) == ("pool3d", 4 * 27 * 8)
+
+
+def test_attention_and_normalisation_of_an_engine_have_their_work() -> None:
+    """Where queries, keys and values are apart; a kernel is a normalisation where its nodes are one, written out or not."""
+    heads = {"x": [1, 4, 10, 8], "k": [1, 4, 12, 8], "v": [1, 4, 12, 8]}
+    assert only(entry("fused_mha_v2", heads, [1, 4, 10, 8])).flops() == 2 * 4 * 10 * 12 * 16
+    assert only(entry("fused_mha_v2", {"x": [1, 10, 96]}, [1, 10, 32])).kind == "unclassified"
+    written = "".join(
+        f"[ONNX Layer: /norm/{name}]\x1e" for name in ("ReduceMean", "Sub", "Pow", "ReduceMean_1", "Sqrt", "Div")
+    )
+    for metadata in (written, "[ONNX Layer: /norm/LayerNormalization]"):
+        layer = only(entry("kgen", {"x": [1, 10, 32]}, [1, 10, 32], Metadata=metadata))
+        assert (layer.kind, layer.flops()) == ("norm", 7 * 320)
+
+
 def test_names_only_asks_for_detailed_verbosity() -> None:
     """An engine that lists only names is one line that says how to build it."""
     with pytest.raises(InputError, match=r"^names_only: .*DETAILED.*$") as caught:
@@ -145,7 +216,8 @@ def test_dynamic_dimensions_are_named() -> None:
         ({"LayerType": "PluginV2"}, "plugin"),
         ({"LayerType": "Myelin", "Name": "{ForeignNode[a...b]}"}, "fused region"),
         ({"LayerType": "Quantum"}, "unknown layer type 'Quantum'"),
-        ({"Kernel": [3, 3, 3]}, "3 dimensions"),
+        ({"Kernel": [3, 3, 3]}, "Stride has 2 dimensions"),
+        ({"Kernel": [3, 3, 3, 3]}, "Kernel has 4 dimensions"),
         ({"Kernel": None}, "no usable Kernel"),
         ({"Inputs": []}, "no dimensions"),
         ({"Stride": [0, 0]}, "stride_h"),
@@ -160,7 +232,7 @@ def test_what_cannot_be_told_is_unclassified_with_a_reason(change: dict[str, Any
         del document["Layers"][1]["ParameterType"]
     layers = layers_from_engine(document)
     assert layers[1].kind == "unclassified" and note in layers[1].note
-    assert [layer.kind for layer in layers[2:]] == ["conv", "conv", "pool", "pool", "fc", "other"]
+    assert [layer.kind for layer in layers[2:]] == ["conv", "conv", "pool", "pool", "fc", "reformat"]
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"Layers": []}, {"Layers": 3}, {"Layers": [3]}])
@@ -200,20 +272,24 @@ def test_no_entry_breaks_the_reader(kind: str, inputs: object, outputs: object, 
     pooled = json.loads((ENGINES / "trt10.json").read_text())["Layers"][4]
     entry = {**fields, "LayerType": kind, "Inputs": inputs, "Outputs": outputs}
     layers = layers_from_engine({"Layers": [static, pooled, entry]})
-    assert [layer.kind for layer in layers[:2]] == ["other", "pool"]
+    assert [layer.kind for layer in layers[:2]] == ["reformat", "pool"]
     assert layers[2].kind in KINDS
 
 
 @pytest.mark.parametrize(
     ("file", "kinds", "gmacs"),
     [
-        ("engines/resnet18_trt_engine_info.json", {"conv": 20, "pool": 2, "fc": 1, "other": 3}, 1.814),
-        ("engines/vgg16_trt_engine_info.json", {"conv": 13, "pool": 5, "fc": 3, "other": 16}, 15.470),
-        ("desktop/alexnet/trt_engine_info.json", {"conv": 5, "pool": 3, "fc": 3, "other": 6}, 0.714),
-        ("desktop/mobilenet_v2/trt_engine_info.json", {"conv": 52, "pool": 1, "fc": 1, "other": 5}, 0.301),
-        ("desktop/resnet18/trt_engine_info.json", {"conv": 20, "pool": 2, "fc": 1, "other": 6}, 1.814),
-        ("trtexec/alexnet/alexnet_fp16.graph.json", {"conv": 5, "pool": 3, "fc": 3, "other": 3}, 0.714),
-        ("trtexec/resnet18/resnet18_fp16.graph.json", {"conv": 20, "pool": 2, "fc": 1, "other": 3}, 1.814),
+        ("engines/resnet18_trt_engine_info.json", {"conv": 20, "pool": 2, "fc": 1, "reformat": 3}, 1.814),
+        ("engines/vgg16_trt_engine_info.json", {"conv": 13, "pool": 5, "fc": 3, "reformat": 16}, 15.470),
+        ("desktop/alexnet/trt_engine_info.json", {"conv": 5, "pool": 3, "fc": 3, "reformat": 6}, 0.714),
+        ("desktop/mobilenet_v2/trt_engine_info.json", {"conv": 52, "pool": 1, "fc": 1, "reformat": 5}, 0.301),
+        ("desktop/resnet18/trt_engine_info.json", {"conv": 20, "pool": 2, "fc": 1, "reformat": 6}, 1.814),
+        ("trtexec/alexnet/alexnet_fp16.graph.json", {"conv": 5, "pool": 3, "fc": 3, "reformat": 1, "other": 2}, 0.714),
+        (
+            "trtexec/resnet18/resnet18_fp16.graph.json",
+            {"conv": 20, "pool": 2, "fc": 1, "reformat": 2, "other": 1},
+            1.814,
+        ),
     ],
 )
 def test_real_engines_are_classified_whole(public_data: Path, file: str, kinds: dict[str, int], gmacs: float) -> None:

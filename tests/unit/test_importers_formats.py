@@ -73,7 +73,7 @@ def test_preprocessed_edgeprofiler_averages_over_cycles(public_data: Path) -> No
     conv = imported.dataset.take(np.array([rows["conv_relu_layer"]]))
     assert conv["power_w"][0] == pytest.approx(8.5e-6) and conv["runtime_s"][0] == pytest.approx(8e-5)
     assert conv["count"][0] == 4 and conv["power_se_w"][0] == pytest.approx(0.5e-6)
-    assert imported.dataset["kind"][rows["reformatlayer"]] == "other"
+    assert imported.dataset["kind"][rows["reformatlayer"]] == "reformat"
     assert any("dense_layer: no measurement" in line for line in imported.skipped)
 
 

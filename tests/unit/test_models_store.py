@@ -228,6 +228,25 @@ def test_a_network_is_the_sum_of_its_layers_and_names_the_rest(fitted: SixModels
     assert whole.remainder_s[0] == pytest.approx(54e-6, rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer("up", "deconv", 1, 64, 28, 28, 32, 56, 56, 2, 2, 2, 2),
+        Layer("scores", "matmul", 8, 64, 128, 1, 128, 128, 1),
+        Layer("heads", "attention", told_flops=1 << 30, told_accesses=1 << 20),
+        Layer("volume", "conv3d", told_flops=1 << 30, told_weights=1 << 10, told_accesses=1 << 20),
+    ],
+)
+def test_work_without_a_model_is_named_and_not_priced_as_a_copy(fitted: SixModels, layer: Layer) -> None:
+    """A kind that no model knows adds nothing to the sums and is counted with its reason; a builder's reformat counts as the mean one does."""
+    conv = convolution(64, 28)
+    alone, joined = (predict_network(fitted, "net", layers) for layers in ([conv], [conv, layer]))
+    assert joined.runtime_s == alone.runtime_s and joined.energy_j == alone.energy_j
+    assert joined.missing == {f"no {layer.kind} runtime or power model": 1} and joined.remainder_layers == 0
+    other, reformat = (predict_network(fitted, "net", [conv, Layer("r", kind)]) for kind in ("other", "reformat"))
+    assert other.runtime_s == reformat.runtime_s != alone.runtime_s and reformat.missing == {}
+
+
 def test_what_lies_outside_the_data_says_so(fitted: SixModels) -> None:
     """A layer larger than any measured is predicted with a warning that names the sizes; one inside has none."""
     inside, outside = predict_network(fitted, "net", [convolution(64, 28), convolution(4096, 28)]).layers

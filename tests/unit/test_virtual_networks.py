@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from drawn_onnx import node, saved
 
 from neuralpower.errors import InputError
 from neuralpower.experiment.zoo import NETWORKS as ZOO
 from neuralpower.features.engine import layers_from_engine
+from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.networks.known import LATER, NETWORKS, build
+from neuralpower.virtual.networks.onnx_engine import engine_from_onnx
 
 PUBLISHED = {  # multiply-accumulates and weights without bias, both in millions, as torchvision and the papers give them
     "alexnet": (714, 61.1),
@@ -53,7 +58,7 @@ def test_every_layer_is_classified_as_meant(name: str) -> None:
     described = build(name)["Layers"]
     layers = layers_from_engine(build(name), name)
     for entry, layer in zip(described, layers, strict=True):
-        meant = "other"
+        meant = "reformat" if entry["LayerType"] in ("Reformat", "NoOp") else "other"
         if "WindowSize" in entry:
             meant = "pool"
         elif "Kernel" in entry:
@@ -102,3 +107,25 @@ def test_unknown_network_is_one_clear_line() -> None:
     """A wrong name lists the right ones."""
     with pytest.raises(InputError, match="no network 'x' in the zoo; there are lenet5"):
         build("x")
+
+
+def test_a_virtual_engine_tells_the_kinds_that_an_inspector_tells(tmp_path: Path) -> None:
+    """A transposed convolution and a product of two activations come back as such, and cost by their work; attention is a region without details."""
+    nodes = [
+        node("ConvTranspose", ["x", "t"], ["u"], "up", strides=[2, 2]),
+        node("MatMul", ["q", "k"], ["m"], "product"),
+        node("Softmax", ["m"], ["s"], "softmax"),
+        node("Relu", ["s"], ["r"], "relu"),
+        node("LayerNormalization", ["r", "g"], ["y"], "norm"),
+    ]
+    inputs = {"x": (1, 64, 28, 28), "q": (8, 128, 64), "k": (8, 64, 128)}
+    path = saved(
+        tmp_path / "kinds.onnx", nodes, inputs, {"t": (64, 32, 2, 2), "g": (128,)}, outputs={"u": None, "y": None}
+    )
+    up, product, *_, norm = layers_from_engine(engine_from_onnx(path), "kinds")
+    assert (up.kind, up.macs()) == ("deconv", 28 * 28 * 64 * 32 * 4)
+    assert (product.kind, product.macs()) == ("matmul", 8 * 128 * 64 * 128)
+    assert norm.kind == "unclassified"
+    hardware = Hardware()
+    larger = replace(product, out_c=4096)
+    assert hardware.cost(larger).duration_s > 4 * hardware.cost(product).duration_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 HELP = """The layers of a network with their sizes, operations and memory accesses.
 
-With a second network, a table of the modelled layers (conv, pool, fc) in which the two differ: a network's ONNX file and the engine
-built from it should not.
+With a second network, a table of the layers with operations (convolutions, pools, products, attention) in which the two differ: a network's ONNX
+file and the engine built from it should not.
 
 examples:
   neuralpower features resnet18.onnx --batch 4
@@ -30,8 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help="engine JSON, ONNX, or torch:module:callable")
     parser.add_argument("other", metavar="OTHER", nargs="?", help="another to compare it with")
     parser.add_argument("--batch", type=int, default=1, help="batch size where the model leaves it open (1)")
-    parser.add_argument("--input-shape", metavar="N,C,H,W", help="of the first input, where the model leaves it open")
+    add_input_shape(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_input_shape(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--input-shape``, which may be given once for each input."""
+    parser.add_argument(
+        "--input-shape",
+        metavar="[NAME=]NxCxHxW",
+        action="append",
+        help="of the input NAME, or of the first one, where the model leaves it open; once for each input",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--batch {args.batch}: 1 or more")
     shape = input_shape(args.input_shape)
     networks = [load_network(spec, args.batch, shape) for spec in (args.network, args.other) if spec is not None]
+    for network in networks:
+        say_notes(network)
     if len(networks) == 1:
         if args.json:
             console.print_json(document(networks[0]))
@@ -57,14 +70,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def input_shape(given: str | None) -> tuple[int, ...] | None:
-    """``1,3,224,224`` (or with x) as sizes. InputError where it is none."""
-    if given is None:
-        return None
-    parts = given.replace("x", ",").split(",")
-    if len(parts) < 2 or not all(part.strip().isdecimal() and 0 < int(part) < 1 << 31 for part in parts):
-        raise InputError(f"--input-shape {given}: sizes such as 1,3,224,224")
-    return tuple(int(part) for part in parts)
+def input_shape(given: list[str] | None) -> dict[str, tuple[int, ...]] | None:
+    """``1x3x224x224`` (or with commas) is the first input's, ``mask=1x224`` that of the input mask. InputError where it is none."""
+    found: dict[str, tuple[int, ...]] = {}
+    for each in given or []:
+        name, _, sizes = each.rpartition("=")
+        parts = sizes.replace("x", ",").split(",")
+        fewest = 1 if name else 2
+        if len(parts) < fewest or not all(part.strip().isdecimal() and 0 < int(part) < 1 << 31 for part in parts):
+            raise InputError(f"--input-shape {each}: sizes such as 1x3x224x224, or NAME=1x3x224x224")
+        if name in found:
+            raise InputError(
+                f"--input-shape {each}: {f'input {name}' if name else 'the first input'} has a shape already"
+            )
+        found[name] = tuple(int(part) for part in parts)
+    return found or None
+
+
+def say_notes(network: Network) -> None:
+    """What was assumed of a network, on stderr."""
+    for note in network.notes:
+        print(f"note: {network.name}: {note}", file=sys.stderr)
 
 
 def _print_layers(network: Network) -> None:
@@ -89,14 +115,14 @@ def _print_layers(network: Network) -> None:
     for kind in dict.fromkeys(layer.kind for layer in network.layers):
         chosen = network.of_kind(kind)
         weights, flops = (sum(each) for each in zip(*((x.weights(), x.flops()) for x in chosen), strict=True))
-        accesses = sum(x.memory_accesses() for x in chosen) if chosen[0].modelled else 0
+        accesses = sum(x.memory_accesses() for x in chosen) if chosen[0].working else 0
         sums.append([kind, len(chosen), flops / 1e9, accesses / 1e6, weights / 1e6])
     console.table("By kind", ["kind", "layers", "GFLOP", "memory accesses M", "weights M"], sums)
 
 
 def _row(place: int, layer: Layer) -> list[console.Cell]:
-    windowed = layer.kind in ("conv", "pool")
-    sized = layer.modelled
+    windowed = layer.kind in ("conv", "deconv", "pool")
+    sized = layer.working
     return [
         place,
         console.shortened(layer.name),
@@ -106,7 +132,7 @@ def _row(place: int, layer: Layer) -> list[console.Cell]:
         f"{layer.kernel_h}x{layer.kernel_w}" if windowed else None,
         f"{layer.stride_h}x{layer.stride_w}" if windowed else None,
         f"{layer.pad_h}x{layer.pad_w}" if windowed else None,
-        layer.groups if layer.kind == "conv" else None,
+        layer.groups if layer.kind in ("conv", "deconv") else None,
         layer.precision or None,
         layer.flops() / 1e6 if sized else None,
         layer.memory_accesses() / 1e3 if sized else None,
@@ -136,7 +162,7 @@ def _print_differences(args: argparse.Namespace, found: Comparison) -> None:
     ]
     if rows:
         console.table("Differences", [str(args.network), str(args.other), "kind", "difference"], rows)
-    told = f"{found.equal} conv, pool and fc layers are the same, {len(rows)} differ"
+    told = f"{found.equal} conv, pool, fc and product layers are the same, {len(rows)} differ"
     print(told + (f"; {found.precisions} of the same differ in precision" if found.precisions else ""))
 
 
@@ -145,12 +171,14 @@ def document(network: Network) -> dict[str, Any]:
     return {
         "network": network.name,
         "source": network.source,
+        "notes": list(network.notes),
         "layers": [
             {
                 **asdict(layer),
                 "weights": layer.weights(),
                 "flops": layer.flops(),
-                "memory_accesses": layer.memory_accesses() if layer.modelled else None,
+                "memory_accesses": layer.memory_accesses() if layer.working else None,
+                "bytes": layer.memory_bytes() if layer.working else None,
             }
             for layer in network.layers
         ],

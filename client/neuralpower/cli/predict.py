@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.features import input_shape
+from neuralpower.cli.features import add_input_shape, input_shape, say_notes
 from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help="engine JSON, ONNX, or torch:module:callable")
     parser.add_argument("--batch", type=int, default=1, help="batch size where the model leaves it open (1)")
     parser.add_argument("--precision", metavar="P", help="FP32, FP16, INT8, ... of a network from ONNX or torch")
-    parser.add_argument("--input-shape", metavar="N,C,H,W", help="of the first input, where the model leaves it open")
+    add_input_shape(parser)
     parser.add_argument("--json", action="store_true", help="print the prediction as JSON")
 
 
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     models = store.load(args.model)
     network = load_network(args.network, args.batch, input_shape(args.input_shape))
+    say_notes(network)
     predicted = predict_network(models, network.name, _layers(args.precision, network))
     if args.json:
         console.print_json(document(models, predicted))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.features import input_shape
+from neuralpower.cli.features import add_input_shape, input_shape, say_notes
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", default="1", metavar="N,...", help="batch sizes where the model leaves it open (1)")
     parser.add_argument("--precision", default="", metavar="P,...", help="FP32, FP16, INT8, ... for ONNX and torch")
-    parser.add_argument("--input-shape", metavar="N,C,H,W", help="of the first input, where the model leaves it open")
+    add_input_shape(parser)
     parser.add_argument("--max-runtime-ms", type=float, metavar="MS", help="limit of one inference")
     parser.add_argument("--max-energy-mj", type=float, metavar="MJ", help="limit of one item")
     parser.add_argument(
@@ -117,6 +117,7 @@ def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str
     loaded: list[tuple[str, Network]] = []
     for spec in args.networks:
         first = load_network(spec, batches[0], shape)
+        say_notes(first)
         if first.source == "engine":
             loaded.append((spec, first))
             continue

@@ -1,4 +1,4 @@
-"""Where two descriptions of a network disagree about its modelled layers."""
+"""Where two descriptions of a network disagree about the layers that have operations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``equal`` modelled layers are the same in both; ``precisions`` of them differ in precision alone."""
+    """``equal`` layers are the same in both; ``precisions`` of them differ in precision alone."""
 
     equal: int
     precisions: int
@@ -40,8 +40,8 @@ def geometry(layer: Layer) -> tuple[str | int, ...]:
 
 
 def compare(first: Sequence[Layer], second: Sequence[Layer]) -> Comparison:
-    """Match the modelled layers of two networks, wherever they stand: builders may order branches as they like."""
-    left, right = [x for x in first if x.modelled], [x for x in second if x.modelled]
+    """Match the layers of two networks that have operations, wherever they stand: builders may order branches as they like."""
+    left, right = [x for x in first if _compared(x)], [x for x in second if _compared(x)]
     shared = Counter(map(geometry, left)) & Counter(map(geometry, right))
     same = Counter((geometry(x), x.precision) for x in left) & Counter((geometry(x), x.precision) for x in right)
     known = all(layer.precision for layer in (*left, *right))
@@ -55,6 +55,11 @@ def compare(first: Sequence[Layer], second: Sequence[Layer]) -> Comparison:
         found.append(Difference(layer, nearest, _differing(layer, nearest) if nearest else ()))
     found += [Difference(None, layer) for layer in unmatched]
     return Comparison(shared.total(), shared.total() - same.total() if known else 0, tuple(found))
+
+
+def _compared(layer: Layer) -> bool:
+    """Normalisations and look-ups are not: a builder joins them with what stands around them."""
+    return layer.working and layer.kind not in ("norm", "embedding")
 
 
 def _beyond(layers: Sequence[Layer], shared: Counter[tuple[str | int, ...]]) -> list[Layer]:

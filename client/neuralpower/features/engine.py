@@ -10,7 +10,17 @@ from typing import Any
 
 from neuralpower.errors import InputError
 from neuralpower.features import myelin
-from neuralpower.features.classify import Operation, Sliding, convolution, global_pooling, not_modelled, pooling
+from neuralpower.features.classify import (
+    Operation,
+    Sliding,
+    attention,
+    convolution,
+    global_pooling,
+    normalisation,
+    not_modelled,
+    pooling,
+    transposed,
+)
 from neuralpower.features.inspected import Entry, Unreadable
 from neuralpower.features.layers import Layer
 
@@ -25,18 +35,16 @@ _REGIONS = {
 }
 """Part of a layer type -> why such a layer cannot be told."""
 
+_BUILDERS = {"reformat": "reformat", "noop": "no operation"}
+"""Part of the type of a layer that the builder put between those of the network -> what it does."""
+
 _OTHERS = {
-    "deconv": "deconvolution",
-    "reformat": "reformat",
-    "noop": "no operation",
     "pointwise": "elementwise",
     "elementwise": "elementwise",
     "unary": "elementwise",
     "activation": "elementwise",
     "scale": "scale",
     "softmax": "softmax",
-    "lrn": "local response normalisation",
-    "normalization": "normalisation",
     "quantize": "quantise",
     "shuffle": "shuffle",
     "concat": "concatenation",
@@ -76,8 +84,11 @@ def layers_from_engine(inspector: object, name: str = "engine", batch: int | Non
     alike: dict[str, tuple[Layer, bool]] = {}
     dynamic = False
     taken: set[int] = set()
+    computed = _tensors_of_network(inspector)
     for index, fields in enumerate(_entries(inspector, name)):
-        entry = Entry(fields, index, batch)
+        entry = Entry(fields, index, batch, computed)
+        if entry.layer_type != "Constant":
+            computed |= entry.outputs()
         told = entry.nameless() + (entry.name if "kgen" in entry.layer_type.lower() else "")
         if told not in alike:
             alike[told] = _layer(entry)
@@ -104,6 +115,13 @@ def _entries(inspector: object, name: str) -> list[dict[str, Any]]:
     return entries
 
 
+def _tensors_of_network(inspector: object) -> set[str]:
+    """Names of the tensors that enter or leave an engine."""
+    bindings = inspector.get("Bindings") if isinstance(inspector, dict) else None
+    listed = bindings if isinstance(bindings, list) else []
+    return {name for name in listed if isinstance(name, str)}
+
+
 def _layer(entry: Entry) -> tuple[Layer, bool]:
     """The layer, and whether it could not be read for a shape that is not static."""
     dynamic = False
@@ -121,71 +139,86 @@ def _classify(entry: Entry) -> Layer:
     for part, why in _REGIONS.items():
         if part in kind:
             return _not_modelled("unclassified", entry, why)
-    if "deconv" not in kind:
-        if "conv" in kind:
-            return _convolution(entry)
-        if "pool" in kind:
-            return _pooling(entry)
+    if "conv" in kind:
+        return _convolution(entry, "deconv" in kind)
+    if "pool" in kind:
+        return _pooling(entry)
     if any(part in kind for part in ("gemm", "matrixmultiply", "matmul", "fullyconnected")):
-        return myelin.matrix_product(entry)
+        return myelin.product(entry)
     if "kgen" in kind:
         return myelin.generated_kernel(entry)
     data, output = entry.shapes("Inputs"), entry.shapes("Outputs")
     if "reduce" in kind and data and output and myelin.is_global_pooling(data[0], output[0]):
         return global_pooling(entry.operation("a reduction over height and width"), data[0])
-    for part, what in _OTHERS.items():
-        if part in kind:
-            return _not_modelled("other", entry, what)
+    if "mha" in kind or "attention" in kind:
+        return _attention(entry)
+    if "normalization" in kind or "lrn" in kind:
+        return normalisation(entry.operation(), entry.static_shape("Inputs"), 0)
+    for of_kind, parts in (("reformat", _BUILDERS), ("other", _OTHERS)):
+        for part, what in parts.items():
+            if part in kind:
+                return _not_modelled(of_kind, entry, what)
     return _not_modelled("unclassified", entry, f"unknown layer type {entry.layer_type!r}")
 
 
-def _convolution(entry: Entry) -> Layer:
-    """A convolution, with or without a pooling fused behind it (``ConvActPool`` prefixes its keys)."""
-    data, batch_note = _maps(entry, "Inputs")
-    output, _ = _maps(entry, "Outputs")
-    kernel = entry.pair("ConvKernel", "Kernel")
+def _convolution(entry: Entry, backwards: bool) -> Layer:
+    """A convolution, or a transposed one, with or without a pooling fused behind it (``ConvActPool`` prefixes its keys)."""
+    kernel = entry.window("ConvKernel", "Kernel")
+    rank = len(kernel)
+    data, batch_note = _maps(entry, "Inputs", rank)
+    output, _ = _maps(entry, "Outputs", rank)
     window = Sliding(
         kernel,
-        entry.pair("ConvStride", "Stride", default=(1, 1)),
-        entry.pair("ConvPrePadding", "PrePadding", default=(0, 0)),
-        entry.pair("ConvDilation", "Dilation", default=(1, 1)),
+        entry.window("ConvStride", "Stride", default=(1,) * rank),
+        entry.window("ConvPrePadding", "PrePadding", default=(0,) * rank),
+        entry.window("ConvDilation", "Dilation", default=(1,) * rank),
     )
     depthwise = "depthwise" in entry.layer_type.lower()
     groups = entry.integer("ConvGroups", "Groups", default=data[1] if depthwise else 1)
     channels = entry.integer("ConvOutMaps", "OutMaps", default=output[1])
+    if backwards:
+        return transposed(entry.operation(batch_note), data, (output[0], channels, *output[2:]), window, groups)
     notes = [batch_note]
     if entry.has("PoolingWindowSize"):
-        pool = entry.pair("PoolingWindowSize")
-        post = entry.pair("ConvPostPadding", "PostPadding", default=window.pad)
+        pool = entry.window("PoolingWindowSize")
+        post = entry.window("ConvPostPadding", "PostPadding", default=window.pad)
         output = (output[0], channels, *_convolved(data, window, post))
-        notes.append(f"with a fused {pool[0]}x{pool[1]} pooling, whose work is not counted")
+        notes.append(f"with a fused {'x'.join(map(str, pool))} pooling, whose work is not counted")
     note = "; ".join(filter(None, notes))
     return convolution(entry.operation(note), data, (output[0], channels, *output[2:]), window, groups)
 
 
 def _pooling(entry: Entry) -> Layer:
-    data, note = _maps(entry, "Inputs")
-    output, _ = _maps(entry, "Outputs")
-    kernel = entry.pair("WindowSize", "PoolingWindowSize", "Kernel")
+    kernel = entry.window("WindowSize", "PoolingWindowSize", "Kernel")
+    data, note = _maps(entry, "Inputs", len(kernel))
+    output, _ = _maps(entry, "Outputs", len(kernel))
     window = Sliding(
         kernel,
-        entry.pair("Stride", "PoolingStride", default=kernel),
-        entry.pair("PrePadding", "PoolingPrePadding", default=(0, 0)),
+        entry.window("Stride", "PoolingStride", default=kernel),
+        entry.window("PrePadding", "PoolingPrePadding", default=(0,) * len(kernel)),
     )
     return pooling(entry.operation(note), data, output, window)
 
 
-def _maps(entry: Entry, side: str) -> tuple[tuple[int, ...], str]:
-    """The first tensor's N,C,H,W shape, and a note when the batch had to be assumed."""
+def _attention(entry: Entry) -> Layer:
+    """Fused attention: its first three tensors are queries, keys and values, [batch, heads, length, width] each."""
+    shapes = entry.shapes("Inputs")[:3]
+    if len(shapes) < 3 or any(len(shape) != 4 or min(shape) < 1 for shape in shapes):
+        raise Unreadable("fused attention whose queries, keys and values are not apart in the engine's information")
+    return attention(entry.operation(), *shapes)
+
+
+def _maps(entry: Entry, side: str, rank: int) -> tuple[tuple[int, ...], str]:
+    """The first tensor's shape of N, C and ``rank`` dimensions of data, and a note when the batch had to be assumed."""
     shape = entry.static_shape(side)
-    if len(shape) == 3:
+    if len(shape) == rank + 1:
         return (entry.batch, *shape), f"implicit batch, taken as {entry.batch}"
-    if len(shape) != 4:
-        raise Unreadable(f"{len(shape)} dimensions, where N,C,H,W is known")
+    if len(shape) != rank + 2:
+        raise Unreadable(f"{len(shape)} dimensions, where N, C and {rank} more are known")
     return shape, ""
 
 
-def _convolved(data: tuple[int, ...], window: Sliding, post: tuple[int, int]) -> tuple[int, ...]:
+def _convolved(data: tuple[int, ...], window: Sliding, post: tuple[int, ...]) -> tuple[int, ...]:
     """Output height and width of a convolution: floor((in + pre + post - dilation·(k - 1) - 1) / stride) + 1."""
     if 0 in window.stride:
         raise Unreadable("a stride of 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from neuralpower.features.classify import Operation
@@ -40,9 +41,13 @@ class Unreadable(Exception):
 class Entry:
     """One element of ``Layers``. Methods raise Unreadable on what is missing or not of its type."""
 
-    def __init__(self, fields: dict[str, Any], index: int, batch: int | None = None) -> None:
-        """`batch` takes the place of a first dimension that is dynamic (-1); None leaves it."""
+    def __init__(
+        self, fields: dict[str, Any], index: int, batch: int | None = None, computed: Collection[str] = ()
+    ) -> None:
+        """`batch` takes the place of a first dimension that is dynamic (-1); None leaves it. `computed` are tensors that no weights are: made by
+        layers before, or the network's own."""
         self._fields, self._batch = fields, batch
+        self.computed = [self._name(tensor) in computed for tensor in self._tensors("Inputs")]
         self.name = self.text("Name") or f"layer {index}"
         self.layer_type = self.text("LayerType")
 
@@ -56,7 +61,11 @@ class Entry:
         fields = {key: value for key, value in self._fields.items() if key != "Name"}
         for side in ("Inputs", "Outputs"):
             fields[side] = [{k: v for k, v in tensor.items() if k != "Name"} for tensor in self._tensors(side)]
-        return repr(fields)
+        return repr((fields, self.computed))
+
+    def outputs(self) -> set[str]:
+        """The names of the tensors that it makes."""
+        return {self._name(tensor) for tensor in self._tensors("Outputs")} - {""}
 
     def has(self, key: str) -> bool:
         return key in self._fields
@@ -80,8 +89,8 @@ class Entry:
             for tensor in self._tensors(side)
         )
 
-    def pair(self, *keys: str, default: tuple[int, int] | None = None) -> tuple[int, int]:
-        """The first of ``keys`` that exists, as (h, w). One value stands for both; of an empty list nothing is told."""
+    def window(self, *keys: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """The first of ``keys`` that exists, as (h, w) or (d, h, w). One value stands for both; of an empty list nothing is told."""
         key = self._first(keys)
         if key is None and default is not None:
             return default
@@ -90,10 +99,12 @@ class Entry:
         if not isinstance(values, list) or not all(_is_size(item) for item in values):
             raise Unreadable(f"no usable {keys[-1]}")
         if len(values) == 1:
-            return values[0], values[0]
-        if len(values) != 2:
-            raise Unreadable(f"{key} has {len(values)} dimensions, where height and width are known")
-        return values[0], values[1]
+            return tuple(values * (2 if default is None else len(default)))
+        if len(values) not in ((2, 3) if default is None else (len(default),)):
+            raise Unreadable(
+                f"{key} has {len(values)} dimensions, where {2 if default is None else len(default)} are known"
+            )
+        return tuple(values)
 
     def integer(self, *keys: str, default: int) -> int:
         """The first of ``keys`` that exists."""
@@ -131,6 +142,10 @@ class Entry:
     def _tensors(self, side: str) -> list[dict[str, Any]]:
         tensors = self._fields.get(side)
         return [tensor for tensor in tensors if isinstance(tensor, dict)] if isinstance(tensors, list) else []
+
+    def _name(self, tensor: dict[str, Any]) -> str:
+        name = tensor.get("Name")
+        return name if isinstance(name, str) else ""
 
     def _precision(self) -> str:
         """From ``Format/Datatype`` (8.x, 10.x) or ``Datatype`` (11.x) of the first input; where an engine with dynamic shapes does not

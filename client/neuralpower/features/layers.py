@@ -5,28 +5,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from operator import attrgetter
 
-KINDS = ("conv", "pool", "fc", "other", "unclassified")
-"""``conv``, ``pool`` and ``fc`` are modelled. ``other`` is known (reformat, elementwise, softmax) and not modelled.
-``unclassified`` could not be told apart; its note says why."""
+MODELLED = ("conv", "pool", "fc")
+"""Kinds with a runtime and a power model."""
+
+WORKING = (*MODELLED, "deconv", "matmul", "conv3d", "pool3d", "attention", "norm", "embedding")
+"""Kinds whose operations and memory accesses are known. Those that are not modelled are named, and priced by nothing."""
+
+BESIDE = ("other", "reformat")
+"""Kinds that run beside the work: ``other`` is known (elementwise, softmax, concatenation), ``reformat`` is the builder's own, a copy into another
+memory format or an entry that runs nothing, which an engine alone has."""
+
+KINDS = (*WORKING, *BESIDE, "unclassified")
+"""``unclassified`` could not be told apart; its note says why."""
 
 LARGEST = 1 << 31
 """No dimension of a real layer comes near this."""
 
+ELEMENT_BYTES = {"FP32": 4.0, "FP16": 2.0, "BF16": 2.0, "FP8": 1.0, "INT8": 1.0, "INT4": 0.5}
+"""Precision -> bytes of an element."""
+
+MOST_TOLD = 1 << 62
+"""Beyond any network, and within the 64 bits of a dataset's column."""
+
+_SIZED = (*MODELLED, "deconv", "matmul")
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")
 _POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
-_SHAPE = attrgetter("kind", *_POSITIVE, "pad_h", "pad_w", "precision")
+_TOLD = ("told_flops", "told_weights", "told_accesses")
+_SHAPE = attrgetter("kind", *_POSITIVE, "pad_h", "pad_w", "precision", *_TOLD)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer. Sizes are in elements; 0 means not known, which only ``other`` and ``unclassified`` layers may have.
+    """One layer. Sizes are in elements; 0 means not known, which no ``conv``, ``deconv``, ``pool``, ``fc`` or ``matmul`` may have.
 
     A fully connected layer (``fc``) has all its input features in ``in_c`` and all its output features in ``out_c``.
     ``pad_h`` and ``pad_w`` are the padding before the data (top, left). ``groups`` equals ``in_c`` in a depthwise
-    convolution. ``precision`` is ``FP32``, ``FP16``, ``BF16``, ``FP8``, ``INT8``, ``INT4`` or empty when not known.
+    convolution. One-dimensional data lie along the height. A product of two activations (``matmul``) has ``batch`` matrices of
+    ``in_h`` rows and ``in_c`` columns, times as many of ``in_c`` rows and ``out_c`` columns. Kinds whose sizes do not fit these fields
+    (``conv3d``, ``pool3d``, ``attention``, ``norm``, ``embedding``) have their counts told: ``told_flops`` operations, ``told_weights``
+    and ``told_accesses`` elements. ``precision`` is ``FP32``, ``FP16``, ``BF16``, ``FP8``, ``INT8``, ``INT4`` or empty when not known.
     ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``).
 
-    Raises ValueError when ``kind`` is none of ``KINDS``, or a modelled layer has a size that is not positive or absurd.
+    Raises ValueError when ``kind`` is none of ``KINDS``, a size that its kind needs is not positive or absurd, or a told count is.
     """
 
     name: str
@@ -50,14 +70,20 @@ class Layer:
     precision: str = ""
     layer_type: str = ""
     note: str = ""
+    told_flops: int = 0
+    told_weights: int = 0
+    told_accesses: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"layer {self.name}: kind {self.kind!r} is none of {', '.join(KINDS)}")
-        if self.modelled:
+        if self.kind in _SIZED:
             bad = [name for name in _POSITIVE if not 1 <= getattr(self, name) < LARGEST]
             if bad:
                 raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(bad)}")
+        absurd = [name for name in _TOLD if not 0 <= getattr(self, name) < MOST_TOLD]
+        if absurd:
+            raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(absurd)}")
 
     @property
     def shape(self) -> tuple[str | int, ...]:
@@ -74,7 +100,12 @@ class Layer:
     @property
     def modelled(self) -> bool:
         """Whether the layer is of a kind that has a runtime and a power model."""
-        return self.kind in ("conv", "pool", "fc")
+        return self.kind in MODELLED
+
+    @property
+    def working(self) -> bool:
+        """Whether its operations and memory accesses are known."""
+        return self.kind in WORKING
 
     @property
     def depthwise(self) -> bool:
@@ -90,27 +121,39 @@ class Layer:
         return self.batch * self.out_c * self.out_h * self.out_w
 
     def weights(self) -> int:
-        """Weights without bias: conv Kh·Kw·(Cin/groups)·Cout, fc Cin·Cout, otherwise 0."""
-        if self.kind == "conv":
+        """Weights without bias: conv and deconv Kh·Kw·(Cin/groups)·Cout, fc Cin·Cout; what was told; otherwise 0."""
+        if self.kind in ("conv", "deconv"):
             return self.kernel_h * self.kernel_w * (self.in_c // self.groups) * self.out_c
         if self.kind == "fc":
             return self.in_c * self.out_c
-        return 0
+        return self.told_weights
 
     def macs(self) -> int:
-        """Multiply-accumulates: conv N·Ho·Wo·Kh·Kw·(Cin/groups)·Cout, fc N·Cin·Cout, otherwise 0."""
+        """Multiply-accumulates: conv N·Ho·Wo·weights, deconv N·Hin·Win·weights, fc N·weights, matmul N·rows·Cin·Cout, conv3d and attention as told; otherwise 0."""
         if self.kind == "conv":
             return self.batch * self.out_h * self.out_w * self.weights()
+        if self.kind == "deconv":
+            return self.batch * self.in_h * self.in_w * self.weights()
         if self.kind == "fc":
             return self.batch * self.weights()
-        return 0
+        if self.kind == "matmul":
+            return self.outputs() * self.in_c
+        return self.told_flops // 2 if self.kind in ("conv3d", "attention") else 0
 
     def flops(self) -> int:
-        """Floating-point operations: 2·MACs for conv and fc; for pool one per window element, N·C·Ho·Wo·Kh·Kw."""
+        """Floating-point operations: 2·MACs; for pool one per window element, N·C·Ho·Wo·Kh·Kw; for pool3d and norm as told."""
         if self.kind == "pool":
             return self.outputs() * self.kernel_h * self.kernel_w
-        return 2 * self.macs()
+        return self.told_flops or 2 * self.macs()
 
     def memory_accesses(self) -> int:
-        """Elements that must move at least once: inputs + weights + outputs. Caches and re-reading are not counted."""
-        return self.inputs() + self.weights() + self.outputs()
+        """Elements that must move at least once: inputs + weights + outputs, of matmul both operands. Caches and re-reading are not counted."""
+        if self.told_accesses:
+            return self.told_accesses
+        second = self.batch * self.in_c * self.out_c if self.kind == "matmul" else 0
+        return self.inputs() + self.weights() + second + self.outputs()
+
+    def memory_bytes(self) -> float | None:
+        """Memory accesses in bytes; None where the precision is not known."""
+        size = ELEMENT_BYTES.get(self.precision)
+        return None if size is None else self.memory_accesses() * size

@@ -9,9 +9,16 @@ from __future__ import annotations
 import re
 from math import prod
 
-from neuralpower.features.classify import fully_connected, global_pooling, not_modelled
+from neuralpower.features.classify import (
+    fully_connected,
+    global_pooling,
+    matrix_product,
+    normalisation,
+    not_modelled,
+)
 from neuralpower.features.inspected import Entry, Shape, Unreadable
 from neuralpower.features.layers import Layer
+from neuralpower.features.operators import NORMS
 
 _PRODUCTS = {"Gemm", "MatMul", "addmm", "Linear", "FullyConnected"}
 _GLOBAL_POOLS = {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"}
@@ -19,12 +26,36 @@ _HIDDEN = {"Conv", "ConvTranspose", "MaxPool", "AveragePool"} | _GLOBAL_POOLS | 
 """ONNX operators that are too much work to call their kernel ``other`` when it cannot be classified."""
 
 
-def matrix_product(entry: Entry) -> Layer:
-    """A ``gemm`` or ``MatrixMultiply``: fully connected when one input is a weight matrix."""
-    features = _features(entry)
-    if features is None:
+def product(entry: Entry) -> Layer:
+    """A ``gemm`` or ``MatrixMultiply``: fully connected when one input is a weight matrix, otherwise a product of two activations.
+
+    No layer makes a weight. Where the engine's information does not hold the layers that make either operand, the shapes tell of a ``gemm``, which
+    has more inputs than those two; a ``MatrixMultiply`` has weights only where a Constant makes them.
+    """
+    shapes = entry.shapes("Inputs")
+    plain = "matrixmultiply" in entry.layer_type.lower()
+    both = entry.computed[:2] == [True, True] or (plain and len(shapes) == 2 and not any(entry.computed[:2]))
+    features = None if both else _features(entry)
+    if features is not None:
+        return _fully_connected(entry, features, "")
+    if len(shapes) == 1 and plain:  # its weights are part of it
+        return _fully_connected(entry, entry.static_shape("Inputs")[-1], "")
+    return _of_activations(entry, shapes)
+
+
+def _of_activations(entry: Entry, shapes: list[Shape]) -> Layer:
+    """[.., M, K] times [.., K, N], either of them turned; the result tells which is which."""
+    output = entry.static_shape("Outputs")
+    if any(-1 in shape for shape in shapes):
+        raise Unreadable("dynamic dimensions (-1)", dynamic=True)
+    if len(shapes) < 2 or min(map(len, (*shapes[:2], output))) < 2:
         raise Unreadable("a matrix product whose shapes do not tell which input is the weight")
-    return _fully_connected(entry, features, "")
+    (first, second), (rows, columns), batch = shapes[:2], output[-2:], prod(output[:-2])
+    for inner in dict.fromkeys((first[-1], first[-2])):
+        left, right = {rows, inner} == set(first[-2:]), {inner, columns} == set(second[-2:])
+        if left and right and prod(first) == batch * rows * inner and prod(second) == batch * inner * columns:
+            return matrix_product(entry.operation(), batch, rows, inner, columns)
+    raise Unreadable("a matrix product whose shapes do not tell which input is the weight")
 
 
 def generated_kernel(entry: Entry) -> Layer:
@@ -38,12 +69,22 @@ def generated_kernel(entry: Entry) -> Layer:
         return _fully_connected(entry, features, "told by its shapes: the engine names no ONNX node")
     if _GLOBAL_POOLS & set(operators) and data and output and is_global_pooling(data[0], output[0]):
         return global_pooling(entry.operation("a generated kernel"), data[0])
+    if data and min(data[0], default=0) > 0 and _is_normalisation(operators):
+        return normalisation(entry.operation("a generated kernel"), data[0], 0)
     hidden = [operator for operator in operators if operator in _HIDDEN]
     if hidden:
         raise Unreadable(f"a generated kernel with {', '.join(hidden)}; the engine does not tell its geometry")
     held = f" with {', '.join(operators)}" if operators else ""
     first_in, first_out = data[0] if data else (), output[0] if output else ()
     return not_modelled("other", entry.operation(f"generated kernel{held}"), first_in, first_out)
+
+
+def _is_normalisation(operators: list[str]) -> bool:
+    """Whether a kernel's nodes are a normalisation, as one operator or written out."""
+    names = set(operators)
+    return bool(NORMS & names) or (
+        {"ReduceMean", "Sqrt"} <= names and bool({"Pow", "Mul"} & names) and not _PRODUCTS & names
+    )
 
 
 def onnx_operators(metadata: str) -> list[str]:

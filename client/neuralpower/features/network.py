@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from neuralpower.documents import encoding_of, foreign, opened, printable, read_json
 from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.graph import Graph
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_graph import layers_from_onnx
+from neuralpower.features.onnx_graph import layers_of
+from neuralpower.features.onnx_inputs import InputShape
+from neuralpower.features.onnx_model import graph_of
 
 _OF_ONNX = {"graph", "irVersion", "ir_version", "opsetImport", "opset_import"}
 """Fields of ONNX's JSON form."""
@@ -19,23 +21,24 @@ _OF_ONNX = {"graph", "irVersion", "ir_version", "opsetImport", "opset_import"}
 
 @dataclass(frozen=True)
 class Network:
-    """A network's layers in execution order. ``source`` is ``engine``, ``onnx`` or ``torch``."""
+    """A network's layers in execution order. ``source`` is ``engine``, ``onnx`` or ``torch``; ``notes`` are lines on what was assumed."""
 
     name: str
     layers: list[Layer]
     source: str
+    notes: tuple[str, ...] = ()
 
     def of_kind(self, *kinds: str) -> list[Layer]:
         return [layer for layer in self.layers if layer.kind in kinds]
 
 
-def load_network(spec: str | os.PathLike[str], batch: int = 1, input_shape: Sequence[int] | None = None) -> Network:
+def load_network(spec: str | os.PathLike[str], batch: int = 1, input_shape: InputShape = None) -> Network:
     """The layers of the network that ``spec`` names, told apart by content, never by file name.
 
     Args:
         spec: a path to engine JSON or ONNX, or ``torch:module:callable`` (docs/features.md).
         batch: for a model or an engine whose batch is dynamic. One that is fixed at another is refused.
-        input_shape: shape of the first input, for ONNX with other dynamic dimensions and for torch.
+        input_shape: shape of the first input, or of inputs by name, for ONNX with other dynamic dimensions and for torch. An engine has its own.
 
     Raises InputError, one line, when it cannot be read.
     """
@@ -46,8 +49,10 @@ def load_network(spec: str | os.PathLike[str], batch: int = 1, input_shape: Sequ
     path = Path(spec)
     document = _json(path)
     if document is None or (isinstance(document, dict) and "Layers" not in document and _OF_ONNX & document.keys()):
-        return Network(network_name(path), _layers_of_onnx(path, batch, input_shape), "onnx")
-    return Network(network_name(path), layers_from_engine(document, str(path), batch), "engine")
+        graph, layers = _read_onnx(path, batch, input_shape)
+        return Network(network_name(path), layers, "onnx", graph.notes)
+    notes = ("an engine has its own shapes: the input shape given does not apply",) if input_shape else ()
+    return Network(network_name(path), layers_from_engine(document, str(path), batch), "engine", notes)
 
 
 def _json(path: Path) -> object | None:
@@ -60,9 +65,10 @@ def _json(path: Path) -> object | None:
     return read_json(path) if start and start in '{["' else None
 
 
-def _layers_of_onnx(path: Path, batch: int, input_shape: Sequence[int] | None) -> list[Layer]:
+def _read_onnx(path: Path, batch: int, input_shape: InputShape) -> tuple[Graph, list[Layer]]:
     try:
-        return layers_from_onnx(path, batch, input_shape)
+        graph = graph_of(path, batch, input_shape)
+        return graph, layers_of(graph)
     except (InputError, ModuleNotFoundError):
         raise
     except Exception as error:  # protobuf takes models that the rest of the onnx package then falls over

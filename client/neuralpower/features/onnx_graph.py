@@ -1,79 +1,50 @@
-"""Layers from an ONNX model, fused as TensorRT would fuse them.
-
-A convolution takes in the batch normalisation, scale, residual sum and activation behind it; a matrix product its bias
-and activation; elementwise operations that follow one another are one layer. What depends on weights alone is
-computed when the engine is built and is no layer.
-"""
+"""Layers from an ONNX model, fused as TensorRT would fuse them: `fusion` groups the nodes, here each group becomes a layer."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
 
 from neuralpower.errors import InputError
 from neuralpower.features.classify import (
     Operation,
     Sliding,
+    attention,
     convolution,
+    embedding,
     fully_connected,
     global_pooling,
+    matrix_product,
+    normalisation,
     not_modelled,
     pooling,
+    transposed,
 )
+from neuralpower.features.fusion import Fusion, Group
 from neuralpower.features.graph import Graph, Node, Shape
 from neuralpower.features.inspected import Unreadable
 from neuralpower.features.layers import Layer
+from neuralpower.features.onnx_inputs import InputShape
 from neuralpower.features.onnx_model import graph_of
-
-_ACTIVATIONS = {
-    "Relu",
-    "Clip",
-    "LeakyRelu",
-    "PRelu",
-    "Elu",
-    "Selu",
-    "Celu",
-    "Sigmoid",
-    "HardSigmoid",
-    "HardSwish",
-    "Tanh",
-    "Softplus",
-    "Gelu",
-}
-_SCALES = {"Mul", "Add", "Sub", "Div", "BatchNormalization"}
-_SUMS = {"Add", "Sum"}
-_ELEMENTWISE = _ACTIVATIONS | _SCALES | _SUMS | {"Max", "Min", "Pow", "Sqrt", "Exp", "Log", "Neg", "Abs", "Erf"}
-_GLOBAL_POOLS = {"GlobalAveragePool", "GlobalMaxPool"}
-_MEANS = {"ReduceMean", "ReduceMax"}
-_NOTHING = {"Dropout", "Identity"}
-"""Removed when the engine is built."""
-
-_OPAQUE = {
-    "ConvInteger",
-    "QLinearConv",
-    "MatMulInteger",
-    "QLinearMatMul",
-    "Einsum",
-    "LSTM",
-    "GRU",
-    "RNN",
-    "Attention",
-    "AdaptivePool",
-    "If",
-    "Loop",
-    "Scan",
-}
-"""Work that the kinds cannot express: unclassified, not ``other``."""
+from neuralpower.features.onnx_shapes import WINDOWED, padding, window
+from neuralpower.features.operators import (
+    CONVOLUTIONS,
+    ELEMENTWISE,
+    GLOBAL_POOLS,
+    NORMS,
+    OPAQUE,
+    POOLS,
+    PRODUCTS,
+    REDUCTIONS,
+    STANDARD,
+)
+from neuralpower.features.products import Product, product_of
 
 
-def layers_from_onnx(
-    path: str | os.PathLike[str], batch: int = 1, input_shape: Sequence[int] | None = None
-) -> list[Layer]:
+def layers_from_onnx(path: str | os.PathLike[str], batch: int = 1, input_shape: InputShape = None) -> list[Layer]:
     """Every layer of an ONNX model that would run, in the model's order.
 
-    ``batch`` stands for a dynamic batch dimension, ``input_shape`` replaces the shape of the first input.
+    ``batch`` stands for a dynamic batch dimension, ``input_shape`` replaces the shape of the first input, or of those it names.
     Raises InputError when the file is no ONNX model or its shapes stay unknown. ``precision`` is that of the model's
     tensors; an engine built from it may use another.
     """
@@ -82,132 +53,177 @@ def layers_from_onnx(
 
 def layers_of(graph: Graph) -> list[Layer]:
     """Every layer of a graph that would run, in its order. Raises InputError when there is none."""
-    layers = [layer for layer in _Fusion(graph).layers() if layer is not None]
+    reader = _Reader(graph)
+    layers = [reader.layer(group) for group in Fusion(graph).groups()]
     if not layers:
         raise InputError(f"{graph.source}: the model has no layers that run")
     return layers
 
 
-class _Fusion:
-    """One pass over the nodes in order; ``_taken`` holds the outputs of nodes that an earlier layer absorbed."""
+class _Reader:
+    """Groups of nodes as layers."""
 
-    def __init__(self, model: Graph) -> None:
-        self._model = model
-        self._taken: set[str] = set()
-        self._ready: set[str] = set()
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
 
-    def layers(self) -> list[Layer | None]:
-        return [self._node(node) for node in self._model.nodes]
-
-    def _node(self, node: Node) -> Layer | None:
-        self._ready.update(node.output)
-        if node.output[0] in self._taken or self._model.constant(node.output[0]) or node.op_type in _NOTHING:
-            return None
-        names = [node.name]
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            names += self._absorb(node.output[0], _SCALES, residual=node.op_type == "Conv")
-        elif node.op_type in _ELEMENTWISE:
-            names += self._absorb(node.output[0], _SCALES | _ACTIVATIONS, residual=False)
-        operation = Operation(" + ".join(names), node.op_type, self._model.precision(node.input[0]))
+    def layer(self, group: Group) -> Layer:
+        anchor = group.anchor
+        operation = Operation(group.name, anchor.op_type, self._precision(group))
         try:
-            return self._classify(node, operation)
+            return self._classify(group, anchor, operation)
         except Unreadable as reason:
             return not_modelled("unclassified", _noted(operation, str(reason)))
         except ValueError as error:
-            return not_modelled("unclassified", _noted(operation, str(error).partition(": ")[2]))
+            return not_modelled("unclassified", _noted(operation, str(error).removeprefix(f"layer {operation.name}: ")))
 
-    def _absorb(self, tensor: str, steps: set[str], residual: bool) -> list[str]:
-        """Names of the nodes fused behind a tensor: steps with a constant, one residual sum, then one activation."""
-        names: list[str] = []
-        while (node := self._model.only_reader(tensor)) is not None:
-            others = [name for name in node.input if name != tensor]
-            constant = all(self._model.constant(name) for name in others)
-            if node.op_type in _NOTHING or (node.op_type in steps and constant):
-                pass
-            elif residual and node.op_type in _SUMS and len(node.input) == 2 and self._are_ready(others):
-                steps, residual = set(), False
-            elif node.op_type in _ACTIVATIONS and constant:
-                self._take(node, names)
-                break
-            else:
-                break
-            self._take(node, names)
-            tensor = node.output[0]
-        return names
+    def _precision(self, group: Group) -> str:
+        """That of the data: the first computed operand of the anchor."""
+        data = [name for name in group.anchor.input if name and not self._graph.constant(name)]
+        return self._graph.precision(data[0]) if data else ""
 
-    def _are_ready(self, tensors: list[str]) -> bool:
-        """A sum is fused into the convolution that runs last: its other operand exists already."""
-        return all((name in self._ready or name in self._taken) and not self._model.constant(name) for name in tensors)
-
-    def _take(self, node: Node, names: list[str]) -> None:
-        self._taken.update(node.output)
-        names.append(node.name)
-
-    def _classify(self, node: Node, operation: Operation) -> Layer:
-        if node.op_type == "Conv":
+    def _classify(self, group: Group, node: Node, operation: Operation) -> Layer:
+        kind = node.op_type
+        if node.domain not in STANDARD or kind in OPAQUE:
+            raise Unreadable(_opaque(node))
+        if group.kind == "attention":
+            return self._attention_of_products(group, operation)
+        if kind == "Attention":
+            return attention(
+                operation,
+                *(self._heads(node, name, key) for name, key in zip(node.input[:3], ("q", "kv", "kv"), strict=True)),
+            )
+        if group.kind == "norm" or kind in NORMS:
+            return self._normalisation(group, operation)
+        if kind in CONVOLUTIONS:
             return self._convolution(node, operation)
-        if node.op_type in ("MaxPool", "AveragePool"):
-            return self._pooling(node, operation)
-        if node.op_type in _GLOBAL_POOLS or self._is_mean_of_maps(node):
-            return global_pooling(operation, self._maps(node.input[0]))
-        if node.op_type in ("Gemm", "MatMul"):
+        if kind in PRODUCTS:
             return self._product(node, operation)
-        if node.op_type in _OPAQUE or node.domain not in ("", "ai.onnx"):
-            raise Unreadable(f"operator {'.'.join(filter(None, (node.domain, node.op_type)))} is not modelled or known")
-        data, output = self._model.shape(node.input[0]), self._model.shape(node.output[0])
-        what = "elementwise" if node.op_type in _ELEMENTWISE else node.op_type.lower()
-        return not_modelled("other", _noted(operation, what), data or (), output or ())
+        if kind in POOLS:
+            return self._pooling(node, operation)
+        if kind in GLOBAL_POOLS or self._is_mean_of_maps(node):
+            return global_pooling(operation, self._maps(node.input[0]))
+        data, output = self._shape(node.input[0]) if node.input else (), self._shape(node.output[0])
+        if kind == "Gather" and self._graph.constant(node.input[0]):
+            return self._embedding(node, operation, output)
+        what = "elementwise" if kind in ELEMENTWISE else "reduction" if kind in REDUCTIONS else kind.lower()
+        return not_modelled("other", _noted(operation, what), data, output)
 
     def _convolution(self, node: Node, operation: Operation) -> Layer:
-        data, output = self._maps(node.input[0]), self._maps(node.output[0])
-        weight = self._model.shape(node.input[1])
-        if weight is None or len(weight) != 4:
-            raise Unreadable("the shape of its weights is not known")
+        data, output = self._maps(node.input[0]), self._maps(node.output[0], node)
+        weight = self._known(node.input[1], "the shape of its weights is")
         given = node.attributes
-        return convolution(operation, data, output, _window(given, data, output, weight[2:]), given.get("group", 1))
+        strides, dilations = window(given, weight[2:])
+        if node.op_type == "ConvTranspose":
+            pads = tuple(given.get("pads") or (0,) * len(strides))[: len(strides)]
+            sliding = Sliding(tuple(weight[2:]), strides, pads, dilations)
+            return transposed(operation, data, output, sliding, given.get("group", 1))
+        pads = padding(given, data[2:], output[2:], weight[2:])
+        sliding = Sliding(tuple(weight[2:]), strides, pads, dilations)
+        return convolution(operation, data, output, sliding, given.get("group", 1))
 
     def _pooling(self, node: Node, operation: Operation) -> Layer:
-        data, output = self._maps(node.input[0]), self._maps(node.output[0])
+        data, output = self._maps(node.input[0]), self._maps(node.output[0], node)
         given = node.attributes
-        return pooling(operation, data, output, _window(given, data, output, given.get("kernel_shape", ())))
+        kernel = tuple(given.get("kernel_shape", ()))
+        strides, dilations = window(given, kernel)
+        pads = padding(given, data[2:], output[2:], kernel)
+        return pooling(operation, data, output, Sliding(kernel, strides, pads, dilations))
 
     def _product(self, node: Node, operation: Operation) -> Layer:
-        data, output = self._model.shape(node.input[0]), self._model.shape(node.output[0])
-        weight = self._model.shape(node.input[1])
-        if not data or not output or not weight:
-            raise Unreadable("its shapes are not known")
-        if not self._model.constant(node.input[1]) or len(weight) != 2:
-            raise Unreadable("a product of two matrices that are both computed")
-        return fully_connected(operation, prod(output[:-1]), prod(weight) // output[-1], output[-1])
+        found = self._sizes(node)
+        if found.inner == 0:
+            return not_modelled(
+                "other", _noted(operation, "elementwise"), self._shape(node.input[0]), self._shape(node.output[0])
+            )
+        first, second = (self._graph.constant(name) for name in node.input[:2])
+        if not first and not second:
+            return matrix_product(operation, found.batch, found.rows, found.inner, found.columns)
+        # What is the same for the whole batch of matrices is one matrix of weights.
+        if second and found.second_alone:
+            return fully_connected(operation, found.batch * found.rows, found.inner, found.columns)
+        if first and found.first_alone:
+            return fully_connected(operation, found.batch * found.columns, found.inner, found.rows)
+        noted = _noted(operation, "each matrix of the batch has weights of its own")
+        return matrix_product(noted, found.batch, found.rows, found.inner, found.columns)
+
+    def _sizes(self, node: Node) -> Product:
+        shapes = [self._known(name, "the shapes of its operands are") for name in node.input if name]
+        return product_of(node.op_type, node.attributes, shapes)
+
+    def _attention_of_products(self, group: Group, operation: Operation) -> Layer:
+        products = [node for node in group.nodes if node.op_type in PRODUCTS]
+        scores, result = self._sizes(products[0]), self._sizes(products[-1])
+        query = (scores.batch, scores.rows, scores.inner)
+        key = (scores.batch, scores.columns, scores.inner)
+        value = (result.batch, result.inner, result.columns)
+        precision = self._graph.precision(products[0].input[0])
+        return attention(Operation(operation.name, "Attention", precision), query, key, value)
+
+    def _heads(self, node: Node, tensor: str, whose: str) -> Shape:
+        """[.., heads, length, width] of an operand; where heads lie side by side they are told apart by their number."""
+        shape = self._known(tensor, "the shapes of its operands are")
+        if len(shape) != 3:
+            return shape
+        heads = node.attributes.get(f"{whose}_num_heads")
+        if not heads or shape[-1] % heads:
+            raise Unreadable("the number of its heads is not known")
+        return (shape[0], heads, shape[1], shape[2] // heads)
+
+    def _normalisation(self, group: Group, operation: Operation) -> Layer:
+        node = group.anchor
+        source = group.nodes[-1] if group.kind else node
+        data = self._known(source.output[0] if group.kind else node.input[0], "its shape is")
+        weights = [
+            self._graph.shape(name)
+            for each in group.nodes
+            for name in each.input
+            if name and self._graph.constant(name)
+        ]
+        return normalisation(operation, data, sum(prod(shape) for shape in weights if shape))
+
+    def _embedding(self, node: Node, operation: Operation, output: Shape) -> Layer:
+        rows = self._known(node.input[1], "the shape of its indices is")
+        return embedding(operation, rows or (1,), output)
 
     def _is_mean_of_maps(self, node: Node) -> bool:
-        if node.op_type not in _MEANS:
+        if node.op_type not in ("ReduceMean", "ReduceMax"):
             return False
-        shape = self._model.shape(node.input[0])
-        axes = node.attributes.get("axes") or (self._model.integers(node.input[1]) if len(node.input) > 1 else None)
-        return shape is not None and len(shape) == 4 and sorted(axis % 4 for axis in axes or ()) == [2, 3]
+        shape = self._graph.shape(node.input[0])
+        axes = node.attributes.get("axes") or (self._graph.integers(node.input[1]) if len(node.input) > 1 else None)
+        if shape is None or len(shape) not in (4, 5):
+            return False
+        return sorted(axis % len(shape) for axis in axes or ()) == list(range(2, len(shape)))
 
-    def _maps(self, tensor: str) -> Shape:
-        shape = self._model.shape(tensor)
+    def _shape(self, tensor: str) -> Shape:
+        return self._graph.shape(tensor) or ()
+
+    def _known(self, tensor: str, what: str) -> Shape:
+        shape = self._graph.shape(tensor)
+        if shape is None:
+            raise Unreadable(f"{what} not known")
+        return shape
+
+    def _maps(self, tensor: str, node: Node | None = None) -> Shape:
+        """N,C and the data's dimensions. Where it is a node's output that is not known, the node's own rule says why."""
+        shape = self._graph.shape(tensor)
+        if shape is None and node is not None:
+            known = [self._known(name, "the shapes of its operands are") for name in node.input[:2]]
+            WINDOWED[node.op_type](node.attributes, known)
         if shape is None:
             raise Unreadable("its shapes are not known")
-        if len(shape) != 4:
-            raise Unreadable(f"{len(shape)} dimensions, where N,C,H,W is known")
+        if not 3 <= len(shape) <= 5:
+            raise Unreadable(f"{len(shape)} dimensions, where N,C and one to three of data are known")
         return shape
 
 
-def _window(given: Mapping[str, Any], data: Shape, output: Shape, kernel: Sequence[int]) -> Sliding:
-    """The window of a convolution or pooling; ``auto_pad`` SAME is worked out from the sizes."""
-    if len(kernel) != 2:
-        raise Unreadable(f"a window of {len(kernel)} dimensions, where height and width are known")
-    stride, dilation = tuple(given.get("strides", (1, 1))), tuple(given.get("dilations", (1, 1)))
-    pad = tuple(given.get("pads", (0, 0)))[:2]
-    automatic = given.get("auto_pad", "NOTSET")
-    if automatic.startswith("SAME"):
-        reach = [dilation[i] * (kernel[i] - 1) + 1 for i in (0, 1)]
-        total = [max(0, (output[2 + i] - 1) * stride[i] + reach[i] - data[2 + i]) for i in (0, 1)]
-        pad = tuple((amount + (automatic == "SAME_LOWER")) // 2 for amount in total)
-    return Sliding((kernel[0], kernel[1]), (stride[0], stride[1]), (pad[0], pad[1]), (dilation[0], dilation[1]))
+def _opaque(node: Node) -> str:
+    bodies = [
+        f"{name} with {value}"
+        for name, value in node.attributes.items()
+        if name in ("body", "then_branch", "else_branch")
+    ]
+    told = ".".join(filter(None, (node.domain, node.op_type)))
+    return f"operator {told}: {'; '.join(bodies)}" if bodies else f"operator {told} is not modelled or known"
 
 
 def _noted(operation: Operation, note: str) -> Operation:

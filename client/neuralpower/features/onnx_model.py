@@ -3,91 +3,74 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from neuralpower.errors import InputError
-from neuralpower.features.graph import Graph, Node, Shape
+from neuralpower.features.graph import Graph
+from neuralpower.features.inspected import Unreadable
 from neuralpower.features.onnx_file import LARGEST_LIST, load_model
+from neuralpower.features.onnx_inference import Inference
+from neuralpower.features.onnx_inputs import InputShape, by_name, static_inputs
+from neuralpower.features.onnx_quantised import plain
 
-_PRECISIONS = {1: "FP32", 3: "INT8", 10: "FP16", 16: "BF16", 17: "FP8"}
-"""Element types of onnx.TensorProto that a layer computes in."""
-_INTEGERS = (6, 7)
+_PRECISIONS = {
+    1: "FP32",
+    2: "INT8",
+    3: "INT8",
+    10: "FP16",
+    16: "BF16",
+    **dict.fromkeys((17, 18, 19, 20), "FP8"),
+    **dict.fromkeys((21, 22), "INT4"),
+}
+"""Element types of onnx.TensorProto that a layer computes in; eight bits without a sign count as INT8."""
 
 
-def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: Sequence[int] | None = None) -> Graph:
-    """A model with every shape inferred.
+def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputShape = None) -> Graph:
+    """A model with every shape inferred, its local functions inlined, and its quantised operators as plain ones.
 
     ``batch`` replaces a dynamic first dimension of the model's inputs; ``input_shape`` replaces the whole shape of
-    its first input. Raises InputError when the file is no ONNX model, an input keeps a dynamic dimension, or the
+    its first input, or of those it names. Raises InputError when the file is no ONNX model, an input keeps a dynamic dimension, or the
     batch is fixed at another number.
     """
-    import onnx
-    from onnx import numpy_helper
-
     source = Path(path)
-    model = load_model(source)
+    model = _inlined(source, load_model(source))
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in given]
-    for position, value in enumerate(inputs):
-        _fix_shape(source, value, batch, input_shape if position == 0 else None)
-    if input_shape:
-        del model.graph.value_info[:]
+    shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
+    plain(model.graph)
     try:
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:  # whatever its C++ side throws
-        raise InputError(f"{source}: shapes cannot be inferred: {_first_line(error)}") from None
-    values = (model.graph.input, model.graph.value_info, model.graph.output)
-    types = {value.name: value.type.tensor_type for listed in values for value in listed}
-    shapes = {name: shape for name, each in types.items() if (shape := _static(each)) is not None}
-    shapes |= {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+        known = Inference(model, shapes)
+    except Unreadable as reason:
+        raise InputError(f"{source}: {reason}") from None
     integers = {
-        tensor.name: [int(x) for x in numpy_helper.to_array(tensor).flat]
-        for tensor in model.graph.initializer
-        if tensor.data_type in _INTEGERS and prod(tensor.dims) <= LARGEST_LIST
+        name: [int(x) for x in value.flat]
+        for name, value in known.values.items()
+        if value.dtype.kind in "iu" and value.size <= LARGEST_LIST
     }
-    precisions = {name: _PRECISIONS.get(each.elem_type, "") for name, each in types.items()}
-    nodes = [_node(node) for node in model.graph.node if node.output]
-    return Graph(str(source), nodes, shapes, precisions, given, integers, {each.name for each in model.graph.output})
+    precisions = {name: _PRECISIONS.get(element, "") for name, element in known.elements.items()}
+    outputs = {each.name for each in model.graph.output}
+    constants = given | set(known.values)
+    return Graph(
+        str(source), known.nodes, known.shapes, precisions, constants, integers, outputs, (*notes, *known.notes)
+    )
 
 
-def _static(tensor: Any) -> Shape | None:
-    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-        return None
-    return tuple(dim.dim_value for dim in tensor.shape.dim)
+def _inlined(path: Path, model: Any) -> Any:
+    """The model without functions of its own: each call becomes the nodes of its function."""
+    if not model.functions:
+        return model
+    from onnx import inliner
 
-
-def _node(node: Any) -> Node:
-    from onnx import helper
-
-    values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    decoded = {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
-    name = node.name or f"{node.op_type} {node.output[0]}"
-    return Node(node.op_type, name, list(node.input), list(node.output), decoded, node.domain)
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) > LARGEST_LIST:  # contents that nobody reads need not be copied
+            tensor.ClearField("raw_data")
+    try:
+        return inliner.inline_local_functions(model)
+    except Exception as error:  # whatever its C++ side throws
+        raise InputError(f"{path}: its local functions cannot be inlined: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _fix_shape(path: Path, value: Any, batch: int, wanted: Sequence[int] | None) -> None:
-    dims = value.type.tensor_type.shape.dim
-    if wanted:
-        if dims and len(dims) != len(wanted):
-            raise InputError(
-                f"{path}: input {value.name} has {len(dims)} dimensions, the shape given has {len(wanted)}"
-            )
-        del dims[:]
-        for size in wanted:
-            dims.add(dim_value=size)
-        return
-    for axis, dim in enumerate(dims):
-        if dim.dim_value > 0:
-            if axis == 0 and len(dims) > 1 and batch not in (1, dim.dim_value):
-                raise InputError(f"{path}: input {value.name} has its batch fixed at {dim.dim_value}, not {batch}")
-        elif axis == 0:
-            dim.dim_value = batch
-        else:
-            raise InputError(f"{path}: input {value.name} has a dynamic dimension {axis}; give its shape")

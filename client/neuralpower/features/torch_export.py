@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,44 +17,89 @@ from neuralpower.errors import InputError
 from neuralpower.features.aten import graph_of_program
 from neuralpower.features.layers import Layer
 from neuralpower.features.onnx_graph import layers_of
+from neuralpower.features.onnx_inputs import FIRST, InputShape, by_name
 
 
-def layers_from_torch(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None) -> list[Layer]:
+def layers_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None) -> list[Layer]:
     """Every layer of what ``torch:module:callable`` names, from ``torch.export``, which computes nothing.
 
     The callable is as for :func:`exported`; its parameters lose their contents (device ``meta``) before it is exported.
     Raises InputError when PyTorch, the module or a shape is missing, or the module cannot be exported.
     """
-    torch, model, wanted = _prepared(spec, batch, input_shape)
-    try:
-        program = torch.export.export(model.to("meta"), (torch.zeros(*wanted, device="meta"),))
-    except Exception as error:  # the user's code and the exporter can fail in any way
-        raise InputError(f"{spec}: torch.export cannot trace it: {_first_line(error)}") from error
+    with _output_to_stderr():
+        torch, model, wanted = _prepared(spec, batch, input_shape)
+        try:
+            with _plain_attention(torch):
+                first, others = (
+                    {name: torch.zeros(*shape, device="meta") for name, shape in each.items()} for each in wanted
+                )
+                program = torch.export.export(model.to("meta"), tuple(first.values()), others)
+        except Exception as error:  # the user's code and the exporter can fail in any way
+            raise InputError(f"{spec}: torch.export cannot trace it: {_first_line(error)}") from error
     return layers_of(graph_of_program(program, spec))
 
 
 @contextmanager
-def exported(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None) -> Iterator[Path]:
+def _output_to_stderr() -> Iterator[None]:
+    """What the user's code prints, in Python or below it, goes to stderr: stdout is for the command's result, which may be JSON."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # one of the two is closed
+        kept = None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stderr.flush()
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+@contextmanager
+def _plain_attention(torch: Any) -> Iterator[None]:
+    """Attention as the operators that it is made of: the fused one that eager PyTorch has tells nothing of them."""
+    switch = getattr(getattr(torch.backends, "mha", None), "set_fastpath_enabled", None)
+    before = torch.backends.mha.get_fastpath_enabled() if switch else True
+    if switch:
+        switch(False)
+    try:
+        yield
+    finally:
+        if switch:
+            switch(before)
+
+
+@contextmanager
+def exported(spec: str, batch: int = 1, input_shape: InputShape = None) -> Iterator[Path]:
     """Export ``torch:module:callable`` and yield the ONNX file, which is gone afterwards.
 
     The callable takes no arguments and returns a ``torch.nn.Module``, or is one. Its example input is zeros of
     ``input_shape``, or of the module's attribute ``INPUT_SHAPE`` (N,C,H,W) with N replaced by ``batch``.
     This runs the named module's code. Raises InputError when PyTorch, the module or a shape is missing.
     """
-    torch, model, wanted = _prepared(spec, batch, input_shape)
+    with _output_to_stderr():
+        torch, model, wanted = _prepared(spec, batch, input_shape)
     # The exporter that needs only torch itself; the newer default needs onnxscript.
     plain = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "network.onnx"
         try:
-            torch.onnx.export(model, (torch.zeros(*wanted),), str(target), **plain)
+            with _output_to_stderr():
+                first, others = ({name: torch.zeros(*shape) for name, shape in each.items()} for each in wanted)
+                torch.onnx.export(model, (*first.values(), *([others] if others else [])), str(target), **plain)
         except Exception as error:  # the user's code and the exporter can fail in any way
             raise InputError(f"{spec}: cannot be exported to ONNX: {_first_line(error)}") from error
         yield target
 
 
-def _prepared(spec: str, batch: int, input_shape: Sequence[int] | None) -> tuple[Any, Any, tuple[int, ...]]:
-    """PyTorch, the module for inference, and the shape of its example input."""
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _prepared(spec: str, batch: int, input_shape: InputShape) -> tuple[Any, Any, tuple[Shapes, Shapes]]:
+    """PyTorch, the module for inference, and the shapes of its example inputs: the first, and others by the names that its forward gives them."""
     if len(spec.split(":")) != 3 or not all(spec.split(":")):
         raise InputError(f"{spec}: write torch:module:callable")
     try:
@@ -62,14 +109,21 @@ def _prepared(spec: str, batch: int, input_shape: Sequence[int] | None) -> tuple
     except (ImportError, OSError) as error:
         raise InputError(f"{spec}: PyTorch is installed and cannot be loaded: {_first_line(error)}") from None
     source, shape = _resolve(spec)
-    wanted = tuple(input_shape) if input_shape else (batch, *shape[1:])
-    if len(wanted) < 2:
-        raise InputError(f"{spec}: no input shape; set INPUT_SHAPE = (1, 3, 224, 224) in the module")
+    named = dict(by_name(input_shape))
+    first = tuple(named.pop(FIRST, ())) or (batch, *shape[1:])
     try:
-        model = source if isinstance(source, torch.nn.Module) else source()
-        return torch, model.eval(), wanted
+        model = (source if isinstance(source, torch.nn.Module) else source()).eval()
     except Exception as error:  # the user's code can fail in any way
         raise InputError(f"{spec}: cannot be made: {_first_line(error)}") from error
+    taken = list(inspect.signature(model.forward).parameters) if named else []
+    if named and set(named) - set(taken):
+        raise InputError(f"{spec}: no input {min(set(named) - set(taken))}; its forward takes {', '.join(taken)}")
+    first = tuple(named.pop(taken[0], first)) if named else first
+    if len(first) < 2:
+        raise InputError(
+            f"{spec}: no input shape; set INPUT_SHAPE = (1, 3, 224, 224) in the module, or give --input-shape"
+        )
+    return torch, model, ({FIRST: first}, {name: tuple(sizes) for name, sizes in named.items()})
 
 
 def _resolve(spec: str) -> tuple[Any, tuple[int, ...]]:

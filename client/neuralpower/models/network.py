@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from neuralpower.features.layers import Layer
+from neuralpower.features.layers import BESIDE, Layer
 from neuralpower.models.six import Remainder, SixModels
 from neuralpower.models.whole import FittedRemainder, WholeModel, student
 
@@ -52,7 +52,7 @@ class WholePrediction:
 class NetworkPrediction:
     """All layers of a network in order, and sums over those that are covered.
 
-    `remainder` is the mean layer that stands for each of the `remainder_layers` layers of kind ``other``, which the sums include.
+    `remainder` is the mean layer that stands for each of the `remainder_layers` layers of kind ``other`` or ``reformat``, which the sums include.
     `whole` has the fitted remainder instead; None where the models know no whole inferences or nothing is covered.
     """
 
@@ -71,7 +71,7 @@ class NetworkPrediction:
     def missing(self) -> dict[str, int]:
         """Why layers are not in the sums -> how many."""
         stands = self.remainder is not None
-        reasons = (p.reason for p in self.layers if p.energy_j is None and not (stands and p.layer.kind == "other"))
+        reasons = (p.reason for p in self.layers if p.energy_j is None and not (stands and p.layer.kind in BESIDE))
         return dict(Counter(reasons))
 
     @property
@@ -103,7 +103,7 @@ def predict_network(models: SixModels, name: str, layers: Sequence[Layer]) -> Ne
         places = [place for place, layer in enumerate(layers) if layer.kind == kind]
         chosen = [layers[place] for place in places]
         found.update(zip(places, _of_kind(models, kind, chosen), strict=True))
-    others = sum(layer.kind == "other" for layer in layers)
+    others = sum(layer.kind in BESIDE for layer in layers)
     listed = tuple(found[place] for place in range(len(layers)))
     covered = [p for p in listed if p.energy_j is not None]
     whole = _whole(models.whole_, covered, others) if models.whole_ and covered else None
@@ -131,8 +131,8 @@ def _around(value: float, factors: tuple[float, float]) -> Ends:
 
 def _of_kind(models: SixModels, kind: str, layers: Sequence[Layer]) -> list[Prediction]:
     runtime, power = models.models_.get((kind, "runtime")), models.models_.get((kind, "power"))
-    if kind == "other":
-        return [Prediction(layer, reason="other, not modelled") for layer in layers]
+    if kind in BESIDE:
+        return [Prediction(layer, reason=f"{kind}, not modelled") for layer in layers]
     if kind == "unclassified":
         return [Prediction(layer, reason="unclassified") for layer in layers]
     seconds = runtime.predict(layers).tolist() if runtime else [None] * len(layers)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure, InputError
-from neuralpower.features.layers import Layer
+from neuralpower.features.layers import BESIDE, Layer
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
 from neuralpower.models.regression.polynomial import Polynomial
 from neuralpower.models.regression.quantities import measure
@@ -65,7 +65,7 @@ class EnergyErrors:
 
 @dataclass(frozen=True)
 class Remainder:
-    """The mean layer that is known and not modelled (kind ``other``): reformats, elementwise operations, softmax."""
+    """The mean layer that is known and not modelled (kinds ``other`` and ``reformat``): reformats, elementwise operations, softmax."""
 
     layers: int
     runtime_s: float
@@ -242,7 +242,7 @@ def _note(into: Floats, dataset: Dataset, model: LayerModel, found: HeldOut) -> 
 
 def _remainder(dataset: Dataset) -> Remainder | None:
     """Mean runtime over layers of kind ``other``; power weighted by runtime, so that layers × both is their energy."""
-    others = dataset.where(kind="other")
+    others = dataset.where(kind=BESIDE)
     runtime, power = others["runtime_s"].astype(np.float64), others["power_w"].astype(np.float64)
     timed = np.isfinite(runtime) & (runtime >= 0)
     both = timed & np.isfinite(power) & (power > 0) & (runtime > 0)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.dataset_networks import WholeNetwork, whole_networks
+from neuralpower.features.layers import BESIDE
 from neuralpower.models.regression.polynomial import LEVEL
 
 Floats = NDArray[np.float64]
@@ -119,7 +120,7 @@ def _line(
     covered = mine & np.isin(dataset["kind"], kinds)
     seconds, watts = (dataset[name][covered].astype(np.float64) for name in ("runtime_s", "power_w"))
     t, p = held_out["runtime"][covered], held_out["power"][covered]
-    other = int((mine & (dataset["kind"] == "other")).sum())
+    other = int((mine & np.isin(dataset["kind"], BESIDE)).sum())
     values = [whole.runtime_s, whole.energy_j, seconds.sum(), seconds @ watts, t.sum(), t @ p, 1.0, len(seconds), other]
     return (whole.network, values) if len(seconds) and np.isfinite(values).all() else None
 

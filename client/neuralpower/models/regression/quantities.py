@@ -11,11 +11,9 @@ import numpy as np
 from numpy import sqrt
 from numpy.typing import NDArray
 
-from neuralpower.features.layers import Layer
+from neuralpower.features.layers import ELEMENT_BYTES, Layer
 
 Floats = NDArray[np.float64]
-
-_ELEMENT_BYTES = {"FP32": 4.0, "FP16": 2.0, "BF16": 2.0, "FP8": 1.0, "INT8": 1.0, "INT4": 0.5}
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Quantity:
 
 def element_bytes(layer: Layer) -> float:
     """Bytes of one element in the layer's precision; 4 where the precision is not known."""
-    return _ELEMENT_BYTES.get(layer.precision.upper(), 4.0)
+    return ELEMENT_BYTES.get(layer.precision.upper(), 4.0)
 
 
 def _window(layer: Layer) -> Any:

@@ -109,7 +109,7 @@ class Hardware:
         busy = work.busy * body_s / total_s
         peak = self.tensor_macs * self.sms * self.clock_hz * _RATE.get(layer.precision, 1.0)
         # CUDA cores spend several times the energy of the tensor cores for one multiply-accumulate.
-        weight = 1.0 if layer.kind in ("conv", "fc") and not layer.depthwise else 4.0
+        weight = 1.0 if layer.kind in ("conv", "fc", "deconv", "matmul") and not layer.depthwise else 4.0
         compute = min(1.0, weight * layer.flops() / 2 / peak / total_s)
         memory = work.memory_s / total_s
         gpu = self.gpu_busy_w * busy + self.gpu_compute_w * compute + self.gpu_memory_w * memory
@@ -119,7 +119,13 @@ class Hardware:
         return Cost(total_s, share, np.array([board, gpu, soc]))
 
     def _work(self, layer: Layer) -> Work:
-        kinds: dict[str, Callable[[Layer], Work]] = {"conv": self._convolution, "fc": self._product, "pool": self._pool}
+        kinds: dict[str, Callable[[Layer], Work]] = {
+            "conv": self._convolution,
+            "fc": self._product,
+            "pool": self._pool,
+            "deconv": self._transposed,
+            "matmul": self._activations,
+        }
         return kinds.get(layer.kind, self._copy)(layer)
 
     def _convolution(self, layer: Layer) -> Work:
@@ -130,6 +136,15 @@ class Hardware:
         columns = layer.out_c // layer.groups
         depth = layer.kernel_h * layer.kernel_w * max(4, layer.in_c // layer.groups)
         return self._matrix(layer, layer.batch * layer.out_h * layer.out_w, columns, depth, layer.groups)
+
+    def _transposed(self, layer: Layer) -> Work:
+        """Each input position meets the whole kernel: a product as large as that."""
+        columns = layer.out_c // layer.groups * layer.kernel_h * layer.kernel_w
+        rows = layer.batch * layer.in_h * layer.in_w
+        return self._matrix(layer, rows, columns, layer.in_c // layer.groups, layer.groups)
+
+    def _activations(self, layer: Layer) -> Work:
+        return self._matrix(layer, layer.in_h, layer.out_c, layer.in_c, layer.batch)
 
     def _product(self, layer: Layer) -> Work:
         if layer.batch >= 8:

@@ -38,15 +38,22 @@ def _unique(names: list[str]) -> list[str]:
 
 
 def _entry(layer: Layer, name: str, form: str) -> Json:
+    source: tuple[int, ...]
+    result: tuple[int, ...]
     source, result = (
         (layer.batch, layer.in_c, layer.in_h, layer.in_w),
         (layer.batch, layer.out_c, layer.out_h, layer.out_w),
     )
     layer_type, body = _body(layer)
+    inputs = [_tensor(f"{name}_input", source, form)]
+    if layer.kind == "matmul":
+        source, second = (layer.batch, layer.in_h, layer.in_c), (layer.batch, layer.in_c, layer.out_c)
+        inputs = [_tensor(f"{name}_input", source, form), _tensor(f"{name}_second", second, form)]
+        result = (layer.batch, layer.in_h, layer.out_c)
     return {
         "Name": name,
         "LayerType": layer_type,
-        "Inputs": [_tensor(f"{name}_input", source, form)],
+        "Inputs": inputs,
         "Outputs": [_tensor(f"{name}_output", result, form)],
         **body,
         "StreamId": 0,
@@ -70,11 +77,12 @@ def _body(layer: Layer) -> tuple[str, dict[str, Any]]:
         "PostPadding": [layer.pad_h, layer.pad_w],
         "Stride": [layer.stride_h, layer.stride_w],
     }
-    if layer.kind in ("conv", "fc"):
+    if layer.kind in ("conv", "fc", "deconv"):
         kernel = [layer.kernel_h, layer.kernel_w]
         plain = kernel == [1, 1] and layer.stride_h == 1 and layer.groups == 1
-        return "CaskGemmConvolution" if plain else "CaskConvolution", {
-            "ParameterType": "Convolution",
+        backwards = layer.kind == "deconv"
+        return "CaskDeconvolution" if backwards else "CaskGemmConvolution" if plain else "CaskConvolution", {
+            "ParameterType": "Deconvolution" if backwards else "Convolution",
             "Kernel": kernel,
             **window,
             "Dilation": [layer.dilation_h, layer.dilation_w],
@@ -90,6 +98,8 @@ def _body(layer: Layer) -> tuple[str, dict[str, Any]]:
             "WindowSize": [layer.kernel_h, layer.kernel_w],
             **window,
         }
-    if layer.layer_type in ("Flatten", "Reshape", "Squeeze", "Unsqueeze"):
-        return "NoOp", {}
-    return "PointWiseV2", {"ParameterType": "PointWise"}
+    if layer.kind == "matmul":
+        return "MatrixMultiply", {"ParameterType": "MatrixMultiply"}
+    if layer.kind == "other":
+        return "PointWiseV2", {"ParameterType": "PointWise"}
+    return "Myelin", {}  # a region of which an inspector tells nothing
