@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from . import (
+    attribution_growth,
     attribution_speed,
     cost,
     daemon,
@@ -46,6 +47,7 @@ PARTS = {
     "s": Part("fitting six models beside PolynomialFeatures and LassoCV", models_speed.MINUTES, models_speed.run),
     "h": Part("the estimator beside the daemon: CPU and memory", estimator.MINUTES, estimator.run),
     "i": Part("attribution beside a Python loop on the same log", attribution_speed.MINUTES, attribution_speed.run),
+    "k": Part("attribution of longer recordings", attribution_growth.MINUTES, attribution_growth.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }
 

@@ -16,12 +16,13 @@ from neuralpower_align.activity.layout import TOLD
 from neuralpower_align.activity.schedule import Part, Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.fit.gls import Normal, accumulate
+from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.state import State, Whitening
 from neuralpower_align.model.conversion_ends import ends_late
 from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, estimate_noise
 from neuralpower_align.model.nuisance import US, WIDEST, Model, moved, said
 from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of, seen_ns
-from neuralpower_align.sensor.kernel import lag_of_ns, measured_ns
+from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -88,6 +89,7 @@ class Surface:
     """Of each piece the rows by which starts are compared."""
     parts: dict[tuple[int, Blocks], Part] = field(default_factory=dict, compare=False)
     """Of each piece, by how many blocks are looked at: what ran around them. Of a long recording that is little of all, which is placed for each step."""
+    pace: Pace = field(default_factory=Pace, compare=False)
 
     @property
     def of_all(self) -> bool:
@@ -211,7 +213,8 @@ class Surface:
 
         def half(other: Model) -> float:
             some = self.at(
-                (replace(other, sensor=False), state.pieces, state.noise), PULL_BLOCKS if blocks is None else min(blocks, PULL_BLOCKS)
+                (replace(other, sensor=False), state.pieces, state.noise),
+                PULL_BLOCKS if blocks is None else min(blocks, PULL_BLOCKS),
             )
             return some.information(rows / some.normal.rows) / 2
 
@@ -245,6 +248,7 @@ class Surface:
                 )
                 for design in every:
                     yield piece.averaging, design
+                    self.pace.step(len(design.rows))
 
     def _around(self, number: int, piece: Piece, kernel: Kernel, blocks: list[Ints], name: Blocks) -> Schedule:
         """What ran around the rows of some blocks of piece `number`; it is kept by the `name` of these blocks while it has all that they saw."""

@@ -79,7 +79,11 @@ class Noise:
 
     def covariance(self, design: Design, averaging: int) -> Floats:
         """(b, n, n) W^2 of the rows of a design."""
-        total = self.slow * _slow(design, self.slow_ns) if self.slow > 0 else np.zeros((*design.at_ns.shape, design.at_ns.shape[1]))
+        total = (
+            self.slow * _slow(design, self.slow_ns)
+            if self.slow > 0
+            else np.zeros((*design.at_ns.shape, design.at_ns.shape[1]))
+        )
         rows = np.arange(design.at_ns.shape[1])
         if averaging > 1:
             total += self.white * _filtered(design, averaging)
@@ -92,15 +96,14 @@ class Noise:
         moved = design.slack * place[:, None]
         if self.stretch > 0:
             moved = np.concatenate([moved, np.sqrt(self.stretch) * design.stretch], axis=-1)
-        total += moved @ moved.transpose(0, 2, 1)
-        return total
+        return np.asarray(total + moved @ moved.transpose(0, 2, 1), np.float64)
 
     def root(self, design: Design, averaging: int) -> Root:
         """What whitens the rows of a design."""
         if not (self.slow or self.place or self.stretch or self.far) and averaging == 1:
             blocks, rows = design.at_ns.shape
             return Root(None, float(self.white**-0.5), blocks * rows * float(np.log(self.white)))
-        lower = np.linalg.cholesky(self.covariance(design, averaging))
+        lower = np.asarray(np.linalg.cholesky(self.covariance(design, averaging)), np.float64)
         return Root(_inverse(lower), 1.0, 2 * float(np.log(np.diagonal(lower, axis1=1, axis2=2)).sum()))
 
     def whitened(self, design: Design, averaging: int, columns: Floats) -> tuple[Floats, float]:
@@ -157,16 +160,16 @@ def _decayed(at_ns: Floats, time_ns: float) -> Floats:
     """exp(-|dt| / T) between the rows of each block (b, n, n): from what each row's own exponential is, where that can be told."""
     away = (at_ns - at_ns.mean(axis=1, keepdims=True)) / time_ns
     if np.abs(away).max() > MOST_EXPONENT:
-        return np.exp(np.abs(at_ns[:, :, None] - at_ns[:, None, :]) * (-1 / time_ns))
+        return np.asarray(np.exp(np.abs(at_ns[:, :, None] - at_ns[:, None, :]) * (-1 / time_ns)), np.float64)
     falling = np.exp(-away)[:, :, None] * np.exp(away)[:, None, :]
-    return np.minimum(falling, falling.transpose(0, 2, 1))
+    return np.asarray(np.minimum(falling, falling.transpose(0, 2, 1)), np.float64)
 
 
 def _inverse(lower: Floats) -> Floats:
     """Inverse of triangular matrices (b, n, n), by halves: three quarters of what a general inverse does is for what is zero."""
     size = lower.shape[1]
     if size <= SMALL or size % 2:
-        return np.linalg.inv(lower)
+        return np.asarray(np.linalg.inv(lower), np.float64)
     half = size // 2
     found = np.zeros_like(lower)
     # Both halves at once: calls cost more than small matrices.

@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 
 BLOCK = 64
 """Rows whose noise is taken as related; between blocks it is not."""
-ENTRIES, AT_ONCE, FEWEST_AT_ONCE = 200_000, 32, 8
+ENTRIES, AT_ONCE, FEWEST_AT_ONCE = 200_000, 32, 16
 """About so many pairs of a conversion and a stretch at once, and no more blocks: what is worked on stays near the processor (2 MB where 120 parameters
 are touched), and few blocks touch few classes. Of fewer blocks calls cost more than what they do."""
 MEMORY_FILTERS = 6
@@ -201,7 +201,9 @@ def _portions(plan: Schedule, piece: Piece, blocks: list[Ints], reach_ns: float)
     for group in blocks:
         at_once = max(min(int(ENTRIES / per_row / group.shape[1]), AT_ONCE), 1)
         running = np.searchsorted(plan.begin_ns, piece.at_ns[group[:, 0]].astype(np.int64), side="right") - 1
-        others = np.flatnonzero(np.diff(plan.engine[np.maximum(running, 0)])) + 1
+        whose = plan.engine[np.maximum(running, 0)]
+        told = np.flatnonzero(whose >= 0)
+        others = told[1:][np.diff(whose[told]) != 0]
         low = 0
         while low < len(group):
             high = min(low + at_once, len(group))
