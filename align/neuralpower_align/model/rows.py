@@ -199,7 +199,12 @@ def _portions(plan: Schedule, piece: Piece, blocks: list[Ints], reach_ns: float)
     """Blocks (b, n) that are worked on together: neighbours, and where there are several engines such of one, as far as it goes."""
     per_row = 4 + plan.density * reach_ns
     for group in blocks:
-        at_once = max(min(int(ENTRIES / per_row / group.shape[1]), AT_ONCE), 1)
+        at_once = max(int(ENTRIES / per_row / group.shape[1]), 1)
+        if piece.averaging > 1:
+            # How far back a filter is begun is one for a portion (`_span`), so that these are as large as can be.
+            yield from (group[low : low + at_once] for low in range(0, len(group), at_once))
+            continue
+        at_once = min(at_once, AT_ONCE)
         running = np.searchsorted(plan.begin_ns, piece.at_ns[group[:, 0]].astype(np.int64), side="right") - 1
         whose = plan.engine[np.maximum(running, 0)]
         told = np.flatnonzero(whose >= 0)
