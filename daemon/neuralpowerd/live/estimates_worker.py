@@ -176,4 +176,5 @@ def _followed(folder: Path, window_s: float, every_s: float, first: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1]), *map(float, sys.argv[2:5]), int(sys.argv[5])))
+    where, window, every, share, number = sys.argv[1:]
+    sys.exit(run(Path(where), float(window), float(every), float(share), int(number)))
