@@ -227,14 +227,15 @@ import time
 from neuralpowerd.live import estimates_worker
 slept = []
 time.sleep = slept.append
+begin_s = time.process_time()
 with estimates_worker.bounded(0.25):
-    while time.process_time() < 1.0:
+    while time.process_time() < begin_s + 1:
         sum(range(1000))
-print(sum(slept), time.process_time())
+print(sum(slept), time.process_time() - begin_s)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     slept_s, worked_s = map(float, done.stdout.split())
-    assert slept_s / (slept_s + worked_s) > 0.65, "what it took before the bound stood, and a tick, are allowed"
+    assert slept_s / (slept_s + worked_s) > 0.7, "but for a slice that was begun"
 
 
 def test_nothing_is_started_where_it_is_not_wanted(tmp_path: Path) -> None:
