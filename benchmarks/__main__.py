@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .analysis import attribution_speed, models_speed
+from .analysis import attribution_growth, attribution_speed, models_speed
 from .daemon import daemon, estimator, memory, recorder
 from .machine import Missing, describe
 from .profiler import profiler_cost
@@ -40,6 +40,7 @@ PARTS = {
     "i": Part("attribution beside a Python loop on the same log", attribution_speed.MINUTES, attribution_speed.run),
     "l": Part("the daemon's share of a core at 400 inferences/s", daemon.MINUTES_LOADED, daemon.loaded),
     "r": Part("a minute of journal, from the socket to Parquet", recorder.MINUTES, recorder.run),
+    "k": Part("attribution of longer recordings", attribution_growth.MINUTES, attribution_growth.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }
 

@@ -15,6 +15,7 @@ from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.activity.unnamed import named_only
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.fit.estimate import estimate
+from neuralpower_align.fit.pace import Pace
 from neuralpower_align.model.nuisance import Model
 from neuralpower_align.result.balance import balance_of, declared_gaps
 from neuralpower_align.result.energy_error import realised_variance
@@ -48,6 +49,8 @@ LEAST_SHARE, MOST_BESIDE = 0.8, 3.0
 """No layer draws less than the idle board, but for its errors; readings are means over a conversion and a sensor's lag, so that a short
 layer may draw more than any of them, but not several times as much."""
 
+ACQUIRED, FITTED = 0.05, 0.95
+"""Shares of the time after which the sensor is acquired and all is fitted."""
 TOLD_S = 0.1
 """That so much time was left out is worth a note."""
 
@@ -60,19 +63,21 @@ def layer_power(
     half_width: float = HALF_WIDTH,
     group_error: float = GROUP_ERROR,
     near: Sequence[Fitted] = (),
+    pace: Pace | None = None,
 ) -> LayerPower:
     """Attribute the power of some rails together to the layers of all engines.
 
     rails: the stretches of readings of each rail; their powers are added up, their errors taken as independent. sensors: what is known
     of each rail's sensor, nearly right; near: what was found of each rail of other classes, from the same stretches of readings. Without
-    either the sensor is acquired. Raises ValueError if inferences overlap or readings lack.
+    either the sensor is acquired. pace: is told how far it is. Raises ValueError if inferences overlap or readings lack.
     """
     rails = [[replace(each, power_w=EVEN_W * np.rint(each.power_w / EVEN_W)) for each in rail] for rail in rails]
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
     rails, unnamed_s = named_only(plan, classes, rails, baselines)
-    fitted = []
+    fitted, pace = [], pace or Pace()
     for number, readings in enumerate(rails):
+        mine = pace.part(number / len(rails), (number + 1) / len(rails))
         known = near[number] if number < len(near) else None
         sensor, before, layout = sensors[number] if number < len(sensors) else None, None, classes.layout
         if known is not None:
@@ -81,7 +86,9 @@ def layer_power(
         elif sensor is None:
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, readings, alone)
-        found = estimate(plan, readings, sensor, classes.is_layer(), layout, near=before)
+        found = estimate(
+            plan, readings, sensor, classes.is_layer(), layout, near=before, pace=mine.part(ACQUIRED, FITTED)
+        )
         wider = inflation_of(found.clusters, found.covariance, found.scattered, classes)
         fitted.append(Fitted(sensor, found, wider))
     levels = [over_own_time(rail.found, plan) for rail in fitted]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from neuralpower.attribution import Attribution, EngineAttribution, attribute
+from neuralpower.attribution import Attribution, EngineAttribution, attributed
 from neuralpower.dataset import Dataset, concat, dataset_of, row
 from neuralpower.dataset_networks import KEY, described
 from neuralpower.errors import InputError
@@ -12,17 +12,30 @@ from neuralpower.features.layers import Layer
 from neuralpower.recordings.recording import Recording
 
 
-def collect(recordings: Sequence[Recording], method: str = "least-squares") -> Dataset:
-    """The measured layers of recordings as one dataset. Raises InputError, ValueError as `attribute` and `concat` do."""
-    return concat([rows_of(_attributed(recording, method), str(recording.directory)) for recording in recordings])
+def collect(
+    recordings: Sequence[Recording],
+    method: str = "least-squares",
+    *,
+    told: Callable[[float], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Dataset:
+    """The measured layers of recordings as one dataset, from results that are kept beside them where there are.
 
+    told, say: as of :func:`~neuralpower.attribution.attributed`, `say` once for each recording. Raises InputError, ValueError as that and `concat` do.
+    """
+    rows = []
+    for number, recording in enumerate(recordings):
 
-def _attributed(recording: Recording, method: str) -> Attribution:
-    """Of several recordings the one that holds nothing to attribute is named."""
-    try:
-        return attribute(recording, method)
-    except InputError as error:
-        raise InputError(f"{recording.directory}: {str(error).removeprefix('attribution: ')}") from None
+        def share(done: float, before: int = number) -> None:
+            if told is not None:
+                told((before + done) / len(recordings))
+
+        try:
+            found = attributed(recording, method, told=share, say=say)
+        except InputError as error:  # of several the one that holds nothing to attribute is named
+            raise InputError(f"{recording.directory}: {str(error).removeprefix('attribution: ')}") from None
+        rows.append(rows_of(found, str(recording.directory)))
+    return concat(rows)
 
 
 def rows_of(attribution: Attribution, source: str) -> Dataset:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+EVERY_S = 30.0
+"""Where progress is written in lines there is none in less: a log of minutes has a few."""
 Cell = str | int | float | None
 
 
@@ -95,22 +98,46 @@ def plain(value: Any) -> Any:
     return value
 
 
+def note(line: str) -> None:
+    """Print a line for people on stderr: what they may want to know, and what ends nothing."""
+    print(f"neuralpower: {line}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress(label: str, total: float | None = None) -> Iterator[Callable[[float, str], None]]:
     """Show progress on stderr while the block runs; yields `advance(done, note)`.
 
-    On a terminal it is a bar that clears itself; elsewhere nothing is drawn until the end, which is one line.
+    On a terminal it is a bar that clears itself, with the time that has passed, and what is left where there is a `total`; elsewhere a line where it begins, and
+    where there is a total one each EVERY_S.
     """
     if not sys.stderr.isatty():
         print(f"{label} ...", file=sys.stderr, flush=True)
-        yield lambda done, note: None
+        yield _in_lines(label, total)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     words = [TextColumn(part, markup=False) for part in ("{task.description}", "{task.fields[note]}")]
-    layout = (words[0], BarColumn(), words[1], TimeElapsedColumn())
+    layout: list[ProgressColumn] = [words[0], BarColumn(), words[1], TimeElapsedColumn()]
+    if total is not None:
+        layout += [TextColumn("left"), TimeRemainingColumn()]
     with Progress(*layout, console=console, transient=True) as bars:
         task = bars.add_task(label, total=total, note="")
         yield lambda done, note: bars.update(task, completed=done, note=note)
+
+
+def _in_lines(label: str, total: float | None) -> Callable[[float, str], None]:
+    """What `progress` yields where there is no terminal."""
+    begin_s = last_s = time.monotonic()
+
+    def advance(done: float, note: str) -> None:
+        nonlocal last_s
+        now_s = time.monotonic()
+        if not total or not 0 < done < total or now_s < last_s + EVERY_S:
+            return
+        last_s = now_s
+        left_s = (now_s - begin_s) * (total - done) / done
+        print(f"{label} ... {done / total:.0%}, about {left_s:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True)
+
+    return advance

@@ -94,6 +94,12 @@ class Estimates:
         high=300,
     )
     every_s: float = key(2.0, "time between messages, where anything has changed", low=0.5, high=60)
+    most_cpu: float = key(
+        0.75,
+        "share of one processor that the process takes at most; with less it acquires the sensor later, and may have to pass ticks over",
+        low=0.05,
+        high=1.0,
+    )
 
 
 @dataclass(frozen=True)

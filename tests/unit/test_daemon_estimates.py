@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -216,6 +218,25 @@ def test_the_process_says_what_it_knows_and_ends_with_its_daemon(logs: Logs) -> 
     end.start()
     assert end.pid is None, "not at once again"
     end.close()
+
+
+def test_the_process_takes_no_more_than_its_share() -> None:
+    """Under a share of a quarter it pauses three times as long as it works, whatever it works on. Counted in pauses: how long a busy machine
+    takes for it says nothing."""
+    program = """
+import time
+from neuralpowerd.live import estimates_worker
+slept = []
+time.sleep = slept.append
+begin_s = time.process_time()
+with estimates_worker.bounded(0.25):
+    while time.process_time() < begin_s + 1:
+        sum(range(1000))
+print(sum(slept), time.process_time() - begin_s)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    slept_s, worked_s = map(float, done.stdout.split())
+    assert slept_s / (slept_s + worked_s) > 0.7, "but for a slice that was begun"
 
 
 def test_nothing_is_started_where_it_is_not_wanted(tmp_path: Path) -> None:

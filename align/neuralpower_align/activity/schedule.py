@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,33 @@ class Laid:
     launch: int | None = None
     tail: int | None = None
     room: Room | None = None
+
+
+@dataclass(frozen=True)
+class Levers:
+    """Of the edges that move, in order, what no layout changes: which they are (k,), whose, by how much gaps move them; which of them
+    begin their inference; and of those that the next one of the same inference follows (n,) which they are, whose, and by how much more the next
+    one is moved by gaps (2, n)."""
+
+    moving: Ints
+    whose: Ints
+    gaps: Floats
+    place: Floats
+    first: Ints
+    inner: Ints
+    here: Ints
+    mine: Ints
+    apart: Floats
+
+    @classmethod
+    def of(cls, plan: Schedule) -> Levers:
+        """Of all edges of a schedule."""
+        moving = np.flatnonzero(plan.moves >= 0)
+        whose, gaps, place = plan.moves[moving], plan.gaps[moving], plan.place[moving]
+        inner = np.flatnonzero(whose[1:] == whose[:-1])
+        apart = np.stack([each[inner + 1] - each[inner] for each in (gaps, place)])
+        first = np.flatnonzero(np.diff(whose, prepend=-1))
+        return cls(moving, whose, gaps, place, first, inner, moving[inner], whose[inner], apart)
 
 
 @dataclass(frozen=True)
@@ -79,17 +107,33 @@ class Schedule:
     """What part of the stretch after each edge one more ns of each gap between kernels is, and one more ns of all together (2, e), 1 / ns."""
     more: Floats | None = None
     """What part of the stretch after each edge (e,) is more of such a gap than usual: there its engine's `rest` runs, and not its layer."""
+    starts: Ints | None = None
+    """Number of the first edge of each inference and named stretch, and of all edges (i + 1,)."""
+    dense: float = 0.0
+    """Edges in a nanosecond, of the whole of which this is a part; 0: this is the whole."""
+    levers: Levers | None = None
+    """Kept of a part, which is placed often."""
+
+    @property
+    def density(self) -> float:
+        """Edges in a nanosecond, in the mean."""
+        return self.dense or (self.laid_ns.size - 1) / max(float(self.laid_ns[-1] - self.laid_ns[1]), 1.0)
+
+    @cached_property
+    def edge_ns(self) -> Floats:
+        """The edges as floating numbers: times that are looked up are, and all edges would be converted for each look."""
+        return self.edges_ns.astype(np.float64)
 
     def placed(self, layout: Layout) -> Schedule:
         """With all edges where a layout has them."""
-        value, moving = layout.value, np.flatnonzero(self.moves >= 0)
-        whose = self.moves[moving]
-        engine = np.maximum(self.engine, 0)
-        own = value[COMMON:].reshape(-1, 2)[engine] if layout.engines else np.zeros((engine.size, 2))
+        value, by_engine = layout.value, np.maximum(self.engine, 0)
+        levers = self.levers or Levers.of(self)
+        moving, whose, here, mine = levers.moving, levers.whose, levers.here, levers.mine
+        own = value[COMMON:].reshape(-1, 2)[by_engine] if layout.engines else np.zeros((by_engine.size, 2))
         lead = value[:LEADS] @ self.room[:LEADS] + US * own[:, 0] * self.room[TOLD]
-        first = np.flatnonzero(np.diff(whose, prepend=-1))
-        gaps = US * (value[GAP] + own[:, 1])[whose] * self.gaps[moving]
-        gaps += (value[SPREAD] * self.room[NEAR])[whose] * self.place[moving]
+        near = value[SPREAD] * self.room[NEAR]
+        gaps = (US * (value[GAP] + own[:, 1]))[whose] * levers.gaps
+        gaps += near[whose] * levers.place
         by = lead[whose] + gaps
         edges, beside = np.array(self.laid_ns), np.zeros(self.laid_ns.size)
         whole = np.rint(by)
@@ -97,22 +141,49 @@ class Schedule:
         # A gap may come out a little below 0, where durations hold more than the kernel; no layer ends before it has begun.
         edges[moving] = np.clip(at, self.anchors_ns[0, whose], self.anchors_ns[1, whose])
         edges = np.maximum.accumulate(edges)
+        kept = edges[moving]
         held = np.zeros(edges.size, bool)
-        held[moving] = edges[moving] != at
+        held[moving] = kept != at
         beside[moving] = np.where(held[moving], 0.0, by - whole)
         begin = np.array(self.begin_ns)
-        begin[whose[first]] = edges[moving[first]]
+        begin[whose[levers.first]] = kept[levers.first]
         thinned, more = np.zeros((2, edges.size)), np.zeros(edges.size)
-        inner = np.flatnonzero(whose[1:] == whose[:-1])
-        here, mine = moving[inner], whose[inner]
-        size = np.maximum(edges[moving[inner + 1]] - edges[here], SHORTEST_NS)
-        for row, lever in enumerate((self.gaps, self.place)):
-            thinned[row, here] = (lever[moving[inner + 1]] - lever[here]) / size
-        more[here] = np.clip(thinned[1, here] * (value[SPREAD] * self.room[NEAR])[mine], -MOST_MORE, MOST_MORE)
+        size = np.maximum(kept[levers.inner + 1] - kept[levers.inner], SHORTEST_NS)
+        for row, apart in enumerate(levers.apart):
+            thinned[row, here] = apart / size
+        more[here] = np.clip(thinned[1, here] * near[mine], -MOST_MORE, MOST_MORE)
         return replace(
             self, edges_ns=edges, begin_ns=begin, apart=layout.apart, held=held, beside_ns=beside, thinned=thinned,
             more=more,
         )  # fmt: skip
+
+    def around(self, begin_ns: Floats, end_ns: Floats) -> Part:
+        """What ran in some stretches of time (k,), whatever the layout, and what ran before and behind each."""
+        assert self.starts is not None
+        count = self.anchors_ns.shape[1]
+        low = np.maximum(np.searchsorted(self.anchors_ns[1].astype(np.float64), begin_ns, side="right") - 1, 0)
+        high = np.minimum(np.searchsorted(self.anchors_ns[0].astype(np.float64), end_ns, side="right"), count)
+        turns = np.zeros(count + 1, np.int64)
+        np.add.at(turns, low, 1)
+        np.add.at(turns, np.maximum(high, low + 1), -1)
+        kept = np.cumsum(turns)[:count] > 0
+        change = np.diff(np.concatenate([[False], kept, [False]]).astype(np.int64))
+        first, past = np.flatnonzero(change > 0), np.flatnonzero(change < 0)
+        spans = [np.arange(a, b) for a, b in zip(self.starts[first].tolist(), self.starts[past].tolist(), strict=True)]
+        edges = np.concatenate([[0], *spans])
+        number = np.cumsum(kept) - 1
+        moves = self.moves[edges]
+        sizes = np.diff(self.starts)[kept]
+        part = Schedule(
+            self.laid_ns[edges], self.classes[edges], self.count, np.where(moves >= 0, number[moves], -1),
+            self.stall[edges], self.begin_ns[kept], self.engine[kept], self.laid_ns[edges], self.gaps[edges],
+            self.place[edges], self.room[:, kept], self.anchors_ns[:, kept], self.rest[kept],
+            starts=np.append(1, 1 + np.cumsum(sizes)), dense=self.density,
+        )  # fmt: skip
+        # Of the first inference of a run all edges may lie before what is looked at, and at least one does.
+        known_from = np.where(first > 0, self.anchors_ns[1, first], -np.inf)
+        known_to = np.where(past < count, self.anchors_ns[0, np.minimum(past, count - 1)], np.inf)
+        return Part(replace(part, levers=Levers.of(part)), known_from, known_to)
 
     @property
     def activity(self) -> Activity:
@@ -123,6 +194,20 @@ class Schedule:
         """By how much the power changes at each edge (e,), W."""
         level = power_w[self.classes]
         return np.diff(level, prepend=level[:1])
+
+
+@dataclass(frozen=True)
+class Part:
+    """What ran around some stretches of time, and from when (k,) till when (k,) nothing lacks, ns."""
+
+    plan: Schedule
+    from_ns: Floats
+    to_ns: Floats
+
+    def covers(self, begin_ns: Floats, end_ns: Floats) -> bool:
+        """Whether nothing lacks of other stretches (n,)."""
+        run = np.searchsorted(self.from_ns, begin_ns, side="right") - 1
+        return bool(np.all(run >= 0) and np.all(end_ns < self.to_ns[run]))
 
 
 @dataclass(frozen=True)
@@ -204,6 +289,7 @@ def schedule(
         room,
         anchors,
         rest,
+        starts=np.append(1 + starts[order], total + 1),
     )
 
 

@@ -12,6 +12,7 @@ from neuralpower_align.activity.layout import Layout
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
 from neuralpower_align.fit.gls import Normal, Step, inverted, solve
+from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.search import NOISE_BLOCKS, FoundAt, Maximum, Search
 from neuralpower_align.fit.state import State
 from neuralpower_align.fit.surface import EVERY, MARGIN_NS, NEAR, best_measured, farthest_ns, widest_ns
@@ -126,11 +127,12 @@ def estimate(
     stalls: bool = True,
     near: Estimate | None = None,
     found_at: FoundAt | None = None,
+    pace: Pace | None = None,
 ) -> Estimate:
     """Fit all from a sensor that is nearly right. `layer` (c,): which classes are layers, the others being gaps and idling.
 
     `near`: an estimate of other classes from the same sensor, from which the search sets out instead of from several starts; `found_at`: maxima of
-    other readings, from which it does too.
+    other readings, from which it does too. `pace`: is told how far it is.
     """
     fitted = sensor.found or ("",) * len(readings)
     every = [
@@ -150,7 +152,16 @@ def estimate(
         raise ValueError("estimate: no readings")
     some = max(SEARCH_BLOCKS, plan.count * ROWS_A_CLASS // BLOCK)
     best = tuple(best_measured(plan, piece) for piece in pieces)
-    fit = _Fit(plan, layer, kept, some, widest_ns(plan), farthest_ns(plan) if near is None else np.inf, best)
+    fit = _Fit(
+        plan,
+        layer,
+        kept,
+        some,
+        widest_ns(plan),
+        farthest_ns(plan) if near is None else np.inf,
+        best,
+        pace=pace or Pace(),
+    )
     begin = fit.start(fit.first(pieces, sensor, stalls, layout), pieces)
     if near is None:
         found, split = fit.searched(*begin, found_at or FoundAt())

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.model.noise import Noise, Root
-from neuralpower_align.model.nuisance import Model, columns
+from neuralpower_align.model.nuisance import Model, columns_and_residual
 from neuralpower_align.model.rows import Design
 
 Floats = npt.NDArray[np.float64]
@@ -44,11 +44,10 @@ def accumulate(
     normal: Normal, model: Model, design: Design, noise: Noise, averaging: int, root: Root | None = None
 ) -> Root:
     """Add some blocks; gives what whitened them. `root`: that, where the same blocks at another point make the noise."""
-    numbers, dense, said = columns(model, design)
-    residual = design.value_w - said
+    numbers, both = columns_and_residual(model, design)
     size = numbers.size
     root = root or noise.root(design, averaging)
-    both = root.whitened(np.concatenate([dense, residual[..., None]], axis=-1))
+    both = root.whitened(both)
     flat = both.reshape(-1, size + 1)
     gram = flat.T @ flat
     normal.gram[np.ix_(numbers, numbers)] += gram[:size, :size]
@@ -56,14 +55,14 @@ def accumulate(
     normal.square += float(gram[size, size])
     normal.determinant += root.determinant
     slopes = (both[..., -1:].transpose(0, 2, 1) @ both[..., :-1])[:, 0]
-    normal.rows += residual.size
+    normal.rows += design.rows.size
     cluster = (design.at_ns.mean(axis=1) // CLUSTER_NS).astype(np.int64)
     for name in np.unique(cluster).tolist():
         mine = cluster == name
         before, rows = normal.clusters.get((design.piece, name), (np.zeros(normal.slope.size), 0))
         before = np.array(before)
         before[numbers] += slopes[mine].sum(axis=0)
-        normal.clusters[design.piece, name] = (before, rows + residual[mine].size)
+        normal.clusters[design.piece, name] = (before, rows + design.rows[mine].size)
     return root
 
 

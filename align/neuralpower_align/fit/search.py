@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_LESS, LEAD_MORE, Layout
 from neuralpower_align.clock.scan_clock import Sensor
+from neuralpower_align.fit.pace import ALL, END, MAXIMA, STARTS
 from neuralpower_align.fit.state import State
 from neuralpower_align.fit.surface import EVERY, MOST_BLOCKS, NEAR, SETTLED, START_BLOCKS, WIDE_ROUNDS, Blocks, Surface
 from neuralpower_align.model.drifts import drift_means, drift_sums
@@ -129,6 +130,7 @@ class Search(Surface):
         """The best maximum on a part of the rows, from several starts, and from the maxima of other readings."""
         # Starts may be compared on some engines alone; in which valley the others are their own rows say.
         rows: Blocks = START_BLOCKS if self.of_all else self.some
+        self.pace.begin(STARTS)
         sharp = [
             self.scaled(self.climbed(self.begun(start, square, rows), rows, WIDE_ROUNDS, NEAR), square)
             for start in (() if found_at.alone else self.chosen(model, pieces, square))
@@ -137,6 +139,7 @@ class Search(Surface):
         sharp += [
             self.scaled(self.begun(self.laid(each, model, pieces), square, rows), square) for each in found_at.maxima
         ]
+        self.pace.begin(MAXIMA)
         found: list[State] = []
         for state in self.unlike(sharp, len(sharp)):
             quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
@@ -221,6 +224,7 @@ class Search(Surface):
         if state.may_have_second:
             two = self.settled(state.with_second(), self.some, NEAR, NOISE_BLOCKS, reread=False)
             state = two if two.cost < state.cost - 2 * WORTH_A_POLE else state
+        self.pace.begin(END)
         found = self.finish(state)
         if not found.model.second:
             split = found.split
@@ -243,6 +247,7 @@ class Search(Surface):
 
     def everywhere(self, state: State) -> State:
         """The same point with the sums of all rows, of which few steps are gone where they are few enough."""
+        self.pace.begin(ALL)
         every = self.at((state.model, state.pieces, state.noise), EVERY)
         if every.whitening is not None and every.whitening.roots:
             every = self.climbed(every, EVERY, EVERY_ROUNDS, NEAR)

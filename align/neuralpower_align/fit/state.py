@@ -25,10 +25,10 @@ FIRST_OF_TWO, SECOND_OF_TWO = 0.9, 0.4
 
 @dataclass(frozen=True)
 class Whitening:
-    """What whitens some blocks, portion by portion, and how far back the rows of these portions were taken to see."""
+    """What whitens some blocks, portion by portion, and of each piece the rows (b, n) of these portions."""
 
     roots: list[Root]
-    reach_ns: float
+    portions: list[list[Ints]]
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,22 @@ are for a turn of Levenberg-Marquardt, which takes no step that does not lower i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity.layout import TOLD
-from neuralpower_align.activity.schedule import Schedule
+from neuralpower_align.activity.schedule import Part, Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.fit.gls import Normal, accumulate
+from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.state import State, Whitening
 from neuralpower_align.model.conversion_ends import ends_late
-from neuralpower_align.model.noise import SLOW_NS, Noise, Sample, estimate_noise
-from neuralpower_align.model.nuisance import US, WIDEST, Model, columns, moved
-from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
-from neuralpower_align.sensor.kernel import lag_of_ns, measured_ns
+from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, estimate_noise
+from neuralpower_align.model.nuisance import US, WIDEST, Model, moved, said
+from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of, seen_ns
+from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -68,6 +69,9 @@ MOST_SPREAD = 0.6
 """Of more than this share of all rows no part is chosen with room between."""
 GOLDEN = (5**0.5 - 1) / 2
 """Parts of its multiples lie evenly, however many there are."""
+TURN_BLOCKS, BESIDE_NS = 512, 2e6
+"""Of all rows of a long recording so many blocks are placed at a time (half a minute at 1 kHz); and what ran so long beside them too, so that a step of the sensor
+needs no others."""
 Blocks = int | None
 """So many blocks spread evenly over all pieces, or all."""
 EVERY: Blocks = None
@@ -87,6 +91,9 @@ class Surface:
     farthest_ns: float
     best: tuple[Bools, ...]
     """Of each piece the rows by which starts are compared."""
+    parts: dict[tuple[int, Blocks], Part] = field(default_factory=dict, compare=False)
+    """Of each piece, by how many blocks are looked at: what ran around them. Of a long recording that is little of all, which is placed for each step."""
+    pace: Pace = field(default_factory=Pace, compare=False)
 
     @property
     def of_all(self) -> bool:
@@ -210,7 +217,8 @@ class Surface:
 
         def half(other: Model) -> float:
             some = self.at(
-                (other, state.pieces, state.noise), PULL_BLOCKS if blocks is None else min(blocks, PULL_BLOCKS)
+                (replace(other, sensor=False), state.pieces, state.noise),
+                PULL_BLOCKS if blocks is None else min(blocks, PULL_BLOCKS),
             )
             return some.information(rows / some.normal.rows) / 2
 
@@ -221,19 +229,41 @@ class Surface:
         return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER))
 
     def _each(
-        self, model: Model, pieces: Sequence[Piece], blocks: Blocks, reach_ns: float = 0.0, scatter: bool = True
+        self,
+        model: Model,
+        pieces: Sequence[Piece],
+        blocks: Blocks,
+        scatter: bool = True,
+        portions: list[list[Ints]] | None = None,
     ) -> Iterator[tuple[int, Design]]:
-        """Averaging and rows, some blocks at a time."""
-        plan = self.plan.placed(model.layout)
-        if blocks is None:
-            chosen = [blocks_of(piece.number.size) for piece in pieces]
-        else:
+        """Averaging and rows, some blocks at a time; `portions`: those of each piece, as they were at another point."""
+        if portions is not None:
+            chosen = portions
+        elif blocks is not None:
             chosen = _spread(pieces, blocks, self.best if blocks == START_BLOCKS else ())
+        else:
+            chosen = [blocks_of(piece.number.size) for piece in pieces]
         for number, (piece, mine) in enumerate(zip(pieces, chosen, strict=True)):
             kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
-            every = designs(plan, number, piece, kernel, model.slope_w, mine, model.stall_shares, reach_ns, scatter)
-            for design in every:
-                yield piece.averaging, design
+            for some in [mine] if _kept(pieces, blocks) else _in_turns(mine):
+                plan = self._around(number, piece, kernel, some, blocks).placed(model.layout)
+                every = designs(
+                    plan, number, piece, kernel, model.slope_w, some, model.stall_shares, scatter, portions is None
+                )
+                for design in every:
+                    yield piece.averaging, design
+                    self.pace.step(len(design.rows))
+
+    def _around(self, number: int, piece: Piece, kernel: Kernel, blocks: list[Ints], name: Blocks) -> Schedule:
+        """What ran around the rows of some blocks of piece `number`; it is kept by the `name` of these blocks while it has all that they saw."""
+        if not blocks:
+            return self.plan
+        begin_ns, end_ns = seen_ns(piece, kernel, blocks)
+        part = self.parts.get((number, name))
+        if part is None or not part.covers(begin_ns, end_ns):
+            part = self.plan.around(begin_ns - BESIDE_NS - kernel.reach_ns / 2, end_ns + BESIDE_NS)
+            self.parts[number, name] = part
+        return part.plan
 
     def normal(
         self,
@@ -244,20 +274,21 @@ class Surface:
         whitening: Whitening | None = None,
     ) -> tuple[Normal, Whitening]:
         """Normal equations over some blocks, and what whitened their rows."""
-        normal, reach_ns = Normal.empty(model.index.size), model.kernel.reach_ns
-        if whitening is None:
-            scatter = noise.place + noise.stretch + noise.far > 0
-            kept = blocks is not None or sum(piece.number.size for piece in pieces) <= KEPT_BLOCKS * BLOCK
-            roots = []
-            for averaging, design in self._each(model, pieces, blocks, reach_ns, scatter):
-                root = accumulate(normal, model, design, noise, averaging)
-                if kept:
-                    roots.append(root)
-            return normal, Whitening(roots, reach_ns)
-        every = self._each(model, pieces, blocks, whitening.reach_ns, scatter=False)
-        for (averaging, design), root in zip(every, whitening.roots, strict=True):
-            accumulate(normal, model, design, noise, averaging, root)
-        return normal, whitening
+        normal = Normal.empty(model.index.size)
+        if whitening is not None:
+            every = self._each(model, pieces, blocks, scatter=False, portions=whitening.portions)
+            for (averaging, design), root in zip(every, whitening.roots, strict=True):
+                accumulate(normal, model, design, noise, averaging, root)
+            return normal, whitening
+        scatter = noise.place + noise.stretch + noise.far > 0
+        roots: list[Root] = []
+        portions: list[list[Ints]] = [[] for _ in pieces]
+        for averaging, design in self._each(model, pieces, blocks, scatter):
+            root = accumulate(normal, model, design, noise, averaging)
+            if _kept(pieces, blocks):
+                roots.append(root)
+                portions[design.piece].append(design.rows)
+        return normal, Whitening(roots, portions)
 
     def likelier(
         self,
@@ -269,11 +300,23 @@ class Surface:
     ) -> Noise:
         """The likeliest variances, from residuals of some blocks."""
         samples = [
-            Sample(design.value_w - columns(model, design)[2], design, averaging)
+            Sample(design.value_w - said(model, design), design, averaging)
             for averaging, design in self._each(model, pieces, blocks)
         ]
         register = max(piece.step_w for piece in pieces) ** 2 / 12
         return estimate_noise(samples, noise, register, times_ns, self.farthest_ns)
+
+
+def _kept(pieces: Sequence[Piece], blocks: Blocks) -> bool:
+    """Whether so many blocks are few enough that what was made of them is kept."""
+    return blocks is not None or sum(piece.number.size for piece in pieces) <= KEPT_BLOCKS * BLOCK
+
+
+def _in_turns(groups: list[Ints]) -> Iterator[list[Ints]]:
+    """Blocks a part of all at a time, TURN_BLOCKS at most."""
+    for group in groups:
+        for low in range(0, len(group), TURN_BLOCKS):
+            yield [group[low : low + TURN_BLOCKS]]
 
 
 def widest_ns(plan: Schedule) -> float:

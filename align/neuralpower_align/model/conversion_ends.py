@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
-from neuralpower_align.model.nuisance import Model, Spline, columns
+from neuralpower_align.model.nuisance import Model, Spline, said
 from neuralpower_align.model.rows import Late, Piece, blocks_of, designs
 
 Floats = npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ def ends_late(plan: Schedule, number: int, piece: Piece, readings: ChannelReadin
     for which in (later[near] - 1, later[near]):
         seen = replace(piece, number=which, at_ns=clock.end(which) - piece.delay_ns, value_w=readings.power_w[near])
         left = [
-            (design.value_w - columns(model, design)[2]).ravel()
+            (design.value_w - said(model, design)).ravel()
             for design in designs(
                 plan, number, seen, kernel, model.slope_w, blocks_of(near.size), model.stall_shares, scatter=False
             )

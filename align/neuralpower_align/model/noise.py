@@ -31,6 +31,10 @@ SLOW_NS = (30e6, 100e6, 300e6, 1000e6)
 _ROUNDS = 10
 _NEAR = 0.1
 """Steps below this share of a variance need no further round: these shrink like squares."""
+SMALL = 8
+"""Matrices of so many rows are inverted at once."""
+MOST_EXPONENT = 300.0
+"""exp of it and of less than it is a number."""
 _FREE = [0, 2, 3, 4, 5, 6]
 _MASK = np.array([True, False, True, True, True, True, True])
 _SCALES = np.array([1e-4, 1e-6, 1e-4, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2])
@@ -75,19 +79,32 @@ class Noise:
 
     def covariance(self, design: Design, averaging: int) -> Floats:
         """(b, n, n) W^2 of the rows of a design."""
-        total = np.zeros((*design.at_ns.shape, design.at_ns.shape[1]))
-        for variance, form in zip(self.variances, forms(design, averaging, self.slow_ns), strict=True):
-            if variance > 0:
-                total += variance * form
-        return total
+        total = (
+            self.slow * _slow(design, self.slow_ns)
+            if self.slow > 0
+            else np.zeros((*design.at_ns.shape, design.at_ns.shape[1]))
+        )
+        rows = np.arange(design.at_ns.shape[1])
+        if averaging > 1:
+            total += self.white * _filtered(design, averaging)
+            total[:, rows, rows] += self.register
+        else:
+            total[:, rows, rows] += self.white + self.register
+        # What inferences scatter by, all of it in one product: each with its own variance.
+        wider = _wider(design)
+        place = np.sqrt(self.slack + self.late * wider[:, 0] + self.far * wider[:, 1])
+        moved = design.slack * place[:, None]
+        if self.stretch > 0:
+            moved = np.concatenate([moved, np.sqrt(self.stretch) * design.stretch], axis=-1)
+        return np.asarray(total + moved @ moved.transpose(0, 2, 1), np.float64)
 
     def root(self, design: Design, averaging: int) -> Root:
         """What whitens the rows of a design."""
         if not (self.slow or self.place or self.stretch or self.far) and averaging == 1:
             blocks, rows = design.at_ns.shape
             return Root(None, float(self.white**-0.5), blocks * rows * float(np.log(self.white)))
-        lower = np.linalg.cholesky(self.covariance(design, averaging))
-        return Root(np.linalg.inv(lower), 1.0, 2 * float(np.log(np.diagonal(lower, axis1=1, axis2=2)).sum()))
+        lower = np.asarray(np.linalg.cholesky(self.covariance(design, averaging)), np.float64)
+        return Root(_inverse(lower), 1.0, 2 * float(np.log(np.diagonal(lower, axis1=1, axis2=2)).sum()))
 
     def whitened(self, design: Design, averaging: int, columns: Floats) -> tuple[Floats, float]:
         """L^-1 columns (b, n, q), where L L' is the covariance, and the logarithm of its determinant."""
@@ -110,29 +127,57 @@ class Root:
 
 def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
     """The seven known forms, (b, n, n) each or of a shape that is broadcast to it."""
-    size = design.at_ns.shape[1]
-    identity = np.eye(size)[None]
-    if averaging > 1:
-        keep = 1 - 1 / averaging
-        apart = np.abs(design.number[:, :, None] - design.number[:, None, :])
-        white = keep**apart / (2 * averaging - 1)
-    else:
-        white = identity
-    slow = _smoothed(np.abs(design.at_ns[:, :, None] - design.at_ns[:, None, :]), slow_ns, design.smooth_ns)
-    wider = np.tile(design.width, design.slack.shape[-1] // max(design.width.shape[-1], 1))
-    turned = design.slack.transpose(0, 2, 1)
+    identity = np.eye(design.at_ns.shape[1])[None]
+    white = _filtered(design, averaging) if averaging > 1 else identity
+    wider, turned = _wider(design), design.slack.transpose(0, 2, 1)
     stretch = design.stretch @ design.stretch.transpose(0, 2, 1)
     late, far = ((design.slack * wider[:, kind, None]) @ turned for kind in range(2))
-    return [white, identity, slow, design.slack @ turned, stretch, late, far]
+    return [white, identity, _slow(design, slow_ns), design.slack @ turned, stretch, late, far]
 
 
-def _smoothed(apart_ns: Floats, slow_ns: float, smooth_ns: float) -> Floats:
-    """exp(-|dt| / T) after one pole of time constant s: (T exp(-|dt| / T) - s exp(-|dt| / s)) / (T - s) T / (T + s)."""
-    smooth_ns = min(smooth_ns, 0.8 * slow_ns)
+def _filtered(design: Design, averaging: int) -> Floats:
+    """What the chip's filter leaves of white noise."""
+    keep = 1 - 1 / averaging
+    apart = np.abs(design.number[:, :, None] - design.number[:, None, :])
+    return np.asarray(keep**apart / (2 * averaging - 1), np.float64)
+
+
+def _wider(design: Design) -> Floats:
+    """`Design.width` for all that an inference's slack has, slope and bend (b, 2, m)."""
+    return np.tile(design.width, design.slack.shape[-1] // max(design.width.shape[-1], 1))
+
+
+def _slow(design: Design, slow_ns: float) -> Floats:
+    """The form of power that wanders: exp(-|dt| / T) after one pole of time constant s, (T exp(-|dt| / T) - s exp(-|dt| / s)) / (T - s) T / (T + s)."""
+    smooth_ns = min(design.smooth_ns, 0.8 * slow_ns)
     if smooth_ns < 1e-3 * slow_ns:
-        return np.exp(apart_ns * (-1 / slow_ns))
-    sharp = slow_ns * np.exp(apart_ns * (-1 / slow_ns)) - smooth_ns * np.exp(apart_ns * (-1 / smooth_ns))
+        return _decayed(design.at_ns, slow_ns)
+    sharp = slow_ns * _decayed(design.at_ns, slow_ns) - smooth_ns * _decayed(design.at_ns, smooth_ns)
     return np.asarray(sharp * (slow_ns / (slow_ns**2 - smooth_ns**2)), np.float64)
+
+
+def _decayed(at_ns: Floats, time_ns: float) -> Floats:
+    """exp(-|dt| / T) between the rows of each block (b, n, n): from what each row's own exponential is, where that can be told."""
+    away = (at_ns - at_ns.mean(axis=1, keepdims=True)) / time_ns
+    if np.abs(away).max() > MOST_EXPONENT:
+        return np.asarray(np.exp(np.abs(at_ns[:, :, None] - at_ns[:, None, :]) * (-1 / time_ns)), np.float64)
+    falling = np.exp(-away)[:, :, None] * np.exp(away)[:, None, :]
+    return np.asarray(np.minimum(falling, falling.transpose(0, 2, 1)), np.float64)
+
+
+def _inverse(lower: Floats) -> Floats:
+    """Inverse of triangular matrices (b, n, n), by halves: three quarters of what a general inverse does is for what is zero."""
+    size = lower.shape[1]
+    if size <= SMALL or size % 2:
+        return np.asarray(np.linalg.inv(lower), np.float64)
+    half = size // 2
+    found = np.zeros_like(lower)
+    # Both halves at once: calls cost more than small matrices.
+    both = _inverse(np.concatenate([lower[:, :half, :half], lower[:, half:, half:]]))
+    above, below = both[: len(lower)], both[len(lower) :]
+    found[:, :half, :half], found[:, half:, half:] = above, below
+    found[:, half:, :half] = -below @ (lower[:, half:, :half] @ above)
+    return found
 
 
 @dataclass(frozen=True)

@@ -183,19 +183,22 @@ class Index:
 
 def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
     """Parameters that touch the rows (q,), derivative columns (b, n, q), and what the model says of the rows (b, n), W."""
-    index, power, likely = model.index, model.power_w[design.touched], model.slope_w[design.touched]
-    layer = model.layer[design.touched]
+    numbers, both = columns_and_residual(model, design)
+    return numbers, both[..., :-1], said(model, design)
+
+
+def said(model: Model, design: Design) -> Floats:
+    """What the model says of the rows (b, n), W."""
     phi = model.drifts(design.at_ns)
-    numbers, parts = [np.arange(index.power.start, index.power.stop)[design.touched]], []
-    if model.stalls and model.stall_of is not None and design.stalled is not None:
-        share = design.stalled * np.where(layer, model.stall + model.stall_of[design.touched], 0.0)
-        share += design.share
-    else:
-        share = np.array(design.share)
-    if model.drift is not None:
-        share *= np.where(layer, (1 + phi @ model.drift)[..., None], 1.0)
-    parts.append(share)
-    said = share @ power
+    return _said(model, design, phi, _shares(model, design, phi))
+
+
+def columns_and_residual(model: Model, design: Design) -> tuple[Ints, Floats]:
+    """Parameters that touch the rows (q,); and in one array (b, n, q + 1) the derivative columns and, last, what the model leaves of the rows, W."""
+    index, likely, layer = model.index, model.slope_w[design.touched], model.layer[design.touched]
+    phi = model.drifts(design.at_ns)
+    share = _shares(model, design, phi)
+    numbers, parts = [np.arange(index.power.start, index.power.stop)[design.touched]], [share]
     if model.stalls:
         if model.each:
             assert design.stalled is not None
@@ -210,11 +213,8 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
         by_second = (design.by_second + design.slide) * US if model.second else design.by_second
         parts += [by_lag[..., None], by_second[..., None]]
     layers = design.share @ np.where(layer, likely, 0.0)
-    idle = design.share @ np.where(layer, 0.0, 1.0)
     numbers.append(np.arange(index.drift.start, index.idle_drift.stop))
-    parts += [phi * layers[..., None], phi * idle[..., None]]
-    if model.idle_drift is not None:
-        said = said + (phi @ model.idle_drift) * idle
+    parts += [phi * layers[..., None], phi * _idle(model, design)[..., None]]
     if model.sensor:
         numbers.append(np.arange(index.blur.start, index.blur.stop))
         blur = model.kernel.blur_ns
@@ -227,7 +227,33 @@ def columns(model: Model, design: Design) -> tuple[Ints, Floats, Floats]:
         np.put_along_axis(dense, first[..., None] - low + np.arange(4), weights * design.slide[..., None] * US, axis=-1)
         numbers.append(index.shift[design.piece].start + np.arange(low, high))
         parts.append(dense)
-    return np.concatenate(numbers), np.concatenate(parts, axis=-1), said
+    parts.append((design.value_w - _said(model, design, phi, share))[..., None])
+    return np.concatenate(numbers), np.concatenate(parts, axis=-1)
+
+
+def _shares(model: Model, design: Design, phi: Floats) -> Floats:
+    """Of the classes touched in the rows (b, n, t), with stalls and drift."""
+    layer = model.layer[design.touched]
+    if model.stalls and model.stall_of is not None and design.stalled is not None:
+        share = design.stalled * np.where(layer, model.stall + model.stall_of[design.touched], 0.0)
+        share += design.share
+    else:
+        share = np.array(design.share)
+    if model.drift is not None:
+        np.multiply(share, (1 + phi @ model.drift)[..., None], out=share, where=layer)
+    return share
+
+
+def _said(model: Model, design: Design, phi: Floats, share: Floats) -> Floats:
+    found = share @ model.power_w[design.touched]
+    if model.idle_drift is not None:
+        found = found + (phi @ model.idle_drift) * _idle(model, design)
+    return np.asarray(found, np.float64)
+
+
+def _idle(model: Model, design: Design) -> Floats:
+    """The share of all that is no layer (b, n)."""
+    return np.asarray(design.share @ np.where(model.layer[design.touched], 0.0, 1.0), np.float64)
 
 
 def prior(model: Model) -> tuple[Floats, Floats]:

@@ -25,8 +25,9 @@ BLOCK = 64
 """Rows whose noise is taken as related; between blocks it is not."""
 WALK = 16
 """Parts of an inference, in each of which its gaps scatter together. Halved from 8 they made readings of layers 10 % likelier noise, from 16 2 %."""
-ENTRIES = 200_000
-"""About so many pairs of a conversion and a stretch at once."""
+ENTRIES, AT_ONCE, FEWEST_AT_ONCE = 200_000, 32, 16
+"""About so many pairs of a conversion and a stretch at once, and no more blocks: what is worked on stays near the processor (2 MB where 120 parameters
+are touched), and few blocks touch few classes. Of fewer blocks calls cost more than what they do."""
 MEMORY_FILTERS = 6
 """A filter over N conversions is begun so many N before the first that counts: exp(-6) of it is left then."""
 
@@ -165,23 +166,63 @@ def designs(
     power_w: Floats,
     blocks: list[Ints] | None = None,
     stalls: Floats | None = None,
-    reach_ns: float = 0.0,
     scatter: bool = True,
+    cut: bool = True,
 ) -> Iterator[Design]:
     """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece.
 
-    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart. `reach_ns`: how far rows are taken
-    to see, if not as far as the kernel does: designs of one reach come in portions of the same blocks. `scatter`: whether the rows
-    have what inferences scatter by, else `slack` and `stretch` are of none.
+    `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart. `scatter`: whether the rows
+    have what inferences scatter by, else `slack` and `stretch` are of none. `cut`: whether blocks are cut into portions; they come as they are where
+    they were already.
     """
-    density = (plan.laid_ns.size - 1) / max(float(plan.laid_ns[-1] - plan.laid_ns[1]), 1.0)
     slopes = _Slopes.of(plan, power_w, stalls)
-    for group in blocks_of(piece.number.size) if blocks is None else blocks:
-        width = group.shape[1]
-        per_row = 4 + density * (reach_ns or kernel.reach_ns)
-        at_once = max(int(ENTRIES / per_row / width), 1)
-        for low in range(0, len(group), at_once):
-            yield _design(plan, number, piece, kernel, slopes, group[low : low + at_once], scatter)
+    blocks = blocks_of(piece.number.size) if blocks is None else blocks
+    for rows in _portions(plan, piece, blocks, kernel.reach_ns) if cut else blocks:
+        yield _design(plan, number, piece, kernel, slopes, rows, scatter)
+
+
+def seen_ns(piece: Piece, kernel: Kernel, blocks: list[Ints]) -> tuple[Floats, Floats]:
+    """From when till when the rows of each of some blocks saw the power, ns."""
+    begin, end = [], []
+    for group in blocks:
+        if piece.averaging == 1:
+            at = piece.at_ns[group]
+            begin.append(at.min(axis=1))
+            end.append(at.max(axis=1))
+        else:
+            number = piece.number[group]
+            begin.append(piece.at(number[:, -1] - _span(piece, number)))
+            end.append(piece.at(number[:, -1]))
+    return np.concatenate(begin) - kernel.reach_ns, np.concatenate(end) + kernel.ahead_ns
+
+
+def _span(piece: Piece, number: Ints) -> int:
+    """How many conversions before the last of each block (b, n) its rows hold something of, where a filter is over them."""
+    return int((number[:, -1] - number[:, 0]).max()) + MEMORY_FILTERS * piece.averaging
+
+
+def _portions(plan: Schedule, piece: Piece, blocks: list[Ints], reach_ns: float) -> Iterator[Ints]:
+    """Blocks (b, n) that are worked on together: neighbours, and where there are several engines such of one, as far as it goes."""
+    per_row = 4 + plan.density * reach_ns
+    for group in blocks:
+        at_once = max(int(ENTRIES / per_row / group.shape[1]), 1)
+        if piece.averaging > 1:
+            # How far back a filter is begun is one for a portion (`_span`), so that these are as large as can be.
+            yield from (group[low : low + at_once] for low in range(0, len(group), at_once))
+            continue
+        at_once = min(at_once, AT_ONCE)
+        running = np.searchsorted(plan.begin_ns, piece.at_ns[group[:, 0]].astype(np.int64), side="right") - 1
+        whose = plan.engine[np.maximum(running, 0)]
+        told = np.flatnonzero(whose >= 0)
+        others = told[1:][np.diff(whose[told]) != 0]
+        low = 0
+        while low < len(group):
+            high = min(low + at_once, len(group))
+            near = others[np.searchsorted(others, low + FEWEST_AT_ONCE) :]
+            if near.size and near[0] < high:
+                high = int(near[0])
+            yield group[low:high]
+            low = high
 
 
 def _design(
@@ -191,7 +232,7 @@ def _design(
     if piece.averaging == 1:
         at, picked = piece.at_ns[rows], None
     else:
-        span = int((number[:, -1] - number[:, 0]).max()) + MEMORY_FILTERS * piece.averaging
+        span = _span(piece, number)
         every = number[:, -1:] - span + np.arange(span + 1)
         at, picked = piece.at(every), number - every[:, :1]
     seen = _overlap(plan, at.ravel(), kernel)
@@ -284,7 +325,7 @@ class _Overlap:
 
 
 def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
-    edges, table = plan.edges_ns, kernel.table
+    edges, table = plan.edge_ns, kernel.table
     first = np.maximum(np.searchsorted(edges, at - kernel.reach_ns, side="right") - 1, 0)
     last = np.maximum(np.searchsorted(edges, at + kernel.ahead_ns, side="right") - 1, first)
     count = last - first + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuralpower.attribution.attribute import METHODS, attribute
+from neuralpower.attribution.kept import attributed
 from neuralpower.attribution.results import (
     Attribution,
     Baselines,
@@ -23,4 +24,5 @@ __all__ = [
     "Unprofiled",
     "WholeInference",
     "attribute",
+    "attributed",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from neuralpower.errors import InputError
 from neuralpower.interval import Z95
 from neuralpower_align import layer_power as align
 from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.fit.pace import Pace
 from neuralpower_align.result.energy import energy_between
 from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_align.sensor.steady import steady_power
@@ -36,6 +37,8 @@ METHODS = ("least-squares", "window-mean")
 STEADY_NS = 15e6
 """An engine of one repeated layer that runs at least so long is read directly."""
 SETTLED_LAGS = 8.0
+READ, LAYERED = 0.03, 0.85
+"""Shares of the time after which the recording is read, and the layers are fitted where all inferences are fitted once more."""
 NOT_TOLD = "its power is not known to {:.3g} %, alone or together with its neighbours"
 """Why a layer of an engine that is told has no power."""
 
@@ -47,6 +50,7 @@ def attribute(
     rail: str | None = None,
     half_width: float = HALF_WIDTH,
     group_error: float = GROUP_ERROR,
+    told: Callable[[float], None] | None = None,
 ) -> Attribution:
     """Attribute a recording's power to layers.
 
@@ -55,20 +59,28 @@ def attribute(
     rail: only this one instead of the board's total. half_width: a layer is resolved if its 95 % half-width is at most this share
     of its power; group_error: others are grouped until their standard error is at most this share. What of an engine is not known so
     well has a reason, `withheld`, and no power; an engine whose powers cannot be believed has one for all.
+    told: is told the share of the work that is done, which only grows.
     Linear algebra of the whole process has one thread meanwhile.
     Raises InputError where the recording holds no ticks, no inferences, or not the power asked for.
     """
-    if method not in METHODS:
-        raise InputError(f"attribution: no method {method!r}; there are {', '.join(METHODS)}")
+    check_method(method)
     from threadpoolctl import threadpool_limits
 
     # The matrices are small: further threads mostly wait for each other, on a busy machine long. How many there are may decide how sums are
     # split, and so how they are rounded.
     with threadpool_limits(1, user_api="blas"):
-        return _attribute(recording, method, rail, half_width, group_error)
+        return _attribute(recording, method, rail, half_width, group_error, Pace(told))
 
 
-def _attribute(recording: Source, method: str, rail: str | None, half_width: float, group_error: float) -> Attribution:
+def check_method(method: str) -> None:
+    """Raises InputError where there is no such method."""
+    if method not in METHODS:
+        raise InputError(f"attribution: no method {method!r}; there are {', '.join(METHODS)}")
+
+
+def _attribute(
+    recording: Source, method: str, rail: str | None, half_width: float, group_error: float, pace: Pace
+) -> Attribution:
     notes: list[str] = []
     rails = rails_of(recording, rail, notes)
     measured = measured_engines(recording, rails.first_ns, rails.last_ns, notes)
@@ -79,10 +91,15 @@ def _attribute(recording: Source, method: str, rail: str | None, half_width: flo
     named = named_stretches(recording, measured)
     try:
         seen = _without(rails, blind)
-        found = align.layer_power([e.runs for e in layered], seen.readings, (), named, half_width, group_error)
+        layers, last = pace.part(READ, LAYERED if blind else 1.0), pace.part(LAYERED, 1.0)
+        found = align.layer_power(
+            [e.runs for e in layered], seen.readings, (), named, half_width, group_error, pace=layers
+        )
         # What ran within a slice is not known, so what is fitted with slices says nothing of layers.
         near = found.rails if _same_pieces(seen, rails) else ()
-        whole = align.layer_power([e.runs for e in measured], rails.readings, (), named, near=near) if blind else found
+        whole = found
+        if blind:
+            whole = align.layer_power([e.runs for e in measured], rails.readings, (), named, near=near, pace=last)
     except ValueError as error:
         raise InputError(f"attribution: {error}") from None
     every = {}

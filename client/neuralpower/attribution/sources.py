@@ -100,9 +100,8 @@ def rails_of(recording: Source, rail: str | None, notes: list[str]) -> Rails:
         notes.append(f"{len(streams) - 1} shorter tick streams, which have clocks of their own, were left out")
     ticks, epochs = recording.ticks(streams[-1]), recording.epochs(streams[-1])
     names = (rail,) if rail else next((epoch.totals for epoch in epochs if epoch.totals), ())
-    if rail and not any(rail in epoch.rails() for epoch in epochs):
-        known = ", ".join(sorted({name for epoch in epochs for name in epoch.rails()}))
-        raise InputError(f"attribution: no rail {rail!r} in this recording; there are {known}")
+    if rail:
+        check_rail(rail, epochs)
     by_rail: dict[str, list[ChannelReadings]] = {name: [] for name in names}
     for epoch in epochs:
         mine = ticks[ticks["epoch"] == epoch.number]
@@ -117,6 +116,13 @@ def rails_of(recording: Source, rail: str | None, notes: list[str]) -> Rails:
         )
     readings = tuple(tuple(sorted(by_rail[name], key=lambda piece: int(piece.read_ns[0]))) for name in names)
     return Rails(tuple(names), readings, epochs[0].board, _systematic(epochs, names, readings))
+
+
+def check_rail(rail: str, epochs: Sequence[Epoch]) -> None:
+    """Raises InputError where no epoch has such a rail."""
+    known = {name for epoch in epochs for name in epoch.rails()}
+    if rail not in known:
+        raise InputError(f"attribution: no rail {rail!r} in this recording; there are {', '.join(sorted(known))}")
 
 
 def _systematic(
@@ -165,7 +171,7 @@ def measured_engines(recording: Source, first_ns: int, last_ns: int, notes: list
         notes.append(
             f"{dropped} inferences left out: outside the readings, overlapping another, or of an undescribed engine"
         )
-    if all(_profiled(bodies[name]) for name in kept):
+    if all(profiled_of(bodies[name]) for name in kept):
         raise InputError("attribution: the recording holds no inference of a described engine during its ticks")
     found = [_one(bodies[name], inferences, notes) for name, inferences in kept.items()]
     return sorted(found, key=lambda each: bool(each.profiled))
@@ -199,7 +205,7 @@ def named_stretches(recording: Source, measured: Sequence[Measured]) -> list[Bas
     return found
 
 
-def _profiled(body: Mapping[str, Any]) -> str:
+def profiled_of(body: Mapping[str, Any]) -> str:
     """The hash of the engine of which this one holds the inferences without the profiler, or ""."""
     inspector = body["inspector"]
     return str(inspector.get(UNPROFILED, "")) if isinstance(inspector, Mapping) else ""
@@ -208,7 +214,7 @@ def _profiled(body: Mapping[str, Any]) -> str:
 def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -> Measured:
     begin = np.array([each.begin_ns for each in inferences], np.int64)
     end = np.array([each.end_ns for each in inferences], np.int64)
-    profiled = _profiled(body)
+    profiled = profiled_of(body)
     if profiled:
         slices = int(np.clip((end - begin).mean() / SHORTEST_SLICE_NS, 1, SLICES))
         edges = (end - begin)[:, None] * np.arange(slices + 1) // slices

@@ -15,6 +15,7 @@ from neuralpower.interval import MEANING, UNKNOWN, Z95, cells, plus_minus
 
 if TYPE_CHECKING:
     from neuralpower.attribution import Attribution, EngineAttribution, LayerPower, Unprofiled, WholeInference
+    from neuralpower.recordings.recording import Recording
     from neuralpower_align.layer_power import Level
 
 HELP = """Power, energy and runtime of each layer of a recording, with 95 % intervals.
@@ -46,12 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from neuralpower.attribution import attribute
+    from neuralpower.attribution.asked import check
     from neuralpower.recordings.recording import Recording
 
     recording = Recording(args.directory)
-    with console.progress("attributing"):
-        attribution = attribute(recording, args.method, rail=args.rail)
+    check(recording, args.method, args.rail, args.engine)
+    if args.plot:
+        _check_ending(args.plot)
+    attribution = attributed(recording, args.method, rail=args.rail)
     chosen = choose(attribution, args.engine)
     if args.plot:
         _plot(chosen, args.plot, attribution)
@@ -64,15 +67,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def attributed(recording: Recording, method: str, *, rail: str | None = None) -> Attribution:
+    """The recording's attribution, as kept or made now; how far that is shows on stderr."""
+    from neuralpower import attribution
+
+    with console.progress("attributing", 1.0) as advance:
+        return attribution.attributed(
+            recording, method, rail=rail, told=lambda share: advance(share, ""), say=console.note
+        )
+
+
 def choose(attribution: Attribution, name: str | None) -> list[EngineAttribution]:
     """The engines called `name`, or whose hash starts with it; all where it is None. InputError where there is none."""
+    from neuralpower.attribution.asked import called, no_engine
+
     engines = list(attribution.engines.values())
     if name is None:
         return engines
-    chosen = [engine for engine in engines if engine.name == name or engine.hash.startswith(name)]
+    chosen = [engine for engine in engines if called(name, engine.name, engine.hash)]
     if not chosen:
-        known = ", ".join(engine.name for engine in engines[:12])
-        raise InputError(f"no engine {name!r} in this recording; there are {known}{', …' if len(engines) > 12 else ''}")
+        raise no_engine(name, [engine.name for engine in engines])
     return chosen
 
 
@@ -283,6 +297,15 @@ def _unprofiled(found: Unprofiled) -> dict[str, Any]:
     return {"profiled": vars(found.profiled), "unprofiled": vars(found.unprofiled), **ratios}
 
 
+def _check_ending(path: Path) -> None:
+    from neuralpower.report.plots import check_ending
+
+    try:
+        check_ending(path)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def _plot(engines: list[EngineAttribution], path: Path, attribution: Attribution) -> None:
     from neuralpower.report.network_plot import layer_power
     from neuralpower.report.plots import save
@@ -292,8 +315,6 @@ def _plot(engines: list[EngineAttribution], path: Path, attribution: Attribution
         raise InputError("nothing to plot: only networks have layers in a row, and none was chosen")
     try:
         save(layer_power(networks, simulated=attribution.simulated, baselines=attribution.baselines), path)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise Failure(f"{path}: cannot write the plot: {error.strerror or error}") from None
 

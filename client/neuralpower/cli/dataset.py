@@ -44,13 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import numpy as np
 
+    from neuralpower.attribution.asked import check
     from neuralpower.collect import collect
     from neuralpower.dataset import write_dataset
     from neuralpower.recordings.recording import Recording
 
     recordings = [Recording(directory) for directory in args.directories]
-    with console.progress("attributing"):
-        dataset = collect(recordings, args.method)
+    for recording in recordings:
+        check(recording, args.method)
+    with console.progress("attributing", 1.0) as advance:
+        dataset = collect(recordings, args.method, told=lambda share: advance(share, ""), say=console.note)
     write_dataset(dataset.table, args.output, dataset.provenance)
     kinds = Counter(dataset["kind"].tolist())
     powered = int(np.isfinite(dataset["power_w"]).sum())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
+from neuralpower.cli.attribute import attributed
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 
@@ -40,19 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from neuralpower.attribution import attribute
+    from neuralpower.attribution.asked import check
+    from neuralpower.attribution.attribute import check_method
     from neuralpower.collect import rows_of
     from neuralpower.report import write_report
 
+    check_method(args.method)
+    true_w = _true_power(args.truth) if args.truth else None
     recording, models, dataset = _opened(args.sources)
     attribution = None
     if recording is not None and recording.inferences():
-        with console.progress("attributing"):
-            attribution = attribute(recording, args.method)
+        check(recording, args.method)
+        attribution = attributed(recording, args.method)
         if dataset is None and models is not None:
             dataset = rows_of(attribution, str(args.sources[0]))
     predictions = _unseen(recording, models) if attribution is not None else []
-    true_w = _true_power(args.truth) if args.truth else None
     provenance = {"sources": ", ".join(path.name for path in args.sources)}
     write_report(
         args.output, recording=recording, attribution=attribution, models=models, evaluation=dataset if models else None,

@@ -144,12 +144,17 @@ def plain_decades(axis: Any, span: float) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as .svg, .png or .pdf. Raises ValueError on another ending, OSError as files do."""
-    ending = path.suffix.lower()
-    if ending not in (".svg", ".png", ".pdf"):
-        raise ValueError(f"a plot ends in .svg, .png or .pdf, not in {ending or 'nothing'}")
+    check_ending(path)
     with styled():
         figure.savefig(path, facecolor="white", dpi=200)
     _close(figure)
+
+
+def check_ending(path: Path) -> None:
+    """Raises ValueError where no plot can be written with such an ending."""
+    ending = path.suffix.lower()
+    if ending not in (".svg", ".png", ".pdf"):
+        raise ValueError(f"a plot ends in .svg, .png or .pdf, not in {ending or 'nothing'}")
 
 
 def inline(figure: Figure, name: str, description: str) -> str:

@@ -60,6 +60,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         *machine.machine(config),
         *machine.software(),
         _daemon(status),
+        _estimates(config, status),
         effect.finding(config, found, bool(status or names), measure_effect),
     ]
     return {
@@ -143,6 +144,19 @@ def _number(status: Mapping[str, Any], key: str) -> float:
     """A number of the status; 0 where another version gives none."""
     value = status.get(key)
     return value if isinstance(value, (int, float)) and math.isfinite(value) else 0
+
+
+def _estimates(config: Config, status: dict[str, Any] | None) -> Finding:
+    """What the process that estimates may take, and has taken."""
+    if not config.estimates.enabled:
+        return Finding(DAEMON, "estimates", "off: no process of their own", GOOD)
+    told = (status or {}).get("estimates", {})
+    share = float(told.get("most_cpu", config.estimates.most_cpu))
+    value = f"at most {share:.0%} of one processor, at the lowest priority, with the first inference"
+    if told.get("running"):
+        why = f", {told['why']}" if told.get("why") else ""
+        value = f"{told.get('cpu_s', 0.0):.0f} s of processor time so far, at most {share:.0%} of one; {told.get('state')}{why}"
+    return Finding(DAEMON, "estimates", value, GOOD)
 
 
 def ask_status(config: Config) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 A process and not a thread: numpy holds the interpreter's lock for milliseconds at a time, and acquiring a sensor takes seconds, in which
 nothing would be published. It reads both logs like any reader, so nothing is handed to it and nothing waits for it; at the
-lowest priority it gets what the rest leaves. It is started with the first inference.
+lowest priority it gets what the rest leaves, and no more than a share of one processor (`estimates.most_cpu`). It is started with the first inference.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Estimates:
         if not settings.enabled:
             return {"state": "off"}
         running = self._process is not None
-        return {"state": "waiting", "why": "the first inference", **self._told, "running": running, "ended": self.ended}
+        bounds = {"most_cpu": settings.most_cpu, "running": running, "ended": self.ended}
+        return {"state": "waiting", "why": "the first inference", **self._told, **bounds}
 
     @property
     def pid(self) -> int | None:
@@ -61,7 +62,7 @@ class Estimates:
         settings = self._config.estimates
         if self._process is not None or not settings.enabled or time.monotonic() < self._not_before_s:
             return
-        words = [self._config.runtime_dir, settings.window_s, settings.every_s, self._first]
+        words = [self._config.runtime_dir, settings.window_s, settings.every_s, settings.most_cpu, self._first]
         command = [sys.executable, "-m", "neuralpowerd.live.estimates_worker", *map(str, words)]
         environment = {
             **{name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")},

@@ -6,12 +6,15 @@ each message as its length (u32, little-endian) and a msgpack map of `frames` (a
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
+import signal
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,8 @@ AHEAD_NS = 10_000_000_000
 """Records are read no further ahead of the ticks: what is not worked on would have to be held."""
 RECORDS, TICKS = 4096, 4096
 PIPE_BYTES = 1 << 20
-NICE = 19
+NICE, SLICE_S = 19, 0.05
+"""The lowest priority; and after so much of processor time it pauses for as long as its share asks for. Linux counts this time in ticks of up to 10 ms."""
 
 
 class Worker:
@@ -117,9 +121,29 @@ class Worker:
         return self.stream.message(first, time.process_time())
 
 
-def run(folder: Path, window_s: float, every_s: float, first: int) -> int:
+@contextlib.contextmanager
+def bounded(share: float) -> Iterator[None]:
+    """Take no more than a share of one processor: pauses in whatever runs, since acquiring a sensor is one call of minutes."""
+    if share >= 1:
+        yield
+        return
+    pause_s = SLICE_S * (1 / share - 1)
+    signal.signal(signal.SIGPROF, lambda *_: time.sleep(pause_s))
+    signal.setitimer(signal.ITIMER_PROF, SLICE_S, SLICE_S)
+    try:
+        yield
+    finally:  # Python lets go of its handlers before it ends, and the signal would end it first
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def run(folder: Path, window_s: float, every_s: float, most_cpu: float, first: int) -> int:
     """Until the daemon ends."""
     os.nice(NICE)
+    with bounded(most_cpu):
+        return _followed(folder, window_s, every_s, first)
+
+
+def _followed(folder: Path, window_s: float, every_s: float, first: int) -> int:
     out = sys.stdout.fileno()
     os.set_blocking(out, False)
     fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -152,4 +176,5 @@ def run(folder: Path, window_s: float, every_s: float, first: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])))
+    where, window, every, share, number = sys.argv[1:]
+    sys.exit(run(Path(where), float(window), float(every), float(share), int(number)))
