@@ -352,8 +352,8 @@ int np_nvml_xid(struct np_nvml *nvml, uint32_t *gpu, uint64_t *xid);
 struct np_nvml_channel {
 	uint32_t gpu;
 	int32_t kind;		/* enum np_nvml_kind */
-	uint32_t every;		/* NVML is asked in every so many-th tick, 1 to 255 */
-	uint32_t again;		/* of a counter: ticks between two looks of a turn, 1 to 255 */
+	uint32_t every;		/* NVML is asked in every so many-th tick, 1 to 65535 */
+	uint32_t again;		/* of a counter: ticks between two looks of a turn, 1 to 65535 */
 	int32_t stamped;	/* of a field: its time stamps are those of the values, not of the calls */
 };
 

@@ -349,8 +349,8 @@ int np_source_nvml(struct np_nvml *nvml, const struct np_nvml_channel *channels,
 		return -EINVAL;
 	for (uint32_t i = 0; i < readings; i++) {
 		if (channels[i].gpu >= nvml->gpu_count || channels[i].kind < NP_NVML_INSTANT ||
-		    channels[i].kind > NP_NVML_SAMPLES || channels[i].every < 1 || channels[i].every > UINT8_MAX ||
-		    channels[i].again < 1 || channels[i].again > UINT8_MAX)
+		    channels[i].kind > NP_NVML_SAMPLES || channels[i].every < 1 || channels[i].every > UINT16_MAX ||
+		    channels[i].again < 1 || channels[i].again > UINT16_MAX)
 			return -EINVAL;
 	}
 	source = calloc(1, sizeof(*source));

@@ -409,7 +409,7 @@ static void test_what_cannot_be_is_refused(void)
 	struct np_source *source;
 	const struct np_nvml_channel good = { 0, NP_NVML_INSTANT, 1, 1, 1 };
 	const struct np_nvml_channel bad[] = { { 1, NP_NVML_INSTANT, 1, 1, 1 }, { 0, 4, 1, 1, 1 }, { 0, -1, 1, 1, 1 },
-					       { 0, NP_NVML_INSTANT, 0, 1, 1 }, { 0, NP_NVML_INSTANT, 256, 1, 1 },
+					       { 0, NP_NVML_INSTANT, 0, 1, 1 }, { 0, NP_NVML_INSTANT, 65536, 1, 1 },
 					       { 0, NP_NVML_ENERGY, 1, 0, 1 } };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

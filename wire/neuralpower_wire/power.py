@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from .epoch import Channel, Epoch
 from .errors import WireError
-from .tick import State, Ticks
+from .tick import Flag, State, Ticks
 
 Series = npt.NDArray[np.float64]
 
@@ -41,6 +41,14 @@ def total_power_w(epoch: Epoch, ticks: Ticks) -> Series:
     rails = rail_power_w(epoch, ticks)
     total: Series = np.sum([rails[name] for name in epoch.totals], axis=0)
     return total
+
+
+def stamps_ns(ticks: Ticks, position: int) -> npt.NDArray[np.int64]:
+    """When the driver says that the readings of channel `position` were: (n,) ns of CLOCK_MONOTONIC, -1 where it does not say."""
+    reading = ticks["readings"][:, position]
+    told = reading["flags"] & Flag.STAMPED != 0
+    stamps: npt.NDArray[np.int64] = np.where(told, ticks["t_ns"] - reading["scan"].astype(np.int64), -1)
+    return stamps
 
 
 def _quantity(channel: Channel, ticks: Ticks, position: int) -> Series:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from neuralpower_sampler import Source
 from neuralpower_wire import Channel, Chip, Epoch
@@ -23,7 +24,8 @@ class Plan:
     """What an epoch will say of its source, and `open`, which opens it; nothing is written before that.
 
     `period_ns` is the wished period, or the chosen one. `behaviours` and `bus_hz` are per chip, as far as known.
-    `undo` gives back what `open` changed. `read_chips` tells the chips by the opened source, where only that knows them.
+    `undo` gives back what `open` changed. `conditions` tells what of the source belongs into the conditions, `news` what has happened since
+    it was last asked: name, text and numbers of events. `read_chips` tells the chips by the opened source, where only that knows them.
     """
 
     source: str
@@ -43,6 +45,8 @@ class Plan:
     bus_hz: Mapping[str, int | None] = field(default_factory=dict)
     undo: Callable[[], list[str]] = list
     timeline: Path | None = None
+    conditions: Callable[[], Mapping[str, float | int | str | bool]] = dict
+    news: Callable[[], list[tuple[str, str, dict[str, Any]]]] = list
     read_chips: Callable[[Source], tuple[Chip, ...]] | None = None
 
     def opened(self, source: Source) -> Plan:
@@ -56,7 +60,7 @@ class Plan:
     @property
     def voltage_every(self) -> int:
         """Voltages are read in every so many-th tick."""
-        return max((channel.every for channel in self.channels), default=1)
+        return max((channel.every for channel in self.channels if channel.quantity == "bus_uv"), default=1)
 
     def epoch(self, number: int, first_index: int, period_ns: int, t0_ns: int) -> Epoch:
         """The epoch of this plan from tick `first_index` on."""

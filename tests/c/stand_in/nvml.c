@@ -147,12 +147,12 @@ static int64_t now_ns(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
+static int64_t wall_ns;	/* CLOCK_REALTIME - CLOCK_MONOTONIC when the library was started: a value keeps its stamp */
+
 /* CLOCK_REALTIME of a moment of CLOCK_MONOTONIC, us. */
 static long long stamp_us(int64_t t_ns)
 {
-	int64_t offset = np_stand_in_now_ns ? np_stand_in_offset_ns : clock_ns(CLOCK_REALTIME) - now_ns();
-
-	return (t_ns + offset) / 1000;
+	return (t_ns + (np_stand_in_now_ns ? np_stand_in_offset_ns : wall_ns)) / 1000;
 }
 
 /* A call takes its time on the processor: the worst case for whoever pays for it. */
@@ -247,6 +247,7 @@ EXPORT int nvmlInit_v2(void)
 	if (!configured)
 		np_stand_in_configure(getenv("NVML_STAND_IN"));
 	began_ns = now_ns();
+	wall_ns = clock_ns(CLOCK_REALTIME) - began_ns;
 	xid_told = 0;
 	return (int)set.init;
 }
