@@ -17,6 +17,7 @@ from . import (
     instructions,
     memory,
     models_speed,
+    nvml,
     profiler_cost,
     rings,
     wakeup,
@@ -46,6 +47,7 @@ PARTS = {
     "s": Part("fitting six models beside PolynomialFeatures and LassoCV", models_speed.MINUTES, models_speed.run),
     "h": Part("the estimator beside the daemon: CPU and memory", estimator.MINUTES, estimator.run),
     "i": Part("attribution beside a Python loop on the same log", attribution_speed.MINUTES, attribution_speed.run),
+    "n": Part("source nvml over a stand-in, simulated, beside its truth", nvml.MINUTES, nvml.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }
 

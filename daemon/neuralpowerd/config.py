@@ -177,7 +177,7 @@ class Nvml:
 
     library: str = key("libnvidia-ml.so.1", "the library, by name or path", low=1, high=4096)
     share: float = key(
-        0.003, "share of one processor that asking it may take, of all GPUs together", low=0.0001, high=0.5
+        0.002, "share of one processor that asking it may take, of all GPUs together", low=0.0001, high=0.5
     )
 
 

@@ -392,7 +392,7 @@ def nvml_conditions(nvml: Handle, gpu: int) -> tuple[int, int, int, int, int]:
 
 def nvml_xids(nvml: Handle) -> list[tuple[int, int]]:
     gpu, xid = _ffi.new("uint32_t *"), _ffi.new("uint64_t *")
-    found = []
+    found: list[tuple[int, int]] = []
     while len(found) < 64 and _lib.np_nvml_xid(nvml.pointer, gpu, xid):
         found.append((int(gpu[0]), int(xid[0])))
     return found

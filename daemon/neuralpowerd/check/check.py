@@ -19,7 +19,7 @@ from ..sources.plan import period_for
 from ..sources.probe import Behaviour, probe
 from ..sources.rails import rail_costs
 from ..system.devicetree import bus_clock_hz
-from . import effect, i2c, machine, sensor
+from . import effect, i2c, machine, nvml, sensor
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
 DAEMON = "Daemon"
@@ -49,6 +49,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         *sensor.reach(found, clocks, behaviours),
         *([_wish(config, found, clocks, behaviours)] if found.rails else []),
         *i2c.registers(config),
+        *nvml.gpus(config, found),
         *([others] if found.monitors else []),
         *machine.realtime(config),
         *machine.machine(config),

@@ -37,10 +37,10 @@ PERIOD_NS, SHORTEST_PERIOD_NS = 20_000_000, 1_000_000
 """Of ticks: where there is no ring, and at least."""
 FOLLOW = 0.8
 """Of the time between a ring's readings: ticks come a fifth faster, since they vary and one is played a tick."""
-LOOKS_PER_RENEWAL = 2.5
-"""Of a field: each renewal is seen, and its moment to 40 % of the time between two."""
-AGAIN_NS = 16_000_000
-"""Between two looks at a counter: the ends of a minute's energy are then known to 0.03 %."""
+LOOKS_PER_RENEWAL = 2
+"""Of a field: none is missed, and what it costs stays small."""
+AGAIN_NS = 30_000_000
+"""Between two looks at a counter: the ends of a minute's energy are then known to 0.05 %."""
 MOST_EVERY = 65535
 """In the sampler; an epoch tells up to 255."""
 REASONS = {
@@ -104,13 +104,17 @@ class Pace:
         return self.sensor.cost_ns * calls / (self.every * period_ns)
 
 
+def remedy_of(errno: int | None) -> str:
+    """What to do about an error of the sampler's."""
+    return REMEDIES.get(errno or 0, "dmesg may say more")
+
+
 def open_nvml(library: str) -> Nvml:
     """The library; DaemonError with one line that says what is wrong and what to do."""
     try:
         return Nvml(library)
     except SamplerError as error:
-        remedy = REMEDIES.get(error.errno or 0, "dmesg may say more")
-        raise DaemonError(f"{error}; {remedy}") from None
+        raise DaemonError(f"nvml.library: {error}; {remedy_of(error.errno)}") from None
 
 
 def look(nvml: Nvml) -> Seen:
@@ -122,7 +126,7 @@ def look(nvml: Nvml) -> Seen:
         try:
             gpu = nvml.gpu(number)
         except SamplerError as error:
-            refused.append(f"{error}; {REMEDIES.get(error.errno or 0, 'dmesg may say more')}")
+            refused.append(f"{error}; {remedy_of(error.errno)}")
             continue
         found, why = _costs(nvml, number)
         if any(sensor.kind in POWER for sensor in found):
@@ -152,10 +156,12 @@ def _costs(nvml: Nvml, gpu: int) -> tuple[list[Sensor], int]:
 def _powerless(gpu: Gpu, why: int) -> str:
     name = f"GPU {gpu.number} ({gpu.name})"
     if gpu.slice:
-        return f"{name} is a slice (MIG), which has no power of its own; measure the whole GPU, outside of the container"
+        return (
+            f"{name} is a slice (MIG), which has no power of its own; measure the whole GPU, outside of the container"
+        )
     if why == NOT_SUPPORTED:
         return f"NVML knows no power of {name}; on a Jetson the rails are the board's: use --source hwmon"
-    return f"NVML does not tell the power of {name}; {REMEDIES.get(why, 'dmesg may say more')}"
+    return f"NVML does not tell the power of {name}; {remedy_of(why)}"
 
 
 def _watch(nvml: Nvml, sensors: Sequence[Sensor]) -> tuple[list[Sensor], str | None]:
@@ -304,7 +310,8 @@ def paced(sensors: Sequence[Sensor], period_ns: int, share: float) -> list[Pace]
 
     Power comes first; counters, which are dear and lose nothing between two looks, get what is left.
     """
-    left, paces = share, {}
+    left = share
+    paces: dict[int, Pace] = {}
     for at in sorted(range(len(sensors)), key=lambda at: sensors[at].kind == "energy"):
         fields = sum(each.gpu == sensors[at].gpu and each.kind in FIELDS for each in sensors)
         together = fields if sensors[at].kind in FIELDS else 1
