@@ -50,8 +50,8 @@ INFERENCES_REST_NS = 10_000_000
 """After a round of inferences their socket has a rest: at 400 a second a wake-up for each would double what they cost.
 The credit of 256 that a process has by default lasts as long as this at 25,600 a second."""
 FULL_BATCH, LONGEST_BATCH_NS = 10, 200_000_000
-"""Ticks in a batch, unless they take longer than this: at 16 ms a tick, batches of three each 50 ms cost half of what the daemon does. A fifth of a
-second is not felt by who watches."""
+"""Ticks in a batch, unless they take longer than this: at 16 ms a tick, batches of three each 50 ms were half of what the daemon's Python
+costs. Who watches hardly feels a fifth of a second."""
 FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates")
 """What a reload cannot change, because sockets and files stay as they are."""
 
@@ -185,7 +185,7 @@ class Service:
         if self.sampling.previous:
             body["previous"] = self.sampling.previous
         self.ledger.write(Kind.EPOCH, body)
-        stats = self.sampling.stats()
+        self._granted = stats = self.sampling.stats()
         self._join.new_epoch(epoch)
         self._new = []
         self._rails, self._fresh = RailWatch(epoch), FreshWatch(epoch)
@@ -205,10 +205,10 @@ class Service:
 
     def _note_conditions(self) -> None:
         """Write down what the machine is like and what this daemon costs it."""
-        stats, observer = self.sampling.stats(), self._observer
+        observer = self._observer
         own = {
-            "realtime": stats.policy,
-            "locked_bytes": stats.locked_bytes,
+            "realtime": self._granted.policy,
+            "locked_bytes": self._granted.locked_bytes,
             "kernel": os.uname().release,
             "cpu_dma_latency": self._latency.state,
             "spin_us": self.config.realtime.spin_us,

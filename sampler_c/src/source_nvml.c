@@ -285,11 +285,25 @@ static void nvml_start(struct np_source *source, int64_t now_ns)
 	}
 }
 
+/* A GPU that is lost has no reading, due or not; each is due again when it comes back. */
+static bool is_lost(struct source_nvml *nvml, struct nvml_channel *channel, struct np_reading *reading)
+{
+	struct nvml_gpu *gpu = &nvml->nvml->gpus[channel->at.gpu];
+
+	if (atomic_load(&gpu->device))
+		return false;
+	channel->left = channel->looks = 0;
+	reading_miss(reading, nvml_errno(atomic_load(&gpu->why)));
+	return true;
+}
+
 static void read_channel(struct source_nvml *nvml, uint32_t i, const struct np_clock *clock, int64_t t_ns,
 			 struct np_reading *reading)
 {
 	struct nvml_channel *channel = &nvml->channels[i];
 
+	if (is_lost(nvml, channel, reading))
+		return;
 	if (channel->at.kind == NP_NVML_SAMPLES) {
 		read_samples(nvml, channel, clock, t_ns, reading);
 	} else if (channel->left) {

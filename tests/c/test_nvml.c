@@ -307,7 +307,7 @@ static void test_a_lost_gpu_is_missing_and_comes_back(void)
 {
 	static const struct np_nvml_channel channels[] = { { 0, NP_NVML_SAMPLES, 1, 1, 1 },
 							   { 0, NP_NVML_INSTANT, 1, 1, 1 },
-							   { 0, NP_NVML_ENERGY, 1, 1, 0 },
+							   { 0, NP_NVML_ENERGY, 200, 1, 0 },
 							   { 1, NP_NVML_AVERAGE, 1, 1, 1 } };
 	struct np_nvml *nvml = opened("gpus=2");
 	struct np_source *source = made(nvml, channels, 4);

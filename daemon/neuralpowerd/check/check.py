@@ -43,7 +43,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
     }
     values = [sensor.present(rail) for rail in found.rails]
     findings = [
-        *sensor.rails(found, values),
+        *(sensor.rails(found, values) if found.rails or config.source != "nvml" else ()),
         *sensor.drivers(found, behaviours),
         *sensor.bus(found, clocks, behaviours),
         *sensor.reach(found, clocks, behaviours),
@@ -70,8 +70,8 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
 def title(examined: dict[str, Any]) -> str:
     """The page's first line."""
     count = len(examined["rails"])
-    simulated = "no power rail: readings will be simulated" if examined["source"] == "sim" else ""
-    return f"neuralpowerd check · {examined['board']} · {simulated or f'{count} rails'}"
+    what = {"sim": "no power rail: readings will be simulated", "nvml": "GPUs through NVML"}.get(examined["source"])
+    return f"neuralpowerd check · {examined['board']} · {what or f'{count} rails'}"
 
 
 def _wish(config: Config, found: Found, clocks: dict[str, int | None], behaviours: dict[str, Behaviour]) -> Finding:
