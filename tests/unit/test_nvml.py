@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from neuralpowerd.check.findings import BETTER, GOOD, PROBLEM
 from neuralpowerd.config import AUTO, Config, Planning
 from neuralpowerd.config import Nvml as NvmlConfig
 from neuralpowerd.errors import ConfigError, DaemonError
+from neuralpowerd.sources import nvml as nvml_source
 from neuralpowerd.sources.boards import find
 from neuralpowerd.sources.nvml import (
     MOST_EVERY,
@@ -209,6 +211,17 @@ def test_ticks_too_seldom_for_the_ring_are_refused_with_what_is_possible(config:
     assert make_plan(config(period_us=possible)).period_ns == possible * 1000
     without = config(period_us=50_000, plan=Planning(rails=("gpu0.instant", "gpu0.average")))
     assert make_plan(without).period_ns == 50_000_000
+
+
+def test_a_busy_machine_makes_no_call_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that was interrupted is not counted by the clock; where all were, by the processor time that they took."""
+    switches = iter([0, 1, 1, 1, 1, 2, 2, 3])  # of four calls the second alone is left in peace
+    monkeypatch.setattr(nvml_source.resource, "getrusage", lambda who: SimpleNamespace(ru_nivcsw=next(switches)))
+    took = iter([1000, 2_900_000, 1000, 1000])
+    assert nvml_source.cost_ns(lambda: NvmlValue(0, 0, 0, next(took))) == 2_900_000
+    switches, busy = iter(range(8)), iter([0, 5, 10, 14, 20, 27, 30, 38])
+    monkeypatch.setattr(nvml_source.time, "thread_time_ns", lambda: next(busy))
+    assert nvml_source.cost_ns(lambda: NvmlValue(0, 0, 0, 10**9)) == 4
 
 
 sensors_of_a_gpu = st.lists(

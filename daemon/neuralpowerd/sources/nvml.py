@@ -6,9 +6,11 @@ first, what it costs and how often it is new, and asked for no more often than i
 
 from __future__ import annotations
 
+import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +31,8 @@ FIELDS = ("instant", "average")
 """Those that one call gives together."""
 WORTH = ("samples", "energy", "instant", "average")
 """What is left out last, where there are more sensors than an epoch can hold."""
+TRIES = 4
+"""Of each reading, at the start."""
 LOOK_S, LOOK_EVERY_S = 0.3, 0.005
 """Fields are watched so long at the start: three renewals of the chip that was measured (100 ms)."""
 USUAL_RENEWAL_NS = 100_000_000
@@ -144,13 +148,26 @@ def _costs(nvml: Nvml, gpu: int) -> tuple[list[Sensor], int]:
     refusal = 0
     for kind in WORTH:
         try:
-            reads = [nvml.read(gpu, kind) for _ in range(3)]
+            found.append(Sensor(gpu, kind, cost_ns(partial(nvml.read, gpu, kind))))
         except SamplerError as error:
             refusal = refusal or error.errno or 0
-            continue
-        # The least of three: the first may open something, and others may hold the processor.
-        found.append(Sensor(gpu, kind, min(read.end_ns - read.begin_ns for read in reads)))
     return found, refusal
+
+
+def cost_ns(read: Callable[[], NvmlValue]) -> int:
+    """What a call takes: the least of those that nobody interrupted, since the first may open something.
+
+    Where others take the processor away from each of them, what they took of it.
+    """
+    whole: list[int] = []
+    own: list[int] = []
+    for _ in range(TRIES):
+        switches, busy_ns = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw, time.thread_time_ns()
+        value = read()
+        own.append(time.thread_time_ns() - busy_ns)
+        if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw == switches:
+            whole.append(value.end_ns - value.begin_ns)
+    return min(whole or own)
 
 
 def _powerless(gpu: Gpu, why: int) -> str:

@@ -163,13 +163,14 @@ static long long stamp_us(int64_t t_ns)
 /* A call takes its time on the processor: the worst case for whoever pays for it. */
 static void spend(int64_t us)
 {
-	int64_t until = now_ns() + us * 1000;
+	int64_t until;
 
 	if (np_stand_in_now_ns) {
-		np_stand_in_now_ns = until;
+		np_stand_in_now_ns += us * 1000;
 		return;
 	}
-	while (now_ns() < until)
+	until = clock_ns(CLOCK_THREAD_CPUTIME_ID) + us * 1000;
+	while (us && clock_ns(CLOCK_THREAD_CPUTIME_ID) < until)
 		;
 }
 
