@@ -114,6 +114,9 @@ struct np_nvml {
 
 void nvml_hold(struct np_nvml *nvml);
 
+/* The handle of a GPU, or NULL and in *status why. */
+void *nvml_device(struct np_nvml *nvml, uint32_t gpu, int *status);
+
 /* The errno that a reading has for what NVML returned. */
 int nvml_errno(int status);
 

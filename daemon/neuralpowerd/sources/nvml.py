@@ -41,6 +41,8 @@ PERIOD_NS, SHORTEST_PERIOD_NS = 20_000_000, 1_000_000
 """Of ticks: where there is no ring, and at least."""
 FOLLOW = 0.8
 """Of the time between a ring's readings: ticks come a fifth faster, since they vary and one is played a tick."""
+LONGEST = 0.9
+"""Of that time, a wished period may be: the spacing is measured anew at each start, and what was named as possible must be so again."""
 LOOKS_PER_RENEWAL = 2
 """Of a field: none is missed, and what it costs stays small."""
 AGAIN_NS = 30_000_000
@@ -312,14 +314,15 @@ def rails_of(sensors: Sequence[Sensor]) -> dict[str, list[Sensor]]:
 def period_of(config: Config, sensors: Sequence[Sensor]) -> int:
     """The time between ticks: the wished one, or one that keeps up with the fastest ring; ConfigError where the wish cannot."""
     rings = [sensor.renewal_ns for sensor in sensors if sensor.kind == "samples" and sensor.renewal_ns]
-    longest_ns = min((max(SHORTEST_PERIOD_NS, int(FOLLOW * each)) for each in rings), default=PERIOD_NS)
+    good_ns = min((max(SHORTEST_PERIOD_NS, int(FOLLOW * each)) for each in rings), default=PERIOD_NS)
+    good_ns = min(PERIOD_NS, good_ns) // 1_000_000 * 1_000_000
     wished_ns = config.period_us * 1000
-    if wished_ns and rings and wished_ns > longest_ns:
+    if wished_ns > good_ns and any(wished_ns > LONGEST * each for each in rings):
         raise ConfigError(
             f"period_us: {config.period_us} µs is too long: a tick takes one reading of NVML's ring, which has a new one each "
-            f"{min(rings) / 1e6:.1f} ms; possible: period_us = {longest_ns // 1000}, or plan.rails without the ring's"
+            f"{min(rings) / 1e6:.1f} ms; possible: period_us = {good_ns // 1000}, or plan.rails without the ring's"
         )
-    return wished_ns or min(PERIOD_NS, longest_ns) // 1_000_000 * 1_000_000
+    return wished_ns or good_ns
 
 
 def paced(sensors: Sequence[Sensor], period_ns: int, share: float) -> list[Pace]:
