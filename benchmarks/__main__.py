@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .analysis import attribution_growth, attribution_speed, models_speed
-from .daemon import daemon, estimator, memory, recorder
+from .daemon import daemon, estimator, memory, nvml, recorder
 from .machine import Missing, describe
 from .profiler import profiler_cost
 from .report import Result, show, store
@@ -41,6 +41,7 @@ PARTS = {
     "l": Part("the daemon's share of a core at 400 inferences/s", daemon.MINUTES_LOADED, daemon.loaded),
     "r": Part("a minute of journal, from the socket to Parquet", recorder.MINUTES, recorder.run),
     "k": Part("attribution of longer recordings", attribution_growth.MINUTES, attribution_growth.run),
+    "n": Part("source nvml over a stand-in, simulated, beside its truth", nvml.MINUTES, nvml.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }
 

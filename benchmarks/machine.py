@@ -45,7 +45,7 @@ def build(source: str, *, with_sampler: bool = False) -> Path:
     target, room = OUT / Path(source).stem, ROOT / "sampler_c"
     sources = [HERE / source, *(sorted((room / "src").glob("*.c")) if with_sampler else [])]
     command = [os.environ.get("CC", "gcc"), *_CFLAGS, f"-I{room}/include", f"-I{room}/src", "-o", str(target)]
-    done = subprocess.run([*command, *map(str, sources), "-lm"], capture_output=True, text=True)
+    done = subprocess.run([*command, *map(str, sources), "-lm", "-ldl"], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{sources[0]} does not compile:\n{done.stderr}")
     return target

@@ -18,7 +18,8 @@ import numpy as np
 import zmq
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Batch, decode, encode
+from neuralpower_wire import Batch, Epoch, Ticks, decode, encode
+from neuralpower_wire.batch import unpack
 from neuralpower_wire.history import Reply, Request
 from neuralpower_wire.link import CREDIT, DESCRIBE, REFUSED, Credit, Engine, Hello, Inference
 
@@ -51,10 +52,15 @@ def make_board(root: Path) -> None:
 
 
 class Daemon:
-    """A daemon at 1 kHz with its defaults but for `batch_ms`; a context in which it runs, with its clients connected."""
+    """A daemon with its defaults but for `batch_ms`, at 1 kHz on the board; a context in which it runs, with its clients connected.
 
-    def __init__(self, batch_ms: int | None = None, inferences_per_s: int = 0, layers: int = LAYERS) -> None:
-        self._batch_ms, self._rate, self._layers = batch_ms, inferences_per_s, layers
+    `source`: lines of configuration that name another source than the board.
+    """
+
+    def __init__(
+        self, batch_ms: int | None = None, inferences_per_s: int = 0, layers: int = LAYERS, source: str = ""
+    ) -> None:
+        self._batch_ms, self._rate, self._layers, self._source = batch_ms, inferences_per_s, layers, source
 
     def __enter__(self) -> Daemon:
         self._folder = Path(tempfile.mkdtemp(dir=MEMORY, prefix="npbench"))
@@ -70,7 +76,8 @@ class Daemon:
         return self
 
     def _start(self) -> subprocess.Popen[str]:
-        lines = ['source = "hwmon"', f'sysfs_root = "{self._folder}/board"', f'runtime_dir = "{self._folder}"']
+        board = f'source = "hwmon"\nsysfs_root = "{self._folder}/board"'
+        lines = [f'runtime_dir = "{self._folder}"', self._source or board]
         lines += ["[publish]", f"batch_ms = {self._batch_ms}"] if self._batch_ms else []
         config = self._folder / "daemon.toml"
         config.write_text("\n".join(lines) + "\n")
@@ -91,6 +98,16 @@ class Daemon:
             time.sleep(0.025)
         self._process.kill()
         raise Missing("the daemon took no tick in 10 s")
+
+    def ticks(self, first: int) -> tuple[Epoch, Ticks]:
+        """All ticks from index `first` on, and their epoch."""
+        got = self._ring.read(first, self._ring.next_index - first)
+        return Epoch.from_dict(unpack(self._ring.epochs()[-1][2])), got.ticks
+
+    @property
+    def next_index(self) -> int:
+        """Of the tick that comes next."""
+        return self._ring.next_index
 
     def cpu_per_tick_us(self, seconds: float) -> float:
         """CPU time of the whole process over `seconds`, per tick; NotServed where its clients went short."""

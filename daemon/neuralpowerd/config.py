@@ -30,7 +30,7 @@ def key(
 
 
 AUTO = "auto"
-SOURCES = (AUTO, "hwmon", "iio", "i2c", "sim", "replay")
+SOURCES = (AUTO, "hwmon", "iio", "i2c", "nvml", "sim", "replay")
 """Where readings may come from: AUTO, and what the planners of `sources/registry.py` know."""
 
 
@@ -178,6 +178,16 @@ class I2c:
 
 
 @dataclass(frozen=True)
+class Nvml:
+    """Source nvml: power and energy of GPUs through NVIDIA's management library."""
+
+    library: str = key("libnvidia-ml.so.1", "the library, by name or path", low=1, high=4096)
+    share: float = key(
+        0.002, "share of one processor that asking it may take, of all GPUs together", low=0.0001, high=0.5
+    )
+
+
+@dataclass(frozen=True)
 class Conditions:
     """What the machine was like meanwhile, in the journal."""
 
@@ -235,6 +245,7 @@ class Config:
     estimates: Estimates = field(default_factory=Estimates)
     plan: Planning = field(default_factory=Planning)
     i2c: I2c = field(default_factory=I2c)
+    nvml: Nvml = field(default_factory=Nvml)
     conditions: Conditions = field(default_factory=Conditions)
     sim: Sim = field(default_factory=Sim)
     sockets: Sockets = field(default_factory=Sockets)

@@ -51,6 +51,9 @@ INFERENCES_REST_NS, BUSY_REST_NS, BUSY_ROUND = 50_000_000, 10_000_000, 64
 """After a round of inferences their socket has a rest until the next batch, which could not publish them sooner, and no longer than
 the first: at 400 a second a wake-up and an acknowledgement for each would double what they cost. A round of more than so many, or
 of a quarter of a process's credit, rests for the second only: the credit of 256 lasts as long at 25,600 a second."""
+FULL_BATCH, LONGEST_BATCH_NS = 10, 200_000_000
+"""Ticks in a batch, unless they take longer than this: at 16 ms a tick, batches of three each 50 ms were half of what the daemon's Python
+costs. Who watches hardly feels a fifth of a second."""
 FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates")
 """What a reload cannot change, because sockets and files stay as they are."""
 
@@ -138,7 +141,7 @@ class Service:
                     self._answer_questions(end)
             now = time.monotonic_ns()
             if now >= next_batch_ns:
-                next_batch_ns = max(next_batch_ns + self.config.publish.batch_ms * 1_000_000, now)
+                next_batch_ns = max(next_batch_ns + self._batch_ns(), now)
                 self._batch()
             if now >= next_second_ns:
                 next_second_ns = max(next_second_ns + SECOND_NS, now)
@@ -149,6 +152,11 @@ class Service:
             if now >= next_status_ns:
                 next_status_ns = max(next_status_ns + round(self.config.publish.status_s * 1e9), now)
                 self._tell_status()
+
+    def _batch_ns(self) -> int:
+        """Time between two batches: as configured, and longer where ticks are so few that a batch would cost more than it carries."""
+        wished_ns = self.config.publish.batch_ms * 1_000_000
+        return max(wished_ns, min(FULL_BATCH * self.sampling.plan.period_ns, LONGEST_BATCH_NS))
 
     def _finish(self) -> None:
         """Publish what is left, and let go. What the logs hold stays for the next daemon."""
@@ -180,7 +188,7 @@ class Service:
         if self.sampling.previous:
             body["previous"] = self.sampling.previous
         self.ledger.write(Kind.EPOCH, body)
-        stats = self.sampling.stats()
+        self._granted = stats = self.sampling.stats()
         self._join.new_epoch(epoch)
         self._new = []
         self._rails, self._fresh = RailWatch(epoch), FreshWatch(epoch)
@@ -201,10 +209,10 @@ class Service:
 
     def _note_conditions(self) -> None:
         """Write down what the machine is like and what this daemon costs it."""
-        stats, observer = self.sampling.stats(), self._observer
+        observer = self._observer
         own = {
-            "realtime": stats.policy,
-            "locked_bytes": stats.locked_bytes,
+            "realtime": self._granted.policy,
+            "locked_bytes": self._granted.locked_bytes,
             "kernel": os.uname().release,
             "cpu_dma_latency": self._latency.state,
             "spin_us": self.config.realtime.spin_us,
@@ -215,7 +223,7 @@ class Service:
             **freshness(self._fresh),
         }
         known = {name: value for name, value in own.items() if value is not None}
-        self.ledger.write(Kind.CONDITION, {**self._machine.read(), **known})
+        self.ledger.write(Kind.CONDITION, {**self._machine.read(), **self.sampling.plan.conditions(), **known})
 
     def _change_epoch(self, reason: str, config: Config) -> None:
         """Stop, publish what the epoch before still holds, and go on under `config`."""
@@ -318,6 +326,9 @@ class Service:
         if self.sampling.housekeeping():
             log.warning("the virtual device ended without closing its timeline; its rails idle")
             self.ledger.event("timeline-abandoned", "the writer of the power timeline ended without closing it")
+        for name, text, facts in self.sampling.plan.news():
+            log.warning("%s", text)
+            self.ledger.event(name, text, **facts)
         stats = self.sampling.stats()
         if self._ingest.taken:
             self._estimates.start()

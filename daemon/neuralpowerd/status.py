@@ -91,6 +91,10 @@ class Status:
             "doubted": parts.doubts.status,
             "tick_rate_hz": (now.ticks - before.ticks) * 1e9 / span_ns if span_ns else None,
             **freshness(parts.fresh),
+            "fresh_rates": {
+                name: {"rate_hz": rate.rate_hz, "low_hz": rate.low_hz, "high_hz": rate.high_hz, "kind": rate.kind}
+                for name, rate in parts.fresh.chips.items()
+            },
             "cvrf": _ready_flags(parts),
             "behaviour": {
                 name: {"kind": each.kind, "read_ns": each.read_ns, "why": each.why}

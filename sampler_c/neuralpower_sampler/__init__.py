@@ -14,6 +14,7 @@ from .errors import SamplerError
 if TYPE_CHECKING:
     from ._calls import AVAILABLE, REINSTALL, clocks
     from .i2c import I2cChip, I2cSource, i2c_restore
+    from .nvml import Gpu, Nvml, NvmlChannel, NvmlConditions, NvmlSource, NvmlValue
     from .ring import DEFAULT_SECONDS, Ring, RingReader, Slice
     from .sampler import Sampler, Stats
     from .sim import SimChip, SimError, SimSource, simulate
@@ -25,12 +26,18 @@ __all__ = [
     "DEFAULT_SECONDS",
     "READING",
     "REINSTALL",
+    "Gpu",
     "HwmonInput",
     "HwmonSource",
     "I2cChip",
     "I2cSource",
     "IioInput",
     "IioSource",
+    "Nvml",
+    "NvmlChannel",
+    "NvmlConditions",
+    "NvmlSource",
+    "NvmlValue",
     "ReplaySource",
     "Ring",
     "RingReader",
@@ -52,6 +59,7 @@ __all__ = [
 _LAZY = {
     "_calls": ("AVAILABLE", "REINSTALL", "clocks"),
     "i2c": ("I2cChip", "I2cSource", "i2c_restore"),
+    "nvml": ("Gpu", "Nvml", "NvmlChannel", "NvmlConditions", "NvmlSource", "NvmlValue"),
     "ring": ("DEFAULT_SECONDS", "Ring", "RingReader", "Slice"),
     "sampler": ("Sampler", "Stats"),
     "sim": ("SimChip", "SimError", "SimSource", "simulate"),

@@ -35,7 +35,7 @@ ffibuilder.set_source(
     depends=[_path(header) for header in sorted([HEADER, *(ROOM / "src").glob("*.h")])],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden", "-pthread"],
     extra_link_args=["-pthread"],
-    libraries=["m"],
+    libraries=["m", "dl"],
     py_limited_api=True,
 )
 

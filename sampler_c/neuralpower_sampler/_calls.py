@@ -349,6 +349,62 @@ def source_i2c(
     return Handle(out[0], _lib.np_source_close, "the source")
 
 
+# ---- NVML --------------------------------------------------------------------------------------------------------
+
+
+def nvml_open(library: str) -> Handle:
+    out = _new("struct np_nvml **")
+    _check(_lib.np_nvml_open(_path(library), out), library)
+    return Handle(out[0], _lib.np_nvml_close, "NVML")
+
+
+def nvml_describe(nvml: Handle) -> tuple[int, bool, str]:
+    """GPUs, whether it is simulated, the driver's version."""
+    pointer = nvml.pointer
+    driver = _ffi.string(_lib.np_nvml_driver(pointer)).decode(errors="replace")
+    return int(_lib.np_nvml_count(pointer)), bool(_lib.np_nvml_simulated(pointer)), driver
+
+
+def nvml_gpu(nvml: Handle, gpu: int) -> tuple[str, str, bool, bool]:
+    out = _ffi.new("struct np_nvml_gpu *")
+    _check(_lib.np_nvml_gpu(nvml.pointer, gpu, out), f"GPU {gpu}")
+    name, uuid = (_ffi.string(text).decode(errors="replace") for text in (out.name, out.uuid))
+    return name, uuid, bool(out.mig), bool(out.slice)
+
+
+def nvml_read(nvml: Handle, gpu: int, kind: int) -> tuple[int, int, int, int]:
+    out = _ffi.new("struct np_nvml_value *")
+    _check(_lib.np_nvml_read(nvml.pointer, gpu, kind, out), f"GPU {gpu}")
+    return out.value, out.stamp_us, out.begin_ns, out.end_ns
+
+
+def nvml_samples(nvml: Handle, gpu: int, since_us: int) -> list[tuple[int, int, int, int]]:
+    out = _ffi.new("struct np_nvml_value[]", _lib.NP_NVML_DEPTH)
+    count = _check(_lib.np_nvml_samples(nvml.pointer, gpu, since_us, out), f"GPU {gpu}")
+    return [(each.value, each.stamp_us, each.begin_ns, each.end_ns) for each in out[0:count]]
+
+
+def nvml_conditions(nvml: Handle, gpu: int) -> tuple[int, int, int, int, int]:
+    out = _ffi.new("struct np_nvml_conditions *")
+    _lib.np_nvml_conditions(nvml.pointer, gpu, out)
+    return out.sm_mhz, out.memory_mhz, out.temperature_c, out.limit_mw, out.reasons
+
+
+def nvml_xids(nvml: Handle) -> list[tuple[int, int]]:
+    gpu, xid = _ffi.new("uint32_t *"), _ffi.new("uint64_t *")
+    found: list[tuple[int, int]] = []
+    while len(found) < 64 and _lib.np_nvml_xid(nvml.pointer, gpu, xid):
+        found.append((int(gpu[0]), int(xid[0])))
+    return found
+
+
+def source_nvml(nvml: Handle, channels: Sequence[tuple[int, int, int, int, bool]], clock: int) -> Handle:
+    out = _ffi.new("struct np_source **")
+    rows = _ffi.new("struct np_nvml_channel[]", channels)
+    _check(_lib.np_source_nvml(nvml.pointer, rows, len(channels), clock, out), "a source of GPUs")
+    return Handle(out[0], _lib.np_source_close, "the source")
+
+
 def source_revive(source: Handle) -> int:
     return int(_lib.np_source_revive(source.pointer))
 

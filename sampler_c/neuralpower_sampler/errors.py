@@ -15,6 +15,10 @@ class Own(IntEnum):
     NOT_A_TIMELINE = 1005
     FORKED = 1006
     CPU = 1007
+    NO_LIBRARY = 1008
+    NOT_NVML = 1009
+    NVML = 2000
+    """NVML + n: NVML answered with its nvmlReturn_t n."""
 
 
 class SamplerError(RuntimeError):

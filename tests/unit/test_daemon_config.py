@@ -55,7 +55,10 @@ def test_the_sample_is_the_defaults() -> None:
         ("period_us = true", "f.toml: period_us: must be an integer, not True"),
         ("period_us = 10", "f.toml: period_us: 10 is impossible; choose 0, or 100 to 10000000"),
         ("realtime = 3", "f.toml: realtime: must be a table, write [realtime]"),
-        ('source = "gpu"', "f.toml: source: 'gpu' is impossible; choose one of auto, hwmon, iio, i2c, sim, replay"),
+        (
+            'source = "gpu"',
+            "f.toml: source: 'gpu' is impossible; choose one of auto, hwmon, iio, i2c, nvml, sim, replay",
+        ),
         ('[sim]\nrails = "A"', "f.toml: sim.rails: must be a list, each text in quotes, not 'A'"),
         ("[sim]\nrails = [1]", "f.toml: sim.rails: must be a list"),
         ('[sim]\nrails = ["A", "A"]', "f.toml: sim.rails: names must differ"),

@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from .epoch import Channel, Epoch
 from .errors import WireError
-from .tick import State, Ticks
+from .tick import Flag, State, Ticks
 
 Series = npt.NDArray[np.float64]
+Times = npt.NDArray[np.int64]
 
 
 def rail_power_w(epoch: Epoch, ticks: Ticks) -> dict[str, Series]:
@@ -41,6 +42,31 @@ def total_power_w(epoch: Epoch, ticks: Ticks) -> Series:
     rails = rail_power_w(epoch, ticks)
     total: Series = np.sum([rails[name] for name in epoch.totals], axis=0)
     return total
+
+
+def stamps_ns(ticks: Ticks, position: int) -> Times:
+    """When the driver says that the readings of channel `position` were: (n,) ns of CLOCK_MONOTONIC, -1 where it does not say."""
+    reading = ticks["readings"][:, position]
+    told = reading["flags"] & Flag.STAMPED != 0
+    stamps: Times = np.where(told, ticks["t_ns"] - reading["scan"].astype(np.int64), -1)
+    return stamps
+
+
+def counted(ticks: Ticks, position: int) -> tuple[Times, Times, Times]:
+    """What an energy counter (channel `position`) was, and when it got to that.
+
+    A counter that changed between two looks was renewed between them, for the last time. Looks of a turn are close together
+    (docs/nvml.md), so the narrow ones say when.
+
+    Returns:
+        (n,) ns of CLOCK_MONOTONIC before and after which it was renewed, and (n,) µJ.
+    """
+    reading = ticks["readings"][:, position]
+    looks = np.flatnonzero((reading["flags"] & Flag.HELD == 0) & (reading["state"] != State.MISSING))
+    seen = reading[looks]
+    begin_ns, end_ns = (ticks["t_ns"][looks] + seen[each].astype(np.int64) for each in ("begin_ns", "end_ns"))
+    fresh = np.flatnonzero(seen["state"][1:] == State.FRESH) + 1
+    return begin_ns[fresh - 1], end_ns[fresh], seen["value"][fresh]
 
 
 def _quantity(channel: Channel, ticks: Ticks, position: int) -> Series:

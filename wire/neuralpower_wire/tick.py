@@ -35,6 +35,8 @@ class Flag(IntFlag):
     """`scan` and `span` are known."""
     HELD = 4
     """Not read in this tick: the reading is what it was when last read, REPEATED or MISSING, and took no time."""
+    STAMPED = 8
+    """`scan` and `span` tell the time stamp that the driver gave the value; never with SCAN."""
 
 
 READING = np.dtype(
@@ -52,7 +54,8 @@ READING = np.dtype(
 """One channel quantity: `begin_ns` and `end_ns` are offsets from the tick's `t_ns`, saturating at 2**32 - 1.
 
 Where :attr:`Flag.SCAN` is set, the value comes from a scan of the chip in [`scan` - `span`, `scan`], counted by the source
-from its start, modulo 2**32.
+from its start, modulo 2**32. Where :attr:`Flag.STAMPED` is set, the value's own time is `scan` ns before the tick's `t_ns`, to
+`span` µs, both saturating: :func:`neuralpower_wire.power.stamps_ns`.
 """
 
 

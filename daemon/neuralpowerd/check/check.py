@@ -22,7 +22,7 @@ from ..sources.probe import KINDS, Behaviour, probe
 from ..sources.registry import make_plan
 from ..system.devicetree import bus_clock_hz
 from ..system.sysfs import clean
-from . import effect, i2c, machine, rails, sensor
+from . import effect, i2c, machine, nvml, rails, sensor
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
 DAEMON = "Daemon"
@@ -47,14 +47,16 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         for monitor in found.monitors
     }
     now = rails.examine(found)
-    plan, refusal = _planned(config, behaviours)
+    # What GPUs offer has a page of its own, which measures it.
+    plan, refusal = _planned(config, behaviours) if config.source != "nvml" else (None, "")
     findings = [
-        *rails.rails(found, now, config.source),
+        *(rails.rails(found, now, config.source) if found.rails or config.source != "nvml" else ()),
         *sensor.drivers(found, behaviours, config),
         *sensor.bus(found, clocks, behaviours),
         *sensor.reach(found, clocks, behaviours),
         *([_wish(config, plan, refusal)] if found.rails or refusal or config.source == "i2c" else []),
         *i2c.registers(config, found.entry),
+        *nvml.gpus(config, found),
         *([others] if found.monitors else []),
         *machine.realtime(config, len(plan.channels) if plan else USUAL_READINGS, plan.period_ns if plan else 0),
         *machine.machine(config),
@@ -85,6 +87,8 @@ def title(examined: dict[str, Any]) -> str:
             if not count
             else f"{count} rails, and source sim, which simulates its own"
         )
+    elif source == "nvml":
+        shown = "GPUs through NVML"
     elif source in ("i2c", "replay"):
         shown = f"source {source}"
     return f"neuralpowerd check · {examined['board']} · {shown}"

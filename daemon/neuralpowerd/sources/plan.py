@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from neuralpower_sampler import Source
 from neuralpower_wire import Channel, Chip, Epoch
@@ -30,6 +31,8 @@ class Plan:
     `undo` gives back what `open` changed. `read_chips` tells the chips by the opened source, where only that knows them.
     `covers` says what the total is the power of, a key of :data:`neuralpower_wire.epoch.COVERS` or "". `doubts` are the rails whose
     readings cannot be, by what is known before the first. `limits` are those of a rail's power and of the total's, None where anything may be.
+    `conditions` tells what of the source belongs into the conditions, `news` what has happened since
+    it was last asked: name, text and numbers of events.
     """
 
     source: str
@@ -49,6 +52,8 @@ class Plan:
     bus_hz: Mapping[str, int | None] = field(default_factory=dict)
     undo: Callable[[], list[str]] = list
     timeline: Path | None = None
+    conditions: Callable[[], Mapping[str, float | int | str | bool]] = dict
+    news: Callable[[], list[tuple[str, str, dict[str, Any]]]] = list
     read_chips: Callable[[Source], tuple[Chip, ...]] | None = None
     covers: str = ""
     doubts: tuple[Doubt, ...] = ()
@@ -65,7 +70,7 @@ class Plan:
     @property
     def voltage_every(self) -> int:
         """Voltages are read in every so many-th tick."""
-        return max((channel.every for channel in self.channels), default=1)
+        return max((channel.every for channel in self.channels if channel.quantity == "bus_uv"), default=1)
 
     def epoch(self, number: int, first_index: int, period_ns: int, t0_ns: int) -> Epoch:
         """The epoch of this plan from tick `first_index` on."""

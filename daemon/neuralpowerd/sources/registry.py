@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..config import AUTO, Config
 from ..errors import DaemonError
 from .i2c import i2c_plan
+from .nvml import nvml_plan
 from .plan import Plan, Prober
 from .probe import probe
 from .rails import rails_plan
@@ -31,6 +32,7 @@ class Planner:
 PLANNERS = (
     Planner(("hwmon", "iio"), automatic=True, make=rails_plan),
     Planner(("i2c",), automatic=False, make=lambda config, prober: i2c_plan(config)),
+    Planner(("nvml",), automatic=False, make=lambda config, prober: nvml_plan(config)),
     Planner(("replay",), automatic=False, make=lambda config, prober: replay_plan(config)),
     Planner(("sim",), automatic=True, make=lambda config, prober: sim_plan(config)),
 )

@@ -99,10 +99,12 @@ class FreshWatch:
 
     @property
     def rate(self) -> FreshRate:
-        """The slowest chip's; unknown where one of them is unknown."""
-        if not self.chips or any(each.rate_hz is None for each in self.chips.values()):
+        """The slowest chip's; unknown where one of them is unknown. Counters are left out: how often one is looked at is no rate of power."""
+        of = {channel.chip for channel in self._epoch.channels if channel.quantity != "energy_uj"}
+        chips = [rate for name, rate in self.chips.items() if name in of]
+        if not chips or any(each.rate_hz is None for each in chips):
             return UNKNOWN
-        return min(self.chips.values(), key=lambda each: each.rate_hz or 0.0)
+        return min(chips, key=lambda each: each.rate_hz or 0.0)
 
     @property
     def filter_s(self) -> float | None:
@@ -142,7 +144,7 @@ class FreshWatch:
         scans = tuple(
             min(int(more) % 2**32, most) if known else None for more, known in zip(gained, counting, strict=True)
         )
-        spans = tuple(readings["span"][[0, -1]].max(axis=0).tolist())
+        spans = tuple(np.where(counting, readings["span"][[0, -1]].max(axis=0), 0).tolist())
         self._counts.append(_Count(int(ticks["t_ns"][0]), int(ticks["t_ns"][-1]), fresh, unknown, scans, spans))
         while self._counts[0].end_ns < self._counts[-1].end_ns - WINDOW_NS:
             self._counts.popleft()

@@ -1,0 +1,17 @@
+"""The stand-in for NVIDIA's library, built once for a test run; what it tells is simulated."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from tests.worlds.nvml_stand_in import build
+
+_folder = tempfile.TemporaryDirectory(prefix="np-nvml")
+
+
+@cache
+def stand_in() -> Path:
+    """Path of the library."""
+    return build(Path(_folder.name))
