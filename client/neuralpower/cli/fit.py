@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed {args.seed}: 0 or more")
     from neuralpower.dataset import concat, read_dataset
     from neuralpower.models import store
+    from neuralpower.models.regression.rows import left_out
     from neuralpower.models.six import SixModels
 
     dataset = concat([read_dataset(path) for path in args.files])
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         console.print_json(store.document(models))
         return 0
     print_models(models, "The six models")
+    for reason, count in left_out(dataset).items():
+        print(f"left out: {count} of {len(dataset)} rows: {reason}")
     if dataset.withheld:
         print(f"rows {with_power(dataset)}; rows without power are in no power model")
     print_whole(models)
@@ -112,9 +115,8 @@ def print_models(models: SixModels, title: str) -> None:
         print(f"no {kind} {target} model: {reason}")
     if models.remainder_:
         mean = models.remainder_
-        print(
-            f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {mean.power_w:.4g} W stands for each"
-        )
+        power = "no power" if mean.power_w is None else f"{mean.power_w:.4g} W"
+        print(f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {power} stands for each")
 
 
 def print_whole(models: SixModels) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
+from neuralpower.models.others import means
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
 from neuralpower.models.regression.polynomial import Polynomial
 from neuralpower.models.regression.quantities import measure
@@ -65,11 +66,14 @@ class EnergyErrors:
 
 @dataclass(frozen=True)
 class Remainder:
-    """The mean layer that is known and not modelled (kind ``other``): reformats, elementwise operations, softmax."""
+    """The mean layer that is known and not modelled (kind ``other``): reformats, elementwise operations, softmax.
+
+    `power_w` is None where no power of such a layer was measured.
+    """
 
     layers: int
     runtime_s: float
-    power_w: float
+    power_w: float | None
 
 
 @dataclass
@@ -242,12 +246,11 @@ def _note(into: Floats, dataset: Dataset, model: LayerModel, found: HeldOut) -> 
 
 def _remainder(dataset: Dataset) -> Remainder | None:
     """Mean runtime over layers of kind ``other``; power weighted by runtime, so that layers × both is their energy."""
-    others = dataset.where(kind="other")
+    others = dataset.take(means(dataset))
     runtime, power = others["runtime_s"].astype(np.float64), others["power_w"].astype(np.float64)
     timed = np.isfinite(runtime) & (runtime >= 0)
     both = timed & np.isfinite(power) & (power > 0) & (runtime > 0)
-    if not both.any():
+    if not timed.any():
         return None
-    return Remainder(
-        int(timed.sum()), float(runtime[timed].mean()), float(np.average(power[both], weights=runtime[both]))
-    )
+    mean_w = float(np.average(power[both], weights=runtime[both])) if both.any() else None
+    return Remainder(int(timed.sum()), float(runtime[timed].mean()), mean_w)

@@ -253,7 +253,7 @@ def _remainder(entry: object) -> Remainder | None:
     return Remainder(
         _integer(entry, "layers", least=1, most=2**53),
         _number(entry, "runtime_s", least=0.0),
-        _number(entry, "power_w", above=0.0),
+        None if _get(entry, "power_w") is None else _number(entry, "power_w", above=0.0),
     )
 
 

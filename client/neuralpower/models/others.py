@@ -1,0 +1,35 @@
+"""Layers of kind ``other``: for which of them the mean one may stand."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralpower.dataset import Dataset
+
+PRODUCTS = (
+    "deconv",
+    "convtranspose",
+    "convolution",
+    "matmul",
+    "matrixmultiply",
+    "gemm",
+    "einsum",
+    "attention",
+    "lstm",
+    "gru",
+    "rnn",
+)
+"""Parts of layer types that multiply and accumulate: their time grows with work, of which a mean reformat knows nothing."""
+
+
+def multiplies(layer_type: str) -> bool:
+    """Whether a layer is a product by its type: a transposed convolution, a product of two activations, a recurrent layer."""
+    name = layer_type.lower().replace("_", "")
+    return any(part in name for part in PRODUCTS)
+
+
+def means(dataset: Dataset) -> NDArray[np.bool_]:
+    """Which rows, (rows,), are of kind ``other`` and no products: the mean one is of these."""
+    products = np.array([multiplies(name) for name in dataset["layer_type"].tolist()], dtype=bool)
+    return np.asarray((dataset["kind"] == "other") & ~products)
