@@ -36,7 +36,8 @@ class Candidate:
 
     `energy_j` is None where no layer has a power model. `error` is the share of wrong answers, None where nobody told.
     `not_covered`: why layers are not in the sum of energy -> how many; `runtime_least`, `energy_least`: layers are missing
-    in the sum, which is then a lower bound. `outside` counts layers that lie outside what the models were fitted to.
+    in the sum, which is then a lower bound. `outside` counts layers that lie outside what the models were fitted to;
+    `no_support`: layers that nothing measured is like, and their shares of the layers' runtime and energy.
     """
 
     network: str
@@ -53,6 +54,7 @@ class Candidate:
     simulated: bool = False
     runtime_least: bool = False
     energy_least: bool = False
+    no_support: tuple[int, float, float] = (0, 0.0, 0.0)
 
     @property
     def item_energy_j(self) -> Estimate | None:
@@ -119,6 +121,7 @@ def candidate(predicted: NetworkPrediction, model: str, error: float | None, sim
         sum(bool(p.outside) for p in timed), error, simulated,
         predicted.whole_least if whole else predicted.runtime_least,
         predicted.whole_least if whole else predicted.energy_least,
+        predicted.unsupported,
     )  # fmt: skip
 
 
@@ -185,14 +188,15 @@ def _ends(value: float, interval: tuple[float, float] | None) -> Estimate:
 
 
 def _energy(p: Prediction) -> Estimate:
-    """Energy of one layer: relative half-widths of runtime and power combine as independent errors do."""
+    """Energy of one layer: relative half-widths of runtime and power combine as independent errors do, the lower ones as quotients, so that
+    no energy comes out at nothing."""
     time, power = _ends(p.runtime_s or 0.0, p.runtime_interval_s), _ends(p.power_w or 0.0, p.power_interval_w)
     value = p.energy_j or 0.0
     if not time.value or not power.value:
         return Estimate(value, value, value)
-    below = hypot(1 - time.low / time.value, 1 - power.low / power.value)
+    below = hypot(time.value / time.low - 1, power.value / power.low - 1)
     above = hypot(time.high / time.value - 1, power.high / power.value - 1)
-    return Estimate(value, max(value * (1 - below), 0.0), value * (1 + above))
+    return Estimate(value, value / (1 + below), value * (1 + above))
 
 
 def _summed(estimates: Sequence[Estimate], fixed: float) -> Estimate:

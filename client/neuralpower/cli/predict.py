@@ -96,6 +96,8 @@ def _print_layers(models: SixModels, predicted: NetworkPrediction) -> None:
 def _row(place: int, p: Prediction) -> list[console.Cell]:
     layer = p.layer
     note = p.reason
+    if p.unsupported:
+        note = f"{note}; no support: {', '.join(p.unsupported)}".removeprefix("; ")
     if p.outside:
         note = f"{note}; outside the data: {', '.join(p.outside)}".removeprefix("; ")
     if layer.kind == "unclassified" and layer.note:
@@ -154,6 +156,14 @@ def _print_totals(models: SixModels, predicted: NetworkPrediction) -> None:
     if strange:
         print(
             f"warning: {strange} of {len(predicted.timed)} predictions lie outside the data the models were fitted to"
+        )
+    leaning, seconds, joules = predicted.unsupported
+    if leaning:
+        energy = f", {100 * joules:.0f} % of the energy" if predicted.covered else ""
+        named = dict.fromkeys(reason for p in predicted.timed for reason in p.unsupported)
+        print(
+            f"no support: {leaning} of {len(predicted.timed)} predictions, {100 * seconds:.0f} % of the runtime{energy} in the sum: "
+            f"nothing like them was measured ({', '.join(named)})"
         )
     errors = [
         f"{model.kind} {model.target} {100 * model.cross_validation.score.rmspe:.0f} %"
@@ -225,6 +235,7 @@ def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
                 "power_interval_w": p.power_interval_w,
                 "precision": p.layer.precision,
                 "outside": list(p.outside),
+                "no_support": list(p.unsupported),
                 "reason": p.reason,
                 "note": p.layer.note,
             }
@@ -245,6 +256,7 @@ def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
         "energy_j": predicted.energy_j,
         "runtime_interval_s": [runtime.low, runtime.high] if runtime else None,
         "energy_interval_j": [energy.low, energy.high] if energy else None,
+        "no_support": dict(zip(("layers", "runtime_share", "energy_share"), predicted.unsupported, strict=True)),
         "runtime_least": predicted.runtime_least,
         "energy_least": predicted.energy_least,
     }

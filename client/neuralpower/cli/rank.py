@@ -289,6 +289,12 @@ def _print(
         for reason, count in each.not_covered.items():
             which = "sums" if each.runtime_least or each.energy_j is not None else "energy"
             told[f"not in the {which}: {each.network}: {count} of {each.layers} layers: {reason}"] = None
+        if each.no_support[0]:
+            count, seconds, joules = each.no_support
+            energy = "" if each.energy_j is None else f", {100 * joules:.0f} % of the energy"
+            told[
+                f"no support: {each.network}, batch {each.batch}: {count} predicted layers, {100 * seconds:.0f} % of the runtime{energy}"
+            ] = None
     if any(each.least(by) for each, _ in order):
         told["≥: layers are missing in the sum, which is a lower bound; such rows have no place in the order"] = None
     strange = sum(bool(each.outside) for each, _ in order)

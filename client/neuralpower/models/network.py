@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from neuralpower.features.layers import Layer
 from neuralpower.models.others import multiplies
@@ -18,7 +19,8 @@ class Prediction:
 
     The intervals hold a share ``polynomial.LEVEL`` of layers like those in training. `outside` names what of the layer lies
     outside the training data; the prediction is then an extrapolation, and the intervals promise nothing. `as_mean`: it has no
-    model, and the mean layer of kind ``other`` stands for it.
+    model, and the mean layer of kind ``other`` stands for it. `unsupported`: what of it no measured layer is like (a batch, a
+    precision, a kind of convolution never seen).
     """
 
     layer: Layer
@@ -30,6 +32,7 @@ class Prediction:
     runtime_interval_s: tuple[float, float] | None = None
     power_interval_w: tuple[float, float] | None = None
     as_mean: bool = False
+    unsupported: tuple[str, ...] = ()
 
 
 Ends = tuple[float, float, float]
@@ -95,6 +98,13 @@ class NetworkPrediction:
     def whole_least(self) -> bool:
         """Whether layers are missing in the whole inference: any but those that its fitted remainder holds."""
         return any(p.energy_j is None and not in_remainder(p.layer) for p in self.layers)
+
+    @property
+    def unsupported(self) -> tuple[int, float, float]:
+        """How many layers in the sums no measured layer is like, and their shares of the sums of runtime and energy."""
+        leaning = [p for p in self.timed if p.unsupported]
+        seconds, joules = (sum(getattr(p, name) or 0.0 for p in leaning) for name in ("runtime_s", "energy_j"))
+        return len(leaning), seconds / (self.runtime_s or 1.0), joules / (self.energy_j or 1.0)
 
     @property
     def mean_has_power(self) -> bool:
@@ -176,20 +186,24 @@ def _of_kind(models: SixModels, kind: str, layers: Sequence[Layer]) -> list[Pred
         return [_other(layer, models.remainder_ is not None) for layer in layers]
     if kind == "unclassified":
         return [Prediction(layer, reason="unclassified") for layer in layers]
-    seconds = runtime.predict(layers).tolist() if runtime else [None] * len(layers)
-    watts = power.predict(layers).tolist() if power else [None] * len(layers)
+    nothing: list[Any] = [None] * len(layers)
+    seconds = runtime.predict(layers).tolist() if runtime else nothing
+    watts = power.predict(layers).tolist() if power else nothing
     model = runtime or power
-    outside: list[list[str]] = model.outside(layers) if model else [[] for _ in layers]
+    none: list[list[str]] = [[] for _ in layers]
+    outside, unsupported = (model.outside(layers), model.unsupported(layers)) if model else (none, none)
     missing = [target for target, model in (("runtime", runtime), ("power", power)) if model is None]
     reason = f"no {kind} {' or '.join(missing)} model" if missing else ""
+    ends = [list(zip(*(e.tolist() for e in m.predict_interval(layers)), strict=True)) if m else nothing
+            for m in (runtime, power)]  # fmt: skip
     return [
         Prediction(
-            layer, t, p, None if missing else t * p, tuple(strange), reason,
-            (runtime.polynomial.interval.around(t) if runtime else None),
-            (power.polynomial.interval.around(p) if power else None),
+            layer, t, p, None if missing else t * p, tuple(strange), reason, of_t, of_p, unsupported=tuple(never)
         )
-        for layer, t, p, strange in zip(layers, seconds, watts, outside, strict=True)
-    ]  # fmt: skip
+        for layer, t, p, strange, never, of_t, of_p in zip(
+            layers, seconds, watts, outside, unsupported, *ends, strict=True
+        )
+    ]
 
 
 def _other(layer: Layer, measured: bool) -> Prediction:

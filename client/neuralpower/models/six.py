@@ -54,6 +54,10 @@ class LayerModel:
         """For each layer, what of it lies outside the training data."""
         return self.polynomial.outside(measure(layers, self.polynomial.columns))
 
+    def unsupported(self, layers: Sequence[Layer]) -> list[list[str]]:
+        """For each layer, what of it no layer in training is like."""
+        return self.polynomial.unsupported(measure(layers, self.polynomial.columns))
+
 
 @dataclass(frozen=True)
 class EnergyErrors:
@@ -227,7 +231,7 @@ def held_out(folds: KindFolds, kind: str, estimator: Estimator) -> Mapping[str, 
             rows = folds.rows[target]
             # A fold may hold layers of which only the other target was measured.
             if len(x := rows.x[test[rows.index]]):
-                found[target].add(test, model.predict(x), model.polynomial_.interval.holds)
+                found[target].add(test, model.predict(x), model.predict_interval(x))
         if "product" in found and {"runtime", "power"} <= set(fitted):
             rows = folds.rows["energy"]
             x = rows.x[test[rows.index]]
