@@ -18,7 +18,7 @@ class Prediction:
     """One layer: its runtime, power and energy, or the reason why there is none.
 
     The intervals hold a share ``polynomial.LEVEL`` of layers like those in training. `outside` names what of the layer lies
-    outside the training data; the prediction is then an extrapolation, and the intervals promise nothing. `as_mean`: it has no
+    outside the training data; the prediction is then an extrapolation, and the intervals are wider by a convention. `as_mean`: it has no
     model, and the mean layer of kind ``other`` stands for it. `unsupported`: what of it no measured layer is like (a batch, a
     precision, a kind of convolution never seen).
     """

@@ -205,7 +205,6 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         powers=_FC_SIZES,
         hinges=("operations", "out_c", "bytes"),
         ridges=(_RIDGE, ("operations", "in_features")),
-        cases=((_WIDE, ("operations",)),),
         regions=_FC_REGIONS,
         amounts=("bytes",),
         rates=_RIDGE,

@@ -219,7 +219,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         ratios = rows.first(y / self.held_out_)[units]
         column = dictionary.named(x)
         names = [name for name in (*dictionary.regions, *dictionary.rates) if name in column]
-        told = np.column_stack([rows.mean(column[name])[units] for name in names]) if names else None
+        told = {name: rows.mean(values)[units] for name, values in column.items()} if names else None
         bent = nested.polynomial if nested else None
         with_rates = {**column, **(rates(column, nested.runtime_s) if nested else {})}
         return Polynomial(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralpower.models.regression.groups import groups_of
+from neuralpower.models.regression.groups import ends_of, groups_of
 from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.quantities import RATES, rates
 from neuralpower.models.regression.terms import Term, evaluate, feature_quantities
@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.9
 """Share of new layers that a prediction interval is to hold."""
+FEW = 19
+"""Layers of a group from which on its smallest and largest ratio are far enough apart for :data:`LEVEL`."""
 UNSURE = 0.25
 """What share of the way beyond the data, in logarithms, a prediction may be off on either side: there is nothing to learn it from.
 The law's two extremes, nothing but launch and nothing but work, are a whole way apart; this is half of it, around the law."""
@@ -73,16 +75,17 @@ class Interval:
     groups: tuple[tuple[Term, float, float], ...] = ()
 
     @classmethod
-    def of(cls, ratios: Floats, names: Sequence[str] = (), x: Floats | None = None) -> Interval:
+    def of(cls, ratios: Floats, names: Sequence[str] = (), column: Mapping[str, Floats] | None = None) -> Interval:
         """From measured over predicted of layers that took no part in the fit, shape (rows,).
 
         The outermost order statistics between which a new one lies with the probability asked for, if it is drawn like
-        them (split-conformal prediction); with too few rows, the smallest and the largest. `x`, (rows, names), tells groups
-        that scatter alike apart; each then has its own.
+        them (split-conformal prediction); with too few rows, the smallest and the largest. The quantities in `column`, (rows,)
+        each, tell groups that scatter alike apart, by `names` and by kinds of convolutions; each then has its own ends.
         """
         low, high = _ends(ratios)
-        found = groups_of(names, x, np.abs(np.log(ratios))) if x is not None else []
-        return cls(low, high, tuple((where, *_ends(ratios[inside])) for where, inside in found))
+        found = groups_of(names, column, np.abs(np.log(ratios))) if column else []
+        ends = [_ends(ratios[inside]) if inside.sum() >= FEW else ends_of(ratios[inside], LEVEL) for _, inside in found]
+        return cls(low, high, tuple((where, *each) for (where, _), each in zip(found, ends, strict=True)))
 
     def factors(self, column: Mapping[str, Floats], rows: int) -> tuple[Floats, Floats]:
         """(low, high) for each of so many rows, (rows,) each."""
