@@ -19,7 +19,10 @@ RIDGE = 1e-3
 
 def rough(column: Mapping[str, Floats], y: Floats, weights: Floats) -> Floats:
     """What is expected of y, (rows,), by quantities (rows,) of which no other is known; rows count by `weights`."""
-    logs = [np.log1p(values / (values.mean() or 1.0)) if (values <= 0).any() else np.log(values) for values in column.values()]
+    logs = [
+        np.log1p(values / (values.mean() or 1.0)) if (values <= 0).any() else np.log(values)
+        for values in column.values()
+    ]
     varied = [each for each in logs if np.ptp(each) > 1e-9]
     target = np.log(y)
     level = np.median(target)
