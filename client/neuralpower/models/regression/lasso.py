@@ -220,7 +220,6 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         column = dictionary.named(x)
         names = [name for name in (*dictionary.regions, *dictionary.rates) if name in column]
         told = {name: rows.mean(values)[units] for name, values in column.items()} if names else None
-        bent = nested.polynomial if nested else None
         with_rates = {**column, **(rates(column, nested.runtime_s) if nested else {})}
         return Polynomial(
             columns=dictionary.columns,
@@ -232,7 +231,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             bounds=found.bounds,
             interval=Interval.of(ratios, names, told),
             domain={name: (float(values.min()), float(values.max())) for name, values in column.items()},
-            runtime=bent,
+            runtime=nested.polynomial if nested else None,
             law=Law.of(with_rates, dictionary.law, y, rows.share, rough(column, y, rows.share))
             if dictionary.law
             else None,

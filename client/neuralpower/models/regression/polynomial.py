@@ -177,13 +177,15 @@ class Polynomial:
                 low, high = self.domain[name]
                 for row in np.flatnonzero((column[name] < low) | (column[name] > high)):
                     found[row].append(f"{name} {column[name][row]:g}")
-        if "groups" in column and "filters" in column:
-            grouped, depthwise = column["groups"] > 1, (column["groups"] > 1) & (column["filters"] <= 1)
-            seen_grouped, seen_depthwise = self.domain["groups"][1] > 1, self.domain["filters"][0] <= 1
-            for row in np.flatnonzero(depthwise & ~np.bool_(seen_depthwise)):
-                found[row].append("depthwise")
-            for row in np.flatnonzero(grouped & ~depthwise & ~np.bool_(seen_grouped)):
-                found[row].append("groups")
+        if {"groups", "filters"} <= set(column):
+            grouped, single = column["groups"] > 1, column["filters"] <= 1
+            never = {
+                "depthwise": grouped & single & (self.domain["filters"][0] > 1),
+                "groups": grouped & ~single & (self.domain["groups"][1] <= 1),
+            }
+            for name, rows in never.items():
+                for row in np.flatnonzero(rows):
+                    found[row].append(name)
         return found
 
     def outside(self, x: Floats) -> list[list[str]]:
