@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neuralpower_sampler/_build.py)
 # Lines of the sampler that the C tests run, per cent: just under what they do. Python's floor is in pyproject.toml.
-C_FLOOR := 95
+C_FLOOR := 94
 # Files of tests that are mostly arithmetic: tracing each line of it takes long and says little that is new.
 ARITHMETIC := $(addsuffix *.py,$(addprefix tests/unit/test_,accuracy align attribution demo models rank virtual withheld))
 QUICK_TESTS := -m 'not slow and not packaging and not hardware' $(addprefix --ignore-glob=,$(ARITHMETIC))
@@ -54,8 +54,8 @@ coverage-quick: ## the same without tests that are mostly arithmetic, fit for CI
 fuzz: $(READY) ## every reader of files on damaged ones; MINUTES=n for each of the eleven (10), SEED=n repeats a run
 	@$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-fuzz-quick: ## the same for a minute altogether, fit for CI
-	@$(MAKE) -s fuzz MINUTES=0.1
+fuzz-quick: ## the same for a minute altogether, always the same cases, fit for CI
+	@$(MAKE) -s fuzz MINUTES=0.1 SEED=$(or $(SEED),1)
 
 check: format-check lint types arrows warnings ## format, lint, types, import arrows, C warnings (-k: go on after a failure)
 

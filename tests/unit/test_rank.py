@@ -212,3 +212,10 @@ def test_accuracies_are_shares_or_percentages(tmp_path: Path) -> None:
         assert read_errors(path) == {"a": pytest.approx(0.3), "b": pytest.approx(0.2)}
     path.write_text('{"a": 1.0}')
     assert read_errors(path) == {"a": 0.0}
+
+
+def test_accuracies_deeper_than_python_prints_are_one_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Found by `make fuzz`."""
+    (files / "deep.json").write_text('{"net": ' + "[" * 900 + "]" * 900 + "}")
+    assert main(["rank", str(files / "m.json"), str(files / "tiny.onnx"), "--accuracy", str(files / "deep.json")]) == 2
+    assert "a list or an object" in capsys.readouterr().err

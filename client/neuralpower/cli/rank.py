@@ -199,7 +199,9 @@ def read_errors(path: Path) -> dict[str, float]:
         except ValueError:
             accuracy = math.nan
         if not 0 < accuracy <= 100:
-            raise InputError(f"{path}: the accuracy of {name} is {value!r}, not a number above 0 and up to 100")
+            # Lists and objects within each other can be deeper than Python prints.
+            shown = "a list or an object" if isinstance(value, (dict, list)) else f"{value!r:.60}"
+            raise InputError(f"{path}: the accuracy of {name} is {shown}, not a number above 0 and up to 100")
         if name in found and found[name] != accuracy:
             raise InputError(f"{path}: {name} has two accuracies")
         found[name] = accuracy
