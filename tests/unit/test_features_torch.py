@@ -6,6 +6,7 @@ import importlib.util
 import operator
 import sys
 import types
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,6 +325,15 @@ def flops_by_torch(torch: Any, model: Any, shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops())
 
 
+def exported(torch: Any, model: Any, shape: tuple[int, ...], folder: Path, *, dynamo: bool) -> Path:
+    """The network as ONNX, from one of torch's two exporters; both warn of themselves, the older one that it is the older."""
+    file = folder / f"{'dynamo' if dynamo else 'script'}.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (torch.zeros(*shape),), str(file), dynamo=dynamo, verbose=False)
+    return file
+
+
 def multiplying(layers: list[Layer]) -> int:
     return sum(2 * layer.macs() for layer in layers)
 
@@ -336,11 +346,8 @@ def test_a_network_has_the_same_work_live_and_exported(
     torch = torch_or_skip()
     model, shape = make().eval(), (2, 3, 224, 224)
     model(torch.zeros(*shape))  # a lazy layer learns its size
-    files = [tmp_path / "script.onnx"]
-    torch.onnx.export(model, (torch.zeros(*shape),), str(files[0]), dynamo=False)
-    if importlib.util.find_spec("onnxscript"):
-        files.append(tmp_path / "dynamo.onnx")
-        torch.onnx.export(model, (torch.zeros(*shape),), str(files[1]), dynamo=True, verbose=False)
+    newer = [False, True] if importlib.util.find_spec("onnxscript") else [False]
+    files = [exported(torch, model, shape, tmp_path, dynamo=dynamo) for dynamo in newer]
     zoo(monkeypatch, net=model)
     found = [load_network("torch:zoo_here:net", batch=2).layers, *(load_network(file).layers for file in files)]
     expected = flops_by_torch(torch, model, shape)
