@@ -95,7 +95,7 @@ def test_names_of_others_are_mapped(tmp_path: Path) -> None:
         ("c,lstm,1,3,8,8,4,3,1,1,1,,1,1", "column kind: 1 row(s) hold 'lstm'"),
         ("c,,1,3,8,8,4,3,1,1,1,,1,1", "column kind: 1 row(s) do not say it"),
         ("c,conv,1,3,8,8,4,3,1,1,1,,,", "have none of the three"),
-        ("c,conv,1,3,8,8,4,3,1,1,1,,-1,-2", "column runtime_s: 1 row(s) hold one that is negative"),
+        ("c,conv,1,3,8,8,4,3,1,1,1,,-1,-2", "column runtime_ms: 1 row(s) hold one that is negative"),
         ("c,conv,1,3,8,8,4,3,1,1,1,,nan,4500", "column power_w: 1 row(s) hold one that is above 3000"),
         ("c,conv,1,3,8,8,4,3,1,1,2,,1,1", "row 7: 2 groups do not divide its channels"),
         ("c,conv,1,3,8,8,4,30,1,0,1,,1,1", "row 7: layer c: a conv layer with an impossible out_h"),
