@@ -13,6 +13,7 @@ from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
     from neuralpower.models.six import SixModels
+    from neuralpower.models.validation.score import Score
 
 HELP = """Fit runtime and power models of convolutions, pools and fully connected layers.
 
@@ -22,6 +23,7 @@ shown come from folds that took no part in fitting or choosing; networks are kep
 example:
   neuralpower fit layers.parquet -o model.json"""
 
+BOTH_WAYS = ("median error", "geometric error", "sum")
 PER_UNIT = {"runtime": (1e3, "ms"), "power": (1.0, "W")}
 
 
@@ -36,9 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which rows go into which fold (0)")
     parser.add_argument(
         "--loss",
-        choices=("relative", "squared"),
+        choices=("relative", "log-ratio", "relative-y", "squared"),
         default="relative",
-        help="what is made small: relative errors, or squared ones as in the original (relative)",
+        help="what is made small: errors relative to the prediction, whose sums come out right; logarithms of the ratio; errors relative "
+        "to the measurement (RMSPE), which guesses low; or squared errors as in the original (relative)",
     )
     parser.add_argument("--formula", action="store_true", help="print each model as a formula with its units")
     parser.add_argument("--json", action="store_true", help="print the models as JSON")
@@ -51,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed {args.seed}: 0 or more")
     from neuralpower.dataset import concat, read_dataset
     from neuralpower.models import store
+    from neuralpower.models.regression.rows import left_out
     from neuralpower.models.six import SixModels
 
     dataset = concat([read_dataset(path) for path in args.files])
@@ -61,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         console.print_json(store.document(models))
         return 0
     print_models(models, "The six models")
+    for reason, count in left_out(dataset).items():
+        print(f"left out: {count} of {len(dataset)} rows: {reason}")
     if dataset.withheld:
         print(f"rows {with_power(dataset)}; rows without power are in no power model")
     print_whole(models)
@@ -89,19 +95,20 @@ def print_models(models: SixModels, title: str) -> None:
                 f"{percent(cv.low)} to {percent(cv.high)}",
                 _or_none(cv.without_worst),
                 f"{cv.score.rmse * scale:.4g} {unit}",
-                percent(cv.score.median_ape),
+                *both_ways(cv.score),
                 f"{100 * (interval.low - 1):+.0f} to {100 * (interval.high - 1):+.0f} %",
                 _or_none(cv.coverage),
                 cv.grouped_by,
             ]
         )
     columns = ["type", "target", "rows", "unresolved", "terms", "degree", "RMSPE", "over folds", "but ten worst", "RMSE",
-               "median error", "interval", "holds"]  # fmt: skip
+               *BOTH_WAYS, "interval", "holds"]  # fmt: skip
     where = "" if models.simulated_ else f" ({', '.join(models.devices_) or 'device not named'})"
     heading = f"{title}, {models.folds}-fold cross-validation, seed {models.seed}{where}"
     console.table(heading, [*columns, "folds by"], rows, simulated=models.simulated_)
     print(
-        "interval: a layer's value over its prediction in 90 % of the cases; holds: share of held-out layers within it"
+        "sum: of all predictions over that of all values; geometric error: the typical factor between the two, either way, less one;\n"
+        "interval: a layer's value over its prediction in 90 % of the cases, over all groups; holds: share of held-out layers within theirs"
     )
     for kind, energy in models.energy_.items():
         print(
@@ -112,9 +119,8 @@ def print_models(models: SixModels, title: str) -> None:
         print(f"no {kind} {target} model: {reason}")
     if models.remainder_:
         mean = models.remainder_
-        print(
-            f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {mean.power_w:.4g} W stands for each"
-        )
+        power = "no power" if mean.power_w is None else f"{mean.power_w:.4g} W"
+        print(f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {power} stands for each")
 
 
 def print_whole(models: SixModels) -> None:
@@ -169,6 +175,11 @@ def print_formulas(models: SixModels) -> None:
         used |= dict.fromkeys(model.polynomial.quantities())
         print()
         print(f"{model.kind} {model.polynomial.formula(model.target, UNITS[model.target])}")
+        for where, low, high in model.polynomial.interval.groups:
+            print(f"  90 % of {where.name}: {100 * (low - 1):+.0f} to {100 * (high - 1):+.0f} %")
+        if law := model.polynomial.law:
+            parts = [f"{slope:.4g} * {name}" for name, slope in law.slopes.items() if slope]
+            print(f"  beyond the data in proportion to {' + '.join([f'{law.constant:.4g}', *parts])}")
     print()
     for name in used:
         unit, meaning = (QUANTITIES[name].unit, QUANTITIES[name].meaning) if name in QUANTITIES else RATES[name][1:]
@@ -188,6 +199,12 @@ def print_published(models: SixModels) -> None:
     print()
     title = "For context: published, other hardware and other layers, errors on the training rows"
     console.table(title, ["source", "type", "target", "terms", "RMSPE", "RMSE"], rows)
+
+
+def both_ways(score: Score) -> list[str | None]:
+    """Errors that guessing low does not make smaller: median, geometric, and the sum's."""
+    bias = None if score.sum_bias is None else f"{score.sum_bias:.3f}"
+    return [percent(score.median_ape), _or_none(score.geometric), bias]
 
 
 def _or_none(share: float | None) -> str | None:
