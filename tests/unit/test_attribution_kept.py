@@ -148,6 +148,55 @@ def test_where_nothing_can_be_kept_the_result_is_told(folder: Path, made: list[s
     assert len(attributed(folder)[1]) == 1 and len(made) == 2
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_file_that_cannot_be_read_keeps_nothing(
+    folder: Path, made: list[str], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A recorder has replaced it meanwhile, or it belongs to another: the result is told, not kept."""
+    real = kept._checksum
+
+    def checksum(path: Path) -> str:
+        if path.name == layout.DOCUMENT and (when == "before" or made):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return real(path)
+
+    monkeypatch.setattr(kept, "_checksum", checksum)
+    _, said = attributed(folder)
+    assert made == ["window-mean"] and not (folder / "attribution").exists()
+    assert len(said) <= 1 and all("cannot be kept" in line for line in said)
+
+
+def test_two_at_once_in_one_process(folder: Path, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a file of its own until it is whole: neither takes the other's away."""
+    real, inside = Path.replace, []
+
+    def replace(path: Path, target: Path) -> Path:
+        if not inside:
+            inside.append(path)
+            assert attributed(folder)[1] == []  # the other one, while ours is written
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    assert attributed(folder)[1] == []
+    assert len(made) == 2 and attributed(folder)[1] == [] and len(made) == 2
+    assert the_file(folder).suffix == ".json"
+
+
+@pytest.mark.parametrize("harm", ["a link", "a link to nothing", "a link to itself"])
+def test_a_link_is_replaced_and_not_followed(folder: Path, made: list[str], tmp_path: Path, harm: str) -> None:
+    """What it names stays as it is, and nothing is made there."""
+    attributed(folder)
+    path = the_file(folder)
+    other = tmp_path / "precious"
+    if harm == "a link":
+        other.write_text("precious")
+    path.unlink()
+    path.symlink_to(path.name if harm == "a link to itself" else other)
+    assert len(attributed(folder)[1]) <= 1 and len(made) == 2
+    assert not path.is_symlink() and attributed(folder)[1] == [] and len(made) == 2
+    assert other.read_text() == "precious" if harm == "a link" else not other.exists()
+
+
 def test_what_grew_meanwhile_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recorder at work: what the result was made of is not known."""
     real = kept.attribute

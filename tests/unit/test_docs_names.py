@@ -1,4 +1,4 @@
-"""What README.md and docs/ name exists: modules and what is in them, commands with their options, keys of the configuration, targets of make."""
+"""What README.md and docs/ name exists: modules and what is in them, files, commands with their options, keys of the configuration, targets of make."""
 
 from __future__ import annotations
 
@@ -94,6 +94,16 @@ def test_named_modules_and_members_exist(page: Path) -> None:
     """Each dotted name of our packages is imported, and each member of a client, recording or profiler is there."""
     names = {name for code, _ in said(page) for name in names_of(code)}
     assert not [name for name in sorted(names) if not is_there(name)]
+
+
+FOLDERS = ("align", "benchmarks", "client", "daemon", "docs", "sampler_c", "systemd", "tests", "wire")
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_named_files_exist(page: Path) -> None:
+    """A path that begins with a folder of the repository is there; NAME in it stands for any."""
+    named = re.findall(rf"(?<![\w./-])((?:{'|'.join(FOLDERS)})/[\w./-]*\w)", page.read_text(encoding="utf-8"))
+    assert not [path for path in sorted(set(named)) if "NAME" not in path and not (ROOT / path).exists()]
 
 
 # ---- Commands ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import importlib.util
 import operator
 import sys
 import types
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,6 +238,38 @@ def test_what_a_module_prints_goes_to_stderr(
     assert told.out == "" and all(word in told.err for word in ("imported", "below", "made"))
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("raise SystemExit(3)", "its import ended: SystemExit: 3"),
+        ("import sys\nsys.exit('usage: train.py DATA')", "its import ended: SystemExit: usage: train.py DATA"),
+        ("net = 1 / 0", "its import ended: ZeroDivisionError: division by zero"),
+        ("def net(:", "its import ended: SyntaxError: invalid syntax (failing_net.py, line 1)"),
+        ("import no_such_package_here", "No module named 'no_such_package_here'"),
+        ("net = 3\nINPUT_SHAPE = 3", "INPUT_SHAPE is 3; write its sizes, as (1, 3, 224, 224)"),
+        ("net = 3\nINPUT_SHAPE = '1x3x8x8'", "INPUT_SHAPE is '1x3x8x8'; write its sizes, as (1, 3, 224, 224)"),
+        ("net = 3\nINPUT_SHAPE = (1, 3, -8, 8)", "INPUT_SHAPE is (1, 3, -8, 8); write its sizes, as (1, 3, 224, 224)"),
+        ("def net():\n    raise SystemExit(3)", "cannot be made: SystemExit: 3"),
+        ("def net():\n    raise SystemExit", "cannot be made: SystemExit"),
+        ("def net():\n    return 3", "a module of PyTorch is needed, not int"),
+        ("net = 3", "a module of PyTorch is needed, not int"),
+    ],
+)
+def test_a_users_module_fails_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    """Whatever its code does, an exit too: a training script that reads its own arguments is the usual case."""
+    (tmp_path / "failing_net.py").write_text(text + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "failing_net", raising=False)
+    torch: Any = types.ModuleType("torch")
+    torch.nn = SimpleNamespace(Module=type("Module", (), {}))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    with pytest.raises(InputError) as caught:
+        load_network("torch:failing_net:net")
+    assert str(caught.value) == f"torch:failing_net:net: {says}"
+
+
 def make_small_vit() -> Any:
     """A vision transformer: patches by a convolution, a class token, two encoder layers with their own attention."""
     import torch
@@ -324,6 +357,15 @@ def flops_by_torch(torch: Any, model: Any, shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops())
 
 
+def exported(torch: Any, model: Any, shape: tuple[int, ...], folder: Path, *, dynamo: bool) -> Path:
+    """The network as ONNX, from one of torch's two exporters; both warn of themselves, the older one that it is the older."""
+    file = folder / f"{'dynamo' if dynamo else 'script'}.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (torch.zeros(*shape),), str(file), dynamo=dynamo, verbose=False)
+    return file
+
+
 def multiplying(layers: list[Layer]) -> int:
     return sum(2 * layer.macs() for layer in layers)
 
@@ -336,11 +378,8 @@ def test_a_network_has_the_same_work_live_and_exported(
     torch = torch_or_skip()
     model, shape = make().eval(), (2, 3, 224, 224)
     model(torch.zeros(*shape))  # a lazy layer learns its size
-    files = [tmp_path / "script.onnx"]
-    torch.onnx.export(model, (torch.zeros(*shape),), str(files[0]), dynamo=False)
-    if importlib.util.find_spec("onnxscript"):
-        files.append(tmp_path / "dynamo.onnx")
-        torch.onnx.export(model, (torch.zeros(*shape),), str(files[1]), dynamo=True, verbose=False)
+    newer = [False, True] if importlib.util.find_spec("onnxscript") else [False]
+    files = [exported(torch, model, shape, tmp_path, dynamo=dynamo) for dynamo in newer]
     zoo(monkeypatch, net=model)
     found = [load_network("torch:zoo_here:net", batch=2).layers, *(load_network(file).layers for file in files)]
     expected = flops_by_torch(torch, model, shape)

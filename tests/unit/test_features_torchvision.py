@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_features_torch import flops_by_torch, multiplying
+from test_features_torch import exported, flops_by_torch, multiplying
 
 from neuralpower.features.network import load_network
 
@@ -45,13 +44,9 @@ def test_a_network_of_torchvision_has_the_work_that_torch_counts(tmp_path: Path,
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     model = getattr(torchvision.models, name)(weights=None, **UNTRAINED.get(name, {})).eval()
     shape = (1, 3, 299, 299) if name == "inception_v3" else (1, 3, 224, 224)
-    files = {newer: tmp_path / f"{'dynamo' if newer else 'script'}.onnx" for newer in (False, True)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for newer, file in files.items():
-            torch.onnx.export(model, (torch.zeros(*shape),), str(file), dynamo=newer)
+    files = [exported(torch, model, shape, tmp_path, dynamo=dynamo) for dynamo in (False, True)]
     expected = flops_by_torch(torch, model, shape)
-    for file in files.values():
+    for file in files:
         begun = time.process_time()
         layers = load_network(file).layers
         assert time.process_time() - begun < SECONDS

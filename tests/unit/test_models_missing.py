@@ -137,3 +137,16 @@ def test_data_without_anything_withheld_keeps_its_fingerprint() -> None:
         if name not in LATER:
             digest.update(json.dumps([name, data[name].tolist()]).encode())
     assert fingerprint(data) == digest.hexdigest() != fingerprint(withheld([False] * 72 + [True]))
+
+
+@pytest.mark.parametrize("told", ["device", "simulated", ""])
+def test_rows_of_several_devices_are_told(told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their times and powers do not compare, least of all measured ones with simulated ones; of one device nothing is said."""
+    few = np.arange(73) < 5
+    data = changed("device", lambda _: np.where(few & (told == "device"), "board A", "board B"))
+    data.table["simulated"] = few & (told == "simulated")
+    assert run(data, tmp_path) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "several devices" in line]
+    first = {"device": "board A", "simulated": "board B, simulated"}
+    assert not told or f"({first[told]}: 5 rows; board B: 68 rows)" in said[0]
+    assert len(said) == (1 if told else 0)

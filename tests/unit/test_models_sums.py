@@ -186,8 +186,8 @@ def test_fit_says_what_it_drops(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["fit", str(tmp_path / "d.parquet"), "-o", str(tmp_path / "m.json"), "--folds", "4"]) == 0
     shown = capsys.readouterr().out
     for line in (
-        "1 of 73 rows: no runtime",
-        "2 of 73 rows: runtime not a positive finite number",
+        "1 of 73 rows: no runtime, in no runtime model",
+        "2 of 73 rows: runtime not a positive finite number, in no runtime model",
         "1 of 73 rows: Deconvolution, of which there is no model",
     ):
         assert f"left out: {line}\n" in shown

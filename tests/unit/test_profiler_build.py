@@ -192,6 +192,9 @@ def fake_torch(monkeypatch: pytest.MonkeyPatch, loaded: list[Any], model: Path) 
         loaded.append((repository, name, options))
         if name == "broken":
             raise RuntimeError("no such model\nand more")
+        if name == "exiting":
+            raise SystemExit(3)
+        print("a line of the repository's")
         return SimpleNamespace(eval=lambda: "a module")
 
     def export(module: Any, arguments: tuple[Any, ...], path: str, dynamo: bool = True) -> None:
@@ -204,8 +207,10 @@ def fake_torch(monkeypatch: pytest.MonkeyPatch, loaded: list[Any], model: Path) 
     monkeypatch.setitem(sys.modules, "torch", torch)
 
 
-def test_hub_networks_become_onnx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """From a repository's name or a local folder; what fails there is one line."""
+def test_hub_networks_become_onnx(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From a repository's name or a local folder; what fails there is one line, what prints there prints to stderr."""
     loaded: list[Any] = []
     fake_torch(monkeypatch, loaded, network(tmp_path / "net.onnx"))
     with sources.onnx_of("hub:pytorch/vision:resnet18", 2) as path:
@@ -213,7 +218,13 @@ def test_hub_networks_become_onnx(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with sources.onnx_of(f"hub:{tmp_path}:resnet18", 2):
         pass
     assert loaded[0] == ("pytorch/vision", "resnet18", {}) and loaded[1][2] == {"source": "local"}
-    for spec, says in (("hub:pytorch/vision:broken", "no such model$"), ("hub:alone", "write hub:repository:model")):
+    told = capfd.readouterr()
+    assert told.out == "" and "a line of the repository's" in told.err
+    for spec, says in (
+        ("hub:pytorch/vision:broken", "no such model$"),
+        ("hub:pytorch/vision:exiting", "SystemExit: 3$"),
+        ("hub:alone", "write hub:repository:model"),
+    ):
         with pytest.raises(InputError, match=says), sources.onnx_of(spec):
             pass
     monkeypatch.setitem(sys.modules, "torch", None)

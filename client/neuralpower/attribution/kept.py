@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -63,19 +63,21 @@ def attributed(
     """
     options = {"method": method, "rail": rail, "half_width": half_width, "group_error": group_error}
     path = recording.directory / FOLDER / f"{method}-{_digest(options)[:8]}.json"
-    line = ""
-    made_from = _made_from(recording.directory, options)
+    line, made_from = "", None
     try:
+        made_from = _made_from(recording.directory, options)
         return _read(path, made_from)
     except _NotKept as reason:
         line = str(reason)
+    except OSError:
+        pass  # a file of the recording went away, or is another user's: whether it is needed, `attribute` says
     found = attribute(recording, method, rail=rail, half_width=half_width, group_error=group_error, told=told)
-    # What a recorder at work has added meanwhile may be in it or not; and what was left out is told each time.
-    if not recording.damaged and made_from == _made_from(recording.directory, options):
-        try:
+    try:
+        # What a recorder at work has added meanwhile may be in it or not; and what was left out is told each time.
+        if made_from and not recording.damaged and made_from == _made_from(recording.directory, options):
             _write(path, made_from, found)
-        except OSError as error:
-            line = f"{path}: the result cannot be kept there: {error.strerror or error}"
+    except OSError as error:
+        line = f"{path}: the result cannot be kept there: {error.strerror or error}"
     if line and say is not None:
         say(line)
     return found
@@ -140,7 +142,7 @@ def _read(path: Path, made_from: Mapping[str, Any]) -> Attribution:
         if head["version"] != VERSION or head["made_from"] != made_from:
             raise _NotKept("")  # whole, and of something else
         found = _built(Attribution, json.loads(rest))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise _NotKept(damaged) from None
     assert isinstance(found, Attribution)
     return found
@@ -151,8 +153,8 @@ def _write(path: Path, made_from: Mapping[str, Any], found: Attribution) -> None
     rest = json.dumps(_plain(found), separators=(",", ":")).encode()
     head = {"format": FORMAT, "version": VERSION, "made_from": made_from, "sha256": hashlib.sha256(rest).hexdigest()}
     path.parent.mkdir(exist_ok=True)
-    # Of two commands at once each has a file of its own; a recorder removes *.tmp that a crash left.
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # Of two at once each has a file of its own; a recorder removes *.tmp that a crash left.
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         aside.write_bytes(json.dumps(head).encode() + b"\n" + rest)
         aside.replace(path)

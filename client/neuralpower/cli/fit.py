@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
+    from neuralpower.dataset import Dataset
     from neuralpower.models.six import SixModels
     from neuralpower.models.validation.score import Score
 
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         console.print_json(store.document(models))
         return 0
     print_models(models, "The six models")
+    if several := devices(dataset):
+        print(f"warning: rows of several devices ({several}): one model of them all tells none of them")
     for reason, count in left_out(dataset).items():
         print(f"left out: {count} of {len(dataset)} rows: {reason}")
     if dataset.withheld:
@@ -75,6 +79,16 @@ def run(args: argparse.Namespace) -> int:
     print_published(models)
     print(f"wrote {args.output}")
     return 0
+
+
+def devices(dataset: Dataset) -> str:
+    """How many rows each device has, measured and simulated ones apart; "" where all are of one."""
+    told = zip(dataset["device"].tolist(), dataset["simulated"].tolist(), strict=True)
+    counts = Counter(
+        (name or "a device not named") + (", simulated" if simulated and name != "simulated" else "")
+        for name, simulated in told
+    )
+    return "; ".join(f"{name}: {count} rows" for name, count in counts.items()) if len(counts) > 1 else ""
 
 
 def print_models(models: SixModels, title: str) -> None:

@@ -99,7 +99,7 @@ def _print(args: argparse.Namespace, imported: Imported) -> None:
     for line in imported.read:
         print(f"read {line}")
     if not args.output:
-        if len(imported.dataset) or KEY not in imported.dataset.provenance:
+        if len(imported.dataset):
             _print_layers(imported)
         _print_networks(imported)
     for line in imported.skipped[:SHOWN]:
@@ -146,9 +146,7 @@ def _print_layers(imported: Imported) -> None:
         for i in range(shown)
     ]
     columns = ["network", "layer", "kind", "runtime ms", "power W", "energy mJ", "inferences"]
-    title = f"{len(imported.dataset)} measured layers" + (
-        f", the first {shown}" if shown < len(imported.dataset) else ""
-    )
+    title = f"{len(imported.dataset)} layers" + (f", the first {shown}" if shown < len(imported.dataset) else "")
     console.table(title, columns, rows, simulated=imported.dataset.simulated)
     for network, watts in imported.dataset.provenance.get("idle_power_w", {}).items():
         print(f"{network}: idle power {watts:g} W, included in the powers above")

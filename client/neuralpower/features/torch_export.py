@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from neuralpower.features.layers import Layer
 from neuralpower.features.onnx_graph import layers_of
 from neuralpower.features.onnx_inputs import FIRST, InputShape, by_name
 
+ANY = (Exception, SystemExit)
+"""What a user's code may raise: a script that reads its own arguments, or ends where it is imported, exits."""
+
 
 def layers_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None) -> list[Layer]:
     """Every layer of what ``torch:module:callable`` names, from ``torch.export``, which computes nothing.
@@ -26,7 +29,7 @@ def layers_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None)
     The callable is as for :func:`exported`; its parameters lose their contents (device ``meta``) before it is exported.
     Raises InputError when PyTorch, the module or a shape is missing, or the module cannot be exported.
     """
-    with _output_to_stderr():
+    with output_to_stderr():
         torch, model, wanted = _prepared(spec, batch, input_shape)
         try:
             with _plain_attention(torch):
@@ -34,13 +37,13 @@ def layers_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None)
                     {name: torch.zeros(*shape, device="meta") for name, shape in each.items()} for each in wanted
                 )
                 program = torch.export.export(model.to("meta"), tuple(first.values()), others)
-        except Exception as error:  # the user's code and the exporter can fail in any way
-            raise InputError(f"{spec}: torch.export cannot trace it: {_first_line(error)}") from error
+        except ANY as error:  # the user's code and the exporter can fail in any way
+            raise InputError(f"{spec}: torch.export cannot trace it: {first_line(error)}") from error
     return layers_of(graph_of_program(program, spec))
 
 
 @contextmanager
-def _output_to_stderr() -> Iterator[None]:
+def output_to_stderr() -> Iterator[None]:
     """What the user's code prints, in Python or below it, goes to stderr: stdout is for the command's result, which may be JSON."""
     sys.stdout.flush()
     try:
@@ -80,18 +83,18 @@ def exported(spec: str, batch: int = 1, input_shape: InputShape = None) -> Itera
     ``input_shape``, or of the module's attribute ``INPUT_SHAPE`` (N,C,H,W) with N replaced by ``batch``.
     This runs the named module's code. Raises InputError when PyTorch, the module or a shape is missing.
     """
-    with _output_to_stderr():
+    with output_to_stderr():
         torch, model, wanted = _prepared(spec, batch, input_shape)
     # The exporter that needs only torch itself; the newer default needs onnxscript.
     plain = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "network.onnx"
         try:
-            with _output_to_stderr():
+            with output_to_stderr():
                 first, others = ({name: torch.zeros(*shape) for name, shape in each.items()} for each in wanted)
                 torch.onnx.export(model, (*first.values(), *([others] if others else [])), str(target), **plain)
-        except Exception as error:  # the user's code and the exporter can fail in any way
-            raise InputError(f"{spec}: cannot be exported to ONNX: {_first_line(error)}") from error
+        except ANY as error:  # the user's code and the exporter can fail in any way
+            raise InputError(f"{spec}: cannot be exported to ONNX: {first_line(error)}") from error
         yield target
 
 
@@ -107,14 +110,17 @@ def _prepared(spec: str, batch: int, input_shape: InputShape) -> tuple[Any, Any,
     except ModuleNotFoundError:
         raise InputError(f"{spec}: needs PyTorch: pip install torch") from None
     except (ImportError, OSError) as error:
-        raise InputError(f"{spec}: PyTorch is installed and cannot be loaded: {_first_line(error)}") from None
+        raise InputError(f"{spec}: PyTorch is installed and cannot be loaded: {first_line(error)}") from None
     source, shape = _resolve(spec)
     named = dict(by_name(input_shape))
     first = tuple(named.pop(FIRST, ())) or (batch, *shape[1:])
     try:
-        model = (source if isinstance(source, torch.nn.Module) else source()).eval()
-    except Exception as error:  # the user's code can fail in any way
-        raise InputError(f"{spec}: cannot be made: {_first_line(error)}") from error
+        model = source() if callable(source) and not isinstance(source, torch.nn.Module) else source
+    except ANY as error:  # the user's code can fail in any way
+        raise InputError(f"{spec}: cannot be made: {first_line(error)}") from error
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"{spec}: a module of PyTorch is needed, not {type(model).__name__}")
+    model = model.eval()
     taken = list(inspect.signature(model.forward).parameters) if named else []
     if named and set(named) - set(taken):
         raise InputError(f"{spec}: no input {min(set(named) - set(taken))}; its forward takes {', '.join(taken)}")
@@ -133,10 +139,27 @@ def _resolve(spec: str) -> tuple[Any, tuple[int, ...]]:
         sys.path.insert(0, "")  # as `python -m` does: modules of the current folder
     try:
         module = importlib.import_module(name)
-        return getattr(module, attribute), tuple(getattr(module, "INPUT_SHAPE", ()))
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
+        raise InputError(f"{spec}: {first_line(error)}") from None
+    except ANY as error:  # the user's code can fail in any way
+        raise InputError(f"{spec}: its import ended: {_named(error)}") from error
+    try:
+        source = getattr(module, attribute)
+    except AttributeError as error:
         raise InputError(f"{spec}: {error}") from None
+    shape = getattr(module, "INPUT_SHAPE", ())
+    if not isinstance(shape, Sequence) or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise InputError(f"{spec}: INPUT_SHAPE is {repr(shape)[:60]}; write its sizes, as (1, 3, 224, 224)")
+    return source, tuple(shape)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing, and of an exit."""
+    return (
+        str(error).strip().partition("\n")[0] if str(error).strip() and isinstance(error, Exception) else _named(error)
+    )
+
+
+def _named(error: BaseException) -> str:
+    """The error's type and its first line: what an exit or a KeyError says is nothing without it."""
+    return f"{type(error).__name__}: {error}".strip(": ").partition("\n")[0]

@@ -39,6 +39,8 @@ class Table:
     comma: bool = False
     """Whether a number has a comma where others have a point, as tables have that are divided by semicolons."""
     left_out: list[str] = field(default_factory=list)
+    theirs: dict[str, str] = field(default_factory=dict)
+    """Our name of a column -> what the file calls it, where it has one."""
     _lacking: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
@@ -48,6 +50,10 @@ class Table:
     def text(self, name: str, at: int) -> str:
         """The cell of a row, empty where there is no such column."""
         return self.columns[name][at] if name in self.columns else ""
+
+    def called(self, name: str) -> str:
+        """What the file calls a column of ours; our name where it has none."""
+        return self.theirs.get(name, name)
 
     def lack(self, column: str, whom: str) -> None:
         """Count a row that cannot be used, for want of a column or of a cell in it."""
@@ -63,7 +69,7 @@ class Table:
         except ValueError:
             value = -1.0
         if not 0 <= value < 1 << 31 or value != int(value):
-            raise InputError(f"{self.place(at)}: {name} is {cell[:40]!r}, not a whole number of 0 or more")
+            raise InputError(f"{self.place(at)}: {self.called(name)} is {cell[:40]!r}, not a whole number of 0 or more")
         return int(value)
 
     def measured(self, name: str, at: int) -> float:
@@ -74,7 +80,7 @@ class Table:
         try:
             value = self._number(cell) * self.factors[name]
         except ValueError:
-            raise InputError(f"{self.place(at)}: {name} is {cell[:40]!r}, not a number") from None
+            raise InputError(f"{self.place(at)}: {self.called(name)} is {cell[:40]!r}, not a number") from None
         if why := why_implausible(name.replace("_se_", "_"), value):
             self._lacking[name, f"row(s) hold one that is {why}: not taken"] += 1
             return float("nan")
@@ -90,7 +96,7 @@ class Table:
     def reasons(self) -> list[str]:
         """What was left out, a line for each column and reason."""
         lines = [
-            f"{self.path}: column {column}: {'' if column in self.columns else 'missing; '}{count} {whom}"
+            f"{self.path}: column {self.called(column)}: {'' if column in self.columns else 'missing; '}{count} {whom}"
             for (column, whom), count in self._lacking.items()
         ]
         return self.left_out + lines
@@ -121,7 +127,7 @@ def read_columns(path: Path, known: Mapping[str, str], mapping: Mapping[str, str
             continue
         if name in table.columns:
             raise InputError(f"{path}: two columns for {name}; name one of them otherwise, or leave one out")
-        table.columns[name], table.factors[name] = column, factor
+        table.columns[name], table.factors[name], table.theirs[name] = column, factor, theirs
     if not table.columns:
         raise InputError(
             f"{path}: no known column in {', '.join(names[:40])}; known are {', '.join(known)}; --map THEIRS=OURS names them"

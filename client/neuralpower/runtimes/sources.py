@@ -58,13 +58,15 @@ def _from_hub(spec: str, target: Path, shape: Sequence[int]) -> Path:
         import torch
     except ModuleNotFoundError:
         raise InputError(f"{spec}: needs PyTorch: pip install torch") from None
+    from ..features.torch_export import ANY, first_line, output_to_stderr
+
     local = {"source": "local"} if Path(repository).is_dir() else {}
     # The exporter that needs only torch itself; the newer default needs onnxscript.
     plain = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     try:
-        model = torch.hub.load(repository, name, **local, **_OPTIONS.get(name, {}))
-        torch.onnx.export(model.eval(), (torch.zeros(*shape),), str(target), **plain)
-    except Exception as error:  # the repository's code, the network and the exporter can fail in any way
-        line = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{spec}: cannot be loaded and exported to ONNX: {line}") from error
+        with output_to_stderr():
+            model = torch.hub.load(repository, name, **local, **_OPTIONS.get(name, {}))
+            torch.onnx.export(model.eval(), (torch.zeros(*shape),), str(target), **plain)
+    except ANY as error:  # the repository's code, the network and the exporter can fail in any way
+        raise InputError(f"{spec}: cannot be loaded and exported to ONNX: {first_line(error)}") from error
     return target

@@ -147,8 +147,11 @@ def left_out(dataset: Dataset) -> dict[str, int]:
     for target in ("runtime", "power"):
         value = dataset[COLUMN[target]].astype(np.float64)
         absent = modelled & np.isnan(value) & ((dataset["withheld"] == "") | (target == "runtime"))
-        found[f"no {target}"] = int(absent.sum())
-        found[f"{target} not a positive finite number"] = int((modelled & ~np.isnan(value) & ~_usable(value)).sum())
+        lost = f"in no {target} model"
+        found[f"no {target}, {lost}"] = int(absent.sum())
+        found[f"{target} not a positive finite number, {lost}"] = int(
+            (modelled & ~np.isnan(value) & ~_usable(value)).sum()
+        )
     for kind in dict.fromkeys(dataset["kind"].tolist()):
         if kind not in (*KINDS, "other"):
             found[f"{kind}, of which there is no model"] = int((dataset["kind"] == kind).sum())
