@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from neuralpower.attribution import Attribution, Unprofiled, attribute
 from neuralpower.attribution.attribute import apart
 from neuralpower.attribution.sources import measured_engines, named_stretches, rails_of
-from neuralpower.cli import attribute as command
+from neuralpower.cli.analysing import attribute as command
 from neuralpower.collect import rows_of
 from neuralpower.errors import InputError
 from neuralpower_wire import Channel, Chip, Epoch, Flag, Kind, Record, State, tick_dtype

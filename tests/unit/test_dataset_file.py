@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralpower import dataset
-from neuralpower.cli.dataset import with_power
+from neuralpower.cli.analysing.dataset import with_power
 from neuralpower.dataset import (
     COLUMNS,
     LATER,

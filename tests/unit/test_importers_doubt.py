@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neuralpower.cli import main
-from neuralpower.cli.dataset import print_doubts
+from neuralpower.cli.analysing.dataset import print_doubts
 from neuralpower.dataset import Dataset, dataset_of, read_dataset, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer

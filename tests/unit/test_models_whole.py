@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neuralpower.attribution.results import EngineAttribution, LayerPower, WholeInference
-from neuralpower.cli.fit import print_whole
+from neuralpower.cli.modelling.fit import print_whole
 from neuralpower.dataset import Dataset, concat, dataset_of, read_dataset, row, write_dataset
 from neuralpower.dataset_networks import described, whole_networks
 from neuralpower.errors import InputError

@@ -11,7 +11,7 @@ import pytest
 from test_features_onnx import tiny
 
 from neuralpower.cli import main
-from neuralpower.cli.rank import read_errors
+from neuralpower.cli.modelling.rank import read_errors
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models import store

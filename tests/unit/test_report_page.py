@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
-from neuralpower.cli import report as command
+from neuralpower.cli.analysing import report as command
 from neuralpower.dataset import Dataset, dataset_of, row
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer

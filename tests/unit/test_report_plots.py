@@ -15,7 +15,7 @@ from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, epoch, ticks
 
 from neuralpower.attribution import Attribution, Baselines, EngineAttribution, LayerPower
 from neuralpower.cli import main
-from neuralpower.cli.report import _true_power
+from neuralpower.cli.analysing.report import _true_power
 from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer

@@ -22,7 +22,7 @@ from test_profiler_design import progress
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower, Unprofiled, WholeInference, attribute
 from neuralpower.attribution.agreement import pairs
 from neuralpower.cli import main
-from neuralpower.cli.attribute import choose, document, print_attribution
+from neuralpower.cli.analysing.attribute import choose, document, print_attribution
 from neuralpower.collect import rows_of
 from neuralpower.dataset import COLUMNS, read_dataset
 from neuralpower.dataset_networks import whole_networks

@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import console
 from ..attribution import Attribution, EngineAttribution, attribute
-from ..cli.attribute import print_engine, summary
-from ..cli.fit import print_models, print_published
+from ..cli.analysing.attribute import print_engine, summary
+from ..cli.modelling.fit import print_models, print_published
 from ..collect import rows_of
 from ..dataset import Dataset, write_dataset
 from ..errors import Failure, InputError

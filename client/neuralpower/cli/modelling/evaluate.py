@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.dataset import with_power
-from neuralpower.cli.fit import PER_UNIT, percent, print_models
+from neuralpower.cli.analysing.dataset import with_power
+from neuralpower.cli.modelling.fit import PER_UNIT, percent, print_models
 from neuralpower.errors import InputError
 from neuralpower.interval import MEANING, Z95, half
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from neuralpower.recordings.statistics import MissedSlots, lateness_ns
+from neuralpower.subscriber.messages import Energies, Estimates, Found, Message, Records, Status, Ticks
 from neuralpower_wire import Kind, Record
 from neuralpower_wire.estimates import EngineEstimate
-
-from ..recordings.statistics import MissedSlots, lateness_ns
-from ..subscriber.messages import Energies, Estimates, Found, Message, Records, Status, Ticks
 
 POINT_NS = 500_000_000
 """One point of a rail's curve: the mean of half a second, so that the 40 points drawn are 20 s."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralpower import console
-from neuralpower.cli.dataset import with_power
+from neuralpower.cli.analysing.dataset import with_power
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from neuralpower import console
-from neuralpower.cli.dataset import print_doubts
+from neuralpower.cli.analysing.dataset import print_doubts
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 from neuralpower.importers import FORMATS, MAPPED

@@ -7,11 +7,11 @@ import math
 import sys
 from pathlib import Path
 
-from ..console import Cell, print_json, table
-from ..errors import InputError
-from ..experiment.outcomes import MEANING
-from ..experiment.zoo import REPOSITORY, Network, Zoo, chosen
-from ..interval import cells
+from neuralpower.console import Cell, print_json, table
+from neuralpower.errors import InputError
+from neuralpower.experiment.outcomes import MEANING
+from neuralpower.experiment.zoo import REPOSITORY, Network, Zoo, chosen
+from neuralpower.interval import cells
 
 SECONDS = 30.0
 """For each network, where nothing else is asked for."""
