@@ -12,7 +12,8 @@ from tests.worlds.held_recording import Memory
 
 from neuralpower.attribution import Attribution, attribute
 from neuralpower.attribution.agreement import most_missed, pairs, sentence
-from neuralpower.cli.analysing.attribute import document, summary
+from neuralpower.cli.analysing.attribute import document
+from neuralpower.show.attribution import summary
 from neuralpower.virtual.device.hardware import RAILS, Hardware
 from neuralpower.virtual.device.load import Load
 from neuralpower.virtual.device.plan import Planner, State

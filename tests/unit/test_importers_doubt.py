@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from neuralpower.cli import main
-from neuralpower.cli.analysing.dataset import print_doubts
 from neuralpower.dataset import Dataset, dataset_of, read_dataset, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.importers import edgeprofiler, tegrastats, trtexec
 from neuralpower.importers.imported import Join, Measured
+from neuralpower.show.dataset import print_doubts
 
 
 def conv(name: str, **more: Any) -> dict[str, Any]:

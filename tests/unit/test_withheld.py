@@ -22,7 +22,7 @@ from test_profiler_design import progress
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower, Unprofiled, WholeInference, attribute
 from neuralpower.attribution.agreement import pairs
 from neuralpower.cli import main
-from neuralpower.cli.analysing.attribute import choose, document, print_attribution
+from neuralpower.cli.analysing.attribute import choose, document
 from neuralpower.collect import rows_of
 from neuralpower.dataset import COLUMNS, read_dataset
 from neuralpower.dataset_networks import whole_networks
@@ -32,6 +32,7 @@ from neuralpower.models.six import SixModels
 from neuralpower.recordings.recording import Recording
 from neuralpower.report.energy_plot import measured_stack
 from neuralpower.report.network_plot import layer_power
+from neuralpower.show.attribution import print_attribution
 from neuralpower_align import layer_power as align
 from neuralpower_align.result.results import Level
 

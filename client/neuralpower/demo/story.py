@@ -10,8 +10,6 @@ from typing import Any
 
 from .. import console
 from ..attribution import Attribution, EngineAttribution, attribute
-from ..cli.analysing.attribute import print_engine, summary
-from ..cli.modelling.fit import print_models, print_published
 from ..collect import rows_of
 from ..dataset import Dataset, write_dataset
 from ..errors import Failure, InputError
@@ -20,6 +18,8 @@ from ..models.network import NetworkPrediction, predict_network
 from ..models.six import SixModels
 from ..recordings.recording import Recording
 from ..report.write import write_report
+from ..show.attribution import print_engine, summary
+from ..show.models import print_models, print_published
 from ..virtual.device.truth import EngineTruth, Truth
 from . import judgement, workload
 from .sensor import Sensor

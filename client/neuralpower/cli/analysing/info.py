@@ -60,8 +60,8 @@ def _is_json(path: Path) -> bool:
 
 def _models(path: Path, args: argparse.Namespace) -> int:
     """A model file: what it was fitted to, the errors to expect, and what is missing."""
-    from neuralpower.cli.modelling.fit import print_formulas
     from neuralpower.models import store
+    from neuralpower.show.models import print_formulas
 
     six = store.load(path)
     if args.json:
