@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from neuralpower import console
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.show.dataset import print_doubts, with_power
-
-if TYPE_CHECKING:
-    pass
 
 HELP = """Make a dataset of measured layers from recordings: geometry, runtime, power and energy of each layer.
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from neuralpower import console
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 from neuralpower.show.dataset import with_power
 from neuralpower.show.models import print_formulas, print_models, print_published, print_whole
-
-if TYPE_CHECKING:
-    pass
 
 HELP = """Fit runtime and power models of convolutions, pools and fully connected layers.
 
