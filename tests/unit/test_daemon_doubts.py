@@ -10,7 +10,7 @@ from test_daemon_boards import unpack
 from test_daemon_monitors import chip, says
 from test_daemon_plan import seen, tree
 
-from neuralpower_wire import Channel, Epoch, State, tick_dtype
+from neuralpower_wire import Channel, Epoch, ReadingState, tick_dtype
 from neuralpowerd.config import Config, I2c, parse
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.sources.boards import boards
@@ -93,7 +93,7 @@ def test_powers_that_cannot_be_are_counted() -> None:
     ticks = np.zeros(6, tick_dtype(2))
     ticks["readings"]["value"][:, 0] = [5e6, 4500e6, 4500e6, 0, 5e6, 9000e6]
     ticks["readings"]["value"][:, 1] = [1e6, 1e6, -1e6, -50e6, 1e6, 1e6]
-    ticks["readings"]["state"][5] = State.MISSING
+    ticks["readings"]["state"][5] = ReadingState.MISSING
     watch = DoubtWatch(epoch, (), limits)
     assert [doubt.rail for doubt in watch.see(ticks)] == ["VDD_IN", "VDD_SOC", "total"]
     assert {name: each["ticks"] for name, each in watch.status.items()} == {"VDD_IN": 2, "VDD_SOC": 1, "total": 3}

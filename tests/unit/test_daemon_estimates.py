@@ -74,13 +74,13 @@ def logs(tmp_path: Path) -> Iterator[Logs]:
 
 def test_readings_are_those_of_the_rail() -> None:
     """Current times the supply's voltage, from the tick that tells the supply on; held and missing ones left out."""
-    from neuralpower_wire import Flag, State, tick_dtype
+    from neuralpower_wire import Flag, ReadingState, tick_dtype
 
     ticks = np.zeros(FIRST_TICKS, tick_dtype(2))
     ticks["t_ns"] = BEGIN_NS + np.arange(FIRST_TICKS) * MS
     ticks["readings"]["value"] = 5_000_000, 5000
     ticks["readings"]["end_ns"] = 70_000
-    ticks["readings"]["state"][3, 1] = State.MISSING
+    ticks["readings"]["state"][3, 1] = ReadingState.MISSING
     ticks["readings"]["flags"][4, 1] = Flag.HELD
     rail = RailReadings(EPOCH, "VDD_IN")
     assert rail.take(ticks[:100], BEGIN_NS) is None

@@ -16,7 +16,7 @@ import zmq.utils.z85
 
 import neuralpower_sampler
 from neuralpower_sampler import AVAILABLE
-from neuralpower_wire import Channel, Epoch, Kind, State, Ticks, VersionError, WireError, tick_dtype
+from neuralpower_wire import Channel, Epoch, Kind, ReadingState, Ticks, VersionError, WireError, tick_dtype
 from neuralpower_wire.link import Inference
 from neuralpowerd import cli
 from neuralpowerd.config import parse
@@ -96,7 +96,7 @@ def test_a_failing_rail_is_told_once() -> None:
         ticks = np.zeros(50, tick_dtype(2))
         ticks["t_ns"] = (step * 50 + np.arange(50)) * 1_000_000
         if 3 <= step < 20:
-            ticks["readings"]["state"][::3, 1] = State.MISSING
+            ticks["readings"]["state"][::3, 1] = ReadingState.MISSING
             ticks["readings"]["error"][::3, 1] = 11
         told += [(step, change) for change in watch.see(ticks)]
         assert watch.failing == (["B"] if 3 <= step < 59 else [])
@@ -158,7 +158,7 @@ def two_watts(begin_ms: int, end_ms: int, missing_from_ms: int = 10**6) -> Ticks
     ticks = np.zeros(len(ms), tick_dtype(1))
     ticks["t_ns"], ticks["index"], ticks["epoch"] = ms * 1_000_000, ms, 1
     ticks["readings"]["value"][:, 0] = 2_000_000
-    ticks["readings"]["state"][:, 0] = np.where(ms >= missing_from_ms, State.MISSING, State.FRESH)
+    ticks["readings"]["state"][:, 0] = np.where(ms >= missing_from_ms, ReadingState.MISSING, ReadingState.FRESH)
     return ticks
 
 

@@ -13,7 +13,7 @@ import pytest
 from test_daemon_boards import unpack
 
 from neuralpower_sampler import AVAILABLE, I2cSource, SimChip, simulate
-from neuralpower_wire import Channel, Epoch, State, total_power_w
+from neuralpower_wire import Channel, Epoch, ReadingState, total_power_w
 from neuralpower_wire.tick import Flag
 from neuralpowerd import cli
 from neuralpowerd.config import AUTO, SOURCES, Config, I2c, Planning, parse
@@ -106,7 +106,7 @@ def test_power_at_each_tick_with_voltages_left_out(driver: str) -> None:
     held = (ticks["readings"]["flags"] & Flag.HELD) != 0
     assert held[:, [0, 2]].mean() == pytest.approx(0.9, abs=0.02) and not held[:, [1, 3]].any() and not held[0].any()
     assert not (held[1:, 0] == 0)[held[1:, 2] == 0].any(), "voltages take turns"
-    assert set(ticks["readings"]["state"][held]) == {State.REPEATED}
+    assert set(ticks["readings"]["state"][held]) == {ReadingState.REPEATED}
     assert not ticks["readings"]["end_ns"][held].any()
     epoch = Epoch(1, 0, 10**6, 10**9, "sim", True, "b", channels, totals=("A", "B"))
     total = total_power_w(epoch, ticks)

@@ -17,7 +17,7 @@ from nvml_library import stand_in
 from neuralpower_sampler import AVAILABLE, Nvml, NvmlChannel, NvmlSource, SamplerError
 from neuralpower_sampler.errors import Own
 from neuralpower_sampler.nvml import NvmlValue
-from neuralpower_wire import Channel, Chip, Epoch, State, Ticks, rail_power_w, tick_dtype
+from neuralpower_wire import Channel, Chip, Epoch, ReadingState, Ticks, rail_power_w, tick_dtype
 from neuralpower_wire.batch import pack
 from neuralpower_wire.power import counted, stamps_ns
 from neuralpower_wire.tick import Flag
@@ -343,7 +343,14 @@ def test_stamps_and_counts_are_read_from_ticks() -> None:
         10**12 + t for t in (28_000_000, 38_000_000, 48_000_000)
     ]
     reading["flags"] = [0, 0, Flag.HELD, Flag.HELD, 0, 0]
-    reading["state"] = [State.UNKNOWN, State.REPEATED, State.REPEATED, State.REPEATED, State.FRESH, State.FRESH]
+    reading["state"] = [
+        ReadingState.UNKNOWN,
+        ReadingState.REPEATED,
+        ReadingState.REPEATED,
+        ReadingState.REPEATED,
+        ReadingState.FRESH,
+        ReadingState.FRESH,
+    ]
     reading["value"], reading["end_ns"] = [5, 5, 5, 5, 9, 10], 100
     after, until, energy_uj = counted(ticks, 0)
     assert (after - 10**12).tolist() == [10_000_000, 40_000_000]
@@ -359,8 +366,8 @@ def test_stamped_readings_make_a_known_rate() -> None:
     ticks = ticks_of(2, 1001)
     power, energy = ticks["readings"][:, 0], ticks["readings"][:, 1]
     power["flags"], power["span"], power["scan"] = Flag.STAMPED, 200, np.arange(1001) * 1000
-    power["state"] = np.where(np.arange(1001) % 2, State.FRESH, State.REPEATED)
-    energy["state"] = np.where(np.arange(1001) % 500, State.REPEATED, State.FRESH)
+    power["state"] = np.where(np.arange(1001) % 2, ReadingState.FRESH, ReadingState.REPEATED)
+    energy["state"] = np.where(np.arange(1001) % 500, ReadingState.REPEATED, ReadingState.FRESH)
     for part in np.array_split(ticks, 10):
         watch.see(part)
         watch.update()

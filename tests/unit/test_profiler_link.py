@@ -16,7 +16,7 @@ from neuralpower.profiler import link as link_module
 from neuralpower.profiler.link import Link, State, endpoint
 from neuralpower.profiler.session import Session
 from neuralpower_wire import Batch, decode, encode
-from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, Refused
+from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, RefusedInference
 
 SESSION = b"s" * 16
 
@@ -154,7 +154,7 @@ def test_refused_inference_is_not_sent_again(tmp_path: Path) -> None:
     daemon.receive(link)
     daemon.send(Credit(256, -1).batch())
     daemon.receive(link)
-    daemon.send(Refused(0, "from the future").batch())
+    daemon.send(RefusedInference(0, "from the future").batch())
     until(link, lambda: link.pending == 0)
     assert (link.counts.refused, link.last_refusal) == (1, "from the future")
     link.close(0)

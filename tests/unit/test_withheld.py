@@ -44,7 +44,7 @@ OTHER = 3.7e8
 Outputs = dict[str, str]
 
 
-def large(found: align.LayerPower, reason: str, told: bool = True, factor: float = LARGE) -> align.LayerPower:
+def large(found: align.RailAttribution, reason: str, told: bool = True, factor: float = LARGE) -> align.RailAttribution:
     """What the estimator found, far too high, and withheld for a reason. Not `told`: nor is the last unit of a network."""
 
     def level(of: Level) -> Level:
@@ -70,11 +70,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def estimate(folder: Path) -> align.LayerPower:
+def estimate(folder: Path) -> align.RailAttribution:
     """What the estimator finds in the recording."""
-    found: list[align.LayerPower] = []
+    found: list[align.RailAttribution] = []
 
-    def kept(*args: Any) -> align.LayerPower:
+    def kept(*args: Any) -> align.RailAttribution:
         found.append(plain(*args))
         return found[0]
 
@@ -86,7 +86,7 @@ def estimate(folder: Path) -> align.LayerPower:
 
 
 def doctored(
-    patch: pytest.MonkeyPatch, found: align.LayerPower, reason: str, told: bool = True, factor: float = LARGE
+    patch: pytest.MonkeyPatch, found: align.RailAttribution, reason: str, told: bool = True, factor: float = LARGE
 ) -> None:
     """From now on every attribution finds this; a repeated layer is not read directly, but as it was found."""
     patch.setattr(align, "layer_power", lambda *_: large(found, reason, told, factor))
@@ -94,7 +94,7 @@ def doctored(
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path, estimate: align.LayerPower) -> Attribution:
+def told(folder: Path, estimate: align.RailAttribution) -> Attribution:
     """The attribution with powers far too high, told."""
     with pytest.MonkeyPatch.context() as patch:
         doctored(patch, estimate, "")
@@ -102,7 +102,7 @@ def told(folder: Path, estimate: align.LayerPower) -> Attribution:
 
 
 @pytest.fixture(scope="module")
-def partly(folder: Path, estimate: align.LayerPower) -> Attribution:
+def partly(folder: Path, estimate: align.RailAttribution) -> Attribution:
     """The same, the last unit of the network not known well enough."""
     with pytest.MonkeyPatch.context() as patch:
         doctored(patch, estimate, "", told=False)
@@ -110,7 +110,7 @@ def partly(folder: Path, estimate: align.LayerPower) -> Attribution:
 
 
 @pytest.fixture(scope="module")
-def withheld(folder: Path, estimate: align.LayerPower) -> Attribution:
+def withheld(folder: Path, estimate: align.RailAttribution) -> Attribution:
     """The same, withheld."""
     with pytest.MonkeyPatch.context() as patch:
         doctored(patch, estimate, REASON)
@@ -119,7 +119,7 @@ def withheld(folder: Path, estimate: align.LayerPower) -> Attribution:
 
 @pytest.fixture(scope="module")
 def outputs(
-    folder: Path, estimate: align.LayerPower, tmp_path_factory: pytest.TempPathFactory
+    folder: Path, estimate: align.RailAttribution, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Outputs, Outputs, Outputs]]:
     """What every command writes about the recording: told, withheld, and other powers withheld."""
     written = []
@@ -279,7 +279,7 @@ def test_the_dataset_keeps_runtimes_and_says_why(withheld: Attribution) -> None:
 
 
 def test_an_experiment_goes_on_and_says_why(
-    folder: Path, estimate: align.LayerPower, monkeypatch: pytest.MonkeyPatch
+    folder: Path, estimate: align.RailAttribution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`profile --until` never takes a withheld power for known, and at its end says that it is withheld."""
     doctored(monkeypatch, estimate, REASON)

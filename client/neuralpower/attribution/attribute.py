@@ -133,7 +133,7 @@ def _attribute(
     )
 
 
-def _sensor_notes(found: align.LayerPower) -> list[str]:
+def _sensor_notes(found: align.RailAttribution) -> list[str]:
     notes = []
     for fitted in found.rails:
         if any(piece.clock is None and piece.unplaced_ns for piece in fitted.found.pieces):
@@ -153,7 +153,7 @@ def _meaning(rails: Rails, measured: Sequence[Measured]) -> list[str]:
 
 
 def _engine(
-    each: Measured, found: align.LayerPower, number: int, rails: Rails, half_width: float, group_error: float
+    each: Measured, found: align.RailAttribution, number: int, rails: Rails, half_width: float, group_error: float
 ) -> EngineAttribution:
     """One engine of the solution; one that is a repeated layer is read directly instead if it runs long enough."""
     mine, runs = found.engines[number], each.runs
@@ -223,7 +223,7 @@ def _same_pieces(some: Rails, others: Rails) -> bool:
 
 
 def _unprofiled(
-    measured: Sequence[Measured], found: align.LayerPower, whole: align.LayerPower, number: int
+    measured: Sequence[Measured], found: align.RailAttribution, whole: align.RailAttribution, number: int
 ) -> Unprofiled | None:
     """An engine's inferences as found, beside those that ran without the profiler; None where there are none of these."""
     mine = measured[number].body["hash"]

@@ -17,7 +17,7 @@ from neuralpower.features.layers import Layer
 from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
 from neuralpower_align.clock.scan_clock import ChannelReadings
-from neuralpower_align.layer_power import Baseline, Engine
+from neuralpower_align.layer_power import Baseline, EngineRuns
 from neuralpower_align.readings.channel_readings import rail_readings, volt_of
 from neuralpower_wire import Epoch, Ticks
 
@@ -149,7 +149,7 @@ class Measured:
     body: Mapping[str, Any]
     geometry: tuple[Layer | None, ...]
     copies: Ints
-    runs: Engine
+    runs: EngineRuns
     profiled: str = ""
 
 
@@ -218,7 +218,7 @@ def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -
     if profiled:
         slices = int(np.clip((end - begin).mean() / SHORTEST_SLICE_NS, 1, SLICES))
         edges = (end - begin)[:, None] * np.arange(slices + 1) // slices
-        runs = Engine(begin, end, np.diff(edges, axis=1), np.arange(slices), whole=True)
+        runs = EngineRuns(begin, end, np.diff(edges, axis=1), np.arange(slices), whole=True)
         return Measured(body, (None,), np.zeros(0, np.int64), runs, profiled)
     durations = np.stack([np.asarray(each.durations_ns, np.int64) for each in inferences])
     geometry = _geometry(body, notes)
@@ -227,7 +227,7 @@ def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -
     if copies.size:
         alike[copies] = copies[0]
         alike = np.unique(alike, return_inverse=True)[1].reshape(-1)
-    return Measured(body, geometry, copies, Engine(begin, end, durations, alike))
+    return Measured(body, geometry, copies, EngineRuns(begin, end, durations, alike))
 
 
 def _geometry(body: Mapping[str, Any], notes: list[str]) -> tuple[Layer | None, ...]:

@@ -27,7 +27,7 @@ from neuralpower_wire.link import (
     Engine,
     Hello,
     Inference,
-    Refused,
+    RefusedInference,
 )
 
 DEFAULT_ADDRESS = "/run/neuralpower"
@@ -228,7 +228,7 @@ class Link:
             if frames:
                 self._send(frames)
         elif batch.topic == REFUSED:
-            refused = Refused.of(batch)
+            refused = RefusedInference.of(batch)
             kept = deque(entry for entry in self._sent if entry[0] != refused.seq)
             self.counts.refused += len(self._sent) - len(kept)
             self._sent, self.last_refusal = kept, refused.reason

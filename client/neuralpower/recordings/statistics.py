@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_wire import Epoch, Kind, PackedRecords, State, Ticks, by_epoch, rail_power_w, total_power_w
+from neuralpower_wire import Epoch, Kind, PackedRecords, ReadingState, Ticks, by_epoch, rail_power_w, total_power_w
 from neuralpower_wire.bodies import BODIES
 
 from ..subscriber import messages
@@ -158,7 +158,7 @@ class TickSummary:
         self._epochs = {epoch.number: epoch for epoch in epochs}
         self._seen: set[int] = set()
         self._late, self._missed = Spread(), MissedSlots()
-        self._states = np.zeros(len(State), np.int64)
+        self._states = np.zeros(len(ReadingState), np.int64)
         self.ticks = 0
         self.holes: list[range] = []
         """Of the index."""
@@ -182,8 +182,8 @@ class TickSummary:
             self.holes.append(range(self._index + 1, int(index[0])))
         self.holes += holes(index)
         self.ticks, self._end_ns, self._index = self.ticks + len(ticks), int(ticks["t_ns"][-1]), int(index[-1])
-        states = np.bincount(ticks["readings"]["state"].ravel(), minlength=len(State))
-        self._states += states[: len(State)]
+        states = np.bincount(ticks["readings"]["state"].ravel(), minlength=len(ReadingState))
+        self._states += states[: len(ReadingState)]
         for part in by_epoch(ticks):
             self._take_epoch(part, self._epochs.get(int(part["epoch"][0])))
 
@@ -215,7 +215,7 @@ class TickSummary:
             lost=sum(map(len, self.holes)),
             fresh_rate_hz=last.fresh_rate_hz if last else None,
             freshness=last.freshness if last else "unknown",
-            states={state.name.lower(): int(self._states[state]) for state in State},
+            states={state.name.lower(): int(self._states[state]) for state in ReadingState},
             epochs=len(known),
             simulated=any(epoch.simulated for epoch in known),
         )

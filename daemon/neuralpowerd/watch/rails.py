@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuralpower_wire import Epoch, State, Ticks
+from neuralpower_wire import Epoch, ReadingState, Ticks
 
 QUIET_NS = 2_000_000_000
 """A rail has recovered when it has missed nothing for this long."""
@@ -35,7 +35,7 @@ class RailWatch:
 
     def see(self, ticks: Ticks) -> list[Change]:
         """What changed with these ticks, which follow the ones before."""
-        missing = ticks["readings"]["state"] == State.MISSING
+        missing = ticks["readings"]["state"] == ReadingState.MISSING
         changes: list[Change] = []
         for position in np.flatnonzero(missing.any(axis=0)):
             rail = self._epoch.channels[position].rail
