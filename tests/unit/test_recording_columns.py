@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, ticks
+from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, ticks
 
 from neuralpower import Recording, parquet
 from neuralpower.cli.analysing.info import recording_facts

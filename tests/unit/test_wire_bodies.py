@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_daemon import epoch
+from tests.worlds.fake_daemon import epoch
 
 from neuralpower_wire import (
     Body,
