@@ -28,7 +28,7 @@ from neuralpowerd.logs.journal import JournalReader
 from neuralpowerd.system.latency import LatencyHold
 from neuralpowerd.system.notify import Notifier
 from neuralpowerd.watch.clocks import ClockWatch, glance
-from neuralpowerd.watch.rails import Change, RailWatch
+from neuralpowerd.watch.rails import RailChange, RailWatch
 
 SECOND = 1_000_000_000
 
@@ -100,7 +100,7 @@ def test_a_failing_rail_is_told_once() -> None:
             ticks["readings"]["error"][::3, 1] = 11
         told += [(step, change) for change in watch.see(ticks)]
         assert watch.failing == (["B"] if 3 <= step < 59 else [])
-    assert told == [(3, Change("B", "EAGAIN")), (59, Change("B", ""))]
+    assert told == [(3, RailChange("B", "EAGAIN")), (59, RailChange("B", ""))]
 
 
 def test_refused_messages_are_told_without_a_flood(caplog: pytest.LogCaptureFixture) -> None:

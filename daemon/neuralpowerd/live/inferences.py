@@ -50,7 +50,7 @@ class Ingest:
     """The inference link's end in the daemon. `on_inference(index, inference)` hears of each that was journaled."""
 
     def __init__(
-        self, ledger: Ledger, limits: config.Inferences, send: Send, on_inference: Callable[[int, Inference], None]
+        self, ledger: Ledger, limits: config.InferencesTable, send: Send, on_inference: Callable[[int, Inference], None]
     ) -> None:
         self.ledger = ledger
         self.limits = limits
