@@ -19,7 +19,7 @@ from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record, WireEr
 from neuralpower_wire.batch import pack
 from neuralpower_wire.estimates import EngineEstimate, batch_to_estimates, estimates_to_batch
 from neuralpowerd.config import Config, EstimatesTable
-from neuralpowerd.live.estimates import EstimatesTable as End
+from neuralpowerd.live.estimates import EstimatesProcess as End
 from neuralpowerd.live.estimates_worker import BEHIND, Worker
 from neuralpowerd.logs.journal import Journal, boot_id
 

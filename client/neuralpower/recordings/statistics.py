@@ -131,7 +131,7 @@ class Spread:
         return ordered[int(np.searchsorted(upto, share * (upto[-1] - 1), side="right"))][0]
 
 
-class Mean:
+class RunningMean:
     """A mean of what is not nan, as it comes."""
 
     def __init__(self) -> None:
@@ -163,8 +163,8 @@ class TickSummary:
         self.holes: list[range] = []
         """Of the index."""
         self._begin_ns = self._end_ns = self._index = 0
-        self.mean_power_w: dict[str, Mean] = {}
-        self.mean_total_w = Mean()
+        self.mean_power_w: dict[str, RunningMean] = {}
+        self.mean_total_w = RunningMean()
 
     @property
     def duration_s(self) -> float:
@@ -197,7 +197,7 @@ class TickSummary:
         self._seen.add(epoch.number)
         self._late.take(lateness_ns(ticks, [epoch]))
         for rail, watts in rail_power_w(epoch, ticks).items():
-            self.mean_power_w.setdefault(rail, Mean()).take(watts)
+            self.mean_power_w.setdefault(rail, RunningMean()).take(watts)
         self.mean_total_w.take(total_power_w(epoch, ticks))
 
     def statistics(self) -> TickStatistics:

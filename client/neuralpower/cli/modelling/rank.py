@@ -19,7 +19,7 @@ from neuralpower.errors import Failure, InputError
 if TYPE_CHECKING:
     from neuralpower.features.network import Network
     from neuralpower.models.six import SixModels
-    from neuralpower.ranking import Candidate, Estimate
+    from neuralpower.ranking import Candidate, PredictedValue
 
 HELP = """Order networks by energy or time for one item, or by the energy-precision ratio error^alpha * energy.
 
@@ -270,7 +270,7 @@ def _print(
         print(line)
 
 
-def _told(estimate: Estimate, scale: float) -> str:
+def _told(estimate: PredictedValue, scale: float) -> str:
     scaled = estimate.scaled(scale)
     return f"{scaled.value:.4g} ({scaled.low:.3g} to {scaled.high:.3g})"
 

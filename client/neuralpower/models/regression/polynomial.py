@@ -18,7 +18,7 @@ LEVEL = 0.9
 
 
 @dataclass(frozen=True)
-class Bounds:
+class PredictionBounds:
     """What the machine was seen to do, which a prediction may not leave.
 
     lowest
@@ -35,7 +35,7 @@ class Bounds:
     rates: Mapping[str, float]
 
     @classmethod
-    def of(cls, columns: Mapping[str, Floats], y: Floats, rates: tuple[str, ...], capped: bool) -> Bounds:
+    def of(cls, columns: Mapping[str, Floats], y: Floats, rates: tuple[str, ...], capped: bool) -> PredictionBounds:
         """The bounds that the measured values `y` show; `columns` maps quantities to values of the same shape (rows,)."""
         highest = float(y.max()) if capped else None
         return cls(float(y.min()), highest, {name: float((columns[name] / y).max()) for name in rates})
@@ -90,7 +90,7 @@ class Polynomial:
     terms: tuple[Term, ...]
     coefficients: tuple[float, ...]
     scales: tuple[float, ...]
-    bounds: Bounds
+    bounds: PredictionBounds
     interval: Interval
     domain: Mapping[str, tuple[float, float]]
     runtime: Polynomial | None = None
