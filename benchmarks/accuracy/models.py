@@ -3,8 +3,9 @@
     python -m benchmarks.accuracy.models                     development seeds; build/accuracy/models.json
     python -m benchmarks.accuracy.models --quick             one fold seed, two devices, a small sweep
     python -m benchmarks.accuracy.models --quoted            the seeds that quoted figures come from, once
+    python -m benchmarks.accuracy.models --table h200 --loss log-ratio     another loss, on measured layers
 
-Rows: {table, layer_type, target, model, rmspe, rmspe_low, rmspe_high, median_ape, terms, unit} and what the table has beside. Shares
+Rows: {table, layer_type, target, model, rmspe, rmspe_low, rmspe_high, median_ape, geometric, sum_bias, terms, unit} and what the table has beside. Shares
 are fractions. `unit` is of rmspe: 1 where it is a relative error, and "noise floor" where it is in multiples of that.
 """
 
@@ -22,16 +23,20 @@ from threadpoolctl import threadpool_limits
 
 from neuralpower import console
 from neuralpower.models.judging.published import PUBLISHED
+from neuralpower.models.regression.search import LOSSES
 
 from .models_devices import device_results
 from .models_devices import summary as devices_summary
+from .models_h200 import h200_data, show_groups
+from .models_h200 import seed_results as h200_results
+from .models_h200 import summary as h200_summary
 from .models_public import noise_floor, public_data, seed_results
 from .models_public import summary as public_summary
 
 Row = dict[str, Any]
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "accuracy" / "models.json"
-TABLES = ("public", "devices", "published")
+TABLES = ("public", "h200", "devices", "published")
 DEVELOPMENT, QUOTED = range(0, 10), range(100, 120)
 """Fold seeds of the measured convolutions: the first are looked at as often as wanted, the others once."""
 DEVICES, QUOTED_DEVICES = range(1, 11), range(1001, 1013)
@@ -43,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="one fold seed, two devices, a small sweep")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default 2)")
     parser.add_argument("--count", type=int, metavar="N", help="fold seeds and devices, in place of the default number")
+    parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0], help="of the models on measured layers (relative)")
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, metavar="N", help="of the first folds and the first device")
     seeds.add_argument("--quoted", action="store_true", help="the seeds that quoted figures come from")
@@ -56,6 +62,8 @@ def run(args: argparse.Namespace) -> list[Row]:
     with ProcessPoolExecutor(max(1, args.jobs), initializer=threadpool_limits, initargs=(1,)) as pool:
         if "public" in tables:
             rows += _public(args, pool)
+        if "h200" in tables:
+            rows += _h200(args, pool)
         if "devices" in tables:
             seeds = _chosen(args, DEVICES, QUOTED_DEVICES, 2)
             work = partial(device_results, quick=args.quick)
@@ -82,7 +90,7 @@ def _public(args: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Row]:
         )
         return []
     seeds = _chosen(args, DEVELOPMENT, QUOTED, 1)
-    rows = public_summary(_each("measured convolutions", partial(seed_results, path), seeds, pool))
+    rows = public_summary(_each("measured convolutions", partial(seed_results, path, args.loss), seeds, pool))
     title = f"999 measured convolutions, five folds, everything chosen inside each; median over {len(seeds)} fold seeds"
     show(title, rows, "public")
     for target, (about_mean, single) in noise_floor(path).items():
@@ -91,6 +99,19 @@ def _public(args: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Row]:
             f"a single one by {100 * single:.1f} %"
         )
     print()
+    return rows
+
+
+def _h200(args: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Row]:
+    path = h200_data()
+    if path is None:
+        print("the layers of the H200 are not here: NEURALPOWER_DATA names no folder with h200/measured.json")
+        return []
+    seeds = _chosen(args, DEVELOPMENT, QUOTED, 1)
+    rows = h200_summary(_each("layers of an H200", partial(h200_results, path, args.loss), seeds, pool))
+    title = f"Single layers measured on an H200, five folds; median over {len(seeds)} fold seeds"
+    show(title, (each for each in rows if each["table"] == "h200"), "h200")
+    show_groups(rows)
     return rows
 
 
@@ -144,8 +165,10 @@ def show(title: str, rows: Iterable[Row], table: str, simulated: bool = False) -
             spread = f"{number(row['rmspe_low'])} to {number(row['rmspe_high'])}"
             kind = f"{row['layer_type']} {row['target']}"
             worst = percent(row.get("without_worst"))
+            bias = row.get("sum_bias")
             lines.append([row["table"], kind, row["model"], number(row["rmspe"]), spread, worst, percent(row["median_ape"]),
-                          row["terms"], percent(row.get("coverage"))])  # fmt: skip
+                          percent(row.get("geometric")), None if bias is None else f"{bias:.3f}", row["terms"],
+                          percent(row.get("coverage"))])  # fmt: skip
     columns = [
         "table",
         "what",
@@ -154,6 +177,8 @@ def show(title: str, rows: Iterable[Row], table: str, simulated: bool = False) -
         "over seeds",
         "but ten worst",
         "median error",
+        "geometric error",
+        "sum",
         "terms",
         "interval holds",
     ]

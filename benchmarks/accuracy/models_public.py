@@ -39,15 +39,17 @@ def layers(path: Path) -> Dataset:
     return read(path).dataset
 
 
-def seed_results(path: Path, seed: int) -> list[Row]:
+def seed_results(path: Path, loss: str, seed: int) -> list[Row]:
     """All models and baselines on one fold seed; on the first ones also by octaves."""
-    rows = _on(layers(path), "public", seed)
-    return rows + (_on(by_octave(layers(path)), "public, octaves held out", seed) if seed % 10 < OCTAVE_SEEDS else [])
+    rows = _on(layers(path), "public", loss, seed)
+    return rows + (
+        _on(by_octave(layers(path)), "public, octaves held out", loss, seed) if seed % 10 < OCTAVE_SEEDS else []
+    )
 
 
-def _on(dataset: Dataset, table: str, seed: int) -> list[Row]:
+def _on(dataset: Dataset, table: str, loss: str, seed: int) -> list[Row]:
     folds = KindFolds.of(dataset, "conv", TARGETS, FOLDS, seed)
-    rows = ours(folds, "conv", SixModels(FOLDS, seed).estimator, table, seed)
+    rows = ours(folds, "conv", SixModels(FOLDS, seed, loss).estimator, table, seed)
     for target in TARGETS:
         for name, make in baselines("conv", target, seed).items():
             rows += baseline(folds, "conv", target, name, make, table, seed)

@@ -26,18 +26,19 @@ def ours(folds: KindFolds, kind: str, estimator: Estimator, table: str, seed: in
         fitted = fit_together(folds, kind, train, estimator)
         for target, model in fitted.items():
             rows = folds.rows[target]
-            found[target].add(test, model.predict(rows.x[test[rows.index]]), model.polynomial_.interval.holds)
+            x = rows.x[test[rows.index]]
+            found[target].add(test, model.predict(x), model.predict_interval(x))
             terms[target].append(len(model.polynomial_.terms))
         if product is not None:
             x = folds.rows["energy"].x[test[folds.rows["energy"].index]]
             product.add(test, fitted["runtime"].predict(x) * fitted["power"].predict(x))
-    results = [
-        _row(table, kind, target, "energy itself" if target == "energy" else "ours", seed, each.score(), terms[target])
-        for target, each in found.items()
-    ]
+    results = []
+    for target, each in found.items():
+        name = "energy itself" if target == "energy" else "ours"
+        results += of_score(table, kind, target, name, seed, each.score(), terms[target])
     if product is not None:
-        results.append(_row(table, kind, "energy", "ours, runtime × power", seed, product.score(), []))
-    return [row for row in results if row]
+        results += of_score(table, kind, "energy", "ours, runtime × power", seed, product.score(), [])
+    return results
 
 
 def baseline(
@@ -52,29 +53,21 @@ def baseline(
 
     score = held_out_baseline(folds, target, noted)
     terms = [int(each.terms) for each in made if hasattr(each, "terms")]
-    row = _row(table, kind, target, name, seed, score, terms)
-    return [row] if row else []
+    return of_score(table, kind, target, name, seed, score, terms)
 
 
-def _row(
+def of_score(
     table: str, kind: str, target: str, model: str, seed: int, score: CrossValidation | None, terms: list[int]
-) -> Row:
+) -> list[Row]:
+    """A row of the table; none where nothing was held out."""
     if score is None:
-        return {}
+        return []
     found = asdict(score)
     errors = found.pop("score")
     count = float(np.median(terms)) if terms else None
     known = {"without_worst": found["without_worst"], "coverage": found["coverage"], "grouped_by": found["grouped_by"]}
-    return {
-        "table": table,
-        "layer_type": kind,
-        "target": target,
-        "model": model,
-        "seed": seed,
-        "terms": count,
-        **errors,
-        **known,
-    }
+    named = {"table": table, "layer_type": kind, "target": target, "model": model, "seed": seed, "terms": count}
+    return [{**named, **errors, **known}]
 
 
 def over_seeds(rows: Iterable[Row], value: str = "rmspe", unit: str = "1") -> list[Row]:
@@ -89,7 +82,8 @@ def over_seeds(rows: Iterable[Row], value: str = "rmspe", unit: str = "1") -> li
             {"table": table, "layer_type": kind, "target": target, "model": model, "rmspe": float(np.median(errors)),
              "rmspe_low": min(errors), "rmspe_high": max(errors), "median_ape": _median(members, "median_ape"),
              "terms": _median(members, "terms"), "unit": unit, "without_worst": _median(members, "without_worst"),
-             "coverage": _median(members, "coverage"), "seeds": len(members), "rows": members[0]["rows"]}
+             "coverage": _median(members, "coverage"), "sum_bias": _median(members, "sum_bias"),
+             "geometric": _median(members, "geometric"), "seeds": len(members), "rows": members[0]["rows"]}
         )  # fmt: skip
     return summary
 

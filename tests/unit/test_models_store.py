@@ -153,6 +153,17 @@ MUTILATIONS: dict[str, Mutilation] = {
     "cap below floor": lambda d: d["models"][1]["bounds"].update(highest=1e-9),
     "rate of nothing": lambda d: d["models"][0]["bounds"]["rates"].update(moons=1.0),
     "interval upside down": lambda d: d["models"][0]["interval"].update(low=9.0),
+    "interval of a group upside down": lambda d: d["models"][0]["interval"].update(
+        groups=[{"where": "[in_c>9]", "exponents": {"[in_c>9]": 1}, "low": 2.0, "high": 1.0}]
+    ),
+    "interval of a group of nothing": lambda d: d["models"][0]["interval"].update(
+        groups=[{"where": "[moons>9]", "exponents": {"[moons>9]": 1}, "low": 0.5, "high": 2.0}]
+    ),
+    "no groups of the interval": lambda d: d["models"][0]["interval"].pop("groups"),
+    "law of nothing": lambda d: d["models"][0].update(law={"constant": 0.0, "slopes": {}}),
+    "law that falls": lambda d: d["models"][0]["law"]["slopes"].update(operations=-1.0),
+    "law of an unknown quantity": lambda d: d["models"][0]["law"]["slopes"].update(moons=1.0),
+    "no law": lambda d: d["models"][0].pop("law"),
     "interval of another level": lambda d: d["models"][0]["interval"].update(level=0.5),
     "unknown loss": lambda d: d.update(loss="absolute"),
     "rate in a runtime model": lambda d: d["models"][0]["terms"][0].update(

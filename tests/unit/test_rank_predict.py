@@ -49,7 +49,7 @@ def test_a_network_without_a_predicted_layer_says_so(files: Path, capsys: pytest
     store.save(models(kinds=("pool",)), files / "pools.json")
     net = files / "one.json"
     net.write_text(json.dumps({"Layers": [{"Name": "x", "LayerType": "Strange"}]}))
-    assert main(["predict", str(files / "pools.json"), str(net)]) == 0
+    assert main(["predict", str(files / "pools.json"), str(net)]) == 1
     assert "not in the sum: 1 of 1 layers: unclassified: x\n" in capsys.readouterr().out
     assert main(["rank", str(files / "pools.json"), str(net)]) == 2
     assert "no layer of it can be predicted" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure, InputError
-from neuralpower.features.layers import BESIDE, Layer
+from neuralpower.features.layers import Layer
+from neuralpower.models.others import means
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
 from neuralpower.models.regression.polynomial import Polynomial
 from neuralpower.models.regression.quantities import measure
@@ -53,6 +54,10 @@ class LayerModel:
         """For each layer, what of it lies outside the training data."""
         return self.polynomial.outside(measure(layers, self.polynomial.columns))
 
+    def unsupported(self, layers: Sequence[Layer]) -> list[list[str]]:
+        """For each layer, what of it no layer in training is like."""
+        return self.polynomial.unsupported(measure(layers, self.polynomial.columns))
+
 
 @dataclass(frozen=True)
 class EnergyErrors:
@@ -65,11 +70,14 @@ class EnergyErrors:
 
 @dataclass(frozen=True)
 class Remainder:
-    """The mean layer that is known and not modelled (kinds ``other`` and ``reformat``): reformats, elementwise operations, softmax."""
+    """The mean layer that is known and not modelled (kinds ``other`` and ``reformat``): reformats, elementwise operations, softmax.
+
+    `power_w` is None where no power of such a layer was measured.
+    """
 
     layers: int
     runtime_s: float
-    power_w: float
+    power_w: float | None
 
 
 @dataclass
@@ -223,7 +231,7 @@ def held_out(folds: KindFolds, kind: str, estimator: Estimator) -> Mapping[str, 
             rows = folds.rows[target]
             # A fold may hold layers of which only the other target was measured.
             if len(x := rows.x[test[rows.index]]):
-                found[target].add(test, model.predict(x), model.polynomial_.interval.holds)
+                found[target].add(test, model.predict(x), model.predict_interval(x))
         if "product" in found and {"runtime", "power"} <= set(fitted):
             rows = folds.rows["energy"]
             x = rows.x[test[rows.index]]
@@ -242,12 +250,11 @@ def _note(into: Floats, dataset: Dataset, model: LayerModel, found: HeldOut) -> 
 
 def _remainder(dataset: Dataset) -> Remainder | None:
     """Mean runtime over layers of kind ``other``; power weighted by runtime, so that layers × both is their energy."""
-    others = dataset.where(kind=BESIDE)
+    others = dataset.take(means(dataset))
     runtime, power = others["runtime_s"].astype(np.float64), others["power_w"].astype(np.float64)
     timed = np.isfinite(runtime) & (runtime >= 0)
     both = timed & np.isfinite(power) & (power > 0) & (runtime > 0)
-    if not both.any():
+    if not timed.any():
         return None
-    return Remainder(
-        int(timed.sum()), float(runtime[timed].mean()), float(np.average(power[both], weights=runtime[both]))
-    )
+    mean_w = float(np.average(power[both], weights=runtime[both])) if both.any() else None
+    return Remainder(int(timed.sum()), float(runtime[timed].mean()), mean_w)

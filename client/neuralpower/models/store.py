@@ -14,6 +14,7 @@ from neuralpower import __version__
 from neuralpower.errors import InputError
 from neuralpower.files import write_whole
 from neuralpower.models.regression.design import DICTIONARIES, KINDS
+from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.polynomial import LEVEL, Interval, Polynomial, PredictionBounds
 from neuralpower.models.regression.quantities import QUANTITIES, RATES
 from neuralpower.models.regression.search import LOSSES
@@ -24,7 +25,7 @@ from neuralpower.models.validation.score import Score
 from neuralpower.models.whole import FEWEST, FittedRemainder, HeldOutNetwork, WholeModel
 from neuralpower.models.whole import QUANTITIES as OF_NETWORKS
 
-FORMAT, VERSION = "neuralpower-models", 2
+FORMAT, VERSION = "neuralpower-models", 3
 LARGEST_FILE = 64 << 20
 """Bytes. Six models are some 100 KiB."""
 
@@ -116,13 +117,22 @@ def _model_document(model: LayerModel) -> dict[str, Any]:
             for term, coefficient, scale in listed
         ],
         "bounds": asdict(polynomial.bounds),
-        "interval": {"level": LEVEL, **asdict(polynomial.interval)},
+        "law": asdict(polynomial.law) if polynomial.law else None,
+        "interval": _interval_document(polynomial.interval),
         "domain": {
             name: {"unit": QUANTITIES[name].unit, "from": polynomial.domain[name][0], "to": polynomial.domain[name][1]}
             for name in polynomial.columns
         },
         "cross_validation": asdict(cv),
     }
+
+
+def _interval_document(interval: Interval) -> dict[str, Any]:
+    groups = [
+        {"where": where.name, "exponents": dict(where.exponents), "low": low, "high": high}
+        for where, low, high in interval.groups
+    ]
+    return {"level": LEVEL, "low": interval.low, "high": interval.high, "groups": groups}
 
 
 def parse(found: object) -> SixModels:
@@ -179,9 +189,12 @@ def _model(entry: Mapping[str, Any], kind: str, target: str, models: SixModels) 
         coefficients=tuple(_number(item, "coefficient") for item in items),
         scales=tuple(_number(item, "scale", above=0.0) for item in items),
         bounds=_bounds(_object(entry, "bounds"), columns),
-        interval=_interval(_object(entry, "interval")),
+        interval=_interval(_object(entry, "interval"), columns),
         domain=domain,
         runtime=runtime.polynomial if runtime else None,
+        law=None
+        if _get(entry, "law") is None
+        else _law(_object(entry, "law"), (*columns, *(RATES if runtime else ()))),
     )
     missing = [rate for rate in polynomial.quantities() if rate in RATES and RATES[rate][0] not in ("", *columns)]
     if missing:
@@ -191,15 +204,25 @@ def _model(entry: Mapping[str, Any], kind: str, target: str, models: SixModels) 
     return LayerModel(kind, target, polynomial, _cross_validation(_object(entry, "cross_validation")))
 
 
-def _term(item: object, columns: tuple[str, ...]) -> Term:
+def _term(item: object, columns: tuple[str, ...], name: str = "term") -> Term:
     exponents = _object(item, "exponents")
     for feature in exponents:
         check_feature(feature, columns)
         _integer(exponents, feature, least=1, most=MAX_POWER)
     term = Term(tuple(exponents.items()))
-    if not exponents or term.name != _text(item, "term"):
-        raise ValueError(f"term {_text(item, 'term')!r} does not agree with its exponents")
+    if not exponents or term.name != _text(item, name):
+        raise ValueError(f"{name} {_text(item, name)!r} does not agree with its exponents")
     return term
+
+
+def _law(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Law:
+    slopes = _object(entry, "slopes")
+    if unknown := set(slopes) - set(columns):
+        raise ValueError(f"a law of the unknown quantity {min(unknown)!r}")
+    law = Law(_number(entry, "constant", least=0.0), {name: _number(slopes, name, least=0.0) for name in slopes})
+    if not law.constant and not any(law.slopes.values()):
+        raise ValueError("a law by which nothing takes anything")
+    return law
 
 
 def _range(name: str, value: object) -> tuple[float, float]:
@@ -211,13 +234,18 @@ def _range(name: str, value: object) -> tuple[float, float]:
     return low, high
 
 
-def _interval(entry: Mapping[str, Any]) -> Interval:
+def _interval(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Interval:
     if _number(entry, "level") != LEVEL:
         raise ValueError(f"an interval of level {entry['level']}, not {LEVEL}")
+    groups = [(_term(item, columns, "where"), *_factors(item)) for item in _list(entry, "groups")]
+    return Interval(*_factors(entry), tuple(groups))
+
+
+def _factors(entry: Mapping[str, Any]) -> tuple[float, float]:
     low, high = _number(entry, "low", above=0.0), _number(entry, "high", above=0.0)
     if low > high:
         raise ValueError(f"interval from {low} to {high}")
-    return Interval(low, high)
+    return low, high
 
 
 def _bounds(entry: Mapping[str, Any], columns: tuple[str, ...]) -> PredictionBounds:
@@ -235,8 +263,9 @@ def _bounds(entry: Mapping[str, Any], columns: tuple[str, ...]) -> PredictionBou
 def _cross_validation(entry: Mapping[str, Any]) -> CrossValidation:
     score = _object(entry, "score")
     errors = (_number(score, name, least=0.0) for name in ("rmspe", "rmse", "median_ape"))
+    both_ways = (_number_or_none(score, name) for name in ("sum_bias", "geometric"))
     return CrossValidation(
-        score=Score(_integer(score, "rows", least=1, most=2**53), *errors),
+        score=Score(_integer(score, "rows", least=1, most=2**53), *errors, *both_ways),
         low=_number(entry, "low", least=0.0),
         high=_number(entry, "high", least=0.0),
         without_worst=_number_or_none(entry, "without_worst"),
@@ -253,7 +282,7 @@ def _remainder(entry: object) -> Remainder | None:
     return Remainder(
         _integer(entry, "layers", least=1, most=2**53),
         _number(entry, "runtime_s", least=0.0),
-        _number(entry, "power_w", above=0.0),
+        None if _get(entry, "power_w") is None else _number(entry, "power_w", above=0.0),
     )
 
 

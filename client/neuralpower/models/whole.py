@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.dataset_networks import WholeNetwork, whole_networks
-from neuralpower.features.layers import BESIDE
+from neuralpower.models.others import means
 from neuralpower.models.regression.polynomial import LEVEL
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,11 @@ class FittedRemainder:
     def beside(self, layers: float, modelled: int, other: int) -> float:
         """What comes to the sum over `modelled` layers, s or J, of which `layers` is the sum, and `other` ones."""
         fitted = self.inference + self.modelled_layer * modelled + self.other_layer * other
-        return max(fitted, (self.least_share - 1) * layers)
+        return max(fitted, self.least(layers))
+
+    def least(self, layers: float) -> float:
+        """The least that comes to a sum, s or J: no whole was a smaller share of its layers. Below 0 where the profiler slows layers."""
+        return (self.least_share - 1) * layers
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def _line(
     covered = mine & np.isin(dataset["kind"], kinds)
     seconds, watts = (dataset[name][covered].astype(np.float64) for name in ("runtime_s", "power_w"))
     t, p = held_out["runtime"][covered], held_out["power"][covered]
-    other = int((mine & np.isin(dataset["kind"], BESIDE)).sum())
+    other = int((mine & means(dataset)).sum())
     values = [whole.runtime_s, whole.energy_j, seconds.sum(), seconds @ watts, t.sum(), t @ p, 1.0, len(seconds), other]
     return (whole.network, values) if len(seconds) and np.isfinite(values).all() else None
 

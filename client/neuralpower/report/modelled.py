@@ -152,7 +152,13 @@ def networks(predictions: Sequence[NetworkPrediction], attribution: Attribution)
     rows, accuracies = [], []
     for p in predictions:
         e = engines.get(p.name)
-        if e is None or p.power_w is None or not e.energy_per_inference_j > 0:
+        if (
+            e is None
+            or p.runtime_s is None
+            or p.power_w is None
+            or p.energy_j is None
+            or not e.energy_per_inference_j > 0
+        ):
             continue
         pairs = [
             (p.runtime_s, e.runtime_s, 1e3),

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from neuralpower.ranking import Candidate, Limits
+from neuralpower.ranking import Candidate, Limits, PredictedValue
 from neuralpower.report import plots
 from neuralpower.report.plots import GRID, INK, MUTED, SERIES, Figure
 
 MOST_LABELS = 60
 LETTER, LINE = 3.9, 8.0
 """Width of a letter and height of a line of a label, about, in points."""
+_LIMIT: dict[str, Any] = {"fontsize": 6.8, "color": MUTED, "ha": "left"}
+"""How the name of a limit is written beside its line."""
 
 
 def pareto(candidates: Sequence[Candidate], best: Sequence[Candidate], limits: Limits) -> Figure:
-    """A point for each candidate with its interval; those that no other one beats are joined, those beyond a limit are pale."""
+    """A point for each candidate with its interval; those that no other one beats are joined, those beyond a limit are pale.
+
+    A candidate in whose sums layers are missing is hollow and its label begins with "≥"; one without an energy is not drawn.
+    """
+    candidates = [each for each in candidates if each.energy_j is not None]
     with plots.styled():
         import matplotlib.pyplot as plt
 
@@ -33,8 +40,12 @@ def pareto(candidates: Sequence[Candidate], best: Sequence[Candidate], limits: L
             _point(axes, each, known, colours[each.model], 0.3 if limits.met(each) == "no" else 0.95)
         if limits.energy_j is not None:
             axes.axvline(limits.energy_j * 1e3, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+            told = f" limit {limits.energy_j * 1e3:g} mJ"
+            axes.text(limits.energy_j * 1e3, 0.99, told, transform=axes.get_xaxis_transform(), **_LIMIT, va="top")
         if limits.runtime_s is not None and not known and all(each.batch == 1 for each in candidates):
             axes.axhline(limits.runtime_s * 1e3, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+            told = f" limit {limits.runtime_s * 1e3:g} ms"
+            axes.text(0.0, limits.runtime_s * 1e3, told, transform=axes.get_yaxis_transform(), **_LIMIT, va="bottom")
         axes.set(
             xscale="log", xlabel="energy for one item, mJ", ylabel="error, %" if known else "time for one item, ms"
         )
@@ -53,7 +64,7 @@ def pareto(candidates: Sequence[Candidate], best: Sequence[Candidate], limits: L
 
 
 def _point(axes: plots.Figure, each: Candidate, known: bool, colour: str, alpha: float) -> None:
-    x, y = each.item_energy_j, each.item_runtime_s
+    x, y = _energy(each), each.item_runtime_s
     axes.plot(
         [1e3 * x.low, 1e3 * x.high], [_y(each, known)] * 2, color=colour, linewidth=0.9, alpha=0.45 * alpha, zorder=2
     )
@@ -61,7 +72,8 @@ def _point(axes: plots.Figure, each: Candidate, known: bool, colour: str, alpha:
         axes.plot(
             [_x(each)] * 2, [1e3 * y.low, 1e3 * y.high], color=colour, linewidth=0.9, alpha=0.45 * alpha, zorder=2
         )
-    axes.plot([_x(each)], [_y(each, known)], "o", color=colour, markersize=5, alpha=alpha, markeredgewidth=0, zorder=3)
+    hollow = {"markerfacecolor": "none", "markeredgewidth": 0.9} if _least(each) else {"markeredgewidth": 0}
+    axes.plot([_x(each)], [_y(each, known)], "o", color=colour, markersize=5, alpha=alpha, zorder=3, **hollow)
 
 
 def _labels(
@@ -85,8 +97,18 @@ def _labels(
                 break
 
 
+def _energy(each: Candidate) -> PredictedValue:
+    energy = each.item_energy_j
+    assert energy is not None  # those without are left out at the start
+    return energy
+
+
+def _least(each: Candidate) -> bool:
+    return each.energy_least or each.runtime_least
+
+
 def _x(each: Candidate) -> float:
-    return 1e3 * each.item_energy_j.value
+    return 1e3 * _energy(each).value
 
 
 def _y(each: Candidate, known: bool) -> float:
@@ -96,7 +118,7 @@ def _y(each: Candidate, known: bool) -> float:
 def _label(each: Candidate, candidates: Sequence[Candidate]) -> str:
     """The network, and what tells it from its other forms."""
     alike = [other for other in candidates if other.network == each.network]
-    parts = [plots.short_name(each.network)]
+    parts = [*(["≥"] if _least(each) else []), plots.short_name(each.network)]
     if len({other.precision for other in alike}) > 1:
         parts.append(each.precision)
     if len({other.batch for other in alike}) > 1:

@@ -132,7 +132,7 @@ def _headlines(
     found = []
     for prediction in predictions[:1]:
         engine = engine_of(prediction, attribution)
-        if engine is not None and engine.energy_per_inference_j > 0:
+        if engine is not None and engine.energy_per_inference_j > 0 and prediction.energy_j is not None:
             error = prediction.energy_j / engine.energy_per_inference_j - 1
             found.append(
                 Headline(f"energy of {prediction.name}, predicted", percent(error, sign=True), "off the measured")

@@ -8,6 +8,10 @@ from neuralpower import console
 
 if TYPE_CHECKING:
     from neuralpower.models.six import SixModels
+    from neuralpower.models.validation.score import Score
+
+
+BOTH_WAYS = ("median error", "geometric error", "sum")
 
 
 PER_UNIT = {"runtime": (1e3, "ms"), "power": (1.0, "W")}
@@ -31,19 +35,20 @@ def print_models(models: SixModels, title: str) -> None:
                 f"{percent(cv.low)} to {percent(cv.high)}",
                 _or_none(cv.without_worst),
                 f"{cv.score.rmse * scale:.4g} {unit}",
-                percent(cv.score.median_ape),
+                *both_ways(cv.score),
                 f"{100 * (interval.low - 1):+.0f} to {100 * (interval.high - 1):+.0f} %",
                 _or_none(cv.coverage),
                 cv.grouped_by,
             ]
         )
     columns = ["type", "target", "rows", "unresolved", "terms", "degree", "RMSPE", "over folds", "but ten worst", "RMSE",
-               "median error", "interval", "holds"]  # fmt: skip
+               *BOTH_WAYS, "interval", "holds"]  # fmt: skip
     where = "" if models.simulated_ else f" ({', '.join(models.devices_) or 'device not named'})"
     heading = f"{title}, {models.folds}-fold cross-validation, seed {models.seed}{where}"
     console.table(heading, [*columns, "folds by"], rows, simulated=models.simulated_)
     print(
-        "interval: a layer's value over its prediction in 90 % of the cases; holds: share of held-out layers within it"
+        "sum: of all predictions over that of all values; geometric error: the typical factor between the two, either way, less one;\n"
+        "interval: a layer's value over its prediction in 90 % of the cases, over all groups; holds: share of held-out layers within theirs"
     )
     for kind, energy in models.energy_.items():
         print(
@@ -54,9 +59,8 @@ def print_models(models: SixModels, title: str) -> None:
         print(f"no {kind} {target} model: {reason}")
     if models.remainder_:
         mean = models.remainder_
-        print(
-            f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {mean.power_w:.4g} W stands for each"
-        )
+        power = "no power" if mean.power_w is None else f"{mean.power_w:.4g} W"
+        print(f"other layers: {mean.layers} measured, mean {mean.runtime_s * 1e6:.4g} µs at {power} stands for each")
 
 
 def print_whole(models: SixModels) -> None:
@@ -111,6 +115,11 @@ def print_formulas(models: SixModels) -> None:
         used |= dict.fromkeys(model.polynomial.quantities())
         print()
         print(f"{model.kind} {model.polynomial.formula(model.target, UNITS[model.target])}")
+        for where, low, high in model.polynomial.interval.groups:
+            print(f"  90 % of {where.name}: {100 * (low - 1):+.0f} to {100 * (high - 1):+.0f} %")
+        if law := model.polynomial.law:
+            parts = [f"{slope:.4g} * {name}" for name, slope in law.slopes.items() if slope]
+            print(f"  beyond the data in proportion to {' + '.join([f'{law.constant:.4g}', *parts])}")
     print()
     for name in used:
         unit, meaning = (QUANTITIES[name].unit, QUANTITIES[name].meaning) if name in QUANTITIES else RATES[name][1:]
@@ -130,6 +139,12 @@ def print_published(models: SixModels) -> None:
     print()
     title = "For context: published, other hardware and other layers, errors on the training rows"
     console.table(title, ["source", "type", "target", "terms", "RMSPE", "RMSE"], rows)
+
+
+def both_ways(score: Score) -> list[str | None]:
+    """Errors that guessing low does not make smaller: median, geometric, and the sum's."""
+    bias = None if score.sum_bias is None else f"{score.sum_bias:.3f}"
+    return [percent(score.median_ape), _or_none(score.geometric), bias]
 
 
 def _or_none(share: float | None) -> str | None:

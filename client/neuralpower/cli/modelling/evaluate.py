@@ -12,7 +12,7 @@ from neuralpower import console
 from neuralpower.errors import InputError
 from neuralpower.interval import MEANING, Z95, half
 from neuralpower.show.dataset import with_power
-from neuralpower.show.models import PER_UNIT, percent, print_models
+from neuralpower.show.models import BOTH_WAYS, PER_UNIT, both_ways, percent, print_models
 
 if TYPE_CHECKING:
     from neuralpower.models.judging.evaluation import NetworkError, WholeError
@@ -97,10 +97,10 @@ def agree(stored: SixModels, computed: SixModels) -> bool:
 
 def _print_scores(title: str, scores: dict[Key, Score], simulated: bool) -> None:
     rows: list[list[console.Cell]] = [
-        [kind, target, s.rows, percent(s.rmspe), _in_unit(s.rmse, target), percent(s.median_ape)]
+        [kind, target, s.rows, percent(s.rmspe), _in_unit(s.rmse, target), *both_ways(s)]
         for (kind, target), s in scores.items()
     ]
-    console.table(title, ["type", "target", "rows", "RMSPE", "RMSE", "median error"], rows, simulated=simulated)
+    console.table(title, ["type", "target", "rows", "RMSPE", "RMSE", *BOTH_WAYS], rows, simulated=simulated)
 
 
 def _print_networks(networks: list[NetworkError], simulated: bool) -> None:
@@ -159,6 +159,7 @@ def _print_baselines(models: SixModels, simpler: dict[Key, dict[str, CrossValida
         "EdgeProfiler": "EdgeProfiler's pipeline",
         "Paleo": "Paleo: roofline, share of peak",
         "trees": "boosted trees, relative error",
+        "log trees": "boosted trees, logarithms",
         "model": "these models",
     }
     rows: list[list[console.Cell]] = []
@@ -173,10 +174,10 @@ def _print_baselines(models: SixModels, simpler: dict[Key, dict[str, CrossValida
                     names[name],
                     percent(score.rmspe),
                     _in_unit(score.rmse, target),
-                    percent(score.median_ape),
+                    *both_ways(score),
                 ]
             )
-    columns = ["type", "target", "way", "RMSPE", "RMSE", "median error"]
+    columns = ["type", "target", "way", "RMSPE", "RMSE", *BOTH_WAYS]
     console.table("Beside simpler ways, on the same folds", columns, rows, simulated=models.simulated_)
 
 

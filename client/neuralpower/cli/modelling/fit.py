@@ -31,9 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which rows go into which fold (0)")
     parser.add_argument(
         "--loss",
-        choices=("relative", "squared"),
+        choices=("relative", "log-ratio", "relative-y", "squared"),
         default="relative",
-        help="what is made small: relative errors, or squared ones as in the original (relative)",
+        help="what is made small: errors relative to the prediction, whose sums come out right; logarithms of the ratio; errors relative "
+        "to the measurement (RMSPE), which guesses low; or squared errors as in the original (relative)",
     )
     parser.add_argument("--formula", action="store_true", help="print each model as a formula with its units")
     parser.add_argument("--json", action="store_true", help="print the models as JSON")
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed {args.seed}: 0 or more")
     from neuralpower.dataset import concat, read_dataset
     from neuralpower.models import store
+    from neuralpower.models.regression.rows import left_out
     from neuralpower.models.six import SixModels
 
     dataset = concat([read_dataset(path) for path in args.files])
@@ -56,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         console.print_json(store.document(models))
         return 0
     print_models(models, "The six models")
+    for reason, count in left_out(dataset).items():
+        print(f"left out: {count} of {len(dataset)} rows: {reason}")
     if dataset.withheld:
         print(f"rows {with_power(dataset)}; rows without power are in no power model")
     print_whole(models)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
 from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes
-from neuralpower.errors import InputError
+from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:
     from neuralpower.features.layers import Layer
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 HELP = """Predict runtime, power and energy of each layer of a network and of the whole.
 
 NETWORK is TensorRT engine JSON (inspector, verbosity DETAILED), an ONNX model, or torch:module:callable. Every layer is
-listed; what has no model says so and is not in the sums. Intervals hold 90 % of layers like those in training; those of the sums
-are wider than that (docs/deploy.md).
+listed; what has no model says so and is not in the sums, which are then lower bounds (≥). Models of runtime alone give runtimes.
+Intervals hold 90 % of layers like those in training; those of the sums are wider than that (docs/deploy.md). Status 1 where no layer
+can be predicted.
 
 examples:
   neuralpower predict model.json resnet18_trt_engine_info.json
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_layers(models, predicted)
         _print_totals(models, predicted)
+    if not predicted.timed:
+        raise Failure(f"{network.name}: no layer of it can be predicted, so there is no sum")
     return 0
 
 
@@ -94,6 +97,8 @@ def _print_layers(models: SixModels, predicted: NetworkPrediction) -> None:
 def _row(place: int, p: Prediction) -> list[console.Cell]:
     layer = p.layer
     note = p.reason
+    if p.unsupported:
+        note = f"{note}; no support: {', '.join(p.unsupported)}".removeprefix("; ")
     if p.outside:
         note = f"{note}; outside the data: {', '.join(p.outside)}".removeprefix("; ")
     if layer.kind == "unclassified" and layer.note:
@@ -120,48 +125,64 @@ def _print_totals(models: SixModels, predicted: NetworkPrediction) -> None:
 
     rows: list[list[console.Cell]] = []
     for kind in ("conv", "pool", "fc"):
-        chosen = [p for p in predicted.covered if p.layer.kind == kind]
+        chosen = [p for p in predicted.timed if p.layer.kind == kind]
         if chosen:
-            rows.append(
-                _sum_row(
-                    kind, len(chosen), sum(p.runtime_s or 0.0 for p in chosen), sum(p.energy_j or 0.0 for p in chosen)
-                )
-            )
-    if predicted.remainder and predicted.remainder_layers:
+            seconds = sum(p.runtime_s or 0.0 for p in chosen)
+            known = [p.energy_j for p in chosen if p.energy_j is not None]
+            rows.append(_sum_row(kind, len(chosen), seconds, sum(known) if known else None))
+    if predicted.timed and predicted.remainder_layers:
+        joules = predicted.remainder_energy_j if predicted.mean_has_power else None
+        name, count = "other, each as the mean one", predicted.remainder_layers
+        rows.append(_sum_row(name, count, predicted.remainder_runtime_s, joules))
+    if predicted.timed:
+        counted = len(predicted.timed) + predicted.remainder_layers
         rows.append(
-            _sum_row(
-                "other, each as the mean one",
-                predicted.remainder_layers,
-                predicted.remainder_runtime_s,
-                predicted.remainder_energy_j,
-            )
+            [
+                "sum",
+                counted,
+                bound(1e3, predicted.runtime_s, predicted.runtime_least),
+                predicted.power_w,
+                bound(1e3, predicted.energy_j, predicted.energy_least),
+            ]
         )
-    rows.append(_sum_row("sum", sum(int(str(row[1])) for row in rows), predicted.runtime_s, predicted.energy_j))
-    columns = ["layers", "count", "runtime ms", "power W", "energy mJ"]
-    if predicted.covered:
-        runtime, energy = sums(predicted)
-        ends = [f"{1e3 * each.low:.4g} to {1e3 * each.high:.4g}" for each in (runtime, energy)]
+        ends = [f"{1e3 * each.low:.4g} to {1e3 * each.high:.4g}" if each else None for each in sums(predicted)]
         rows.append(["interval of the sum", None, ends[0], None, ends[1]])
     if predicted.whole:
         rows += _whole_rows(predicted.whole)
-    console.table(f"Predicted for {predicted.name}", columns, rows, simulated=models.simulated_)
-    total = len(predicted.layers)
-    for reason, count in predicted.missing.items():
-        names = [
-            console.shortened(p.layer.name, 32) for p in predicted.layers if p.energy_j is None and p.reason == reason
-        ]
-        more = f", and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
-        print(f"not in the sum: {count} of {total} layers: {reason}: {', '.join(names[:MOST_NAMES])}{more}")
-    strange = sum(bool(p.outside) for p in predicted.covered)
+    if rows:
+        columns = ["layers", "count", "runtime ms", "power W", "energy mJ"]
+        console.table(f"Predicted for {predicted.name}", columns, rows, simulated=models.simulated_)
+    _print_missing(predicted)
+    strange = sum(bool(p.outside) for p in predicted.timed)
     if strange:
         print(
-            f"warning: {strange} of {len(predicted.covered)} predictions lie outside the data the models were fitted to"
+            f"warning: {strange} of {len(predicted.timed)} predictions lie outside the data the models were fitted to"
+        )
+    leaning, seconds, joules = predicted.unsupported
+    if leaning:
+        energy = f", {100 * joules:.0f} % of the energy" if predicted.covered else ""
+        named = dict.fromkeys(reason for p in predicted.timed for reason in p.unsupported)
+        print(
+            f"no support: {leaning} of {len(predicted.timed)} predictions, {100 * seconds:.0f} % of the runtime{energy} in the sum: "
+            f"nothing like them was measured ({', '.join(named)})"
         )
     errors = [
         f"{model.kind} {model.target} {100 * model.cross_validation.score.rmspe:.0f} %"
         for model in models.models_.values()
     ]
     print(f"error of one layer to expect (RMSPE, cross-validated): {', '.join(errors)}")
+
+
+def _print_missing(predicted: NetworkPrediction) -> None:
+    """The layers that are not in the sums, by reason; those with a runtime are missing in the energy alone."""
+    total = len(predicted.layers)
+    for reason in predicted.missing:
+        missing = [p for p in predicted.layers if p.energy_j is None and not p.as_mean and p.reason == reason]
+        count = len(missing)
+        names = [console.shortened(p.layer.name, 32) for p in missing[:MOST_NAMES]]
+        more = f", and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
+        which = "sum of energy" if missing[0].runtime_s is not None else "sum"
+        print(f"not in the {which}: {count} of {total} layers: {reason}: {', '.join(names)}{more}")
 
 
 def _whole_rows(whole: WholePrediction) -> list[list[console.Cell]]:
@@ -180,9 +201,17 @@ def _whole_rows(whole: WholePrediction) -> list[list[console.Cell]]:
     return rows
 
 
-def _sum_row(name: str, count: int, runtime_s: float, energy_j: float) -> list[console.Cell]:
-    power = energy_j / runtime_s if runtime_s > 0 else None
-    return [name, count, runtime_s * 1e3, power, energy_j * 1e3]
+def _sum_row(name: str, count: int, runtime_s: float, energy_j: float | None) -> list[console.Cell]:
+    if energy_j is None:
+        return [name, count, runtime_s * 1e3, None, None]
+    return [name, count, runtime_s * 1e3, energy_j / runtime_s if runtime_s > 0 else None, energy_j * 1e3]
+
+
+def bound(scale: float, value: float | None, least: bool) -> console.Cell:
+    """A sum as it is shown: "≥" before one in which layers are missing."""
+    if value is None:
+        return None
+    return f"≥ {scale * value:.4g}" if least else scale * value
 
 
 def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
@@ -207,11 +236,13 @@ def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
                 "power_interval_w": p.power_interval_w,
                 "precision": p.layer.precision,
                 "outside": list(p.outside),
+                "no_support": list(p.unsupported),
                 "reason": p.reason,
                 "note": p.layer.note,
             }
             for p in predicted.layers
         ],
+        "timed": len(predicted.timed),
         "covered": len(predicted.covered),
         "missing": predicted.missing,
         "other": {
@@ -224,8 +255,11 @@ def document(models: SixModels, predicted: NetworkPrediction) -> dict[str, Any]:
         "runtime_s": predicted.runtime_s,
         "power_w": predicted.power_w,
         "energy_j": predicted.energy_j,
-        "runtime_interval_s": [runtime.low, runtime.high],
-        "energy_interval_j": [energy.low, energy.high],
+        "runtime_interval_s": [runtime.low, runtime.high] if runtime else None,
+        "energy_interval_j": [energy.low, energy.high] if energy else None,
+        "no_support": dict(zip(("layers", "runtime_share", "energy_share"), predicted.unsupported, strict=True)),
+        "runtime_least": predicted.runtime_least,
+        "energy_least": predicted.energy_least,
     }
 
 

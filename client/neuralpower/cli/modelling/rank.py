@@ -25,7 +25,8 @@ HELP = """Order networks by energy or time for one item, or by the energy-precis
 
 Each network is predicted with each model, batch size and precision. An engine has its own batch and precision; ONNX and torch take those
 that are asked for. --model adds models of other devices or power modes. The limits are those of one inference with its whole batch (time)
-and of one item (energy): "yes" where the whole interval is within, "perhaps" where the prediction is.
+and of one item (energy): "yes" where the whole interval is within, "perhaps" where the prediction is. Where layers have no model a sum is a
+lower bound: it has a "≥", comes behind the others, and is never surely within a limit. Models of runtime alone order by time.
 
 The accuracy file is JSON, {"resnet18": 69.8}, or CSV with the columns network and accuracy, as percentages or as shares.
 
@@ -43,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("networks", metavar="NETWORK", nargs="+", help="engine JSON, ONNX, or torch:module:callable")
     parser.add_argument("--model", metavar="NAME=FILE", action="append", default=[], help="another model, repeatable")
     parser.add_argument("--accuracy", metavar="FILE", type=Path, help="accuracy of the networks, JSON or CSV")
-    parser.add_argument("--by", choices=("energy", "runtime", "epr"), help="order (epr with --accuracy, else energy)")
+    parser.add_argument(
+        "--by",
+        choices=("energy", "runtime", "epr"),
+        help="order (epr with --accuracy, else energy; runtime where no power is known)",
+    )
     parser.add_argument(
         "--alpha", type=float, default=1.0, help="weight of the error in the energy-precision ratio (1)"
     )
@@ -74,13 +79,18 @@ def run(args: argparse.Namespace) -> int:
     assert by in CRITERIA
     models = _models(args)
     errors = read_errors(args.accuracy) if args.accuracy else {}
-    networks = _networks(args, batches, precisions)
+    networks, refused = _networks(args, batches, precisions)
     if len(networks) * len(models) > MOST_CANDIDATES:
         raise InputError(f"{len(networks) * len(models)} candidates, at most {MOST_CANDIDATES} are ranked at once")
-    found, refused = _candidates(models, networks, errors)
+    found, unpredicted = _candidates(models, networks, errors)
+    refused += unpredicted
+    if args.by is None and all(each.energy_j is None for each in found):
+        by = "runtime"
     order = ranked(found, by, limits, args.alpha)
     best = front([each for each, met in order if met != "no"])
     if args.plot:
+        if all(each.energy_j is None for each in found):
+            raise InputError(f"{args.plot}: a plot of energy, and no power model for any layer of these networks")
         _plot(args.plot, order, best, limits)
     if args.json:
         console.print_json(_document(args, by, order, best, refused))
@@ -105,8 +115,11 @@ def _models(args: argparse.Namespace) -> dict[str, SixModels]:
     return {name: load(path) for name, path in named}
 
 
-def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str]) -> list[Network]:
-    """Every network in every batch size and precision; an engine once. Names that occur twice are told apart by their path."""
+def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str]) -> tuple[list[Network], list[str]]:
+    """Every network in every batch size and precision, an engine once; and a line for each batch size that a network cannot have.
+
+    Names that occur twice are told apart by their path. InputError where a network can be read in no batch size.
+    """
     from neuralpower.features.network import Network, load_network
     from neuralpower.ranking import with_precision
 
@@ -115,13 +128,25 @@ def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str
         raise InputError(f"{twice[0]}: named twice")
     shape = input_shape(args.input_shape)
     loaded: list[tuple[str, Network]] = []
+    refused: list[str] = []
     for spec in args.networks:
-        first = load_network(spec, batches[0], shape)
-        say_notes(first)
-        if first.source == "engine":
-            loaded.append((spec, first))
+        every: list[Network] = []
+        for batch in batches:
+            try:
+                every.append(load_network(spec, batch, shape))
+            except InputError as reason:
+                if len(batches) == 1:
+                    raise
+                refused.append(f"{spec}: batch {batch}: {reason}")
+                continue
+            if every[-1].source == "engine":
+                break
+        if not every:
+            raise InputError(refused[-1])
+        say_notes(every[0])
+        if every[0].source == "engine":
+            loaded.append((spec, every[0]))
             continue
-        every = [first, *(load_network(spec, batch, shape) for batch in batches[1:])]
         for network in every:
             for precision in precisions:
                 layers = with_precision(network.layers, precision) if precision else network.layers
@@ -129,7 +154,8 @@ def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str
     owners: dict[str, set[str]] = {}
     for spec, network in loaded:
         owners.setdefault(network.name, set()).add(spec)
-    return [Network(n.name if len(owners[n.name]) == 1 else spec, n.layers, n.source) for spec, n in loaded]
+    named = [Network(n.name if len(owners[n.name]) == 1 else spec, n.layers, n.source) for spec, n in loaded]
+    return named, refused
 
 
 def _candidates(
@@ -245,13 +271,15 @@ def _print(
     columns += [*(["limits"] if limited else []), "Pareto", "covered", "outside"]
     rows: list[list[console.Cell]] = []
     for place, (each, met) in enumerate(order, 1):
-        row: list[console.Cell] = [place if met != "no" else None, console.shortened(each.network)]
+        ranks = met != "no" and not each.least(by)
+        row: list[console.Cell] = [place if ranks else None, console.shortened(each.network)]
         row += [each.model] if several else []
-        row += [each.precision, each.batch, _told(each.item_energy_j, 1e3), _told(each.runtime_s, 1e3)]
-        row += [_told(each.item_runtime_s, 1e3)] if "ms/item" in columns else []
+        row += [each.precision, each.batch, _told(each.item_energy_j, 1e3, each.energy_least)]
+        row += [_told(each.runtime_s, 1e3, each.runtime_least)]
+        row += [_told(each.item_runtime_s, 1e3, each.runtime_least)] if "ms/item" in columns else []
         if known:
-            ratio = each.epr(args.alpha)
-            row += [None if each.error is None else 100 * each.error, None if ratio is None else _told(ratio, 1e3)]
+            ratio = _told(each.epr(args.alpha), 1e3, each.energy_least)
+            row += [None if each.error is None else 100 * each.error, ratio]
         row += [met] if limited else []
         rows.append([*row, "*" if each in best else "", f"{each.covered}/{each.layers}", each.outside])
     what = {"energy": "energy for one item", "runtime": "time for one item", "epr": "energy-precision ratio"}[by]
@@ -260,7 +288,16 @@ def _print(
     told: dict[str, None] = {}
     for each, _ in order:
         for reason, count in each.not_covered.items():
-            told[f"not in the sums: {each.network}: {count} of {each.layers} layers: {reason}"] = None
+            which = "sums" if each.runtime_least or each.energy_j is not None else "energy"
+            told[f"not in the {which}: {each.network}: {count} of {each.layers} layers: {reason}"] = None
+        if each.no_support[0]:
+            count, seconds, joules = each.no_support
+            energy = "" if each.energy_j is None else f", {100 * joules:.0f} % of the energy"
+            told[
+                f"no support: {each.network}, batch {each.batch}: {count} predicted layers, {100 * seconds:.0f} % of the runtime{energy}"
+            ] = None
+    if any(each.least(by) for each, _ in order):
+        told["≥: layers are missing in the sum, which is a lower bound; such rows have no place in the order"] = None
     strange = sum(bool(each.outside) for each, _ in order)
     if strange:
         told[
@@ -270,9 +307,12 @@ def _print(
         print(line)
 
 
-def _told(estimate: PredictedValue, scale: float) -> str:
+def _told(estimate: PredictedValue | None, scale: float, least: bool) -> str | None:
+    """A value with its interval; a lower bound has no upper end."""
+    if estimate is None:
+        return None
     scaled = estimate.scaled(scale)
-    return f"{scaled.value:.4g} ({scaled.low:.3g} to {scaled.high:.3g})"
+    return f"≥ {scaled.value:.4g}" if least else f"{scaled.value:.4g} ({scaled.low:.3g} to {scaled.high:.3g})"
 
 
 def _document(
@@ -285,7 +325,8 @@ def _document(
     rows = []
     for each, met in order:
         ratio = each.epr(args.alpha)
-        derived = {"item_energy_j": asdict(each.item_energy_j), "item_runtime_s": asdict(each.item_runtime_s)}
+        item = each.item_energy_j
+        derived = {"item_energy_j": asdict(item) if item else None, "item_runtime_s": asdict(each.item_runtime_s)}
         epr = {"epr_j": asdict(ratio) if ratio else None, "within_limits": met, "pareto": each in best}
         rows.append({**asdict(each), **derived, **epr})
     return {"by": by, "alpha": args.alpha, "candidates": rows, "not_ranked": refused}

@@ -47,6 +47,8 @@ class Dictionary:
     rates, capped
         The bounds of a prediction (``polynomial.Bounds``): quantities that nothing works off faster than was measured, and
         whether the largest value measured is a limit.
+    law
+        What the target grows in proportion to beyond the training data, beside a constant (:mod:`.law`).
     """
 
     columns: tuple[str, ...]
@@ -62,6 +64,7 @@ class Dictionary:
     amounts: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
     capped: bool = False
+    law: tuple[str, ...] = ()
 
     @classmethod
     def plain(cls, columns: int) -> Dictionary:
@@ -143,6 +146,8 @@ _RIDGE = ("operations", "bytes")
 _DEPTHWISE = step("filters", "<=", 1)
 _STRIDED = step("stride", ">", 1)
 _GROUPED = step("groups", ">", 1)
+_WIDE = step("element_bytes", ">", 2)
+_GLOBAL = step("out_side", "<=", 1)
 
 DICTIONARIES: dict[tuple[str, str], Dictionary] = {
     ("conv", "runtime"): Dictionary(
@@ -154,12 +159,14 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         cases=(
             (_DEPTHWISE, ("operations", "bytes", "unrolled")),
             (_STRIDED, ("operations",)),
+            (_WIDE, ("operations", "bytes", "unrolled")),
             (_GROUPED, ("operations", "bytes", "unrolled", "outputs", "inputs", "weights", "groups")),
         ),
         tiled=True,
         regions=_CONV_REGIONS,
         amounts=("operations", "unrolled"),
         rates=_RIDGE,
+        law=_RIDGE,
     ),
     ("conv", "power"): Dictionary(
         columns=_CONV,
@@ -169,6 +176,7 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         nested=("operation_rate", "byte_rate", "output_rate", "input_rate", "weight_rate", "launch_rate"),
         regions=_CONV_REGIONS,
         capped=True,
+        law=("operation_rate", "byte_rate"),
     ),
     ("pool", "runtime"): Dictionary(
         columns=_POOL,
@@ -176,9 +184,11 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         powers=_POOL_SIZES,
         hinges=("operations", "bytes"),
         ridges=(_RIDGE,),
+        cases=((_WIDE, ("operations",)), (_GLOBAL, ("operations", "outputs"))),
         regions=_POOL_REGIONS,
         amounts=("operations", "bytes"),
         rates=_RIDGE,
+        law=_RIDGE,
     ),
     ("pool", "power"): Dictionary(
         columns=_POOL,
@@ -187,6 +197,7 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         nested=("operation_rate", "byte_rate", "launch_rate"),
         regions=_POOL_REGIONS,
         capped=True,
+        law=("operation_rate", "byte_rate"),
     ),
     ("fc", "runtime"): Dictionary(
         columns=_FC,
@@ -197,6 +208,7 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         regions=_FC_REGIONS,
         amounts=("bytes",),
         rates=_RIDGE,
+        law=_RIDGE,
     ),
     ("fc", "power"): Dictionary(
         columns=_FC,
@@ -205,6 +217,7 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         nested=("operation_rate", "byte_rate", "launch_rate"),
         regions=_FC_REGIONS,
         capped=True,
+        law=("operation_rate", "byte_rate"),
     ),
 }
 """(layer type, target) -> the terms to choose from.

@@ -13,9 +13,11 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.folds import assign, configurations_of, labels, relabelled
+from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.polynomial import Interval, Polynomial
 from neuralpower.models.regression.quantities import rates
+from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.search import LOSSES, Choice, Sum, TermSearch
 
 Floats = NDArray[np.float64]
@@ -26,6 +28,8 @@ MODEL_ERROR = 0.1
 SEARCH_TRAINING, SEARCH_TEST = 2000, 1000
 """Of more units than these together so many choose degree, penalty and regions, by one split: they tell as much as folds of fewer do.
 All of them fit what was chosen."""
+ITERATED, ROUNDS = ("relative", "log-ratio"), 2
+"""Losses about what is expected, and how often that is found anew: by terms of the least degree, for folds that did not hold a layer."""
 INNER_SEED = 7919
 """Added to the seed of the inner folds, so that they are not the outer ones."""
 
@@ -50,10 +54,12 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         Σ_i w_i (y_i - b - Σ_j c_j f_j(x_i))² / (2 Σ_i w_i) + α Σ_j s_j |c_j|
 
     over b and c, where f_j are the terms of `dictionary` to degree K, and the regions in which those alone err in one
-    direction; s_j are the terms' standard deviations under the weights w_i = 1 / (y_i² + (e_i / MODEL_ERROR)²), e_i being the
-    standard error of y_i: what is known well makes its relative error small, and what is known worse than the model can be
-    counts less. K and α are those whose predictions for held-out folds have the least RMSPE under the weights w_i y_i².
-    The original fits squared error (w_i = 1 / (1 + (e_i / MODEL_ERROR y_i)²), least RMSE), which serves long layers only.
+    direction; s_j are the terms' standard deviations under the weights w_i = v_i / ŷ_i². ŷ_i is what is expected of y_i so far, found
+    anew by folds that do not hold it, so that errors count relative to the prediction, high ones like low ones, and sums come out right
+    (gamma quasi-likelihood); a layer more than FARTHEST times as long as expected counts as one that is. v_i = 1 / (1 + (e_i / (MODEL_ERROR
+    y_i))²), e_i being the standard error of y_i: what is known worse than the model can be counts less. K and α are those whose
+    predictions for held-out folds have the least gamma deviance under v_i. Other losses: ``log-ratio``, ln(y/ŷ) squared; ``relative-y``, w_i =
+    v_i / y_i² and least RMSPE, which rewards guessing low; ``squared``, the original's, which serves long layers only.
 
     Rows that were measured together (units) enter as one: the share-weighted mean of their terms against their joint value.
     Of many thousand units a sample chooses the terms.
@@ -63,14 +69,14 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         degrees: the degrees K to try.
         penalties: how many α to try, from the one that leaves no term, evenly on a log scale.
         folds, seed: the folds by which K and α are chosen; groups are kept whole.
-        loss: ``relative`` or ``squared``.
+        loss: ``relative``, ``log-ratio``, ``relative-y`` or ``squared``.
         regions: whether regions are looked for, where the dictionary says by which quantities.
 
     Attributes:
         polynomial_: the fitted ``Polynomial``.
         degree_, penalty_: K, and α as a share of the least α that leaves no term.
         held_out_: predictions for the rows by the inner folds at K and α, shape (rows,), nan where no fold could make one.
-        selection_error_: the (weighted) RMSPE, or RMSE, that chose them. It was minimised: never quote it, cross-validate
+        selection_error_: the root of the mean (weighted) cost that chose them. It was minimised: never quote it, cross-validate
             the whole estimator.
     """
 
@@ -125,11 +131,17 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             np.geomspace(1.0, 1e-4, self.penalties), self.loss, self.seed,
         )  # fmt: skip
         few = search.sampled(SEARCH_TRAINING, SEARCH_TEST)
-        best, held_out = self._choose(few or search)
-        if few is None:
-            found = search.final(best)
-        else:
-            found = search.refitted(few.final(best).terms, best.penalty)
+        asked = few or search
+        if self.loss in ITERATED:
+            asked = asked.guessed()
+            for _ in range(ROUNDS):
+                asked = asked.towards(asked.degree(self.degrees[:1]).held_out)
+        best, held_out = self._choose(asked)
+        found = asked.final(best)
+        if few is not None:
+            if self.loss in ITERATED:
+                search = search.towards(search.predicted(found))
+            found = search.refitted(found.terms, best.penalty)
             held_out = few.among(len(rows.first(target)), held_out)
         self.degree_, self.penalty_, self.selection_error_ = best.degree, best.penalty, best.error
         self.held_out_ = rows.spread(held_out)
@@ -203,8 +215,12 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         self, found: Sum, degree: int, x: Floats, y: Floats, rows: Merged, dictionary: Dictionary, nested: Nested | None
     ) -> Polynomial:
         known = np.isfinite(self.held_out_)
-        ratios = rows.first(y / self.held_out_)[rows.first(known)]
+        units = rows.first(known)
+        ratios = rows.first(y / self.held_out_)[units]
         column = dictionary.named(x)
+        names = [name for name in (*dictionary.regions, *dictionary.rates) if name in column]
+        told = {name: rows.mean(values)[units] for name, values in column.items()} if names else None
+        with_rates = {**column, **(rates(column, nested.runtime_s) if nested else {})}
         return Polynomial(
             columns=dictionary.columns,
             degree=degree,
@@ -213,9 +229,12 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             coefficients=found.coefficients,
             scales=found.scales,
             bounds=found.bounds,
-            interval=Interval.of(ratios),
+            interval=Interval.of(ratios, names, told),
             domain={name: (float(values.min()), float(values.max())) for name, values in column.items()},
             runtime=nested.polynomial if nested else None,
+            law=Law.of(with_rates, dictionary.law, y, rows.share, rough(column, y, rows.share))
+            if dictionary.law
+            else None,
         )
 
     def __sklearn_tags__(self) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuralpower.models.regression.groups import ends_of, groups_of
+from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.quantities import RATES, rates
 from neuralpower.models.regression.terms import Term, evaluate, feature_quantities
 
@@ -15,6 +17,11 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.9
 """Share of new layers that a prediction interval is to hold."""
+FEW = 19
+"""Layers of a group from which on its smallest and largest ratio are far enough apart for :data:`LEVEL`."""
+UNSURE = 0.25
+"""What share of the way beyond the data, in logarithms, a prediction may be off on either side: there is nothing to learn it from.
+The law's two extremes, nothing but launch and nothing but work, are a whole way apart; this is half of it, around the law."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +54,52 @@ class PredictionBounds:
             low = np.maximum(low, columns[name] / rate)
         return np.clip(values, low.reshape(-1, *[1] * (values.ndim - 1)), self.highest)
 
+    def slowest(self, values: Floats, columns: Mapping[str, Floats]) -> Floats:
+        """`values`, (rows,), not below what the highest rates allow: what holds of a layer of any size."""
+        low = np.zeros(len(values))
+        for name, rate in self.rates.items():
+            low = np.maximum(low, columns[name] / rate)
+        return np.maximum(values, low)
+
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a layer's value lies, as multiples of its prediction, in a share :data:`LEVEL` of the cases: from held-out layers."""
+    """Where a layer's value lies, as multiples of its prediction, in a share :data:`LEVEL` of the cases: from held-out layers.
+
+    `groups`: (where, low, high) of kinds of layers that scatter otherwise than all together, told apart by steps; each layer is
+    in one of them where there are any.
+    """
 
     low: float
     high: float
+    groups: tuple[tuple[Term, float, float], ...] = ()
 
     @classmethod
-    def of(cls, ratios: Floats) -> Interval:
+    def of(cls, ratios: Floats, names: Sequence[str] = (), column: Mapping[str, Floats] | None = None) -> Interval:
         """From measured over predicted of layers that took no part in the fit, shape (rows,).
 
         The outermost order statistics between which a new one lies with the probability asked for, if it is drawn like
-        them (split-conformal prediction); with too few rows, the smallest and the largest.
+        them (split-conformal prediction); with too few rows, the smallest and the largest. The quantities in `column`, (rows,)
+        each, tell groups that scatter alike apart, by `names` and by kinds of convolutions; each then has its own ends.
         """
-        ordered = np.sort(ratios)
-        outside = int((len(ordered) + 1) * (1 - LEVEL) / 2)
-        return cls(float(ordered[max(outside - 1, 0)]), float(ordered[min(len(ordered) - outside, len(ordered) - 1)]))
+        low, high = _ends(ratios)
+        found = groups_of(names, column, np.abs(np.log(ratios))) if column else []
+        ends = [_ends(ratios[inside]) if inside.sum() >= FEW else ends_of(ratios[inside], LEVEL) for _, inside in found]
+        return cls(low, high, tuple((where, *each) for (where, _), each in zip(found, ends, strict=True)))
 
-    def around(self, predicted: float) -> tuple[float, float]:
-        """The ends for one prediction."""
-        return self.low * predicted, self.high * predicted
+    def factors(self, column: Mapping[str, Floats], rows: int) -> tuple[Floats, Floats]:
+        """(low, high) for each of so many rows, (rows,) each."""
+        low, high = np.full(rows, self.low), np.full(rows, self.high)
+        inside = evaluate([where for where, _, _ in self.groups], column, rows) > 0
+        for number, (_, least, most) in enumerate(self.groups):
+            low[inside[:, number]], high[inside[:, number]] = least, most
+        return low, high
 
-    def holds(self, predicted: Floats, measured: Floats) -> float:
-        """The share of measured values within the interval of their predictions."""
-        return float(np.mean((measured >= self.low * predicted) & (measured <= self.high * predicted)))
+
+def _ends(ratios: Floats) -> tuple[float, float]:
+    ordered = np.sort(ratios)
+    outside = int((len(ordered) + 1) * (1 - LEVEL) / 2)
+    return float(ordered[max(outside - 1, 0)]), float(ordered[min(len(ordered) - outside, len(ordered) - 1)])
 
 
 @dataclass(frozen=True)
@@ -82,6 +109,9 @@ class Polynomial:
     `columns` names the quantities that a row holds; `scales` are the terms' weighted standard deviations in training, so
     that coefficient·scale tells how much a term moves the prediction; `domain` maps a quantity to its smallest and largest
     value in training. `runtime` is the model whose prediction stands in the terms that are made of rates, or None.
+
+    Beyond the domain the sum and its bounds are those of the nearest place within, times what `law` makes of the way from there.
+    Without a law the sum goes on as it is.
     """
 
     columns: tuple[str, ...]
@@ -94,17 +124,69 @@ class Polynomial:
     interval: Interval
     domain: Mapping[str, tuple[float, float]]
     runtime: Polynomial | None = None
+    law: Law | None = None
 
     def predict(self, x: Floats) -> Floats:
         """Predictions, shape (rows,), for quantities of shape (rows, columns)."""
-        column = self.named(x)
-        matrix = evaluate(self.terms, self.with_rates(column, x), len(x))
-        return self.bounds.apply(self.intercept + matrix @ np.asarray(self.coefficients), column)
+        near = self.nearest(x) if self.law else x
+        column = self.with_rates(self.named(near), near)
+        matrix = evaluate(self.terms, column, len(x))
+        values = self.bounds.apply(self.intercept + matrix @ np.asarray(self.coefficients), column)
+        far = np.flatnonzero((near != x).any(axis=1))
+        if self.law and len(far):
+            there = self.with_rates(self.named(x[far]), x[far])
+            values[far] *= self.law.at(there) / self.law.at({name: each[far] for name, each in column.items()})
+            values[far] = self.bounds.slowest(values[far], there)
+        return values
 
     def predict_interval(self, x: Floats) -> tuple[Floats, Floats]:
-        """The lower and upper ends, shape (rows,) each, of what holds a share :data:`LEVEL` of layers like those in training."""
-        predicted = self.predict(x)
-        return self.interval.low * predicted, self.interval.high * predicted
+        """The lower and upper ends, shape (rows,) each, of what holds a share :data:`LEVEL` of layers like those in training.
+
+        Beyond the domain they widen with the distance: to each side by a quarter of it, in logarithms.
+        """
+        predicted, near = self.predict(x), self.nearest(x)
+        low, high = self.interval.factors(self.named(near), len(x))
+        if self.law:
+            widen = np.exp(UNSURE * self._distance(x, near))
+            low, high = low / widen, high * widen
+        return low * predicted, high * predicted
+
+    def _distance(self, x: Floats, near: Floats) -> Floats:
+        """How far rows are from the domain, in natural logarithms, (rows,): in the quantity that is farthest.
+
+        A power follows how fast the layer works, which saturates: the way of its rates counts, and that of sizes a quarter.
+        """
+        sizes: Floats = np.abs(np.log(x / near)).max(axis=1)
+        if self.runtime is None or self.law is None:
+            return sizes
+        there, here = self.with_rates(self.named(x), x), self.with_rates(self.named(near), near)
+        ways = [np.abs(np.log(there[name] / here[name])) for name in self.law.slopes]
+        return np.asarray(np.maximum.reduce([sizes / 4, *ways]))
+
+    def nearest(self, x: Floats) -> Floats:
+        """The nearest place within the domain, (rows, columns)."""
+        low, high = np.array([self.domain[name] for name in self.columns]).T
+        return np.clip(x, low, high)
+
+    def unsupported(self, x: Floats) -> list[list[str]]:
+        """For each row, what of it was never measured and no size can stand for: batch, precision, kind of convolution."""
+        found: list[list[str]] = [[] for _ in range(len(x))]
+        column = self.named(x)
+        for name in ("batch", "element_bytes"):
+            if name in column:
+                low, high = self.domain[name]
+                for row in np.flatnonzero((column[name] < low) | (column[name] > high)):
+                    found[row].append(f"{name} {column[name][row]:g}")
+        if {"groups", "filters"} <= set(column):
+            grouped, single = column["groups"] > 1, column["filters"] <= 1
+            never = {
+                "depthwise": grouped & single & (self.domain["filters"][0] > 1),
+                "groups": grouped & ~single & (self.domain["groups"][1] <= 1),
+            }
+            for name, rows in never.items():
+                for row in np.flatnonzero(rows):
+                    found[row].append(name)
+        return found
 
     def outside(self, x: Floats) -> list[list[str]]:
         """For each row, which quantities lie outside what was measured, as ``out_c 4096 (16 to 2048)``."""
@@ -133,6 +215,7 @@ class Polynomial:
 
     def with_rates(self, column: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:
         """`column`, and the rates where this model has a runtime model to find them with."""
-        if self.runtime is None or not set(self.quantities()) & set(RATES):
+        used = {*self.quantities(), *(self.law.slopes if self.law else ())}
+        if self.runtime is None or not used & set(RATES):
             return dict(column)
         return {**column, **rates(column, self.runtime.predict(x))}

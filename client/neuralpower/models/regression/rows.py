@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neuralpower.dataset import COLUMNS, LATER, Dataset
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
+from neuralpower.models.others import means
 from neuralpower.models.regression.design import KINDS, dictionary_of
 from neuralpower.models.regression.folds import configurations_of, labels, relabelled
 from neuralpower.models.regression.merged import Merged
@@ -94,7 +95,7 @@ def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None 
     layers of other types drew is taken to be the unit's power too, with an error of :data:`STRANGER_SPREAD`.
     """
     value, error, strange, unit, share = _values(dataset, kind, target)
-    measured = (dataset["kind"] == kind) & np.isfinite(value) & (value > 0)
+    measured = (dataset["kind"] == kind) & _usable(value)
     _check_sizes(dataset, COLUMN[target], np.flatnonzero(measured), value)
     resolved = ~(error > LARGEST_RELATIVE_SE * value)
     error = np.where(strange > 0, np.hypot(error, strange), error)
@@ -137,6 +138,30 @@ def no_power(dataset: Dataset) -> str:
     ]
     listed = " and ".join(filter(None, parts))
     return f"no power of {int(modelled.sum())} layers can be used: {listed}; record longer, or on a quieter machine"
+
+
+def left_out(dataset: Dataset) -> dict[str, int]:
+    """What of a dataset no model is fitted to -> how many rows; values that are withheld or not resolved are told elsewhere."""
+    modelled = np.isin(dataset["kind"], KINDS)
+    found: dict[str, int] = {}
+    for target in ("runtime", "power"):
+        value = dataset[COLUMN[target]].astype(np.float64)
+        absent = modelled & np.isnan(value) & ((dataset["withheld"] == "") | (target == "runtime"))
+        found[f"no {target}"] = int(absent.sum())
+        found[f"{target} not a positive finite number"] = int((modelled & ~np.isnan(value) & ~_usable(value)).sum())
+    for kind in dict.fromkeys(dataset["kind"].tolist()):
+        if kind not in (*KINDS, "other"):
+            found[f"{kind}, of which there is no model"] = int((dataset["kind"] == kind).sum())
+    products = (dataset["kind"] == "other") & ~means(dataset)
+    for name in dict.fromkeys(dataset["layer_type"][products].tolist()):
+        found[f"{name}, of which there is no model"] = int((products & (dataset["layer_type"] == name)).sum())
+    others = dataset["runtime_s"].astype(np.float64)[means(dataset)]
+    found["other, without a runtime to count in their mean"] = int((~np.isfinite(others) | (others < 0)).sum())
+    return {reason: count for reason, count in found.items() if count}
+
+
+def _usable(value: Floats) -> Bools:
+    return np.isfinite(value) & (value > 0)
 
 
 def _values(dataset: Dataset, kind: str, target: str) -> tuple[Floats, Floats, Floats, Ints, Floats]:

@@ -13,15 +13,46 @@ from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.path import Lasso, Moments
 from neuralpower.models.regression.polynomial import PredictionBounds
 from neuralpower.models.regression.regions import regions_of
+from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.terms import Term, plain
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
-LOSSES = ("relative", "squared")
+LOSSES = ("relative", "log-ratio", "relative-y", "squared")
+FARTHEST = 3.0
+"""A value so many times its prediction, or that part of it, pulls no more if it is still farther off: a few strange layers carry no fit."""
 PATIENCE = 5
 """Penalties without a lower error after which no lesser one is tried."""
+
+
+def working(y: Floats, expected: Floats | None, loss: str) -> tuple[Floats, Floats]:
+    """Response and scale, (units,) each: least squares of response over scale is a step of the loss towards its minimum.
+
+    ``relative``: (y - ŷ)/ŷ, whose fit has the mean of y right (gamma quasi-likelihood); ``log-ratio``: ln(y/ŷ), linearised; both about what is `expected`
+    so far. ``relative-y``: (y - ŷ)/y, as where nothing is expected yet; ``squared``: y - ŷ.
+    """
+    if loss == "squared":
+        return y, np.full(len(y), np.mean(y))
+    if expected is None or loss == "relative-y":
+        return y, y
+    if loss == "relative":
+        return y, np.maximum(expected, y / FARTHEST)
+    return expected * (1 + np.clip(np.log(y / expected), -np.log(FARTHEST), np.log(FARTHEST))), expected
+
+
+def costs(predicted: Floats, y: Floats, loss: str) -> Floats:
+    """What each prediction costs, (units,): what degree, penalty and regions are chosen by.
+
+    For ``relative`` the gamma deviance, 2·(y/ŷ - 1 - ln(y/ŷ)), which is least where ŷ is the mean of y.
+    """
+    if loss == "squared":
+        return np.asarray((predicted - y) ** 2)
+    if loss == "relative-y":
+        return np.asarray((predicted / y - 1) ** 2)
+    ratio = np.clip(y / predicted, FARTHEST**-2, FARTHEST**2)
+    return np.asarray(2 * (ratio - 1 - np.log(ratio)) if loss == "relative" else np.log(ratio) ** 2)
 
 
 @dataclass(frozen=True)
@@ -76,7 +107,7 @@ class TermSearch:
     Args:
         dictionary: the terms. column: quantities and rates, (rows,) each. rows: which of them are one unit.
         y, trust: targets and how much each counts, (units,). parts: (training, test) of each fold, (units,).
-        penalties: in falling order, as shares. loss, seed: as of the estimator.
+        penalties: in falling order, as shares. loss, seed: as of the estimator. expected: what is expected of y so far, (units,).
     """
 
     def __init__(
@@ -90,12 +121,14 @@ class TermSearch:
         penalties: Floats,
         loss: str,
         seed: int,
+        expected: Floats | None = None,
     ) -> None:
         self._dictionary, self._column, self._rows, self._y = dictionary, column, rows, y
         self._trust, self._parts, self._penalties, self._loss, self._seed = trust, parts, penalties, loss, seed
         self._place: Indices | None = None
-        self._relative = loss == "relative"
-        self._weights = trust / y**2 if self._relative else trust / np.mean(y) ** 2
+        self._expected = expected
+        self._response, scale = working(y, expected, loss)
+        self._weights = trust / scale**2
         self._unit_column = {name: rows.mean(values) for name, values in column.items()}
         self._bounds = [self._bound(train) for train, _ in parts]
 
@@ -121,10 +154,28 @@ class TermSearch:
         column = {name: values[rows] for name, values in self._column.items()}
         few = TermSearch(
             self._dictionary, column, self._rows.where(rows), self._y[place], self._trust[place], [(part[0], part[1])],
-            self._penalties, self._loss, self._seed,
+            self._penalties, self._loss, self._seed, None if self._expected is None else self._expected[place],
         )  # fmt: skip
         few._place = place
         return few
+
+    def towards(self, expected: Floats) -> TermSearch:
+        """The same search with the loss about what is `expected`, (units,); about the value itself where that is nan."""
+        known = np.where(np.isfinite(expected), expected, self._y)
+        found = TermSearch(self._dictionary, self._column, self._rows, self._y, self._trust, self._parts, self._penalties,
+                       self._loss, self._seed, known)  # fmt: skip
+        found._place = self._place
+        return found
+
+    def guessed(self) -> TermSearch:
+        """The same search about a first guess, which no few values carry."""
+        named = {name: self._unit_column[name] for name in self._dictionary.columns}
+        return self.towards(rough(named, self._y, self._trust))
+
+    def predicted(self, found: Sum) -> Floats:
+        """What a sum says of all units, (units,)."""
+        matrix = self._rows.mean(self._dictionary.matrix(found.terms, self._column))
+        return found.bounds.apply(found.intercept + matrix @ np.asarray(found.coefficients), self._unit_column)
 
     def among(self, units: int, values: Floats) -> Floats:
         """Values of the sampled units at their places among all (units,), nan elsewhere."""
@@ -135,7 +186,7 @@ class TermSearch:
     def refitted(self, terms: Sequence[Term], penalty: float) -> Sum:
         """The sum of given terms fitted to all rows."""
         design = self._standardised(list(terms), np.ones(len(self._y), dtype=bool), look_for_equal=False)
-        return self._sum(design, Moments.of(design.z, self._y, self._weights), penalty)
+        return self._sum(design, Moments.of(design.z, self._response, self._weights), penalty)
 
     def degree(self, degrees: Sequence[int]) -> Choice:
         """The best of the degrees at its best penalty, without regions."""
@@ -143,7 +194,7 @@ class TermSearch:
             self._dictionary.terms(max(degrees), self._column), np.ones(len(self._y), bool)
         )
         position = {term: index for index, term in enumerate(self._design.terms)}
-        z, y, weights = self._design.z, self._y, self._weights
+        z, y, weights = self._design.z, self._response, self._weights
         self._moments = Moments.of(z, y, weights)
         self._trained = [self._moments - Moments.of(z[~train], y[~train], weights[~train]) for train, _ in self._parts]
         choices: list[Choice] = []
@@ -163,7 +214,7 @@ class TermSearch:
         for number, (train, test) in enumerate(self._parts):
             design = self._with_regions(choice, train, self._trained[number])
             designs.append(design.z[test])
-            solvers.append(Lasso(Moments.of(design.z[train], self._y[train], self._weights[train])))
+            solvers.append(Lasso(Moments.of(design.z[train], self._response[train], self._weights[train])))
         found = self._penalty(choice.degree, solvers, designs, choice.terms, regions=True)
         return found if found.error < choice.error else choice
 
@@ -172,7 +223,7 @@ class TermSearch:
         everything = np.ones(len(self._y), dtype=bool)
         if choice.regions:
             design = self._with_regions(choice, everything, self._moments)
-            moments = Moments.of(design.z, self._y, self._weights)
+            moments = Moments.of(design.z, self._response, self._weights)
         else:
             empty = _Design([], np.zeros((len(self._y), 0)), np.zeros(0), np.zeros(0))
             design, moments = self._design.with_more(empty, choice.terms), self._moments.only(choice.terms)
@@ -212,9 +263,9 @@ class TermSearch:
 
     def _error(self, predicted: Floats) -> float:
         known = np.isfinite(predicted)
-        off = predicted[known] - self._y[known]
-        off = off / self._y[known] if self._relative else off
-        return float(np.sqrt(np.average(off**2, weights=self._trust[known])))
+        return float(
+            np.sqrt(np.average(costs(predicted[known], self._y[known], self._loss), weights=self._trust[known]))
+        )
 
     def _with_regions(self, choice: Choice, train: Bools, moments: Moments) -> _Design:
         """The chosen terms, and the regions of the training rows in which they alone err in one direction."""
@@ -225,6 +276,9 @@ class TermSearch:
         names = [name for name in self._dictionary.regions if name in self._column]
         x = np.column_stack([self._unit_column[name][train] for name in names])
         ratio, weights = (self._y / smooth)[train], (self._weights * smooth**2)[train]
+        if self._loss not in ("relative-y", "squared"):
+            # One layer that takes fifty times as long says nothing of its neighbours: logarithms, bounded.
+            ratio, weights = np.log(np.clip(ratio, FARTHEST**-2, FARTHEST**2)), self._trust[train]
         boxes = regions_of(names, x, ratio, weights, self._seed)
         amounts = [plain(name).exponents for name in self._dictionary.amounts]
         terms = [Term((*box.exponents, *amount)) for amount in [(), *amounts] for box in boxes]

@@ -113,28 +113,31 @@ Predict = Callable[[Bools, Bools], Floats]
 
 @dataclass
 class HeldOut:
-    """Predictions of held-out rows as they come in, for one target."""
+    """Predictions of held-out rows as they come in, for one target: `predicted`, `low`, `high`, (rows,) each, nan where there is none yet."""
 
     folds: KindFolds
     target: str
 
     def __post_init__(self) -> None:
         rows = self.folds.rows[self.target]
-        self.predicted: Floats = np.full(len(rows), np.nan)
+        self.predicted, self.low, self.high = (np.full(len(rows), np.nan) for _ in range(3))
         self._spread: list[float] = []
         self._covered: list[tuple[float, int]] = []
 
-    def add(self, test: Bools, predicted: Floats, holds: Callable[[Floats, Floats], float] | None = None) -> None:
-        """Predictions for the target's rows that are in `test`; `holds(predicted, measured)` is the share within intervals."""
+    def add(self, test: Bools, predicted: Floats, ends: tuple[Floats, Floats] | None = None) -> None:
+        """Predictions for the target's rows that are in `test`, and the ends of their intervals, (rows in `test`,) each."""
         rows = self.folds.rows[self.target]
         mine = test[rows.index]
         if not mine.any():
             return
         self.predicted[mine] = predicted
-        merged, y = _by_unit(rows.where(mine), predicted)
+        chosen = rows.where(mine)
+        merged, y = _by_unit(chosen, predicted)
         self._spread.append(rmspe(merged, y))
-        if holds:
-            self._covered.append((holds(merged, y), len(y)))
+        if ends:
+            self.low[mine], self.high[mine] = ends
+            low, high = (_by_unit(chosen, each)[0] for each in ends)
+            self._covered.append((float(np.mean((y >= low) & (y <= high))), len(y)))
 
     def score(self) -> CrossValidation | None:
         """The errors of all that was held out; None where nothing was."""

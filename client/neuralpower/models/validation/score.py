@@ -25,6 +25,16 @@ def median_ape(predicted: Floats, measured: Floats) -> float:
     return float(np.median(np.abs(predicted / measured - 1.0)))
 
 
+def sum_bias(predicted: Floats, measured: Floats) -> float:
+    """Σŷ/Σy: what a sum over many layers comes out at; 1 is right."""
+    return float(predicted.sum() / measured.sum())
+
+
+def geometric_error(predicted: Floats, measured: Floats) -> float:
+    """exp(mean |ln(ŷ/y)|) - 1: the typical factor between the two, either way, less one."""
+    return float(np.expm1(np.mean(np.abs(np.log(predicted / measured)))))
+
+
 def without_worst(predicted: Floats, measured: Floats, rows: int) -> float | None:
     """RMSPE without the so many largest relative errors; None where nothing is left."""
     errors = np.sort(np.abs(predicted / measured - 1.0))[: max(len(measured) - rows, 0)]
@@ -33,15 +43,19 @@ def without_worst(predicted: Floats, measured: Floats, rows: int) -> float | Non
 
 @dataclass(frozen=True)
 class Score:
-    """The errors of one set of predictions: relative ones as fractions, `rmse` in the target's unit."""
+    """The errors of one set of predictions: relative ones as fractions, `rmse` in the target's unit.
+
+    `sum_bias` is Σŷ/Σy, `geometric` the geometric error; None only where nobody computed them.
+    """
 
     rows: int
     rmspe: float
     rmse: float
     median_ape: float
+    sum_bias: float | None = None
+    geometric: float | None = None
 
     @classmethod
     def of(cls, predicted: Floats, measured: Floats) -> Score:
-        return cls(
-            len(measured), rmspe(predicted, measured), rmse(predicted, measured), median_ape(predicted, measured)
-        )
+        errors = [error(predicted, measured) for error in (rmspe, rmse, median_ape, sum_bias, geometric_error)]
+        return cls(len(measured), *errors)
