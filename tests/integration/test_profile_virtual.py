@@ -185,7 +185,7 @@ def test_layers_are_repeated_from_a_model(rundir: Path, daemon: Daemon, tmp_path
         (["nonet"], "no network 'nonet' in the zoo"),
         (["lenet5", "--runs", "0"], "must be positive"),
         (["lenet5", "--address", "tcp://jetson:5555"], "on the device itself"),
-        (["missing.json"], "missing.json: No such file"),
+        (["missing.json"], "missing.json: cannot be read: No such file"),
         (["lenet5", "--address", "/nowhere"], "start neuralpowerd"),
         (["lenet5", "--batch", "2"], "has its own precision and batch"),
         (["lenet5", "--precision", "fp8"], "no precision 'fp8'"),

@@ -220,6 +220,7 @@ def test_a_full_window_decides_between_the_maxima_of_the_first(
             return next(answers)  # type: ignore[call-overload]  # an iterator
 
         monkeypatch.setattr(streaming, "FIRST_NS", 6e9)
+        monkeypatch.setattr(streaming, "FIRST_ROWS", 100)
         monkeypatch.setattr(streaming, "sensor_of", lambda *_: batch.rails[0].sensor)
         monkeypatch.setattr(streaming, "estimate", fitted)
         online = streamed(Online(1, window_ns=12e9), readings, engine)

@@ -231,7 +231,7 @@ def test_one_thread_does_the_linear_algebra(
     def threads() -> set[int]:
         return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
-    def seen(*_: Any) -> None:
+    def seen(*_: Any, **__: Any) -> None:
         found.append(threads())
         raise InputError("enough seen")
 

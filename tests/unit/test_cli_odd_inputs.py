@@ -255,9 +255,13 @@ def test_a_model_that_is_something_else_is_told_what_it_is(
 def test_the_recording_without_anything_to_attribute_is_named(
     things: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of several recordings the line says which."""
-    assert main(["dataset", str(things / "no-inferences"), str(things / "no-ticks"), "-o", str(tmp_path / "d")]) == 2
-    assert f"{things / 'no-inferences'}: the recording holds no inference" in capsys.readouterr().err
+    """Of several recordings the line says which; what their descriptions tell is said before any is worked on."""
+    for names, says in (
+        (["no-inferences"], f"{things / 'no-inferences'}: the recording holds no inference"),
+        (["no-inferences", "no-ticks"], f"{things / 'no-ticks'}: holds no ticks"),
+    ):
+        assert main(["dataset", *(str(things / name) for name in names), "-o", str(tmp_path / "d")]) == 2
+        assert says in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_nothing_to_compare_is_said(things: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

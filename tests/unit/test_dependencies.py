@@ -43,6 +43,8 @@ DISTRIBUTIONS = {"google": "protobuf", "sklearn": "scikit-learn", "zmq": "pyzmq"
 GIVEN = {
     "tensorrt": "comes with JetPack",
     "tensorrt_bindings": "its bed fetches each version of it",
+    "onnxscript": "comes with torch, for the tests that have it",
+    "torchvision": "whoever has it runs the tests of its networks",
     "torch": "whoever predicts a live module has it; no network is read from a file with it",
 }
 TOOLS = {"build", "coverage", "gcovr", "import-linter", "mypy", "pytest-xdist", "ruff", "perfetto"}

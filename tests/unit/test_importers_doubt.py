@@ -279,7 +279,7 @@ def test_totals_are_the_daemons() -> None:
     """Client and daemon sum the same rails for the same board."""
     from neuralpowerd.sources.boards import boards
 
-    assert {board.totals[0].rails for board in boards() if board.totals} == set(tegrastats.TOTALS)
+    assert {total.rails for board in boards() for total in board.totals} == set(tegrastats.TOTALS)
 
 
 def test_written_rows_survive(tmp_path: Path) -> None:

@@ -80,7 +80,11 @@ def test_a_body_that_breaks_the_format_cannot_be_made(made: type[Body], keys: di
     if made is Condition:
         pytest.skip("a condition may hold anything")
     own = [name for name in keys if name not in ("more", "pid", "reason", "profiled", "bracket")]
-    defaults = {"chips", "totals", "freshness", "fresh_rate_hz", "driver", "note"} if made is EpochBegun else set[str]()
+    defaults = (
+        {"chips", "totals", "covers", "freshness", "fresh_rate_hz", "driver", "note"}
+        if made is EpochBegun
+        else set[str]()
+    )
     for name in own:
         for broken in ({k: v for k, v in keys.items() if k != name}, {**keys, name: 1.5}):
             if (name in broken and name == "fresh_rate_hz") or (name not in broken and name in defaults):

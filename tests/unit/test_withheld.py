@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from html import unescape
@@ -74,8 +75,8 @@ def estimate(folder: Path) -> align.RailAttribution:
     """What the estimator finds in the recording."""
     found: list[align.RailAttribution] = []
 
-    def kept(*args: Any) -> align.RailAttribution:
-        found.append(plain(*args))
+    def kept(*args: Any, **options: Any) -> align.RailAttribution:
+        found.append(plain(*args, **options))
         return found[0]
 
     plain = align.layer_power
@@ -89,7 +90,7 @@ def doctored(
     patch: pytest.MonkeyPatch, found: align.RailAttribution, reason: str, told: bool = True, factor: float = LARGE
 ) -> None:
     """From now on every attribution finds this; a repeated layer is not read directly, but as it was found."""
-    patch.setattr(align, "layer_power", lambda *_: large(found, reason, told, factor))
+    patch.setattr(align, "layer_power", lambda *_, **__: large(found, reason, told, factor))
     patch.setattr(importlib.import_module("neuralpower.attribution.attribute"), "STEADY_NS", math.inf)
 
 
@@ -133,6 +134,7 @@ def outputs(
 def written_about(folder: Path, out: Path) -> Outputs:
     """Command or file -> all text of it."""
     rec, found = str(folder), {}
+    shutil.rmtree(folder / "attribution", ignore_errors=True)  # what another estimator's hands left
     calls = {
         "attribute": ["attribute", rec, "--plot", str(out / "layers.svg")],
         "attribute --json": ["attribute", rec, "--json"],

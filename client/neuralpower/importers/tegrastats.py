@@ -29,6 +29,7 @@ MOST_W = 500.0
 
 TOTALS = (
     ("VIN",),
+    ("VDD_IN", "VDD_MUX"),
     ("VDD_IN",),
     ("POM_5V_IN",),
     ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),

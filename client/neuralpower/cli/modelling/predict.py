@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
     models = store.load(args.model)
     network = load_network(args.network, args.batch, input_shape(args.input_shape))
-    say_notes(network)
     predicted = predict_network(models, network.name, _layers(args.precision, network))
+    say_notes(network)
     if args.json:
         console.print_json(document(models, predicted))
     else:

@@ -7,7 +7,7 @@ import csv
 import json
 import math
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         if all(each.energy_j is None for each in found):
             raise InputError(f"{args.plot}: a plot of energy, and no power model for any layer of these networks")
         _plot(args.plot, order, best, limits)
+    for network in {each.name: each for each in networks}.values():
+        say_notes(network)
     if args.json:
         console.print_json(_document(args, by, order, best, refused))
     else:
@@ -120,7 +122,7 @@ def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str
 
     Names that occur twice are told apart by their path. InputError where a network can be read in no batch size.
     """
-    from neuralpower.features.network import Network, load_network
+    from neuralpower.features.network import load_network
     from neuralpower.ranking import with_precision
 
     twice = [spec for spec, count in Counter(args.networks).items() if count > 1]
@@ -143,18 +145,17 @@ def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str
                 break
         if not every:
             raise InputError(refused[-1])
-        say_notes(every[0])
         if every[0].source == "engine":
             loaded.append((spec, every[0]))
             continue
         for network in every:
             for precision in precisions:
                 layers = with_precision(network.layers, precision) if precision else network.layers
-                loaded.append((spec, Network(network.name, layers, network.source)))
+                loaded.append((spec, replace(network, layers=layers)))
     owners: dict[str, set[str]] = {}
     for spec, network in loaded:
         owners.setdefault(network.name, set()).add(spec)
-    named = [Network(n.name if len(owners[n.name]) == 1 else spec, n.layers, n.source) for spec, n in loaded]
+    named = [replace(n, name=n.name if len(owners[n.name]) == 1 else spec) for spec, n in loaded]
     return named, refused
 
 
