@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.acquire.sensing import sensor_of
-from neuralpower_align.activity.classes import BASELINES, Baseline, Classes, Engine
+from neuralpower_align.activity.classes import BASELINES, Baseline, Classes, EngineRuns
 from neuralpower_align.activity.layout import GAP, US
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.activity.unnamed import named_only
@@ -22,7 +22,7 @@ from neuralpower_align.result.energy_error import realised_variance
 from neuralpower_align.result.engine_power import Gap, engine_power, level_of, seconds_of
 from neuralpower_align.result.levels import Levels, over_own_time
 from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH
-from neuralpower_align.result.results import Balance, EnginePower, Fitted, LayerPower, Level
+from neuralpower_align.result.results import Balance, EnginePower, Fitted, Level, RailAttribution
 from neuralpower_align.result.trust import contradiction, inflation_of, seen_by
 
 Floats = npt.NDArray[np.float64]
@@ -32,11 +32,11 @@ __all__ = [
     "Balance",
     "Baseline",
     "Classes",
-    "Engine",
     "EnginePower",
+    "EngineRuns",
     "Fitted",
-    "LayerPower",
     "Level",
+    "RailAttribution",
     "layer_power",
 ]
 
@@ -56,7 +56,7 @@ TOLD_S = 0.1
 
 
 def layer_power(
-    engines: Sequence[Engine],
+    engines: Sequence[EngineRuns],
     rails: Sequence[Sequence[ChannelReadings]],
     sensors: Sequence[Sensor | None] = (),
     baselines: Sequence[Baseline] = (),
@@ -64,7 +64,7 @@ def layer_power(
     group_error: float = GROUP_ERROR,
     near: Sequence[Fitted] = (),
     pace: Pace | None = None,
-) -> LayerPower:
+) -> RailAttribution:
     """Attribute the power of some rails together to the layers of all engines.
 
     rails: the stretches of readings of each rail; their powers are added up, their errors taken as independent. sensors: what is known
@@ -110,7 +110,7 @@ def layer_power(
     declared, notes = declared_gaps(sums.power_w, (sums.covariance, sums.scattered), classes, ran, wander)
     if unnamed_s >= TOLD_S:
         notes.append(f"{unnamed_s:.1f} s of idling of which no mark says what it was were left out")
-    return LayerPower(
+    return RailAttribution(
         engines=tuple(rows),
         idle=level_of(sums.power_w, sums.covariance, classes.context_idle if unnamed_s else classes.idle, plan),
         device_idle=level_of(sums.power_w, sums.covariance, classes.device_idle, plan),
@@ -137,7 +137,7 @@ def _summed(
     fitted: Sequence[Fitted],
     levels: Sequence[Levels],
     plan: Schedule,
-    engines: Sequence[Engine],
+    engines: Sequence[EngineRuns],
     classes: Classes,
     gaps: Sequence[Gap],
 ) -> _Summed:
@@ -166,7 +166,7 @@ def _summed(
     )
 
 
-def _gap(rail: Fitted, levels: Levels, number: int, engine: Engine) -> Gap:
+def _gap(rail: Fitted, levels: Levels, number: int, engine: EngineRuns) -> Gap:
     """Between the kernels of an engine."""
     if engine.whole:
         return Gap(0.0, 0.0, np.zeros(levels.power_w.size))

@@ -10,7 +10,7 @@ from tests.worlds.attribution.world import RAILS, Recording
 
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor, latched_ns, waits
-from neuralpower_align.layer_power import Baseline, Engine, LayerPower, layer_power
+from neuralpower_align.layer_power import Baseline, EngineRuns, RailAttribution, layer_power
 from neuralpower_align.readings.droop import supply
 from neuralpower_align.sensor.window_mean import window_mean
 
@@ -28,10 +28,10 @@ def estimate(recording: Recording) -> Estimated:
     return estimated(solve(recording))
 
 
-def solve(recording: Recording, sensor: Sensor | None = None) -> LayerPower:
+def solve(recording: Recording, sensor: Sensor | None = None) -> RailAttribution:
     """What the estimator finds; `sensor`: where it sets out from, None: from scratch."""
     alike = np.arange(recording.durations_ns.shape[1], dtype=np.int64)
-    engine = Engine(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
+    engine = EngineRuns(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
     baselines = [Baseline(each.kind, each.begin_ns, each.end_ns) for each in recording.baselines]
     return layer_power([engine], [[readings_of(recording)]], [sensor], baselines)
 
@@ -59,7 +59,7 @@ def readings_of(recording: Recording) -> ChannelReadings:
     )
 
 
-def estimated(found: LayerPower) -> Estimated:
+def estimated(found: RailAttribution) -> Estimated:
     """In the form in which it is scored; what is not told is withheld."""
     engine, fitted = found.engines[0], found.rails[0].found
     told = engine.units.told

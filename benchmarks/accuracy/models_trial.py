@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower.models.judging.baselines import Baseline
+from neuralpower.models.judging.baselines import BaselineModel
 from neuralpower.models.judging.evaluation import held_out_baseline
 from neuralpower.models.six import Estimator, fit_together
 from neuralpower.models.validation.held_out import CrossValidation, HeldOut, KindFolds
@@ -42,12 +42,12 @@ def ours(folds: KindFolds, kind: str, estimator: Estimator, table: str, seed: in
 
 
 def baseline(
-    folds: KindFolds, kind: str, target: str, name: str, make: Callable[[], Baseline], table: str, seed: int
+    folds: KindFolds, kind: str, target: str, name: str, make: Callable[[], BaselineModel], table: str, seed: int
 ) -> list[Row]:
     """A baseline on the same folds."""
-    made: list[Baseline] = []
+    made: list[BaselineModel] = []
 
-    def noted() -> Baseline:
+    def noted() -> BaselineModel:
         made.append(make())
         return made[-1]
 

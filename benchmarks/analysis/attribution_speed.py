@@ -21,7 +21,7 @@ from tests.worlds.attribution.world import draw
 from neuralpower.console import progress
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.clock.scan_clock import ChannelReadings
-from neuralpower_align.layer_power import Engine, layer_power
+from neuralpower_align.layer_power import EngineRuns, layer_power
 from neuralpower_align.sensor.window_mean import window_mean
 
 from ..accuracy.estimate import readings_of
@@ -103,11 +103,11 @@ def run(form: Form) -> Result:
     return Result(rows, notes)
 
 
-def _recording(case: str, inferences: int) -> tuple[ChannelReadings, Engine, Ints]:
+def _recording(case: str, inferences: int) -> tuple[ChannelReadings, EngineRuns, Ints]:
     whole = load().case(case)
     recording = draw(replace(whole, run=replace(whole.run, inferences=inferences)), SEED).recording
     alike = np.arange(recording.durations_ns.shape[1])
-    engine = Engine(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
+    engine = EngineRuns(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
     windows = layer_windows(recording.begin_ns, recording.end_ns, recording.durations_ns)
     return readings_of(recording), engine, windows
 

@@ -10,7 +10,7 @@ import numpy as np
 from tests.worlds.nvml_stand_in import FIELDS_HZ, SAMPLES_HZ, build, energy_j
 
 from neuralpower.console import progress
-from neuralpower_wire import Epoch, State, Ticks
+from neuralpower_wire import Epoch, ReadingState, Ticks
 from neuralpower_wire.power import counted, stamps_ns
 
 from ..machine import Missing, process_cpu_ns
@@ -72,7 +72,7 @@ def figures(epoch: Epoch, ticks: Ticks) -> dict[tuple[str, str], tuple[float, fl
 
 def fresh_rate_hz(ticks: Ticks, position: int) -> float:
     """New values a second, from the first to the last."""
-    t_ns = ticks["t_ns"][ticks["readings"]["state"][:, position] == State.FRESH]
+    t_ns = ticks["t_ns"][ticks["readings"]["state"][:, position] == ReadingState.FRESH]
     return float((len(t_ns) - 1) * 1e9 / (t_ns[-1] - t_ns[0]))
 
 
@@ -86,7 +86,7 @@ def _counter(ticks: Ticks, position: int) -> tuple[float, float]:
 
 def _ring(ticks: Ticks, position: int) -> tuple[float, float]:
     """Each reading holds since the stamp of the one before."""
-    fresh = (ticks["readings"]["state"][:, position] == State.FRESH) & (stamps_ns(ticks, position) >= 0)
+    fresh = (ticks["readings"]["state"][:, position] == ReadingState.FRESH) & (stamps_ns(ticks, position) >= 0)
     stamps = stamps_ns(ticks, position)[fresh]
     power_w = ticks["readings"]["value"][:, position][fresh] * 1e-6
     ours = float(np.sum(power_w[1:] * np.diff(stamps)) * 1e-9)

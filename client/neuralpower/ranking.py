@@ -19,15 +19,15 @@ PRECISIONS = ("FP32", "FP16", "BF16", "FP8", "INT8", "INT4")
 
 
 @dataclass(frozen=True)
-class Estimate:
+class PredictedValue:
     """A predicted value and the ends of its interval."""
 
     value: float
     low: float
     high: float
 
-    def scaled(self, factor: float) -> Estimate:
-        return Estimate(self.value * factor, self.low * factor, self.high * factor)
+    def scaled(self, factor: float) -> PredictedValue:
+        return PredictedValue(self.value * factor, self.low * factor, self.high * factor)
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Candidate:
     model: str
     precision: str
     batch: int
-    runtime_s: Estimate
-    energy_j: Estimate | None
+    runtime_s: PredictedValue
+    energy_j: PredictedValue | None
     layers: int
     covered: int
     not_covered: Mapping[str, int]
@@ -57,21 +57,21 @@ class Candidate:
     no_support: tuple[int, float, float] = (0, 0.0, 0.0)
 
     @property
-    def item_energy_j(self) -> Estimate | None:
+    def item_energy_j(self) -> PredictedValue | None:
         """Energy for one item of the batch; None where no power is predicted."""
         return None if self.energy_j is None else self.energy_j.scaled(1 / self.batch)
 
     @property
-    def item_runtime_s(self) -> Estimate:
+    def item_runtime_s(self) -> PredictedValue:
         """Time for one item of the batch."""
         return self.runtime_s.scaled(1 / self.batch)
 
-    def epr(self, alpha: float) -> Estimate | None:
+    def epr(self, alpha: float) -> PredictedValue | None:
         """Energy-precision ratio, J; None where the error or the energy is not known."""
         energy = self.item_energy_j
         return None if self.error is None or energy is None else energy.scaled(self.error**alpha)
 
-    def cost(self, criterion: str, alpha: float) -> Estimate | None:
+    def cost(self, criterion: str, alpha: float) -> PredictedValue | None:
         """What the candidates are ordered by: energy or time for one item, or the ratio."""
         if criterion == "epr":
             return self.epr(alpha)
@@ -113,7 +113,7 @@ def candidate(predicted: NetworkPrediction, model: str, error: float | None, sim
         raise InputError(f"{predicted.name}: no layer of it can be predicted ({reasons or 'it has none'})")
     precisions = dict.fromkeys(p.layer.precision or "unknown" for p in timed)
     whole = predicted.whole
-    runtime, energy = (Estimate(*whole.runtime_s), Estimate(*whole.energy_j)) if whole else sums(predicted)
+    runtime, energy = (PredictedValue(*whole.runtime_s), PredictedValue(*whole.energy_j)) if whole else sums(predicted)
     assert runtime is not None  # there are timed layers
     return Candidate(
         predicted.name, model, "+".join(precisions), timed[0].layer.batch,
@@ -125,7 +125,7 @@ def candidate(predicted: NetworkPrediction, model: str, error: float | None, sim
     )  # fmt: skip
 
 
-def sums(predicted: NetworkPrediction) -> tuple[Estimate | None, Estimate | None]:
+def sums(predicted: NetworkPrediction) -> tuple[PredictedValue | None, PredictedValue | None]:
     """Runtime, s, and energy, J, of the layers of a network with intervals; None where no layer is in the sum.
 
     Layers of one model err alike in one network more often than not, so their ends are added as if they always did: the
@@ -182,25 +182,25 @@ def _order(each: Candidate, criterion: str, alpha: float) -> tuple[float, str, s
     return (cost.value if cost else float("inf"), each.network, each.model)
 
 
-def _ends(value: float, interval: tuple[float, float] | None) -> Estimate:
+def _ends(value: float, interval: tuple[float, float] | None) -> PredictedValue:
     low, high = interval or (value, value)
-    return Estimate(value, low, high)
+    return PredictedValue(value, low, high)
 
 
-def _energy(p: Prediction) -> Estimate:
+def _energy(p: Prediction) -> PredictedValue:
     """Energy of one layer: relative half-widths of runtime and power combine as independent errors do, the lower ones as quotients, so that
     no energy comes out at nothing."""
     time, power = _ends(p.runtime_s or 0.0, p.runtime_interval_s), _ends(p.power_w or 0.0, p.power_interval_w)
     value = p.energy_j or 0.0
     if not time.value or not power.value:
-        return Estimate(value, value, value)
+        return PredictedValue(value, value, value)
     below = hypot(time.value / time.low - 1, power.value / power.low - 1)
     above = hypot(time.high / time.value - 1, power.high / power.value - 1)
-    return Estimate(value, value / (1 + below), value * (1 + above))
+    return PredictedValue(value, value / (1 + below), value * (1 + above))
 
 
-def _summed(estimates: Sequence[Estimate], fixed: float) -> Estimate:
-    return Estimate(
+def _summed(estimates: Sequence[PredictedValue], fixed: float) -> PredictedValue:
+    return PredictedValue(
         sum((e.value for e in estimates), fixed),
         sum((e.low for e in estimates), fixed),
         sum((e.high for e in estimates), fixed),

@@ -35,7 +35,7 @@ SOURCES = (AUTO, "hwmon", "iio", "i2c", "nvml", "sim", "replay")
 
 
 @dataclass(frozen=True)
-class Realtime:
+class RealtimeTable:
     """How the sampling loop is scheduled."""
 
     priority: int = key(80, "SCHED_FIFO priority of the loop; 0 leaves it an ordinary thread", low=0, high=99)
@@ -51,7 +51,7 @@ class Realtime:
 
 
 @dataclass(frozen=True)
-class Publish:
+class PublishTable:
     """What leaves the daemon, and how often."""
 
     batch_ms: int = key(
@@ -62,14 +62,14 @@ class Publish:
 
 
 @dataclass(frozen=True)
-class Journal:
+class JournalTable:
     """The log of inferences and all that explains them."""
 
     mebibytes: int = key(32, "size of the journal; 10,000 inferences of 60 layers take about 7", low=1, high=4096)
 
 
 @dataclass(frozen=True)
-class Inferences:
+class InferencesTable:
     """Bounds on what inference processes may make the daemon hold."""
 
     max_sessions: int = key(
@@ -83,7 +83,7 @@ class Inferences:
 
 
 @dataclass(frozen=True)
-class Estimates:
+class EstimatesTable:
     """The power of layers while things run, estimated by a process beside the daemon."""
 
     enabled: bool = key(True, "start that process, at the lowest priority, with the first inference")
@@ -103,7 +103,7 @@ class Estimates:
 
 
 @dataclass(frozen=True)
-class Sim:
+class SimTable:
     """The simulated power monitor, used where no rail is found or when asked for."""
 
     rails: tuple[str, ...] = key(
@@ -142,7 +142,7 @@ class Sim:
 
 
 @dataclass(frozen=True)
-class Planning:
+class PlanTable:
     """What is measured, and what may be done for it."""
 
     rails: tuple[str, ...] = key((), "rails to measure, by name; empty: all that are found", low=0, high=24)
@@ -158,7 +158,7 @@ class Planning:
 
 
 @dataclass(frozen=True)
-class I2c:
+class I2cTable:
     """Source i2c: registers of INA3221 chips on /dev/i2c-N. What is empty here is taken from the device tree."""
 
     device: str = key("", "the bus, as /dev/i2c-1", high=256)
@@ -178,7 +178,7 @@ class I2c:
 
 
 @dataclass(frozen=True)
-class Nvml:
+class NvmlTable:
     """Source nvml: power and energy of GPUs through NVIDIA's management library."""
 
     library: str = key("libnvidia-ml.so.1", "the library, by name or path", low=1, high=4096)
@@ -188,7 +188,7 @@ class Nvml:
 
 
 @dataclass(frozen=True)
-class Conditions:
+class ConditionsTable:
     """What the machine was like meanwhile, in the journal."""
 
     rate_hz: float = key(1.0, "how often clocks, temperatures, load and the like are written down", low=1, high=10)
@@ -196,7 +196,7 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Sockets:
+class SocketsTable:
     """Who may connect locally."""
 
     group: str = key("", "group that owns the local sockets; empty keeps the daemon's own", high=64)
@@ -204,7 +204,7 @@ class Sockets:
 
 
 @dataclass(frozen=True)
-class Tcp:
+class TcpTable:
     """Clients on other machines, always encrypted, only those whose key is in the allow-list."""
 
     bind: str = key("", 'address to listen at, as "*:7380"; history is at the next port; empty: no TCP', high=256)
@@ -238,18 +238,18 @@ class Config:
     history_seconds: int = key(
         300, "ticks kept for late readers; about 11 MB a minute for three rails", low=1, high=86400
     )
-    realtime: Realtime = field(default_factory=Realtime)
-    publish: Publish = field(default_factory=Publish)
-    journal: Journal = field(default_factory=Journal)
-    inferences: Inferences = field(default_factory=Inferences)
-    estimates: Estimates = field(default_factory=Estimates)
-    plan: Planning = field(default_factory=Planning)
-    i2c: I2c = field(default_factory=I2c)
-    nvml: Nvml = field(default_factory=Nvml)
-    conditions: Conditions = field(default_factory=Conditions)
-    sim: Sim = field(default_factory=Sim)
-    sockets: Sockets = field(default_factory=Sockets)
-    tcp: Tcp = field(default_factory=Tcp)
+    realtime: RealtimeTable = field(default_factory=RealtimeTable)
+    publish: PublishTable = field(default_factory=PublishTable)
+    journal: JournalTable = field(default_factory=JournalTable)
+    inferences: InferencesTable = field(default_factory=InferencesTable)
+    estimates: EstimatesTable = field(default_factory=EstimatesTable)
+    plan: PlanTable = field(default_factory=PlanTable)
+    i2c: I2cTable = field(default_factory=I2cTable)
+    nvml: NvmlTable = field(default_factory=NvmlTable)
+    conditions: ConditionsTable = field(default_factory=ConditionsTable)
+    sim: SimTable = field(default_factory=SimTable)
+    sockets: SocketsTable = field(default_factory=SocketsTable)
+    tcp: TcpTable = field(default_factory=TcpTable)
 
 
 def load(path: Path | None) -> Config:
@@ -367,7 +367,7 @@ def _fit_together(config: Config, name: str) -> None:
         )
 
 
-def _fit_sim(sim: Sim, name: str) -> None:
+def _fit_sim(sim: SimTable, name: str) -> None:
     if len(set(sim.rails)) != len(sim.rails) or not all(0 < len(rail.encode()) < 32 for rail in sim.rails):
         raise ConfigError(f"{name}: sim.rails: names must differ and have 1 to 31 bytes; rename {list(sim.rails)!r}")
     unknown = [rail for rail in sim.total if rail not in sim.rails]
@@ -387,7 +387,7 @@ def _fit_sim(sim: Sim, name: str) -> None:
         )
 
 
-def _fit_i2c(i2c: I2c, name: str) -> None:
+def _fit_i2c(i2c: I2cTable, name: str) -> None:
     if any(not 0x40 <= address <= 0x43 for address in i2c.addresses):
         raise ConfigError(f"{name}: i2c.addresses: an INA3221 has 0x40 to 0x43; correct {list(i2c.addresses)!r}")
     if i2c.rails and len(i2c.rails) != 3 * len(i2c.addresses):

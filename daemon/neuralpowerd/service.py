@@ -22,7 +22,7 @@ from neuralpower_wire.link import Inference
 from .config import Config
 from .errors import ConfigError, DaemonError
 from .live.endpoints import Endpoints, received, send
-from .live.estimates import Estimates
+from .live.estimates import EstimatesProcess
 from .live.inferences import Ingest
 from .live.join import Join
 from .live.keys import allowed_keys, answer_zap
@@ -84,7 +84,7 @@ class Service:
         self._journal = JournalFeed(journal, journal.next_index)
         self._status = Status()
         self._observer = Observer()
-        self._estimates = Estimates(config)
+        self._estimates = EstimatesProcess(config)
         self._latest: dict[str, Any] = {}
         self._latency = LatencyHold()
         self._new: list[Ticks] = []

@@ -12,7 +12,7 @@ import numpy as np
 from neuralpower_sampler import Stats
 from neuralpower_wire import Epoch
 
-from .live.estimates import Estimates
+from .live.estimates import EstimatesProcess
 from .live.inferences import Ingest
 from .live.join import Join
 from .live.refusals import Refusals
@@ -42,7 +42,7 @@ class Parts:
     refusals: Refusals
     fresh: FreshWatch
     observer: Observer
-    estimates: Estimates
+    estimates: EstimatesProcess
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def written(imported: Any, folder: Path) -> None:
 
 
 def network(path: Path, folder: Path) -> None:
-    from neuralpower.cli.features import document
+    from neuralpower.cli.modelling.features import document
     from neuralpower.features.network import load_network
 
     json.dumps(document(load_network(path, 4 if path.stat().st_size % 2 else 1)))
@@ -173,7 +173,7 @@ def model(path: Path, folder: Path) -> None:
 
 
 def accuracies(path: Path, folder: Path) -> None:
-    from neuralpower.cli.rank import read_errors
+    from neuralpower.cli.modelling.rank import read_errors
 
     read_errors(path)
 

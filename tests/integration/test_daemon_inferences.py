@@ -14,7 +14,7 @@ from tests.patience import PATIENCE_S, until
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Batch, Kind, encode
-from neuralpower_wire.link import Credit, Describe, Engine, Inference, Refused
+from neuralpower_wire.link import Credit, Describe, Engine, Inference, RefusedInference
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
 
@@ -88,7 +88,7 @@ def test_impossible_inferences_are_refused(
     now = time.monotonic_ns()
     process.infer(0, now - 100_000_000, now - 50_000_000)
     process.infer(1, now + begin * 1_000_000, now + end * 1_000_000, layers)
-    assert reason in Refused.of(process.hear(b"refused")).reason
+    assert reason in RefusedInference.of(process.hear(b"refused")).reason
     assert len(daemon.records(Kind.INFERENCE)) == 1
 
 
@@ -98,7 +98,7 @@ def test_hostile_bytes_change_nothing(daemon: Daemon) -> None:
     rng = np.random.default_rng(7)
     process, asker = Process(daemon), daemon.connect(zmq.DEALER, "history")
     process.infer(0, 1, 2)
-    assert "hello" in Refused.of(process.hear(b"refused")).reason
+    assert "hello" in RefusedInference.of(process.hear(b"refused")).reason
     good = encode(Inference(SESSION, 0, "e", 1, 2, np.array([1])).batch())
     for length in range(120):
         noise = rng.bytes(length)
@@ -110,7 +110,7 @@ def test_hostile_bytes_change_nothing(daemon: Daemon) -> None:
     now = time.monotonic_ns()
     process.hello()
     process.infer(2**62, now - 1000, now - 10)
-    assert "its number is" in Refused.of(process.hear(b"refused")).reason
+    assert "its number is" in RefusedInference.of(process.hear(b"refused")).reason
     process.infer(0, now - 30_000_000, now - 10_000_000)
     daemon.until(lambda: len(daemon.records(Kind.INFERENCE)) == 1)
     daemon.until(lambda: daemon.ask("status").body["broken_messages"] > 200)

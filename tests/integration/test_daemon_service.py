@@ -24,7 +24,7 @@ from neuralpower_wire import (
     Channel,
     Epoch,
     Kind,
-    State,
+    ReadingState,
     batch_to_ticks,
     decode,
     tick_dtype,
@@ -282,7 +282,7 @@ def test_rails_of_sysfs_may_fail_and_return(daemon: Daemon) -> None:
     daemon.until(lambda: "rail-failing" in daemon.events())
     newest = daemon.ask("ticks").next - 1
     readings = daemon.ticks(newest, 1)["readings"][0]
-    assert readings["state"].tolist().count(State.MISSING) == 1 and readings["value"][1] == 4000
+    assert readings["state"].tolist().count(ReadingState.MISSING) == 1 and readings["value"][1] == 4000
     (chip / "in5_input").write_text("4000\n")
     daemon.until(lambda: "rail-recovered" in daemon.events())
     _, logged = daemon.stop()
@@ -324,7 +324,7 @@ def test_a_recording_is_replayed(daemon: Daemon) -> None:
     daemon.until(lambda: daemon.ask("ticks").next > 220)
     readings = daemon.ticks(0, 220)["readings"]
     assert np.array_equal(readings["value"][:200], ticks["readings"]["value"])
-    assert np.all(readings["state"][200:] == State.MISSING) and np.all(readings["error"][200:] == errno.ENODATA)
+    assert np.all(readings["state"][200:] == ReadingState.MISSING) and np.all(readings["error"][200:] == errno.ENODATA)
     (document,) = daemon.ask("epochs").body["epochs"]
     epoch = Epoch.from_dict(document)
     assert (epoch.source, epoch.simulated, epoch.period_ns, epoch.rails()) == ("replay", True, 2_000_000, ["A", "B"])

@@ -12,7 +12,7 @@ from daemon_process import Daemon
 from tests.worlds.nvml_library import stand_in
 
 from neuralpower_sampler import AVAILABLE
-from neuralpower_wire import Epoch, Kind, State, Ticks
+from neuralpower_wire import Epoch, Kind, ReadingState, Ticks
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="needs the C sampler")
 
@@ -97,7 +97,7 @@ def test_a_lost_gpu_is_told_and_the_others_go_on() -> None:
         assert (error["gpu"], error["xid"]) == (0, 79)
         last = daemon.ticks(daemon.ask("ticks").next - 1, 1)["readings"][0]
         channels = Epoch.from_dict(daemon.records(Kind.EPOCH)[0].body).channels
-        lost = [reading["state"] == State.MISSING for reading in last]
+        lost = [reading["state"] == ReadingState.MISSING for reading in last]
         assert lost == [channel.rail.startswith("gpu0") for channel in channels]
         status, logged = daemon.stop()
         assert status == 0 and "XID 79" in logged and "Traceback" not in logged

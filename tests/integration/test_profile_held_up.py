@@ -15,7 +15,7 @@ from daemon_process import Daemon
 from neuralpower.experiment.experiment import ASIDE
 from neuralpower.profiler.marks import spans
 from neuralpower.virtual.device.truth import Truth
-from neuralpower_wire import Kind, State, Timeline
+from neuralpower_wire import Kind, ReadingState, Timeline
 
 STOPPED_S = 3.0
 
@@ -41,7 +41,7 @@ def test_a_device_that_was_stopped_goes_on(daemon: Daemon) -> None:
     begin_ns = truth.named("lenet5").begin_ns[0]
     ticks = daemon.ticks(0, daemon.ask("ticks").next)
     ticks = ticks[ticks["t_ns"] > begin_ns]
-    missing = (ticks["readings"]["state"] == State.MISSING).all(axis=1)
+    missing = (ticks["readings"]["state"] == ReadingState.MISSING).all(axis=1)
     missing_s = np.diff(ticks["t_ns"])[missing[1:]].sum() * 1e-9
     assert missing_s == pytest.approx(truth.unpublished_s, rel=0.2)
     timeline = Timeline(daemon.folder / "timeline")

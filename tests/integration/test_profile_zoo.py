@@ -16,7 +16,7 @@ from tests.patience import until
 from neuralpower.cli import main
 from neuralpower.errors import Failure, InputError
 from neuralpower.experiment import zoo
-from neuralpower.experiment.zoo import Network, Zoo, chosen
+from neuralpower.experiment.zoo import Zoo, ZooNetwork, chosen
 from neuralpower.recordings.recording import Recording
 
 OUTCOME = {"simulated": True, "engines": [{"name": "x"}]}
@@ -26,7 +26,7 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def printing(network: Network, part: Path) -> list[str]:
+def printing(network: ZooNetwork, part: Path) -> list[str]:
     """A run that ends well."""
     return python(f"print({json.dumps(json.dumps(OUTCOME))})")
 
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_passed_over(daemon: Daemon, tmp_path: Path) -> Non
     """One that cannot be built and one that takes its process with it: both named, the others recorded, not tried again unasked."""
     tried: list[str] = []
 
-    def command(network: Network, part: Path) -> list[str]:
+    def command(network: ZooNetwork, part: Path) -> list[str]:
         tried.append(network.name)
         if network.name == "alexnet":
             return python("import sys; sys.exit('neuralpower: TensorRT cannot build it: out of memory')")
@@ -139,7 +139,7 @@ def test_a_recorder_that_ends_is_no_fault_of_the_network(
 ) -> None:
     """The run ends with the recorder's own words, its process with it, and the network is tried again."""
 
-    def command(network: Network, part: Path) -> list[str]:
+    def command(network: ZooNetwork, part: Path) -> list[str]:
         for line in Path("/proc").iterdir():
             if line.name.isdigit() and b"record" in (words := arguments_of(line)) and str(part).encode() in words:
                 os.kill(int(line.name), signal.SIGKILL)

@@ -18,7 +18,7 @@ from neuralpower_align.readings.freshness import (
     scan_period,
 )
 from neuralpower_sampler import AVAILABLE, SimChip, simulate
-from neuralpower_wire import Channel, Chip, Epoch, State
+from neuralpower_wire import Channel, Chip, Epoch, ReadingState
 from neuralpower_wire.tick import Flag
 from neuralpowerd.sources.chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
 from neuralpowerd.watch.fresh import FreshWatch
@@ -60,7 +60,7 @@ def registers_of(ticks: Any, most: int = 10**9) -> list[Changes]:
     for at in range(ticks["readings"].shape[1]):
         reading = ticks["readings"][:, at]
         times = ticks["t_ns"] + reading["begin_ns"], ticks["t_ns"] + reading["end_ns"]
-        found.append(changes_of(number, reading["value"], reading["state"] != State.MISSING, *times))
+        found.append(changes_of(number, reading["value"], reading["state"] != ReadingState.MISSING, *times))
     ends = np.sort(np.concatenate([each.until_ns for each in found]))
     last = ends[min(most, len(ends)) - 1] if len(ends) else 0
     return [Changes(*(part[each.until_ns <= last] for part in vars(each).values())) for each in found]
@@ -199,7 +199,7 @@ def test_a_waiting_driver_is_counted(code: int) -> None:
     """Where each read waits for a scan, readings are known to be fresh: six scans a tick, within 1 %."""
     for seed in range(4):
         ticks, true_ns = ticks_of(seed, code, 12, driver="waiting")
-        fresh = ticks["readings"]["state"] == State.FRESH
+        fresh = ticks["readings"]["state"] == ReadingState.FRESH
         assert fresh.mean() > 0.99
         rate_hz = 1e9 * np.count_nonzero(fresh[1:, 1]) / float(ticks["t_ns"][-1] - ticks["t_ns"][0])
         assert rate_hz == pytest.approx(1e9 / np.diff(ticks["t_ns"]).mean(), rel=0.01)

@@ -13,9 +13,9 @@ from tests.worlds.attribution.case import Case, load
 from tests.worlds.attribution.conversions import shunt_ends
 from tests.worlds.attribution.world import World, draw
 
-from neuralpower_align.activity.classes import Baseline, Classes, Engine
+from neuralpower_align.activity.classes import Baseline, Classes, EngineRuns
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock, Sensor
-from neuralpower_align.layer_power import LayerPower, layer_power
+from neuralpower_align.layer_power import RailAttribution, layer_power
 from neuralpower_align.result.balance import LONGEST_HOLE_NS, balance_of
 from neuralpower_align.result.trust import contradiction
 
@@ -33,7 +33,7 @@ def small(name: str, inferences: int = 300, droop: tuple[float, float] = (0, 0.0
     )
 
 
-def solved(world: World, power_w: np.ndarray | None = None) -> LayerPower:
+def solved(world: World, power_w: np.ndarray | None = None) -> RailAttribution:
     """What is found, setting out from a sensor that is nearly right; `power_w`: instead of what the supply explains."""
     seen, truth = world.recording, world.truth
     readings = readings_of(seen)
@@ -43,19 +43,19 @@ def solved(world: World, power_w: np.ndarray | None = None) -> LayerPower:
     clock = ScanClock(np.arange(ends.size), ends.astype(np.float64) + 20e3)
     sensor = Sensor(truth.delay_ns + 50e3, 1.1 * truth.lag_ns, (clock,), 50e3, ("counted",))
     baselines = [Baseline(each.kind, each.begin_ns, each.end_ns) for each in seen.baselines]
-    engine = Engine(seen.begin_ns, seen.end_ns, seen.durations_ns, np.arange(seen.durations_ns.shape[1]))
+    engine = EngineRuns(seen.begin_ns, seen.end_ns, seen.durations_ns, np.arange(seen.durations_ns.shape[1]))
     return layer_power([engine], [[readings]], [sensor], baselines)
 
 
 @pytest.fixture(scope="module", params=[("fast", 13), ("reset-short", 15)], ids=lambda each: each[0])
-def run(request: pytest.FixtureRequest) -> tuple[World, LayerPower]:
+def run(request: pytest.FixtureRequest) -> tuple[World, RailAttribution]:
     """A drawn world (simulated) and what is found in it."""
     name, seed = request.param
     world = draw(small(name), seed)
     return world, solved(world)
 
 
-def test_energy_closes_and_its_parts_are_those_measured(run: tuple[World, LayerPower]) -> None:
+def test_energy_closes_and_its_parts_are_those_measured(run: tuple[World, RailAttribution]) -> None:
     """Measured = layers + gaps + idling + unattributed; what is unattributed is small, and the total is the board's."""
     world, found = run
     balance = found.balance
@@ -69,7 +69,7 @@ def test_energy_closes_and_its_parts_are_those_measured(run: tuple[World, LayerP
     assert balance.layers_j == pytest.approx(inside_j, rel=0.01)
 
 
-def test_energy_of_an_inference_is_the_truth_within_its_error(run: tuple[World, LayerPower]) -> None:
+def test_energy_of_an_inference_is_the_truth_within_its_error(run: tuple[World, RailAttribution]) -> None:
     """Four standard errors, which are small; layers are within six of theirs."""
     world, found = run
     engine, truth = found.engines[0], world.truth
@@ -82,7 +82,7 @@ def test_energy_of_an_inference_is_the_truth_within_its_error(run: tuple[World, 
     assert engine.window_j == pytest.approx(truth.energy_j + beside_j * (truth.launch_w + truth.tail_w) / 2, rel=0.02)
 
 
-def test_baselines_are_reported(run: tuple[World, LayerPower]) -> None:
+def test_baselines_are_reported(run: tuple[World, RailAttribution]) -> None:
     """Idling without and with an engine, and gaps, each within four standard errors (and slow noise of 30 mW)."""
     world, found = run
     wanted = {
@@ -95,7 +95,7 @@ def test_baselines_are_reported(run: tuple[World, LayerPower]) -> None:
         assert abs(level.power_w - watts) < 4 * np.hypot(level.se_w, 0.03), name
 
 
-def test_a_layer_that_gives_power_back_contradicts_the_fit(run: tuple[World, LayerPower]) -> None:
+def test_a_layer_that_gives_power_back_contradicts_the_fit(run: tuple[World, RailAttribution]) -> None:
     """What was found is believed; the same with one layer far below 0 W is not."""
     rail = run[1].rails[0]
     assert contradiction([], [rail]) == ""
@@ -135,7 +135,7 @@ def test_what_is_measured_goes_somewhere_whatever_the_powers_are(seed: int, infe
     slack, gap = random.integers(0, 90_000, inferences), random.integers(100_000, 9_000_000, inferences)
     end = 10**12 + np.cumsum(durations.sum(axis=1) + slack + gap)
     begin = end - durations.sum(axis=1) - slack
-    engine = Engine(begin, end, durations, np.arange(layers))
+    engine = EngineRuns(begin, end, durations, np.arange(layers))
     classes = Classes.of([engine])
     plan = classes.schedule([engine], [Baseline("gap", int(begin[0]) - 10**9, int(begin[0]) - 10**7)])
     read = np.sort(random.choice(int(end[-1] - begin[0]) + 10**9, 400, replace=False)) + int(begin[0]) - 10**9

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.activity.classes import Classes, Engine
+from neuralpower_align.activity.classes import Classes, EngineRuns
 from neuralpower_align.activity.layout import (
     COMMON,
     GAP,
@@ -39,7 +39,7 @@ Floats = npt.NDArray[np.float64]
 KERNEL = Kernel(150e3, 140e3, blur_ns=8e3)
 
 
-def engine(seed: int, inferences: int = 120, layers: int = 6, begin_ns: int = 10_000_000) -> Engine:
+def engine(seed: int, inferences: int = 120, layers: int = 6, begin_ns: int = 10_000_000) -> EngineRuns:
     """Layers of 30 to 200 us, some absent now and then, in rooms of 150 us and a long tail, gaps of about a millisecond."""
     random = np.random.default_rng(seed)
     mean = random.uniform(30e3, 200e3, layers)
@@ -47,10 +47,10 @@ def engine(seed: int, inferences: int = 120, layers: int = 6, begin_ns: int = 10
     durations[:, -2] *= random.random(inferences) < 0.9
     total = durations.sum(axis=1) + 60_000 + np.rint(random.exponential(40e3, inferences)).astype(np.int64)
     begin = begin_ns + np.cumsum(total + random.integers(4_000_000, 5_000_000, inferences)) - total
-    return Engine(begin, begin + total, durations, np.arange(layers))
+    return EngineRuns(begin, begin + total, durations, np.arange(layers))
 
 
-def two() -> tuple[Classes, list[Engine]]:
+def two() -> tuple[Classes, list[EngineRuns]]:
     """Two engines in turn."""
     engines = [engine(1), engine(2, layers=4, begin_ns=12_500_000)]
     last = np.minimum(engines[0].end_ns.max(), engines[1].end_ns.max())
@@ -59,7 +59,7 @@ def two() -> tuple[Classes, list[Engine]]:
         others = engines[1 - number]
         apart = np.array([not np.any((others.begin_ns < e) & (others.end_ns > b)) for b, e in zip(each.begin_ns, each.end_ns, strict=True)])  # fmt: skip
         some = apart & (each.end_ns <= last)
-        kept.append(Engine(each.begin_ns[some], each.end_ns[some], each.durations_ns[some], each.alike))
+        kept.append(EngineRuns(each.begin_ns[some], each.end_ns[some], each.durations_ns[some], each.alike))
     return Classes.of(kept), kept
 
 
@@ -215,7 +215,7 @@ def test_columns_are_so_where_anchors_hold_edges_and_layers_stall() -> None:
     ran = engine(6)
     slow = np.array(ran.durations_ns)
     slow[::3] += slow[::3] // 5
-    ran = Engine(ran.begin_ns, ran.end_ns + (slow - ran.durations_ns).sum(axis=1), slow, ran.alike)
+    ran = EngineRuns(ran.begin_ns, ran.end_ns + (slow - ran.durations_ns).sum(axis=1), slow, ran.alike)
     classes = Classes.of([ran])
     layout = replace(laid(classes.layout, less=0.3, more=0.4, far=0.3, spread=0.05, gap=18.0), most_gap_us=np.inf)
     plan = classes.schedule([ran], ())
@@ -266,7 +266,7 @@ def test_nobody_knows_where_the_layers_of_a_whole_inference_are() -> None:
     """Slices of all of the time between the anchors stay, whatever the layout of the others is; no parameter changes their readings."""
     ran = engine(4)
     edges = (ran.end_ns - ran.begin_ns)[:, None] * np.arange(5) // 4
-    whole = Engine(ran.begin_ns, ran.end_ns, np.diff(edges, axis=1), np.arange(4), whole=True)
+    whole = EngineRuns(ran.begin_ns, ran.end_ns, np.diff(edges, axis=1), np.arange(4), whole=True)
     classes = Classes.of([whole])
     plan = classes.schedule([whole], ())
     value = np.array(classes.layout.value)
@@ -288,7 +288,7 @@ def test_a_part_is_laid_as_in_the_whole() -> None:
     for name in ("beside", "near", "width"):
         np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[..., :7])
     np.testing.assert_array_equal(part.gaps, whole.gaps)
-    some = Engine(ran.begin_ns[:7], ran.end_ns[:7], ran.durations_ns[:7], ran.alike, known=ran.usual)
+    some = EngineRuns(ran.begin_ns[:7], ran.end_ns[:7], ran.durations_ns[:7], ran.alike, known=ran.usual)
     np.testing.assert_array_equal(some.windows_ns(), ran.windows_ns()[:7])
 
 

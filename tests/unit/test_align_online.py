@@ -14,7 +14,7 @@ from tests.worlds.attribution.world import World, draw
 from neuralpower_align.activity.layout import GAP
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.fit.search import FoundAt
-from neuralpower_align.layer_power import Classes, Engine, LayerPower, layer_power
+from neuralpower_align.layer_power import Classes, EngineRuns, RailAttribution, layer_power
 from neuralpower_align.stream import clocks
 from neuralpower_align.stream import online as streaming
 from neuralpower_align.stream.arrivals import MAX_ENGINES, MAX_LAYERS, Arrivals
@@ -29,7 +29,7 @@ from neuralpower_sampler import AVAILABLE
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
 
 
-def drawn(case: str, seed: int, inferences: int) -> tuple[World, ChannelReadings, Engine]:
+def drawn(case: str, seed: int, inferences: int) -> tuple[World, ChannelReadings, EngineRuns]:
     """A short run without its baselines, with few layers."""
     whole = load().case(case)
     run = replace(whole.run, inferences=inferences)
@@ -39,10 +39,10 @@ def drawn(case: str, seed: int, inferences: int) -> tuple[World, ChannelReadings
     # Idling before and behind all that ran has no name in a stream, which leaves it out.
     inside = (readings.read_ns > recording.begin_ns[0]) & (readings.read_ns < recording.end_ns[-1])
     alike = np.arange(recording.durations_ns.shape[1])
-    return world, readings.take(inside), Engine(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
+    return world, readings.take(inside), EngineRuns(recording.begin_ns, recording.end_ns, recording.durations_ns, alike)
 
 
-def streamed(online: Online, readings: ChannelReadings, engine: Engine, part_ns: int = 500_000_000) -> Online:
+def streamed(online: Online, readings: ChannelReadings, engine: EngineRuns, part_ns: int = 500_000_000) -> Online:
     """Everything in portions, in the order in which it comes."""
     done = 0
     for low in range(int(readings.read_ns[0]), int(readings.read_ns[-1]) + 1, part_ns):
@@ -58,20 +58,20 @@ def streamed(online: Online, readings: ChannelReadings, engine: Engine, part_ns:
 
 
 @pytest.fixture(scope="module")
-def fast() -> tuple[World, ChannelReadings, Engine, LayerPower]:
+def fast() -> tuple[World, ChannelReadings, EngineRuns, RailAttribution]:
     """140 us for each conversion, with what the batch says of it."""
     world, readings, engine = drawn("fast", 1004, 6000)
     return world, readings, engine, layer_power([engine], [[readings]])
 
 
 @pytest.fixture(scope="module")
-def ran(fast: tuple[World, ChannelReadings, Engine, LayerPower]) -> Online:
+def ran(fast: tuple[World, ChannelReadings, EngineRuns, RailAttribution]) -> Online:
     """The stream over the same."""
     _, readings, engine, _ = fast
     return streamed(Online(1, window_ns=10e9), readings, engine)
 
 
-def apart(online: Online, batch: LayerPower) -> np.ndarray:
+def apart(online: Online, batch: RailAttribution) -> np.ndarray:
     """Differences of layers in the batch's standard errors."""
     told, found = online.estimates()[0].power, batch.engines[0]
     assert told is not None
@@ -79,7 +79,7 @@ def apart(online: Online, batch: LayerPower) -> np.ndarray:
 
 
 def test_the_sums_are_the_batchs(
-    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
+    fast: tuple[World, ChannelReadings, EngineRuns, RailAttribution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Set out from where the batch ended, chunks, spline and drift of the stream give what its one sum gives, and its errors.
 
@@ -99,7 +99,7 @@ def test_the_sums_are_the_batchs(
 
 
 def test_it_goes_on_from_a_window_as_the_batch_over_all(
-    fast: tuple[World, ChannelReadings, Engine, LayerPower], ran: Online
+    fast: tuple[World, ChannelReadings, EngineRuns, RailAttribution], ran: Online
 ) -> None:
     """Acquired from a part, with a sensor of its own: within 0.4 standard errors of the batch on the same readings, and true."""
     world, readings, engine, _ = fast
@@ -115,7 +115,7 @@ def test_it_goes_on_from_a_window_as_the_batch_over_all(
 
 
 def test_inferences_without_the_profiler_are_told_from_readings_of_their_own(
-    fast: tuple[World, ChannelReadings, Engine, LayerPower],
+    fast: tuple[World, ChannelReadings, EngineRuns, RailAttribution],
 ) -> None:
     """Every other stretch of them came as a whole: their energy is the batch's, and the layers are told from the rest alone."""
     _, readings, engine, batch = fast
@@ -144,7 +144,7 @@ def test_inferences_without_the_profiler_are_told_from_readings_of_their_own(
     )
     fitted = batch.rails[0]
     pair = [replace(engine, **{n: getattr(engine, n)[~blind] for n in ("begin_ns", "end_ns", "durations_ns")}),
-            sliced(Engine(engine.begin_ns[blind], engine.end_ns[blind], engine.durations_ns[blind], engine.alike), 16)]  # fmt: skip
+            sliced(EngineRuns(engine.begin_ns[blind], engine.end_ns[blind], engine.durations_ns[blind], engine.alike), 16)]  # fmt: skip
     other = layer_power(pair, [[readings]], [fitted.sensor]).engines[1]
     assert abs(found.power.window_j - other.window_j) < 2 * other.window_se_j
     assert 0.5 < found.power.window_se_j / other.window_se_j < 2
@@ -171,7 +171,7 @@ def test_what_is_told_stays_while_nothing_runs(ran: Online) -> None:
 
 
 def test_nothing_is_told_from_a_fit_that_has_not_settled(
-    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
+    fast: tuple[World, ChannelReadings, EngineRuns, RailAttribution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so, and tries again from a later window."""
     _, readings, engine, batch = fast
@@ -205,7 +205,7 @@ def test_nothing_is_told_from_a_fit_that_has_not_settled(
 
 
 def test_a_full_window_decides_between_the_maxima_of_the_first(
-    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
+    fast: tuple[World, ChannelReadings, EngineRuns, RailAttribution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It tells from a first window what it can, and acquires once more from a full one; where that fails, what was told stays."""
     _, readings, engine, batch = fast
@@ -248,7 +248,7 @@ def test_a_first_window_holds_enough_readings_of_layers() -> None:
 
 
 def test_what_runs_at_other_clocks_is_left_out(
-    fast: tuple[World, ChannelReadings, Engine, LayerPower], monkeypatch: pytest.MonkeyPatch
+    fast: tuple[World, ChannelReadings, EngineRuns, RailAttribution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A governor's step of some seconds: layers shorter by 4 % that draw 10 % more tell nothing of the others, and are no mean of them."""
     _, readings, engine, batch = fast
@@ -337,7 +337,7 @@ def test_engines_that_come_and_go_leave_the_others_what_they_are(ran: Online, wa
     """Powers, gap and errors of the one that stays, while another has come and after it has gone."""
     assert ran.classes is not None
     engine = ran._around(0.0, 2.0**62)[0]
-    other = Engine(engine.begin_ns, engine.end_ns, engine.durations_ns[:, :4], np.arange(4))
+    other = EngineRuns(engine.begin_ns, engine.end_ns, engine.durations_ns[:, :4], np.arange(4))
     both = Classes.of([engine, other] if wanted[0] == "e" else [other, engine])
     # What two rooms say of gaps is news, and none of this.
     both = replace(both, layout=replace(both.layout, rooms=None))

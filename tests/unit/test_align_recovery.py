@@ -9,7 +9,7 @@ import pytest
 
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.clock.scan_clock import ChannelReadings
-from neuralpower_align.layer_power import EVEN_W, Engine, LayerPower, layer_power
+from neuralpower_align.layer_power import EVEN_W, EngineRuns, RailAttribution, layer_power
 from neuralpower_align.sensor.steady import autocorrelation_time, steady_power
 from neuralpower_align.sensor.window_mean import window_mean
 
@@ -20,7 +20,7 @@ DELAY_NS, LAG_NS, PPM, CONVERSION_NS, SCAN_NS, IDLE_W = 410e3, 260e3, -12_000, 1
 class Bench:
     """What was simulated, and what a sensor of its own clock gave."""
 
-    engines: list[Engine]
+    engines: list[EngineRuns]
     truth_w: list[np.ndarray]
     read_ns: np.ndarray
     power_w: np.ndarray
@@ -60,7 +60,7 @@ def simulate(seed: int, seconds: float = 3.0, jitter: float = 0.02) -> Bench:
             ends.append(t)
         columns = (np.array(begins), np.array(ends), np.rint(spent))
         begin, end, durations_ns = (np.asarray(each).astype(np.int64) for each in columns)
-        engines.append(Engine(begin, end, durations_ns, np.arange(n)))
+        engines.append(EngineRuns(begin, end, durations_ns, np.arange(n)))
         truth.append(watts)
         t += 3e8
     grid = np.arange(0.0, t, step)
@@ -86,11 +86,11 @@ def readings(bench: Bench) -> ChannelReadings:
 
 
 @pytest.fixture(scope="module")
-def solution(bench: Bench) -> LayerPower:
+def solution(bench: Bench) -> RailAttribution:
     return layer_power(bench.engines, [[readings(bench)]])
 
 
-def test_sensor_is_found(solution: LayerPower) -> None:
+def test_sensor_is_found(solution: RailAttribution) -> None:
     """Delay, lag and the period of the chip's clock, none of which was told, come out within some microseconds."""
     found = solution.rails[0].found
     clock = found.pieces[0].clock
@@ -100,7 +100,7 @@ def test_sensor_is_found(solution: LayerPower) -> None:
     assert clock.period_ns / SCAN_NS == pytest.approx(1 + PPM * 1e-6, abs=1e-6)
 
 
-def test_powers_are_found(bench: Bench, solution: LayerPower) -> None:
+def test_powers_are_found(bench: Bench, solution: RailAttribution) -> None:
     """Units have the mean power of their layers: most within two standard errors, none beyond five."""
     off, error = [], []
     for engine, found, watts in zip(bench.engines, solution.engines, bench.truth_w, strict=True):
@@ -115,7 +115,7 @@ def test_powers_are_found(bench: Bench, solution: LayerPower) -> None:
     assert solution.idle.power_w == pytest.approx(IDLE_W, abs=0.02)
 
 
-def test_units_are_runs_of_layers(solution: LayerPower) -> None:
+def test_units_are_runs_of_layers(solution: RailAttribution) -> None:
     """Every layer is in exactly one unit, and a unit is a run of neighbours with one power."""
     assert solution.engines
     for found in solution.engines:
@@ -124,7 +124,7 @@ def test_units_are_runs_of_layers(solution: LayerPower) -> None:
             assert np.unique(found.power_w[found.unit == unit]).size == 1
 
 
-def test_energy_balances(bench: Bench, solution: LayerPower) -> None:
+def test_energy_balances(bench: Bench, solution: RailAttribution) -> None:
     """Layers, gaps, idling and the unattributed rest are the measured energy exactly; the rest is small."""
     b = solution.balance
     assert b.layers_j + b.gaps_j + b.idle_j + b.unattributed_j == pytest.approx(b.measured_j, rel=1e-12)
@@ -170,7 +170,7 @@ def test_autocorrelation_inflates_only_what_is_correlated() -> None:
     assert autocorrelation_time(red) == pytest.approx(1.7 / 0.3, rel=0.25)
 
 
-def test_last_digits_of_readings_decide_nothing(bench: Bench, solution: LayerPower) -> None:
+def test_last_digits_of_readings_decide_nothing(bench: Bench, solution: RailAttribution) -> None:
     """Readings moved by 1e-9 of themselves give the same numbers, to the last bit: they are even to 0.1 mW before anything is made of them."""
     random = np.random.default_rng(0)
     share = bench.power_w / EVEN_W % 1.0
@@ -187,7 +187,7 @@ def test_last_digits_of_readings_decide_nothing(bench: Bench, solution: LayerPow
         assert (theirs.energy_j, theirs.energy_se_j) == (mine.energy_j, mine.energy_se_j)
 
 
-def test_readings_are_taken_to_a_tenth_of_a_milliwatt(bench: Bench, solution: LayerPower) -> None:
+def test_readings_are_taken_to_a_tenth_of_a_milliwatt(bench: Bench, solution: RailAttribution) -> None:
     """What that takes away is far less than what any power is told to."""
     off = bench.power_w - EVEN_W * np.rint(bench.power_w / EVEN_W)
     assert np.abs(off).max() <= 62e-6 and abs(off.mean()) < 0.01 * min(

@@ -10,17 +10,17 @@ import pytest
 
 from neuralpower_align.activity.classes import Classes
 from neuralpower_align.clock.scan_clock import ScanClock, Sensor
-from neuralpower_align.layer_power import Engine
+from neuralpower_align.layer_power import EngineRuns
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.result.trust import FEWEST_CLUSTERS, contradiction, inflation_of
 
 CLOCK = ScanClock(np.array([0, 1000]), np.array([0.0, 0.42e9]))
 
 
-def engine() -> Engine:
+def engine() -> EngineRuns:
     """Two inferences of two layers with 40 us to either side."""
     begin = np.array([0, 10_000_000])
-    return Engine(begin, begin + 1_080_000, np.full((2, 2), 500_000), np.arange(2))
+    return EngineRuns(begin, begin + 1_080_000, np.full((2, 2), 500_000), np.arange(2))
 
 
 def rail(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuralpower_align.activity.classes import Baseline, Classes, Engine
+from neuralpower_align.activity.classes import Baseline, Classes, EngineRuns
 from neuralpower_align.activity.unnamed import BEHIND_NS, named_only
 from neuralpower_align.clock.scan_clock import ChannelReadings
 
 MS = 10**6
 
 
-def _runs(first_ms: int) -> Engine:
+def _runs(first_ms: int) -> EngineRuns:
     begin = np.arange(first_ms, first_ms + 500, 5, dtype=np.int64) * MS
     durations = np.full((begin.size, 2), MS, np.int64)
-    return Engine(begin, begin + 3 * MS, durations, np.arange(2))
+    return EngineRuns(begin, begin + 3 * MS, durations, np.arange(2))
 
 
 def _kept_ms(baselines: list[Baseline]) -> tuple[np.ndarray, float]:

@@ -12,10 +12,11 @@ from tests.worlds.held_recording import Memory
 
 from neuralpower.attribution import Attribution, attribute
 from neuralpower.attribution.agreement import most_missed, pairs, sentence
-from neuralpower.cli.attribute import document, summary
+from neuralpower.cli.analysing.attribute import document
+from neuralpower.show.attribution import summary
 from neuralpower.virtual.device.hardware import RAILS, Hardware
 from neuralpower.virtual.device.load import Load
-from neuralpower.virtual.device.plan import Planner, State
+from neuralpower.virtual.device.plan import BoardState, DevicePlanner
 from neuralpower.virtual.networks.known import build
 from neuralpower.virtual.repeats import probes_of
 from neuralpower.virtual.sweep import repeated
@@ -32,7 +33,7 @@ REST_NS = 200_000_000
 def recording(inferences: int, copies: int) -> Memory:
     """AlexNet so many times with random gaps, and its layers repeated, each engine so many times; read each ms at 140 µs."""
     hardware = Hardware.drawn(SEED)
-    planner = Planner(hardware, IDLE_UW, SEED)
+    planner = DevicePlanner(hardware, IDLE_UW, SEED)
     network = build("alexnet")
     loads = [(Load.of("alexnet", network, hardware), inferences)]
     probes = probes_of(network, "alexnet")
@@ -52,7 +53,7 @@ def recording(inferences: int, copies: int) -> Memory:
         bodies[load.hash] = body
         anchors = zip(chunk.enter_ns.tolist(), chunk.leave_ns.tolist(), chunk.reported_ns, strict=True)
         runs += [SimpleNamespace(engine=load.hash, begin_ns=b, end_ns=e, durations_ns=d) for b, e, d in anchors]
-    after = planner.level_uw(State.DEVICE_IDLE, at)[None]
+    after = planner.level_uw(BoardState.DEVICE_IDLE, at)[None]
     starts.append(np.array([at])), stops.append(np.array([at + REST_NS])), powers.append(after)
     records = make_records(0, np.concatenate(starts), np.concatenate(stops), np.concatenate(powers))
     t_ns = np.arange(10**9 + 10_000_000, at + REST_NS - 20_000_000, 1_000_000)

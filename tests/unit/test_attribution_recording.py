@@ -20,10 +20,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from neuralpower.attribution import Attribution, Unprofiled, attribute
 from neuralpower.attribution.attribute import apart
 from neuralpower.attribution.sources import measured_engines, named_stretches, rails_of
-from neuralpower.cli import attribute as command
+from neuralpower.cli.analysing import attribute as command
 from neuralpower.collect import rows_of
 from neuralpower.errors import InputError
-from neuralpower_wire import Channel, Chip, Epoch, Flag, Kind, Record, State, tick_dtype
+from neuralpower_wire import Channel, Chip, Epoch, Flag, Kind, ReadingState, Record, tick_dtype
 
 IDLE_W, NETWORK_W, REPEATED_W = 4.0, np.array([9.0, 6.5, 12.0, 8.0, 10.0, 7.0]), 10.5
 NETWORK_NS = np.array([300_000, 150_000, 500_000, 200_000, 400_000, 250_000])
@@ -280,7 +280,7 @@ def recorded(world: World, behaviour: str, every: int = 1) -> Memory:
     for name in ("value", "begin_ns", "end_ns"):
         bus[name] = bus[name][np.arange(held.size) // every * every]
     bus["begin_ns"][held] = bus["end_ns"][held] = 0
-    bus["flags"][held], bus["state"][held] = Flag.HELD, State.REPEATED
+    bus["flags"][held], bus["state"][held] = Flag.HELD, ReadingState.REPEATED
     rows["readings"][:, 0] = bus
     body = engine("net", [8] * seen.durations_ns.shape[1])
     runs = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuralpower.attribution.sources import Measured, Rails
+from neuralpower.attribution.sources import MeasuredEngine, Rails
 from neuralpower.attribution.states import at_one_clock
 from neuralpower_align.activity.states import FEWEST, other_states
 from neuralpower_align.clock.scan_clock import ChannelReadings
-from neuralpower_align.layer_power import Engine
+from neuralpower_align.layer_power import EngineRuns
 
 
 def laid(spent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +97,7 @@ def test_a_stretch_at_other_clocks_is_left_out_with_its_readings_and_what_else_r
     begin, end = laid(spent)
     one, other = np.arange(2000) % 2 == 0, np.arange(2000) % 2 == 1
     engines = [
-        Measured({"name": name}, (None,), np.zeros(0, np.int64), Engine(begin[m], end[m], spent[m, None].astype(np.int64), np.zeros(1, np.int64)))
+        MeasuredEngine({"name": name}, (None,), np.zeros(0, np.int64), EngineRuns(begin[m], end[m], spent[m, None].astype(np.int64), np.zeros(1, np.int64)))
         for name, m in (("a", one), ("b", other))
     ]  # fmt: skip
     read_ns = np.arange(0, int(end[-1]), 1_000_000)

@@ -22,7 +22,7 @@ from neuralpower.models import store
 from neuralpower.models.six import SixModels
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.messages import Message, Records, Ticks
-from neuralpower_wire import Kind, Record, State
+from neuralpower_wire import Kind, ReadingState, Record
 
 NAN = float("nan")
 
@@ -64,7 +64,7 @@ def recordings(folder: Path) -> None:
     described = Record(Kind.EPOCH, 1, {**epoch().to_dict(), "stream": STREAM})
     mark = Record(Kind.MARK, T0_NS, {"name": "m", "text": "x"})
     unread = ticks(0, 500)
-    unread["readings"]["state"] = State.MISSING
+    unread["readings"]["state"] = ReadingState.MISSING
     all_ticks = Ticks(STREAM, ticks(0, 500), epoch())
     held: dict[str, list[Message]] = {
         "empty-recording": [],

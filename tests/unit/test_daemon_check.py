@@ -14,7 +14,7 @@ from neuralpowerd.check import check, effect
 from neuralpowerd.check import i2c as check_i2c
 from neuralpowerd.check import machine as check_machine
 from neuralpowerd.check.findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding, page
-from neuralpowerd.config import Config, I2c, Realtime
+from neuralpowerd.config import Config, I2cTable, RealtimeTable
 from neuralpowerd.system import latency
 from neuralpowerd.system.conditions import Machine
 
@@ -113,7 +113,7 @@ def test_what_source_i2c_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     seen = {each.topic: each for each in check_i2c.registers(config)}
     assert seen["registers"].verdict == GOOD and seen["group i2c"].verdict == BETTER
     assert seen["bound driver"].verdict == PROBLEM and "unbind" in seen["bound driver"].advice
-    wrong = replace(config, i2c=I2c(rails=("A",), device="/dev/i2c-1"))
+    wrong = replace(config, i2c=I2cTable(rails=("A",), device="/dev/i2c-1"))
     (only,) = check_i2c.registers(wrong)
     assert only.verdict == PROBLEM and "shunts_uohm" in only.value
 
@@ -121,10 +121,10 @@ def test_what_source_i2c_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_waking_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spin and wake-up latency as configured; one that would be refused is a problem with its remedy."""
     topic = "spin, wake-up latency"
-    seen = {each.topic: each for each in check_machine.realtime(Config(realtime=Realtime(spin_us=200)))}
+    seen = {each.topic: each for each in check_machine.realtime(Config(realtime=RealtimeTable(spin_us=200)))}
     assert seen[topic].value == "200 µs of spin, processors may sleep deeply"
     monkeypatch.setattr(latency.LatencyHold.__init__, "__defaults__", ("/nowhere/cpu_dma_latency",))
-    seen = {each.topic: each for each in check_machine.realtime(Config(realtime=Realtime(hold_latency=True)))}
+    seen = {each.topic: each for each in check_machine.realtime(Config(realtime=RealtimeTable(hold_latency=True)))}
     assert seen[topic].verdict == PROBLEM and "neuralpowerd-latency.conf" in seen[topic].advice
 
 

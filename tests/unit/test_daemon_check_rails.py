@@ -17,7 +17,7 @@ from neuralpowerd.check import check
 from neuralpowerd.check import i2c as check_i2c
 from neuralpowerd.check import machine as check_machine
 from neuralpowerd.check.findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding, page
-from neuralpowerd.config import Config, I2c, Planning, Realtime
+from neuralpowerd.config import Config, I2cTable, PlanTable, RealtimeTable
 from neuralpowerd.system.conditions import Machine
 
 
@@ -171,7 +171,7 @@ def test_settings_of_an_ina3221_are_not_advised_for_other_chips(tmp_path: Path) 
 
 def test_a_permission_that_is_given_is_not_advised(tmp_path: Path) -> None:
     """With plan.allow_write set the page does not say to set it."""
-    seen = findings(config(board(tmp_path, 400_000), plan=Planning(allow_write=True)))
+    seen = findings(config(board(tmp_path, 400_000), plan=PlanTable(allow_write=True)))
     assert "is set" in seen["scan"].advice and "= true" not in seen["scan"].advice
 
 
@@ -195,7 +195,7 @@ def test_what_is_not_known_is_not_called_slow(tmp_path: Path) -> None:
 
 def test_a_rail_that_is_not_there_makes_no_possible_period(tmp_path: Path) -> None:
     """What neuralpowerd run would refuse is a problem here too."""
-    seen = findings(config(unpack("orin_nx", tmp_path), plan=Planning(rails=("X",))))["period"]
+    seen = findings(config(unpack("orin_nx", tmp_path), plan=PlanTable(rails=("X",))))["period"]
     assert seen.verdict == PROBLEM and "'X' is no rail here" in seen.value and seen.advice
 
 
@@ -220,7 +220,7 @@ def test_a_driver_on_another_bus_is_not_in_the_way(tmp_path: Path) -> None:
     driver = tmp_path / "sys/bus/i2c/drivers/ina3221x"
     driver.mkdir(parents=True)
     (other / "driver").symlink_to(driver)
-    wish = replace(wish, i2c=I2c(device="/dev/i2c-1"))
+    wish = replace(wish, i2c=I2cTable(device="/dev/i2c-1"))
     assert "bound driver" not in {each.topic for each in check_i2c.registers(wish)}
     (tmp_path / "sys/bus/i2c/devices/1-0040/driver").symlink_to(driver)
     seen = {each.topic: each for each in check_i2c.registers(wish)}
@@ -259,7 +259,7 @@ def test_a_loop_that_spins_needs_more_of_the_processor(tmp_path: Path) -> None:
     texts = {"proc/sys/kernel/sched_rt_runtime_us": "200000", "proc/sys/kernel/sched_rt_period_us": "1000000"}
     root = write(tmp_path, texts)
     assert findings(config(root))["real-time throttling"].verdict == GOOD
-    seen = findings(config(root, realtime=Realtime(spin_us=500)))["real-time throttling"]
+    seen = findings(config(root, realtime=RealtimeTable(spin_us=500)))["real-time throttling"]
     assert seen.verdict == PROBLEM and "up to 60 %" in seen.advice
 
 

@@ -10,11 +10,11 @@ from test_daemon_boards import unpack
 from test_daemon_monitors import chip, says
 from test_daemon_plan import seen, tree
 
-from neuralpower_wire import Channel, Epoch, State, tick_dtype
-from neuralpowerd.config import Config, I2c, parse
+from neuralpower_wire import Channel, Epoch, ReadingState, tick_dtype
+from neuralpowerd.config import Config, I2cTable, parse
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.sources.boards import boards
-from neuralpowerd.sources.plausible import SHUNTS_UOHM, Doubt, Limits, rail_limits, total_limits
+from neuralpowerd.sources.plausible import SHUNTS_UOHM, Doubt, PowerLimits, rail_limits, total_limits
 from neuralpowerd.sources.registry import make_plan
 from neuralpowerd.watch.doubts import DoubtWatch
 
@@ -65,7 +65,7 @@ def test_registers_are_doubted_alike(tmp_path: Path) -> None:
     (tree(tmp_path) / wrong).write_bytes((5).to_bytes(4, "big"))
     plan = make_plan(Config(sysfs_root=str(tmp_path), source="i2c", runtime_dir=str(tmp_path)))
     assert [doubt.rail for doubt in plan.doubts] == ["VDD_IN"] and plan.totals == ()
-    spelt = I2c(device="/dev/i2c-1", addresses=(0x40,), rails=("VDD_IN", "", ""), shunts_uohm=(5,))
+    spelt = I2cTable(device="/dev/i2c-1", addresses=(0x40,), rails=("VDD_IN", "", ""), shunts_uohm=(5,))
     plan = make_plan(Config(sysfs_root=str(tmp_path), source="i2c", runtime_dir=str(tmp_path), i2c=spelt))
     assert [doubt.rail for doubt in plan.doubts] == ["VDD_IN"] and plan.totals == ()
     with pytest.raises(ConfigError, match=r"i2c\.rails: names must differ"):
@@ -93,7 +93,7 @@ def test_powers_that_cannot_be_are_counted() -> None:
     ticks = np.zeros(6, tick_dtype(2))
     ticks["readings"]["value"][:, 0] = [5e6, 4500e6, 4500e6, 0, 5e6, 9000e6]
     ticks["readings"]["value"][:, 1] = [1e6, 1e6, -1e6, -50e6, 1e6, 1e6]
-    ticks["readings"]["state"][5] = State.MISSING
+    ticks["readings"]["state"][5] = ReadingState.MISSING
     watch = DoubtWatch(epoch, (), limits)
     assert [doubt.rail for doubt in watch.see(ticks)] == ["VDD_IN", "VDD_SOC", "total"]
     assert {name: each["ticks"] for name, each in watch.status.items()} == {"VDD_IN": 2, "VDD_SOC": 1, "total": 3}
@@ -110,4 +110,4 @@ def test_limits_allow_what_boards_draw() -> None:
         assert not total_limits(board).doubt(1.0) and not rail_limits(board).doubt(2 * board.mode_w)
         assert not rail_limits(board).doubt(-1.6) and rail_limits(board).doubt(1000 * board.mode_w)
     assert not rail_limits(None).doubt(-20.0) and rail_limits(None).doubt(4500.0)
-    assert Limits(0.1, 5.0).doubt(0.0) and not Limits(0.1, 5.0).doubt(5.0)
+    assert PowerLimits(0.1, 5.0).doubt(0.0) and not PowerLimits(0.1, 5.0).doubt(5.0)

@@ -18,8 +18,8 @@ from neuralpower_sampler import AVAILABLE, Ring
 from neuralpower_wire import READING, Channel, Chip, Epoch, Kind, Record, WireError, decode, encode
 from neuralpower_wire.batch import pack
 from neuralpower_wire.estimates import EngineEstimate, batch_to_estimates, estimates_to_batch
-from neuralpowerd.config import Config, Estimates
-from neuralpowerd.live.estimates import Estimates as End
+from neuralpowerd.config import Config, EstimatesTable
+from neuralpowerd.live.estimates import EstimatesProcess as End
 from neuralpowerd.live.estimates_worker import BEHIND, Worker
 from neuralpowerd.logs.journal import Journal, boot_id
 
@@ -74,13 +74,13 @@ def logs(tmp_path: Path) -> Iterator[Logs]:
 
 def test_readings_are_those_of_the_rail() -> None:
     """Current times the supply's voltage, from the tick that tells the supply on; held and missing ones left out."""
-    from neuralpower_wire import Flag, State, tick_dtype
+    from neuralpower_wire import Flag, ReadingState, tick_dtype
 
     ticks = np.zeros(FIRST_TICKS, tick_dtype(2))
     ticks["t_ns"] = BEGIN_NS + np.arange(FIRST_TICKS) * MS
     ticks["readings"]["value"] = 5_000_000, 5000
     ticks["readings"]["end_ns"] = 70_000
-    ticks["readings"]["state"][3, 1] = State.MISSING
+    ticks["readings"]["state"][3, 1] = ReadingState.MISSING
     ticks["readings"]["flags"][4, 1] = Flag.HELD
     rail = RailReadings(EPOCH, "VDD_IN")
     assert rail.take(ticks[:100], BEGIN_NS) is None
@@ -201,7 +201,7 @@ def test_the_process_says_what_it_knows_and_ends_with_its_daemon(logs: Logs) -> 
     """Started once, its messages are numbered on, and closing the pipe is enough to end it."""
     logs.ticks(2100)
     logs.inference(10)
-    config = replace(Config(), runtime_dir=str(logs.folder), estimates=Estimates(window_s=10.0, every_s=0.5))
+    config = replace(Config(), runtime_dir=str(logs.folder), estimates=EstimatesTable(window_s=10.0, every_s=0.5))
     end = End(config)
     assert end.status["state"] == "waiting" and end.pid is None and end.take() == []
     end.start()
@@ -241,7 +241,7 @@ print(sum(slept), time.process_time() - begin_s)
 
 def test_nothing_is_started_where_it_is_not_wanted(tmp_path: Path) -> None:
     """Switched off."""
-    end = End(replace(Config(), runtime_dir=str(tmp_path), estimates=Estimates(enabled=False)))
+    end = End(replace(Config(), runtime_dir=str(tmp_path), estimates=EstimatesTable(enabled=False)))
     end.start()
     assert end.pid is None and end.status == {"state": "off"}
 

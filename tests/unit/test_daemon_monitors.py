@@ -18,7 +18,7 @@ from test_daemon_plan import seen
 from neuralpower_wire import Epoch, tick_dtype
 from neuralpowerd.check import rails as check_rails
 from neuralpowerd.check.findings import GOOD
-from neuralpowerd.config import Config, Planning
+from neuralpowerd.config import Config, PlanTable
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.sources.boards import find
 from neuralpowerd.sources.registry import make_plan
@@ -166,7 +166,7 @@ def test_two_kinds_of_driver(tmp_path: Path) -> None:
 def test_another_chips_interval_is_neither_read_nor_written_as_an_ina3221s(tmp_path: Path) -> None:
     """An INA226's update_interval is its scan as it stands; the daemon writes none but an INA3221's."""
     directory = chip(tmp_path, "7-0044", 2, {**INA226, "update_interval": 70})
-    wish = Config(sysfs_root=str(tmp_path), runtime_dir=str(tmp_path), plan=Planning(allow_write=True))
+    wish = Config(sysfs_root=str(tmp_path), runtime_dir=str(tmp_path), plan=PlanTable(allow_write=True))
     plan = make_plan(wish, seen())
     assert plan.chips[0].scan_ns == 70_000_000 and plan.chips[0].shunt_conversion_us == 0
     plan.open().close()
@@ -229,7 +229,7 @@ def test_more_rails_than_a_tick_holds(tmp_path: Path) -> None:
         ConfigError, match=r"plan\.rails: all rails are 17 readings of 17 chips, and a tick holds 64 of 16"
     ):
         make_plan(Config(sysfs_root=str(tmp_path)), seen())
-    few = replace(Config(sysfs_root=str(tmp_path)), plan=Planning(rails=("R3", "R16")))
+    few = replace(Config(sysfs_root=str(tmp_path)), plan=PlanTable(rails=("R3", "R16")))
     assert make_plan(few, seen()).epoch(1, 0, 10**6, 0).rails() == ["R3", "R16"]
 
 

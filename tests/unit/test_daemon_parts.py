@@ -16,7 +16,7 @@ import zmq.utils.z85
 
 import neuralpower_sampler
 from neuralpower_sampler import AVAILABLE
-from neuralpower_wire import Channel, Epoch, Kind, State, Ticks, VersionError, WireError, tick_dtype
+from neuralpower_wire import Channel, Epoch, Kind, ReadingState, Ticks, VersionError, WireError, tick_dtype
 from neuralpower_wire.link import Inference
 from neuralpowerd import cli
 from neuralpowerd.config import parse
@@ -28,7 +28,7 @@ from neuralpowerd.logs.journal import JournalReader
 from neuralpowerd.system.latency import LatencyHold
 from neuralpowerd.system.notify import Notifier
 from neuralpowerd.watch.clocks import ClockWatch, glance
-from neuralpowerd.watch.rails import Change, RailWatch
+from neuralpowerd.watch.rails import RailChange, RailWatch
 
 SECOND = 1_000_000_000
 
@@ -96,11 +96,11 @@ def test_a_failing_rail_is_told_once() -> None:
         ticks = np.zeros(50, tick_dtype(2))
         ticks["t_ns"] = (step * 50 + np.arange(50)) * 1_000_000
         if 3 <= step < 20:
-            ticks["readings"]["state"][::3, 1] = State.MISSING
+            ticks["readings"]["state"][::3, 1] = ReadingState.MISSING
             ticks["readings"]["error"][::3, 1] = 11
         told += [(step, change) for change in watch.see(ticks)]
         assert watch.failing == (["B"] if 3 <= step < 59 else [])
-    assert told == [(3, Change("B", "EAGAIN")), (59, Change("B", ""))]
+    assert told == [(3, RailChange("B", "EAGAIN")), (59, RailChange("B", ""))]
 
 
 def test_refused_messages_are_told_without_a_flood(caplog: pytest.LogCaptureFixture) -> None:
@@ -158,7 +158,7 @@ def two_watts(begin_ms: int, end_ms: int, missing_from_ms: int = 10**6) -> Ticks
     ticks = np.zeros(len(ms), tick_dtype(1))
     ticks["t_ns"], ticks["index"], ticks["epoch"] = ms * 1_000_000, ms, 1
     ticks["readings"]["value"][:, 0] = 2_000_000
-    ticks["readings"]["state"][:, 0] = np.where(ms >= missing_from_ms, State.MISSING, State.FRESH)
+    ticks["readings"]["state"][:, 0] = np.where(ms >= missing_from_ms, ReadingState.MISSING, ReadingState.FRESH)
     return ticks
 
 

@@ -13,10 +13,10 @@ import pytest
 from test_daemon_boards import unpack
 
 from neuralpower_sampler import AVAILABLE, I2cSource, SimChip, simulate
-from neuralpower_wire import Channel, Epoch, State, total_power_w
+from neuralpower_wire import Channel, Epoch, ReadingState, total_power_w
 from neuralpower_wire.tick import Flag
 from neuralpowerd import cli
-from neuralpowerd.config import AUTO, SOURCES, Config, I2c, Planning, parse
+from neuralpowerd.config import AUTO, SOURCES, Config, I2cTable, PlanTable, parse
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.sources.budget import Budget, RailCost, alternatives, chosen_period_ns
 from neuralpowerd.sources.chiptimes import CONVERSION_US, scan_of_config, scan_of_interval
@@ -62,11 +62,11 @@ def test_an_impossible_wish_is_refused_with_what_is_possible(name: str, tmp_path
     assert plan.period_ns == seldom * 1000 and plan.voltage_every == every > 1 and seldom < full
     assert make_plan(replace(wish, period_us=full - 20), seen()).voltage_every == 2
     with pytest.raises(ConfigError, match=f"period_us: {full - 20} µs"):
-        make_plan(replace(wish, period_us=full - 20, plan=Planning(voltage_every=1)), seen())
+        make_plan(replace(wish, period_us=full - 20, plan=PlanTable(voltage_every=1)), seen())
     with pytest.raises(ConfigError, match=f"period_us: {seldom - 20} µs"):
         make_plan(replace(wish, period_us=seldom - 20), seen())
     rails = tuple(json.loads(possible[2].partition("plan.rails = ")[2].partition(" and ")[0]))
-    assert make_plan(replace(wish, plan=Planning(rails=rails)), seen()).epoch(1, 0, 10**6, 0).rails() == list(rails)
+    assert make_plan(replace(wish, plan=PlanTable(rails=rails)), seen()).epoch(1, 0, 10**6, 0).rails() == list(rails)
 
 
 def test_voltages_are_left_out_for_a_wished_period(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_voltages_are_left_out_for_a_wished_period(tmp_path: Path) -> None:
     assert Epoch.from_dict(plan.epoch(1, 0, 10**6, 0).to_dict()).channels == plan.channels
     chosen = make_plan(Config(sysfs_root=str(root)), seen())
     assert chosen.voltage_every == 1 and chosen.period_ns > 1_000_000
-    wish = Config(sysfs_root=str(root), plan=Planning(voltage_every=10))
+    wish = Config(sysfs_root=str(root), plan=PlanTable(voltage_every=10))
     assert make_plan(wish, seen()).voltage_every == 10 and make_plan(wish, seen()).period_ns == 1_000_000
     source = plan.open()
     source.close()
@@ -106,7 +106,7 @@ def test_power_at_each_tick_with_voltages_left_out(driver: str) -> None:
     held = (ticks["readings"]["flags"] & Flag.HELD) != 0
     assert held[:, [0, 2]].mean() == pytest.approx(0.9, abs=0.02) and not held[:, [1, 3]].any() and not held[0].any()
     assert not (held[1:, 0] == 0)[held[1:, 2] == 0].any(), "voltages take turns"
-    assert set(ticks["readings"]["state"][held]) == {State.REPEATED}
+    assert set(ticks["readings"]["state"][held]) == {ReadingState.REPEATED}
     assert not ticks["readings"]["end_ns"][held].any()
     epoch = Epoch(1, 0, 10**6, 10**9, "sim", True, "b", channels, totals=("A", "B"))
     total = total_power_w(epoch, ticks)
@@ -133,7 +133,7 @@ def test_no_wish_takes_what_the_bus_carries(tmp_path: Path) -> None:
     """Without a wish the period is 1 ms, or the least that fits; at 400 kHz three rails fit in 1 ms."""
     root = board(tmp_path, 100_000)
     assert make_plan(Config(sysfs_root=str(root)), seen()).period_ns == 2_970_000
-    assert make_plan(Config(sysfs_root=str(root), plan=Planning(rails=("VDD_IN",))), seen()).period_ns == 1_000_000
+    assert make_plan(Config(sysfs_root=str(root), plan=PlanTable(rails=("VDD_IN",))), seen()).period_ns == 1_000_000
     quick = board(tmp_path / "b", 400_000)
     assert make_plan(Config(sysfs_root=str(quick), period_us=1000), seen()).period_ns == 1_000_000
 
@@ -174,8 +174,8 @@ def test_unknown_rail_is_named(tmp_path: Path) -> None:
     """A wish for a rail that is not there lists those that are; a total that lacks a rail is unknown."""
     root = unpack("agx_orin", tmp_path)
     with pytest.raises(ConfigError, match=r"plan.rails: 'X' is no rail here; there are VDD_GPU_SOC, VDD_CPU_CV"):
-        make_plan(Config(sysfs_root=str(root), plan=Planning(rails=("X",))), seen())
-    plan = make_plan(Config(sysfs_root=str(root), plan=Planning(rails=("VDD_CPU_CV",))), seen())
+        make_plan(Config(sysfs_root=str(root), plan=PlanTable(rails=("X",))), seen())
+    plan = make_plan(Config(sysfs_root=str(root), plan=PlanTable(rails=("VDD_CPU_CV",))), seen())
     assert plan.totals == () and "total unknown" in plan.note and len(plan.channels) == 2
 
 
@@ -212,7 +212,7 @@ def test_update_interval_is_written_and_put_back(tmp_path: Path) -> None:
     config = Config(sysfs_root=str(root), runtime_dir=str(tmp_path))
     make_plan(config, seen()).open().close()
     assert path.read_text() == "7\n"
-    plan = make_plan(replace(config, plan=Planning(allow_write=True)), seen())
+    plan = make_plan(replace(config, plan=PlanTable(allow_write=True)), seen())
     assert plan.chips[0].scan_ns == 840_000 and "update_interval 7 → 0 ms" in plan.note
     plan.open().close()
     assert path.read_text() == "0\n" and str(path.resolve().name) in (tmp_path / "saved.json").read_text()
@@ -255,7 +255,7 @@ def test_registers_by_the_device_tree(tmp_path: Path) -> None:
     assert plan.budget is not None and plan.budget.tick_ns == 5 * 120_000
     assert [channel.chip for channel in plan.channels] == ["ina3221@1-0040"] * 4
     with pytest.raises(DaemonError, match="no INA3221 with labels"):
-        from_tree(I2c(addresses=(0x41,)), tmp_path)
+        from_tree(I2cTable(addresses=(0x41,)), tmp_path)
 
 
 def test_registers_by_the_configuration() -> None:

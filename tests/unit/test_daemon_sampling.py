@@ -10,7 +10,7 @@ import pytest
 
 from neuralpower_sampler import AVAILABLE, Ring, SamplerError
 from neuralpowerd import sampling as module
-from neuralpowerd.config import Config, Realtime
+from neuralpowerd.config import Config, RealtimeTable
 from neuralpowerd.errors import DaemonError
 from neuralpowerd.sampling import Sampling
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not inst
 @pytest.fixture
 def sampling(tmp_path: Path) -> Iterator[Sampling]:
     """Of the chip in software, small."""
-    config = Config(source="sim", runtime_dir=str(tmp_path), history_seconds=30, realtime=Realtime(priority=0))
+    config = Config(source="sim", runtime_dir=str(tmp_path), history_seconds=30, realtime=RealtimeTable(priority=0))
     made = Sampling(config)
     yield made
     made.close()
@@ -28,11 +28,11 @@ def sampling(tmp_path: Path) -> Iterator[Sampling]:
 
 def test_a_loop_that_cannot_start_does_not_run(sampling: Sampling) -> None:
     """The source is given back, and what was before can go on."""
-    sampling.change(replace(sampling.config, realtime=Realtime(priority=0, cpu=900)))
+    sampling.change(replace(sampling.config, realtime=RealtimeTable(priority=0, cpu=900)))
     with pytest.raises(DaemonError, match="900"):
         sampling.start()
     assert not sampling.running and sampling._source is None
-    sampling.change(replace(sampling.config, realtime=Realtime(priority=0)))
+    sampling.change(replace(sampling.config, realtime=RealtimeTable(priority=0)))
     sampling.start()
     assert sampling.running and sampling.stats().ticks >= 0
 

@@ -11,7 +11,7 @@ from test_daemon_plan import seen, tree
 
 from neuralpower_wire import Epoch
 from neuralpower_wire.epoch import COVERS
-from neuralpowerd.config import Config, Planning
+from neuralpowerd.config import Config, PlanTable
 from neuralpowerd.errors import DaemonError
 from neuralpowerd.sources import boards as table
 from neuralpowerd.sources.boards import FORMAT, boards, find, identify, tomllib
@@ -73,9 +73,9 @@ def test_a_total_says_what_it_covers(name: str, covers: str, tmp_path: Path) -> 
 def test_a_narrower_total_where_rails_are_left_out(tmp_path: Path) -> None:
     """Without VDD_MUX the total of a TX2 is the module's; without VDD_IN there is none."""
     root = str(unpack("tx2_kit", tmp_path))
-    plan = make_plan(Config(sysfs_root=root, plan=Planning(rails=("VDD_IN", "VDD_SYS_GPU"))), seen())
+    plan = make_plan(Config(sysfs_root=root, plan=PlanTable(rails=("VDD_IN", "VDD_SYS_GPU"))), seen())
     assert (plan.totals, plan.covers) == (("VDD_IN",), "module")
-    plan = make_plan(Config(sysfs_root=root, plan=Planning(rails=("VDD_MUX",))), seen())
+    plan = make_plan(Config(sysfs_root=root, plan=PlanTable(rails=("VDD_MUX",))), seen())
     assert (plan.totals, plan.covers) == ((), "") and "not all of its rails are measured" in plan.note
 
 

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralpower import dataset
-from neuralpower.cli.dataset import with_power
 from neuralpower.dataset import (
     COLUMNS,
     LATER,
@@ -27,6 +26,7 @@ from neuralpower.dataset import (
 )
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
+from neuralpower.show.dataset import with_power
 
 CONV = Layer("c", "conv", 1, 3, 8, 8, 4, 8, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, "FP16", "CaskConvolution", "a note")
 FC = Layer("f", "fc", 1, 256, 1, 1, 10, 1, 1)

@@ -15,7 +15,7 @@ from test_demo_judgement import engine, real
 from neuralpower import console
 from neuralpower.attribution import Attribution, EngineAttribution
 from neuralpower.demo import story, workload
-from neuralpower.demo.stage import Outcome
+from neuralpower.demo.stage import DemoRecording
 from neuralpower.features.layers import Layer
 from neuralpower.virtual.device.truth import Truth
 
@@ -59,7 +59,7 @@ def demo(
         true_w = [layer.power_w for layer in each.layers]
         truth.engines[each.hash] = real(each.name, true_w, 30 if each.repeated else 1)
     recording = small().write(folder / "recording")
-    patch.setattr(story, "record_everything", lambda *_: Outcome(recording, {}, truth))
+    patch.setattr(story, "record_everything", lambda *_: DemoRecording(recording, {}, truth))
     patch.setattr(story, "attribute", lambda _: attribution(withheld))
     results = json.loads(json.dumps(console.plain(story.run(folder, 7))))
     return capsys.readouterr().out, results, (folder / "report.html").read_text(encoding="utf-8")

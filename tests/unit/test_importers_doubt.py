@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from neuralpower.cli import main
-from neuralpower.cli.dataset import print_doubts
 from neuralpower.dataset import Dataset, dataset_of, read_dataset, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.importers import edgeprofiler, tegrastats, trtexec
-from neuralpower.importers.imported import Join, Measured
+from neuralpower.importers.imported import MeasuredLayer, NetworkJoin
+from neuralpower.show.dataset import print_doubts
 
 
 def conv(name: str, **more: Any) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def test_times_that_cannot_be_are_left_out_and_named(
 
 def test_powers_that_cannot_be_are_left_out_and_counted() -> None:
     """Kilowatts, negative and infinite ones do not enter the mean; a runtime of 0 among others is a step of the timer."""
-    join = Join("n", "window-mean")
-    join.add([Layer("a", "other")], [("a", Measured([1e-3, 0.0], [5.0, 7.0, 45000.0, -1.0, float("inf")]))])
+    join = NetworkJoin("n", "window-mean")
+    join.add([Layer("a", "other")], [("a", MeasuredLayer([1e-3, 0.0], [5.0, 7.0, 45000.0, -1.0, float("inf")]))])
     assert join.rows[0]["power_w"] == 6.0 and join.rows[0]["runtime_s"] == 5e-4
     assert [line.partition("powers ")[2] for line in join.skipped] == [
         "above 3000, more than is believed: left out",

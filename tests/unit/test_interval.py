@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower, Unprofiled, WholeInference
-from neuralpower.cli.attribute import print_attribution
-from neuralpower.cli.live import Live
-from neuralpower.cli.watch import estimate_line
+from neuralpower.cli.measuring.live import Live
+from neuralpower.cli.measuring.watch import estimate_line
 from neuralpower.interval import MEANING, Z95, cells, half, plus_minus
+from neuralpower.show.attribution import print_attribution
 from neuralpower_align.result import resolution
 from neuralpower_align.result.results import Level
 from neuralpower_wire.estimates import EngineEstimate

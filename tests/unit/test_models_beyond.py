@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from benchmarks.accuracy.models_h200 import groups, h200_layer, h200_layers
 
-from neuralpower.cli.predict import _print_totals
+from neuralpower.cli.modelling.predict import _print_totals
 from neuralpower.dataset import dataset_of, row
 from neuralpower.features.layers import Layer
 from neuralpower.models.network import predict_network
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.lasso import SparsePolynomial
 from neuralpower.models.regression.law import Law
-from neuralpower.models.regression.polynomial import LEVEL, UNSURE, Bounds, Interval, Polynomial
+from neuralpower.models.regression.polynomial import LEVEL, UNSURE, Interval, Polynomial, PredictionBounds
 from neuralpower.models.regression.terms import plain
 from neuralpower.models.six import SixModels
 from neuralpower.models.validation.score import Score
@@ -86,7 +86,7 @@ def test_the_way_beyond_begins_at_the_edge() -> None:
         (plain("operations"),),
         (2e-12,),
         (1.0,),
-        Bounds(1e-5, None, {}),
+        PredictionBounds(1e-5, None, {}),
         Interval(0.9, 1.2),
         domain,
         law=law,

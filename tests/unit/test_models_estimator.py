@@ -15,7 +15,7 @@ from neuralpower.models.judging.baselines import Mean, Paleo, Trees, baselines
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.lasso import Nested, SparsePolynomial
 from neuralpower.models.regression.merged import Merged
-from neuralpower.models.regression.polynomial import LEVEL, Bounds, Interval, Polynomial
+from neuralpower.models.regression.polynomial import LEVEL, Interval, Polynomial, PredictionBounds
 from neuralpower.models.regression.rows import rows_of
 from neuralpower.models.regression.terms import step
 from neuralpower.models.validation.held_out import KindFolds
@@ -214,7 +214,7 @@ def test_a_formula_tells_its_units() -> None:
 
 def test_a_polynomial_without_terms_is_its_intercept() -> None:
     """Nothing but a constant predicts the constant."""
-    bounds, interval = Bounds(1.0, None, {}), Interval(0.9, 1.1)
+    bounds, interval = PredictionBounds(1.0, None, {}), Interval(0.9, 1.1)
     constant = Polynomial(("in_c",), 1, 2.0, (), (), (), bounds, interval, {"in_c": (1.0, 9.0)})
     assert constant.predict(np.array([[4.0], [5.0]])).tolist() == [2.0, 2.0]
     assert constant.formula("power", "W") == "power [W] = 2"

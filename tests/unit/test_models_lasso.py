@@ -13,7 +13,7 @@ from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.folds import assign, labels, splits
 from neuralpower.models.regression.lasso import SparsePolynomial
 from neuralpower.models.regression.path import Lasso, Moments
-from neuralpower.models.regression.polynomial import Bounds
+from neuralpower.models.regression.polynomial import PredictionBounds
 from neuralpower.models.regression.search import distinct
 from neuralpower.models.validation.score import Score, median_ape, rmse, rmspe
 
@@ -153,13 +153,13 @@ def test_folds_follow_the_seed_and_are_even() -> None:
 def test_bounds_come_from_what_was_measured() -> None:
     """A runtime is no less than the least measured, nor than its work at the best rate measured; a cap holds above."""
     work = np.array([10.0, 100.0, 1000.0])
-    bounds = Bounds.of({"operations": work}, np.array([1.0, 5.0, 20.0]), ("operations",), capped=False)
+    bounds = PredictionBounds.of({"operations": work}, np.array([1.0, 5.0, 20.0]), ("operations",), capped=False)
     assert bounds.apply(np.array([-3.0, 0.5, 1e9]), {"operations": np.array([1.0, 1e4, 1.0])}).tolist() == [
         1.0,
         200.0,
         1e9,
     ]
-    capped = Bounds.of({}, np.array([3.0, 8.0]), (), capped=True)
+    capped = PredictionBounds.of({}, np.array([3.0, 8.0]), (), capped=True)
     assert capped.apply(np.array([[1.0, 9.0], [4.0, -1.0]]), {}).tolist() == [[3.0, 8.0], [4.0, 3.0]]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from neuralpower.attribution.results import EngineAttribution, LayerPower, WholeInference
-from neuralpower.cli.fit import print_whole
 from neuralpower.dataset import Dataset, concat, dataset_of, read_dataset, row, write_dataset
 from neuralpower.dataset_networks import described, whole_networks
 from neuralpower.errors import InputError
@@ -18,6 +17,7 @@ from neuralpower.features import Layer
 from neuralpower.models.network import predict_network
 from neuralpower.models.six import SixModels
 from neuralpower.models.whole import WholeModel, accuracy, fit_whole
+from neuralpower.show.models import print_whole
 
 START_S, EACH_S, OTHER_S = 80e-6, -1e-6, 5e-6
 BOARD_W = 4.0

@@ -17,7 +17,7 @@ from tests.worlds.nvml_library import stand_in
 from neuralpower_sampler import AVAILABLE, Nvml, NvmlChannel, NvmlSource, SamplerError
 from neuralpower_sampler.errors import Own
 from neuralpower_sampler.nvml import NvmlValue
-from neuralpower_wire import Channel, Chip, Epoch, State, Ticks, rail_power_w, tick_dtype
+from neuralpower_wire import Channel, Chip, Epoch, ReadingState, Ticks, rail_power_w, tick_dtype
 from neuralpower_wire.batch import pack
 from neuralpower_wire.power import counted, stamps_ns
 from neuralpower_wire.tick import Flag
@@ -25,15 +25,14 @@ from neuralpowerd import cli
 from neuralpowerd.check import check
 from neuralpowerd.check import nvml as check_nvml
 from neuralpowerd.check.findings import BETTER, GOOD, PROBLEM
-from neuralpowerd.config import AUTO, Config, Planning
-from neuralpowerd.config import Nvml as NvmlConfig
+from neuralpowerd.config import AUTO, Config, NvmlTable, PlanTable
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.sources import nvml as nvml_source
 from neuralpowerd.sources.boards import find
 from neuralpowerd.sources.nvml import (
     MOST_EVERY,
     WORTH,
-    Sensor,
+    GpuSensor,
     clock_of,
     fitting,
     paced,
@@ -58,7 +57,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Con
     def made(words: str = "", **more: object) -> Config:
         monkeypatch.setenv("NVML_STAND_IN", words)
         wish = Config(
-            source="nvml", sysfs_root=str(tmp_path), runtime_dir=str(tmp_path), nvml=NvmlConfig(str(stand_in()))
+            source="nvml", sysfs_root=str(tmp_path), runtime_dir=str(tmp_path), nvml=NvmlTable(str(stand_in()))
         )
         return replace(wish, **more)  # type: ignore[arg-type]  # fields by name
 
@@ -117,7 +116,7 @@ def test_a_library_that_is_not_there_or_another_is_named(
         Nvml(library)
     assert caught.value.errno == error
     with pytest.raises(DaemonError, match=remedy) as told:
-        make_plan(config(nvml=NvmlConfig(library)))
+        make_plan(config(nvml=NvmlTable(library)))
     assert str(told.value).startswith(f"nvml.library: {library}: ") and "\n" not in str(told.value)
 
 
@@ -152,16 +151,16 @@ def test_several_gpus_are_several_rails(config: Callable[..., Config]) -> None:
     """The total adds each GPU once; plan.rails chooses; a rail that is not there is refused by name."""
     plan = make_plan(config("gpus=2"))
     assert plan.totals == ("gpu0", "gpu1") and plan.board == "2 × Simulated GPU"
-    one = make_plan(config("gpus=2", plan=Planning(rails=("gpu1",))))
+    one = make_plan(config("gpus=2", plan=PlanTable(rails=("gpu1",))))
     assert {channel.rail for channel in one.channels} == {"gpu1"} and one.totals == ("gpu1",)
     with pytest.raises(ConfigError, match="'gpu2' is no rail here"):
-        make_plan(config("gpus=2", plan=Planning(rails=("gpu2",))))
+        make_plan(config("gpus=2", plan=PlanTable(rails=("gpu2",))))
 
 
 @pytest.mark.parametrize(("gpus", "kinds"), [(1, 4), (4, 4), (5, 3), (6, 2), (8, 2), (9, 1), (16, 1)])
 def test_more_sensors_than_an_epoch_holds_leave_out_the_least(gpus: int, kinds: int) -> None:
     """First the average goes, last the ring; every GPU keeps its power, and the epoch fits in the ring's table."""
-    sensors = [Sensor(gpu, kind, 1000, 20_000_000, True) for gpu in range(gpus) for kind in WORTH]
+    sensors = [GpuSensor(gpu, kind, 1000, 20_000_000, True) for gpu in range(gpus) for kind in WORTH]
     kept = fitting(sensors)
     assert [sensor.kind for sensor in kept] == [*WORTH[:kinds]] * gpus
     rails = rails_of(kept)
@@ -209,7 +208,7 @@ def test_ticks_too_seldom_for_the_ring_are_refused_with_what_is_possible(config:
         make_plan(config(period_us=50_000))
     possible = int(str(caught.value).partition("possible: period_us = ")[2].partition(",")[0])
     assert make_plan(config(period_us=possible)).period_ns == possible * 1000
-    without = config(period_us=50_000, plan=Planning(rails=("gpu0.instant", "gpu0.average")))
+    without = config(period_us=50_000, plan=PlanTable(rails=("gpu0.instant", "gpu0.average")))
     assert make_plan(without).period_ns == 50_000_000
 
 
@@ -226,7 +225,7 @@ def test_a_busy_machine_makes_no_call_dear(monkeypatch: pytest.MonkeyPatch) -> N
 
 sensors_of_a_gpu = st.lists(
     st.builds(
-        Sensor,
+        GpuSensor,
         st.integers(0, 3),
         st.sampled_from(WORTH),
         st.integers(500, 5_000_000),
@@ -240,7 +239,7 @@ sensors_of_a_gpu = st.lists(
 
 
 @given(sensors_of_a_gpu, st.floats(0.0005, 0.5), st.sampled_from([1_000_000, 16_000_000, 20_000_000]))
-def test_asking_takes_no_more_than_its_share(sensors: list[Sensor], share: float, period_ns: int) -> None:
+def test_asking_takes_no_more_than_its_share(sensors: list[GpuSensor], share: float, period_ns: int) -> None:
     """All calls together stay within the share, unless even the slowest pace cannot; counters are never asked more than is left."""
     paces = paced(sensors, period_ns, share)
     assert [pace.sensor for pace in paces] == sensors
@@ -255,17 +254,17 @@ def test_asking_takes_no_more_than_its_share(sensors: list[Sensor], share: float
 
 def test_a_dear_counter_is_asked_seldom_and_a_cheap_one_always() -> None:
     """2.9 ms a look: a turn each ten seconds or so; 2 µs: in each tick."""
-    dear, cheap = (paced([Sensor(0, "energy", cost)], 16_000_000, 0.002)[0] for cost in (2_900_000, 2_000))
+    dear, cheap = (paced([GpuSensor(0, "energy", cost)], 16_000_000, 0.002)[0] for cost in (2_900_000, 2_000))
     assert 4 < dear.every * 0.016 < 12 and dear.again == 2
     assert cheap.every == 1
 
 
 def test_the_period_is_that_of_the_fastest_ring() -> None:
     """Two GPUs: the one with the shorter spacing decides; without any ring 20 ms."""
-    rings = [Sensor(0, "samples", 1, 21_000_000, True), Sensor(1, "samples", 1, 10_000_000, True)]
+    rings = [GpuSensor(0, "samples", 1, 21_000_000, True), GpuSensor(1, "samples", 1, 10_000_000, True)]
     assert period_of(Config(), rings) == 8_000_000 and period_of(Config(), rings[:1]) == 16_000_000
-    assert period_of(Config(), [Sensor(0, "average", 1)]) == 20_000_000
-    assert period_of(Config(), [Sensor(0, "samples", 1, 100_000, True)]) == 1_000_000
+    assert period_of(Config(), [GpuSensor(0, "average", 1)]) == 20_000_000
+    assert period_of(Config(), [GpuSensor(0, "samples", 1, 100_000, True)]) == 1_000_000
 
 
 # ---- What the driver's stamps tell -------------------------------------------------------------------------------
@@ -343,7 +342,14 @@ def test_stamps_and_counts_are_read_from_ticks() -> None:
         10**12 + t for t in (28_000_000, 38_000_000, 48_000_000)
     ]
     reading["flags"] = [0, 0, Flag.HELD, Flag.HELD, 0, 0]
-    reading["state"] = [State.UNKNOWN, State.REPEATED, State.REPEATED, State.REPEATED, State.FRESH, State.FRESH]
+    reading["state"] = [
+        ReadingState.UNKNOWN,
+        ReadingState.REPEATED,
+        ReadingState.REPEATED,
+        ReadingState.REPEATED,
+        ReadingState.FRESH,
+        ReadingState.FRESH,
+    ]
     reading["value"], reading["end_ns"] = [5, 5, 5, 5, 9, 10], 100
     after, until, energy_uj = counted(ticks, 0)
     assert (after - 10**12).tolist() == [10_000_000, 40_000_000]
@@ -359,8 +365,8 @@ def test_stamped_readings_make_a_known_rate() -> None:
     ticks = ticks_of(2, 1001)
     power, energy = ticks["readings"][:, 0], ticks["readings"][:, 1]
     power["flags"], power["span"], power["scan"] = Flag.STAMPED, 200, np.arange(1001) * 1000
-    power["state"] = np.where(np.arange(1001) % 2, State.FRESH, State.REPEATED)
-    energy["state"] = np.where(np.arange(1001) % 500, State.REPEATED, State.FRESH)
+    power["state"] = np.where(np.arange(1001) % 2, ReadingState.FRESH, ReadingState.REPEATED)
+    energy["state"] = np.where(np.arange(1001) % 500, ReadingState.REPEATED, ReadingState.FRESH)
     for part in np.array_split(ticks, 10):
         watch.see(part)
         watch.update()
@@ -425,7 +431,7 @@ def test_the_check_offers_nvml_only_where_there_is_something(config: Callable[..
     nothing, offered = find(Path("/nowhere")), config(source=AUTO)
     period = next(each for each in check_nvml.gpus(offered, nothing) if each.topic == "period")
     assert period.verdict == GOOD and "--source nvml" in period.advice
-    assert not [*check_nvml.gpus(replace(offered, nvml=NvmlConfig("/nowhere.so")), nothing)]
+    assert not [*check_nvml.gpus(replace(offered, nvml=NvmlTable("/nowhere.so")), nothing)]
     assert not [*check_nvml.gpus(replace(offered, source="sim"), nothing)]
     powerless = [*check_nvml.gpus(config("usage=3 average=3 instant=3 samples=3 energy=3", source=AUTO), nothing)]
     assert all(each.verdict != PROBLEM for each in powerless)

@@ -190,11 +190,11 @@ def test_no_call_waits_when_the_daemon_is_killed(
     link = measured.profiler.session.link
     for _ in range(400):
         link.poll()
-        if link.state is link_module.State.GREETING:
+        if link.state is link_module.LinkState.GREETING:
             break
         link._socket.poll(5)
     daemon.greet(20)
-    while link.state is not link_module.State.UP:
+    while link.state is not link_module.LinkState.UP:
         link._socket.poll(5)
         link.poll()
     watched = watch(link, monkeypatch)

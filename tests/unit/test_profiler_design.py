@@ -12,34 +12,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralpower.experiment import balance, stopping
-from neuralpower.experiment.balance import Block, Estimate, estimate, ratio
+from neuralpower.experiment.balance import Block, BlockMean, estimate, ratio
 from neuralpower.experiment.design import (
     LONGEST_GAP_S,
     PLAIN_GAPS,
     PLAIN_RUN,
     PROFILED_GAPS,
     PROFILED_RUN,
-    Design,
-    Sensor,
+    ExperimentDesign,
+    SensorTiming,
 )
 from neuralpower.interval import Z95
 
-RESET = Sensor(0.0066, 0.002)
+RESET = SensorTiming(0.0066, 0.002)
 
 
 def test_the_sensor_comes_from_epoch_and_status() -> None:
     """The longest scan of the chips; the filter's time constant on top of the lag that is expected of a board."""
     chips = [SimpleNamespace(scan_ns=840_000), SimpleNamespace(scan_ns=6_600_000)]
-    sensor = Sensor.of(chips, 0.0134)
+    sensor = SensorTiming.of(chips, 0.0134)
     assert sensor.scan_s == pytest.approx(0.0066) and sensor.lag_s == pytest.approx(0.0154)
-    assert Sensor.of([], None) == Sensor(0.0, 0.002)
+    assert SensorTiming.of([], None) == SensorTiming(0.0, 0.002)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(1e-4, 0.02), st.floats(0, 0.01), st.integers(0, 1000))
 def test_gaps_are_even_over_a_scan_and_twice_the_lag(scan_s: float, lag_s: float, seed: int) -> None:
     """No gap is longer, and over some rounds they fill the range evenly."""
-    design = Design(Sensor(scan_s, lag_s), 0.002, seed)
+    design = ExperimentDesign(SensorTiming(scan_s, lag_s), 0.002, seed)
     reach = scan_s + 2 * lag_s
     gaps = []
     for _ in range(6):
@@ -58,7 +58,7 @@ def test_gaps_are_even_over_a_scan_and_twice_the_lag(scan_s: float, lag_s: float
 
 def test_a_round_has_every_kind_with_rests_between() -> None:
     """Blocks of all four kinds, a rest before each, profiled where the kind says so."""
-    course = Design(RESET, 0.002, 1).round()
+    course = ExperimentDesign(RESET, 0.002, 1).round()
     assert sorted(set(course.kinds)) == sorted([PROFILED_GAPS, PROFILED_RUN, PLAIN_GAPS, PLAIN_RUN])
     for number, kind in enumerate(course.kinds):
         mine = course.block == number
@@ -69,7 +69,7 @@ def test_a_round_has_every_kind_with_rests_between() -> None:
 
 def test_the_same_seed_draws_the_same_rounds() -> None:
     """An experiment can be repeated; the next round is another one."""
-    one, two = Design(RESET, 0.002, 7), Design(RESET, 0.002, 7)
+    one, two = ExperimentDesign(RESET, 0.002, 7), ExperimentDesign(RESET, 0.002, 7)
     first = one.round()
     np.testing.assert_array_equal(first.pause_ns, two.round().pause_ns)
     assert first.kinds != one.round().kinds or not np.array_equal(first.pause_ns, two.round().pause_ns)
@@ -78,7 +78,7 @@ def test_the_same_seed_draws_the_same_rounds() -> None:
 @pytest.mark.parametrize("most", [1, 5, 17, 10**6])
 def test_no_round_has_more_profiled_inferences_than_are_left(most: int) -> None:
     """Few are spread over the kinds, and unprofiled ones go down with them."""
-    design = Design(RESET, 0.002, 3)
+    design = ExperimentDesign(RESET, 0.002, 3)
     course = design.round(most)
     assert 0 < course.profiled.sum() <= most
     if most < 100:
@@ -87,15 +87,15 @@ def test_no_round_has_more_profiled_inferences_than_are_left(most: int) -> None:
 
 def test_without_unprofiled_all_are_profiled() -> None:
     """The share can be left out."""
-    assert Design(RESET, 0.002, 3, unprofiled=False).round().profiled.all()
+    assert ExperimentDesign(RESET, 0.002, 3, unprofiled=False).round().profiled.all()
 
 
 def test_what_a_design_cannot_do_is_said() -> None:
     """A sensor slower than the longest gap, and one that is not known."""
-    (slow,) = Design(Sensor(0.0066, 0.4), 0.002, 1).warnings()
+    (slow,) = ExperimentDesign(SensorTiming(0.0066, 0.4), 0.002, 1).warnings()
     assert "807 ms; gaps stay below 100 ms" in slow
-    assert "not known" in Design(Sensor(0, 0.002), 0.002, 1).warnings()[0]
-    assert Design(RESET, 0.002, 1).warnings() == []
+    assert "not known" in ExperimentDesign(SensorTiming(0, 0.002), 0.002, 1).warnings()[0]
+    assert ExperimentDesign(RESET, 0.002, 1).warnings() == []
 
 
 def test_intervals_cover_at_their_rate() -> None:
@@ -117,9 +117,9 @@ def test_estimates_say_what_they_cannot() -> None:
 
 def test_a_ratio_carries_both_intervals() -> None:
     """Relative errors add in square; an unknown denominator gives nothing."""
-    found = ratio(Estimate(3.0, 0.3, 5), Estimate(2.0, 0.1, 4))
+    found = ratio(BlockMean(3.0, 0.3, 5), BlockMean(2.0, 0.1, 4))
     assert found.value == 1.5 and found.half_width == pytest.approx(1.5 * math.hypot(0.1, 0.05)) and found.count == 4
-    assert math.isnan(ratio(Estimate(3.0, 0.3, 5), Estimate(math.nan, math.nan, 0)).value)
+    assert math.isnan(ratio(BlockMean(3.0, 0.3, 5), BlockMean(math.nan, math.nan, 0)).value)
 
 
 def test_blocks_are_summed_by_kind() -> None:
@@ -134,7 +134,7 @@ def test_blocks_are_summed_by_kind() -> None:
 
 
 def progress(inferences: int = 0, seconds: float = 0.0, rounds: int = 9, half: float = 0.1) -> stopping.Progress:
-    return stopping.Progress(inferences, seconds, rounds, Estimate(2.0, half, rounds))
+    return stopping.Progress(inferences, seconds, rounds, BlockMean(2.0, half, rounds))
 
 
 def test_rules_for_the_end() -> None:

@@ -13,10 +13,10 @@ from tests import patience
 from tests.patience import PATIENCE_S
 
 from neuralpower.profiler import link as link_module
-from neuralpower.profiler.link import Link, State, endpoint
+from neuralpower.profiler.link import Link, LinkState, endpoint
 from neuralpower.profiler.session import Session
 from neuralpower_wire import Batch, decode, encode
-from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, Refused
+from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, RefusedInference
 
 SESSION = b"s" * 16
 
@@ -73,7 +73,7 @@ def test_no_daemon_costs_nothing_and_drops_the_oldest(tmp_path: Path, monkeypatc
     link = make_link(tmp_path)
     for seq in range(20):
         link.offer(inference(seq))
-    assert (link.pending, link.counts.dropped, link.state) == (8, 12, State.DOWN)
+    assert (link.pending, link.counts.dropped, link.state) == (8, 12, LinkState.DOWN)
     link.close(0)
     assert link.counts.dropped == 20
 
@@ -120,7 +120,7 @@ def test_resends_what_a_restarted_daemon_does_not_have(tmp_path: Path) -> None:
     daemon.send(Credit(1, 1).batch())
     until(link, lambda: link.pending == 2)
     daemon.close()
-    until(link, lambda: link.state is State.DOWN)
+    until(link, lambda: link.state is LinkState.DOWN)
     link.offer(inference(4))
     again = Daemon(tmp_path)
     (hello,) = again.receive(link)
@@ -154,7 +154,7 @@ def test_refused_inference_is_not_sent_again(tmp_path: Path) -> None:
     daemon.receive(link)
     daemon.send(Credit(256, -1).batch())
     daemon.receive(link)
-    daemon.send(Refused(0, "from the future").batch())
+    daemon.send(RefusedInference(0, "from the future").batch())
     until(link, lambda: link.pending == 0)
     assert (link.counts.refused, link.last_refusal) == (1, "from the future")
     link.close(0)
@@ -228,7 +228,7 @@ def test_a_description_asked_for_with_the_last_acknowledgement_still_arrives(tmp
     link.add_engine(Engine("e", "net", {"Layers": ["x" * 4_000_000]}, ["a", "b"], False))
     daemon.receive(link)
     daemon.send(Credit(256, -1).batch())
-    until(link, lambda: link.state is State.UP)
+    until(link, lambda: link.state is LinkState.UP)
     link.offer(inference(0))
     daemon.receive(link)
     daemon.send(Describe("e").batch())

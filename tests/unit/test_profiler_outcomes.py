@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 
 from neuralpower.console import plain
-from neuralpower.experiment.balance import Block, Estimate
-from neuralpower.experiment.design import PLAIN_GAPS, PLAIN_RUN, PROFILED_GAPS, PROFILED_RUN, Course, Design, Sensor
+from neuralpower.experiment.balance import Block, BlockMean
+from neuralpower.experiment.design import (
+    PLAIN_GAPS,
+    PLAIN_RUN,
+    PROFILED_GAPS,
+    PROFILED_RUN,
+    ExperimentDesign,
+    InferenceOrder,
+    SensorTiming,
+)
 from neuralpower.experiment.experiment import CONTEXT_IDLE, DEVICE_IDLE, GAP, Experiment, Outcome
 from neuralpower.experiment.outcomes import document, show
 from neuralpower.experiment.power_log import PowerLog
@@ -33,9 +41,9 @@ def outcome() -> Outcome:
         )
     ]
     baselines = {
-        DEVICE_IDLE: Estimate(3.0, math.nan, 1),
-        CONTEXT_IDLE: Estimate(3.2, 0.1, 4),
-        GAP: Estimate(3.3, 0.1, 8),
+        DEVICE_IDLE: BlockMean(3.0, math.nan, 1),
+        CONTEXT_IDLE: BlockMean(3.2, 0.1, 4),
+        GAP: BlockMean(3.3, 0.1, 8),
     }
     return Outcome("net", 60, True, 600, 600, 1200, 3, 9.0, "9 s", "host", blocks, baselines, ["a note"])
 
@@ -76,7 +84,7 @@ class Board:
     def clock_ns(self) -> int:
         return self.now_ns
 
-    def lay(self, course: Course) -> None: ...
+    def lay(self, course: InferenceOrder) -> None: ...
 
     def wait(self, pause_ns: int) -> None:
         self.now_ns += pause_ns
@@ -124,7 +132,7 @@ class Declared:
 def test_a_late_sensor_changes_neither_energies_nor_baselines() -> None:
     """Blocks' energies are the truth's to a part in a million although every reading is 3 ms late; rests hold no inference."""
     board, marks = Board(), Declared()
-    design = Design(Sensor(0.0066, 0.002), 0.002, 5)
+    design = ExperimentDesign(SensorTiming(0.0066, 0.002), 0.002, 5)
     found = Experiment(board, design, Runs(400), marks, board, clock_ns=board.clock_ns).run()  # type: ignore[arg-type]  # stand-ins of the same face
     assert found.inferences == 400 and found.reason == "400 inferences"
     for block in found.blocks:

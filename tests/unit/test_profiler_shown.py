@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neuralpower.experiment.power_log import energy_shown
-from neuralpower.experiment.shown import Response, Seen, Shown, response_of
+from neuralpower.experiment.shown import BlockReadings, Response, Shown, response_of
 from neuralpower.subscriber import spent
 from neuralpower.subscriber.spent import late_ns
 from neuralpower_wire import Channel, Chip, Epoch
@@ -55,7 +55,7 @@ class Board:
         first_ns, last_ns = int(self.begin_ns[0]) - 5_000_000, int(self.end_ns[-1]) + 40_000_000
         shown = None
         if corrected:
-            response = response_of([Seen(t_ns, power_w, self.begin_ns, self.end_ns)], SCAN_NS * 1e-9, 0.002)
+            response = response_of([BlockReadings(t_ns, power_w, self.begin_ns, self.end_ns)], SCAN_NS * 1e-9, 0.002)
             assert response is not None
             assert response.delay_s + response.lag_s == pytest.approx((DELAY_NS + LAG_NS) * 1e-9, abs=0.25e-3)
             shown = Shown(response, self.begin_ns, self.end_ns)

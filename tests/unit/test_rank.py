@@ -11,16 +11,16 @@ import pytest
 from test_features_onnx import tiny
 
 from neuralpower.cli import main
-from neuralpower.cli.rank import read_errors
+from neuralpower.cli.modelling.rank import read_errors
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models import store
 from neuralpower.models.network import predict_network
-from neuralpower.models.regression.polynomial import Bounds, Interval, Polynomial
+from neuralpower.models.regression.polynomial import Interval, Polynomial, PredictionBounds
 from neuralpower.models.regression.terms import Term
 from neuralpower.models.six import CrossValidation, LayerModel, Remainder, SixModels
 from neuralpower.models.validation.score import Score
-from neuralpower.ranking import Candidate, Estimate, Limits, candidate, front, ranked, sums, with_precision
+from neuralpower.ranking import Candidate, Limits, PredictedValue, candidate, front, ranked, sums, with_precision
 
 ENGINE = Path(__file__).parents[1] / "fixtures" / "engines" / "trt10.json"
 
@@ -33,7 +33,15 @@ def models(watts: float = 8.0, kinds: tuple[str, ...] = ("conv", "pool", "fc"), 
         interval = Interval(1 - width, 1 + width)
         domain = {"bytes": (1.0, 1e6)}
         return Polynomial(
-            ("bytes",), 1, intercept, terms, coefficients, (1.0,) * len(terms), Bounds(1e-6, None, {}), interval, domain
+            ("bytes",),
+            1,
+            intercept,
+            terms,
+            coefficients,
+            (1.0,) * len(terms),
+            PredictionBounds(1e-6, None, {}),
+            interval,
+            domain,
         )
 
     cv = CrossValidation(Score(10, 0.1, 0.1, 0.1), 0.1, 0.2, None, 5, "network", 0)
@@ -54,7 +62,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def made(name: str, energy: float, time: float, error: float | None = None, batch: int = 1) -> Candidate:
-    around = (Estimate(v, 0.9 * v, 1.1 * v) for v in (time, energy))
+    around = (PredictedValue(v, 0.9 * v, 1.1 * v) for v in (time, energy))
     return Candidate(name, "m", "FP16", batch, *around, 5, 5, {}, 0, error)
 
 
@@ -78,7 +86,7 @@ def test_the_order_follows_the_criterion() -> None:
     a, b, c = made("a", 1.0, 5.0, 0.4), made("b", 4.0, 4.0, 0.1, batch=8), made("c", 2.0, 1.0, 0.1)
     names = {by: [each.network for each, _ in ranked([a, b, c], by)] for by in ("energy", "runtime", "epr")}
     assert names == {"energy": ["b", "a", "c"], "runtime": ["b", "c", "a"], "epr": ["b", "c", "a"]}
-    assert a.epr(2.0) == Estimate(pytest.approx(0.16), pytest.approx(0.144), pytest.approx(0.176))
+    assert a.epr(2.0) == PredictedValue(pytest.approx(0.16), pytest.approx(0.144), pytest.approx(0.176))
     assert [each.network for each, _ in ranked([a, c], "epr", alpha=0.0)] == ["a", "c"]
     with pytest.raises(InputError, match="no accuracy is given for d"):
         ranked([a, made("d", 1.0, 1.0)], "epr")

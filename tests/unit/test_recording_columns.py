@@ -11,7 +11,7 @@ import pytest
 from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, ticks
 
 from neuralpower import Recording, parquet
-from neuralpower.cli.info import recording_facts
+from neuralpower.cli.analysing.info import recording_facts
 from neuralpower.recordings import layout
 from neuralpower.recordings.wal import Wal
 from neuralpower.recordings.writer import Writer

@@ -14,8 +14,8 @@ from rich.console import Console
 from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
 
 from neuralpower.cli import main
-from neuralpower.cli.live import Curve, Live
-from neuralpower.cli.watch import view
+from neuralpower.cli.measuring.live import Curve, Live
+from neuralpower.cli.measuring.watch import view
 from neuralpower.dataset import COLUMNS, write_dataset
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.client import Client

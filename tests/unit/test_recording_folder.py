@@ -17,7 +17,7 @@ from neuralpower.recordings import layout
 from neuralpower.recordings.statistics import TickSummary
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.messages import Found, Records, Ticks
-from neuralpower_wire import Channel, Epoch, Kind, Record, State, tick_dtype
+from neuralpower_wire import Channel, Epoch, Kind, ReadingState, Record, tick_dtype
 
 STREAM, OTHER, JOURNAL = b"T" * 16, b"U" * 16, b"J" * 16
 PERIOD_NS = 1_000_000
@@ -35,7 +35,7 @@ def ticks(first: int, count: int, number: int = 1, readings: int = 2) -> Any:
     made["index"] = first + np.arange(count)
     made["commit"], made["slot"], made["epoch"], made["n"] = made["index"] + 1, made["index"], number, readings
     made["t_ns"] = made["slot"].astype(np.int64) * PERIOD_NS + 30_000
-    made["readings"]["value"], made["readings"]["state"] = [5_000_000, 2_000_000][:readings], State.FRESH
+    made["readings"]["value"], made["readings"]["state"] = [5_000_000, 2_000_000][:readings], ReadingState.FRESH
     return made
 
 

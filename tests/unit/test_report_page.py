@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
-from neuralpower.cli import report as command
+from neuralpower.cli.analysing import report as command
 from neuralpower.dataset import Dataset, dataset_of, row
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
@@ -173,7 +173,10 @@ def test_plots_take_gaps_and_empty_panels() -> None:
     t = np.linspace(0.0, 10.0, 2000)
     watts = np.where((t > 3) & (t < 4), np.nan, 5.0 + np.sin(t))
     assert "<svg" in plots.inline(plots.rails(t, {"VDD_IN": watts}, [(1.0, 2.0, "net")]), "r", "rails")
-    panels = {"runtime, ms": [plots.Pair("conv", 1.0, 1.2)], "power, W": [plots.Pair("fc", 0.0, 1.0)]}
+    panels = {
+        "runtime, ms": [plots.PredictionPair("conv", 1.0, 1.2)],
+        "power, W": [plots.PredictionPair("fc", 0.0, 1.0)],
+    }
     assert "<svg" in plots.inline(plots.scatter(panels), "s", "scatter")
     late = plots.inline(plots.lateness(np.array([5.0, 50.0, 500.0] * 50)), "l", "late")
     assert ">100<" in late and "mathdefault" not in late

@@ -15,7 +15,7 @@ from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, epoch, ticks
 
 from neuralpower.attribution import Attribution, Baselines, EngineAttribution, LayerPower
 from neuralpower.cli import main
-from neuralpower.cli.report import _true_power
+from neuralpower.cli.analysing.report import _true_power
 from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
@@ -27,7 +27,7 @@ from neuralpower.recordings.writer import Writer
 from neuralpower.report import conditions, plots, write_report
 from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
 from neuralpower.report.modelled import networks, pairs_of
-from neuralpower.report.network_plot import Unit, layer_power, units
+from neuralpower.report.network_plot import PlottedUnit, layer_power, units
 from neuralpower.subscriber.messages import Records, Ticks
 from neuralpower.virtual.device.truth import EngineTruth, Truth
 from neuralpower_align.layer_power import Level
@@ -48,7 +48,9 @@ def test_units_are_runs_of_layers_with_their_interval() -> None:
     """Neighbours of one unit are one block with the longest one's interval; a layer without time belongs to none."""
     net = engine(layer(0), layer(1, 1e-5, 6.0), layer(1, 9e-5, 7.0), layer(2, 0.0), layer(3, power_w=nan))
     first, second, third = units(net)
-    assert first == Unit(0, 0, 8.0, pytest.approx(Z95 * 0.8)) and second == Unit(1, 2, 7.0, pytest.approx(Z95 * 0.7))
+    assert first == PlottedUnit(0, 0, 8.0, pytest.approx(Z95 * 0.8)) and second == PlottedUnit(
+        1, 2, 7.0, pytest.approx(Z95 * 0.7)
+    )
     assert (third.first, third.last) == (4, 4) and np.isnan(third.power_w)
 
 
@@ -60,7 +62,10 @@ def test_what_the_attribution_tells_of_units_and_levels_is_drawn() -> None:
         unit_se_w=(0.5, 0.25),
         energy_se_j=1e-5,
     )
-    assert units(told) == [Unit(0, 0, 8.0, pytest.approx(Z95 * 0.5)), Unit(1, 2, 7.5, pytest.approx(Z95 * 0.25))]
+    assert units(told) == [
+        PlottedUnit(0, 0, 8.0, pytest.approx(Z95 * 0.5)),
+        PlottedUnit(1, 2, 7.5, pytest.approx(Z95 * 0.25)),
+    ]
     levels = Baselines(Level(2.0, 0.1), Level(3.0, 0.1))
     figure = layer_power([told], simulated=False, baselines=levels)
     lines = {line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1}

@@ -24,7 +24,7 @@ from neuralpower_sampler import (
     simulate,
     tick_dtype,
 )
-from neuralpower_wire.tick import Flag, State
+from neuralpower_wire.tick import Flag, ReadingState
 from neuralpower_wire.timeline import create_timeline, make_records
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
@@ -52,7 +52,7 @@ def test_the_waiting_driver_gives_25_hz_at_the_reset_setting() -> None:
     assert 240 <= len(ticks) <= 255
     assert np.array_equal(ticks["index"], np.arange(len(ticks)))
     assert np.array_equal(ticks["t_ns"], MILLISECONDS[ticks["slot"].astype(int)])
-    assert set(ticks["readings"]["state"][1:].ravel()) == {State.FRESH}
+    assert set(ticks["readings"]["state"][1:].ravel()) == {ReadingState.FRESH}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -68,7 +68,7 @@ def test_register_reads_count_the_scans(seed: int) -> None:
         assert len(placed) > 9900 and placed["span"].max() <= 2
         scans = int(placed["scan"][-1]) - int(placed["scan"][0])
         assert scans / 10 == pytest.approx(1 / (6.6e-3 * 0.985), rel=0.01)
-        known = np.isin(placed["state"], (State.FRESH, State.REPEATED))
+        known = np.isin(placed["state"], (ReadingState.FRESH, ReadingState.REPEATED))
         assert known.mean() > 0.6  # a scan of 6.5 ms meets a grid of 1 ms at the same two phases again and again
 
 
@@ -88,7 +88,7 @@ def test_errors_are_injected_where_they_are_ordered() -> None:
     """By reading and read number, once or again and again."""
     errors = [SimError(1, errno.EAGAIN, first=2, reads=3), SimError(4, errno.EIO, first=0, every=4)]
     ticks = simulate(noise(1), IDLE, [chip()], SIX, MILLISECONDS[:12], errors=errors)
-    missing = ticks["readings"]["state"] == State.MISSING
+    missing = ticks["readings"]["state"] == ReadingState.MISSING
     assert np.flatnonzero(missing[:, 1]).tolist() == [2, 3, 4] and np.flatnonzero(missing[:, 4]).tolist() == [0, 4, 8]
     assert set(ticks["readings"]["error"][missing[:, 1], 1]) == {errno.EAGAIN}
     assert missing.sum() == 6

@@ -28,7 +28,7 @@ from neuralpower_sampler import (
     tick_dtype,
 )
 from neuralpower_sampler.errors import Own
-from neuralpower_wire.tick import State
+from neuralpower_wire.tick import ReadingState
 from neuralpower_wire.timeline import TimelineWriter, create_timeline
 
 needs_sampler = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
@@ -58,7 +58,7 @@ def test_files_become_ticks(tmp_path: Path) -> None:
         assert set(ticks["epoch"]) == {epoch} and set(ticks["n"]) == {3}
         readings = ticks["readings"]
         assert set(readings["value"][:, 0]) == {5_000_000} and set(readings["value"][:, 1]) == {120_000}
-        assert set(readings["state"][:, 2]) == {State.MISSING} and set(readings["error"][:, 2]) == {2}
+        assert set(readings["state"][:, 2]) == {ReadingState.MISSING} and set(readings["error"][:, 2]) == {2}
         assert stats.errors == [{}, {}, {2: stats.ticks}]
         assert np.all(readings["begin_ns"] <= readings["end_ns"])
         lateness = ticks["t_ns"] - (ring.t0_ns + ticks["slot"].astype("<i8") * PERIOD)
@@ -185,7 +185,7 @@ def test_the_simulated_chip_runs_live(tmp_path: Path) -> None:
         inside = (ticks["t_ns"] > start + 2_000_000) & (ticks["t_ns"] < start + 499_000_000)
         assert inside.any() and set(ticks["readings"]["value"][inside][:, 1]) == {8000}
         late = ticks["readings"][ticks["t_ns"] > start + 502_000_000]
-        assert set(late["state"].ravel()) <= {State.MISSING} and set(late["error"].ravel()) <= {116}
+        assert set(late["state"].ravel()) <= {ReadingState.MISSING} and set(late["error"].ravel()) <= {116}
         writer.close()
         counted = sampler.stats().ticks
         until(lambda: sampler.stats().ticks > counted + 3)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralpower_sampler import AVAILABLE, SamplerError, SimChip, simulate
-from neuralpower_wire.tick import State
+from neuralpower_wire.tick import ReadingState
 from neuralpower_wire.timeline import RECORD, make_records
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
@@ -35,9 +35,9 @@ def test_the_reset_setting_shows_1515_values_in_10_s() -> None:
     t_ns = 1_000_000_000 + np.arange(10_000) * 1_000_000
     ticks = simulate(varied(12), IDLE, [chip(RESET)], THREE, t_ns, noise_uv=0.0)
     for reading in (1, 3, 5):
-        fresh = int(np.sum(ticks["readings"]["state"][:, reading] == State.FRESH))
+        fresh = int(np.sum(ticks["readings"]["state"][:, reading] == ReadingState.FRESH))
         assert 1510 <= fresh <= 1516
-    assert set(ticks["readings"]["state"][:, 0]) == {State.UNKNOWN}
+    assert set(ticks["readings"]["state"][:, 0]) == {ReadingState.UNKNOWN}
 
 
 def test_ticks_say_what_they_are() -> None:
@@ -68,7 +68,7 @@ def test_a_channel_switched_off_has_no_value() -> None:
         (chip(config=0x7000), [True, True, True]),
     ):
         readings = simulate(varied(2), IDLE, [tested], channels, t_ns)["readings"][0]
-        assert (readings["state"] == State.MISSING).tolist() == missing
+        assert (readings["state"] == ReadingState.MISSING).tolist() == missing
         assert (readings["error"] == 61).tolist() == missing
 
 

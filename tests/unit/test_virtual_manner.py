@@ -16,7 +16,7 @@ from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.device.held_timeline import HeldTimeline
 from neuralpower.virtual.device.load import Load
 from neuralpower.virtual.device.manner import Manner
-from neuralpower.virtual.device.plan import COLD, STEPPED, Chunk, Planner, State
+from neuralpower.virtual.device.plan import COLD, STEPPED, BoardState, Chunk, DevicePlanner
 from neuralpower.virtual.device.truth import EngineTruth, Totals, Truth
 from neuralpower.virtual.device.wander import Governor
 from neuralpower.virtual.networks.known import build
@@ -28,7 +28,7 @@ TIMES = ("begin_ns", "end_ns", "enter_ns", "leave_ns", "reported_ns", "start_ns"
 def planned(seed: int, name: str, manner: Manner | None = None, count: int = 7, turns: int = 3) -> list[Chunk]:
     """Some inferences of a device with pauses drawn, then with pauses and profiler as asked, and rests between."""
     hardware = Hardware.drawn(seed)
-    load, planner, at = Load.of(name, build(name), hardware), Planner(hardware, IDLE_UW, seed, manner), 10**9
+    load, planner, at = Load.of(name, build(name), hardware), DevicePlanner(hardware, IDLE_UW, seed, manner), 10**9
     rng, chunks = np.random.default_rng(seed), []
     for turn in range(turns):
         asked: Any = (
@@ -36,7 +36,7 @@ def planned(seed: int, name: str, manner: Manner | None = None, count: int = 7, 
         )
         chunks.append(planner.inferences(load, count, at, None if turn else 300_000_000, **asked))
         at = int(chunks[-1].end_ns[-1])
-        planner.rest(State.CONTEXT_IDLE, at, 10**8)
+        planner.rest(BoardState.CONTEXT_IDLE, at, 10**8)
         at += 10**8
     return chunks
 
@@ -95,8 +95,8 @@ def test_durations_with_their_gaps_fill_the_inference() -> None:
 def test_a_layer_that_stalls_keeps_its_energy(share: float) -> None:
     """With a share of 1 what an execution adds to idling does not depend on how long it takes; with 0 it grows with that."""
     hardware, manner = Hardware(), Manner(stall=(share, share), jitter_own=0.1, clock_wander=0.0, warmth=0.0, gap_s=0.0)
-    load, planner = Load.of("alexnet", build("alexnet"), hardware), Planner(hardware, IDLE_UW, 6, manner)
-    idle_w, dynamic_j, spent_s = planner.level_uw(State.CONTEXT_IDLE, 0)[0] * 1e-6, [], []
+    load, planner = Load.of("alexnet", build("alexnet"), hardware), DevicePlanner(hardware, IDLE_UW, 6, manner)
+    idle_w, dynamic_j, spent_s = planner.level_uw(BoardState.CONTEXT_IDLE, 0)[0] * 1e-6, [], []
     for turn in range(60):
         chunk = planner.inferences(load, 1, turn * 10**9)
         spent_s.append(chunk.duration_s)

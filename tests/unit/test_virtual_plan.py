@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.device.load import Load
 from neuralpower.virtual.device.manner import EVENT_STEP_NS
-from neuralpower.virtual.device.plan import Chunk, Planner, State
+from neuralpower.virtual.device.plan import BoardState, Chunk, DevicePlanner
 from neuralpower.virtual.device.wander import Wander
 from neuralpower.virtual.networks.known import build
 from neuralpower.virtual.sweep import repeated, sweep
@@ -35,7 +35,7 @@ def integral_j(chunk: Chunk, begin_ns: int, end_ns: int) -> np.ndarray:
 @cases
 def test_records_follow_one_another(name: str, seed: int, count: int) -> None:
     """Records have length, leave no hole, begin where the last chunk ended and end where this one does."""
-    planner, at = Planner(HARDWARE, IDLE_UW, seed), 1_000_000_007
+    planner, at = DevicePlanner(HARDWARE, IDLE_UW, seed), 1_000_000_007
     for _ in range(2):
         chunk = planner.inferences(LOADS[name], count, at)
         assert chunk.start_ns[0] == at and chunk.stop_ns[-1] == chunk.end_ns[-1]
@@ -48,15 +48,15 @@ def test_records_follow_one_another(name: str, seed: int, count: int) -> None:
 def test_energy_in_is_energy_out(name: str, seed: int, count: int) -> None:
     """The truth's energy of each inference is the integral of what is published, and the layers' are all of it but launch gaps,
     which draw what gaps draw; the rests are what is published between inferences."""
-    planner = Planner(HARDWARE, IDLE_UW, seed)
+    planner = DevicePlanner(HARDWARE, IDLE_UW, seed)
     chunk = planner.inferences(LOADS[name], count, 10**9)
     for number in range(count):
         published = integral_j(chunk, int(chunk.begin_ns[number]), int(chunk.end_ns[number]))
         np.testing.assert_allclose(chunk.inference_j[number], published, rtol=1e-9)
     gap_s = (chunk.end_ns - chunk.begin_ns).sum() * 1e-9 - chunk.duration_s.sum()
     (rest,) = chunk.rests
-    assert rest.state is State.GAP
-    np.testing.assert_allclose(rest.joules / rest.seconds * 1e6, planner.level_uw(State.GAP, 10**9), rtol=1e-6)
+    assert rest.state is BoardState.GAP
+    np.testing.assert_allclose(rest.joules / rest.seconds * 1e6, planner.level_uw(BoardState.GAP, 10**9), rtol=1e-6)
     gap_j = gap_s / rest.seconds * rest.joules
     np.testing.assert_allclose(chunk.energy_j.sum(axis=0) + gap_j, chunk.inference_j.sum(axis=0), rtol=1e-6)
     whole = integral_j(chunk, int(chunk.start_ns[0]), int(chunk.stop_ns[-1]))
@@ -67,18 +67,21 @@ def test_energy_in_is_energy_out(name: str, seed: int, count: int) -> None:
 @given(st.integers(0, 2**20))
 def test_baselines_differ_as_on_a_board(seed: int) -> None:
     """A loaded engine draws more than an idle device, and gaps more than that, on every rail; the first rest may be context idle."""
-    planner = Planner(HARDWARE, IDLE_UW, seed)
-    device, context, gap = (planner.level_uw(state, 10**9) for state in State)
+    planner = DevicePlanner(HARDWARE, IDLE_UW, seed)
+    device, context, gap = (planner.level_uw(state, 10**9) for state in BoardState)
     assert np.all(device < context) and np.all(context < gap) and np.all(gap < device + 2_000_000)
     first, rest = planner.inferences(LOADS["lenet5"], 3, 10**9, 50_000_000).rests
-    assert (first.state, rest.state) == (State.CONTEXT_IDLE, State.GAP) and first.seconds > 0.05 > rest.seconds > 0
+    assert (first.state, rest.state) == (
+        BoardState.CONTEXT_IDLE,
+        BoardState.GAP,
+    ) and first.seconds > 0.05 > rest.seconds > 0
 
 
 @settings(max_examples=25, deadline=None)
 @cases
 def test_host_anchors_enclose_the_work_and_never_overlap(name: str, seed: int, count: int) -> None:
     """Enqueue is entered before the GPU begins, synchronise left after it ends, and before the next enqueue."""
-    planner, at, leave = Planner(HARDWARE, IDLE_UW, seed), 10**9, 0
+    planner, at, leave = DevicePlanner(HARDWARE, IDLE_UW, seed), 10**9, 0
     for _ in range(2):
         chunk = planner.inferences(LOADS[name], count, at)
         assert np.all(chunk.enter_ns < chunk.begin_ns) and np.all(chunk.leave_ns >= chunk.end_ns)
@@ -91,7 +94,7 @@ def test_host_anchors_enclose_the_work_and_never_overlap(name: str, seed: int, c
 def test_reports_are_differences_of_quantised_events(name: str, seed: int, count: int) -> None:
     """Durations are multiples of 1.024 µs, zero for a NoOp, and in sum within a step of the truth per layer."""
     load = LOADS[name]
-    chunk = Planner(HARDWARE, IDLE_UW, seed).inferences(load, count, 10**9)
+    chunk = DevicePlanner(HARDWARE, IDLE_UW, seed).inferences(load, count, 10**9)
     assert not np.any(chunk.reported_ns % EVENT_STEP_NS)
     idle = np.setdiff1d(np.arange(len(load.layers)), load.active)
     assert not chunk.reported_ns[:, idle].any()
@@ -102,7 +105,7 @@ def test_reports_are_differences_of_quantised_events(name: str, seed: int, count
 def test_reports_are_right_in_the_mean() -> None:
     """Quantisation adds no bias: over many inferences the mean of a short layer is its true mean."""
     load = LOADS["lenet5"]
-    chunk = Planner(HARDWARE, IDLE_UW, 1).inferences(load, 4000, 10**9)
+    chunk = DevicePlanner(HARDWARE, IDLE_UW, 1).inferences(load, 4000, 10**9)
     reported = chunk.reported_ns[:, load.active].mean(axis=0)
     np.testing.assert_allclose(reported, chunk.duration_s * 1e9 / 4000, atol=30)
 
@@ -110,7 +113,7 @@ def test_reports_are_right_in_the_mean() -> None:
 def test_jitter_is_own_and_common() -> None:
     """Half of a layer's variance is shared by its inference, the other half averages out over the layers."""
     load = LOADS["sweep"]
-    chunk = Planner(HARDWARE, IDLE_UW, 2).inferences(load, 3000, 10**9)
+    chunk = DevicePlanner(HARDWARE, IDLE_UW, 2).inferences(load, 3000, 10**9)
     times = chunk.reported_ns.astype(float)
     half = times.shape[1] // 2
     first, second = times[:, :half].sum(axis=1), times[:, half : 2 * half].sum(axis=1)
@@ -121,14 +124,14 @@ def test_jitter_is_own_and_common() -> None:
 
 def test_the_same_seed_gives_the_same_plan() -> None:
     """A plan can be repeated."""
-    one, two = (Planner(HARDWARE, IDLE_UW, 5).inferences(LOADS["lenet5"], 3, 10**9) for _ in range(2))
+    one, two = (DevicePlanner(HARDWARE, IDLE_UW, 5).inferences(LOADS["lenet5"], 3, 10**9) for _ in range(2))
     np.testing.assert_equal(vars(one), vars(two))
 
 
 def test_repeated_layers_share_records() -> None:
     """A repeated-layer engine publishes slices far longer than one short layer, and shorter than a conversion or two."""
     load = LOADS["sweep"]
-    chunk = Planner(HARDWARE, IDLE_UW, 5).inferences(load, 1, 10**9)
+    chunk = DevicePlanner(HARDWARE, IDLE_UW, 5).inferences(load, 1, 10**9)
     spans = (chunk.stop_ns - chunk.start_ns)[1:-1]
     assert load.repeats == len(load.layers) > len(spans)
     assert spans.max() < 300_000

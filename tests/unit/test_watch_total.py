@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from neuralpower import Client
-from neuralpower.cli.live import Curve, Live
-from neuralpower.cli.watch import facts, total_line, view
+from neuralpower.cli.measuring.live import Curve, Live
+from neuralpower.cli.measuring.watch import facts, total_line, view
 
 
 def live(covers: str, doubted: object) -> Live:

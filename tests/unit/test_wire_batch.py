@@ -30,7 +30,7 @@ from neuralpower_wire import (
 from neuralpower_wire.batch import DTYPES, MAX_FRAME, MAX_HEADER, pack, unpack
 from neuralpower_wire.history import Reply, Request
 from neuralpower_wire.journal import MAX_RECORD
-from neuralpower_wire.link import Credit, Describe, Engine, Hello, Inference, Refused
+from neuralpower_wire.link import Credit, Describe, Engine, Hello, Inference, RefusedInference
 
 STREAM = bytes(range(16))
 u63 = st.integers(0, 2**62)
@@ -179,7 +179,7 @@ READERS = [
     lambda frames: Hello.of(decode(frames)),
     lambda frames: Credit.of(decode(frames)),
     lambda frames: Describe.of(decode(frames)),
-    lambda frames: Refused.of(decode(frames)),
+    lambda frames: RefusedInference.of(decode(frames)),
     Reply.decode,
     lambda frames: Request.decode(frames[0]),
 ]
@@ -253,7 +253,7 @@ def test_link_messages_survive_the_wire() -> None:
         Hello(STREAM, 7, "me"),
         Credit(3, -1),
         Describe("abc"),
-        Refused(4, "why"),
+        RefusedInference(4, "why"),
         Engine("h", "n", {}, ["a"], False),
     ):
         assert type(message).of(decode(encode(message.batch()))) == message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuralpower_wire import Channel, Chip, Epoch, State, WireError, rail_power_w, tick_dtype, total_power_w
+from neuralpower_wire import Channel, Chip, Epoch, ReadingState, WireError, rail_power_w, tick_dtype, total_power_w
 
 CHANNELS = (
     Channel("VDD_IN", "bus_uv", "1-0040", 1),
@@ -68,7 +68,7 @@ def test_a_missing_reading_makes_the_rail_and_the_total_unknown() -> None:
     """A missing reading is not a zero."""
     ticks = np.zeros(2, tick_dtype(5))
     ticks["readings"]["value"] = [5_000_000, 960, 4_000_000, 500_000, 7_000_000]
-    ticks["readings"]["state"][1, 1] = State.MISSING
+    ticks["readings"]["state"][1, 1] = ReadingState.MISSING
     assert np.isnan(rail_power_w(epoch(), ticks)["VDD_IN"]).tolist() == [False, True]
     assert np.isnan(total_power_w(epoch(), ticks)).tolist() == [False, True]
     assert np.isnan(total_power_w(epoch(totals=()), ticks)).all()

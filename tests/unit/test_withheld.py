@@ -23,7 +23,7 @@ from test_profiler_design import progress
 from neuralpower.attribution import Attribution, EngineAttribution, LayerPower, Unprofiled, WholeInference, attribute
 from neuralpower.attribution.agreement import pairs
 from neuralpower.cli import main
-from neuralpower.cli.attribute import choose, document, print_attribution
+from neuralpower.cli.analysing.attribute import choose, document
 from neuralpower.collect import rows_of
 from neuralpower.dataset import COLUMNS, read_dataset
 from neuralpower.dataset_networks import whole_networks
@@ -33,6 +33,7 @@ from neuralpower.models.six import SixModels
 from neuralpower.recordings.recording import Recording
 from neuralpower.report.energy_plot import measured_stack
 from neuralpower.report.network_plot import layer_power
+from neuralpower.show.attribution import print_attribution
 from neuralpower_align import layer_power as align
 from neuralpower_align.result.results import Level
 
@@ -44,7 +45,7 @@ OTHER = 3.7e8
 Outputs = dict[str, str]
 
 
-def large(found: align.LayerPower, reason: str, told: bool = True, factor: float = LARGE) -> align.LayerPower:
+def large(found: align.RailAttribution, reason: str, told: bool = True, factor: float = LARGE) -> align.RailAttribution:
     """What the estimator found, far too high, and withheld for a reason. Not `told`: nor is the last unit of a network."""
 
     def level(of: Level) -> Level:
@@ -70,11 +71,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def estimate(folder: Path) -> align.LayerPower:
+def estimate(folder: Path) -> align.RailAttribution:
     """What the estimator finds in the recording."""
-    found: list[align.LayerPower] = []
+    found: list[align.RailAttribution] = []
 
-    def kept(*args: Any, **options: Any) -> align.LayerPower:
+    def kept(*args: Any, **options: Any) -> align.RailAttribution:
         found.append(plain(*args, **options))
         return found[0]
 
@@ -86,7 +87,7 @@ def estimate(folder: Path) -> align.LayerPower:
 
 
 def doctored(
-    patch: pytest.MonkeyPatch, found: align.LayerPower, reason: str, told: bool = True, factor: float = LARGE
+    patch: pytest.MonkeyPatch, found: align.RailAttribution, reason: str, told: bool = True, factor: float = LARGE
 ) -> None:
     """From now on every attribution finds this; a repeated layer is not read directly, but as it was found."""
     patch.setattr(align, "layer_power", lambda *_, **__: large(found, reason, told, factor))
@@ -94,7 +95,7 @@ def doctored(
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path, estimate: align.LayerPower) -> Attribution:
+def told(folder: Path, estimate: align.RailAttribution) -> Attribution:
     """The attribution with powers far too high, told."""
     with pytest.MonkeyPatch.context() as patch:
         doctored(patch, estimate, "")
@@ -102,7 +103,7 @@ def told(folder: Path, estimate: align.LayerPower) -> Attribution:
 
 
 @pytest.fixture(scope="module")
-def partly(folder: Path, estimate: align.LayerPower) -> Attribution:
+def partly(folder: Path, estimate: align.RailAttribution) -> Attribution:
     """The same, the last unit of the network not known well enough."""
     with pytest.MonkeyPatch.context() as patch:
         doctored(patch, estimate, "", told=False)
@@ -110,7 +111,7 @@ def partly(folder: Path, estimate: align.LayerPower) -> Attribution:
 
 
 @pytest.fixture(scope="module")
-def withheld(folder: Path, estimate: align.LayerPower) -> Attribution:
+def withheld(folder: Path, estimate: align.RailAttribution) -> Attribution:
     """The same, withheld."""
     with pytest.MonkeyPatch.context() as patch:
         doctored(patch, estimate, REASON)
@@ -119,7 +120,7 @@ def withheld(folder: Path, estimate: align.LayerPower) -> Attribution:
 
 @pytest.fixture(scope="module")
 def outputs(
-    folder: Path, estimate: align.LayerPower, tmp_path_factory: pytest.TempPathFactory
+    folder: Path, estimate: align.RailAttribution, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Outputs, Outputs, Outputs]]:
     """What every command writes about the recording: told, withheld, and other powers withheld."""
     written = []
@@ -280,7 +281,7 @@ def test_the_dataset_keeps_runtimes_and_says_why(withheld: Attribution) -> None:
 
 
 def test_an_experiment_goes_on_and_says_why(
-    folder: Path, estimate: align.LayerPower, monkeypatch: pytest.MonkeyPatch
+    folder: Path, estimate: align.RailAttribution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`profile --until` never takes a withheld power for known, and at its end says that it is withheld."""
     doctored(monkeypatch, estimate, REASON)

@@ -16,8 +16,8 @@ from neuralpower_wire import (
     Channel,
     Epoch,
     Kind,
+    ReadingState,
     Record,
-    State,
     encode,
     records_to_batch,
     tick_dtype,
@@ -61,7 +61,7 @@ def ticks(first: int, count: int, slot: int | None = None, number: int = 1) -> A
     made["epoch"], made["n"] = number, 2
     made["readings"]["value"] = [5_000_000, 5_000]
     made["readings"]["end_ns"] = 1000
-    made["readings"]["state"] = State.FRESH
+    made["readings"]["state"] = ReadingState.FRESH
     return made
 
 

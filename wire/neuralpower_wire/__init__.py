@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
     from .journal import PackedRecord, PackedRecords, Record, batch_to_records, records_to_batch
     from .power import rail_power_w, total_power_w
-    from .tick import READING, Flag, State, Ticks, by_epoch, tick_dtype
+    from .tick import READING, Flag, ReadingState, Ticks, by_epoch, tick_dtype
     from .ticks import TickColumns, batch_to_ticks, ticks_to_batch, ticks_to_frames
     from .timeline import Timeline, TimelineWriter, close_if_abandoned, create_timeline
     from .topics import ESTIMATES, INFERENCES, LAYERS, RAILS, STATUS, TOPICS
@@ -48,8 +48,8 @@ __all__ = [
     "Mark",
     "PackedRecord",
     "PackedRecords",
+    "ReadingState",
     "Record",
-    "State",
     "TickColumns",
     "Ticks",
     "Timeline",
@@ -89,7 +89,7 @@ _LAZY = {
     ),
     "journal": ("PackedRecord", "PackedRecords", "Record", "batch_to_records", "records_to_batch"),
     "power": ("rail_power_w", "total_power_w"),
-    "tick": ("READING", "Flag", "State", "Ticks", "by_epoch", "tick_dtype"),
+    "tick": ("READING", "Flag", "ReadingState", "Ticks", "by_epoch", "tick_dtype"),
     "ticks": ("TickColumns", "batch_to_ticks", "ticks_to_batch", "ticks_to_frames"),
     "timeline": ("Timeline", "TimelineWriter", "close_if_abandoned", "create_timeline"),
     "topics": ("ESTIMATES", "INFERENCES", "LAYERS", "RAILS", "STATUS", "TOPICS"),

@@ -26,7 +26,7 @@ __all__ = [
     "Engine",
     "Hello",
     "Inference",
-    "Refused",
+    "RefusedInference",
 ]
 
 HELLO, INFERENCE, ENGINE = b"hello", INFERENCE_TOPIC, ENGINE_TOPIC
@@ -97,7 +97,7 @@ class Describe:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedInference:
     """The daemon did not take the inference `seq`, and why."""
 
     seq: int
@@ -108,6 +108,6 @@ class Refused:
         return Batch(REFUSED, {"seq": self.seq, "reason": self.reason}, {})
 
     @classmethod
-    def of(cls, batch: Batch) -> Refused:
+    def of(cls, batch: Batch) -> RefusedInference:
         """The message in `batch`; WireError where it is not one."""
         return cls(header_count(batch.header, "seq", _END_OF_TIME), header_text(batch.header, "reason", 4096))

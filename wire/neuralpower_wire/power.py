@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from .epoch import Channel, Epoch
 from .errors import WireError
-from .tick import Flag, State, Ticks
+from .tick import Flag, ReadingState, Ticks
 
 Series = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -62,10 +62,10 @@ def counted(ticks: Ticks, position: int) -> tuple[Times, Times, Times]:
         (n,) ns of CLOCK_MONOTONIC before and after which it was renewed, and (n,) µJ.
     """
     reading = ticks["readings"][:, position]
-    looks = np.flatnonzero((reading["flags"] & Flag.HELD == 0) & (reading["state"] != State.MISSING))
+    looks = np.flatnonzero((reading["flags"] & Flag.HELD == 0) & (reading["state"] != ReadingState.MISSING))
     seen = reading[looks]
     begin_ns, end_ns = (ticks["t_ns"][looks] + seen[each].astype(np.int64) for each in ("begin_ns", "end_ns"))
-    fresh = np.flatnonzero(seen["state"][1:] == State.FRESH) + 1
+    fresh = np.flatnonzero(seen["state"][1:] == ReadingState.FRESH) + 1
     return begin_ns[fresh - 1], end_ns[fresh], seen["value"][fresh]
 
 
@@ -75,7 +75,7 @@ def _quantity(channel: Channel, ticks: Ticks, position: int) -> Series:
     value = (reading["value"] + np.int64(channel.offset)) * 1e-6
     if channel.quantity == "shunt_uv":
         value = value / (channel.shunt_uohm * 1e-6) if channel.shunt_uohm else np.full(len(ticks), np.nan)
-    return np.where(reading["state"] == State.MISSING, np.nan, value)
+    return np.where(reading["state"] == ReadingState.MISSING, np.nan, value)
 
 
 def _power(quantities: dict[str, Series], count: int) -> Series:

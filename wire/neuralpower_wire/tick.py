@@ -13,7 +13,7 @@ Ticks = npt.NDArray[np.void]
 """A structured array of :func:`tick_dtype`."""
 
 
-class State(IntEnum):
+class ReadingState(IntEnum):
     """What is known of a reading."""
 
     UNKNOWN = 0

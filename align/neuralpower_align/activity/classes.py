@@ -35,7 +35,7 @@ class Usual:
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineRuns:
     """All inferences of one engine: anchors (m,), durations (m, n), ns; `alike` (n,) numbers layers 0, 1, .. in the order
     of first appearance, with one number for layers known to be the same.
 
@@ -103,7 +103,7 @@ class Classes:
     """Where layers are laid before anything is fitted."""
 
     @classmethod
-    def of(cls, engines: Sequence[Engine]) -> Classes:
+    def of(cls, engines: Sequence[EngineRuns]) -> Classes:
         """Number them."""
         layers, others, at = [], [], 0
         for engine in engines:
@@ -139,7 +139,7 @@ class Classes:
         found[np.concatenate(self.layers)] = True
         return found
 
-    def schedule(self, engines: Sequence[Engine], baselines: Sequence[Baseline]) -> Schedule:
+    def schedule(self, engines: Sequence[EngineRuns], baselines: Sequence[Baseline]) -> Schedule:
         """What ran when."""
         laid = [
             Laid(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from neuralpower_align.clock.scan_clock import ChannelReadings, latched_ns, transfer_ns, waits
 from neuralpower_align.readings.droop import Supply, supply
-from neuralpower_wire import Channel, Chip, Epoch, Flag, State, Ticks
+from neuralpower_wire import Channel, Chip, Epoch, Flag, ReadingState, Ticks
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -178,7 +178,7 @@ def _reads(epoch: Epoch, ticks: Ticks, name: str) -> tuple[Ints, Ints]:
     """Begin and end of all reads of a chip that gave something, in the order of time, ns; several quantities of one file are one."""
     of = [i for i, channel in enumerate(epoch.channels) if channel.chip == name]
     reading = ticks["readings"][:, of]
-    made = (reading["state"] != State.MISSING) & (reading["flags"] & Flag.HELD == 0)
+    made = (reading["state"] != ReadingState.MISSING) & (reading["flags"] & Flag.HELD == 0)
     begin, end = ((ticks["t_ns"][:, None] + reading[each].astype(np.int64))[made] for each in ("begin_ns", "end_ns"))
     begin, first = np.unique(begin, return_index=True)
     return begin, end[first]
@@ -190,7 +190,7 @@ def _value(ticks: Ticks, position: int, channel: Channel) -> Floats:
     value = (reading["value"] + np.int64(channel.offset)) * 1e-6
     if channel.quantity == "shunt_uv":
         value = value / (channel.shunt_uohm * 1e-6) if channel.shunt_uohm else np.full(len(ticks), np.nan)
-    missing = (reading["state"] == State.MISSING) | (reading["flags"] & Flag.HELD != 0)
+    missing = (reading["state"] == ReadingState.MISSING) | (reading["flags"] & Flag.HELD != 0)
     return np.asarray(np.where(missing, np.nan, value), np.float64)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.classes import Classes, Engine
+from neuralpower_align.activity.classes import Classes, EngineRuns
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.result.hierarchy import shrunk
 from neuralpower_align.result.resolution import resolved_units
@@ -39,7 +39,7 @@ def engine_power(
     covariance: Floats,
     classes: Classes,
     number: int,
-    engine: Engine,
+    engine: EngineRuns,
     half_width: float,
     group_error: float,
     excited: Sequence[Excitation] = (),
@@ -112,7 +112,7 @@ def engine_power(
     )
 
 
-def seconds_of(classes: Classes, number: int, engine: Engine, gap_ns: float = 0.0) -> Floats:
+def seconds_of(classes: Classes, number: int, engine: EngineRuns, gap_ns: float = 0.0) -> Floats:
     """Weights (2, c), s, of the powers of all classes in the energy of a mean inference: of its layers, and of all between its anchors."""
     layers, count = classes.layers[number], classes.layers[number].size
     spent = np.bincount(engine.alike, engine.durations_ns.mean(axis=0), count) * 1e-9

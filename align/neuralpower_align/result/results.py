@@ -78,7 +78,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class LayerPower:
+class RailAttribution:
     """Everything that was found; `rails`: what was fitted, their sum is what the rest is about."""
 
     engines: tuple[EnginePower, ...]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.classes import Classes, Engine
+from neuralpower_align.activity.classes import Classes, EngineRuns
 from neuralpower_align.clock.scan_clock import Sensor
 from neuralpower_align.result.resolution import Z95
 from neuralpower_align.result.results import Fitted
@@ -43,7 +43,7 @@ def _few(clusters: float) -> float:
     return (t / z) ** 2
 
 
-def contradiction(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
+def contradiction(engines: Sequence[EngineRuns], fitted: Sequence[Fitted]) -> str:
     """Why the fit cannot be believed, "" if it can: sensor or layers are not what they are taken for."""
     doubts = [unsure(rail.sensor) for rail in fitted]
     return next(
@@ -69,7 +69,7 @@ def _unsettled(rail: Fitted) -> str:
     )
 
 
-def _outside_anchors(engines: Sequence[Engine], fitted: Sequence[Fitted]) -> str:
+def _outside_anchors(engines: Sequence[EngineRuns], fitted: Sequence[Fitted]) -> str:
     """No inference runs outside its anchors. Where readings scatter as if they did, the scatter makes up for something that is wrong."""
     told = [e for e in engines if not e.whole]
     if not told:
@@ -95,7 +95,7 @@ def _less_than_nothing(rail: Fitted) -> str:
     return f"a layer would draw less than nothing by {-least:.0f} standard errors: sensor or layers are not what they are taken for"
 
 
-def seen_by(engine: Engine, fitted: Sequence[Fitted]) -> list[Excitation]:
+def seen_by(engine: EngineRuns, fitted: Sequence[Fitted]) -> list[Excitation]:
     """How each rail's windows lay in the inferences."""
     return [
         excitation(piece.at_ns, piece.window_ns, engine.begin_ns, engine.end_ns)

@@ -82,7 +82,7 @@ class Kernel:
         return replace(self, lag_ns=float(max(lag_ns, 0.0)), second_ns=float(max(second_ns, 0.0)))
 
     @cached_property
-    def table(self) -> Table:
+    def table(self) -> KernelTable:
         """Answer and slopes on the grid."""
         on = self._blurred()
         if self.second_ns:
@@ -91,7 +91,7 @@ class Kernel:
             split = replace(self, lag_ns=(1 - SPLIT) * self.lag_ns, second_ns=SPLIT * self.lag_ns)
             by_second = split._blurred(on.size) - on
         bend = np.gradient(np.gradient(on, STEP_NS), STEP_NS) * (self.blur_ns / np.sqrt(2.0))
-        return Table(
+        return KernelTable(
             first_ns=-self.ahead_ns,
             step=on,
             slope=np.diff(on, append=on[-1:]) / STEP_NS,
@@ -156,7 +156,7 @@ def _between(values: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Table:
+class KernelTable:
     """B at first_ns + i STEP_NS, and all else between that and the next: the slope and bend, by both of which readings scatter for each ns of s; its change
     with either pole (per ns). Without a second pole: its change if the one were split in two (SPLIT)."""
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.classes import Engine
+from neuralpower_align.activity.classes import EngineRuns
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.stream.window import RecentInferences
 
@@ -116,7 +116,7 @@ class Arrivals:
                 spans += zip(some.begin_ns.tolist(), some.end_ns.tolist(), strict=True)
         return _outside(readings, spans)
 
-    def apart(self, engines: Sequence[Engine]) -> list[Engine]:
+    def apart(self, engines: Sequence[EngineRuns]) -> list[EngineRuns]:
         """Without inferences that overlap one of another engine that began before; these are counted, and spoil their time."""
         if len(engines) < 2:
             return list(engines)

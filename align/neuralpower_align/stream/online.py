@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.acquire.sensing import sensor_of
-from neuralpower_align.activity.classes import Classes, Engine, Usual
+from neuralpower_align.activity.classes import Classes, EngineRuns, Usual
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.activity.unnamed import named
 from neuralpower_align.clock.scan_clock import ChannelReadings
@@ -310,7 +310,7 @@ class Online:
         """What ran so long before and behind readings is looked at."""
         return MARGIN_NS + MEMORY_FILTERS * max(r.parts[-1].averaging * r.parts[-1].scan_ns for r in self.recent if r.parts)  # fmt: skip
 
-    def _around(self, begin_ns: float, end_ns: float) -> list[Engine]:
+    def _around(self, begin_ns: float, end_ns: float) -> list[EngineRuns]:
         """What ran about some time, of each engine."""
         margin = self._margin_ns
         found = [
@@ -363,7 +363,7 @@ class Online:
         known = self.arrived.known(readings, self.names, at_any_clocks)
         return known & named(plan, self.classes, readings.read_ns)
 
-    def _with_whole(self, around: list[Engine], begin_ns: float, end_ns: float) -> Schedule | None:
+    def _with_whole(self, around: list[EngineRuns], begin_ns: float, end_ns: float) -> Schedule | None:
         """What ran, those without the profiler too; None where there are none, or nobody knows them yet."""
         many = {name: each for name, each in self.arrived.whole.items() if each.count >= self.enough}
         if not many or self.classes is None:
@@ -377,7 +377,7 @@ class Online:
             return None
         return self.whole.schedule(apart[: len(around)], apart[len(around) :])
 
-    def _note_cover(self, name: str, engine: Engine, begin_ns: float, end_ns: float) -> None:
+    def _note_cover(self, name: str, engine: EngineRuns, begin_ns: float, end_ns: float) -> None:
         """Where windows lay in inferences, of the first rail."""
         rail, readings = self.rails[0] if self.rails else None, self.recent[0].between(begin_ns, end_ns)
         if rail is None or rail.track is None or readings is None or not engine.begin_ns.size:

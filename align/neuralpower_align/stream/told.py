@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.classes import Classes, Engine
+from neuralpower_align.activity.classes import Classes, EngineRuns
 from neuralpower_align.layer_power import GAP_STEP_NS, gap_of, possible_w
 from neuralpower_align.model.drifts import drift_means
 from neuralpower_align.result.engine_power import Gap, engine_power, seconds_of
@@ -90,7 +90,7 @@ def running(
     return EngineEstimate(name, "running", power.withheld, inferences.count, power)
 
 
-def _variances_j2(classes: Classes, number: int, mean: Engine, powers: Powers) -> Floats:
+def _variances_j2(classes: Classes, number: int, mean: EngineRuns, powers: Powers) -> Floats:
     """Of both energies of a mean inference (2,), J^2: of the powers, by what says more of model and scatter, and of the gaps between kernels."""
     gap = powers.gaps[number]
     seconds = seconds_of(classes, number, mean, gap.ns)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.classes import Classes, Engine
+from neuralpower_align.activity.classes import Classes, EngineRuns
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.fit.gls import Normal, accumulate
@@ -31,10 +31,10 @@ SLICES, SHORTEST_SLICE_NS = 16, 100_000
 """An inference is laid in so many equal slices, since its power is not the same all the time."""
 
 
-def sliced(engine: Engine, slices: int) -> Engine:
+def sliced(engine: EngineRuns, slices: int) -> EngineRuns:
     """Inferences (m,) in equal slices of all of their time."""
     edges = (engine.end_ns - engine.begin_ns)[:, None] * np.arange(slices + 1) // slices
-    return Engine(engine.begin_ns, engine.end_ns, np.diff(edges, axis=1), np.arange(slices), whole=True)
+    return EngineRuns(engine.begin_ns, engine.end_ns, np.diff(edges, axis=1), np.arange(slices), whole=True)
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Whole:
     @classmethod
     def of(
         cls,
-        profiled: Mapping[str, Engine],
+        profiled: Mapping[str, EngineRuns],
         whole: Mapping[str, RecentInferences],
         rails: Sequence[Rail],
     ) -> Whole:
@@ -65,7 +65,7 @@ class Whole:
         known = [Information.empty(model.index.size) for model in models]
         return cls(tuple(profiled), tuple(whole), slices, classes, models, known)
 
-    def schedule(self, profiled: Sequence[Engine], whole: Sequence[Engine]) -> Schedule:
+    def schedule(self, profiled: Sequence[EngineRuns], whole: Sequence[EngineRuns]) -> Schedule:
         """What ran when."""
         laid = [sliced(each, count) for each, count in zip(whole, self.slices, strict=True)]
         return self.classes.schedule([*profiled, *laid], ())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.classes import Engine
+from neuralpower_align.activity.classes import EngineRuns
 from neuralpower_align.clock.scan_clock import ChannelReadings
 
 Floats = npt.NDArray[np.float64]
@@ -176,21 +176,21 @@ class RecentInferences:
         self.counts[: self.held] = False
         self.count, self.span_ns, self.total_ns = 0, 0.0, np.zeros(self.layers)
 
-    def between(self, begin_ns: float, end_ns: float, every: bool = True) -> Engine:
+    def between(self, begin_ns: float, end_ns: float, every: bool = True) -> EngineRuns:
         """Those that ran within, as the batch takes them; `every`: those left out too."""
         low = int(np.searchsorted(self.end_ns[: self.held], begin_ns))
         high = int(np.searchsorted(self.begin_ns[: self.held], end_ns))
         part = np.arange(low, max(high, low))
         part = part if every else part[self.counts[part]]
         alike = np.arange(self.layers)
-        return Engine(self.begin_ns[part], self.end_ns[part], self.durations_ns[part].astype(np.int64), alike)
+        return EngineRuns(self.begin_ns[part], self.end_ns[part], self.durations_ns[part].astype(np.int64), alike)
 
-    def mean(self) -> Engine:
+    def mean(self) -> EngineRuns:
         """All that ever came as one inference of mean durations."""
         count = max(self.count, 1)
         durations = np.rint(self.total_ns / count).astype(np.int64)[None]
         begin = np.zeros(1, np.int64)
-        return Engine(begin, begin + round(self.span_ns / count), durations, np.arange(self.layers))
+        return EngineRuns(begin, begin + round(self.span_ns / count), durations, np.arange(self.layers))
 
     @property
     def nbytes(self) -> int:

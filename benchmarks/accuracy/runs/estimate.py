@@ -15,7 +15,7 @@ from neuralpower.recordings.recording import Recording
 from neuralpower_align.result.resolution import HALF_WIDTH, Z95
 from neuralpower_wire import Kind, Record
 from neuralpower_wire.estimates import EngineEstimate
-from neuralpowerd.config import Estimates
+from neuralpowerd.config import EstimatesTable
 from neuralpowerd.live.estimates_stream import EstimatesStream
 
 from .score import Told
@@ -71,7 +71,9 @@ class Streamed:
 
 def by_stream(made: Made) -> Streamed:
     """Feed ticks and records as the daemon's process takes them, with the daemon's window."""
-    stream = EstimatesStream(Estimates().window_s, lambda number: made.epoch if number == made.epoch.number else None)
+    stream = EstimatesStream(
+        EstimatesTable().window_s, lambda number: made.epoch if number == made.epoch.number else None
+    )
     records, next_ns, told_ns = _Until(made), 0, 0
     settled: dict[str, Told] | None = None
     first_ns = min(record.body["begin_ns"] for record in made.records if record.kind is Kind.INFERENCE)

@@ -18,7 +18,7 @@ measurements lie apart in time, and neither interval holds it."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """A layer of a network, and the engine that repeats a layer of its geometry."""
 
     network: str
@@ -41,7 +41,7 @@ class Pair:
         return abs(self.off_w) <= Z95 * self.se_w
 
 
-def pairs(attribution: Attribution) -> list[Pair]:
+def pairs(attribution: Attribution) -> list[LayerPair]:
     """The layers of networks that are told for themselves and were also measured repeated, by their geometry.
 
     A layer that shares its unit is left out: what is known of it alone is too little to agree or disagree with.
@@ -52,7 +52,7 @@ def pairs(attribution: Attribution) -> list[Pair]:
     for engine, layer in _layers(engines, False):
         key = _key(layer)
         if key in repeated and layer.members == 1:
-            found.append(Pair(engine.name, layer, repeated[key]))
+            found.append(LayerPair(engine.name, layer, repeated[key]))
     return found
 
 
@@ -65,7 +65,7 @@ def most_missed(count: int) -> int:
     return missed
 
 
-def sentence(found: list[Pair]) -> str:
+def sentence(found: list[LayerPair]) -> str:
     """How many agree, for people; nothing where there are none."""
     if not found:
         return ""

@@ -18,7 +18,14 @@ from neuralpower.attribution.results import (
     Unprofiled,
     WholeInference,
 )
-from neuralpower.attribution.sources import Measured, Rails, Source, measured_engines, named_stretches, rails_of
+from neuralpower.attribution.sources import (
+    MeasuredEngine,
+    Rails,
+    RecordingSource,
+    measured_engines,
+    named_stretches,
+    rails_of,
+)
 from neuralpower.attribution.states import at_one_clock
 from neuralpower.errors import InputError
 from neuralpower.interval import Z95
@@ -44,7 +51,7 @@ NOT_TOLD = "its power is not known to {:.3g} %, alone or together with its neigh
 
 
 def attribute(
-    recording: Source,
+    recording: RecordingSource,
     method: str = "least-squares",
     *,
     rail: str | None = None,
@@ -79,7 +86,7 @@ def check_method(method: str) -> None:
 
 
 def _attribute(
-    recording: Source, method: str, rail: str | None, half_width: float, group_error: float, pace: Pace
+    recording: RecordingSource, method: str, rail: str | None, half_width: float, group_error: float, pace: Pace
 ) -> Attribution:
     notes: list[str] = []
     rails = rails_of(recording, rail, notes)
@@ -133,7 +140,7 @@ def _attribute(
     )
 
 
-def _sensor_notes(found: align.LayerPower) -> list[str]:
+def _sensor_notes(found: align.RailAttribution) -> list[str]:
     notes = []
     for fitted in found.rails:
         if any(piece.clock is None and piece.unplaced_ns for piece in fitted.found.pieces):
@@ -145,7 +152,7 @@ def _sensor_notes(found: align.LayerPower) -> list[str]:
     return notes
 
 
-def _meaning(rails: Rails, measured: Sequence[Measured]) -> list[str]:
+def _meaning(rails: Rails, measured: Sequence[MeasuredEngine]) -> list[str]:
     notes = ["on a total rail, a layer's power includes the host's work while it runs"] if len(measured) else []
     if len(rails.names) > 1:
         notes.append(f"the total is the sum of {', '.join(rails.names)}, their errors taken as independent")
@@ -153,7 +160,7 @@ def _meaning(rails: Rails, measured: Sequence[Measured]) -> list[str]:
 
 
 def _engine(
-    each: Measured, found: align.LayerPower, number: int, rails: Rails, half_width: float, group_error: float
+    each: MeasuredEngine, found: align.RailAttribution, number: int, rails: Rails, half_width: float, group_error: float
 ) -> EngineAttribution:
     """One engine of the solution; one that is a repeated layer is read directly instead if it runs long enough."""
     mine, runs = found.engines[number], each.runs
@@ -208,7 +215,7 @@ def _engine(
     )
 
 
-def _without(rails: Rails, blind: Sequence[Measured]) -> Rails:
+def _without(rails: Rails, blind: Sequence[MeasuredEngine]) -> Rails:
     """The readings that saw no inference without the profiler."""
     if not blind:
         return rails
@@ -223,7 +230,7 @@ def _same_pieces(some: Rails, others: Rails) -> bool:
 
 
 def _unprofiled(
-    measured: Sequence[Measured], found: align.LayerPower, whole: align.LayerPower, number: int
+    measured: Sequence[MeasuredEngine], found: align.RailAttribution, whole: align.RailAttribution, number: int
 ) -> Unprofiled | None:
     """An engine's inferences as found, beside those that ran without the profiler; None where there are none of these."""
     mine = measured[number].body["hash"]
@@ -233,14 +240,14 @@ def _unprofiled(
     return Unprofiled(_whole(measured[number], found.engines[number]), _whole(measured[other], whole.engines[other]))
 
 
-def _whole(each: Measured, found: align.EnginePower) -> WholeInference:
+def _whole(each: MeasuredEngine, found: align.EnginePower) -> WholeInference:
     seconds = (each.runs.end_ns - each.runs.begin_ns) * 1e-9
     error = float(np.std(seconds, ddof=1) / np.sqrt(seconds.size)) if seconds.size > 1 else NAN
     return WholeInference(seconds.size, float(seconds.mean()), error, found.window_j, found.window_se_j, found.withheld)
 
 
 def _layers(
-    each: Measured,
+    each: MeasuredEngine,
     unit: Ints,
     power: Floats,
     error: Floats,
@@ -281,7 +288,7 @@ def apart(unit: Ints, seconds: Floats, power_w: Floats, gap_power_w: float) -> F
 
 
 def _row(
-    each: Measured,
+    each: MeasuredEngine,
     at: int,
     name: str,
     unit: int,
@@ -306,7 +313,9 @@ def _row(
     )  # fmt: skip
 
 
-def _by_window_mean(recording: Source, rails: Rails, measured: Sequence[Measured], notes: list[str]) -> Attribution:
+def _by_window_mean(
+    recording: RecordingSource, rails: Rails, measured: Sequence[MeasuredEngine], notes: list[str]
+) -> Attribution:
     read_ns, power_w = rails.total()
     engines, missed, total = {}, 0, 0
     for each in (each for each in measured if not each.profiled):

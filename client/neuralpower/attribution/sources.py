@@ -17,7 +17,7 @@ from neuralpower.features.layers import Layer
 from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
 from neuralpower_align.clock.scan_clock import ChannelReadings
-from neuralpower_align.layer_power import Baseline, Engine
+from neuralpower_align.layer_power import Baseline, EngineRuns
 from neuralpower_align.readings.channel_readings import rail_readings, volt_of
 from neuralpower_wire import Epoch, Ticks
 
@@ -35,7 +35,7 @@ SLICES, SHORTEST_SLICE_NS = 16, 100_000
 """An inference without the profiler is laid in so many equal slices, since its power is not the same all the time."""
 
 
-class Source(Protocol):
+class RecordingSource(Protocol):
     """What is asked of a recording."""
 
     @property
@@ -91,7 +91,7 @@ class Rails:
         return read_ns, power
 
 
-def rails_of(recording: Source, rail: str | None, notes: list[str]) -> Rails:
+def rails_of(recording: RecordingSource, rail: str | None, notes: list[str]) -> Rails:
     """The rails whose sum is the total, or one by its name, of the longest tick stream. InputError where there is none."""
     streams = sorted(recording.streams, key=lambda stream: len(recording.ticks(stream)))
     if not streams or not len(recording.ticks(streams[-1])):
@@ -140,7 +140,7 @@ def _systematic(
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredEngine:
     """An engine with its inferences, and which of its layers are copies of one (empty: none).
 
     `profiled`: the hash of the engine whose inferences without the profiler these are, "" for any other. They have no layers.
@@ -149,11 +149,11 @@ class Measured:
     body: Mapping[str, Any]
     geometry: tuple[Layer | None, ...]
     copies: Ints
-    runs: Engine
+    runs: EngineRuns
     profiled: str = ""
 
 
-def measured_engines(recording: Source, first_ns: int, last_ns: int, notes: list[str]) -> list[Measured]:
+def measured_engines(recording: RecordingSource, first_ns: int, last_ns: int, notes: list[str]) -> list[MeasuredEngine]:
     """Engines with the inferences that lie within the readings, do not overlap others, and name every layer; those without the
     profiler last."""
     bodies = recording.engines()
@@ -177,7 +177,7 @@ def measured_engines(recording: Source, first_ns: int, last_ns: int, notes: list
     return sorted(found, key=lambda each: bool(each.profiled))
 
 
-def named_stretches(recording: Source, measured: Sequence[Measured]) -> list[Baseline]:
+def named_stretches(recording: RecordingSource, measured: Sequence[MeasuredEngine]) -> list[Baseline]:
     """Stretches that marks name, none overlapping another or an inference: baselines that no inference touches, and all of the
     time between inferences in which something else ran."""
     records = getattr(recording, "records", None)
@@ -211,15 +211,15 @@ def profiled_of(body: Mapping[str, Any]) -> str:
     return str(inspector.get(UNPROFILED, "")) if isinstance(inspector, Mapping) else ""
 
 
-def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -> Measured:
+def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -> MeasuredEngine:
     begin = np.array([each.begin_ns for each in inferences], np.int64)
     end = np.array([each.end_ns for each in inferences], np.int64)
     profiled = profiled_of(body)
     if profiled:
         slices = int(np.clip((end - begin).mean() / SHORTEST_SLICE_NS, 1, SLICES))
         edges = (end - begin)[:, None] * np.arange(slices + 1) // slices
-        runs = Engine(begin, end, np.diff(edges, axis=1), np.arange(slices), whole=True)
-        return Measured(body, (None,), np.zeros(0, np.int64), runs, profiled)
+        runs = EngineRuns(begin, end, np.diff(edges, axis=1), np.arange(slices), whole=True)
+        return MeasuredEngine(body, (None,), np.zeros(0, np.int64), runs, profiled)
     durations = np.stack([np.asarray(each.durations_ns, np.int64) for each in inferences])
     geometry = _geometry(body, notes)
     copies = _copies(geometry, durations.mean(axis=0))
@@ -227,7 +227,7 @@ def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -
     if copies.size:
         alike[copies] = copies[0]
         alike = np.unique(alike, return_inverse=True)[1].reshape(-1)
-    return Measured(body, geometry, copies, Engine(begin, end, durations, alike))
+    return MeasuredEngine(body, geometry, copies, EngineRuns(begin, end, durations, alike))
 
 
 def _geometry(body: Mapping[str, Any], notes: list[str]) -> tuple[Layer | None, ...]:

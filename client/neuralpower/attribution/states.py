@@ -12,14 +12,16 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower.attribution.sources import Measured, Rails
+from neuralpower.attribution.sources import MeasuredEngine, Rails
 from neuralpower_align.activity.states import APART, other_states
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def at_one_clock(measured: Sequence[Measured], rails: Rails, notes: list[str]) -> tuple[list[Measured], Rails]:
+def at_one_clock(
+    measured: Sequence[MeasuredEngine], rails: Rails, notes: list[str]
+) -> tuple[list[MeasuredEngine], Rails]:
     """What ran at the clocks of most inferences, with a note of what did not; all of it where the clocks stood still."""
     stretches: list[tuple[int, int]] = []
     # What an engine with layers says comes first: anchors alone, of inferences without the profiler, scatter more.
@@ -47,12 +49,12 @@ def at_one_clock(measured: Sequence[Measured], rails: Rails, notes: list[str]) -
     return every, rails.without(begin, end)
 
 
-def _inside(each: Measured, begin: Ints, end: Ints) -> npt.NDArray[np.bool_]:
+def _inside(each: MeasuredEngine, begin: Ints, end: Ints) -> npt.NDArray[np.bool_]:
     """Which inferences touch one of some stretches."""
     return np.asarray(np.searchsorted(begin, each.runs.end_ns) != np.searchsorted(end, each.runs.begin_ns), np.bool_)
 
 
-def _spent(each: Measured) -> Floats:
+def _spent(each: MeasuredEngine) -> Floats:
     """Time of each inference (m,), ns: of its layers, or between its anchors."""
     runs = each.runs
     return np.asarray(runs.end_ns - runs.begin_ns if runs.whole else runs.durations_ns.sum(axis=1), np.float64)
@@ -70,7 +72,7 @@ def _joined(stretches: Sequence[tuple[int, int]]) -> tuple[Ints, Ints]:
     return both[:, 0], both[:, 1]
 
 
-def _only(each: Measured, kept: npt.NDArray[np.bool_]) -> Measured:
+def _only(each: MeasuredEngine, kept: npt.NDArray[np.bool_]) -> MeasuredEngine:
     runs = each.runs
     return replace(
         each,

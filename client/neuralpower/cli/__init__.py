@@ -16,22 +16,23 @@ from .. import __version__
 from ..errors import Failure, InputError
 
 COMMANDS = {
-    "demo": "run the whole tool on this machine, from rails to a fitted model",
-    "profile": "run a network with the profiler attached",
-    "watch": "live rails, rates, layers and losses in the terminal",
-    "record": "record everything a daemon publishes",
-    "info": "what a recording or dataset holds, and what is missing",
-    "attribute": "power and energy per layer of a recording",
-    "dataset": "layers with features and measurements, as Parquet",
-    "import": "turn other tools' measurements into a dataset",
-    "fit": "fit the six models",
-    "evaluate": "errors per layer type and network, beside the baselines",
-    "features": "the layers of a network, and where two descriptions of it differ",
-    "predict": "runtime, power and energy of a network",
-    "rank": "which network to deploy: by energy, runtime or energy-precision ratio",
-    "report": "one self-contained HTML page",
-    "export": "a trace for ui.perfetto.dev, or CSV tables",
+    "demo": ("measuring.demo", "run the whole tool on this machine, from rails to a fitted model"),
+    "profile": ("measuring.profile", "run a network with the profiler attached"),
+    "watch": ("measuring.watch", "live rails, rates, layers and losses in the terminal"),
+    "record": ("measuring.record", "record everything a daemon publishes"),
+    "info": ("analysing.info", "what a recording or dataset holds, and what is missing"),
+    "attribute": ("analysing.attribute", "power and energy per layer of a recording"),
+    "dataset": ("analysing.dataset", "layers with features and measurements, as Parquet"),
+    "import": ("analysing.import_", "turn other tools' measurements into a dataset"),
+    "fit": ("modelling.fit", "fit the six models"),
+    "evaluate": ("modelling.evaluate", "errors per layer type and network, beside the baselines"),
+    "features": ("modelling.features", "the layers of a network, and where two descriptions of it differ"),
+    "predict": ("modelling.predict", "runtime, power and energy of a network"),
+    "rank": ("modelling.rank", "which network to deploy: by energy, runtime or energy-precision ratio"),
+    "report": ("analysing.report", "one self-contained HTML page"),
+    "export": ("analysing.export", "a trace for ui.perfetto.dev, or CSV tables"),
 }
+"""Command -> its module, and what it does."""
 
 NO_FILE = {
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG,
@@ -59,14 +60,14 @@ class Parser(argparse.ArgumentParser):
 
 def load(name: str) -> Command:
     """Import the module of the subcommand `name`."""
-    module = "import_" if name == "import" else name
+    module, _ = COMMANDS[name]
     return cast(Command, importlib.import_module(f"{__name__}.{module}"))
 
 
 def overview() -> str:
     """The text of `neuralpower --help`, made without importing any subcommand."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: neuralpower COMMAND [options]",

@@ -30,7 +30,7 @@ OFFSET_W, GAIN = 0.04, 0.00125
 
 
 @dataclass(frozen=True)
-class Unit:
+class JudgedUnit:
     """A layer told for itself, or `layers` neighbours told together, with its true power: energy over time of all of them."""
 
     engine: str
@@ -58,7 +58,7 @@ class Judged:
     `off`: how far each unit is off in its standard errors, told less true. `rest`: the same less the chip's gain and offset.
     """
 
-    units: list[Unit] = field(default_factory=list)
+    units: list[JudgedUnit] = field(default_factory=list)
     energies: list[Energy] = field(default_factory=list)
     told: int = 0
     withheld: dict[str, str] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def judge(attribution: Attribution, truth: Truth) -> dict[str, Judged]:
     return judged
 
 
-def units_of(engine: EngineAttribution, real: EngineTruth, rail: str) -> list[Unit]:
+def units_of(engine: EngineAttribution, real: EngineTruth, rail: str) -> list[JudgedUnit]:
     """The units of an engine that ran and were told with an error."""
     seconds, joules = np.array(real.total_s), np.array(real.total_j)[:, real.rails.index(rail)]
     members: dict[int, list[int]] = {}
@@ -110,11 +110,11 @@ def units_of(engine: EngineAttribution, real: EngineTruth, rail: str) -> list[Un
         told, se, ran = engine.unit_power_w[number], engine.unit_se_w[number], float(seconds[of].sum())
         if ran > 0 and math.isfinite(told) and 0 < se < math.inf:
             name = engine.name if engine.repeated else engine.layers[of[0]].name
-            found.append(Unit(engine.name, name, len(of), told, se, float(joules[of].sum()) / ran))
+            found.append(JudgedUnit(engine.name, name, len(of), told, se, float(joules[of].sum()) / ran))
     return found
 
 
-def chip_error(units: Sequence[Unit]) -> tuple[float, float]:
+def chip_error(units: Sequence[JudgedUnit]) -> tuple[float, float]:
     """Offset, W, and gain that explain most of how far units are off: least squares, both held near 0 by what a chip may have."""
     if not units:
         return 0.0, 0.0
@@ -135,7 +135,7 @@ def most_missed(count: int) -> int:
     return missed
 
 
-def _columns(units: Sequence[Unit]) -> tuple[Floats, Floats, Floats]:
+def _columns(units: Sequence[JudgedUnit]) -> tuple[Floats, Floats, Floats]:
     """Told, its standard error, and true: (n,) W each."""
     rows = np.array([(unit.told_w, unit.se_w, unit.true_w) for unit in units]).reshape(-1, 3)
     return rows[:, 0], rows[:, 1], rows[:, 2]
@@ -187,7 +187,7 @@ def _right(count: int) -> str | None:
     return f"{count - most_missed(count)} or more" if count else None
 
 
-def _median(units: Sequence[Unit]) -> str | None:
+def _median(units: Sequence[JudgedUnit]) -> str | None:
     told, _, true = _columns(units)
     return f"{100 * np.median(np.abs(told - true) / true):.2f} %" if units else None
 

@@ -12,7 +12,7 @@ CONFIG_140_US = 0x7007
 
 
 @dataclass(frozen=True)
-class Sensor:
+class DrawnSensor:
     """Delay and lag between a rail and what the chip converts, and the period error of the chip's clock."""
 
     seed: int
@@ -21,7 +21,7 @@ class Sensor:
     clock_ppm: float
 
     @classmethod
-    def draw(cls, seed: int) -> Sensor:
+    def draw(cls, seed: int) -> DrawnSensor:
         """The sensor of `seed`: delay 0.1-0.9 ms, lag 0.1-1.5 ms, period off by up to 3 %, each uniform.
 
         These span what is plausible for a driver's read, a rail's capacitance, and the chip's untrimmed oscillator.

@@ -17,14 +17,14 @@ from ..virtual.device.truth import Truth
 from ..virtual.run import SWEEP, run_virtual
 from . import workload
 from .processes import Process, runtime_directory
-from .sensor import Sensor
+from .sensor import DrawnSensor
 
 RAILS_ONLY_SECONDS = 30.0
 """How long real rails are recorded where there is no network to run on them."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoRecording:
     """What was recorded, the daemon's last status, and the truth where the device was virtual."""
 
     recording: Path
@@ -32,7 +32,7 @@ class Outcome:
     truth: Truth | None
 
 
-def record_everything(directory: Path, sensor: Sensor) -> Outcome:
+def record_everything(directory: Path, sensor: DrawnSensor) -> DemoRecording:
     """Run the daemon, the recorder and the workload; returns when all of them have ended.
 
     Raises:
@@ -58,7 +58,7 @@ def record_everything(directory: Path, sensor: Sensor) -> Outcome:
         recorder.wait_until((recording / "recording.json").exists)
         truth = _run_workload(client, rundir, directory, sensor.seed, [daemon, recorder])
         status = client.status()
-    return Outcome(recording, status, truth)
+    return DemoRecording(recording, status, truth)
 
 
 def _answers(client: Client) -> bool:

@@ -10,8 +10,6 @@ from typing import Any
 
 from .. import console
 from ..attribution import Attribution, EngineAttribution, attribute
-from ..cli.attribute import print_engine, summary
-from ..cli.fit import print_models, print_published
 from ..collect import rows_of
 from ..dataset import Dataset, write_dataset
 from ..errors import Failure, InputError
@@ -20,10 +18,12 @@ from ..models.network import NetworkPrediction, predict_network
 from ..models.six import SixModels
 from ..recordings.recording import Recording
 from ..report.write import write_report
+from ..show.attribution import print_engine, summary
+from ..show.models import print_models, print_published
 from ..virtual.device.truth import EngineTruth, Truth
 from . import judgement, workload
-from .sensor import Sensor
-from .stage import Outcome, record_everything
+from .sensor import DrawnSensor
+from .stage import DemoRecording, record_everything
 
 
 def run(directory: Path, seed: int) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def run(directory: Path, seed: int) -> dict[str, Any]:
     """
     begin = time.monotonic()
     directory.mkdir(parents=True, exist_ok=True)
-    sensor = Sensor.draw(seed)
+    sensor = DrawnSensor.draw(seed)
     outcome = record_everything(directory, sensor)
     recording = Recording(outcome.recording)
     print_ticks(recording, outcome)
@@ -82,7 +82,7 @@ def run(directory: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def facts(recording: Recording, sensor: Sensor, begin: float) -> dict[str, Any]:
+def facts(recording: Recording, sensor: DrawnSensor, begin: float) -> dict[str, Any]:
     """What was recorded, and since `begin` (time.monotonic) how long it took."""
     losses = recording.losses()
     return {
@@ -112,7 +112,7 @@ def fit(training: Dataset, directory: Path) -> tuple[SixModels | None, str]:
     return models, ""
 
 
-def print_ticks(recording: Recording, outcome: Outcome) -> None:
+def print_ticks(recording: Recording, outcome: DemoRecording) -> None:
     """How the sampling went, from the recording itself."""
     losses = recording.losses()
     ticks = recording.tick_statistics()
@@ -220,7 +220,7 @@ def _true_sums(engine: EngineTruth, rail: str) -> tuple[float, float, float]:
     return runtime_s, energy_j / runtime_s, energy_j
 
 
-def _sensor(sensor: Sensor, attribution: Attribution) -> dict[str, dict[str, float | None]]:
+def _sensor(sensor: DrawnSensor, attribution: Attribution) -> dict[str, dict[str, float | None]]:
     """What the seed hid and what the estimator found."""
     scan_s = attribution.scan_period_s
     found_ppm = None if scan_s is None else (scan_s / sensor.nominal_scan_s - 1) * 1e6
@@ -231,7 +231,9 @@ def _sensor(sensor: Sensor, attribution: Attribution) -> dict[str, dict[str, flo
     }
 
 
-def print_end(sensor: Sensor, attribution: Attribution, outcome: Outcome, report: Path, seconds: float) -> None:
+def print_end(
+    sensor: DrawnSensor, attribution: Attribution, outcome: DemoRecording, report: Path, seconds: float
+) -> None:
     """The seed and what it hid, where the report is, and how long it took."""
     if outcome.truth is not None:
         rows: list[list[console.Cell]] = []

@@ -12,8 +12,8 @@ from neuralpower_wire import Epoch
 
 from ..console import progress
 from ..errors import Failure
-from .balance import Estimate
-from .design import Design, Sensor
+from .balance import BlockMean
+from .design import ExperimentDesign, SensorTiming
 from .experiment import ASIDE, DEVICE_IDLE, Bench, Declares, Experiment, Measures, Outcome, declare_baseline
 from .stopping import Stop
 
@@ -49,7 +49,7 @@ class Around:
         marks, power: to the daemon; closed at the end.
         idle: lets seconds pass.
         stop: the rule for the end of an engine's experiment, by its hash.
-        seed, unprofiled: as in :class:`Design`.
+        seed, unprofiled: as in :class:`ExperimentDesign`.
         clock_ns: CLOCK_MONOTONIC; virtual time brings its own.
         show: shows progress, as :func:`neuralpower.console.progress`.
     """
@@ -74,14 +74,14 @@ class Around:
         self.power: Watches | None = power
         self._stack.callback(power.close)
         self.idle_w = math.nan
-        self.sensor = Sensor(0.0, 0.0)
+        self.sensor = SensorTiming(0.0, 0.0)
         try:
             self.sensor = self._look(power, idle)
         except Failure as error:
             self.notes.append(f"no energies, and gaps for a sensor that is not known: {error}")
             self.power = None
 
-    def _look(self, power: Watches, idle: Callable[[float], None]) -> Sensor:
+    def _look(self, power: Watches, idle: Callable[[float], None]) -> SensorTiming:
         """The sensor, from the daemon's status and epoch; and what the idle board draws."""
         status: dict[str, Any] = power.status()
         power.reach(self._clock_ns())
@@ -90,7 +90,7 @@ class Around:
         end_ns = self._clock_ns()
         if not power.reach(end_ns) or power.epoch is None:
             raise Failure("the daemon publishes no ticks")
-        sensor = Sensor.of(power.epoch.chips, status.get("filter_s"))
+        sensor = SensorTiming.of(power.epoch.chips, status.get("filter_s"))
         begin_ns += int(sensor.rest_s / 2 * 1e9)
         declare_baseline(self.marks, DEVICE_IDLE, begin_ns, end_ns)
         self.idle_w = power.mean_w(begin_ns, end_ns)
@@ -105,11 +105,11 @@ class Around:
 
     def experiment(self, bench: Bench, notes: tuple[str, ...] = ()) -> Outcome:
         """One engine's."""
-        design = Design(self.sensor, bench.inference_s, self._seed, self._unprofiled)
+        design = ExperimentDesign(self.sensor, bench.inference_s, self._seed, self._unprofiled)
         stop = self._stop(bench.profiler.engine.hash)
         with bench.profiler, self._show(bench.profiler.engine.name) as advance:
             outcome = Experiment(bench, design, stop, self.marks, self.power, advance, self._clock_ns).run()
-        outcome.baselines[DEVICE_IDLE] = Estimate(self.idle_w, math.nan, 1)
+        outcome.baselines[DEVICE_IDLE] = BlockMean(self.idle_w, math.nan, 1)
         outcome.notes += [*self.notes, *notes]
         return outcome
 

@@ -32,7 +32,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class BlockMean:
     """A mean over `count` blocks with the half-width of its 95 % interval; nan where fewer than two tell."""
 
     value: float
@@ -45,15 +45,15 @@ class Estimate:
         return self.half_width / abs(self.value) if self.value else math.nan
 
 
-def estimate(values: Iterable[float]) -> Estimate:
+def estimate(values: Iterable[float]) -> BlockMean:
     """Mean and Student's 95 % interval of independent values; those that are nan are left out."""
     known = np.array([value for value in values if math.isfinite(value)])
     if not len(known):
-        return Estimate(math.nan, math.nan, 0)
+        return BlockMean(math.nan, math.nan, 0)
     if len(known) == 1:
-        return Estimate(float(known[0]), math.nan, 1)
+        return BlockMean(float(known[0]), math.nan, 1)
     error = float(known.std(ddof=1)) / math.sqrt(len(known))
-    return Estimate(float(known.mean()), student(len(known) - 1) * error, len(known))
+    return BlockMean(float(known.mean()), student(len(known) - 1) * error, len(known))
 
 
 def student(degrees: int) -> float:
@@ -61,19 +61,19 @@ def student(degrees: int) -> float:
     return _T975[degrees - 1] if degrees <= len(_T975) else 1.96 + 2.4 / degrees
 
 
-def ratio(above: Estimate, below: Estimate) -> Estimate:
+def ratio(above: BlockMean, below: BlockMean) -> BlockMean:
     """The quotient of two independent means, its interval by error propagation (first order)."""
     if not below.value or not math.isfinite(below.value):
-        return Estimate(math.nan, math.nan, 0)
+        return BlockMean(math.nan, math.nan, 0)
     value = above.value / below.value
-    return Estimate(value, abs(value) * math.hypot(above.relative, below.relative), min(above.count, below.count))
+    return BlockMean(value, abs(value) * math.hypot(above.relative, below.relative), min(above.count, below.count))
 
 
-def seconds_of(blocks: Sequence[Block], kind: str) -> Estimate:
+def seconds_of(blocks: Sequence[Block], kind: str) -> BlockMean:
     """Time of an inference between its anchors."""
     return estimate(block.seconds for block in blocks if block.kind == kind)
 
 
-def joules_of(blocks: Sequence[Block], kind: str) -> Estimate:
+def joules_of(blocks: Sequence[Block], kind: str) -> BlockMean:
     """Energy of an inference between its anchors, of the whole board."""
     return estimate(block.joules for block in blocks if block.kind == kind)

@@ -35,14 +35,14 @@ PROFILED_GAPS, PROFILED_RUN, PLAIN_GAPS, PLAIN_RUN = "profiled, gaps", "profiled
 
 
 @dataclass(frozen=True)
-class Sensor:
+class SensorTiming:
     """What of the daemon's sensor decides the gaps: the longest scan of its chips and its lag, filter included, in seconds."""
 
     scan_s: float
     lag_s: float
 
     @classmethod
-    def of(cls, chips: Sequence[Any], filter_s: float | None) -> Sensor:
+    def of(cls, chips: Sequence[Any], filter_s: float | None) -> SensorTiming:
         """From an epoch's chips (`scan_ns`) and the status's time constant of the filter."""
         scan_s = max((chip.scan_ns for chip in chips), default=0) * 1e-9
         return cls(scan_s, LAG_S + (filter_s or 0.0))
@@ -64,7 +64,7 @@ class Sensor:
 
 
 @dataclass(frozen=True)
-class Course:
+class InferenceOrder:
     """n inferences in order: `pause_ns` (n,) the host waits before each, `profiled` (n,), and the block each belongs to.
 
     `kinds` names each block's kind, one of the four above; `rest_ns` is what the host waits behind the last inference.
@@ -80,7 +80,7 @@ class Course:
         return len(self.pause_ns)
 
 
-class Design:
+class ExperimentDesign:
     """Draws rounds of blocks from a seed.
 
     Args:
@@ -90,11 +90,11 @@ class Design:
         unprofiled: whether to run inferences without the profiler too.
     """
 
-    def __init__(self, sensor: Sensor, inference_s: float, seed: int, unprofiled: bool = True) -> None:
+    def __init__(self, sensor: SensorTiming, inference_s: float, seed: int, unprofiled: bool = True) -> None:
         self.sensor, self.inference_s, self._unprofiled = sensor, inference_s, unprofiled
         self._rng = np.random.default_rng([seed, 11])
 
-    def round(self, most: int | None = None) -> Course:
+    def round(self, most: int | None = None) -> InferenceOrder:
         """The next round, of at most `most` profiled inferences: blocks in random order, rests between them."""
         kinds = [PROFILED_GAPS] * GAP_SHARE + [PROFILED_RUN]
         kinds += [PLAIN_GAPS, PLAIN_RUN] if self._unprofiled else []
@@ -109,7 +109,7 @@ class Design:
             profiled.append(np.full(counts[at], kinds[at] in (PROFILED_GAPS, PROFILED_RUN)))
         block = np.repeat(np.arange(len(order)), [counts[at] for at in order]).astype(np.int64)
         rest_ns = round(self.sensor.rest_s * 1e9)
-        return Course(
+        return InferenceOrder(
             np.concatenate(pauses), np.concatenate(profiled), block, tuple(kinds[at] for at in order), rest_ns
         )
 

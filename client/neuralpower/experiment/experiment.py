@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..profiler.layer_profiler import LayerProfiler
-from .balance import Block, Estimate, estimate, joules_of
-from .design import PROFILED_GAPS, PROFILED_RUN, Course, Design
-from .shown import Floats, Ints, Response, Seen, Shown, response_of
+from .balance import Block, BlockMean, estimate, joules_of
+from .design import PROFILED_GAPS, PROFILED_RUN, ExperimentDesign, InferenceOrder
+from .shown import BlockReadings, Floats, Ints, Response, Shown, response_of
 from .stopping import Progress, Stop
 
 BASELINE, BLOCK, ASIDE = "baseline", "block", "aside"
@@ -37,7 +37,7 @@ class Bench(Protocol):
     profiler: LayerProfiler
     inference_s: float
 
-    def lay(self, course: Course) -> None:
+    def lay(self, course: InferenceOrder) -> None:
         """Say what will run; a virtual device plans it."""
         ...
 
@@ -110,11 +110,11 @@ class Outcome:
     reason: str = ""
     anchors: str = "host"
     blocks: list[Block] = field(default_factory=list)
-    baselines: dict[str, Estimate] = field(default_factory=dict)
+    baselines: dict[str, BlockMean] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
-    def energy(self) -> Estimate:
+    def energy(self) -> BlockMean:
         """Joules of a profiled inference back to back: with the most inferences in a block it is known best."""
         return joules_of(self.blocks, PROFILED_RUN)
 
@@ -135,7 +135,7 @@ class Experiment:
     def __init__(
         self,
         bench: Bench,
-        design: Design,
+        design: ExperimentDesign,
         stop: Stop,
         marks: Declares,
         power: Measures | None = None,
@@ -205,7 +205,7 @@ class Experiment:
     def _pending(self) -> int:
         return self._bench.profiler.pending + (self._marks.pending if self._power else 0)
 
-    def _round(self, course: Course) -> None:
+    def _round(self, course: InferenceOrder) -> None:
         bench = self._bench
         anchors = np.zeros((len(course), 2), np.int64)
         laid_ns = self._clock_ns()
@@ -225,7 +225,7 @@ class Experiment:
         self.outcome.unprofiled += int((~course.profiled).sum())
         self._blocks(course, anchors)
 
-    def _blocks(self, course: Course, anchors: Ints) -> None:
+    def _blocks(self, course: InferenceOrder, anchors: Ints) -> None:
         """Declare the round's blocks and the rests around them, and weigh them."""
         settle_ns = course.rest_ns // 2
         parts = [anchors[course.block == number] for number in range(len(course.kinds))]
@@ -245,10 +245,10 @@ class Experiment:
             spent_s = float(np.diff(part, axis=1).mean()) * 1e-9
             self.outcome.blocks.append(Block(kind, len(part), spent_s, joules))
 
-    def _seen(self, part: Ints, settle_ns: int) -> Seen:
+    def _seen(self, part: Ints, settle_ns: int) -> BlockReadings:
         assert self._power is not None
         readings = self._power.readings(int(part[0, 0]) - BEFORE_NS, int(part[-1, 1]) + settle_ns)
-        return Seen(*readings, part[:, 0], part[:, 1])
+        return BlockReadings(*readings, part[:, 0], part[:, 1])
 
     def _joules(self, part: Ints, rest_w: float, settle_ns: int) -> float:
         """Energy of an inference of the block between its anchors: all of it, less what the waiting drew."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..console import Cell, table
 from ..interval import cells
-from .balance import Estimate, joules_of, ratio, seconds_of
+from .balance import BlockMean, joules_of, ratio, seconds_of
 from .design import PLAIN_GAPS, PLAIN_RUN, PROFILED_GAPS, PROFILED_RUN
 from .experiment import BASELINES, Outcome
 
@@ -41,17 +41,17 @@ def document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def plain(estimate: Estimate) -> dict[str, float | int]:
+def plain(estimate: BlockMean) -> dict[str, float | int]:
     """An estimate as a map."""
     return {"value": estimate.value, "half_width": estimate.half_width, "blocks": estimate.count}
 
 
-def time_ratio(outcome: Outcome, profiled: str, unprofiled: str) -> Estimate:
+def time_ratio(outcome: Outcome, profiled: str, unprofiled: str) -> BlockMean:
     """How much longer an inference takes with the profiler."""
     return ratio(seconds_of(outcome.blocks, profiled), seconds_of(outcome.blocks, unprofiled))
 
 
-def energy_ratio(outcome: Outcome, profiled: str, unprofiled: str) -> Estimate:
+def energy_ratio(outcome: Outcome, profiled: str, unprofiled: str) -> BlockMean:
     """How much more energy it takes."""
     return ratio(joules_of(outcome.blocks, profiled), joules_of(outcome.blocks, unprofiled))
 

@@ -36,7 +36,7 @@ class Response(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
+class BlockReadings:
     """Readings (k,) ns and W of a block and a margin, and the anchors of its inferences, (m,) ns."""
 
     t_ns: Ints
@@ -44,12 +44,12 @@ class Seen:
     begin_ns: Ints
     end_ns: Ints
 
-    def first(self, most: int) -> Seen:
+    def first(self, most: int) -> BlockReadings:
         """The readings of the first `most` inferences."""
         if len(self.begin_ns) <= most:
             return self
         kept = self.t_ns < self.begin_ns[most]
-        return Seen(self.t_ns[kept], self.power_w[kept], self.begin_ns[:most], self.end_ns[:most])
+        return BlockReadings(self.t_ns[kept], self.power_w[kept], self.begin_ns[:most], self.end_ns[:most])
 
 
 class Shown:
@@ -100,7 +100,7 @@ class Shown:
         return once, self._twice[at] + self._once[at] * passed + source * passed**2 / 2 + off * (passed - lag * gone)
 
 
-def response_of(blocks: Sequence[Seen], scan_s: float, lag_s: float) -> Response | None:
+def response_of(blocks: Sequence[BlockReadings], scan_s: float, lag_s: float) -> Response | None:
     """The response under which readings of blocks fit best; None where there is nothing to fit.
 
     scan_s: a reading is held so long, which for inferences at random places is a mean over it. lag_s: the lag expected.
@@ -125,7 +125,7 @@ def response_of(blocks: Sequence[Seen], scan_s: float, lag_s: float) -> Response
     return Response(float(best[0]), math.exp(float(best[1])), hold_s)
 
 
-def _misfit(block: Seen, response: Response) -> float:
+def _misfit(block: BlockReadings, response: Response) -> float:
     share = Shown(response, block.begin_ns, block.end_ns).share(block.t_ns)
     share, power = share - share.mean(), block.power_w - block.power_w.mean()
     size = float(share @ share)

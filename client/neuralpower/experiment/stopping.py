@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import InputError
 from ..interval import Z95, half
-from .balance import Estimate
+from .balance import BlockMean
 
 LEAST_ROUNDS = 4
 """Fewer rounds say too little of their own scatter for a rule on intervals."""
@@ -31,7 +31,7 @@ class Progress:
     inferences: int
     seconds: float
     rounds: int
-    energy: Estimate
+    energy: BlockMean
 
 
 class Stop(Protocol):

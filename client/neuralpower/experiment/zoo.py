@@ -36,7 +36,7 @@ _LOOK_S = 0.1
 _PDEATHSIG = 1
 
 
-class Network(NamedTuple):
+class ZooNetwork(NamedTuple):
     """One of the zoo: its name, and what the virtual device calls it where that is something else."""
 
     name: str
@@ -50,27 +50,27 @@ class Network(NamedTuple):
 
 
 NETWORKS = (
-    Network("lenet5"),
-    Network("alexnet"),
-    Network("squeezenet1_1", "squeezenet1.1"),
-    Network("squeezenet1_0", "squeezenet1.0"),
-    Network("shufflenet_v2_x1_0", "shufflenet_v2"),
-    Network("mobilenet_v2"),
-    Network("mobilenet_v3_large"),
-    Network("mnasnet1_0"),
-    Network("efficientnet_b0"),
-    Network("resnet18"),
-    Network("googlenet"),
-    Network("resnet34"),
-    Network("densenet121"),
-    Network("resnet50"),
-    Network("resnext50_32x4d", "resnext50"),
-    Network("inception_v3"),
-    Network("resnet101"),
-    Network("wide_resnet50_2"),
-    Network("vgg11"),
-    Network("vgg13"),
-    Network("vgg16"),
+    ZooNetwork("lenet5"),
+    ZooNetwork("alexnet"),
+    ZooNetwork("squeezenet1_1", "squeezenet1.1"),
+    ZooNetwork("squeezenet1_0", "squeezenet1.0"),
+    ZooNetwork("shufflenet_v2_x1_0", "shufflenet_v2"),
+    ZooNetwork("mobilenet_v2"),
+    ZooNetwork("mobilenet_v3_large"),
+    ZooNetwork("mnasnet1_0"),
+    ZooNetwork("efficientnet_b0"),
+    ZooNetwork("resnet18"),
+    ZooNetwork("googlenet"),
+    ZooNetwork("resnet34"),
+    ZooNetwork("densenet121"),
+    ZooNetwork("resnet50"),
+    ZooNetwork("resnext50_32x4d", "resnext50"),
+    ZooNetwork("inception_v3"),
+    ZooNetwork("resnet101"),
+    ZooNetwork("wide_resnet50_2"),
+    ZooNetwork("vgg11"),
+    ZooNetwork("vgg13"),
+    ZooNetwork("vgg16"),
 )
 """From small to large, so that what does not fit comes last."""
 
@@ -84,7 +84,7 @@ class Result:
     tries: int = 0
 
 
-def chosen(names: Sequence[str]) -> list[Network]:
+def chosen(names: Sequence[str]) -> list[ZooNetwork]:
     """The networks of these names, all where there are none; InputError for a name that is not of the zoo."""
     by_name = {network.name: network for network in NETWORKS}
     for name in names:
@@ -110,7 +110,7 @@ class Zoo:
 
     folder: Path
     address: str
-    command: Callable[[Network, Path], list[str]]
+    command: Callable[[ZooNetwork, Path], list[str]]
     again: bool = False
     notice: Callable[[str], None] = lambda line: None
     results: dict[str, Result] = field(init=False)
@@ -131,7 +131,7 @@ class Zoo:
                 f"{self.folder / STATE}: is damaged; remove it to begin anew with what is not finished"
             ) from None
 
-    def run(self, networks: Sequence[Network]) -> None:
+    def run(self, networks: Sequence[ZooNetwork]) -> None:
         """Run what is not done yet.
 
         Raises:
@@ -158,7 +158,7 @@ class Zoo:
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return None
 
-    def _one(self, network: Network, result: Result) -> None:
+    def _one(self, network: ZooNetwork, result: Result) -> None:
         self._room()
         result.state, result.reason, result.tries = "running", "", result.tries + 1
         self._store()
@@ -184,7 +184,7 @@ class Zoo:
         _sync(self.folder)
         result.state = "done"
 
-    def _recorded(self, network: Network, part: Path) -> str:
+    def _recorded(self, network: ZooNetwork, part: Path) -> str:
         """Record the network's run; returns why there is none, or nothing."""
         log, recorded = self.folder / f"{network.name}.log", self.folder / f"{network.name}.recorder.log"
         recorder = [sys.executable, "-m", "neuralpower.cli", "record", self.address, "-o", str(part)]

@@ -31,7 +31,7 @@ _SHRINKING = {"NonZero", "Compress", "Unique"}
 """Their output is no longer than their input, though its shape is not known before."""
 
 
-class Inference:
+class ShapeInference:
     """What is known of a model's tensors. ``nodes`` are those that would run, with the branches taken that shapes decide."""
 
     def __init__(self, model: Any, inputs: Mapping[str, Shape]) -> None:

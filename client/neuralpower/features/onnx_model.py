@@ -11,7 +11,7 @@ from neuralpower.errors import InputError
 from neuralpower.features.graph import Graph
 from neuralpower.features.inspected import Unreadable
 from neuralpower.features.onnx_file import LARGEST_LIST, load_model
-from neuralpower.features.onnx_inference import Inference
+from neuralpower.features.onnx_inference import ShapeInference
 from neuralpower.features.onnx_inputs import InputShape, by_name, static_inputs
 from neuralpower.features.onnx_quantised import plain
 
@@ -41,7 +41,7 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
     plain(model.graph)
     try:
-        known = Inference(model, shapes)
+        known = ShapeInference(model, shapes)
     except Unreadable as reason:
         raise InputError(f"{source}: {reason}") from None
     integers = {

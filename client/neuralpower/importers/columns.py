@@ -28,7 +28,7 @@ DELIMITERS = ",;\t"
 
 
 @dataclass
-class Table:
+class ColumnTable:
     """Columns by our names, as text; factors of the measured ones to SI, and a line for each thing that was left out."""
 
     path: Path
@@ -102,7 +102,7 @@ class Table:
         return self.left_out + lines
 
 
-def read_columns(path: Path, known: Mapping[str, str], mapping: Mapping[str, str]) -> Table:
+def read_columns(path: Path, known: Mapping[str, str], mapping: Mapping[str, str]) -> ColumnTable:
     """The table in a file, told by its content.
 
     Args:
@@ -160,7 +160,7 @@ def _ours(name: str) -> tuple[str, float]:
     return name, 1.0
 
 
-_Cells = tuple[list[str], list[list[str]], Table]
+_Cells = tuple[list[str], list[list[str]], ColumnTable]
 
 
 def _csv(path: Path) -> _Cells:
@@ -184,7 +184,7 @@ def _csv(path: Path) -> _Cells:
     except csv.Error as error:
         raise InputError(f"{path}: taken for CSV, which breaks at line {reader.line_num}: {error}") from None
     cells = [[row[at].strip() for row in rows] for at in range(len(header))]
-    return header, cells, Table(path, {}, {}, numbers, delimiter == ";", left_out)
+    return header, cells, ColumnTable(path, {}, {}, numbers, delimiter == ";", left_out)
 
 
 def _parquet(path: Path) -> _Cells:
@@ -204,7 +204,7 @@ def _parquet(path: Path) -> _Cells:
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         told = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as Parquet: {told}") from None
-    return names, cells, Table(path, {}, {}, list(range(1, len(table) + 1)))
+    return names, cells, ColumnTable(path, {}, {}, list(range(1, len(table) + 1)))
 
 
 def _check(path: Path, names: list[str], rows: int) -> None:

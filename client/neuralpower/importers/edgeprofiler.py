@@ -29,7 +29,7 @@ from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.importers import tegrastats
-from neuralpower.importers.imported import Imported, Join, Measured, distinct, folders_below
+from neuralpower.importers.imported import Imported, MeasuredLayer, NetworkJoin, distinct, folders_below
 from neuralpower.importers.window_mean import window_mean
 from neuralpower.profiler.description import content_hash
 
@@ -47,7 +47,7 @@ class _Found:
     """One network's layers and measurements by name, the engine's content hash, and what was left out."""
 
     layers: list[Layer]
-    measured: list[tuple[str, Measured]]
+    measured: list[tuple[str, MeasuredLayer]]
     engine: str
     left_out: list[str] = field(default_factory=list)
 
@@ -79,7 +79,7 @@ def read(path: Path) -> Imported:
                 raise
             skipped.append(str(error))
             continue
-        join = Join(network, "layer-profile" if kind == "desktop" else "window-mean", found.engine)
+        join = NetworkJoin(network, "layer-profile" if kind == "desktop" else "window-mean", found.engine)
         join.add(found.layers, found.measured)
         rows += join.rows
         skipped += found.left_out + join.skipped
@@ -183,7 +183,7 @@ def _raw(folder: Path) -> _Found:
         except (TypeError, ValueError, AttributeError, OverflowError):
             raise InputError(f"{file}: {name}: not a list of [ms, stamp]") from None
         powers = window_mean(sample_ns, sample_w, begin_ns, end_ns)
-        measured.append((name, Measured([ms * 1e-3 for ms in runtimes_ms], powers[~np.isnan(powers)].tolist())))
+        measured.append((name, MeasuredLayer([ms * 1e-3 for ms in runtimes_ms], powers[~np.isnan(powers)].tolist())))
     return _Found(layers, measured, engine, left_out)
 
 
@@ -199,7 +199,7 @@ def _desktop(folder: Path) -> _Found:
             runtimes_ms = [float(cycle[0] if isinstance(cycle, list) else cycle) for cycle in cycles]
         except (IndexError, TypeError, ValueError, OverflowError):
             raise InputError(f"{file}: {name}: not a list of milliseconds, or of [ms, stamp]") from None
-        measured.append((name, Measured([ms * 1e-3 for ms in runtimes_ms])))
+        measured.append((name, MeasuredLayer([ms * 1e-3 for ms in runtimes_ms])))
     return _Found(
         layers, measured, engine, [f"{folder}: no *_power_log.log beside it: runtimes only"] if stamped else []
     )
@@ -228,7 +228,7 @@ def _preprocessed(folder: Path) -> _Found:
     if unlisted:
         layers += layers_from_engine({"Layers": unlisted}, str(file))
     measured = [
-        (name, Measured([ms for ms, _ in each], [watts for _, watts in each if watts is not None]))
+        (name, MeasuredLayer([ms for ms, _ in each], [watts for _, watts in each if watts is not None]))
         for name, each in _apart(list(cycles.items()), layers)
     ]
     return _Found(layers, measured, engine, left_out)

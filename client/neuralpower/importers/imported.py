@@ -30,7 +30,7 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredLayer:
     """A layer's measurements over its inferences; what was not measured is an empty sequence.
 
     ``runtimes_s`` has one entry per inference, ``powers_w`` one per inference whose power is known.
@@ -41,7 +41,7 @@ class Measured:
     powers_w: Sequence[float] = ()
     count: int = 0
 
-    def plausible(self) -> tuple[Measured, list[str]]:
+    def plausible(self) -> tuple[MeasuredLayer, list[str]]:
         """These without what cannot be, and a reason for each kind of value that was left out, with how many there were.
 
         A single runtime of 0 may be a timer's step and counts.
@@ -70,7 +70,7 @@ class Measured:
 
 
 @dataclass
-class Join:
+class NetworkJoin:
     """Rows of one network: its layers in order, with the measurements of the same name. ``engine`` is the engine's content hash."""
 
     network: str
@@ -79,14 +79,14 @@ class Join:
     rows: list[dict[str, object]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
-    def add(self, layers: Sequence[Layer], measured: Sequence[tuple[str, Measured]]) -> None:
+    def add(self, layers: Sequence[Layer], measured: Sequence[tuple[str, MeasuredLayer]]) -> None:
         """Join by name, and layers of one name in the order in which they run: the first has the first measurement of that name.
 
         A layer without a measurement, one measured but not listed, and what cannot be are left out with a reason; so are all layers of
         a name where their number and that of the measurements differ, for nobody knows which is whose.
         """
         listed, timed = (Counter(names) for names in ((layer.name for layer in layers), (name for name, _ in measured)))
-        left: dict[str, list[Measured]] = {name: [] for name in listed if timed[name] == listed[name]}
+        left: dict[str, list[MeasuredLayer]] = {name: [] for name in listed if timed[name] == listed[name]}
         for name, each in measured:
             if name in left:
                 left[name].append(each)
@@ -102,7 +102,7 @@ class Join:
             if name not in listed:
                 self._skip(name, "measured, but not a layer of the engine")
 
-    def _row(self, position: int, layer: Layer, found: Measured) -> None:
+    def _row(self, position: int, layer: Layer, found: MeasuredLayer) -> None:
         kept, reasons = found.plausible()
         for reason in reasons:
             self._skip(layer.name, f"{reason}: left out")

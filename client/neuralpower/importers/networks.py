@@ -17,7 +17,7 @@ from neuralpower.dataset_networks import KEY, measured_whole
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network
-from neuralpower.importers.columns import Table, read_columns
+from neuralpower.importers.columns import ColumnTable, read_columns
 from neuralpower.importers.imported import Imported
 
 COLUMNS = {
@@ -57,7 +57,7 @@ def read(path: Path, mapping: Mapping[str, str] | None = None) -> Imported:
 
 
 def _entry(
-    table: Table, at: int, loaded: dict[tuple[str, int], list[Layer] | str]
+    table: ColumnTable, at: int, loaded: dict[tuple[str, int], list[Layer] | str]
 ) -> tuple[dict[str, Any] | None, list[Layer]]:
     """What the provenance keeps of a row and its layers; None, counted, where it cannot be used. `loaded`: files and batches that were
     read before, as layers or as the reason why not."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import KINDS, Layer
-from neuralpower.importers.columns import Table, read_columns
+from neuralpower.importers.columns import ColumnTable, read_columns
 from neuralpower.importers.imported import Imported
 
 NEEDED = {
@@ -68,7 +68,7 @@ def read(path: Path, mapping: Mapping[str, str] | None = None) -> Imported:
     return Imported(dataset_of(rows, {"importer": "table", "path": str(path)}), seen, skipped)
 
 
-def _row(table: Table, at: int) -> dict[str, object] | None:
+def _row(table: ColumnTable, at: int) -> dict[str, object] | None:
     kind = _kind(table, at)
     if kind is None:
         return None
@@ -99,7 +99,7 @@ def _row(table: Table, at: int) -> dict[str, object] | None:
     )
 
 
-def _kind(table: Table, at: int) -> str | None:
+def _kind(table: ColumnTable, at: int) -> str | None:
     """One of KINDS; None, counted, where the row does not say it."""
     told = table.text("kind", at).lower()
     kind = ALIASES.get(told, told)
@@ -112,7 +112,7 @@ def _kind(table: Table, at: int) -> str | None:
     return None
 
 
-def _layer(table: Table, at: int, kind: str) -> Layer | None:
+def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
     """The layer; None where a size that its kind needs is missing, which is counted."""
 
     def size(name: str, default: int | None) -> int | None:

@@ -45,7 +45,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True)
-class PowerLog:
+class TegrastatsLog:
     """A log's samples in order of time, ns since 1970 by its wall clock and W, and what was left out of it.
 
     ``undated_w``: the powers of lines without a time. ``rails``: their mean, least and most, W.
@@ -93,7 +93,7 @@ def read(path: Path) -> Imported:
     return Imported(dataset_of([], provenance), seen, skipped)
 
 
-def parse(path: Path, text: str) -> PowerLog:
+def parse(path: Path, text: str) -> TegrastatsLog:
     """The samples of a log. Lines without rails, without the total or with a power that cannot be are left out and counted.
 
     Raises InputError where no line has a power, or no rails make the board's total.
@@ -130,7 +130,7 @@ def parse(path: Path, text: str) -> PowerLog:
     left_out = [*(f"{path}: {count} {why}: left out" for why, count in reasons.items()), *left_out]
     dated.sort(key=lambda sample: sample[0])
     ranges = {name: np.array([rails[name] for _, rails in rows if name in rails]) for name in names}
-    return PowerLog(
+    return TegrastatsLog(
         np.array([ns for ns, _ in dated], dtype=np.int64),
         np.array([watts for _, watts in dated], dtype=np.float64),
         left_out,

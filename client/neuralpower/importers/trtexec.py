@@ -13,7 +13,7 @@ from neuralpower.documents import read_json
 from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.network import network_name
-from neuralpower.importers.imported import Imported, Join, Measured, distinct, folders_below
+from neuralpower.importers.imported import Imported, MeasuredLayer, NetworkJoin, distinct, folders_below
 from neuralpower.profiler.description import content_hash
 
 _GRAPH, _PROFILE = ".graph.json", ".profile.json"
@@ -46,7 +46,7 @@ def read(path: Path) -> Imported:
     return Imported(dataset_of(rows, {"importer": "trtexec", "path": str(path)}), seen, skipped)
 
 
-def _pair(graph: Path, name: str) -> tuple[Join, int]:
+def _pair(graph: Path, name: str) -> tuple[NetworkJoin, int]:
     """A pair's rows, and how many layers the engine has."""
     profile = graph.with_name(graph.name.removesuffix(_GRAPH) + _PROFILE)
     if not profile.is_file():
@@ -55,7 +55,7 @@ def _pair(graph: Path, name: str) -> tuple[Join, int]:
     if isinstance(engine, list) and isinstance(times, dict):
         graph, profile, engine, times = profile, graph, times, engine
     layers = layers_from_engine(engine, str(graph))
-    join = Join(name, "trtexec-profile", content_hash(engine) if isinstance(engine, dict) else "")
+    join = NetworkJoin(name, "trtexec-profile", content_hash(engine) if isinstance(engine, dict) else "")
     join.add(layers, _profile(profile, times))
     return join, len(layers)
 
@@ -72,7 +72,7 @@ def _graphs(path: Path) -> list[Path]:
     raise InputError(f"{path}: name a folder, a *{_GRAPH} or a *{_PROFILE}, which tell the two files of a pair apart")
 
 
-def _profile(file: Path, document: object) -> list[tuple[str, Measured]]:
+def _profile(file: Path, document: object) -> list[tuple[str, MeasuredLayer]]:
     """Name and measurement of each layer in the profile's order; a name may occur more than once."""
     try:
         if not isinstance(document, list):
@@ -85,4 +85,4 @@ def _profile(file: Path, document: object) -> list[tuple[str, Measured]]:
         ) from None
     if count < 1:
         raise InputError(f"{file}: a profile of {count} inferences; run trtexec for longer")
-    return [(name, Measured([runtime], count=count)) for name, runtime in timed]
+    return [(name, MeasuredLayer([runtime], count=count)) for name, runtime in timed]

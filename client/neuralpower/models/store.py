@@ -15,7 +15,7 @@ from neuralpower.errors import InputError
 from neuralpower.files import write_whole
 from neuralpower.models.regression.design import DICTIONARIES, KINDS
 from neuralpower.models.regression.law import Law
-from neuralpower.models.regression.polynomial import LEVEL, Bounds, Interval, Polynomial
+from neuralpower.models.regression.polynomial import LEVEL, Interval, Polynomial, PredictionBounds
 from neuralpower.models.regression.quantities import QUANTITIES, RATES
 from neuralpower.models.regression.search import LOSSES
 from neuralpower.models.regression.terms import MAX_POWER, Term, check_feature
@@ -248,7 +248,7 @@ def _factors(entry: Mapping[str, Any]) -> tuple[float, float]:
     return low, high
 
 
-def _bounds(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Bounds:
+def _bounds(entry: Mapping[str, Any], columns: tuple[str, ...]) -> PredictionBounds:
     rates = _object(entry, "rates")
     unknown = set(rates) - set(columns)
     if unknown:
@@ -257,7 +257,7 @@ def _bounds(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Bounds:
     highest = None if entry.get("highest") is None else _number(entry, "highest", above=0.0)
     if highest is not None and highest < lowest:
         raise ValueError(f"bounds from {lowest} to {highest}")
-    return Bounds(lowest, highest, {name: _number(rates, name, above=0.0) for name in rates})
+    return PredictionBounds(lowest, highest, {name: _number(rates, name, above=0.0) for name in rates})
 
 
 def _cross_validation(entry: Mapping[str, Any]) -> CrossValidation:

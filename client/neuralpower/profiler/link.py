@@ -27,7 +27,7 @@ from neuralpower_wire.link import (
     Engine,
     Hello,
     Inference,
-    Refused,
+    RefusedInference,
 )
 
 DEFAULT_ADDRESS = "/run/neuralpower"
@@ -45,7 +45,7 @@ LINGER_MS = 1000
 long. Nothing waits for it but the end of the process."""
 
 
-class State(Enum):
+class LinkState(Enum):
     """Where the conversation with the daemon stands."""
 
     DOWN = auto()
@@ -109,7 +109,7 @@ class Link:
         self._sent: deque[tuple[int, list[bytes]]] = deque()
         self._credit = 0
         self._heard_ns = 0
-        self.state = State.DOWN
+        self.state = LinkState.DOWN
         self.counts = Counts()
         self.last_refusal = ""
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
@@ -149,10 +149,10 @@ class Link:
         """Take what has arrived and send what may be sent."""
         self._receive()
         self._watch_connection()
-        unanswered = self.state is State.GREETING or (self.state is State.UP and self.pending)
+        unanswered = self.state is LinkState.GREETING or (self.state is LinkState.UP and self.pending)
         if unanswered and time.monotonic_ns() - self._heard_ns > SILENCE_NS:
             self._greet()
-        while self.state is State.UP and self._credit and self._waiting and self._send(self._waiting[0][1]):
+        while self.state is LinkState.UP and self._credit and self._waiting and self._send(self._waiting[0][1]):
             self._sent.append(self._waiting.popleft())
             self._credit -= 1
 
@@ -187,13 +187,13 @@ class Link:
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._greet()
             elif event == zmq.EVENT_DISCONNECTED:
-                self.state = State.DOWN
+                self.state = LinkState.DOWN
 
     def _greet(self) -> None:
         """Say hello, and send nothing else before the daemon has told what it has: the order of a session must hold."""
         self._credit = 0
         self._heard_ns = time.monotonic_ns()
-        self.state = State.GREETING
+        self.state = LinkState.GREETING
         self._send(self._hello)
 
     def _send(self, frames: list[bytes]) -> bool:
@@ -228,16 +228,16 @@ class Link:
             if frames:
                 self._send(frames)
         elif batch.topic == REFUSED:
-            refused = Refused.of(batch)
+            refused = RefusedInference.of(batch)
             kept = deque(entry for entry in self._sent if entry[0] != refused.seq)
             self.counts.refused += len(self._sent) - len(kept)
             self._sent, self.last_refusal = kept, refused.reason
 
     def _credited(self, credit: Credit) -> None:
-        if self.state is State.GREETING:
+        if self.state is LinkState.GREETING:
             self._waiting = self._sent + self._waiting
             self._sent = deque()
-            self.state = State.UP
+            self.state = LinkState.UP
         for queue in (self._sent, self._waiting):
             while queue and queue[0][0] <= credit.upto:
                 queue.popleft()

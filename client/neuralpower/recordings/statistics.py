@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_wire import Epoch, Kind, PackedRecords, State, Ticks, by_epoch, rail_power_w, total_power_w
+from neuralpower_wire import Epoch, Kind, PackedRecords, ReadingState, Ticks, by_epoch, rail_power_w, total_power_w
 from neuralpower_wire.bodies import BODIES
 
 from ..subscriber import messages
@@ -131,7 +131,7 @@ class Spread:
         return ordered[int(np.searchsorted(upto, share * (upto[-1] - 1), side="right"))][0]
 
 
-class Mean:
+class RunningMean:
     """A mean of what is not nan, as it comes."""
 
     def __init__(self) -> None:
@@ -158,13 +158,13 @@ class TickSummary:
         self._epochs = {epoch.number: epoch for epoch in epochs}
         self._seen: set[int] = set()
         self._late, self._missed = Spread(), MissedSlots()
-        self._states = np.zeros(len(State), np.int64)
+        self._states = np.zeros(len(ReadingState), np.int64)
         self.ticks = 0
         self.holes: list[range] = []
         """Of the index."""
         self._begin_ns = self._end_ns = self._index = 0
-        self.mean_power_w: dict[str, Mean] = {}
-        self.mean_total_w = Mean()
+        self.mean_power_w: dict[str, RunningMean] = {}
+        self.mean_total_w = RunningMean()
 
     @property
     def duration_s(self) -> float:
@@ -182,8 +182,8 @@ class TickSummary:
             self.holes.append(range(self._index + 1, int(index[0])))
         self.holes += holes(index)
         self.ticks, self._end_ns, self._index = self.ticks + len(ticks), int(ticks["t_ns"][-1]), int(index[-1])
-        states = np.bincount(ticks["readings"]["state"].ravel(), minlength=len(State))
-        self._states += states[: len(State)]
+        states = np.bincount(ticks["readings"]["state"].ravel(), minlength=len(ReadingState))
+        self._states += states[: len(ReadingState)]
         for part in by_epoch(ticks):
             self._take_epoch(part, self._epochs.get(int(part["epoch"][0])))
 
@@ -197,7 +197,7 @@ class TickSummary:
         self._seen.add(epoch.number)
         self._late.take(lateness_ns(ticks, [epoch]))
         for rail, watts in rail_power_w(epoch, ticks).items():
-            self.mean_power_w.setdefault(rail, Mean()).take(watts)
+            self.mean_power_w.setdefault(rail, RunningMean()).take(watts)
         self.mean_total_w.take(total_power_w(epoch, ticks))
 
     def statistics(self) -> TickStatistics:
@@ -215,7 +215,7 @@ class TickSummary:
             lost=sum(map(len, self.holes)),
             fresh_rate_hz=last.fresh_rate_hz if last else None,
             freshness=last.freshness if last else "unknown",
-            states={state.name.lower(): int(self._states[state]) for state in State},
+            states={state.name.lower(): int(self._states[state]) for state in ReadingState},
             epochs=len(known),
             simulated=any(epoch.simulated for epoch in known),
         )

@@ -16,12 +16,12 @@ from neuralpower.models.judging.published import PUBLISHED
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.regression.rows import fingerprint, networks_of, rows_of
 from neuralpower.models.six import LayerModel, SixModels
-from neuralpower.ranking import Estimate, sums
+from neuralpower.ranking import PredictedValue, sums
 from neuralpower.report import plots
 from neuralpower.report.blocks import DASH, Block, Facts, Figure, Heading, Row, Section, Table, fixed, number, percent
 from neuralpower.report.counterparts import engine_of, layers_of
 from neuralpower.report.energy_plot import energy_bars, measured_stack, predicted_stack
-from neuralpower.report.plots import Pair
+from neuralpower.report.plots import PredictionPair
 
 SHOWN_TERMS = 40
 PAPER_ACCURACIES = (0.8824, 0.8834, 0.9721)
@@ -104,9 +104,9 @@ def compared(models: SixModels, dataset: Dataset) -> Section:
     return Section("Predicted and measured", blocks)
 
 
-def pairs_of(models: SixModels, dataset: Dataset) -> dict[str, list[Pair]]:
+def pairs_of(models: SixModels, dataset: Dataset) -> dict[str, list[PredictionPair]]:
     """Panel (``runtime, ms``) -> a point for each layer; layers that were measured together are one."""
-    panels: dict[str, list[Pair]] = {}
+    panels: dict[str, list[PredictionPair]] = {}
     for (kind, target), model in models.models_.items():
         rows, (scale, unit) = rows_of(dataset, kind, target), _SCALE[target]
         found = panels.setdefault(f"{target}, {unit}", [])
@@ -117,7 +117,10 @@ def pairs_of(models: SixModels, dataset: Dataset) -> dict[str, list[Pair]]:
         half = Z95 * merged.first(rows.relative_se) * merged.first(rows.y)
         predicted = [merged.mean(each) for each in (model.predict(rows.layers), low, high)]
         columns = [merged.first(rows.y), predicted[0], np.where(half > 0, half, np.nan), *predicted[1:]]
-        found += [Pair(kind, *map(float, pair)) for pair in zip(*(scale * column for column in columns), strict=True)]
+        found += [
+            PredictionPair(kind, *map(float, pair))
+            for pair in zip(*(scale * column for column in columns), strict=True)
+        ]
     return panels
 
 
@@ -187,7 +190,7 @@ def predicted(prediction: NetworkPrediction, models: SixModels | None, attributi
     held_out = models is not None and prediction.name not in models.networks_
     rows = []
     runtime, energy = sums(prediction)
-    values: Sequence[tuple[str, float | None, Estimate | None, float | None, float]] = (
+    values: Sequence[tuple[str, float | None, PredictedValue | None, float | None, float]] = (
         ("runtime, ms", prediction.runtime_s, runtime, measured.runtime_s if measured else None, 1e3),
         ("power, W", prediction.power_w, None, measured.power_w if measured else None, 1.0),
         ("energy, mJ", prediction.energy_j, energy, measured.energy_per_inference_j if measured else None, 1e3),

@@ -25,7 +25,7 @@ MOST_NAMES = 48
 
 
 @dataclass(frozen=True)
-class Unit:
+class PlottedUnit:
     """Adjacent layers from `first` to `last` (positions) that the data could not tell apart, or one that it could.
 
     `power_w` of the unit with the half-width of its 95 % interval; nan where nothing is known.
@@ -37,7 +37,7 @@ class Unit:
     half_w: float
 
 
-def units(engine: EngineAttribution) -> list[Unit]:
+def units(engine: EngineAttribution) -> list[PlottedUnit]:
     """The units of an engine's layers, in order. A layer that took no time belongs to none.
 
     Where the attribution gives no interval of a unit, its longest layer's stands for it.
@@ -50,7 +50,7 @@ def units(engine: EngineAttribution) -> list[Unit]:
         power, error = longest.power_w, longest.power_se_w
         if unit < len(engine.unit_power_w):
             power, error = engine.unit_power_w[unit], engine.unit_se_w[unit]
-        found.append(Unit(members[0][0], members[-1][0], power, Z95 * error))
+        found.append(PlottedUnit(members[0][0], members[-1][0], power, Z95 * error))
     return found
 
 

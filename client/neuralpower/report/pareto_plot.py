@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from neuralpower.ranking import Candidate, Estimate, Limits
+from neuralpower.ranking import Candidate, Limits, PredictedValue
 from neuralpower.report import plots
 from neuralpower.report.plots import GRID, INK, MUTED, SERIES, Figure
 
@@ -97,7 +97,7 @@ def _labels(
                 break
 
 
-def _energy(each: Candidate) -> Estimate:
+def _energy(each: Candidate) -> PredictedValue:
     energy = each.item_energy_j
     assert energy is not None  # those without are left out at the start
     return energy

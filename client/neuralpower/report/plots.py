@@ -27,7 +27,7 @@ _VARIABLES |= {COLOURS["other"]: "--c9", TRUTH: "--truth"}
 
 
 @dataclass(frozen=True)
-class Pair:
+class PredictionPair:
     """A value measured, with the half-width of its 95 % interval, and predicted, with the ends of its interval; nan: not known."""
 
     kind: str
@@ -95,7 +95,7 @@ def lateness(late_us: Floats) -> Figure:
         return figure
 
 
-def scatter(panels: Mapping[str, Sequence[Pair]]) -> Figure:
+def scatter(panels: Mapping[str, Sequence[PredictionPair]]) -> Figure:
     """Predicted against measured on equal logarithmic axes, a panel for each quantity; lines at equal and plus-minus 20 %.
 
     Thin lines through a point are intervals; one wider than its value is left out. They do not widen the axes.

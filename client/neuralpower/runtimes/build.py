@@ -43,14 +43,14 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EnginePlan:
     """A serialized engine, and what must be said about it."""
 
     serialized: Any
     notes: tuple[str, ...] = ()
 
 
-def build(trt: Any, path: str, options: Options) -> Plan:
+def build(trt: Any, path: str, options: Options) -> EnginePlan:
     """The engine of the ONNX model at `path`.
 
     Raises:
@@ -75,7 +75,7 @@ def build(trt: Any, path: str, options: Options) -> Plan:
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise Failure(f"{path}: TensorRT could not build an engine; its messages above say why")
-    return Plan(serialized, notes)
+    return EnginePlan(serialized, notes)
 
 
 def network_flags(trt: Any) -> int:

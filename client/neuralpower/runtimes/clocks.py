@@ -11,7 +11,7 @@ _NVPMODEL_S = 5.0
 
 
 @dataclass(frozen=True)
-class Clock:
+class ScaledClock:
     """A clock that can be scaled: its present, lowest and highest frequency in Hz."""
 
     name: str
@@ -26,10 +26,10 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Found:
+class ClocksFound:
     """What a look at the clocks and the power mode showed."""
 
-    clocks: tuple[Clock, ...]
+    clocks: tuple[ScaledClock, ...]
     power_mode: str = ""
 
     @property
@@ -50,7 +50,7 @@ class Found:
         return f"clocks: NOT locked ({told}): power and time will wander; lock them with jetson_clocks; {mode}"
 
 
-def look(root: Path = Path("/")) -> Found:
+def look(root: Path = Path("/")) -> ClocksFound:
     """Read the clocks of devfreq (GPU, memory) and of the processors under `root`, and ask nvpmodel for the mode."""
     clocks = [
         *_clocks(sorted(root.glob("sys/class/devfreq/*")), ("cur_freq", "min_freq", "max_freq"), 1),
@@ -60,17 +60,17 @@ def look(root: Path = Path("/")) -> Found:
             1000,
         ),
     ]
-    return Found(tuple(clocks), _power_mode())
+    return ClocksFound(tuple(clocks), _power_mode())
 
 
-def _clocks(places: list[Path], files: tuple[str, str, str], unit_hz: int) -> list[Clock]:
+def _clocks(places: list[Path], files: tuple[str, str, str], unit_hz: int) -> list[ScaledClock]:
     found = []
     for place in places:
         try:
             now, low, high = (int((place / name).read_text()) * unit_hz for name in files)
         except (OSError, ValueError):
             continue
-        found.append(Clock(place.name, now, low, high))
+        found.append(ScaledClock(place.name, now, low, high))
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..experiment.design import Course
+from ..experiment.design import InferenceOrder
 from ..profiler.layer_profiler import LayerProfiler
 from . import build, cuda
 from .sources import is_exported, onnx_of, title
@@ -49,11 +49,11 @@ def load(spec: str, options: build.Options) -> Loaded:
         with onnx_of(spec, options.batch) as path:
             plan = build.build(trt, str(path), options)
     else:
-        plan = build.Plan(build.read_plan(spec))
+        plan = build.EnginePlan(build.read_plan(spec))
     return _loaded(trt, spec, plan)
 
 
-def _loaded(trt: Any, spec: str, plan: build.Plan, shared: bool = False) -> Loaded:
+def _loaded(trt: Any, spec: str, plan: build.EnginePlan, shared: bool = False) -> Loaded:
     logger = trt.Logger(trt.Logger.WARNING)
     runtime = trt.Runtime(logger)
     engine = runtime.deserialize_cuda_engine(plan.serialized)
@@ -106,7 +106,7 @@ class TensorrtBench:
         self.inference_s = time_of(self.loaded)
         self.profiler = LayerProfiler(self.loaded.context, address=self.address, name=self.loaded.name)
 
-    def lay(self, course: Course) -> None:
+    def lay(self, course: InferenceOrder) -> None:
         """Nothing: a real device needs no plan."""
 
     def wait(self, pause_ns: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..experiment.around import Around
-from ..experiment.design import Course
+from ..experiment.design import InferenceOrder
 from ..experiment.experiment import Outcome
 from ..experiment.repeat import engines
 from ..profiler.layer_profiler import LayerProfiler
@@ -18,7 +18,7 @@ from .device.device import VirtualDevice
 from .device.hardware import Hardware
 from .device.load import Load
 from .device.manner import Manner
-from .device.plan import Planner
+from .device.plan import DevicePlanner
 from .networks.graph import Json
 from .networks.onnx_engine import engine_from_onnx
 from .repeats import probes_of
@@ -69,7 +69,7 @@ def repeated_loads(spec: str, hardware: Hardware, precision: str, batch: int, fo
 
 def inference_s(load: Load, hardware: Hardware, manner: Manner | None = None) -> float:
     """Seconds of an inference as TensorRT would report it, from a few in virtual time."""
-    reported_ns = Planner(hardware, (0, 0, 0), 0, manner).inferences(load, _TIMED, 0).reported_ns
+    reported_ns = DevicePlanner(hardware, (0, 0, 0), 0, manner).inferences(load, _TIMED, 0).reported_ns
     return max(1e-7, float(reported_ns.sum(axis=1).mean()) * 1e-9)
 
 
@@ -89,7 +89,7 @@ class VirtualBench:
         self.inference_s = inference_s(load, device.hardware, device.manner)
         self.profiler = LayerProfiler(self._context, address=address, clock_ns=self._context.clock_ns, session=session)
 
-    def lay(self, course: Course) -> None:
+    def lay(self, course: InferenceOrder) -> None:
         """Have the round planned, all of it."""
         self._context.extend(course.pause_ns, course.profiled, course.rest_ns)
 

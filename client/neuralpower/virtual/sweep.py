@@ -13,7 +13,7 @@ import numpy as np
 
 from .device.hardware import Hardware
 from .device.load import Load
-from .device.plan import Planner
+from .device.plan import DevicePlanner
 from .networks.graph import Json, Tensor, convolution, pooling
 
 TARGET_S = 0.020
@@ -79,7 +79,7 @@ def repeated(probe: Probe, hardware: Hardware, seed: int) -> Json:
     How often is taken from a short warm-up run in virtual time, by what TensorRT would report of it.
     """
     load = Load.of(probe.name, probe.engine(_PROBE_RUNS), hardware)
-    reported_ns = Planner(hardware, (0, 0, 0), seed).inferences(load, _PROBE_RUNS, 0).reported_ns
+    reported_ns = DevicePlanner(hardware, (0, 0, 0), seed).inferences(load, _PROBE_RUNS, 0).reported_ns
     each_s = max(1e-7, float(reported_ns.mean()) * 1e-9)
     return probe.engine(min(MOST_REPEATS, math.ceil(1.02 * TARGET_S / each_s)))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from neuralpower_sampler import Ring, Sampler
 
 from ..config import Config
-from ..sources.boards import Found
+from ..sources.boards import FoundBoard
 from ..sources.registry import make_plan
 from .findings import BETTER, GOOD, UNKNOWN, Finding
 from .rails import present
@@ -26,7 +26,7 @@ T95 = 2.262
 """Student's t for 95 % and PAIRS - 1 = 9 degrees of freedom."""
 
 
-def finding(config: Config, found: Found, busy: bool, wanted: bool) -> Finding:
+def finding(config: Config, found: FoundBoard, busy: bool, wanted: bool) -> Finding:
     """The effect on the total's rails, or why it was not measured."""
     group, topic = "Daemon", "own effect on the rails"
     if not found.rails or config.source in ("sim", "replay"):
@@ -59,7 +59,7 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(differences), T95 * statistics.stdev(differences) / len(differences) ** 0.5
 
 
-def total_w(found: Found) -> float | None:
+def total_w(found: FoundBoard) -> float | None:
     """The board's power now."""
     powers = [present(rail).power_w for rail in found.rails if rail.name in found.total]
     known = [power for power in powers if power is not None]

@@ -10,10 +10,10 @@ from neuralpower_sampler.nvml import Gpu, Nvml
 
 from ..config import AUTO, Config
 from ..errors import ConfigError, DaemonError
-from ..sources.boards import Found
+from ..sources.boards import FoundBoard
 from ..sources.nvml import (
-    Pace,
     Seen,
+    SensorPace,
     fitting,
     look,
     paced,
@@ -31,7 +31,7 @@ SLOWED = 0x8 | 0x20 | 0x40 | 0x80
 """Throttle reasons that a measurement suffers from: heat and power supply."""
 
 
-def gpus(config: Config, found: Found) -> Iterator[Finding]:
+def gpus(config: Config, found: FoundBoard) -> Iterator[Finding]:
     """What NVML offers, where the source is nvml, or might be since there are no rails. Reads for 0.3 s and changes nothing."""
     asked = config.source == "nvml"
     if not AVAILABLE or not (asked or (config.source == AUTO and not found.rails)):
@@ -103,5 +103,5 @@ def _plan(config: Config, seen: Seen, asked: bool) -> Iterator[Finding]:
     yield Finding(GROUP, "total", "what the GPUs draw, not the machine", GOOD)
 
 
-def _verdict(pace: Pace) -> str:
+def _verdict(pace: SensorPace) -> str:
     return GOOD if pace.sensor.kind == "energy" or pace.sensor.stamped else UNKNOWN

@@ -11,11 +11,11 @@ from typing import Any
 from neuralpower_wire.epoch import COVERS
 
 from ..config import AUTO
-from ..sources.boards import ABSENT, ELSEWHERE, OFF, OTHER, TWICE, UNBOUND, Found, Total
+from ..sources.boards import ABSENT, ELSEWHERE, OFF, OTHER, TWICE, UNBOUND, FoundBoard, Total
 from ..sources.plan import undoubted
 from ..sources.plausible import rail_limits, shunts_of, total_limits
 from ..sources.rails import kind_of, no_rail, readable
-from ..system.monitors import INA3221, Input, Monitor, Rail
+from ..system.monitors import INA3221, Input, Monitor, MonitorRail
 from ..system.sysfs import integer
 from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
@@ -42,7 +42,7 @@ _MISSING = {
 class Now:
     """A rail's values now, in their units; its power in W, None where it cannot be had, and then the errno of the read that failed."""
 
-    rail: Rail
+    rail: MonitorRail
     values: dict[str, int | None] = field(default_factory=dict)
     power_w: float | None = None
     error: int = 0
@@ -55,13 +55,13 @@ class Now:
         return {**place, **self.values, "power_w": self.power_w, "doubt": self.doubt}
 
 
-def examine(found: Found) -> list[Now]:
+def examine(found: FoundBoard) -> list[Now]:
     """Each rail as it is now, with why it is doubted, if it is."""
     shunts = {doubt.rail: doubt.why for doubt in shunts_of(found.rails)}
     return [present(rail, shunts.get(rail.name, ""), found) for rail in found.rails]
 
 
-def present(rail: Rail, doubt: str = "", found: Found | None = None) -> Now:
+def present(rail: MonitorRail, doubt: str = "", found: FoundBoard | None = None) -> Now:
     """A rail's values now; without another doubt, its power is held against what the board `found` may draw."""
     values: dict[str, int | None] = {}
     error = 0
@@ -103,7 +103,7 @@ def _value(item: Input) -> tuple[int | None, int]:
     return (None, errno.EBADMSG) if value is None else (value * item.scale, 0)
 
 
-def rails(found: Found, now: Sequence[Now], source: str) -> Iterator[Finding]:
+def rails(found: FoundBoard, now: Sequence[Now], source: str) -> Iterator[Finding]:
     """Board, each rail, total; then what is missing, switched off, not read."""
     yield _board(found, source)
     for each in now:
@@ -115,7 +115,7 @@ def rails(found: Found, now: Sequence[Now], source: str) -> Iterator[Finding]:
     yield from _unread(found, source)
 
 
-def _board(found: Found, source: str) -> Finding:
+def _board(found: FoundBoard, source: str) -> Finding:
     if found.rails:
         return Finding(RAILS, "board", found.board, GOOD if found.known else UNKNOWN, "" if found.known else REPORT)
     why, remedy = no_rail(found, source)
@@ -143,12 +143,12 @@ def _rail(now: Now) -> Finding:
     return Finding(RAILS, rail.name, f"{value}   doubted: {now.doubt}", PROBLEM, advice)
 
 
-def total_of(found: Found) -> Total:
+def total_of(found: FoundBoard) -> Total:
     """The total that is told: of rails whose shunts can be."""
     return undoubted(found.total_of, [rail.name for rail in found.rails], shunts_of(found.rails))
 
 
-def _total(found: Found, now: Sequence[Now]) -> Finding:
+def _total(found: FoundBoard, now: Sequence[Now]) -> Finding:
     best = total_of(found)
     if not best.rails:
         advice = best.says if found.rails else "there is nothing to add up"
@@ -170,7 +170,7 @@ def _total(found: Found, now: Sequence[Now]) -> Finding:
     return Finding(RAILS, "total", f"{names}   covers {COVERS[best.covers]}", GOOD, best.note)
 
 
-def _missing(found: Found, source: str) -> Iterator[Finding]:
+def _missing(found: FoundBoard, source: str) -> Iterator[Finding]:
     """Rails that the board should have, those with the same remedy together."""
     says: dict[str, list[str]] = {}
     for missing in found.missing:
@@ -182,7 +182,7 @@ def _missing(found: Found, source: str) -> Iterator[Finding]:
         yield Finding(RAILS, "missing", ", ".join(phrases), PROBLEM, advice)
 
 
-def _switched_off(found: Found) -> Iterator[Finding]:
+def _switched_off(found: FoundBoard) -> Iterator[Finding]:
     """Channels that are off and no rail of the board's: those with a label, and all of a chip that has nothing else."""
     told = {missing.switch for missing in found.missing}
     for monitor in found.monitors:
@@ -194,7 +194,7 @@ def _switched_off(found: Found) -> Iterator[Finding]:
                 )
 
 
-def _unread(found: Found, source: str) -> Iterator[Finding]:
+def _unread(found: FoundBoard, source: str) -> Iterator[Finding]:
     """Monitors that are there and give no rail, or are of the other kind."""
     for monitor in found.monitors:
         if not monitor.rails and not monitor.off:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config
-from ..sources.boards import Found
+from ..sources.boards import FoundBoard
 from ..sources.budget import SELDOM, TRANSFER_BITS, Budget, RailCost
 from ..sources.chiptimes import CONVERSION_US
 from ..sources.probe import Behaviour, scan_of
@@ -27,7 +27,7 @@ FASTEST_HZ = 3_400_000
 """I2C's high-speed mode: no bus here is faster."""
 
 
-def drivers(found: Found, behaviours: Mapping[str, Behaviour], config: Config) -> Iterator[Finding]:
+def drivers(found: FoundBoard, behaviours: Mapping[str, Behaviour], config: Config) -> Iterator[Finding]:
     """How the driver of each chip with a rail behaves, and its scan."""
     for monitor in _read(found):
         seen = behaviours[monitor.name]
@@ -49,7 +49,7 @@ def drivers(found: Found, behaviours: Mapping[str, Behaviour], config: Config) -
             yield Finding(SENSOR, "scan", "the driver does not say", UNKNOWN, advice)
 
 
-def _read(found: Found) -> list[Monitor]:
+def _read(found: FoundBoard) -> list[Monitor]:
     return [monitor for monitor in found.monitors if monitor.rails]
 
 
@@ -64,7 +64,7 @@ def _shorter(monitor: Monitor, config: Config) -> str:
     return "plan.allow_write = true lets the daemon set a shorter update_interval while it runs"
 
 
-def bus(found: Found, clocks: Mapping[str, int | None], behaviours: Mapping[str, Behaviour]) -> Iterator[Finding]:
+def bus(found: FoundBoard, clocks: Mapping[str, int | None], behaviours: Mapping[str, Behaviour]) -> Iterator[Finding]:
     """The clock of each chip's bus and what a read costs on it."""
     for monitor in _read(found):
         clock, seen = clocks[monitor.name], behaviours[monitor.name]
@@ -90,7 +90,9 @@ def bus(found: Found, clocks: Mapping[str, int | None], behaviours: Mapping[str,
             yield Finding(SENSOR, "bus clock", "not in the device tree", UNKNOWN, advice)
 
 
-def reach(found: Found, clocks: Mapping[str, int | None], behaviours: Mapping[str, Behaviour]) -> Iterator[Finding]:
+def reach(
+    found: FoundBoard, clocks: Mapping[str, int | None], behaviours: Mapping[str, Behaviour]
+) -> Iterator[Finding]:
     """New values a second that can be had: as it is set, and with other conversion times; all rails, and the total's alone."""
     if not found.rails:
         return
@@ -141,7 +143,7 @@ def _reached(budget: Budget, scan_ns: int) -> float:
     return 1e9 / max(scan_ns, budget.shortest_ns)
 
 
-def readers(found: Found, root: Path, daemon: int | None = None) -> tuple[Finding, list[str]]:
+def readers(found: FoundBoard, root: Path, daemon: int | None = None) -> tuple[Finding, list[str]]:
     """Processes that hold files of these chips open or are known to read them; the finding, and their names.
 
     `daemon` is the process of the daemon that answers here, whatever it is called.

@@ -30,7 +30,7 @@ AGAIN_S = 60.0
 END_S = 1.0
 
 
-class Estimates:
+class EstimatesProcess:
     """The daemon's end. `take` never waits."""
 
     def __init__(self, config: Config) -> None:

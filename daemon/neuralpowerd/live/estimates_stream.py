@@ -16,7 +16,7 @@ from neuralpower_wire.estimates import EngineEstimate, estimates_to_batch
 
 
 @dataclass
-class Counts:
+class EstimateCounts:
     """What the status says of the process."""
 
     state: str = "waiting"
@@ -49,7 +49,7 @@ class EstimatesStream:
         self._said: list[bytes] = []
         self.epoch: Epoch | None = None
         self.online: Online | None = None
-        self.counts = Counts()
+        self.counts = EstimateCounts()
 
     def take_record(self, record: Record) -> None:
         """An inference of the epoch; other records say nothing here."""

@@ -25,7 +25,7 @@ from neuralpower_wire import Epoch
 from neuralpower_wire.batch import unpack
 
 from ..logs.journal import JournalReader
-from .estimates_stream import Counts, EstimatesStream
+from .estimates_stream import EstimateCounts, EstimatesStream
 
 LOOK_S, LONGEST_LOOK_S = 0.25, 2.0
 """Between two looks at the logs, and how long one may work on before it is heard what was found."""
@@ -56,7 +56,7 @@ class Worker:
         self._until_ns = 0
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> EstimateCounts:
         """What the status says of it."""
         return self.stream.counts
 

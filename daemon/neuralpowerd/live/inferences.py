@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from neuralpower_wire import Batch, Kind, WireError
-from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, Refused
+from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, RefusedInference
 
 from .. import config
 from ..logs.ledger import Ledger
@@ -50,7 +50,7 @@ class Ingest:
     """The inference link's end in the daemon. `on_inference(index, inference)` hears of each that was journaled."""
 
     def __init__(
-        self, ledger: Ledger, limits: config.Inferences, send: Send, on_inference: Callable[[int, Inference], None]
+        self, ledger: Ledger, limits: config.InferencesTable, send: Send, on_inference: Callable[[int, Inference], None]
     ) -> None:
         self.ledger = ledger
         self.limits = limits
@@ -168,7 +168,7 @@ class Ingest:
 
     def _refuse(self, peer: bytes, session: Session | None, seq: int, reason: str) -> None:
         self.refused += 1
-        self._send(peer, Refused(seq, reason).batch())
+        self._send(peer, RefusedInference(seq, reason).batch())
         if session is not None and not session.complained:
             session.complained = True
             log.warning("inference %d of %s refused: %s (told once)", seq, session.name, reason)

@@ -16,7 +16,7 @@ from typing import Any
 from neuralpower_wire.epoch import COVERS
 
 from ..system.devicetree import tree_chips
-from ..system.monitors import INA3221, Monitor, Rail, find_monitors
+from ..system.monitors import INA3221, Monitor, MonitorRail, find_monitors
 from ..system.sysfs import clean, read_text
 
 if sys.version_info >= (3, 11):
@@ -41,7 +41,7 @@ class BoardRail:
     optional: bool = False
     driver: str = ""
 
-    def is_this(self, rail: Rail) -> bool:
+    def is_this(self, rail: MonitorRail) -> bool:
         """Whether this is the rail of a monitor."""
         named = rail.label == self.label or (not rail.label and rail.chip.partition("@")[0] == self.driver)
         return named and rail.address == self.address
@@ -123,12 +123,12 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundBoard:
     """What this machine has: its board, monitors and rails, what they may be added up to, and why not where that is empty."""
 
     board: str
     monitors: tuple[Monitor, ...]
-    rails: tuple[Rail, ...]
+    rails: tuple[MonitorRail, ...]
     totals: tuple[Total, ...]
     note: str = ""
     """On the board, or why there is no total."""
@@ -159,7 +159,7 @@ class Found:
         return Total(note="total unknown: not all of its rails are measured") if self.totals else self.best
 
 
-def find(root: Path) -> Found:
+def find(root: Path) -> FoundBoard:
     """The rails and the totals of the machine whose sysfs and procfs lie under `root`."""
     model = read_text(root / "proc/device-tree/model") or ""
     compatible = read_text(root / "proc/device-tree/compatible") or ""
@@ -177,7 +177,7 @@ def find(root: Path) -> Found:
     if not totals and board.totals:
         lacking = [each for each in missing if each.label in board.totals[-1].rails]
         note = "total unknown: " + _list(lacking)
-    return Found(board.name, monitors, rails, totals, note, board, missing)
+    return FoundBoard(board.name, monitors, rails, totals, note, board, missing)
 
 
 def identify(model: str, compatible: str) -> Board | None:
@@ -227,7 +227,9 @@ def _named(monitors: Sequence[Monitor], board: Board | None) -> tuple[Monitor, .
     )
 
 
-def _missing(root: Path, board: Board, monitors: Sequence[Monitor], rails: Sequence[Rail]) -> tuple[Missing, ...]:
+def _missing(
+    root: Path, board: Board, monitors: Sequence[Monitor], rails: Sequence[MonitorRail]
+) -> tuple[Missing, ...]:
     """The board's rails that are not there, or are there twice, and why."""
     missing = []
     for each in board.rails:
@@ -238,12 +240,12 @@ def _missing(root: Path, board: Board, monitors: Sequence[Monitor], rails: Seque
     return tuple(missing)
 
 
-def _twice(each: BoardRail, rails: Sequence[Rail]) -> Missing:
+def _twice(each: BoardRail, rails: Sequence[MonitorRail]) -> Missing:
     where = " and ".join(rail.chip for rail in rails if each.is_this(rail))
     return Missing(each.label, each.address, TWICE, where)
 
 
-def _reason(root: Path, each: BoardRail, monitors: Sequence[Monitor], rails: Sequence[Rail]) -> Missing:
+def _reason(root: Path, each: BoardRail, monitors: Sequence[Monitor], rails: Sequence[MonitorRail]) -> Missing:
     lacks = functools.partial(Missing, each.label, each.address)
     here = [
         monitor for monitor in monitors if monitor.address == each.address and monitor.driver in (*INA3221, each.driver)
@@ -272,8 +274,8 @@ def _list(missing: Sequence[Missing]) -> str:
     return "; ".join([*([f"{absent} not found"] if absent else []), *others])
 
 
-def _unknown_board(name: str, monitors: tuple[Monitor, ...], rails: tuple[Rail, ...]) -> Found:
-    found = Found(name or "unknown board", monitors, rails, ())
+def _unknown_board(name: str, monitors: tuple[Monitor, ...], rails: tuple[MonitorRail, ...]) -> FoundBoard:
+    found = FoundBoard(name or "unknown board", monitors, rails, ())
     if not rails:
         return replace(found, note="no rails found")
     total = _input_of([rail.label for rail in rails])

@@ -10,7 +10,7 @@ from pathlib import Path
 from neuralpower_sampler import Source
 from neuralpower_wire import Channel, Chip
 
-from ..config import Config, I2c
+from ..config import Config, I2cTable
 from ..errors import ConfigError, DaemonError
 from ..system.devicetree import bus_clock_hz, tree_chips
 from ..system.monitors import LARGEST_SHUNT_UOHM
@@ -118,7 +118,7 @@ def i2c_plan(config: Config) -> Plan:
     )
 
 
-def configured(i2c: I2c) -> tuple[str, list[RawChip]]:
+def configured(i2c: I2cTable) -> tuple[str, list[RawChip]]:
     """The bus and chips that the configuration spells out."""
     if not i2c.device or not i2c.shunts_uohm:
         raise ConfigError("i2c.rails: needs i2c.device and i2c.shunts_uohm beside it; give them too")
@@ -133,7 +133,7 @@ def configured(i2c: I2c) -> tuple[str, list[RawChip]]:
     return i2c.device, chips
 
 
-def from_tree(i2c: I2c, root: Path) -> tuple[str, list[RawChip]]:
+def from_tree(i2c: I2cTable, root: Path) -> tuple[str, list[RawChip]]:
     """The bus and chips of the device tree, narrowed to i2c.device and i2c.addresses where these are given."""
     there = [
         chip

@@ -68,7 +68,7 @@ REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Sensor:
+class GpuSensor:
     """One reading of a GPU as it was measured.
 
     `cost_ns` is what asking takes, `renewal_ns` the time between new values (0: not found); `stamped`: the driver stamps renewals.
@@ -91,16 +91,16 @@ class Seen:
     """What NVML offers: GPUs that tell their power, their sensors, the clock of the stamps; and a line for each GPU that does not."""
 
     gpus: tuple[Gpu, ...]
-    sensors: tuple[Sensor, ...]
+    sensors: tuple[GpuSensor, ...]
     clock: str | None
     refused: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Pace:
+class SensorPace:
     """A sensor, asked for in every `every`-th tick, and `again` ticks later as long as a counter's turn lasts."""
 
-    sensor: Sensor
+    sensor: GpuSensor
     every: int
     again: int
 
@@ -126,7 +126,7 @@ def open_nvml(library: str) -> Nvml:
 def look(nvml: Nvml) -> Seen:
     """Measure what all GPUs offer; takes :data:`LOOK_S`."""
     gpus: list[Gpu] = []
-    sensors: list[Sensor] = []
+    sensors: list[GpuSensor] = []
     refused: list[str] = []
     for number in range(nvml.count):
         try:
@@ -144,13 +144,13 @@ def look(nvml: Nvml) -> Seen:
     return Seen(tuple(gpus), tuple(watched), clock, tuple(refused))
 
 
-def _costs(nvml: Nvml, gpu: int) -> tuple[list[Sensor], int]:
+def _costs(nvml: Nvml, gpu: int) -> tuple[list[GpuSensor], int]:
     """The readings that GPU `gpu` gives, with what they cost, and the error of the first that it refuses."""
-    found: list[Sensor] = []
+    found: list[GpuSensor] = []
     refusal = 0
     for kind in WORTH:
         try:
-            found.append(Sensor(gpu, kind, cost_ns(partial(nvml.read, gpu, kind))))
+            found.append(GpuSensor(gpu, kind, cost_ns(partial(nvml.read, gpu, kind))))
         except SamplerError as error:
             refusal = refusal or error.errno or 0
     return found, refusal
@@ -183,7 +183,7 @@ def _powerless(gpu: Gpu, why: int) -> str:
     return f"NVML does not tell the power of {name}; {remedy_of(why)}"
 
 
-def _watch(nvml: Nvml, sensors: Sequence[Sensor]) -> tuple[list[Sensor], str | None]:
+def _watch(nvml: Nvml, sensors: Sequence[GpuSensor]) -> tuple[list[GpuSensor], str | None]:
     """Find how often each is new, and which clock the stamps are on."""
     fields = [sensor for sensor in sensors if sensor.kind in FIELDS]
     seen: dict[str, list[NvmlValue]] = {sensor.name: [] for sensor in fields}
@@ -203,11 +203,11 @@ def _watch(nvml: Nvml, sensors: Sequence[Sensor]) -> tuple[list[Sensor], str | N
             renewal_ns, stamped = _spacing_ns([each.stamp_us for each in ring]), True
         else:
             renewal_ns, stamped = 0, False
-        found.append(Sensor(sensor.gpu, sensor.kind, sensor.cost_ns, renewal_ns, stamped))
+        found.append(GpuSensor(sensor.gpu, sensor.kind, sensor.cost_ns, renewal_ns, stamped))
     return found, clock_of(stamps)
 
 
-def _read(nvml: Nvml, sensor: Sensor) -> NvmlValue:
+def _read(nvml: Nvml, sensor: GpuSensor) -> NvmlValue:
     try:
         return nvml.read(sensor.gpu, sensor.kind)
     except SamplerError as error:
@@ -290,7 +290,7 @@ def nvml_plan(config: Config) -> Plan:
     )
 
 
-def fitting(sensors: Sequence[Sensor]) -> list[Sensor]:
+def fitting(sensors: Sequence[GpuSensor]) -> list[GpuSensor]:
     """All of them, or as many kinds as an epoch can hold for all GPUs."""
     kinds = [kind for kind in WORTH if any(sensor.kind == kind for sensor in sensors)]
     while True:
@@ -300,9 +300,9 @@ def fitting(sensors: Sequence[Sensor]) -> list[Sensor]:
         kinds.pop()
 
 
-def rails_of(sensors: Sequence[Sensor]) -> dict[str, list[Sensor]]:
+def rails_of(sensors: Sequence[GpuSensor]) -> dict[str, list[GpuSensor]]:
     """Rail → its sensors: gpuN has the power that resolves most and the counter, gpuN.KIND each other power."""
-    rails: dict[str, list[Sensor]] = {}
+    rails: dict[str, list[GpuSensor]] = {}
     for gpu in sorted({sensor.gpu for sensor in sensors}):
         mine = {sensor.kind: sensor for sensor in sensors if sensor.gpu == gpu}
         powers = [mine[kind] for kind in POWER if kind in mine]
@@ -311,7 +311,7 @@ def rails_of(sensors: Sequence[Sensor]) -> dict[str, list[Sensor]]:
     return rails
 
 
-def period_of(config: Config, sensors: Sequence[Sensor]) -> int:
+def period_of(config: Config, sensors: Sequence[GpuSensor]) -> int:
     """The time between ticks: the wished one, or one that keeps up with the fastest ring; ConfigError where the wish cannot."""
     rings = [sensor.renewal_ns for sensor in sensors if sensor.kind == "samples" and sensor.renewal_ns]
     good_ns = min((max(SHORTEST_PERIOD_NS, int(FOLLOW * each)) for each in rings), default=PERIOD_NS)
@@ -325,13 +325,13 @@ def period_of(config: Config, sensors: Sequence[Sensor]) -> int:
     return wished_ns or good_ns
 
 
-def paced(sensors: Sequence[Sensor], period_ns: int, share: float) -> list[Pace]:
+def paced(sensors: Sequence[GpuSensor], period_ns: int, share: float) -> list[SensorPace]:
     """How often each is asked for: as often as it is new, as far as its part of `share` of a processor allows.
 
     Power comes first; counters, which are dear and lose nothing between two looks, get what is left.
     """
     left = share
-    paces: dict[int, Pace] = {}
+    paces: dict[int, SensorPace] = {}
     for at in sorted(range(len(sensors)), key=lambda at: sensors[at].kind == "energy"):
         fields = sum(each.gpu == sensors[at].gpu and each.kind in FIELDS for each in sensors)
         together = fields if sensors[at].kind in FIELDS else 1
@@ -341,24 +341,24 @@ def paced(sensors: Sequence[Sensor], period_ns: int, share: float) -> list[Pace]
     return [paces[at] for at in range(len(sensors))]
 
 
-def _pace(sensor: Sensor, period_ns: int, part: float, together: int) -> Pace:
+def _pace(sensor: GpuSensor, period_ns: int, part: float, together: int) -> SensorPace:
     again, natural_ns = 1, period_ns
     if sensor.kind == "energy":
         again = min(MOST_EVERY, -(-AGAIN_NS // period_ns))
     elif sensor.kind in FIELDS:
         natural_ns = round((sensor.renewal_ns or USUAL_RENEWAL_NS) / LOOKS_PER_RENEWAL)
     every = max(1, natural_ns // period_ns)
-    while every < MOST_EVERY and Pace(sensor, every, again).share(period_ns, together) > part:
+    while every < MOST_EVERY and SensorPace(sensor, every, again).share(period_ns, together) > part:
         every += max(1, every // 16)
-    return Pace(sensor, min(every, MOST_EVERY), again)
+    return SensorPace(sensor, min(every, MOST_EVERY), again)
 
 
-def _looks(sensor: Sensor, again_ns: int, every: int) -> float:
+def _looks(sensor: GpuSensor, again_ns: int, every: int) -> float:
     """Calls in a turn: a counter is looked at until it changes, after half a renewal in the mean."""
     return 1 if sensor.kind != "energy" or every == 1 else 2 + USUAL_RENEWAL_NS / 2 / again_ns
 
 
-def told(pace: Pace, period_ns: int) -> str:
+def told(pace: SensorPace, period_ns: int) -> str:
     """What was measured and planned, in words."""
     sensor = pace.sensor
     each = f"asked for each {pace.every * period_ns / 1e6:.0f} ms"
@@ -369,7 +369,7 @@ def told(pace: Pace, period_ns: int) -> str:
     return f"a read takes {sensor.cost_ns / 1000:.0f} µs; {new}{stamps}; {each}"
 
 
-def _channel(rail: str, pace: Pace) -> Channel:
+def _channel(rail: str, pace: SensorPace) -> Channel:
     sensor = pace.sensor
     quantity = "energy_uj" if sensor.kind == "energy" else "power_uw"
     # The ring has a reading in each tick, whenever it was asked.

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..system.monitors import Monitor
 from .boards import Total
 from .budget import Budget, RailCost, chosen_period_ns, refusal, thinned
-from .plausible import Doubt, Limits
+from .plausible import Doubt, PowerLimits
 from .probe import Behaviour
 
 Prober = Callable[[Monitor, int | None], Behaviour]
@@ -57,7 +57,7 @@ class Plan:
     read_chips: Callable[[Source], tuple[Chip, ...]] | None = None
     covers: str = ""
     doubts: tuple[Doubt, ...] = ()
-    limits: tuple[Limits, Limits] | None = None
+    limits: tuple[PowerLimits, PowerLimits] | None = None
 
     def opened(self, source: Source) -> Plan:
         """This plan with what the opened source knows of its chips."""

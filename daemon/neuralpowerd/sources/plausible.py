@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..system.monitors import Rail
+from ..system.monitors import MonitorRail
 from .boards import Board
 
 SHUNTS_UOHM = (50, 500_000)
@@ -39,13 +39,13 @@ def shunt_doubts(shunts_uohm: Iterable[tuple[str, int]]) -> tuple[Doubt, ...]:
     return tuple(Doubt(rail, f"its shunt of {shunt} µΩ is not plausible") for rail, shunt in doubted)
 
 
-def shunts_of(rails: Iterable[Rail]) -> tuple[Doubt, ...]:
+def shunts_of(rails: Iterable[MonitorRail]) -> tuple[Doubt, ...]:
     """The doubts that the drivers' own figures give."""
     return shunt_doubts((rail.name, rail.shunt_uohm) for rail in rails)
 
 
 @dataclass(frozen=True)
-class Limits:
+class PowerLimits:
     """Between which watts a rail, and a total, of a board may be."""
 
     low_w: float
@@ -60,11 +60,11 @@ class Limits:
         return ""
 
 
-def rail_limits(board: Board | None) -> Limits:
+def rail_limits(board: Board | None) -> PowerLimits:
     """Of one rail. On an unknown board power may flow back, into a battery."""
-    return Limits(BELOW_ZERO_W, board.mode_w * PEAK) if board else Limits(-MOST_W, MOST_W)
+    return PowerLimits(BELOW_ZERO_W, board.mode_w * PEAK) if board else PowerLimits(-MOST_W, MOST_W)
 
 
-def total_limits(board: Board | None) -> Limits:
+def total_limits(board: Board | None) -> PowerLimits:
     """Of the total."""
-    return Limits(LEAST_W, rail_limits(board).high_w)
+    return PowerLimits(LEAST_W, rail_limits(board).high_w)

@@ -13,9 +13,9 @@ from neuralpower_wire import Channel, Chip
 from ..config import AUTO, Config
 from ..errors import DaemonError
 from ..system.devicetree import bus_clock_hz
-from ..system.monitors import INA3221, Monitor, Rail
-from ..system.restore import SAVED_FILES, Change, change_files, restore_files
-from .boards import UNBOUND, Found, find
+from ..system.monitors import INA3221, Monitor, MonitorRail
+from ..system.restore import SAVED_FILES, SettingChange, change_files, restore_files
+from .boards import UNBOUND, FoundBoard, find
 from .budget import Budget, RailCost
 from .chiptimes import interval_for
 from .plan import Plan, Prober, decimated, period_for, refuse_too_many, slowest_rate, undoubted, wanted_rails
@@ -52,12 +52,12 @@ def rails_plan(config: Config, prober: Prober) -> Plan | None:
 
 def _plan(
     config: Config,
-    found: Found,
-    rails: Sequence[Rail],
+    found: FoundBoard,
+    rails: Sequence[MonitorRail],
     monitors: Sequence[Monitor],
     clocks: dict[str, int | None],
     behaviours: dict[str, Behaviour],
-    changes: dict[str, Change],
+    changes: dict[str, SettingChange],
     period_ns: int,
     budget: Budget,
 ) -> Plan:
@@ -110,7 +110,7 @@ def _plan(
     )
 
 
-def readable(found: Found, source: str) -> list[Monitor]:
+def readable(found: FoundBoard, source: str) -> list[Monitor]:
     """The monitors that one source reads: those of its kind; with AUTO of the kind that has the total's rails, else hwmon, else iio."""
     with_rails = [monitor for monitor in found.monitors if monitor.rails]
     if source == AUTO:
@@ -120,7 +120,7 @@ def readable(found: Found, source: str) -> list[Monitor]:
     return [monitor for monitor in with_rails if kind_of(monitor) == source]
 
 
-def no_rail(found: Found, source: str) -> tuple[str, str]:
+def no_rail(found: FoundBoard, source: str) -> tuple[str, str]:
     """Why a source has no rail, and what to do."""
     other = sorted({kind_of(each) for each in found.monitors if each.rails})
     if other:
@@ -149,7 +149,7 @@ def kind_of(monitor: Monitor) -> str:
     return IIO if monitor.driver == IIO_DRIVER else HWMON
 
 
-def _open(rails: Sequence[Rail], monitors: Sequence[Monitor], behaviours: dict[str, Behaviour]) -> Source:
+def _open(rails: Sequence[MonitorRail], monitors: Sequence[Monitor], behaviours: dict[str, Behaviour]) -> Source:
     inputs = [item for rail in rails for item in rail.inputs]
     if kind_of(monitors[0]) == "iio":
         return IioSource([IioInput(str(item.path), item.quantity) for item in inputs])
@@ -160,7 +160,7 @@ def _open(rails: Sequence[Rail], monitors: Sequence[Monitor], behaviours: dict[s
 
 
 def rail_costs(
-    rails: Sequence[Rail],
+    rails: Sequence[MonitorRail],
     monitors: Sequence[Monitor],
     clocks: dict[str, int | None],
     behaviours: dict[str, Behaviour],
@@ -178,14 +178,14 @@ def rail_costs(
     return costs
 
 
-def _has_own_voltage(rail: Rail) -> bool:
+def _has_own_voltage(rail: MonitorRail) -> bool:
     """Whether the voltage is a read of its own, which may be left out; the files of the IIO driver are read together."""
     paths = [item.path for item in rail.inputs if item.quantity == "bus_uv"]
     others = [item.path for item in rail.inputs if item.quantity != "bus_uv"]
     return bool(paths) and bool(others) and not set(paths) & set(others) and not rail.chip.startswith(IIO_DRIVER)
 
 
-def _chip(monitor: Monitor, change: Change | None) -> Chip:
+def _chip(monitor: Monitor, change: SettingChange | None) -> Chip:
     scan = scan_of(monitor)
     conversion_us, scan_ns = (0, change.scan_ns) if change else (scan.conversion_us, scan.ns)
     freshness = "nominal" if scan_ns else "unknown"
@@ -199,7 +199,7 @@ def _chip(monitor: Monitor, change: Change | None) -> Chip:
     )
 
 
-def _changes(monitors: Sequence[Monitor], period_ns: int) -> dict[str, Change]:
+def _changes(monitors: Sequence[Monitor], period_ns: int) -> dict[str, SettingChange]:
     """The update intervals to write so that each chip scans as fast as the ticks come, where the file may be written."""
     changes = {}
     for monitor in monitors:
@@ -209,5 +209,5 @@ def _changes(monitors: Sequence[Monitor], period_ns: int) -> dict[str, Change]:
         value, scan_ns = interval_for(period_ns, monitor.enabled)
         value *= max(1, monitor.samples or 1)  # writing divides by the samples
         text = f"update_interval {monitor.update_interval_ms} → {value} ms until the daemon stops"
-        changes[monitor.name] = Change(path, str(value), scan_ns, text)
+        changes[monitor.name] = SettingChange(path, str(value), scan_ns, text)
     return changes

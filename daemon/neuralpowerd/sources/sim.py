@@ -10,7 +10,7 @@ from typing import Any
 from neuralpower_sampler import SimChip, SimSource, Source
 from neuralpower_wire import Channel, Chip, Timeline, WireError, create_timeline
 
-from ..config import AUTO, Config, Sim
+from ..config import AUTO, Config, SimTable
 from .boards import find
 from .budget import TRANSFER_BITS, RailCost
 from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
@@ -98,7 +98,7 @@ def _why_simulated(config: Config) -> str:
     return f", since {no_rail(find(Path(config.sysfs_root)), AUTO)[0]}" if config.source == AUTO else ""
 
 
-def _chip(name: str, sim: Sim, channels: int) -> Chip:
+def _chip(name: str, sim: SimTable, channels: int) -> Chip:
     shunt_us, bus_us = CONVERSION_US[sim.config >> 3 & 7], CONVERSION_US[sim.config >> 6 & 7]
     scan_ns = scan_of_config(sim.config, channels).ns
     return Chip(
@@ -116,7 +116,7 @@ def _each(values: Sequence[int], rails: Sequence[str]) -> list[int]:
     return list(values) * len(rails) if len(values) == 1 else list(values)
 
 
-def _prepare_timeline(path: Path, sim: Sim) -> None:
+def _prepare_timeline(path: Path, sim: SimTable) -> None:
     """Keep a timeline of these rails, which a virtual device may be writing; make one where there is none."""
     idle_uw = _each(sim.idle_uw, sim.rails)
     try:

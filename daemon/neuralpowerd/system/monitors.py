@@ -38,7 +38,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Rail:
+class MonitorRail:
     """A rail as its monitor gives it. `chip` is driver@bus-address, `channel` counts from 1, `shunt_uohm` 0 is unknown.
 
     `label` is the driver's, "" where it gives none. `name` is the label or made from the chip, and may be another rail's too.
@@ -72,7 +72,7 @@ class Monitor:
     name: str
     address: int
     directory: Path
-    rails: tuple[Rail, ...]
+    rails: tuple[MonitorRail, ...]
     update_interval_ms: int | None = None
     samples: int | None = None
     enabled: int = 0
@@ -159,7 +159,7 @@ def _inputs(directory: Path) -> dict[str, list[int]]:
     return {kind: sorted(numbers) for kind, numbers in found.items()}
 
 
-def _ina3221_rails(directory: Path, chip: str, address: int) -> tuple[list[Rail], list[OffChannel]]:
+def _ina3221_rails(directory: Path, chip: str, address: int) -> tuple[list[MonitorRail], list[OffChannel]]:
     """Channels 1 to 3. `in1..3` are bus voltages in mV, `in4..6` shunt voltages in µV, `in7` their sum, which is no rail."""
     rails, off = [], []
     for channel in (1, 2, 3):
@@ -180,11 +180,11 @@ def _ina3221_rails(directory: Path, chip: str, address: int) -> tuple[list[Rail]
             second = Input("current_ua", current, 1000, 40_000_000 // shunt_uohm if shunt_uohm else 0)
         inputs = (Input("bus_uv", bus, 1000, 8000), second)
         name = label or f"{chip}.{channel}"
-        rails.append(Rail(name, chip, address, channel, shunt_uohm, inputs, label or "", shunt_file))
+        rails.append(MonitorRail(name, chip, address, channel, shunt_uohm, inputs, label or "", shunt_file))
     return rails, off
 
 
-def _ina3221x_rails(directory: Path, chip: str, address: int) -> list[Rail]:
+def _ina3221x_rails(directory: Path, chip: str, address: int) -> list[MonitorRail]:
     """NVIDIA's IIO driver counts channels from 0 and gives mV and mA."""
     rails = []
     for channel in (0, 1, 2):
@@ -196,13 +196,13 @@ def _ina3221x_rails(directory: Path, chip: str, address: int) -> list[Rail]:
         if exists(both):  # voltage and current of one moment, in one read
             bus = current = both
         inputs = (Input("bus_uv", bus, 1000, 8000), Input("current_ua", current, 1000, 0))
-        rails.append(Rail(label, chip, address, channel + 1, 0, inputs, label))
+        rails.append(MonitorRail(label, chip, address, channel + 1, 0, inputs, label))
     return rails
 
 
 def _power_rails(
     directory: Path, driver: str, chip: str, address: int, inputs: dict[str, list[int]]
-) -> tuple[list[Rail], list[OffChannel]]:
+) -> tuple[list[MonitorRail], list[OffChannel]]:
     """The rails of any hwmon driver: one for each `powerN_input` (µW), else the one voltage (mV) and current (mA) that there are.
 
     Where several voltages and currents are there, the kernel's interface does not say which belong together: no rail, unless
@@ -227,7 +227,7 @@ def _power_rails(
             off.append(OffChannel(label, number, switch))
             continue
         name = label or (f"{chip}.{number}" if len(pairs) > 1 else chip)
-        rails.append(Rail(name, chip, address, number, shunt_uohm, files, label, shunt_file))
+        rails.append(MonitorRail(name, chip, address, number, shunt_uohm, files, label, shunt_file))
     return rails, off
 
 

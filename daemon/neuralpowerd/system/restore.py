@@ -28,7 +28,7 @@ _INTERVAL = re.compile(r"[0-9]{1,9}\Z")
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingChange:
     """A setting to write, the scan in ns that follows from it, and a line about it."""
 
     path: Path

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from neuralpower_wire import Epoch, Ticks, rail_power_w
 
-from ..sources.plausible import Doubt, Limits
+from ..sources.plausible import Doubt, PowerLimits
 
 TOTAL = "total"
 
@@ -17,7 +17,7 @@ TOTAL = "total"
 class DoubtWatch:
     """Follows the ticks of one epoch; `doubts` and `limits` are the plan's."""
 
-    def __init__(self, epoch: Epoch, doubts: Sequence[Doubt], limits: tuple[Limits, Limits] | None) -> None:
+    def __init__(self, epoch: Epoch, doubts: Sequence[Doubt], limits: tuple[PowerLimits, PowerLimits] | None) -> None:
         self._epoch = epoch
         self._limits = limits
         self._sure = {doubt.rail: doubt.why for doubt in doubts}
@@ -40,7 +40,7 @@ class DoubtWatch:
             new.append(self._hold(TOTAL, np.sum([powers[rail] for rail in self._epoch.totals], axis=0), of_total))
         return [doubt for doubt in new if doubt]
 
-    def _hold(self, name: str, power_w: npt.NDArray[np.float64], limits: Limits) -> Doubt | None:
+    def _hold(self, name: str, power_w: npt.NDArray[np.float64], limits: PowerLimits) -> Doubt | None:
         """Count one series of powers (n,) in W, nan where one is missing; the doubt if it is the first of this name."""
         known = power_w[np.isfinite(power_w)]
         doubted = known if name in self._sure else known[(known < limits.low_w) | (known > limits.high_w)]

@@ -18,7 +18,7 @@ from neuralpower_align.readings.freshness import (
     nominal,
     scan_period,
 )
-from neuralpower_wire import Chip, Epoch, State, Ticks
+from neuralpower_wire import Chip, Epoch, ReadingState, Ticks
 from neuralpower_wire.tick import Flag
 
 from ..logs.feeds import in_one
@@ -135,8 +135,8 @@ class FreshWatch:
     def _count(self, ticks: Ticks) -> None:
         readings = ticks["readings"]
         state = readings["state"][1:]
-        fresh = tuple(np.count_nonzero(state == State.FRESH, axis=0).tolist())
-        unknown = tuple(np.any(state == State.UNKNOWN, axis=0).tolist())
+        fresh = tuple(np.count_nonzero(state == ReadingState.FRESH, axis=0).tolist())
+        unknown = tuple(np.any(state == ReadingState.UNKNOWN, axis=0).tolist())
         counting = ((readings["flags"][[0, -1]] & Flag.SCAN) != 0).all(axis=0)
         gained = readings["scan"][-1].astype(np.int64) - readings["scan"][0]
         # Scans that end between two ticks give one new value: there are no more of those than slots.
@@ -157,7 +157,7 @@ class FreshWatch:
             if not changing[at]:
                 continue
             reading = ticks["readings"][:, at]
-            valid = (reading["state"] != State.MISSING) & (reading["flags"] & Flag.HELD == 0)
+            valid = (reading["state"] != ReadingState.MISSING) & (reading["flags"] & Flag.HELD == 0)
             register.add(
                 changes_of(number, reading["value"], valid, t_ns + reading["begin_ns"], t_ns + reading["end_ns"])
             )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from row import Row
 
-from neuralpower_wire.tick import Flag, State
+from neuralpower_wire.tick import Flag, ReadingState
 
 CONVERSION_NS = np.array([140, 204, 332, 588, 1100, 2116, 4156, 8244]) * 1000
 RAMP_NS, PIECE_NS, SETTLED_NS = 2_000_000_000, 250_000, 1_000_000_000
@@ -46,10 +46,11 @@ def judge_run(ticks: Any, run: dict[str, Any]) -> list[Row]:
     ahead = np.diff(numbers, axis=0)
     wrong = int(
         np.count_nonzero(
-            ((state[1:] == State.FRESH) & (ahead < 1) | (state[1:] == State.REPEATED) & (ahead != 0)) & both[:, None]
+            ((state[1:] == ReadingState.FRESH) & (ahead < 1) | (state[1:] == ReadingState.REPEATED) & (ahead != 0))
+            & both[:, None]
         )
     )
-    known = float(np.mean(state != State.UNKNOWN))
+    known = float(np.mean(state != ReadingState.UNKNOWN))
     shown = f"{wrong} wrong of {state.size}, {100 * known:.0f} % known"
     rows = [Row(f"{name}: fresh and repeated", shown, "0 wrong", wrong == 0 and known > 0.5)]
     settled = (
@@ -59,7 +60,7 @@ def judge_run(ticks: Any, run: dict[str, Any]) -> list[Row]:
     missed = int(later["slot"][-1] - later["slot"][0]) + 1 - len(later)
     rows.append(Row("  missed slots after the first second", f"{missed} of {missed + len(later)}", "0", missed == 0))
     able = min(int(later["t_ns"][-1] - later["t_ns"][0]) / scan_ns, len(later) + missed)
-    fresh = np.count_nonzero(state[settled] == State.FRESH, axis=0)
+    fresh = np.count_nonzero(state[settled] == ReadingState.FRESH, axis=0)
     worst = float(np.abs(fresh / able - 1).max())
     shown = f"{fresh.min()} to {fresh.max()} of {able:.0f}, scan {scan_ns / 1e6:.3f} ms"
     rows.append(Row("  fresh readings against the chip's scans", shown, "within 1 %", worst <= 0.01))

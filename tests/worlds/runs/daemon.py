@@ -17,7 +17,7 @@ from neuralpower.profiler.link import Counts
 from neuralpower.profiler.marks import Marks
 from neuralpower.virtual.device.clock import VirtualClock
 from neuralpower_wire import Batch, Epoch, Kind, Record
-from neuralpower_wire.link import CREDIT, DESCRIBE, REFUSED, Describe, Engine, Hello, Inference, Refused
+from neuralpower_wire.link import CREDIT, DESCRIBE, REFUSED, Describe, Engine, Hello, Inference, RefusedInference
 from neuralpowerd.config import Config
 from neuralpowerd.live.inferences import Ingest
 from neuralpowerd.logs.journal import Journal
@@ -138,7 +138,7 @@ class DirectCarrier:
             self._daemon.take(self.peer, self._engines[Describe.of(batch).engine].batch())
         elif batch.topic == REFUSED:
             self.counts.refused += 1
-            self.last_refusal = Refused.of(batch).reason
+            self.last_refusal = RefusedInference.of(batch).reason
         elif batch.topic == CREDIT:
             self.counts.acknowledged = self.counts.offered - self.counts.refused
 

@@ -27,7 +27,7 @@ from neuralpower.virtual.device.truth import Truth
 from neuralpower_sampler import simulate
 from neuralpower_sampler.sim import SimSettings
 from neuralpower_wire import Epoch, Record, Ticks
-from neuralpowerd.config import Config, Sim
+from neuralpowerd.config import Config, SimTable
 
 from .daemon import DaemonClock, DirectMarks, HeldDaemon, UnreadPower, sim_channels
 
@@ -76,7 +76,7 @@ class Made:
 def make(run: UserRun) -> Made:
     """Run it. The same run gives the same ticks, anchors and durations; names of streams and sessions follow from the seed too."""
     clock = DaemonClock(START_NS)
-    config = Config(source="sim", sim=Sim(config=run.config, seed=run.seed, bus_hz=BUS_HZ))
+    config = Config(source="sim", sim=SimTable(config=run.config, seed=run.seed, bus_hz=BUS_HZ))
     stream = hashlib.sha256(f"ticks {run.seed}".encode()).digest()[:16]
     with tempfile.TemporaryDirectory(prefix="neuralpower-run-") as folder:
         daemon = HeldDaemon(config, clock, stream, Path(folder))

@@ -21,10 +21,10 @@ CV_FOLDS = 10
 """Of both predecessors."""
 
 
-class Baseline(Protocol):
+class BaselineModel(Protocol):
     """What a baseline does. Each is bounded below by the smallest value it was fitted to, as a runtime cannot be negative."""
 
-    def fit(self, layers: Sequence[Layer], y: Floats) -> Baseline: ...
+    def fit(self, layers: Sequence[Layer], y: Floats) -> BaselineModel: ...
 
     def predict(self, layers: Sequence[Layer]) -> Floats: ...
 
@@ -208,9 +208,9 @@ class LogTrees:
         return np.asarray(np.exp(self._model.predict(measure(layers, _SEEN))))
 
 
-def baselines(kind: str, target: str, seed: int) -> dict[str, Callable[[], Baseline]]:
+def baselines(kind: str, target: str, seed: int) -> dict[str, Callable[[], BaselineModel]]:
     """Name -> a maker of the baseline, for those that know the layer type and target; energy has only the general ones."""
-    found: dict[str, Callable[[], Baseline]] = {
+    found: dict[str, Callable[[], BaselineModel]] = {
         "mean": Mean,
         "trees": lambda: Trees(seed),
         "log trees": lambda: LogTrees(seed),

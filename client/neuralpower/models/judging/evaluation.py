@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.dataset_networks import whole_networks
-from neuralpower.models.judging.baselines import Baseline, baselines
+from neuralpower.models.judging.baselines import BaselineModel, baselines
 from neuralpower.models.network import predict_network
 from neuralpower.models.regression.design import KINDS
 from neuralpower.models.regression.rows import networks_of, rows_of
@@ -140,7 +140,7 @@ def simpler_ways(models: SixModels, dataset: Dataset) -> dict[Key, dict[str, Cro
     return found
 
 
-def held_out_baseline(folds: KindFolds, target: str, make: Callable[[], Baseline]) -> CrossValidation | None:
+def held_out_baseline(folds: KindFolds, target: str, make: Callable[[], BaselineModel]) -> CrossValidation | None:
     """The errors of a baseline on the folds; it takes a unit's layers for measured one by one, which it cannot help."""
     rows, found = folds.rows[target], HeldOut(folds, target)
     for train, test in folds.parts():

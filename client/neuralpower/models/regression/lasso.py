@@ -18,7 +18,7 @@ from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.polynomial import Interval, Polynomial
 from neuralpower.models.regression.quantities import rates
 from neuralpower.models.regression.rough import rough
-from neuralpower.models.regression.search import LOSSES, Choice, Search, Sum
+from neuralpower.models.regression.search import LOSSES, Choice, Sum, TermSearch
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -126,7 +126,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
         trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
         parts = self._parts(rows, group, configurations)
-        search = Search(
+        search = TermSearch(
             dictionary, column, rows, rows.first(target), trust, parts,
             np.geomspace(1.0, 1e-4, self.penalties), self.loss, self.seed,
         )  # fmt: skip
@@ -148,7 +148,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.polynomial_ = self._polynomial(found, best.degree, x, target, rows, dictionary, nested)
         return self
 
-    def _choose(self, search: Search) -> tuple[Choice, Floats]:
+    def _choose(self, search: TermSearch) -> tuple[Choice, Floats]:
         """Degree, penalty and whether there are regions, and what is predicted for held-out units (units,)."""
         best = search.degree(self.degrees)
         if self.regions and search.has_regions:

@@ -25,7 +25,7 @@ The law's two extremes, nothing but launch and nothing but work, are a whole way
 
 
 @dataclass(frozen=True)
-class Bounds:
+class PredictionBounds:
     """What the machine was seen to do, which a prediction may not leave.
 
     lowest
@@ -42,7 +42,7 @@ class Bounds:
     rates: Mapping[str, float]
 
     @classmethod
-    def of(cls, columns: Mapping[str, Floats], y: Floats, rates: tuple[str, ...], capped: bool) -> Bounds:
+    def of(cls, columns: Mapping[str, Floats], y: Floats, rates: tuple[str, ...], capped: bool) -> PredictionBounds:
         """The bounds that the measured values `y` show; `columns` maps quantities to values of the same shape (rows,)."""
         highest = float(y.max()) if capped else None
         return cls(float(y.min()), highest, {name: float((columns[name] / y).max()) for name in rates})
@@ -120,7 +120,7 @@ class Polynomial:
     terms: tuple[Term, ...]
     coefficients: tuple[float, ...]
     scales: tuple[float, ...]
-    bounds: Bounds
+    bounds: PredictionBounds
     interval: Interval
     domain: Mapping[str, tuple[float, float]]
     runtime: Polynomial | None = None

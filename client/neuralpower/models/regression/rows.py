@@ -33,7 +33,7 @@ STRANGER_SPREAD = 0.15
 
 
 @dataclass(frozen=True)
-class Rows:
+class LayerRows:
     """The rows of one layer type that have a usable target.
 
     `x` (rows, columns of the dictionary), `y` (rows,) and its standard error as a share of it, `relative_se` (rows,), 0 where
@@ -60,7 +60,7 @@ class Rows:
     def merged(self) -> Merged:
         return Merged.of(len(self), self.units, self.shares)
 
-    def where(self, chosen: Bools) -> Rows:
+    def where(self, chosen: Bools) -> LayerRows:
         """Some of the rows, shape (rows,)."""
         layers = [layer for layer, keep in zip(self.layers, chosen.tolist(), strict=True) if keep]
         networks = [name for name, keep in zip(self.networks, chosen.tolist(), strict=True) if keep]
@@ -87,7 +87,7 @@ class Geometry:
         return cls(index, layers, x, configurations_of(x))
 
 
-def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None = None) -> Rows:
+def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None = None) -> LayerRows:
     """The rows to fit or score the model of a layer type and target: ``runtime``, ``power``, or ``energy``.
 
     A unit of attribution of several layers has one power, its energy over its time: Σ P_j·t_j = E. Its layers of this type
@@ -105,7 +105,7 @@ def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None 
     layers, x = [known.layers[place] for place in at.tolist()], known.x[at]
     configurations = relabelled(known.configurations[at])
     relative_se = np.nan_to_num(error[index] / value[index], nan=0.0)
-    return Rows(
+    return LayerRows(
         layers, x, value[index], relative_se, configurations, dataset["network"][index].tolist(), index,
         int((measured & ~resolved).sum()), unit[index], share[index],
     )  # fmt: skip
@@ -227,7 +227,7 @@ def _unit_error(dataset: Dataset, members: NDArray[np.intp]) -> float:
     return float(np.sqrt(np.clip(level, 0.0, error.min() ** 2))) if slope > 0 else float(error.min())
 
 
-def groups_of(dataset: Dataset, rows: Rows, folds: int) -> tuple[Ints, str]:
+def groups_of(dataset: Dataset, rows: LayerRows, folds: int) -> tuple[Ints, str]:
     """What is kept on one side of a fold, as a number per row, and its name: ``network`` or ``configuration``.
 
     A row belongs to its network, or to its configuration where its network has one layer only, however often (a sweep), or no
@@ -245,7 +245,7 @@ def groups_of(dataset: Dataset, rows: Rows, folds: int) -> tuple[Ints, str]:
     return group, "network"
 
 
-def _sharing(dataset: Dataset, rows: Rows) -> Ints:
+def _sharing(dataset: Dataset, rows: LayerRows) -> Ints:
     """A number per row: its unit where rows of its engine have the very same power, otherwise its configuration."""
     units = list(zip(dataset["engine"][rows.index].tolist(), dataset["power_w"][rows.index].tolist(), strict=True))
     shared = Counter(unit for unit in units if unit[0])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.path import Lasso, Moments
-from neuralpower.models.regression.polynomial import Bounds
+from neuralpower.models.regression.polynomial import PredictionBounds
 from neuralpower.models.regression.regions import regions_of
 from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.terms import Term, plain
@@ -77,7 +77,7 @@ class Sum:
     terms: tuple[Term, ...]
     coefficients: tuple[float, ...]
     scales: tuple[float, ...]
-    bounds: Bounds
+    bounds: PredictionBounds
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Design:
         )
 
 
-class Search:
+class TermSearch:
     """One fit's rows, and what was computed of them once.
 
     The terms to the highest degree have one Gram matrix. That of a fold's training rows is this less that of its test rows,
@@ -137,7 +137,7 @@ class Search:
         """Whether the dictionary says by which quantities regions are told apart."""
         return bool(self._dictionary.regions)
 
-    def sampled(self, training: int, test: int) -> Search | None:
+    def sampled(self, training: int, test: int) -> TermSearch | None:
         """The same search among so many units of the first fold's training and test units; None where all are no more than these."""
         if len(self._y) <= training + test:
             return None
@@ -152,22 +152,22 @@ class Search:
         part = tuple(np.isin(place, each) for each in drawn)
         rows = self._rows.spread(units)
         column = {name: values[rows] for name, values in self._column.items()}
-        few = Search(
+        few = TermSearch(
             self._dictionary, column, self._rows.where(rows), self._y[place], self._trust[place], [(part[0], part[1])],
             self._penalties, self._loss, self._seed, None if self._expected is None else self._expected[place],
         )  # fmt: skip
         few._place = place
         return few
 
-    def towards(self, expected: Floats) -> Search:
+    def towards(self, expected: Floats) -> TermSearch:
         """The same search with the loss about what is `expected`, (units,); about the value itself where that is nan."""
         known = np.where(np.isfinite(expected), expected, self._y)
-        found = Search(self._dictionary, self._column, self._rows, self._y, self._trust, self._parts, self._penalties,
+        found = TermSearch(self._dictionary, self._column, self._rows, self._y, self._trust, self._parts, self._penalties,
                        self._loss, self._seed, known)  # fmt: skip
         found._place = self._place
         return found
 
-    def guessed(self) -> Search:
+    def guessed(self) -> TermSearch:
         """The same search about a first guess, which no few values carry."""
         named = {name: self._unit_column[name] for name in self._dictionary.columns}
         return self.towards(rough(named, self._y, self._trust))
@@ -299,8 +299,8 @@ class Search:
         kept, mean, scale = kept[varied], mean[varied], scale[varied]
         return _Design([terms[index] for index in kept], (matrix[:, kept] - mean) / scale, mean, scale)
 
-    def _bound(self, train: Bools) -> Bounds:
-        return Bounds.of(self._at(train), self._y[train], self._dictionary.rates, self._dictionary.capped)
+    def _bound(self, train: Bools) -> PredictionBounds:
+        return PredictionBounds.of(self._at(train), self._y[train], self._dictionary.rates, self._dictionary.capped)
 
     def _at(self, units: Bools) -> dict[str, Floats]:
         return {name: self._unit_column[name][units] for name in self._dictionary.rates}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.models.regression.folds import assign, relabelled
-from neuralpower.models.regression.rows import Geometry, Rows, groups_of, rows_of
+from neuralpower.models.regression.rows import Geometry, LayerRows, groups_of, rows_of
 from neuralpower.models.validation.score import Score, rmspe, without_worst
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ class CrossValidation:
 class KindFolds:
     """The rows of one layer type by target, and in which fold each lies; `group`: by row of the dataset, -1 where of no use."""
 
-    rows: Mapping[str, Rows]
+    rows: Mapping[str, LayerRows]
     group: Ints
     grouped_by: str
     fold: Ints
@@ -86,8 +86,8 @@ class KindFolds:
         return len(np.unique(self.group[chosen])) < 2 or len(np.unique(self.configuration[chosen])) < 2
 
 
-def _all(rows: Mapping[str, Rows], index: NDArray[np.intp], geometry: Geometry) -> Rows:
-    """One `Rows` of all rows of a layer type, whatever was measured of them; `y` means nothing."""
+def _all(rows: Mapping[str, LayerRows], index: NDArray[np.intp], geometry: Geometry) -> LayerRows:
+    """One `LayerRows` of all rows of a layer type, whatever was measured of them; `y` means nothing."""
     networks, units = np.empty(len(index), dtype=object), np.empty(len(index), dtype=np.int64)
     for each in rows.values():
         at = np.searchsorted(index, each.index)
@@ -95,7 +95,7 @@ def _all(rows: Mapping[str, Rows], index: NDArray[np.intp], geometry: Geometry) 
     of_kind = np.searchsorted(geometry.index, index)
     layers = [geometry.layers[place] for place in of_kind.tolist()]
     configurations, blank = relabelled(geometry.configurations[of_kind]), np.zeros(len(index))
-    return Rows(
+    return LayerRows(
         layers, geometry.x[of_kind], blank, blank, configurations, networks.tolist(), index, 0, units, blank + 1
     )
 
@@ -156,7 +156,7 @@ class HeldOut:
         )  # fmt: skip
 
 
-def _by_unit(rows: Rows, predicted: Floats) -> tuple[Floats, Floats]:
+def _by_unit(rows: LayerRows, predicted: Floats) -> tuple[Floats, Floats]:
     """Predictions and values of the units."""
     merged = rows.merged
     return merged.mean(predicted), np.asarray(merged.first(rows.y), dtype=np.float64)

@@ -30,7 +30,7 @@ class Planned(NamedTuple):
     """Whether it was planned with the profiler attached; None where nobody said."""
 
 
-class Phase(Enum):
+class ContextPhase(Enum):
     """Where the context is: before an inference, in it, or after it with the durations not yet reported."""
 
     READY = auto()
@@ -100,7 +100,7 @@ class VirtualContext:
         self._profiled = np.zeros(0, np.bool_)
         self._planned: deque[Planned] = deque()
         self._current: Planned | None = None
-        self._phase = Phase.READY
+        self._phase = ContextPhase.READY
 
     @property
     def remaining(self) -> int:
@@ -135,13 +135,13 @@ class VirtualContext:
 
     def clock_ns(self) -> int:
         """The simulated host's CLOCK_MONOTONIC: entering enqueue before an inference, leaving synchronise after it."""
-        if self._phase is Phase.READY:
+        if self._phase is ContextPhase.READY:
             return self._next().enter_ns
         assert self._current is not None
-        if self._phase is Phase.RUNNING:
+        if self._phase is ContextPhase.RUNNING:
             return self._current.enter_ns
         if self.profiler is None:
-            self._phase = Phase.READY  # nothing is reported of this one, so its end is looked at last
+            self._phase = ContextPhase.READY  # nothing is reported of this one, so its end is looked at last
         return self._current.leave_ns
 
     def execute_async_v3(self, stream_handle: int) -> bool:
@@ -150,13 +150,13 @@ class VirtualContext:
         Raises:
             Failure: all planned inferences are done, the last is still running, or the profiler is not as it was planned.
         """
-        if self._phase is Phase.RUNNING:
+        if self._phase is ContextPhase.RUNNING:
             raise Failure(f"{self.load.name}: synchronise before the next inference")
         planned = self._next().profiled
         if planned is not None and planned != (self.profiler is not None):
             raise Failure(f"{self.load.name}: planned {'with' if planned else 'without'} the profiler")
         self._current = self._planned.popleft()
-        self._phase = Phase.RUNNING
+        self._phase = ContextPhase.RUNNING
         self._device.stream.running = self
         if self.enqueue_emits_profile and self.profiler is not None:
             self._device.stream.synchronize()
@@ -165,15 +165,15 @@ class VirtualContext:
 
     def finish(self) -> None:
         """Wait until the inference under way has ended."""
-        if self._phase is Phase.RUNNING and self._current is not None:
+        if self._phase is ContextPhase.RUNNING and self._current is not None:
             self._device.wait_until(self._current.leave_ns)
-            self._phase = Phase.DONE
+            self._phase = ContextPhase.DONE
 
     def report_to_profiler(self) -> bool:
         """Call the profiler with each layer's time in milliseconds (as a C float), in order, in a burst."""
-        if self._phase is not Phase.DONE or self._current is None or self.profiler is None:
+        if self._phase is not ContextPhase.DONE or self._current is None or self.profiler is None:
             return False
-        self._phase = Phase.READY
+        self._phase = ContextPhase.READY
         ms = (self._current.reported_ns * 1e-6).astype(np.float32).tolist()
         for name, duration in zip(self.load.layers, ms, strict=True):
             try:

@@ -20,7 +20,7 @@ from .hardware import RAILS, Hardware
 from .held_timeline import PowerTimeline
 from .load import Load
 from .manner import Manner
-from .plan import MEAN_PAUSE_NS, Planner, State, Times
+from .plan import MEAN_PAUSE_NS, BoardState, DevicePlanner, Times
 from .truth import Truth
 
 LEAD_MS = 1000.0
@@ -74,7 +74,7 @@ class VirtualDevice:
         self.hardware = Hardware.drawn(seed)
         self.stream = VirtualStream(self)
         self.manner = manner or Manner()
-        self._planner = Planner(self.hardware, self._writer.idle_uw, seed, self.manner)
+        self._planner = DevicePlanner(self.hardware, self._writer.idle_uw, seed, self.manner)
         self._queue: deque[VirtualContext] = deque()
         self._begun: VirtualContext | None = None
         self._asides: list[tuple[int, int]] = []
@@ -194,7 +194,7 @@ class VirtualDevice:
         goal_ns = self._clock_ns() + self._lead_ns + STEP_NS
         while self._horizon_ns < goal_ns:
             if not self._queue:
-                self._rest(State.CONTEXT_IDLE if self._loaded else State.DEVICE_IDLE, goal_ns)
+                self._rest(BoardState.CONTEXT_IDLE if self._loaded else BoardState.DEVICE_IDLE, goal_ns)
                 continue
             if self._ahead_ns() < RESERVE * self._lead_ns:
                 self._hold_up(self._queue[0])
@@ -205,7 +205,7 @@ class VirtualDevice:
         begin_ns, end_ns = self._horizon_ns, self._clock_ns() + self._lead_ns
         if context is self._begun:
             self._asides.append((begin_ns, end_ns))
-        self._rest(State.GAP if context is self._begun else State.CONTEXT_IDLE, end_ns)
+        self._rest(BoardState.GAP if context is self._begun else BoardState.CONTEXT_IDLE, end_ns)
         self.truth.held_up.append([begin_ns, end_ns])
 
     def _plan(self, context: VirtualContext) -> None:
@@ -227,9 +227,9 @@ class VirtualDevice:
             self._begun = None
             self._queue.popleft()
             if context.rest_ns:
-                self._rest(State.GAP, self._horizon_ns + context.rest_ns)
+                self._rest(BoardState.GAP, self._horizon_ns + context.rest_ns)
 
-    def _rest(self, state: State, until_ns: int) -> None:
+    def _rest(self, state: BoardState, until_ns: int) -> None:
         power_uw, rest = self._planner.rest(state, self._horizon_ns, until_ns - self._horizon_ns)
         self._publish(np.array([self._horizon_ns]), np.array([until_ns]), power_uw[None])
         self.truth.rest(rest)

@@ -31,7 +31,7 @@ STATE_SPREAD = 0.15
 COLD, STEPPED, PLAIN = "cold", "stepped", "plain"
 
 
-class State(Enum):
+class BoardState(Enum):
     """What a board does that runs no layer; the values are the names of the baselines."""
 
     DEVICE_IDLE = "device idle"
@@ -42,7 +42,7 @@ class State(Enum):
 class Rest(NamedTuple):
     """A stretch without layers: its state, seconds and joules of each rail (3,)."""
 
-    state: State
+    state: BoardState
     seconds: float
     joules: Floats
 
@@ -76,7 +76,7 @@ class Chunk:
     apart: str = ""
 
 
-class Planner:
+class DevicePlanner:
     """Draws the future from a seed.
 
     Args:
@@ -95,7 +95,7 @@ class Planner:
         context, waiting = np.random.default_rng([seed, 3]).normal(1.0, STATE_SPREAD, 2)
         loaded = idle + 1e6 * abs(context) * np.array(CONTEXT_W)
         gap = loaded + 1e6 * abs(waiting) * np.array(WAITING_W)
-        self._level_uw = {State.DEVICE_IDLE: idle, State.CONTEXT_IDLE: loaded, State.GAP: gap}
+        self._level_uw = {BoardState.DEVICE_IDLE: idle, BoardState.CONTEXT_IDLE: loaded, BoardState.GAP: gap}
         self._rng = np.random.default_rng([seed, 2])
         self._clock = Wander(manner.clock_wander, manner.clock_wander_s, self._rng)
         self._warmth = Wander(manner.warmth, manner.warmth_s, self._rng)
@@ -104,12 +104,12 @@ class Planner:
         self._stall: dict[str, Floats] = {}
         self._slack_ns = 0
 
-    def level_uw(self, state: State, t_ns: int) -> Times:
+    def level_uw(self, state: BoardState, t_ns: int) -> Times:
         """(3,) of a device in `state` at `t_ns`, with the leakage of its temperature."""
         power: Times = np.rint(self._level_uw[state] * self._warmth.at(t_ns)).astype(np.int64)
         return power
 
-    def rest(self, state: State, t_ns: int, length_ns: int) -> tuple[Times, Rest]:
+    def rest(self, state: BoardState, t_ns: int, length_ns: int) -> tuple[Times, Rest]:
         """Power (3,) of so long a rest from `t_ns` on, and what it comes to."""
         power_uw = self.level_uw(state, t_ns)
         joules = np.asarray(power_uw * (length_ns * 1e-15), np.float64)
@@ -136,7 +136,7 @@ class Planner:
         """
         manner, stepped = self._manner, self._governor.at(after_ns)
         clock = self._clock.at(after_ns) * (1 - manner.step * stepped)
-        loaded_uw, gap_uw = (self.level_uw(state, after_ns) for state in (State.CONTEXT_IDLE, State.GAP))
+        loaded_uw, gap_uw = (self.level_uw(state, after_ns) for state in (BoardState.CONTEXT_IDLE, BoardState.GAP))
         usual_ns, duration, gap = self._times(load, count, clock, ran)
         if profiled is not None:
             shrunk = np.rint(gap * manner.unprofiled_gap).astype(np.int64)
@@ -194,9 +194,9 @@ class Planner:
     def _rests(self, idle_ns: Times, power_uw: Times, apart: bool) -> tuple[Rest, ...]:
         """What lies before each inference (n,), (n, 3); `apart`: the first is no gap."""
         joules = idle_ns[:, None] * power_uw * 1e-15
-        first = [Rest(State.CONTEXT_IDLE, idle_ns[0] * 1e-9, joules[0])] if apart else []
+        first = [Rest(BoardState.CONTEXT_IDLE, idle_ns[0] * 1e-9, joules[0])] if apart else []
         rest = slice(len(first), None)
-        return (*first, Rest(State.GAP, float(idle_ns[rest].sum()) * 1e-9, joules[rest].sum(axis=0)))
+        return (*first, Rest(BoardState.GAP, float(idle_ns[rest].sum()) * 1e-9, joules[rest].sum(axis=0)))
 
     def _times(self, load: Load, count: int, clock: float, ran: int | None) -> tuple[Floats, Times, Times]:
         """Durations without anything random (A,), as they are, and the launch gaps before them, (n, A) each."""

@@ -35,7 +35,7 @@ class Tensor:
         }
 
 
-class Graph:
+class NetworkBuilder:
     """A network under construction: methods add layers and return the tensor they write."""
 
     def __init__(self, channels: int = 3, size: int = 224) -> None:
@@ -216,3 +216,7 @@ def pooling(kernel: int, stride: int, pad: int, kind: str, ceil: bool = False) -
 def _size(size: int, kernel: int, stride: int, pad: int, ceil: bool = False) -> int:
     free = size + 2 * pad - kernel
     return -(-free // stride) + 1 if ceil else free // stride + 1
+
+
+Graph = NetworkBuilder
+"""Its earlier name, which networks of users are written with."""

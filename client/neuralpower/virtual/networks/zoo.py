@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .graph import Graph, Json, Tensor
+from .graph import Json, NetworkBuilder, Tensor
 
 
 def lenet5() -> Json:
     """LeCun et al. 1998, on 32×32 images."""
-    g = Graph(channels=1, size=32)
+    g = NetworkBuilder(channels=1, size=32)
     x = g.pool(g.conv(g.input, 6, 5, pad=0), 2, 2, kind="AVERAGE")
     x = g.pool(g.conv(x, 16, 5, pad=0), 2, 2, kind="AVERAGE")
     return _head(g, x, 120, 84, classes=10)
@@ -17,7 +17,7 @@ def lenet5() -> Json:
 
 def alexnet() -> Json:
     """Krizhevsky 2014, one tower."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.pool(g.conv(g.input, 64, 11, 4, 2), 3, 2)
     x = g.pool(g.conv(x, 192, 5), 3, 2)
     x = g.conv(g.conv(g.conv(x, 384, 3), 256, 3), 256, 3)
@@ -26,7 +26,7 @@ def alexnet() -> Json:
 
 def vgg(*depths: int) -> Json:
     """Simonyan and Zisserman 2014: `depths` are the convolutions of each of the five stages."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.input
     for depth, width in zip(depths, (64, 128, 256, 512, 512), strict=True):
         for _ in range(depth):
@@ -37,7 +37,7 @@ def vgg(*depths: int) -> Json:
 
 def nin() -> Json:
     """Network in network, Lin et al. 2013, the ImageNet model."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.input
     for width, kernel, stride, pad in ((96, 11, 4, 0), (256, 5, 1, 2), (384, 3, 1, 1), (1024, 3, 1, 1)):
         x = g.conv(g.conv(g.conv(x, width, kernel, stride, pad), width, 1), width if width < 1024 else 1000, 1)
@@ -48,7 +48,7 @@ def nin() -> Json:
 
 def resnet(depths: Sequence[int], bottleneck: bool, groups: int = 1, width: int = 64) -> Json:
     """He et al. 2015, and with `groups` ResNeXt (Xie et al. 2016); torchvision's variant 1.5 of the bottleneck."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.pool(g.conv(g.input, 64, 7, 2), 3, 2, 1)
     for stage, depth in enumerate(depths):
         for block in range(depth):
@@ -65,7 +65,7 @@ def resnet(depths: Sequence[int], bottleneck: bool, groups: int = 1, width: int 
 
 def squeezenet(version: str) -> Json:
     """Iandola et al. 2016, versions 1.0 and 1.1."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.conv(g.input, 96, 7, 2, 0) if version == "1.0" else g.conv(g.input, 64, 3, 2, 0)
     x = g.pool(x, 3, 2, ceil=True)
     pools = (3, 7) if version == "1.0" else (2, 4)
@@ -80,7 +80,7 @@ def squeezenet(version: str) -> Json:
 
 def mobilenet_v1() -> Json:
     """Howard et al. 2017, width 1.0."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.conv(g.input, 32, 3, 2)
     strides = {128: 2, 256: 2, 512: 2, 1024: 2}
     for width in (64, 128, 128, 256, 256, *[512] * 6, 1024, 1024):
@@ -91,7 +91,7 @@ def mobilenet_v1() -> Json:
 
 def mobilenet_v2() -> Json:
     """Sandler et al. 2018, width 1.0: (expansion, channels, repeats, stride) of its table 2."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.conv(g.input, 32, 3, 2, act="CLIPPED_RELU")
     table = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
     for expansion, width, repeats, stride in table:
@@ -104,7 +104,7 @@ def mobilenet_v2() -> Json:
 
 def googlenet() -> Json:
     """Szegedy et al. 2014 with batch norm, no auxiliary heads, 3×3 in the last branch as torchvision has it."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.pool(g.conv(g.input, 64, 7, 2), 3, 2, ceil=True)
     x = g.pool(g.conv(g.conv(x, 64, 1), 192, 3), 3, 2, ceil=True)
     blocks = (
@@ -125,7 +125,7 @@ def googlenet() -> Json:
 
 def densenet121() -> Json:
     """Huang et al. 2016: growth 32; the batch norm before a block's first convolution fuses with nothing."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.pool(g.conv(g.input, 64, 7, 2), 3, 2, 1)
     for stage, depth in enumerate((6, 12, 24, 16)):
         for _ in range(depth):
@@ -137,7 +137,7 @@ def densenet121() -> Json:
 
 def shufflenet_v2() -> Json:
     """Ma et al. 2018, width 1.0."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.pool(g.conv(g.input, 24, 3, 2), 3, 2, 1)
     for width, repeats in ((116, 4), (232, 8), (464, 4)):
         half = width // 2
@@ -148,11 +148,11 @@ def shufflenet_v2() -> Json:
     return _head(g, g.global_pool(g.conv(x, 1024, 1)))
 
 
-def _branch(g: Graph, x: Tensor, width: int, stride: int) -> Tensor:
+def _branch(g: NetworkBuilder, x: Tensor, width: int, stride: int) -> Tensor:
     return g.conv(g.depthwise(g.conv(x, width, 1), 3, stride, act="NONE"), width, 1)
 
 
-def _head(g: Graph, x: Tensor, *hidden: int, classes: int = 1000) -> Json:
+def _head(g: NetworkBuilder, x: Tensor, *hidden: int, classes: int = 1000) -> Json:
     for width in hidden:
         x = g.fc(x, width)
     g.softmax(g.fc(x, classes, act="NONE"))

@@ -5,14 +5,14 @@ Swish, hard swish and the gate of squeeze and excitation fuse with no convolutio
 
 from __future__ import annotations
 
-from .graph import Graph, Json, Tensor
+from .graph import Json, NetworkBuilder, Tensor
 
 Kernel = int | tuple[int, int]
 
 
 def inception_v3() -> Json:
     """Szegedy et al. 2015, on 299×299 images, without the auxiliary head."""
-    g = Graph(size=299)
+    g = NetworkBuilder(size=299)
     x = g.conv(g.conv(g.conv(g.input, 32, 3, 2, 0), 32, 3, pad=0), 64, 3)
     x = g.conv(g.conv(g.pool(x, 3, 2), 80, 1), 192, 3, pad=0)
     x = g.pool(x, 3, 2)
@@ -37,7 +37,7 @@ def inception_v3() -> Json:
 
 def mobilenet_v3_large() -> Json:
     """Howard et al. 2019: (kernel, expansion, channels, squeeze and excitation, hard swish, stride) of its table 1."""
-    g = Graph()
+    g = NetworkBuilder()
     x = _swish(g, g.conv(g.input, 16, 3, 2, act="NONE"))
     table = (
         (3, 16, 16, 0, 0, 1), (3, 64, 24, 0, 0, 2), (3, 72, 24, 0, 0, 1), (5, 72, 40, 1, 0, 2), (5, 120, 40, 1, 0, 1),
@@ -59,7 +59,7 @@ def mobilenet_v3_large() -> Json:
 
 def mnasnet1_0() -> Json:
     """Tan et al. 2018, depth multiplier 1: (kernel, stride, expansion, channels, repeats)."""
-    g = Graph()
+    g = NetworkBuilder()
     x = g.depthwise(g.conv(g.input, 32, 3, 2), 3, act="RELU")
     x = g.conv(x, 16, 1, act="NONE")
     table = (
@@ -79,7 +79,7 @@ def mnasnet1_0() -> Json:
 
 def efficientnet_b0() -> Json:
     """Tan and Le 2019: (expansion, kernel, stride, channels, repeats) of its table 1."""
-    g = Graph()
+    g = NetworkBuilder()
     x = _swish(g, g.conv(g.input, 32, 3, 2, act="NONE"))
     table = (
         (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4),
@@ -93,22 +93,22 @@ def efficientnet_b0() -> Json:
     return _head(g, _swish(g, g.conv(x, 1280, 1, act="NONE")))
 
 
-def _chain(g: Graph, x: Tensor, *steps: tuple[int, Kernel]) -> Tensor:
+def _chain(g: NetworkBuilder, x: Tensor, *steps: tuple[int, Kernel]) -> Tensor:
     """Convolutions (channels, kernel) that keep the size, one after another."""
     for width, kernel in steps:
         x = g.conv(x, width, kernel)
     return x
 
 
-def _pooled(g: Graph, x: Tensor, width: int) -> Tensor:
+def _pooled(g: NetworkBuilder, x: Tensor, width: int) -> Tensor:
     return g.conv(g.pool(x, 3, 1, 1, kind="AVERAGE"), width, 1)
 
 
-def _swish(g: Graph, x: Tensor) -> Tensor:
+def _swish(g: NetworkBuilder, x: Tensor) -> Tensor:
     return g.pointwise(x)
 
 
-def _gated(g: Graph, x: Tensor, squeezed: int) -> Tensor:
+def _gated(g: NetworkBuilder, x: Tensor, squeezed: int) -> Tensor:
     """Squeeze and excitation: channels weighted by what their means say."""
     weight = g.conv(g.conv(g.global_pool(x), squeezed, 1), x.c, 1, act="NONE")
     return g.pointwise(x, weight)
@@ -120,10 +120,10 @@ def _eighth(width: int) -> int:
     return near + 8 if near < 0.9 * width else near
 
 
-def _head(g: Graph, x: Tensor) -> Json:
+def _head(g: NetworkBuilder, x: Tensor) -> Json:
     return _last(g, g.global_pool(x))
 
 
-def _last(g: Graph, x: Tensor) -> Json:
+def _last(g: NetworkBuilder, x: Tensor) -> Json:
     g.softmax(g.fc(x, 1000, act="NONE"))
     return g.engine()

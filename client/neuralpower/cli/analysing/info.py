@@ -9,11 +9,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..console import Cell, print_json, table
-from ..errors import InputError
+from neuralpower.console import Cell, print_json, table
+from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
-    from ..recordings.recording import Recording
+    from neuralpower.recordings.recording import Recording
 
 HELP = """What a recording, a dataset or a model file holds, and what is missing.
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         return _models(path, args)
     if args.formula:
         raise InputError(f"{path}: only a model file has formulas")
-    from ..recordings.recording import Recording
+    from neuralpower.recordings.recording import Recording
 
     facts = recording_facts(Recording(path, args.skip_damaged)) if path.is_dir() else dataset_facts(path)
     if args.json:
@@ -60,8 +60,8 @@ def _is_json(path: Path) -> bool:
 
 def _models(path: Path, args: argparse.Namespace) -> int:
     """A model file: what it was fitted to, the errors to expect, and what is missing."""
-    from ..models import store
-    from .fit import print_formulas
+    from neuralpower.models import store
+    from neuralpower.show.models import print_formulas
 
     six = store.load(path)
     if args.json:
@@ -199,7 +199,7 @@ def dataset_facts(path: Path) -> dict[str, Any]:
     """Rows of a dataset by origin and kind, and where it came from."""
     import numpy as np
 
-    from ..dataset import read_dataset
+    from neuralpower.dataset import read_dataset
 
     dataset = read_dataset(path)
     rows = Counter(zip(dataset["origin"].tolist(), dataset["kind"].tolist(), strict=True))

@@ -7,11 +7,11 @@ import math
 import sys
 from pathlib import Path
 
-from ..console import Cell, print_json, table
-from ..errors import InputError
-from ..experiment.outcomes import MEANING
-from ..experiment.zoo import REPOSITORY, Network, Zoo, chosen
-from ..interval import cells
+from neuralpower.console import Cell, print_json, table
+from neuralpower.errors import InputError
+from neuralpower.experiment.outcomes import MEANING
+from neuralpower.experiment.zoo import REPOSITORY, Zoo, ZooNetwork, chosen
+from neuralpower.interval import cells
 
 SECONDS = 30.0
 """For each network, where nothing else is asked for."""
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, rundir: str, simulated: bool) -> int:
     return 0
 
 
-def command(args: argparse.Namespace, rundir: str, simulated: bool, network: Network, part: Path) -> list[str]:
+def command(args: argparse.Namespace, rundir: str, simulated: bool, network: ZooNetwork, part: Path) -> list[str]:
     """What runs one network."""
     words = [
         sys.executable,
@@ -65,7 +65,7 @@ def command(args: argparse.Namespace, rundir: str, simulated: bool, network: Net
     return [*words, "--calibration", args.calibration] if args.calibration else words
 
 
-def _print(zoo: Zoo, networks: list[Network], simulated: bool, as_json: bool) -> None:
+def _print(zoo: Zoo, networks: list[ZooNetwork], simulated: bool, as_json: bool) -> None:
     found = {network.name: zoo.outcome(network.name) for network in networks}
     if as_json:
         results = [

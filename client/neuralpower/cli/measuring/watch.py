@@ -9,17 +9,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..console import plain, text
-from ..errors import InputError
-from ..interval import MEANING, Z95, plus_minus
-from ..subscriber import address as addresses
+from neuralpower.console import plain, text
+from neuralpower.errors import InputError
+from neuralpower.interval import MEANING, Z95, plus_minus
+from neuralpower.subscriber import address as addresses
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from neuralpower.subscriber.client import Client
     from neuralpower_wire.estimates import EngineEstimate
 
-    from ..subscriber.client import Client
     from .live import Curve, Live
 
 HELP = """Live rails, rates, losses and inferences in the terminal; one line a second where the output is not a terminal.
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until the time is over or Ctrl-C."""
-    from ..subscriber.client import Client
+    from neuralpower.subscriber.client import Client
 
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds:g}: give a positive number")

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..console import Cell, print_json, progress, table
-from ..errors import Failure, InputError
+from neuralpower.console import Cell, print_json, progress, table
+from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:
-    from ..experiment.around import Around
-    from ..experiment.experiment import Outcome
-    from ..experiment.stopping import Stop
-    from ..runtimes.build import Options
+    from neuralpower.experiment.around import Around
+    from neuralpower.experiment.experiment import Outcome
+    from neuralpower.experiment.stopping import Stop
+    from neuralpower.runtimes.build import Options
 
 HELP = """Run networks with the profiler attached, in a designed experiment, against a running neuralpowerd.
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list_zoo(args.json)
     rundir = _checked(args)
-    from ..runtimes.cuda import why_not
+    from neuralpower.runtimes.cuda import why_not
 
     reason = "asked for" if args.virtual else why_not()
     if args.zoo:
@@ -112,13 +112,13 @@ def _checked(args: argparse.Namespace) -> str:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from ..runtimes.build import Options
+    from neuralpower.runtimes.build import Options
 
     return Options(args.precision, args.batch, args.calibration)
 
 
 def _stop(args: argparse.Namespace, engine: str) -> Stop:
-    from ..experiment import stopping
+    from neuralpower.experiment import stopping
 
     if args.runs is not None:
         return stopping.Runs(args.runs)
@@ -131,10 +131,10 @@ def _stop(args: argparse.Namespace, engine: str) -> Stop:
 
 def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
     """Each network on the virtual device, one after another."""
-    from ..virtual.bench import load_of, repeated_loads, run_loads
-    from ..virtual.device.device import VirtualDevice
-    from ..virtual.device.hardware import Hardware
-    from ..virtual.run import check_writable, preferred, run_virtual
+    from neuralpower.virtual.bench import load_of, repeated_loads, run_loads
+    from neuralpower.virtual.device.device import VirtualDevice
+    from neuralpower.virtual.device.hardware import Hardware
+    from neuralpower.virtual.run import check_writable, preferred, run_virtual
 
     options, hardware = _options(args), Hardware.drawn(args.seed)
     if SWEEP in args.network:
@@ -163,7 +163,7 @@ def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
 
 def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any]) -> Iterator[Outcome]:
     """Single layers of the zoo's domain, with the pauses of a service and no experiment around them."""
-    from ..experiment.experiment import Outcome
+    from neuralpower.experiment.experiment import Outcome
 
     with progress("running", None) as advance:
 
@@ -183,8 +183,8 @@ def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any
 
 def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
     """Each network under TensorRT, one after another."""
-    from ..experiment import repeat
-    from ..runtimes import clocks, sources, tensorrt_bench
+    from neuralpower.experiment import repeat
+    from neuralpower.runtimes import clocks, sources, tensorrt_bench
 
     options = _options(args)
     described = [name for name in args.network if name.endswith(".json") or name == SWEEP]
@@ -216,9 +216,9 @@ def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
 
 
 def _around(args: argparse.Namespace, rundir: str, idle: Callable[[float], None]) -> Around:
-    from ..experiment.around import Around
-    from ..experiment.power_log import PowerLog
-    from ..profiler.marks import Marks
+    from neuralpower.experiment.around import Around
+    from neuralpower.experiment.power_log import PowerLog
+    from neuralpower.profiler.marks import Marks
 
     return Around(
         Marks(rundir),
@@ -231,7 +231,7 @@ def _around(args: argparse.Namespace, rundir: str, idle: Callable[[float], None]
 
 
 def _list_zoo(as_json: bool) -> int:
-    from ..virtual.networks.known import LATER, NETWORKS, build
+    from neuralpower.virtual.networks.known import LATER, NETWORKS, build
 
     rows: list[list[Cell]] = []
     for name in NETWORKS | LATER:
@@ -246,7 +246,7 @@ def _list_zoo(as_json: bool) -> int:
 
 
 def _print(outcomes: list[Outcome], as_json: bool) -> None:
-    from ..experiment.outcomes import document, show
+    from neuralpower.experiment.outcomes import document, show
 
     simulated = any(outcome.simulated for outcome in outcomes)
     if as_json:

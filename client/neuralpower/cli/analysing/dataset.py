@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from neuralpower import console
 from neuralpower.cli.outputs import OutputFile
-
-if TYPE_CHECKING:
-    from neuralpower.dataset import Dataset
+from neuralpower.show.dataset import print_doubts, with_power
 
 HELP = """Make a dataset of measured layers from recordings: geometry, runtime, power and energy of each layer.
 
@@ -20,10 +17,6 @@ reason stands in the column `withheld`.
 
 example:
   neuralpower dataset run1 run2 -o layers.parquet"""
-
-
-MOST_REASONS = 3
-MOST_NAMES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,27 +75,3 @@ def run(args: argparse.Namespace) -> int:
     print(with_power(dataset))
     print_doubts(dataset)
     return 0
-
-
-def print_doubts(dataset: Dataset) -> None:
-    """What `fit` will leave out because it cannot be, and names that stand for more than one network."""
-    if dataset.implausible:
-        told = "; ".join(f"{reason} ({count})" for reason, count in dataset.implausible.items())
-        print(f"rows that `fit` leaves out, for they cannot be: {told}")
-    engines = {(name, engine) for name, engine in zip(dataset["network"], dataset["engine"], strict=True) if engine}
-    shared = [f"{name} ({count})" for name, count in Counter(name for name, _ in engines).items() if count > 1]
-    if shared:
-        print(f"names of more than one engine, told apart by the column engine: {', '.join(shared[:MOST_NAMES])}")
-
-
-def with_power(dataset: Dataset) -> str:
-    """How many rows have a power, how many it was withheld from, and why."""
-    import numpy as np
-
-    reasons = dataset.withheld
-    said = f"with power {int(np.isfinite(dataset['power_w']).sum())}/{len(dataset)}"
-    if not reasons:
-        return said
-    named = [reason if len(reasons) == 1 else f"{reason} ({count})" for reason, count in reasons.items()]
-    more = "; and others" if len(named) > MOST_REASONS else ""
-    return f"{said}, {sum(reasons.values())} withheld: {'; '.join(named[:MOST_REASONS])}{more}"

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from neuralpower.recordings.statistics import MissedSlots, lateness_ns
+from neuralpower.subscriber.messages import Energies, Estimates, Found, Message, Records, Status, Ticks
 from neuralpower_wire import Kind, Record
 from neuralpower_wire.estimates import EngineEstimate
-
-from ..recordings.statistics import MissedSlots, lateness_ns
-from ..subscriber.messages import Energies, Estimates, Found, Message, Records, Status, Ticks
 
 POINT_NS = 500_000_000
 """One point of a rail's curve: the mean of half a second, so that the 40 points drawn are 20 s."""
@@ -25,7 +24,7 @@ MAX_ENGINES = 1024
 
 
 @dataclass
-class Seen:
+class LiveInference:
     """An inference as far as it is known: the energy comes a moment after the record."""
 
     index: int
@@ -76,7 +75,7 @@ class Live:
         self.status: dict[str, Any] = {}
         self.engines: OrderedDict[str, str] = OrderedDict()
         """Hash -> name."""
-        self.inferences: OrderedDict[int, Seen] = OrderedDict()
+        self.inferences: OrderedDict[int, LiveInference] = OrderedDict()
         self.estimates: list[EngineEstimate] = []
         """The newest of each engine."""
         self.inference_count = self.tick_count = 0
@@ -141,7 +140,7 @@ class Live:
             self.simulated = self.simulated or body["simulated"]
         elif record.kind is Kind.INFERENCE:
             self.inference_count += 1
-            self.inferences[index] = Seen(index, body["engine"], body["begin_ns"], body["end_ns"])
+            self.inferences[index] = LiveInference(index, body["engine"], body["begin_ns"], body["end_ns"])
             while len(self.inferences) > SHOWN:
                 self.inferences.popitem(last=False)
 

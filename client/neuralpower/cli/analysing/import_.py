@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from neuralpower import console
-from neuralpower.cli.dataset import print_doubts
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 from neuralpower.importers import FORMATS, MAPPED
+from neuralpower.show.dataset import print_doubts
 
 if TYPE_CHECKING:
     from neuralpower.importers.imported import Imported

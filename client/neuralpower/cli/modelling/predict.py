@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.features import add_input_shape, input_shape, say_notes
+from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes
 from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:

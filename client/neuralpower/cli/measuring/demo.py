@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..console import print_json
-from ..errors import Failure, InputError
+from neuralpower.console import print_json
+from neuralpower.errors import Failure, InputError
 
 HELP = """Run everything on this machine in four to six minutes: start the daemon, run networks with the profiler
 attached, record over the real sockets, attribute power to layers, fit the six models, predict a network that was held
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     seed = secrets.randbelow(100_000) if args.seed is None else args.seed
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed {seed}: from 0 to {LARGEST_SEED}")
-    from ..demo import story
+    from neuralpower.demo import story
 
     _make_room(args.output)
     with _stop_on_signal(), contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..console import print_json, progress
-from ..errors import InputError
-from ..subscriber import address as addresses
+from neuralpower.console import print_json, progress
+from neuralpower.errors import InputError
+from neuralpower.subscriber import address as addresses
 
 if TYPE_CHECKING:
-    from ..recordings.recorder import Summary
-    from ..subscriber.follower import Past
+    from neuralpower.recordings.recorder import Summary
+    from neuralpower.subscriber.follower import Past
 
 HELP = """Record everything a daemon publishes, fetch what was missed, survive restarts of either side.
 Ctrl-C ends it cleanly. Started again on the same folder it goes on and fills the gap.
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record; 0 also after Ctrl-C."""
-    from ..recordings.recorder import record
+    from neuralpower.recordings.recorder import record
 
     past = _past(args.past)
     addresses.parse(args.address)

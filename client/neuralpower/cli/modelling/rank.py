@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.features import add_input_shape, input_shape, say_notes
+from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:
     from neuralpower.features.network import Network
     from neuralpower.models.six import SixModels
-    from neuralpower.ranking import Candidate, Estimate
+    from neuralpower.ranking import Candidate, PredictedValue
 
 HELP = """Order networks by energy or time for one item, or by the energy-precision ratio error^alpha * energy.
 
@@ -310,7 +310,7 @@ def _print(
         print(line)
 
 
-def _told(estimate: Estimate | None, scale: float, least: bool) -> str | None:
+def _told(estimate: PredictedValue | None, scale: float, least: bool) -> str | None:
     """A value with its interval; a lower bound has no upper end."""
     if estimate is None:
         return None

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.dataset import with_power
-from neuralpower.cli.fit import BOTH_WAYS, PER_UNIT, both_ways, percent, print_models
 from neuralpower.errors import InputError
 from neuralpower.interval import MEANING, Z95, half
+from neuralpower.show.dataset import with_power
+from neuralpower.show.models import BOTH_WAYS, PER_UNIT, both_ways, percent, print_models
 
 if TYPE_CHECKING:
     from neuralpower.models.judging.evaluation import NetworkError, WholeError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..console import print_json, progress
-from ..errors import Failure, InputError
-from .outputs import OutputFile
+from neuralpower.cli.outputs import OutputFile
+from neuralpower.console import print_json, progress
+from neuralpower.errors import Failure, InputError
 
 HELP = """A recording as CSV tables (rails.csv, inferences.csv, layers.csv) or as a trace for ui.perfetto.dev.
 
@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write what was asked for."""
-    from ..recordings.exporting import write_csv
-    from ..recordings.perfetto import write_perfetto
-    from ..recordings.recording import Recording
+    from neuralpower.recordings.exporting import write_csv
+    from neuralpower.recordings.perfetto import write_perfetto
+    from neuralpower.recordings.recording import Recording
 
     if not args.csv and not args.perfetto:
         raise InputError("nothing to write: give --csv OUT, --perfetto FILE or both")

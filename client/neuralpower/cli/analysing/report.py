@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.attribute import attributed
+from neuralpower.cli.analysing.attribute import attributed
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 

@@ -1,0 +1,1 @@
+"""Commands that run, record or watch."""
