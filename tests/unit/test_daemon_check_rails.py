@@ -110,6 +110,7 @@ def test_another_monitor_is_named(tmp_path: Path) -> None:
     assert seen["ina226@7-0044"].value.startswith("   9.600 W") and seen["ina226@7-0044"].verdict == GOOD
     assert "is there and not read" in seen["ltc4261@5-0010"].value
     assert seen["missing"].value == "VDD_IN, VDD_CPU_GPU_CV, VDD_SOC"
+    assert "this carrier has ina226@7-0044 in their place, which is read" in seen["missing"].advice
 
 
 def test_a_board_without_a_monitor_is_not_told_to_load_a_driver(tmp_path: Path) -> None:

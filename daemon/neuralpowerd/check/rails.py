@@ -177,9 +177,18 @@ def _missing(found: FoundBoard, source: str) -> Iterator[Finding]:
         if source == "i2c" and missing.why in (UNBOUND, ABSENT):
             continue  # it needs no driver
         advice = _MISSING[missing.why] + (f": echo 1 > {missing.switch}" if missing.switch else "")
+        if missing.why == ABSENT and (others := _others(found)):
+            advice = f"this carrier has {others} in their place, which is read; load ina3221 only if its device tree names one: see dmesg"
         says.setdefault(advice, []).append(missing.label if missing.why == ABSENT else missing.says)
     for advice, phrases in says.items():
         yield Finding(RAILS, "missing", ", ".join(phrases), PROBLEM, advice)
+
+
+def _others(found: FoundBoard) -> str:
+    """The monitors that are read where the board's usual chip is not there at all; "" where it is, or nothing is read."""
+    if any(monitor.driver in INA3221 for monitor in found.monitors):
+        return ""
+    return ", ".join(monitor.name for monitor in found.monitors if monitor.rails)
 
 
 def _switched_off(found: FoundBoard) -> Iterator[Finding]:
