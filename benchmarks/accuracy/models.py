@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="one fold seed, two devices, a small sweep")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default 2)")
     parser.add_argument("--count", type=int, metavar="N", help="fold seeds and devices, in place of the default number")
-    parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0], help="of the models on measured layers (relative)")
+    parser.add_argument(
+        "--loss", choices=LOSSES, default="relative-y", help="of the models on measured layers (relative-y)"
+    )
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, metavar="N", help="of the first folds and the first device")
     seeds.add_argument("--quoted", action="store_true", help="the seeds that quoted figures come from")

@@ -95,7 +95,7 @@ class SixModels:
 
     folds: int = 5
     seed: int = 0
-    loss: str = "relative"
+    loss: str = "relative-y"
     models_: dict[Key, LayerModel] = field(default_factory=dict)
     energy_: dict[str, EnergyErrors] = field(default_factory=dict)
     skipped_: dict[Key, str] = field(default_factory=dict)

@@ -49,7 +49,7 @@ def _numbered(groups: NDArray[Any]) -> Ints:
 class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """Sparse polynomial regression for a relative error (NeuralPower, arXiv 1710.05420, with another loss and more terms).
 
-    It minimises
+    With the loss ``relative`` it minimises
 
         Σ_i w_i (y_i - b - Σ_j c_j f_j(x_i))² / (2 Σ_i w_i) + α Σ_j s_j |c_j|
 
@@ -69,7 +69,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         degrees: the degrees K to try.
         penalties: how many α to try, from the one that leaves no term, evenly on a log scale.
         folds, seed: the folds by which K and α are chosen; groups are kept whole.
-        loss: ``relative``, ``log-ratio``, ``relative-y`` or ``squared``.
+        loss: ``relative-y`` (the default), ``relative``, ``log-ratio`` or ``squared``.
         regions: whether regions are looked for, where the dictionary says by which quantities.
 
     Attributes:
@@ -87,7 +87,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         penalties: int = 40,
         folds: int = 5,
         seed: int = 0,
-        loss: str = "relative",
+        loss: str = "relative-y",
         regions: bool = True,
     ) -> None:
         self.dictionary = dictionary
