@@ -151,7 +151,7 @@ def total_of(found: FoundBoard) -> Total:
 def _total(found: FoundBoard, now: Sequence[Now]) -> Finding:
     best = total_of(found)
     if not best.rails:
-        advice = best.says if found.rails else "there is nothing to add up"
+        advice = best.says.removeprefix("total unknown: ") if found.rails else "there is nothing to add up"
         return Finding(RAILS, "total", "unknown", PROBLEM if found.totals else UNKNOWN, advice)
     names = " + ".join(best.rails)
     powers = [each.power_w for each in now if each.rail.name in best.rails]

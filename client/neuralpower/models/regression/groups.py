@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuralpower.models.regression.regions import Bounds, below
 from neuralpower.models.regression.terms import Term, evaluate, step
 
 Floats = NDArray[np.float64]
@@ -82,17 +83,11 @@ def ends_of(ratios: Floats, level: float) -> tuple[float, float]:
     return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
 
 
-def _walk(tree: Any, node: int, bounds: dict[tuple[str, str], float], names: Sequence[str], x: Floats, inside: Bools,
+def _walk(tree: Any, node: int, bounds: Bounds, names: Sequence[str], x: Floats, inside: Bools,
           found: list[tuple[Term, Bools]]) -> None:  # fmt: skip
     """Note the leaves below `node`, which `bounds` bound and whose rows are `inside`."""
     if tree.children_left[node] < 0:
         found.append((Term(tuple((step(*key, bound), 1) for key, bound in sorted(bounds.items()))), inside))
         return
-    # Rounded to what is printed, so that the box's name is the whole truth.
-    split, bound = int(tree.feature[node]), float(f"{2 ** tree.threshold[node]:.4g}")
-    above = x[:, split] > bound
-    for child, relation, rows in ((tree.children_left, "<=", ~above), (tree.children_right, ">", above)):
-        key = (names[split], relation)
-        old = bounds.get(key, bound)
-        narrowed = bounds | {key: min(old, bound) if relation == "<=" else max(old, bound)}
-        _walk(tree, int(child[node]), narrowed, names, x, inside & rows, found)
+    for child, narrowed, rows in below(tree, node, bounds, names, x, np.exp2):
+        _walk(tree, child, narrowed, names, x, inside & rows, found)

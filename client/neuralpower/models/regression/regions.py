@@ -7,7 +7,7 @@ Popescu 2008); the Lasso decides which of them stay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from neuralpower.models.regression.terms import Term, step
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Bounds = dict[tuple[str, str], float]
+"""Of a box: (quantity, relation) -> where it ends."""
 
 TREES, LEAVES = 30, 6
 SMALLEST = 12
@@ -63,7 +65,7 @@ def regions_of(names: Sequence[str], x: Floats, y: Floats, weights: Floats, seed
 def _walk(
     tree: Any,
     node: int,
-    bounds: dict[tuple[str, str], float],
+    bounds: Bounds,
     names: Sequence[str],
     x: Floats,
     inside: Bools,
@@ -72,13 +74,21 @@ def _walk(
     """Note the box of each node below `node`, which `bounds` bound and whose rows are `inside`."""
     if bounds:
         found.setdefault(Term(tuple((step(*key, bound), 1) for key, bound in sorted(bounds.items()))), inside)
+    for child, narrowed, rows in below(tree, node, bounds, names, x):
+        _walk(tree, child, narrowed, names, x, inside & rows, found)
+
+
+def below(
+    tree: Any, node: int, bounds: Bounds, names: Sequence[str], x: Floats, value: Callable[[float], float] = float
+) -> Iterator[tuple[int, Bounds, Bools]]:
+    """Both nodes below `node`, none of a leaf: number, bounds of its box within `bounds`, and which rows of `x` it takes; `value`: of x, of what
+    the tree has as a threshold."""
     if tree.children_left[node] < 0:
         return
-    # Rounded to what is printed, so that the term's name is the whole truth.
-    split, bound = int(tree.feature[node]), float(f"{tree.threshold[node]:.4g}")
+    # Rounded to what is printed, so that the name of the box is the whole truth.
+    split, bound = int(tree.feature[node]), float(f"{value(tree.threshold[node]):.4g}")
     above = x[:, split] > bound
     for child, relation, rows in ((tree.children_left, "<=", ~above), (tree.children_right, ">", above)):
         key = (names[split], relation)
         old = bounds.get(key, bound)
-        narrowed = bounds | {key: min(old, bound) if relation == "<=" else max(old, bound)}
-        _walk(tree, int(child[node]), narrowed, names, x, inside & rows, found)
+        yield int(child[node]), bounds | {key: min(old, bound) if relation == "<=" else max(old, bound)}, rows
