@@ -139,3 +139,14 @@ def test_some_blocks_are_of_the_same_readings_whatever_rows_are_gone(seed: int, 
         assert abs(len(rows) - count) <= 1
         chosen.append(piece.number[rows.ravel()])
     assert np.isin(chosen[1], chosen[0]).mean() > 0.8
+
+
+@pytest.mark.parametrize("more", [0, 40, 400])
+def test_what_is_left_out_is_so_where_there_are_more_rows_too(more: int) -> None:
+    """Readings that are numbered anew make other rows, and more of them; those of conversions left out are in no block."""
+    count, left_out = 6000, np.arange(3000, 4500)
+    whole = Piece(np.arange(count + more), np.arange(count + more) * 1e6, np.zeros(count + more), 140e3, 1, None, 0.0)
+    (rows,) = _spread([whole.taken(np.arange(more, count + more))], 20, [left_out])[0]
+    assert len(rows) == 20 and not np.isin(rows.ravel() + more, left_out).any()
+    (rows,) = _spread([whole], 20, [left_out])[0]
+    assert len(rows) == 20 and not np.isin(rows.ravel(), left_out).any()

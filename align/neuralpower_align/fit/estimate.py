@@ -15,7 +15,7 @@ from neuralpower_align.fit.gls import Normal, Step, inverted, solve
 from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.search import NOISE_BLOCKS, FoundAt, Maximum, Search
 from neuralpower_align.fit.state import State
-from neuralpower_align.fit.surface import EVERY, MARGIN_NS, NEAR, best_measured, farthest_ns, widest_ns
+from neuralpower_align.fit.surface import EVERY, MARGIN_NS, NEAR, farthest_ns, widest_ns, worse_measured
 from neuralpower_align.model.conversion_ends import evened
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model, between, moved, prior
@@ -151,7 +151,6 @@ def estimate(
     if not pieces:
         raise ValueError("estimate: no readings")
     some = max(SEARCH_BLOCKS, plan.count * ROWS_A_CLASS // BLOCK)
-    best = tuple(best_measured(plan, piece) for piece in pieces)
     fit = _Fit(
         plan,
         layer,
@@ -159,7 +158,7 @@ def estimate(
         some,
         widest_ns(plan),
         farthest_ns(plan) if near is None else np.inf,
-        best,
+        tuple(worse_measured(plan, piece) for piece in pieces),
         pace=pace or Pace(),
     )
     begin = fit.start(fit.first(pieces, sensor, stalls, layout), pieces)

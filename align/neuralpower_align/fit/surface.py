@@ -80,7 +80,7 @@ Point = tuple[Model, list[Piece], Noise]
 
 @dataclass(frozen=True)
 class Surface:
-    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, START_BLOCKS of the `best` where starts are compared;
+    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, START_BLOCKS where starts are compared;
     `farthest_ns`: inferences scatter by no more; `widest_ns`: edges are blurred by no more."""
 
     plan: Schedule
@@ -89,16 +89,18 @@ class Surface:
     some: Blocks
     widest_ns: float
     farthest_ns: float
-    best: tuple[Bools, ...]
-    """Of each piece the rows by which starts are compared."""
+    left_out: tuple[Ints, ...]
+    """Of each piece the conversions by which starts are not compared (`worse_measured`)."""
     parts: dict[tuple[int, Blocks], Part] = field(default_factory=dict, compare=False)
     """Of each piece, by how many blocks are looked at: what ran around them. Of a long recording that is little of all, which is placed for each step."""
+    spread: dict[int, tuple[list[Ints], list[list[Ints]]]] = field(default_factory=dict, compare=False)
+    """By how many blocks are looked at: the conversions of all pieces, and which blocks of them were chosen last. Most points differ in no row."""
     pace: Pace = field(default_factory=Pace, compare=False)
 
     @property
     def of_all(self) -> bool:
         """Whether starts are compared by rows of all engines."""
-        return all(bool(each.all()) for each in self.best)
+        return not any(each.size for each in self.left_out)
 
     def at(self, point: Point, blocks: Blocks, whitening: Whitening | None = None) -> State:
         """The sums of some blocks at a point; `whitening`: how inferences scatter, if not as they do there."""
@@ -240,7 +242,7 @@ class Surface:
         if portions is not None:
             chosen = portions
         elif blocks is not None:
-            chosen = _spread(pieces, blocks, self.best if blocks == START_BLOCKS else ())
+            chosen = self._chosen(pieces, blocks)
         else:
             chosen = [blocks_of(piece.number.size) for piece in pieces]
         for number, (piece, mine) in enumerate(zip(pieces, chosen, strict=True)):
@@ -253,6 +255,15 @@ class Surface:
                 for design in every:
                     yield piece.averaging, design
                     self.pace.step(len(design.rows))
+
+    def _chosen(self, pieces: Sequence[Piece], blocks: int) -> list[list[Ints]]:
+        """Blocks spread evenly over all pieces (`_spread`)."""
+        numbers = [piece.number for piece in pieces]
+        before, chosen = self.spread.get(blocks, ([], []))
+        if len(before) != len(numbers) or any(one is not other for one, other in zip(before, numbers, strict=True)):
+            chosen = _spread(pieces, blocks, self.left_out if blocks == START_BLOCKS else ())
+            self.spread[blocks] = numbers, chosen
+        return chosen
 
     def _around(self, number: int, piece: Piece, kernel: Kernel, blocks: list[Ints], name: Blocks) -> Schedule:
         """What ran around the rows of some blocks of piece `number`; it is kept by the `name` of these blocks while it has all that they saw."""
@@ -360,8 +371,8 @@ def _shorter(share: float, last: Floats, gone: Floats, normal: Normal) -> float:
     return float(np.clip(share * square / bend, LEAST_TURN, 1.0)) if bend > 0 else 1.0
 
 
-def _spread(pieces: Sequence[Piece], count: int, best: Sequence[Bools] = ()) -> list[list[Ints]]:
-    """About `count` full blocks spread evenly over all pieces; of `best` rows where there are.
+def _spread(pieces: Sequence[Piece], count: int, left_out: Sequence[Ints] = ()) -> list[list[Ints]]:
+    """About `count` full blocks spread evenly over all pieces; without conversions that are left out of each, where there are enough others.
 
     Rows that another place of the sensor brings or takes away change few of them: costs on some blocks are costs of the same readings.
     """
@@ -370,11 +381,11 @@ def _spread(pieces: Sequence[Piece], count: int, best: Sequence[Bools] = ()) -> 
         groups = [_anchored(piece.number) for piece in pieces]
     else:
         groups = [(group, np.arange(len(group), dtype=np.float64) * GOLDEN % 1) for group in every]
-    if best:
-        kept = [
-            (group[good[group].all(axis=1)], order[good[group].all(axis=1)])
-            for (group, order), good in zip(groups, best, strict=True)
-        ]
+    if any(each.size for each in left_out):
+        kept = []
+        for piece, (group, order), others in zip(pieces, groups, left_out, strict=True):
+            good = ~np.isin(piece.number, others)[group].any(axis=1)
+            kept.append((group[good], order[good]))
         groups = kept if sum(len(group) for group, _ in kept) >= count / 2 else groups
     total = max(sum(len(group) for group, _ in groups), 1)
     chosen = []
@@ -402,11 +413,12 @@ def _anchored(number: Ints) -> tuple[Ints, Floats]:
     return np.array(begins, np.int64)[:, None] + np.arange(BLOCK), np.array(order)
 
 
-def best_measured(plan: Schedule, piece: Piece) -> Bools:
-    """Which rows saw engines that have most rows for each of their classes, of START_CLASSES classes together; all where there are no more, or one engine."""
+def worse_measured(plan: Schedule, piece: Piece) -> Ints:
+    """Conversions that saw other engines than those with most rows for each of their classes, of START_CLASSES classes together; none where there
+    are no more, or one engine. They are named by their numbers: which rows they are changes where readings are numbered anew."""
     named = plan.moves >= 0
     if plan.count <= START_CLASSES or np.unique(plan.engine[plan.engine >= 0]).size < 2:
-        return np.ones(piece.number.size, bool)
+        return np.zeros(0, np.int64)
     whose = plan.engine[plan.moves[named]]
     count = int(plan.engine.max()) + 1
     sizes = np.array([np.unique(plan.classes[named][whose == each]).size for each in range(count)])
@@ -414,4 +426,4 @@ def best_measured(plan: Schedule, piece: Piece) -> Bools:
     rows = np.bincount(np.maximum(seen, 0), seen >= 0, count)
     order = np.argsort(-rows / np.maximum(sizes, 1), kind="stable")
     most = max(int(np.searchsorted(np.cumsum(sizes[order]), START_CLASSES, side="right")), 1)
-    return np.asarray(np.isin(seen, order[:most]), np.bool_)
+    return piece.number[~np.isin(seen, order[:most])]
