@@ -15,15 +15,15 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 FEWEST = 10
-"""Inferences in a row that make a state: fewer tell no step from their scatter."""
+"""Rule: inferences in a row that make a state: fewer tell no step from their scatter."""
 APART, APART_SE = 0.01, 6.0
-"""Times step where they change by so large a share from one second to the next, and by so many standard errors. A governor's steps of 5 %
+"""Board: times step where they change by so large a share from one second to the next, and by so many standard errors. A governor's steps of 5 %
 change the time of a network that waits for memory by no more than 1 to 2 %, and its power by 10. Drift with temperature and the clock's slow wander
 change less within a second."""
 SCALES = (FEWEST, 20, 40, 80, 160, 320)
-"""So many inferences before an edge are compared with as many behind it."""
+"""Tuning: so many inferences before an edge are compared with as many behind it."""
 NEAR_NS, NEAR = 1_000_000_000, 128
-"""A step is measured on inferences no farther from it than this, or on so many where they are fewer: with a scatter of 1 % to 0.13 %."""
+"""Tuning: a step is measured on inferences no farther from it than this, or on so many where they are fewer: with a scatter of 1 % to 0.13 %."""
 
 
 def other_states(

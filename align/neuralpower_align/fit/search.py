@@ -9,14 +9,14 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_LESS, LEAD_MORE, Layout
+from neuralpower_align.activity.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_LESS, LEAD_MORE, US, Layout
 from neuralpower_align.clock.scan_clock import Sensor
 from neuralpower_align.fit.pace import ALL, END, MAXIMA, STARTS
 from neuralpower_align.fit.state import State
 from neuralpower_align.fit.surface import EVERY, MOST_BLOCKS, NEAR, SETTLED, START_BLOCKS, WIDE_ROUNDS, Blocks, Surface
 from neuralpower_align.model.drifts import drift_means, drift_sums
 from neuralpower_align.model.noise import Noise
-from neuralpower_align.model.nuisance import DRIFTS, US, Model, Spline, moved
+from neuralpower_align.model.nuisance import DRIFTS, Model, Spline, moved
 from neuralpower_align.model.rows import BLOCK, Piece
 from neuralpower_align.sensor.kernel import SHORTEST_NS, Kernel
 
@@ -25,27 +25,28 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 EVERY_ROUNDS, ENOUGH = 3, 0.5
-"""Steps on all rows from where a part of them has its maximum; a part that is so much of MOST_BLOCKS need not grow."""
+"""Tuning: steps on all rows from where a part of them has its maximum; a part that is so much of MOST_BLOCKS need not grow."""
 NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 64, 200
-"""For variances on the way and at the end."""
+"""Tuning: for variances on the way and at the end."""
 WORTH_A_POLE = 8.0
-"""A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
+"""Rule: a second pole is kept if the likelihood grows by more than this (natural logarithm)."""
 WIDE_NS, SHARP_NS = 60e3, 15e3
-"""Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
+"""Tuning: edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
 FOLLOWED = 4
-"""So many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines one, which tell more
+"""Tuning: so many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines one, which tell more
 than one engine, and take long."""
 PROBES_NS, PROBED, MUCH_WORSE = (-15_000, 0, 15_000), 2, 30.0
-"""From the best maximum others are looked for by so much of delay, and as much of the gap at the first and last layers; so many of them are followed, if their cost on
-some blocks is no worse than this."""
+"""Tuning: from the best maximum others are looked for by so much of delay, and as much of the gap at the first and last layers; so many of them are
+followed, if their cost on some blocks is no worse than this."""
 GAP_STEP_NS, APART_US = 25e3, 0.4
-"""Gaps between kernels that are tried move the first and last layers by so much."""
+"""Tuning: gaps between kernels that are tried move the first and last layers by so much."""
 APART_NS = 15e3
+"""Tuning: starts whose first layers lie nearer are one: sharp edges lead from either to the same maximum."""
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
 START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-75_000, 76_000, 15_000))
 NEAR_LAGS_NS, NEAR_SHORT_NS = (0.0, 25e3, 60e3), 400e3
 START_LEADS = (0.15, 0.45, 0.8)
-"""Starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; how much later or
+"""Tuning: starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; how much later or
 earlier than acquired delay and lag are together; and shares of an inference's room that lie before its layers. Under a wrong share
 layers scatter by tens of microseconds, and other delays than the true one fit best."""
 
