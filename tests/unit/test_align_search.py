@@ -10,7 +10,7 @@ import pytest
 from neuralpower_align.activity.layout import GAP, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.clock.scan_clock import Sensor
-from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Search
+from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Search, Start
 from neuralpower_align.fit.surface import EVERY
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model
@@ -33,7 +33,7 @@ def search_of(lag_ns: float) -> tuple[Search, Model, list[Piece]]:
     plan = plan_of()
     at = np.arange(5e6, 160e6, 0.84e6)
     piece = Piece(np.arange(at.size), at, np.full(at.size, 5.0), 140e3, 1, None, 0.0)
-    search = Search(plan, np.arange(7) < 3, (), 200, 1e6, 1e6, (np.ones(at.size, bool),))
+    search = Search(plan, np.arange(7) < 3, (), 200, 1e6, 1e6, (np.zeros(0, np.int64),))
     return search, search.first([piece], Sensor(200e3, lag_ns, (None,)), False, Layout.usual(1)), [piece]
 
 
@@ -43,13 +43,13 @@ def test_other_lags_go_with_other_delays(name: str, shifts_ns: tuple[int, ...], 
     """Whatever the lag of a start, the mean answer is tried at the same places: those around where the acquired sensor has it."""
     search, model, pieces = search_of(lag_ns)
     places: dict[float, set[float]] = {}
-    for start, moved in getattr(search, name)(model, pieces):
-        later_ns = float(moved[0].at_ns[0] - pieces[0].at_ns[0])
-        assert start.shift_us[0][0] * US == pytest.approx(later_ns, abs=1e-3)
-        step = Kernel(start.kernel.lag_ns, 140e3)
+    for start in getattr(search, name)(Start(model, pieces)):
+        later_ns = float(start.pieces[0].at_ns[0] - pieces[0].at_ns[0])
+        assert start.model.shift_us[0][0] * US == pytest.approx(later_ns, abs=1e-3)
+        step = Kernel(start.model.kernel.lag_ns, 140e3)
         times = np.arange(-500e3, 20e6, 1e3)
         mean_ns = float(np.sum(1 - step.step(times[times > 0]))) * 1e3 - later_ns
-        places.setdefault(start.kernel.lag_ns, set()).add(mean_ns)
+        places.setdefault(start.model.kernel.lag_ns, set()).add(mean_ns)
     assert len(places) >= (1 if name == "nearby" and lag_ns > 400e3 else 3)
     for found in places.values():
         np.testing.assert_allclose(
@@ -60,7 +60,7 @@ def test_other_lags_go_with_other_delays(name: str, shifts_ns: tuple[int, ...], 
 def test_gaps_that_are_tried_are_steps_between_what_is_likely() -> None:
     """From none to several times the usual for one engine."""
     search, model, pieces = search_of(50e3)
-    gaps = sorted(float(start.layout.value[GAP]) for start, _ in search.by_gap((model, pieces)))
+    gaps = sorted(float(start.model.layout.value[GAP]) for start in search.by_gap(Start(model, pieces)))
     assert gaps[0] == 0.0 and gaps[-1] <= Layout.usual(1).likely_gaps_us[1]
 
 

@@ -86,6 +86,31 @@ class FoundAt:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where a search may set out: a model, with all of `base` seen later by `by_ns`. There are hundreds, and rows are many: they are shifted when asked for."""
+
+    model: Model
+    base: list[Piece]
+    by_ns: float = 0.0
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The rows as the start has them."""
+        return [each.shifted(np.full(each.number.size, self.by_ns)) for each in self.base] if self.by_ns else self.base
+
+    @property
+    def here(self) -> Start:
+        """The same, with rows that were shifted once for all."""
+        return Start(self.model, self.pieces)
+
+    def with_values(self, first: int, past: int, each: float) -> Start:
+        """With another value of neighbouring parameters of the layout."""
+        value = np.array(self.model.layout.value)
+        value[first:past] = each
+        return replace(self, model=replace(self.model, layout=replace(self.model.layout, value=value)))
+
+
+@dataclass(frozen=True)
 class Search(Surface):
     """How the best maximum is approached."""
 
@@ -134,11 +159,12 @@ class Search(Surface):
         self.pace.begin(STARTS)
         sharp = [
             self.scaled(self.climbed(self.begun(start, square, rows), rows, WIDE_ROUNDS, NEAR), square)
-            for start in (() if found_at.alone else self.chosen(model, pieces, square))
+            for start in (() if found_at.alone else self.chosen(Start(model, pieces), square))
         ]
         sharp.sort(key=lambda each: each.noise.white)
         sharp += [
-            self.scaled(self.begun(self.laid(each, model, pieces), square, rows), square) for each in found_at.maxima
+            self.scaled(self.begun(self.laid(each, Start(model, pieces)), square, rows), square)
+            for each in found_at.maxima
         ]
         self.pace.begin(MAXIMA)
         found: list[State] = []
@@ -179,29 +205,30 @@ class Search(Surface):
             found.append(replace(each, level=self.at((each.model, pieces, noise), self.some).cost))
         return sorted(found, key=lambda each: each.level)
 
-    def chosen(self, model: Model, pieces: list[Piece], square: float) -> list[tuple[Model, list[Piece]]]:
+    def chosen(self, begin: Start, square: float) -> list[Start]:
         """The best of several starts, compared with wide edges first and then with sharp ones.
 
         While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
         would seem likely.
         """
-        rough = self.ranked(self.starts(model, pieces), square, START_BLOCKS)[0]
+        rough = self.ranked(self.starts(begin), square, START_BLOCKS)[0].here
         if not self.of_all:
             rough = self.ranked(self.by_gap(rough), square, self.some)[0]
-        acquired = replace(model, layout=rough[0].layout), pieces
+        acquired = replace(begin, model=replace(begin.model, layout=rough.model.layout))
         around = [acquired, rough] if self.of_all else [rough]
-        near = self.ranked((start for each in around for start in self.nearby(*each)), square, START_BLOCKS)
+        near = self.ranked((start for each in around for start in self.nearby(each)), square, START_BLOCKS)
         return self.apart(near, APART_NS, FOLLOWED if self.of_all else 1)
 
-    def laid(self, there: Maximum, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece]]:
+    def laid(self, there: Maximum, begin: Start) -> Start:
         """A start at a maximum that was found of other readings."""
+        model = begin.model
         kernel = model.kernel.with_lags(there.lag_ns, there.second_ns)
         two = there.second_ns > 0
         model = replace(
             model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True, apart=False),
             lag_from_ns=kernel.lag_ns if two else model.lag_from_ns, second_from_ns=kernel.second_ns,
         )  # fmt: skip
-        return _later(model, pieces, pieces[0].delay_ns - there.delay_ns)
+        return _later(replace(begin, model=model), begin.base[0].delay_ns - there.delay_ns)
 
     def beside_of(self, best: State) -> list[State]:
         """Other maxima near the best: sharp edges of short layers have some that lie a few microseconds apart, and wider ones none."""
@@ -212,8 +239,8 @@ class Search(Surface):
         gaps = np.clip(gap + self.gap_step_us * np.array([-0.5, 0.0, 0.5]), 0.0, best.model.layout.most_gap_us)
         for shift_ns, other in product(PROBES_NS, sorted(set(gaps.tolist()))):
             if shift_ns or other != gap:
-                start = _with_gap(_later(best.model, best.pieces, shift_ns), other)
-                state = self.at((*start, best.noise), START_BLOCKS)
+                start = _with_gap(_later(Start(best.model, best.pieces), shift_ns), other)
+                state = self.at((start.model, start.pieces, best.noise), START_BLOCKS)
                 ends.append(self.climbed(state, START_BLOCKS, WIDE_ROUNDS, NEAR))
         near = [each for each in sorted(ends, key=lambda each: each.cost) if each.cost < here.cost + MUCH_WORSE]
         return self.unlike([here, *near], 1 + PROBED)[1:]
@@ -254,19 +281,19 @@ class Search(Surface):
             every = self.climbed(every, EVERY, EVERY_ROUNDS, NEAR)
         return replace(every, settled=state.settled)
 
-    def starts(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
+    def starts(self, begin: Start) -> Iterator[Start]:
         """Other delays and lags than those acquired, with the pieces that go with them, and shares of the room."""
-        lag = model.kernel.lag_ns
+        model, lag = begin.model, begin.model.kernel.lag_ns
         lags = {lag, *START_SHORTS_NS, *(share * lag for share in START_LAGS if lag >= START_SHORT_NS)}
         for other in sorted(lags):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in START_SHIFTS_NS:
                 # With a longer lag all comes later, as with a longer delay: together they stay what they are.
-                start = _later(replace(model, kernel=kernel), pieces, other - lag + shift)
+                start = _later(replace(begin, model=replace(model, kernel=kernel)), other - lag + shift)
                 for lead in START_LEADS:
-                    yield _with_values(start, LEAD_LESS, LEAD_MORE + 1, lead)
+                    yield start.with_values(LEAD_LESS, LEAD_MORE + 1, lead)
 
-    def begun(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> State:
+    def begun(self, start: Start, square: float, blocks: Blocks) -> State:
         """A start with its likeliest powers."""
         return self.at((*self.powered(start, square, blocks), Noise.even(square)), blocks)
 
@@ -274,9 +301,9 @@ class Search(Surface):
         """With the variance of rows that it leaves."""
         return replace(state, noise=Noise.even(square * state.profiled / state.normal.rows))
 
-    def powered(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
+    def powered(self, start: Start, square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
         """The start with the powers that are likeliest there: those of another place would draw the sensor back to it."""
-        model, pieces = start
+        model, pieces = start.model, start.pieces
         state = self.at((replace(model, sensor=False), pieces, Noise.even(square)), blocks)
         fitted, pieces = moved(state.model, state.pieces, state.newton()[0])
         return replace(fitted, sensor=model.sensor), pieces
@@ -286,17 +313,15 @@ class Search(Surface):
         """By how much another gap moves the first and last layers of an inference of most kernels by GAP_STEP_NS."""
         return min(GAP_STEP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
 
-    def by_gap(self, start: tuple[Model, list[Piece]]) -> Iterator[tuple[Model, list[Piece]]]:
+    def by_gap(self, start: Start) -> Iterator[Start]:
         """The start with every gap between kernels that is likely."""
-        step, (least, most) = self.gap_step_us, start[0].layout.likely_gaps_us
+        step, (least, most) = self.gap_step_us, start.model.layout.likely_gaps_us
         return (_with_gap(start, min(float(gap), most)) for gap in np.arange(least, most + step / 2, step))
 
-    def apart(
-        self, starts: Sequence[tuple[Model, list[Piece]]], apart_ns: float, most: int
-    ) -> list[tuple[Model, list[Piece]]]:
+    def apart(self, starts: Sequence[Start], apart_ns: float, most: int) -> list[Start]:
         """The first of some starts whose delays and lags together differ, or whose gaps do: they put the first layers elsewhere."""
         apart_us = min(0.9 * self.gap_step_us, APART_US)
-        which = _unlike([model for model, _ in starts], apart_ns, apart_us, most)
+        which = _unlike([start.model for start in starts], apart_ns, apart_us, most)
         return [starts[i] for i in which]
 
     def unlike(self, states: Sequence[State], most: int) -> list[State]:
@@ -304,27 +329,26 @@ class Search(Surface):
         which = _unlike([each.model for each in states], APART_NS / 2, self.gap_step_us / 3, most)
         return [states[i] for i in which]
 
-    def nearby(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
+    def nearby(self, begin: Start) -> Iterator[Start]:
         """Finer steps of the delay, with sharp edges, other short lags, and gaps."""
+        model = begin.model
         lag = model.kernel.lag_ns
         sharp = replace(model, edge_ns=SHARP_NS, layout=replace(model.layout, still=True, apart=False))
         # The readings acquired were few, and short lags they tell least well.
         for other in sorted({lag, *NEAR_LAGS_NS}) if lag < NEAR_SHORT_NS else (lag,):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in NEAR_SHIFTS_NS:
-                start = _later(replace(sharp, kernel=kernel), pieces, other - lag + shift)
+                start = _later(replace(begin, model=replace(sharp, kernel=kernel)), other - lag + shift)
                 yield from self.by_gap(start) if self.of_all else (start,)
 
-    def ranked(
-        self, starts: Iterator[tuple[Model, list[Piece]]], square: float, blocks: Blocks
-    ) -> list[tuple[Model, list[Piece]]]:
+    def ranked(self, starts: Iterator[Start], square: float, blocks: Blocks) -> list[Start]:
         """Starts by what the likeliest powers leave, the best first; those that are alike once."""
         alike = {
-            (round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, *each[0].layout.value[:COMMON]): each
+            (round(each.model.shift_us[0][0], 3), each.model.kernel.lag_ns, *each.model.layout.value[:COMMON]): each
             for each in starts
         }
         every, noise = list(alike.values()), Noise.even(square)
-        states = (self.at((replace(model, sensor=False), pieces, noise), blocks) for model, pieces in every)
+        states = (self.at((replace(each.model, sensor=False), each.pieces, noise), blocks) for each in every)
         left = [each.profiled + each.restricted for each in states]
         return [every[i] for i in np.argsort(left, kind="stable")]
 
@@ -356,20 +380,12 @@ def _unlike(models: Sequence[Model], apart_ns: float, apart_us: float, most: int
     return found
 
 
-def _with_gap(start: tuple[Model, list[Piece]], gap_us: float) -> tuple[Model, list[Piece]]:
+def _with_gap(start: Start, gap_us: float) -> Start:
     """With another gap between kernels."""
-    return _with_values(start, GAP, GAP + 1, gap_us)
+    return start.with_values(GAP, GAP + 1, gap_us)
 
 
-def _with_values(start: tuple[Model, list[Piece]], first: int, past: int, each: float) -> tuple[Model, list[Piece]]:
-    """With another value of neighbouring parameters of the layout."""
-    model, pieces = start
-    value = np.array(model.layout.value)
-    value[first:past] = each
-    return replace(model, layout=replace(model.layout, value=value)), pieces
-
-
-def _later(model: Model, pieces: list[Piece], by_ns: float) -> tuple[Model, list[Piece]]:
+def _later(start: Start, by_ns: float) -> Start:
     """With all readings seen later."""
-    shifted = tuple(each + by_ns / US for each in model.shift_us)
-    return replace(model, shift_us=shifted), [each.shifted(np.full(each.number.size, by_ns)) for each in pieces]
+    shifted = tuple(each + by_ns / US for each in start.model.shift_us)
+    return replace(start, model=replace(start.model, shift_us=shifted), by_ns=start.by_ns + by_ns)

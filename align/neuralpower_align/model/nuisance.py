@@ -78,9 +78,7 @@ class Spline:
 
     def basis(self, at_ns: Floats) -> tuple[Ints, Floats]:
         """First of four columns that count at each time, and their weights (..., 4), which add up to 1."""
-        place = np.clip((at_ns - self.begin_ns) / self.knot_ns, 0.0, self.columns - 3 - 1e-9)
-        first = place.astype(np.int64)
-        f = place - first
+        first, f = self._place(at_ns)
         rest, square = 1 - f, f * f
         cube = square * f
         weights = [rest * rest * rest, 3 * cube - 6 * square + 4, 3 * (square - cube + f) + 1, cube]
@@ -88,8 +86,21 @@ class Spline:
 
     def value(self, at_ns: Floats, coefficients: Floats) -> Floats:
         """The curve at some times, in the unit of the coefficients."""
-        first, weights = self.basis(at_ns)
-        return np.asarray((coefficients[first[..., None] + np.arange(4)] * weights).sum(axis=-1), np.float64)
+        first, f = self._place(at_ns)
+        a, b, c, d = (coefficients[k : self.columns - 3 + k] for k in range(4))
+        # The cubic between two knots, from its highest power on: all rows of a recording are placed at each step of a fit.
+        powers = ((d - a) / 6 + (b - c) / 2, (a + c) / 2 - b, (c - a) / 2, (a + c) / 6 + 2 * b / 3)
+        found = powers[0][first]
+        for power in powers[1:]:
+            found *= f
+            found += power[first]
+        return found
+
+    def _place(self, at_ns: Floats) -> tuple[Ints, Floats]:
+        """The knot before each time, and how far it lies behind it, in distances of knots."""
+        place = np.clip((at_ns - self.begin_ns) / self.knot_ns, 0.0, self.columns - 3 - 1e-9)
+        first = place.astype(np.int64)
+        return first, place - first
 
     def precision(self, spread: float, bend: float) -> Floats:
         """Inverse covariance of coefficients that are of size `spread` and whose second differences are of size `bend`."""
