@@ -173,7 +173,7 @@ def test_rows_without_scatter_are_whitened(averaging: int) -> None:
     found = list(designs(plan, 0, piece, KERNEL, POWER, blocks, scatter=False))
     assert found
     for design in found:
-        assert not design.slack.size and not design.width.size
+        assert not design.scatter.block.size
         every = np.broadcast_to(np.eye(design.rows.shape[1]), (*design.rows.shape, design.rows.shape[1]))
         root = noise.root(design, averaging).whitened(every)
         told = np.linalg.inv(np.swapaxes(root, 1, 2) @ root)

@@ -117,12 +117,11 @@ class Surface:
 
         When conversions saw what they saw stays what it is.
         """
-        plan = self.plan.placed(model.layout)
         found = []
         for number, (piece, readings) in enumerate(zip(pieces, self.readings, strict=True)):
             again = piece
             if piece.clock is not None and piece.averaging == 1:
-                late = ends_late(plan, number, piece, readings, model)
+                late = ends_late(self.plan, number, piece, readings, model)
                 again = piece_of(readings, piece.clock, piece.delay_ns, MARGIN_NS, late)
             found.append(again if again.number.size >= piece.number.size / 2 else piece)
         return found

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.fit.estimate import Estimate
-from neuralpower_align.model.noise import forms
+from neuralpower_align.model.noise import slow_form
 from neuralpower_align.model.nuisance import columns, prior
 from neuralpower_align.model.rows import blocks_of, designs, seen_ns
 
@@ -58,7 +58,7 @@ def realised_variance(
             inside = dense @ after[which]
             covariance = noise.covariance(design, piece.averaging)
             weight = np.linalg.solve(covariance, inside)
-            form = noise.slow * forms(design, piece.averaging, noise.slow_ns)[2]
+            form = noise.slow * slow_form(design, noise.slow_ns)
             beside = design.share @ ran[:, design.touched].T
             told += np.sum(weight * inside, axis=(0, 1))
             slow += [np.sum(each * (form @ beside), axis=(0, 1)) for each in (weight, beside)]

@@ -24,20 +24,21 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 STEP_NS = 1000.0
-"""Distance of entries of the table; between them straight lines."""
+"""Tuning: distance of entries of the table; between them straight lines."""
 MEMORY_LAGS = 12.0
-"""Older than this many lags is forgotten: exp(-12) of a step is less than any reading tells, and than steps of the cost that would stop a search."""
+"""Tuning: older than this many lags is forgotten: exp(-12) of a step is less than any reading tells, and than steps of the cost that would stop a search."""
 DERIVATIVE_NS = 400.0
-"""Step to either side in differences of tables in the lags; their error is far below what is forgotten."""
+"""Tuning: step to either side in differences of tables in the lags; their error is far below what is forgotten."""
 SPLIT = 0.3
-"""Share of a pole that is tried as a second one, to see whether there is one."""
+"""Tuning: share of a pole that is tried as a second one, to see whether there is one."""
 BLURS = 4.0
-"""So many deviations to either side are blurred."""
+"""Tuning: so many deviations to either side are blurred."""
 SHORTEST_NS = 500.0
-"""A shorter pole is taken for one of this length: no reading tells them apart."""
+"""Tuning: a shorter pole is taken for one of this length: no reading tells them apart."""
 _APART = 0.02
+"""Tuning: two poles that are nearer than this share of each other are taken so far apart: the formula divides by their difference."""
 CURVED_NS = 50e3
-"""A pole much shorter than this is told by its square: two that have the same mean answer then differ as a width does."""
+"""Tuning: a pole much shorter than this is told by its square: two that have the same mean answer then differ as a width does."""
 
 
 def measured_ns(lag_ns: float) -> float:
