@@ -19,7 +19,7 @@ from neuralpower_align.fit.gls import Normal, accumulate
 from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.state import State, Whitening
 from neuralpower_align.model.conversion_ends import ends_late
-from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, estimate_noise
+from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, blurred, estimate_noise
 from neuralpower_align.model.nuisance import US, WIDEST, Model, moved, said
 from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of, seen_ns
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
@@ -55,7 +55,7 @@ the response, with their steps of 1 us, are means over each, so that the cost is
 POLISHED, FINEST = 4, 0.02
 """Where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: what promises WORTH_A_STEP may still
 be 0.7 standard errors of one parameter. Which maximum is ended at, rounding may decide all the same."""
-PULL_BLOCKS, PULL_NS, PULL_WIDER = 120, 4e3, 0.2
+PULL_BLOCKS, PULL_NS, PULL_WIDER, PULL_SKEW = 120, 4e3, 0.2, 0.2
 """Differences by which the information on powers is differentiated, on so many blocks."""
 NO_BETTER = 4.0
 """Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
@@ -104,8 +104,7 @@ class Surface:
         """The sums of some blocks at a point; `whitening`: how inferences scatter, if not as they do there."""
         model, pieces, noise = point
         widest = min(float(np.sqrt(noise.place * np.exp(model.wider))), self.widest_ns)
-        blur_ns = model.edge_ns or widest
-        model = replace(model, kernel=replace(model.kernel, blur_ns=blur_ns))
+        model = replace(model, kernel=blurred(model.kernel, noise, widest, model.edge_ns))
         normal, whitening = self.normal(model, pieces, noise, blocks, whitening)
         return State(model, pieces, noise, normal, whitening=whitening)
 
@@ -226,7 +225,10 @@ class Surface:
         lag_ns = lag_of_ns(measured_ns(kernel.lag_ns) + PULL_NS)
         longer = half(replace(model, kernel=kernel.with_lags(lag_ns, kernel.second_ns)))
         wider = half(replace(model, wider=model.wider + PULL_WIDER)) if model.blurs else here
-        return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER))
+        tilted = kernel.skew + (PULL_SKEW if kernel.skew < 0 else -PULL_SKEW)
+        skewed = half(replace(model, kernel=replace(kernel, skew=tilted))) if model.blurs else here
+        by_skew = (here - skewed) / (tilted - kernel.skew)
+        return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER, by_skew))
 
     def _each(
         self,
