@@ -40,7 +40,7 @@ def plan_of(seed: int, inferences: int = 150) -> Schedule:
 
 @pytest.fixture
 def surface() -> Surface:
-    return Surface(plan_of(1), np.arange(LAYERS + 4) < LAYERS, (), 200, 1e6, 1e6, ())
+    return Surface(plan_of(1), np.arange(LAYERS + 4) < LAYERS, (), 200, 1e6, 1e6)
 
 
 def piece_of(plan: Schedule) -> Piece:
