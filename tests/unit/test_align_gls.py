@@ -15,7 +15,7 @@ from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.fit.gls import Normal, accumulate
 from neuralpower_align.fit.information import Information
 from neuralpower_align.model.noise import Noise, Sample, estimate_noise
-from neuralpower_align.model.nuisance import Model, Spline, between, columns, moved, prior
+from neuralpower_align.model.nuisance import Model, Spline, between, columns, moved, prior, said
 from neuralpower_align.model.rows import Design, Piece, blocks_of, designs
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, lag_rate, measured_ns
 
@@ -242,6 +242,29 @@ def test_a_longer_lag_is_seen_later_and_not_farther_away(lag_ns: float) -> None:
         found = (columns(ends[2][0], after)[2] - columns(model, before)[2]) / (2 * step)
         # Tables of 1 us know a lag of 1 us to a tenth.
         assert np.abs(found - column).max() < 0.15 * np.abs(column).max() and np.abs(column).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("lag_ns", "skew", "late"), [(8e3, 0.0, 0.0), (8e3, -0.8, 0.7), (40e3, 0.5, 0.4), (300e3, -0.3, 0.7)]
+)
+def test_width_and_skewness_of_places_have_the_columns_that_readings_change_by(
+    lag_ns: float, skew: float, late: float
+) -> None:
+    """Wider or more uneven places change readings as their columns say, whether all inferences scatter alike or each as its room says."""
+    plan = plan_of(6, 60)
+    piece, step = piece_of(plan, 6), 0.1
+    kernel = Kernel(lag_ns, 140e3, blur_ns=12e3, skew=skew, late=late)
+    model = replace(model_of(piece, POWER, sensor=True, kernel=kernel), each=False, blurs=True)
+    wider, narrower = (replace(kernel, blur_ns=12e3 * np.exp(each / 2)) for each in (step, -step))
+    more, less = (replace(kernel, skew=skew + each) for each in (step, -step))
+    for name, (up, down) in (("blur", (wider, narrower)), ("skew", (more, less))):
+        rows = zip(*(every(plan, piece, replace(model, kernel=each)) for each in (kernel, up, down)), strict=True)
+        for here, one, other in rows:
+            numbers, dense, _ = columns(model, here)
+            column = dense[..., np.flatnonzero(numbers == getattr(model.index, name).start)[0]]
+            found = (said(model, one) - said(model, other)) / (2 * step)
+            # Between entries of a table its means are taken.
+            assert np.abs(found - column).max() < 0.1 * np.abs(column).max() and np.abs(column).max() > 1e-4
 
 
 @settings(max_examples=200, deadline=None)

@@ -33,7 +33,7 @@ def search_of(lag_ns: float) -> tuple[Search, Model, list[Piece]]:
     plan = plan_of()
     at = np.arange(5e6, 160e6, 0.84e6)
     piece = Piece(np.arange(at.size), at, np.full(at.size, 5.0), 140e3, 1, None, 0.0)
-    search = Search(plan, np.arange(7) < 3, (), 200, 1e6, 1e6, (np.zeros(0, np.int64),))
+    search = Search(plan, np.arange(7) < 3, (), 200, 1e6, 1e6)
     return search, search.first([piece], Sensor(200e3, lag_ns, (None,)), False, Layout.usual(1)), [piece]
 
 

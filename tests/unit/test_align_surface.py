@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from neuralpower_align.activity.layout import Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
-from neuralpower_align.fit.surface import EVERY, NEAR, Surface, _as_wide, _spread
+from neuralpower_align.fit.surface import EVERY, NEAR, START_BLOCKS, Surface, _as_wide, _spread
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import DRIFTS, WIDEST, Model, Spline, columns
 from neuralpower_align.model.rows import BLOCK, Piece, designs
@@ -80,7 +80,7 @@ def test_scatter_that_was_thought_too_large_is_mended(seed: int) -> None:
     """From variances nine times too large, with edges as wide, the search comes to the true ones, and settles."""
     plan = plan_of(seed)
     piece, model = readings_of(plan, seed)
-    surface = Surface(plan, LAYER, (), 200, 1e6, 1e6, ())
+    surface = Surface(plan, LAYER, (), 200, 1e6, 1e6)
     begun = Noise(white=0.045**2, slow=0.01**2, slack=28e3**2, late=22e3**2)
     found = surface.settled((model, [piece], begun), EVERY, NEAR, 60, reread=False)
     assert found.settled
@@ -115,7 +115,7 @@ def test_no_step_raises_the_objective(seed: int) -> None:
     model = replace(
         model, power_w=np.full(count + 4, 8.0), layer=layer, stall_of=np.zeros(count + 4), blurs=False, edge_ns=15e3
     )
-    surface = Surface(plan, layer, (), 200, 1e6, 1e6, ())
+    surface = Surface(plan, layer, (), 200, 1e6, 1e6)
     state = surface.at((model, [piece], Noise.even(1.0)), EVERY)
     costs = [state.cost]
     for _ in range(6):
@@ -141,12 +141,13 @@ def test_some_blocks_are_of_the_same_readings_whatever_rows_are_gone(seed: int, 
     assert np.isin(chosen[1], chosen[0]).mean() > 0.8
 
 
-@pytest.mark.parametrize("more", [0, 40, 400])
-def test_what_is_left_out_is_so_where_there_are_more_rows_too(more: int) -> None:
-    """Readings that are numbered anew make other rows, and more of them; those of conversions left out are in no block."""
-    count, left_out = 6000, np.arange(3000, 4500)
-    whole = Piece(np.arange(count + more), np.arange(count + more) * 1e6, np.zeros(count + more), 140e3, 1, None, 0.0)
-    (rows,) = _spread([whole.taken(np.arange(more, count + more))], 20, [left_out])[0]
-    assert len(rows) == 20 and not np.isin(rows.ravel() + more, left_out).any()
-    (rows,) = _spread([whole], 20, [left_out])[0]
-    assert len(rows) == 20 and not np.isin(rows.ravel(), left_out).any()
+def test_starts_are_compared_by_some_engines_whatever_rows_come() -> None:
+    """Readings that are numbered anew make other rows, and more of them: those of the engines chosen are found among them."""
+    plan = plan_of(1, 4000)
+    whole, model = readings_of(plan, 1)
+    surface = Surface(plan, LAYER, (), 200, 1e6, 1e6, np.array([0]))
+    sizes = []
+    for piece in (whole.taken(np.arange(BLOCK * 100)), whole):
+        state = surface.at((model, [piece], Noise.even(0.01)), START_BLOCKS)
+        sizes.append(state.normal.rows)
+    assert sizes == [START_BLOCKS * BLOCK] * 2

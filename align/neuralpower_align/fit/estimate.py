@@ -16,7 +16,7 @@ from neuralpower_align.fit.information import Information, Solved, inverted
 from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.search import NOISE_BLOCKS, FoundAt, Maximum, Search
 from neuralpower_align.fit.state import State
-from neuralpower_align.fit.surface import EVERY, MARGIN_NS, NEAR, farthest_ns, widest_ns, worse_measured
+from neuralpower_align.fit.surface import EVERY, MARGIN_NS, NEAR, best_measured, farthest_ns, widest_ns
 from neuralpower_align.model.conversion_ends import evened
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model, between, moved, prior
@@ -160,7 +160,7 @@ def estimate(
         some,
         widest_ns(plan),
         farthest_ns(plan) if near is None else np.inf,
-        tuple(worse_measured(plan, piece) for piece in pieces),
+        best_measured(plan, pieces),
         pace=pace or Pace(),
     )
     begin = fit.start(fit.first(pieces, sensor, stalls, layout), pieces)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from neuralpower_align.fit.gls import Normal
 from neuralpower_align.fit.information import Information, Solved, inverted
 from neuralpower_align.model.noise import Noise, Root
-from neuralpower_align.model.nuisance import Model, prior, room_to_bounds
+from neuralpower_align.model.nuisance import NO_PULL, Model, prior, room_to_bounds
 from neuralpower_align.model.rows import Piece
 
 Floats = npt.NDArray[np.float64]
@@ -58,7 +58,7 @@ class State:
 
         The noise's variances are in it, and so is that slopes of the same powers make rows scatter (`noise.py`).
         """
-        precision, away = prior(replace(self.model, pull=(0.0, 0.0)))
+        precision, away = prior(replace(self.model, pull=NO_PULL))
         joint = self.normal.square + self.normal.determinant + float(away @ precision @ away)
         return joint + self.restricted
 

@@ -153,7 +153,8 @@ class Design:
 
     `rows` (b, n) are their places in the piece. `share` (b, n, t) of the classes `touched` (t,); `stalled` the same with each
     stretch weighted by its stall, None where `share` has the stalls in it already; `by_stall` (b, n): W for each share of stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
-    a pole is slower; `scatter`: by what they scatter if inferences run earlier or later. `bend` (b, n): the sum of the bends of all inferences, W per ns. `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
+    a pole is slower; `scatter`: by what they scatter if inferences run earlier or later. `bend` (b, n): the sum of the bends of all inferences, W per ns;
+    `by_blur`, `by_skew` (b, n): change with the logarithm of the variance of their places, and with its skewness, W. `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
     """
 
     piece: int
@@ -168,6 +169,8 @@ class Design:
     slide: Floats
     by_lag: Floats
     by_second: Floats
+    by_blur: Floats
+    by_skew: Floats
     bend: Floats
     scatter: Scatter
     moved: Ints
@@ -201,7 +204,7 @@ def designs(
     have what inferences scatter by. `cut`: whether blocks are cut into portions; they come as they are where
     they were already.
     """
-    slopes = _Slopes.of(plan, power_w, stalls)
+    slopes = _Slopes.of(plan, kernel, power_w, stalls)
     blocks = blocks_of(piece.number.size) if blocks is None else blocks
     for rows in _portions(plan, piece, blocks, kernel.reach_ns) if cut else blocks:
         yield _design(plan, number, piece, kernel, slopes, rows, scatter)
@@ -261,7 +264,7 @@ def _design(
         span = _span(piece, number)
         every = number[:, -1:] - span + np.arange(span + 1)
         at, picked = piece.at(every), number - every[:, :1]
-    seen = _overlap(plan, at.ravel(), kernel)
+    seen = _overlap(plan, at.ravel(), kernel, slopes.level)
     present = np.zeros(plan.count, bool)
     classes = plan.classes[seen.edge]
     present[classes] = True
@@ -282,7 +285,7 @@ def _design(
         share += _summed(seen.row * touched.size + (np.cumsum(present) - 1)[rests], seen.share * more, shape)
     by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
-    slide, bend, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
+    slide, bend, by_lag, by_second, by_blur, by_skew = np.add.reduceat(pulls, seen.first, axis=1).reshape(6, *at.shape)
     moves = _Moves.of(seen, slopes)
     moved, layout = _by_layout(plan, seen, slopes, moves, pulls[0], at.shape)
     scattered = Scatter.none()
@@ -290,9 +293,9 @@ def _design(
         whole = picked is not None  # a filter spreads over all rows of a block
         scattered = _scatter(plan, seen, slopes, moves, pulls[: 2 if kernel.blur_ns else 1], at.shape, whole)
     if picked is not None:
-        share, bend, layout, by_stall, slide, by_lag, by_second = (
+        share, bend, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew = (
             _read(_filtered(part, piece.averaging), picked)
-            for part in (share, bend, layout, by_stall, slide, by_lag, by_second)
+            for part in (share, bend, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew)
         )
         if stalled is not None:
             stalled = _read(_filtered(stalled, piece.averaging), picked)
@@ -304,28 +307,27 @@ def _design(
             scattered = replace(scattered, slack=slack, stretch=stretch)
     return Design(
         index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, by_stall, slide, by_lag, by_second,
-        bend, scattered, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
+        by_blur, by_skew, bend, scattered, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Slopes:
     """Of each edge (e,): the step of power, W, and the inference that moves it, or -1; `new`: whether another one than the last edge's.
-    `before`, `after`: the last inference that moves an edge up to this one, the first that moves one from this one on. `stalled`: W for each
-    share of stall; `worth`: what the stall share of the class makes of the stretch after the edge; `thins` (2, e): by how much its power
-    changes with each ns that each gap between kernels is longer, of those that are as long as usual, and that all together are, W per ns."""
+    `stalled`: W for each share of stall; `worth`: what the stall share of the class makes of the stretch after the edge; `thins` (2, e): by how much its power
+    changes with each ns that each gap between kernels is longer, of those that are as long as usual, and that all together are, W per ns;
+    `level`: which of the kernel's tables sees it."""
 
     steps: Floats
     moves: Ints
     new: npt.NDArray[np.bool_]
-    before: Ints
-    after: Ints
     stalled: Floats
     worth: Floats | None
     thins: Floats | None
+    level: Ints
 
     @classmethod
-    def of(cls, plan: Schedule, power_w: Floats, stalls: Floats | None) -> _Slopes:
+    def of(cls, plan: Schedule, kernel: Kernel, power_w: Floats, stalls: Floats | None) -> _Slopes:
         """With the powers of classes (c,)."""
         moves, worth = plan.moves, None if stalls is None else 1 + plan.stall * stalls[plan.classes]
         level = power_w[plan.classes] if worth is None else power_w[plan.classes] * worth
@@ -334,23 +336,27 @@ class _Slopes:
             apart = np.where(moves >= 0, power_w[plan.rest[moves]] - level, 0.0)
             level = level + plan.more * apart
             thins = plan.thinned * np.stack([-plan.more * apart, (1 - plan.more) * apart])
-        behind = np.where(moves >= 0, moves, np.iinfo(np.int64).max)
         return cls(
             np.diff(level, prepend=level[:1]),
             moves,
             np.diff(moves, prepend=-2) != 0,
-            np.maximum.accumulate(moves),
-            np.minimum.accumulate(behind[::-1])[::-1],
             plan.stall * power_w[plan.classes],
             worth,
             thins,
+            _levels(plan, kernel),
         )
+
+
+def _levels(plan: Schedule, kernel: Kernel) -> Ints:
+    """Which of the kernel's tables sees each edge (e,): that of its inference, and of no inference that of the mean one."""
+    usual = kernel.level(np.ones(1), np.zeros(1, np.bool_))
+    return np.append(kernel.level(plan.room[WIDTH], plan.room[LEAD_FAR] > 0), usual)[plan.moves]
 
 
 @dataclass(frozen=True)
 class _Overlap:
     """Sparse: conversion `row[i]` saw the stretch after edge `edge[i]` with weight `share[i]`; `slopes[:, i]` of R at that edge: slope,
-    bend, by either pole. Entries of a row are neighbours, from `first[row]` on."""
+    bend, by either pole, by variance, by skewness. Entries of a row are neighbours, from `first[row]` on."""
 
     row: Ints
     edge: Ints
@@ -359,7 +365,7 @@ class _Overlap:
     slopes: Floats
 
 
-def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
+def _overlap(plan: Schedule, at: Floats, kernel: Kernel, level: Ints) -> _Overlap:
     edges, table = plan.edge_ns, kernel.table
     first = np.maximum(np.searchsorted(edges, at - kernel.reach_ns, side="right") - 1, 0)
     last = np.maximum(np.searchsorted(edges, at + kernel.ahead_ns, side="right") - 1, first)
@@ -373,17 +379,19 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     if plan.beside_ns is not None:
         place -= plan.beside_ns[edge]
     place *= 1 / STEP_NS
-    np.clip(place, 0.0, table.step.size - 1.001, out=place)
+    np.clip(place, 0.0, table.size - 1.001, out=place)
     index = place.astype(np.int64)
     place -= index
-    on = table.step[index]
-    place *= table.rise[index]
+    index += level[edge] * table.size
+    step, rise, every = table.flat
+    on = step[index]
+    place *= rise[index]
     on += place
     on[starts] = 1.0
     share = on.copy()
     share[:-1] -= on[1:]
     share[ends - 1] = on[ends - 1]
-    slopes = table.slopes.take(index, axis=1)
+    slopes = every.take(index, axis=1)
     slopes[:, starts] = 0.0
     return _Overlap(row, edge, starts, share, slopes)
 

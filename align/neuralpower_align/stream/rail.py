@@ -21,7 +21,7 @@ from neuralpower_align.fit.information import Information, Solved
 from neuralpower_align.fit.search import FINAL_NOISE_BLOCKS
 from neuralpower_align.fit.surface import MARGIN_NS
 from neuralpower_align.model.drifts import drift_sums
-from neuralpower_align.model.noise import Noise, Sample, estimate_noise
+from neuralpower_align.model.noise import Noise, Sample, blurred, estimate_noise
 from neuralpower_align.model.nuisance import HELD, KNOT_S, Model, Spline, columns, prior, room_to_bounds
 from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.sensor.kernel import Kernel
@@ -128,7 +128,7 @@ class Rail:
         spent = np.zeros((model.power_w.size, 1 + nothing.size))
         rivals = np.zeros((len(found.rivals), ref.index.size))
         # Their drifts are of the window alone: over a longer time they would grow to whatever.
-        for name in ("power", "stall", "lag", "second", "blur", "layout"):
+        for name in ("power", "stall", "lag", "second", "blur", "skew", "layout"):
             rivals[:, getattr(ref.index, name)] = found.rivals[:, getattr(found.model.index, name)]
         return cls(
             ref,
@@ -153,8 +153,10 @@ class Rail:
     def _model(self, off: Floats) -> Model:
         """At a point, with edges as wide as the tables have them."""
         model = unpacked(self.ref, packed(self.ref) + off)
-        blur_ns = self._blur_ns(model.wider) if self.held is None else self.held.blur_ns
-        return replace(model, kernel=replace(model.kernel, blur_ns=blur_ns))
+        if self.held is None:
+            return replace(model, kernel=blurred(model.kernel, self.noise, self._blur_ns(model.wider)))
+        held = self.held
+        return replace(model, kernel=replace(model.kernel, blur_ns=held.blur_ns, late=held.late, far=held.far))
 
     def _blur_ns(self, wider: float) -> float:
         """How wide edges are."""
@@ -301,12 +303,12 @@ class Rail:
         return normal
 
     def _at_held(self, off: Floats) -> Floats:
-        """The estimate as an expansion point: lags, layout and blur are where the batch ended."""
+        """The estimate as an expansion point: lags, layout, blur and skewness are where the batch ended."""
         index = self.ref.index
         if self.held is None:
-            self.held = replace(self.ref.kernel, blur_ns=self._blur_ns(self.ref.wider))
+            self.held = blurred(self.ref.kernel, self.noise, self._blur_ns(self.ref.wider))
         point = np.array(off)
-        point[index.lag] = point[index.second] = 0.0
+        point[index.lag] = point[index.second] = point[index.skew] = 0.0
         point[index.layout] = np.where(np.isnan(self.laid), off[index.layout], self.laid)
         if self.held.blur_ns and self.noise.place:
             point[index.blur] = np.log(self.held.blur_ns**2 / self.noise.place) - self.ref.wider
