@@ -75,8 +75,9 @@ def layer_power(
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
     rails, unnamed_s = named_only(plan, classes, rails, baselines)
-    fitted, levels, laid = [], [], plan
-    pace = pace or Pace()
+    fitted: list[Fitted] = []
+    levels: list[Levels] = []
+    pace, laid = pace or Pace(), plan
     for number, readings in enumerate(rails):
         own = pace.part(number / len(rails), (number + 1) / len(rails))
         known = near[number] if number < len(near) else None

@@ -100,7 +100,7 @@ class Noise:
         moved = seen.slack * place[:, None, None]
         if self.stretch > 0:
             moved = np.concatenate([moved, np.sqrt(self.stretch) * seen.stretch], axis=-1)
-        return total + seen.summed(_squares(moved), design.at_ns.shape)
+        return total + seen.covariance(moved, design.at_ns.shape)
 
     def root(self, design: Design, averaging: int) -> Root:
         """What whitens the rows of a design."""
@@ -142,15 +142,9 @@ def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
     identity = np.eye(design.at_ns.shape[1])[None]
     white = _filtered(design, averaging) if averaging > 1 else identity
     seen, shape = design.scatter, design.at_ns.shape
-    place = _squares(seen.slack)
-    late, far = (seen.summed(place * each[:, None, None], shape) for each in seen.width.T)
-    stretch = seen.summed(_squares(seen.stretch), shape)
-    return [white, identity, slow_form(design, slow_ns), seen.summed(place, shape), stretch, late, far]
-
-
-def _squares(columns: Floats) -> Floats:
-    """C C' of each patch (p, R, R) of some columns (p, R, k)."""
-    return np.asarray(columns @ columns.transpose(0, 2, 1), np.float64)
+    slack, stretch = (seen.covariance(each, shape) for each in (seen.slack, seen.stretch))
+    late, far = (seen.covariance(seen.slack * np.sqrt(each)[:, None, None], shape) for each in seen.width.T)
+    return [white, identity, slow_form(design, slow_ns), slack, stretch, late, far]
 
 
 def _filtered(design: Design, averaging: int) -> Floats:

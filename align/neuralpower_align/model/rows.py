@@ -139,11 +139,19 @@ class Scatter:
         nothing = np.zeros(0, np.int64)
         return cls(nothing, nothing, np.zeros((0, 0, 1)), np.zeros((0, 0, WALK)), np.zeros((0, 2)))
 
-    def summed(self, patches: Floats, shape: tuple[int, int]) -> Floats:
-        """Covariances (p, R, R) of the rows of patches, added up for all rows (b, n, n)."""
-        blocks, rows = shape
-        at = self.first[:, None] + np.arange(patches.shape[1])
+    def covariance(self, columns: Floats, shape: tuple[int, int]) -> Floats:
+        """Of all rows (b, n, n), of which each patch has columns (p, R, k) that are independent of one another and of those of other patches."""
+        (blocks, rows), (count, high, _) = shape, columns.shape
+        at = self.first[:, None] + np.arange(high)
+        if count and 2 * high > rows:
+            # Where most rows saw an inference one product of a block costs less than those of its patches, which lie one after another.
+            rank = np.arange(count) - np.searchsorted(self.block, self.block)
+            dense = np.zeros((blocks, rows, int(rank.max()) + 1, columns.shape[2]))
+            dense[self.block[:, None], at, rank[:, None]] = columns
+            dense = dense.reshape(blocks, rows, -1)
+            return np.asarray(dense @ dense.transpose(0, 2, 1), np.float64)
         cells = ((self.block[:, None] * rows + at) * rows)[:, :, None] + at[:, None, :]
+        patches = columns @ columns.transpose(0, 2, 1)
         return _summed(cells.ravel(), patches.ravel(), (blocks, rows, rows))
 
 
