@@ -148,8 +148,8 @@ class Scatter:
             rank = np.arange(count) - np.searchsorted(self.block, self.block)
             dense = np.zeros((blocks, rows, int(rank.max()) + 1, columns.shape[2]))
             dense[self.block[:, None], at, rank[:, None]] = columns
-            dense = dense.reshape(blocks, rows, -1)
-            return np.asarray(dense @ dense.transpose(0, 2, 1), np.float64)
+            flat = dense.reshape(blocks, rows, -1)
+            return np.asarray(flat @ flat.transpose(0, 2, 1), np.float64)
         cells = ((self.block[:, None] * rows + at) * rows)[:, :, None] + at[:, None, :]
         patches = columns @ columns.transpose(0, 2, 1)
         return _summed(cells.ravel(), patches.ravel(), (blocks, rows, rows))
