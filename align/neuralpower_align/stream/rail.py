@@ -15,7 +15,7 @@ import numpy.typing as npt
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.fit.estimate import WORTH_STALLS, Estimate
-from neuralpower_align.fit.gls import Normal, accumulate
+from neuralpower_align.fit.gls import Normal, accumulate, within
 from neuralpower_align.fit.search import FINAL_NOISE_BLOCKS
 from neuralpower_align.fit.surface import MARGIN_NS
 from neuralpower_align.model.drifts import drift_sums
@@ -23,7 +23,7 @@ from neuralpower_align.model.noise import Noise, Sample, blurred, estimate_noise
 from neuralpower_align.model.nuisance import KNOT_S, US, Model, Spline, columns, prior, room_to_bounds
 from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.sensor.kernel import Kernel
-from neuralpower_align.stream.information import Information, Solved, legendre_within, reexpanded, solved, within
+from neuralpower_align.stream.information import Information, Solved, legendre_within, reexpanded, solved
 from neuralpower_align.stream.packed import packed, unpacked
 from neuralpower_align.stream.track import Track
 
@@ -293,7 +293,7 @@ class Rail:
         return self._possible(solved(known, *self._prior(False, False)))
 
     def _possible(self, found: Solved) -> Floats:
-        return within(found, *room_to_bounds(self.ref))
+        return within(found.off, found.covariance, *room_to_bounds(self.ref))[0]
 
     def _normal(self, plan: Schedule, piece: Piece, model: Model, blocks: list[Ints]) -> Normal:
         seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
