@@ -204,7 +204,7 @@ class Search(Surface):
         kernel = model.kernel.with_lags(there.lag_ns, there.second_ns)
         two = there.second_ns > 0
         model = replace(
-            model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True, apart=False),
+            model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True),
             lag_from_ns=kernel.lag_ns if two else model.lag_from_ns, second_from_ns=kernel.second_ns,
         )  # fmt: skip
         return _later(model, pieces, pieces[0].delay_ns - there.delay_ns)
