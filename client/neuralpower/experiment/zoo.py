@@ -218,7 +218,7 @@ class Zoo:
         from ..subscriber.client import Client
 
         try:
-            with Client(f"ipc://{self.address}", topics=("rails",)) as client:
+            with Client(self.address, topics=("rails",)) as client:
                 return bool(client.status())
         except (Failure, InputError):
             return False

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import zmq
 
+from ..address import Address
 from ..errors import Failure, InputError
-from .address import Address
 
 _KEY = re.compile(r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")
 """Z85: 32 bytes as 40 characters."""
@@ -41,7 +41,7 @@ def keys_for(address: Address) -> Keys | None:
         InputError: the daemon's public key is not there; the line says what to copy where, and what to allow.
         Failure: the pair cannot be made or read.
     """
-    if address.host is None:
+    if address.local:
         return None
     try:
         public, secret = _own_pair(folder())
@@ -53,7 +53,7 @@ def keys_for(address: Address) -> Keys | None:
     server = _read(path)
     if server is None:
         raise InputError(
-            f"{address.text}: no key in {path}; copy the device's server.public there, "
+            f"{address}: no key in {path}; copy the device's server.public there, "
             f"and on the device run: neuralpowerd allow '{public.decode()}'"
         )
     return Keys(server, public, secret)

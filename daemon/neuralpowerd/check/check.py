@@ -11,6 +11,7 @@ from typing import Any
 
 import zmq
 
+from neuralpower_wire.address import HISTORY, Address
 from neuralpower_wire.errors import WireError
 from neuralpower_wire.history import Reply, Request
 
@@ -165,12 +166,12 @@ def _estimates(config: Config, status: dict[str, Any] | None) -> Finding:
 
 def ask_status(config: Config) -> dict[str, Any] | None:
     """The status of a daemon in this runtime directory, or None where none answers."""
-    path = Path(config.runtime_dir) / "history.ipc"
-    if not path.exists():
+    address = Address(config.runtime_dir)
+    if not address.file(HISTORY).exists():
         return None
     with zmq.Context() as context, context.socket(zmq.DEALER) as end:
         end.linger = 0
-        end.connect(f"ipc://{path}")
+        end.connect(address.history)
         end.send(Request(1, "status").encode())
         if not end.poll(PATIENCE_MS):
             return None
