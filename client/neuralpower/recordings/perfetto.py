@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, by_epoch, rail_power_w, total_power_w
+from neuralpower_wire.files import replacing
 
 from ..errors import InputError
 from .protobuf import double, integer, message, text
@@ -44,14 +46,11 @@ def write_perfetto(recording: Recording, path: Path) -> dict[str, int]:
     """
     if path.name.removesuffix(".gz").endswith(".json"):
         raise InputError(f"{path}: the trace is Perfetto's protobuf, not JSON; end its name in .pftrace")
-    partial = path.with_name(f"{path.name}.partial")
-    opened: Any = gzip.open if path.name.endswith(".gz") else open
-    try:
-        with opened(partial, "wb") as file:
-            count = _Trace(file).write(recording)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(path) as whole,
+        gzip.GzipFile(path.stem, "wb", fileobj=whole) if path.suffix == ".gz" else nullcontext(whole) as file,
+    ):
+        count = _Trace(file).write(recording)
     return {str(path): count}
 
 
@@ -86,7 +85,7 @@ class Template:
 class _Trace:
     """The packets of one trace, in the order in which they are written."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
         self._file = file
         self._tracks = 0
         self._names: dict[str, int] = {}

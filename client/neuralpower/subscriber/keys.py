@@ -13,6 +13,8 @@ from pathlib import Path
 
 import zmq
 
+from neuralpower_wire.files import replace_file
+
 from ..address import Address
 from ..errors import Failure, InputError
 
@@ -64,10 +66,8 @@ def _own_pair(where: Path) -> tuple[bytes, bytes]:
     if secret is None:
         where.mkdir(parents=True, exist_ok=True)
         public, secret = zmq.curve_keypair()
-        descriptor = os.open(where / "client.secret", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(secret + b"\n")
-        (where / "client.public").write_bytes(public + b"\n")
+        replace_file(where / "client.public", public + b"\n", 0o644)
+        replace_file(where / "client.secret", secret + b"\n", 0o600)
     return zmq.curve_public(secret), secret
 
 
