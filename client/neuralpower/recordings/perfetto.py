@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, by_epoch, rail_power_w, total_power_w
+from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, explained, rail_power_w, total_power_w
 from neuralpower_wire.files import replacing
 
 from ..errors import InputError
@@ -109,7 +109,7 @@ class _Trace:
 
     def _rails(self, recording: Recording, stream: bytes, several: str) -> None:
         """A counter for each rail; only its changes are written, which draws the same and is a tenth of the size."""
-        epochs = {epoch.number: epoch for epoch in recording.epochs(stream)}
+        epochs = recording.epochs(stream)
         group = self._track(f"power{several}{self._mark}", rank=1)
         counters: dict[str, int] = {}
         last: dict[str, float] = {}
@@ -118,8 +118,7 @@ class _Trace:
         for ticks in recording.tick_parts(stream):
             gaps = self._lost(before, ticks, gaps, several)
             before = ticks[-1:]
-            for part in by_epoch(ticks):
-                epoch = epochs.get(int(part["epoch"][0]))
+            for epoch, part in explained(ticks, epochs):
                 for name, watts in _power(epoch, part).items() if epoch else ():
                     if name not in counters:
                         counters[name] = self._track(name, group, len(counters), unit="W")
