@@ -34,7 +34,7 @@ def key(
 
 AUTO = "auto"
 SOURCES = (AUTO, "hwmon", "iio", "i2c", "nvml", "sim", "replay")
-"""Where readings may come from: AUTO, and what the planners of `sources/registry.py` know."""
+"""Where readings may come from: AUTO, and the sources that planners register themselves for (`sources/registry.py`)."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
 from .plan import Plan, decimated, period_for, refuse_too_many, slowest_rate, undoubted, wanted_rails
 from .plausible import rail_limits, shunt_doubts, total_limits
 from .probe import Behaviour
+from .registry import planner
 
 _BUS = re.compile(r"^/dev/i2c-(\d+)$")
 
@@ -43,7 +44,8 @@ class RawChip:
     rails: tuple[RawRail, ...]
 
 
-def i2c_plan(config: Config) -> Plan:
+@planner("i2c")
+def i2c_plan(config: Config, _prober: object = None) -> Plan:
     """The chips that [i2c] names, or those of the device tree on one bus."""
     from neuralpower_sampler import I2cChip, I2cSource
 

@@ -24,6 +24,7 @@ from ..config import Config
 from ..errors import ConfigError, DaemonError
 from .plan import Plan, wanted_rails
 from .probe import Behaviour
+from .registry import planner
 
 POWER = ("samples", "instant", "average")
 """The power readings, the one that resolves most first: that is the GPU's rail."""
@@ -245,7 +246,8 @@ def clock_of(stamps_us: Sequence[int]) -> str | None:
 # ---- The plan ----------------------------------------------------------------------------------------------------
 
 
-def nvml_plan(config: Config) -> Plan:
+@planner("nvml")
+def nvml_plan(config: Config, _prober: object = None) -> Plan:
     """The GPUs that NVML knows the power of.
 
     Raises:

@@ -21,11 +21,13 @@ from .chiptimes import interval_for
 from .plan import Plan, Prober, decimated, period_for, refuse_too_many, slowest_rate, undoubted, wanted_rails
 from .plausible import rail_limits, shunts_of, total_limits
 from .probe import Behaviour, scan_of
+from .registry import Turn, planner
 
 IIO_DRIVER = "ina3221x"
 HWMON, IIO = "hwmon", "iio"
 
 
+@planner(HWMON, IIO, turn=Turn.FIRST)
 def rails_plan(config: Config, prober: Prober) -> Plan | None:
     """The rails of this machine's drivers; None where there are none and none was asked for."""
     root = Path(config.sysfs_root)

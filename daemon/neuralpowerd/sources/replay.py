@@ -13,9 +13,11 @@ from neuralpower_wire import Epoch
 from ..config import Config
 from ..errors import DaemonError
 from .plan import Plan
+from .registry import planner
 
 
-def replay_plan(config: Config) -> Plan:
+@planner("replay")
+def replay_plan(config: Config, _prober: object = None) -> Plan:
     """The plan that the recorded epoch tells; DaemonError where the file is not what it should be."""
     path = Path(config.replay)
     try:
