@@ -39,7 +39,7 @@ def rails_plan(config: Config, prober: Prober) -> Plan | None:
             return None
         why, remedy = no_rail(found, config.source)
         where = f"{config.sysfs_root.rstrip('/')}/sys"
-        raise DaemonError(f"no power rail found under {where}: {why}; {remedy}, or use --source sim")
+        raise DaemonError(f"no power rail found under {where}: {why}", f"{remedy}, or use --source sim")
     wanted = wanted_rails(config, [rail.name for rail in rails])
     rails = [rail for rail in rails if rail.name in wanted]
     monitors = [monitor for monitor in monitors if any(rail.chip == monitor.name for rail in rails)]

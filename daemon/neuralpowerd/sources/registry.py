@@ -75,4 +75,4 @@ def make_plan(config: Config, prober: Prober = probe) -> Plan:
             plan = each.make(config, prober)
             if plan is not None:
                 return plan
-    raise DaemonError(f"source {config.source} is not here; neuralpowerd check says what is")
+    raise DaemonError(f"source {config.source} is not here", "neuralpowerd check says what is")

@@ -25,7 +25,7 @@ def replay_plan(config: Config, _prober: object = None) -> Plan:
         epoch = Epoch.from_dict(json.loads(path.with_suffix(".json").read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise DaemonError(
-            f"{path}: cannot be replayed: {error}; it takes a .npy of ticks and its epoch as .json"
+            f"{path}: cannot be replayed: {error}", "it takes a .npy of ticks and its epoch as .json"
         ) from None
     names = ticks.dtype.names or ()
     if "readings" not in names or ticks["readings"].shape[1:] != (len(epoch.channels),):
