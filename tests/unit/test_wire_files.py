@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import secrets
 import signal
 import stat
 from collections.abc import Callable
@@ -142,7 +141,7 @@ def test_a_link_at_the_name_aside_is_not_followed(
     """Even one whose name was foreseen: nothing is written, and it is told."""
     precious = tmp_path / "precious"
     precious.write_text("as it was\n")
-    monkeypatch.setattr(secrets, "token_hex", lambda count: "0" * 2 * count)
+    monkeypatch.setattr(os, "urandom", bytes)
     (path.parent / f"{path.name}.00000000.tmp").symlink_to(precious)
     with pytest.raises((OSError, Failure, DaemonError)):
         writer.write(path)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ def replacing(path: str | os.PathLike[str], mode: int | None = None) -> Iterator
     Raises OSError. Whatever is raised, in the block too, what was at `path` is as it was and nothing is left beside it.
     """
     target = Path(path)
-    aside = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
+    aside = target.with_name(f"{target.name}.{os.urandom(4).hex()}.tmp")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         with open(descriptor, "wb") as file:
