@@ -75,9 +75,22 @@ class Plan:
     def epoch(self, number: int, first_index: int, period_ns: int, t0_ns: int) -> Epoch:
         """The epoch of this plan from tick `first_index` on."""
         return Epoch(
-            number, first_index, period_ns, t0_ns, self.source, self.simulated, self.board, self.channels, self.chips,
-            self.totals, self.freshness, self.fresh_rate_hz, self.driver, self.note[:MAX_TEXT], self.covers,
-        )  # fmt: skip
+            number=number,
+            first_index=first_index,
+            period_ns=period_ns,
+            t0_ns=t0_ns,
+            source=self.source,
+            simulated=self.simulated,
+            board=self.board,
+            channels=self.channels,
+            chips=self.chips,
+            totals=self.totals,
+            freshness=self.freshness,
+            fresh_rate_hz=self.fresh_rate_hz,
+            driver=self.driver,
+            note=self.note[:MAX_TEXT],
+            covers=self.covers,
+        )
 
 
 def wanted_rails(config: Config, there: Sequence[str]) -> list[str]:

@@ -65,12 +65,18 @@ def _plan(
 ) -> Plan:
     channels = [
         Channel(
-            rail.name, item.quantity, rail.chip, rail.channel,
-            rail.shunt_uohm if item.quantity == "shunt_uv" else 0, 0, item.lsb,
-            budget.every if item.quantity == "bus_uv" and _has_own_voltage(rail) else 1,
+            rail=rail.name,
+            quantity=item.quantity,
+            chip=rail.chip,
+            input=rail.channel,
+            shunt_uohm=rail.shunt_uohm if item.quantity == "shunt_uv" else 0,
+            offset=0,
+            lsb=item.lsb,
+            every=budget.every if item.quantity == "bus_uv" and _has_own_voltage(rail) else 1,
         )
-        for rail in rails for item in rail.inputs
-    ]  # fmt: skip
+        for rail in rails
+        for item in rail.inputs
+    ]
     chips = [
         replace(_chip(monitor, changes.get(monitor.name)), behaviour=behaviours[monitor.name].kind)
         for monitor in monitors
