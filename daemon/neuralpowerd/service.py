@@ -32,7 +32,7 @@ from .parts.freshness import FreshnessPart
 from .parts.inferences import InferencesPart
 from .parts.machine import MachinePart
 from .parts.observer import ObserverPart
-from .parts.part import DaemonPart, Door, Doors
+from .parts.part import DaemonPart, Intake, Intakes
 from .parts.rails import RailsPart
 from .parts.sampler import SamplerPart
 from .parts.sockets import SocketsPart
@@ -117,11 +117,11 @@ class Service:
             self._finish()
 
     def _serve(self, woken: socket.socket) -> None:
-        signals = Door(woken.fileno(), lambda next_batch_ns: self._take_signals(woken.recv(64)))
-        doors = Doors([signals, *(door for part in self.parts for door in part.doors())])
+        signals = Intake(woken.fileno(), lambda next_batch_ns: self._take_signals(woken.recv(64)))
+        intakes = Intakes([signals, *(intake for part in self.parts for intake in part.intakes())])
         next_batch_ns = next_second_ns = next_status_ns = next_conditions_ns = time.monotonic_ns()
         while not self._stopping:
-            doors.serve(next_batch_ns)
+            intakes.serve(next_batch_ns)
             now = time.monotonic_ns()
             if now >= next_batch_ns:
                 next_batch_ns = max(next_batch_ns + self._batch_ns(), now)

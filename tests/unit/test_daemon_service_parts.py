@@ -16,7 +16,7 @@ from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Epoch, Kind, Ticks
 from neuralpowerd.config import Config, parse
 from neuralpowerd.logs.journal import JournalReader
-from neuralpowerd.parts.part import DaemonPart, Door, Doors
+from neuralpowerd.parts.part import DaemonPart, Intake, Intakes
 from neuralpowerd.system.notify import Notifier
 
 TABLES = "[realtime]\npriority = 0\nlock_memory = false\n[journal]\nmebibytes = 1\n[publish]\nstatus_s = 0.1\n"
@@ -32,8 +32,8 @@ class Stranger(DaemonPart):
         self.taken = b""
         self.seen = self.learnt = 0
 
-    def doors(self) -> Sequence[Door]:
-        return (Door(self.mine.fileno(), self.take),)
+    def intakes(self) -> Sequence[Intake]:
+        return (Intake(self.mine.fileno(), self.take),)
 
     def take(self, next_batch_ns: int) -> int:
         self.taken += self.mine.recv(16)
@@ -137,7 +137,7 @@ def test_a_part_that_fails_to_close_keeps_no_other_open(tmp_path: Path, signals:
 
 
 def test_a_door_that_rests_is_taken_when_its_rest_is_over() -> None:
-    """What comes meanwhile wakes nobody; another door is served at once."""
+    """What comes meanwhile wakes nobody; another intake is served at once."""
     one, to_one = socket.socketpair()
     two, to_two = socket.socketpair()
     took: list[tuple[str, int]] = []
@@ -148,14 +148,14 @@ def test_a_door_that_rests_is_taken_when_its_rest_is_over() -> None:
         took.append((name, time.monotonic_ns()))
         return time.monotonic_ns() + rest_ns if rest_ns else 0
 
-    doors = Doors(
-        [Door(one.fileno(), lambda _: take("one", one, rest_ns)), Door(two.fileno(), lambda _: take("two", two, 0))]
+    intakes = Intakes(
+        [Intake(one.fileno(), lambda _: take("one", one, rest_ns)), Intake(two.fileno(), lambda _: take("two", two, 0))]
     )
     with one, two, to_one, to_two:
         to_one.send(b"11")
-        doors.serve(time.monotonic_ns() + 10**9)
+        intakes.serve(time.monotonic_ns() + 10**9)
         to_two.send(b"2")
-        doors.serve(time.monotonic_ns() + 10**9)
-        doors.serve(time.monotonic_ns() + 10**9)
+        intakes.serve(time.monotonic_ns() + 10**9)
+        intakes.serve(time.monotonic_ns() + 10**9)
     assert [name for name, _ in took] == ["one", "two", "one"]
     assert took[2][1] - took[0][1] >= rest_ns

@@ -14,7 +14,7 @@ from ..live.inferences import Ingest
 from ..live.join import Join
 from ..live.refusals import Refusals
 from ..logs.ledger import Ledger
-from .part import DaemonPart, Door, per_second
+from .part import DaemonPart, Intake, per_second
 
 MESSAGES_A_ROUND = 512
 """Taken before the live feed has its turn again: nobody can keep the daemon from the others."""
@@ -40,8 +40,8 @@ class InferencesPart(DaemonPart):
         """Inferences journaled since the daemon began."""
         return self._ingest.taken
 
-    def doors(self) -> Sequence[Door]:
-        return (Door(self._endpoints.inferences, self._take),)
+    def intakes(self) -> Sequence[Intake]:
+        return (Intake(self._endpoints.inferences, self._take),)
 
     def begin_epoch(self, epoch: Epoch) -> None:
         self._join.new_epoch(epoch)

@@ -16,10 +16,10 @@ from ..config import Config
 
 
 @dataclass
-class Door:
+class Intake:
     """A socket (or a descriptor) and what takes the messages that came to it.
 
-    `take(next_batch_ns)` gets the time of the next batch and returns until when the door rests: what comes meanwhile waits, and is taken
+    `take(next_batch_ns)` gets the time of the next batch and returns until when the intake rests: what comes meanwhile waits, and is taken
     then. 0 is no rest. Times are of CLOCK_MONOTONIC.
     """
 
@@ -35,7 +35,7 @@ class DaemonPart:
     sampler was stopped, `publish` once more. What is raised ends the daemon, so a part raises DaemonError only where it must not go on.
     """
 
-    def doors(self) -> Sequence[Door]:
+    def intakes(self) -> Sequence[Intake]:
         """Where messages come in; asked for once, before the loop begins."""
         return ()
 
@@ -73,29 +73,31 @@ class DaemonPart:
         """Let go of what it holds. Called once, in the order of the list, even where another part failed."""
 
 
-class Doors:
-    """All doors. Those that rest are not listened to, so that what comes there wakes nobody."""
+class Intakes:
+    """All intakes. Those that rest are not listened to, so that what comes there wakes nobody."""
 
-    def __init__(self, doors: Sequence[Door]) -> None:
-        self._doors = doors
+    def __init__(self, intakes: Sequence[Intake]) -> None:
+        self._doors = intakes
         self._pollers: dict[tuple[bool, ...], zmq.Poller] = {}
 
     def serve(self, next_batch_ns: int) -> None:
         """Wait until something comes, a rest ends or `next_batch_ns`, and take what there is."""
         now = time.monotonic_ns()
-        resting = tuple(door.rests_until_ns > now for door in self._doors)
-        until_ns = min([next_batch_ns, *(door.rests_until_ns for door in self._doors if door.rests_until_ns > now)])
+        resting = tuple(intake.rests_until_ns > now for intake in self._doors)
+        until_ns = min(
+            [next_batch_ns, *(intake.rests_until_ns for intake in self._doors if intake.rests_until_ns > now)]
+        )
         ready = {end for end, _ in self._poller(resting).poll(math.ceil(max(0, until_ns - now) / 1e6))}
-        for door, rested in zip(self._doors, resting, strict=True):
-            if door.socket in ready or (rested and time.monotonic_ns() >= door.rests_until_ns):
-                door.rests_until_ns = door.take(next_batch_ns)
+        for intake, rested in zip(self._doors, resting, strict=True):
+            if intake.socket in ready or (rested and time.monotonic_ns() >= intake.rests_until_ns):
+                intake.rests_until_ns = intake.take(next_batch_ns)
 
     def _poller(self, resting: tuple[bool, ...]) -> zmq.Poller:
         if resting not in self._pollers:
             self._pollers[resting] = poller = zmq.Poller()
-            for door, rests in zip(self._doors, resting, strict=True):
+            for intake, rests in zip(self._doors, resting, strict=True):
                 if not rests:
-                    poller.register(door.socket, zmq.POLLIN)
+                    poller.register(intake.socket, zmq.POLLIN)
         return self._pollers[resting]
 
 

@@ -18,7 +18,7 @@ from ..live.keys import allowed_keys, answer_zap
 from ..live.refusals import Refusals
 from ..logs.history import History
 from ..logs.ledger import Ledger
-from .part import DaemonPart, Door
+from .part import DaemonPart, Intake
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,10 @@ class SocketsPart(DaemonPart):
         self._history = history
         self._refusals = refusals
 
-    def doors(self) -> Sequence[Door]:
+    def intakes(self) -> Sequence[Intake]:
         ends = self._endpoints
-        admission = [Door(ends.zap, partial(self._admit, ends.zap))] if ends.zap else []
-        return (*admission, *(Door(end, partial(self._answer_questions, end)) for end in ends.history))
+        admission = [Intake(ends.zap, partial(self._admit, ends.zap))] if ends.zap else []
+        return (*admission, *(Intake(end, partial(self._answer_questions, end)) for end in ends.history))
 
     def second(self) -> None:
         for path in self._endpoints.bind_again():
