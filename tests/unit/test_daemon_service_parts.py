@@ -136,7 +136,7 @@ def test_a_part_that_fails_to_close_keeps_no_other_open(tmp_path: Path, signals:
         part.close()
 
 
-def test_a_door_that_rests_is_taken_when_its_rest_is_over() -> None:
+def test_an_intake_that_rests_is_taken_when_its_rest_is_over() -> None:
     """What comes meanwhile wakes nobody; another intake is served at once."""
     one, to_one = socket.socketpair()
     two, to_two = socket.socketpair()

@@ -77,25 +77,25 @@ class Intakes:
     """All intakes. Those that rest are not listened to, so that what comes there wakes nobody."""
 
     def __init__(self, intakes: Sequence[Intake]) -> None:
-        self._doors = intakes
+        self._intakes = intakes
         self._pollers: dict[tuple[bool, ...], zmq.Poller] = {}
 
     def serve(self, next_batch_ns: int) -> None:
         """Wait until something comes, a rest ends or `next_batch_ns`, and take what there is."""
         now = time.monotonic_ns()
-        resting = tuple(intake.rests_until_ns > now for intake in self._doors)
+        resting = tuple(intake.rests_until_ns > now for intake in self._intakes)
         until_ns = min(
-            [next_batch_ns, *(intake.rests_until_ns for intake in self._doors if intake.rests_until_ns > now)]
+            [next_batch_ns, *(intake.rests_until_ns for intake in self._intakes if intake.rests_until_ns > now)]
         )
         ready = {end for end, _ in self._poller(resting).poll(math.ceil(max(0, until_ns - now) / 1e6))}
-        for intake, rested in zip(self._doors, resting, strict=True):
+        for intake, rested in zip(self._intakes, resting, strict=True):
             if intake.socket in ready or (rested and time.monotonic_ns() >= intake.rests_until_ns):
                 intake.rests_until_ns = intake.take(next_batch_ns)
 
     def _poller(self, resting: tuple[bool, ...]) -> zmq.Poller:
         if resting not in self._pollers:
             self._pollers[resting] = poller = zmq.Poller()
-            for intake, rests in zip(self._doors, resting, strict=True):
+            for intake, rests in zip(self._intakes, resting, strict=True):
                 if not rests:
                     poller.register(intake.socket, zmq.POLLIN)
         return self._pollers[resting]
