@@ -23,7 +23,7 @@ from neuralpower_wire import (
     Record,
     Ticks,
     WireError,
-    by_epoch,
+    explained,
     rail_power_w,
     tick_dtype,
     total_power_w,
@@ -211,9 +211,9 @@ class Recording:
         chosen = self._chosen(stream)
         if chosen is None:
             return
-        known = {epoch.number: epoch for epoch in self.epochs(chosen)}
+        known = self.epochs(chosen)
         for part in self._parts(chosen):
-            yield from ((known.get(int(ticks["epoch"][0])), ticks) for ticks in by_epoch(part))
+            yield from explained(part, known)
 
     # Journal
 

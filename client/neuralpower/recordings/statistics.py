@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_wire import Epoch, Kind, PackedRecords, ReadingState, Ticks, by_epoch, rail_power_w, total_power_w
+from neuralpower_wire import Epoch, Kind, PackedRecords, ReadingState, Ticks, explained, rail_power_w, total_power_w
 from neuralpower_wire.bodies import BODIES
 
 from ..subscriber import messages
@@ -97,9 +97,9 @@ class MissedSlots:
 def lateness_ns(ticks: Ticks, epochs: Sequence[Epoch]) -> npt.NDArray[np.int64]:
     """How long after its deadline t0 + slot × period each tick began; ticks of unknown epochs are left out."""
     parts = [np.zeros(0, np.int64)]
-    for epoch in epochs:
-        mine = ticks[ticks["epoch"] == epoch.number]
-        parts.append(mine["t_ns"] - (epoch.t0_ns + mine["slot"].astype(np.int64) * epoch.period_ns))
+    for epoch, run in explained(ticks, epochs):
+        if epoch is not None:
+            parts.append(run["t_ns"] - (epoch.t0_ns + run["slot"].astype(np.int64) * epoch.period_ns))
     return np.concatenate(parts)
 
 
@@ -184,8 +184,8 @@ class TickSummary:
         self.ticks, self._end_ns, self._index = self.ticks + len(ticks), int(ticks["t_ns"][-1]), int(index[-1])
         states = np.bincount(ticks["readings"]["state"].ravel(), minlength=len(ReadingState))
         self._states += states[: len(ReadingState)]
-        for part in by_epoch(ticks):
-            self._take_epoch(part, self._epochs.get(int(part["epoch"][0])))
+        for epoch, run in explained(ticks, self._epochs.values()):
+            self._take_epoch(run, epoch)
 
     def _take_epoch(self, ticks: Ticks, epoch: Epoch | None) -> None:
         first, last = ticks[0], ticks[-1]
