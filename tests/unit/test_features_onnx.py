@@ -110,6 +110,16 @@ def test_weights_alone_are_no_layers(tmp_path: Path) -> None:
     assert [(x.name, x.kind, x.batch, x.in_c, x.out_c) for x in layers] == [("product", "fc", 4, 7, 5)]
 
 
+def test_work_of_weights_alone_is_said(tmp_path: Path) -> None:
+    """A product that needs no input, as of position biases: no layer, and a note with its operations."""
+    nodes = [node("MatMul", ["w", "v"], ["b"], "bias"), node("Add", ["data", "b"], ["y"], "sum")]
+    network = load_network(save(tmp_path / "m.onnx", nodes, weights(w=(5, 7), v=(7, 3)), [5, 3]))
+    assert [layer.name for layer in network.layers] == ["sum"]
+    assert network.notes == (
+        "1 products or convolutions of weights alone, 210 operations, are computed when an engine is built and are no layers",
+    )
+
+
 def test_same_padding_is_worked_out(tmp_path: Path) -> None:
     """auto_pad SAME_UPPER on 8 pixels with kernel 3 and stride 2 pads nothing before the data, SAME_LOWER one."""
     pads = {}

@@ -343,8 +343,8 @@ OWN = [
 """A network of ours, the kinds that it has, and how many layers of other there may be."""
 
 
-def flops_by_torch(torch: Any, model: Any, shape: tuple[int, ...]) -> int:
-    """What torch's counter says with attention as products, without computing anything."""
+def flops_by_torch(torch: Any, model: Any, shape: tuple[int, ...], without: str = "") -> int:
+    """What torch's counter says with attention as products, without computing anything; modules of the name ``without`` left out."""
     from torch.utils.flop_counter import FlopCounterMode
 
     before = torch.backends.mha.get_fastpath_enabled()
@@ -354,7 +354,9 @@ def flops_by_torch(torch: Any, model: Any, shape: tuple[int, ...]) -> int:
             model.to("meta")(torch.zeros(*shape, device="meta"))
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-    return int(counter.get_total_flops())
+    parts = counter.get_flop_counts().items()
+    left_out = sum(sum(each.values()) for name, each in parts if without and name.rpartition(".")[2] == without)
+    return int(counter.get_total_flops() - left_out)
 
 
 def exported(torch: Any, model: Any, shape: tuple[int, ...], folder: Path, *, dynamo: bool) -> Path:

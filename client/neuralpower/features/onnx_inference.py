@@ -124,13 +124,13 @@ class ShapeInference:
             elif shape is not None and declared not in (None, shape):
                 told = f"declared as {_by(declared)}, which its node {node.name} contradicts: taken as {_by(shape)}"
                 self.notes.append(f"tensor {name} is {told}")
-            if not element:
-                element = (
-                    getattr(self._declared.get(name), "elem_type", 0) or self.elements.get(node.input[0], 0)
-                    if node.input
-                    else 0
-                )
-            self._set(name, shape, element)
+            self._set(name, shape, element or self._element(node, name))
+
+    def _element(self, node: Node, name: str) -> int:
+        """The element type of a node's output where the library tells none: as declared, as a quantisation's zero point, as the first input."""
+        declared: int = getattr(self._declared.get(name), "elem_type", 0)
+        source = node.input[2] if node.op_type == "QuantizeLinear" and len(node.input) > 2 else "".join(node.input[:1])
+        return declared or self.elements.get(source, 0)
 
     def _by_library(self, proto: Any, node: Node) -> dict[str, tuple[Shape | None, int]]:
         from onnx import shape_inference

@@ -35,7 +35,7 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     batch is fixed at another number.
     """
     source = Path(path)
-    model = _inlined(source, load_model(source))
+    model = _inlined(source, load_model(source, weights=False))
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in given]
     shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
