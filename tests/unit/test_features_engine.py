@@ -235,11 +235,29 @@ def test_what_cannot_be_told_is_unclassified_with_a_reason(change: dict[str, Any
     assert [layer.kind for layer in layers[2:]] == ["conv", "conv", "pool", "pool", "fc", "reformat"]
 
 
-@pytest.mark.parametrize("document", [None, [], {}, {"Layers": []}, {"Layers": 3}, {"Layers": [3]}])
+@pytest.mark.parametrize("document", [None, [], {}, {"Layers": 3}, {"Layers": [3]}])
 def test_other_json_is_refused(document: object) -> None:
     """JSON that is no engine information is one clear line."""
     with pytest.raises(InputError, match=r"^x: not TensorRT engine information"):
         layers_from_engine(document, "x")
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"Layers": []}, "with an empty list of Layers"),
+        (
+            [{"count": 9}, {"name": "a", "timeMs": 1.0, "averageMs": 0.1}],
+            "these are its layers' times (--exportProfile)",
+        ),
+        ([{"latencyMs": 2.5, "startH2dMs": 0.1}], "these are times of inferences (--exportTimes)"),
+    ],
+)
+def test_what_trtexec_writes_beside_the_layers_is_told(document: object, says: str) -> None:
+    """A list of layers that is there and empty, and the files that are easily taken for it."""
+    with pytest.raises(InputError) as caught:
+        layers_from_engine(document, "x")
+    assert says in str(caught.value)
 
 
 _anything = st.recursive(

@@ -75,6 +75,28 @@ def test_units_stand_in_the_name(tmp_path: Path, column: str, cell: str, name: s
     assert table.read(path).dataset[name].tolist() == [pytest.approx(value)]
 
 
+@pytest.mark.parametrize("column", ["runtime", "runtime_msec", "power", "energy_wh", "power_se"])
+def test_a_measured_column_without_a_unit_is_asked_for_one(tmp_path: Path, column: str) -> None:
+    """Not called one of no use: what is wrong with it is its name. The same of a name that is mapped to."""
+    path = save(tmp_path, f"kind,in_c,out_c,{column},energy_j\nfc,3,4,1,1\n")
+    stem = column.rpartition("_")[0] if column.count("_") and not column.endswith("se") else column
+    (told,) = table.read(path).skipped
+    assert f"column {column}: its name must end in its unit: {stem}_" in told and "no use" not in told
+    with pytest.raises(InputError, match="--map in_c=runtime: its name must end in its unit: runtime_s, runtime_ms"):
+        table.read(path, {"in_c": "runtime"})
+
+
+@pytest.mark.parametrize("energy", ["0.9", "7", "1200", "0"])
+def test_an_energy_of_something_else_is_not_taken(tmp_path: Path, energy: str) -> None:
+    """0.5 ms at 7 W are 3.5 mJ; up to a factor of two is believed. What the three tell of is then not known, so none is taken."""
+    text = "kind,in_c,out_c,runtime_ms,power_w,energy_mj\nfc,3,4,0.5,7,{}\nfc,3,4,0.5,7,\n"
+    assert len(table.read(save(tmp_path, text.format(6.9))).dataset) == 2
+    imported = table.read(save(tmp_path, text.format(energy)))
+    believed = energy in ("7",)
+    assert len(imported.dataset) == 1 + believed
+    assert believed or "column energy_mj: 1 row(s) hold one that is not runtime times power" in imported.skipped[0]
+
+
 def test_names_of_others_are_mapped(tmp_path: Path) -> None:
     """Semicolons with decimal commas, other names with units and signs in them, columns of no use."""
     text = "op;cin;cout;latency (us);a=b;who\nlinear;3;4;1,5;250;me\n"
@@ -91,7 +113,7 @@ def test_names_of_others_are_mapped(tmp_path: Path) -> None:
     ("row", "says"),
     [
         ("c,conv,1,3,8,8,,3,1,1,1,,1,1", "column out_c: 1 row(s) of kind conv lack it"),
-        ("c,conv,1,3,8,8,4,,1,1,1,,1,1", "column kernel_h: missing; 1 row(s) of kind conv lack it"),
+        ("c,conv,1,3,8,8,4,,1,1,1,,1,1", "column kernel: 1 row(s) of kind conv lack it"),
         ("c,lstm,1,3,8,8,4,3,1,1,1,,1,1", "column kind: 1 row(s) hold 'lstm'"),
         ("c,,1,3,8,8,4,3,1,1,1,,1,1", "column kind: 1 row(s) do not say it"),
         ("c,conv,1,3,8,8,4,3,1,1,1,,,", "have none of the three"),

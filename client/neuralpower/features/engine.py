@@ -106,13 +106,25 @@ def layers_from_engine(inspector: object, name: str = "engine", batch: int | Non
 
 def _entries(inspector: object, name: str) -> list[dict[str, Any]]:
     entries = inspector.get("Layers") if isinstance(inspector, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{name}: not TensorRT engine information: it has no list of Layers")
+    if entries == []:
+        raise InputError(f"{name}: TensorRT engine information with an empty list of Layers; build the engine again")
+    if not isinstance(entries, list):
+        raise InputError(f"{name}: not TensorRT engine information: it has no list of Layers{_times(inspector)}")
     if any(isinstance(entry, str) for entry in entries):
         raise InputError(f"{name}: the engine lists only its layers' names; {DETAILED}")
     if not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{name}: not TensorRT engine information: a layer is not an object")
     return entries
+
+
+def _times(document: object) -> str:
+    """What a list of times is, which trtexec writes beside the layers; "" of anything else."""
+    entries = [each for each in document if isinstance(each, dict)] if isinstance(document, list) else []
+    if any("averageMs" in each or "timeMs" in each for each in entries):
+        return "; these are its layers' times (--exportProfile): give what --exportLayerInfo writes"
+    if any("latencyMs" in each for each in entries):
+        return "; these are times of inferences (--exportTimes): give what --exportLayerInfo writes"
+    return ""
 
 
 def _tensors_of_network(inspector: object) -> set[str]:

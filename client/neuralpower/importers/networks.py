@@ -17,7 +17,7 @@ from neuralpower.dataset_networks import KEY, measured_whole
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network
-from neuralpower.importers.columns import ColumnTable, read_columns
+from neuralpower.importers.columns import CONTRADICTED, ColumnTable, contradicts, read_columns
 from neuralpower.importers.imported import Imported
 
 COLUMNS = {
@@ -68,6 +68,9 @@ def _entry(
     runtime, power, energy = (table.measured(column, at) for column in ("runtime_s", "power_w", "energy_j"))
     if isnan(runtime) or runtime == 0:
         table.lack("runtime_s", "network(s) lack it: left out")
+        return None, []
+    if contradicts(runtime, power, energy):
+        table.lack("energy_j", CONTRADICTED)
         return None, []
     power_se = table.measured("power_se_w", at)
     energy_se = table.measured("energy_se_j", at)

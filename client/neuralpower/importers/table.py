@@ -9,7 +9,7 @@ from pathlib import Path
 from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import KINDS, Layer
-from neuralpower.importers.columns import ColumnTable, read_columns
+from neuralpower.importers.columns import CONTRADICTED, ColumnTable, contradicts, read_columns
 from neuralpower.importers.imported import Imported
 
 NEEDED = {
@@ -80,6 +80,9 @@ def _row(table: ColumnTable, at: int) -> dict[str, object] | None:
     if all(isnan(found[name]) for name in MEASURED):
         table.lack("runtime, power or energy", "row(s) have none of the three: left out")
         return None
+    if contradicts(*(found[name] for name in MEASURED)):
+        table.lack("energy_j", CONTRADICTED)
+        return None
     if isnan(found["power_w"]) and found["runtime_s"] > 0:
         found["power_w"] = found["energy_j"] / found["runtime_s"]
     if isnan(found["energy_j"]):
@@ -120,8 +123,13 @@ def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
         single = table.integer(stem, at, None) if stem in PAIRS and side in "hw" else None
         return table.integer(name, at, default if single is None else single)
 
+    def place(name: str) -> str:
+        """The column that lacks it: the one for both sides where there is no other."""
+        stem = name.rpartition("_")[0]
+        return stem if stem in PAIRS and stem in table.columns and name not in table.columns else name
+
     missing = [name for name in NEEDED.get(kind, ()) if size(name, None) is None]
-    for name in missing:
+    for name in dict.fromkeys(map(place, missing)):
         table.lack(name, f"row(s) of kind {kind} lack it: left out")
     if missing:
         return None
