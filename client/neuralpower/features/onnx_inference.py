@@ -32,18 +32,23 @@ _SHRINKING = {"NonZero", "Compress", "Unique"}
 
 
 class ShapeInference:
-    """What is known of a model's tensors. ``nodes`` are those that would run, with the branches taken that shapes decide."""
+    """What is known of a model's tensors. ``nodes`` are those that would run, with the branches taken that shapes decide.
 
-    def __init__(self, model: Any, inputs: Mapping[str, Shape]) -> None:
+    ``trusting``: a shape that the file declares is taken where nothing else tells one. Of another input than the file's own it would be wrong.
+    """
+
+    def __init__(self, model: Any, inputs: Mapping[str, Shape], trusting: bool = True) -> None:
         from onnx import helper
 
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {}
         self.elements: dict[str, int] = {}
         self.values: dict[str, Any] = {}
-        self.notes: list[str] = []
+        self.contradictions: list[str] = []
+        """A line for each shape that the file declares and a node contradicts."""
         self._versions = {each.domain: each.version for each in model.opset_import}
         self._opsets = [helper.make_opsetid(domain, version) for domain, version in self._versions.items()]
+        self._trusting = trusting
         self._ir_version = model.ir_version
         self._schemas: dict[tuple[str, str], Any] = {}
         self._typed: dict[str, Any] = {}
@@ -120,10 +125,10 @@ class ShapeInference:
                 shape = own
             declared = self._declared_shape(name)
             if shape is None and node.op_type not in WINDOWED:
-                shape = declared
+                shape = declared if self._trusting else None
             elif shape is not None and declared not in (None, shape):
                 told = f"declared as {_by(declared)}, which its node {node.name} contradicts: taken as {_by(shape)}"
-                self.notes.append(f"tensor {name} is {told}")
+                self.contradictions.append(f"tensor {name} is {told}")
             self._set(name, shape, element or self._element(node, name))
 
     def _element(self, node: Node, name: str) -> int:
