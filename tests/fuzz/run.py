@@ -36,6 +36,8 @@ MEMORY = 1 << 30
 SECONDS = 30
 """Of the processor's time, for one case; a case that waits instead has ten times as long."""
 TOO_LONG = f"one case took longer than {SECONDS} s"
+MOST_LINES = 20
+"""Of a finding that are shown: the file has all, with the case in it."""
 BATCH = 50
 """Cases between two looks at the clock."""
 
@@ -316,10 +318,8 @@ def fuzz(name: str, minutes: float, start: int, folder: Path) -> int:
         except BaseException:
             shutil.copytree(case, folder / "found", dirs_exist_ok=True)
             (folder / "found.txt").write_text(f"reader {name}, seed {number}\n{traceback.format_exc()}")
-            print(
-                f"{name}: FOUND with seed {number}: {folder / 'found.txt'}\n{traceback.format_exc(limit=-4)}",
-                flush=True,
-            )
+            told = "\n".join(line[:200] for line in traceback.format_exc(limit=-4).splitlines()[:MOST_LINES])
+            print(f"{name}: FOUND with seed {number}: {folder / 'found.txt'}\n{told}", flush=True)
             return 1
         number += 1
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10

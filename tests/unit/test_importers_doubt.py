@@ -267,12 +267,24 @@ def test_a_log_alone_tells_its_rails(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("VDD_SOC 1mW/1mW\n", "the board's total is not told by the rails VDD_SOC"),
         ("VDD_IN 9000000mW/1mW\n", "above 500 W"),
         ("VDD_IN -5/1\n", "below 0"),
+        (f"VDD_IN {'1' * 5000}mW/1mW\n", "above 500 W"),
     ],
 )
 def test_a_log_of_no_use_says_why(tmp_path: Path, log: str, says: str) -> None:
     (tmp_path / "t.log").write_text(log)
     with pytest.raises(InputError, match=says):
         tegrastats.read(tmp_path / "t.log")
+
+
+def test_a_line_with_a_rail_that_cannot_be_is_left_out(tmp_path: Path) -> None:
+    """Whichever rail it is, and however long its number: its range would be no number."""
+    (tmp_path / "t.log").write_text(f"VDD_IN 4000/1 VDD_SOC 9/1\nVDD_IN 6000/1 VDD_SOC {'1' * 5000}/1\n")
+    imported = tegrastats.read(tmp_path / "t.log")
+    assert (
+        imported.dataset.provenance["mean_power_w"] == 4.0
+        and "VDD_SOC: 0.009 W, from 0.009 to 0.009" in imported.read[2]
+    )
+    assert "1 lines with a power below 0 or above 500 W" in imported.skipped[0]
 
 
 def test_totals_are_the_daemons() -> None:
