@@ -190,10 +190,11 @@ def json_of(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], An
     for wrapped in range(MOST_WRAPPED + 1):
         if not isinstance(document, str):
             break
+        held = document
         try:
-            document = _parsed(path, document, objects)
+            document = _parsed(path, held, objects)
         except InputError:
-            if wrapped and document.lstrip()[:1] not in _DOCUMENTS:
+            if wrapped and held.lstrip()[:1] not in _DOCUMENTS:
                 raise nothing from None
             raise
     if isinstance(document, str):

@@ -43,7 +43,7 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in given]
     shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
-    plain(model.graph)
+    plain(model)
     other = any(is_other(value, shapes[value.name]) for value in inputs if value.name in shapes)
     try:
         known = ShapeInference(model, shapes, trusting=not other)

@@ -131,7 +131,7 @@ def parse(path: Path, text: str) -> TegrastatsLog:
         )
     left_out = [*(f"{path}: {count} {why}: left out" for why, count in reasons.items()), *left_out]
     dated.sort(key=lambda sample: sample[0])
-    ranges = {name: np.array(known) for name in names if (known := [rails[name] for rails in kept if name in rails])}
+    ranges = {name: np.array(each) for name in names if (each := [rails[name] for rails in kept if name in rails])}
     return TegrastatsLog(
         np.array([ns for ns, _ in dated], dtype=np.int64),
         np.array([watts for _, watts in dated], dtype=np.float64),
