@@ -24,6 +24,8 @@ from neuralpower.documents import read_text, whole_lines
 from neuralpower.errors import InputError
 from neuralpower.importers.imported import Imported
 
+LEAST_W = 0.1
+"""Of a board's total: one that runs draws more, a Jetson a watt and more; the daemon doubts less than this too."""
 MOST_W = 500.0
 """No Jetson's supply gives more: that of AGX Thor gives 240 W. A reading above has a wrong shunt or a wrong unit."""
 
@@ -116,8 +118,8 @@ def parse(path: Path, text: str) -> TegrastatsLog:
             reasons[f"lines without {' + '.join(total)}"] += 1
             continue
         watts = sum(rails[name] for name in total)
-        if min(rails[name] for name in total) < 0 or max(watts, *rails.values()) > MOST_W:
-            reasons[f"lines with a power below 0 or above {MOST_W:g} W, which no Jetson draws"] += 1
+        if min(rails[name] for name in total) < 0 or not LEAST_W <= watts <= max(watts, *rails.values()) <= MOST_W:
+            reasons[f"lines with a power below {LEAST_W:g} or above {MOST_W:g} W, which no Jetson draws"] += 1
             continue
         kept.append(rails)
         stamp = _stamp_ns(line)
