@@ -195,8 +195,6 @@ def _convolution(entry: Entry, backwards: bool) -> Layer:
     if backwards:
         return transposed(entry.operation(batch_note), data, (output[0], channels, *output[2:]), window, groups)
     notes = [batch_note]
-    if groups and (data[1] % groups or channels % groups):
-        raise Unreadable(f"{groups} groups, which do not divide its {data[1]} and {channels} channels")
     convolved = _slid(data, window, entry.window("ConvPostPadding", "PostPadding", default=window.pad))
     if entry.has("PoolingWindowSize"):
         pool = entry.window("PoolingWindowSize")

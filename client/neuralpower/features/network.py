@@ -14,6 +14,7 @@ from neuralpower.features.layers import Layer
 from neuralpower.features.onnx_graph import layers_of, of_weights_alone
 from neuralpower.features.onnx_inputs import InputShape
 from neuralpower.features.onnx_model import graph_of
+from neuralpower.features.operators import CONVOLUTIONS, PRODUCTS
 
 _OF_ONNX = {"graph", "irVersion", "ir_version", "opsetImport", "opset_import"}
 """Fields of ONNX's JSON form."""
@@ -68,7 +69,13 @@ def _of_graph(name: str, graph: Graph, source: str) -> Network:
     alone = of_weights_alone(graph)
     count, flops = len(alone), sum(layer.flops() for layer in alone)
     told = f"{count} products or convolutions of weights alone, {flops:,} operations, are computed when an engine is built and are no layers"
-    return Network(name, layers_of(graph), source, (*graph.notes, *((told,) if alone else ())))
+    notes = [*graph.notes, *([told] if alone else [])]
+    unread = [node.name for node in graph.unread if node.op_type in CONVOLUTIONS | PRODUCTS]
+    if unread:
+        notes.append(
+            f"{len(unread)} convolutions or products lead to no output of the network and do not run: {', '.join(unread[:5])}"
+        )
+    return Network(name, layers_of(graph), source, tuple(notes))
 
 
 def _read_onnx(path: Path, batch: int, input_shape: InputShape) -> Network:

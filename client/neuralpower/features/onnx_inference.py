@@ -273,6 +273,16 @@ def _body(graph: Any) -> str:
     return ", ".join(f"{count} {op_type}" for op_type, count in counts.most_common()) or "nothing"
 
 
+def captured_by(node: Any) -> list[str]:
+    """Tensors of the network that the bodies of a node read."""
+    bodies = [
+        each
+        for attribute in node.attribute
+        for each in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else []))
+    ]
+    return [name for body in bodies for name in _captured(body)]
+
+
 def _captured(graph: Any) -> list[str]:
     """Tensors of the network that a body reads without taking them as inputs."""
     own = {each.name for each in (*graph.input, *graph.initializer)} | {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from heapq import heappop, heappush
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from neuralpower.errors import InputError
 from neuralpower.features.graph import Graph
 from neuralpower.features.inspected import Unreadable
 from neuralpower.features.onnx_file import LARGEST_LIST, load_model
-from neuralpower.features.onnx_inference import ShapeInference
+from neuralpower.features.onnx_inference import ShapeInference, captured_by
 from neuralpower.features.onnx_inputs import InputShape, by_name, is_other, static_inputs
 from neuralpower.features.onnx_quantised import plain
 
@@ -44,6 +46,7 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     inputs = [value for value in model.graph.input if value.name not in given]
     shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
     plain(model)
+    _put_in_order(source, model.graph, shapes)
     other = any(is_other(value, shapes[value.name]) for value in inputs if value.name in shapes)
     try:
         known = ShapeInference(model, shapes, trusting=not other)
@@ -59,6 +62,44 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     outputs = {each.name for each in model.graph.output}
     constants = given | set(known.values)
     return Graph(str(source), known.nodes, known.shapes, precisions, constants, integers, outputs, notes)
+
+
+def _put_in_order(path: Path, graph: Any, inputs: Collection[str]) -> None:
+    """Each node behind those whose outputs it reads, as ONNX wants them; parsers of engines, too, put them so themselves.
+
+    Raises InputError on a tensor that nothing makes, and on nodes that need each other.
+    """
+    stored = {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
+    known = {"", *inputs, *stored, *(each.name for each in graph.input)}
+    makers = {name: at for at, node in enumerate(graph.node) for name in node.output if name not in known}
+    readers: dict[int, list[int]] = {}
+    unmet = []
+    for at, node in enumerate(graph.node):
+        reads = {name for name in (*node.input, *captured_by(node)) if name not in known}
+        if lost := sorted(reads - makers.keys()):
+            told = f"node {node.name or node.op_type} reads tensor {lost[0]!r}, which nothing makes"
+            raise InputError(f"{path}: {told}: the file is damaged, or a part of one")
+        before = {makers[name] for name in reads}
+        unmet.append(len(before))
+        for each in before:
+            readers.setdefault(each, []).append(at)
+    ready, order = [at for at, count in enumerate(unmet) if not count], []
+    while ready:
+        order.append(heappop(ready))
+        for at in readers.get(order[-1], ()):
+            unmet[at] -= 1
+            if not unmet[at]:
+                heappush(ready, at)
+    if len(order) < len(unmet):
+        node = graph.node[next(at for at, count in enumerate(unmet) if count)]
+        raise InputError(
+            f"{path}: node {node.name or node.op_type} needs its own output, by way of others: nothing can run it"
+        )
+    if order != sorted(order):
+        nodes = [graph.node[at].SerializeToString() for at in order]
+        del graph.node[:]
+        for node in nodes:
+            graph.node.add().ParseFromString(node)
 
 
 def _contradictions(found: list[str], other: bool) -> list[str]:

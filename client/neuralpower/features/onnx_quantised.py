@@ -49,7 +49,7 @@ _NORMS = {
 def plain(model: Any) -> None:
     """Rewrite the nodes of an ``onnx.ModelProto`` in place."""
     graph, versions = model.graph, {each.domain: each.version for each in model.opset_import}
-    thirds = {"num_outputs": 3} if versions.get("", 1) >= SPLIT_COUNTS else {}
+    thirds: dict[str, Any] = {"num_outputs": 3} if versions.get("", 1) >= SPLIT_COUNTS else {}
     nodes = [part for node in graph.node for part in _parts(node, thirds)]
     if any(node.domain == _CONTRIB for node in graph.node):
         del graph.node[:]
@@ -63,7 +63,7 @@ def plain(model: Any) -> None:
             _become(node, op_type, [node.input[place] for place in places if place < len(node.input)])
 
 
-def _parts(node: Any, thirds: dict[str, int]) -> list[Any]:
+def _parts(node: Any, thirds: dict[str, Any]) -> list[Any]:
     """An operator of ONNX Runtime's that is several of ONNX's, as those; else the node. ``thirds`` tells a Split to make three."""
     from onnx import helper
 

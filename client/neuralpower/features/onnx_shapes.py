@@ -59,10 +59,17 @@ def _convolution(given: Given, shapes: Sequence[Shape]) -> Shape:
     data, weight = shapes[:2]
     if len(data) < 3 or len(weight) != len(data):
         raise Unreadable(f"weights of {len(weight)} dimensions on data of {len(data)}")
+    _check_kernel(given, weight)
     channels = weight[1] * given.get("group", 1)
     if channels != data[1]:
         raise Unreadable(f"weights for {channels} channels on data with {data[1]}")
     return (data[0], weight[0], *slid(given, data[2:], weight[2:]))
+
+
+def _check_kernel(given: Given, weight: Shape) -> None:
+    told = tuple(given.get("kernel_shape") or weight[2:])
+    if told != tuple(weight[2:]):
+        raise Unreadable(f"a kernel of {'x'.join(map(str, told))} with weights of {'x'.join(map(str, weight[2:]))}")
 
 
 def _transposed(given: Given, shapes: Sequence[Shape]) -> Shape:
@@ -70,6 +77,7 @@ def _transposed(given: Given, shapes: Sequence[Shape]) -> Shape:
     rank = len(data) - 2
     if rank < 1 or len(weight) != len(data):
         raise Unreadable(f"weights of {len(weight)} dimensions on data of {len(data)}")
+    _check_kernel(given, weight)
     if weight[0] != data[1]:
         raise Unreadable(f"weights for {weight[0]} channels on data with {data[1]}")
     told = given.get("output_shape")
