@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ CONTRADICTION = 2.0
 """An energy is runtime times power to this factor. Means of different runs differ by percents, units by a thousand."""
 
 CONTRADICTED = "row(s) hold one that is not runtime times power, by more than a factor of two: left out"
+
+_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]+?)\s*[)\]]$")
+"""A unit in brackets at the end of a name."""
 
 DELIMITERS = ",;\t"
 
@@ -123,7 +127,7 @@ def read_columns(path: Path, known: Mapping[str, str], mapping: Mapping[str, str
         raise InputError(f"{path}: --map {lost[0]}=…: no such column; there are {', '.join(names[:40])}")
     unknown = []
     for theirs, column in zip(names, cells, strict=True):
-        name, factor = _ours(mapping.get(theirs, theirs).strip().lower())
+        name, factor = _ours(_plain(mapping.get(theirs, theirs)))
         if name not in known:
             units = _units_of(name, known)
             if theirs in mapping:
@@ -157,6 +161,12 @@ def mapping_of(given: list[str]) -> dict[str, str]:
             raise InputError(f"--map {each}: write THEIRS=OURS, such as --map latency=runtime_ms")
         pairs[theirs] = ours
     return pairs
+
+
+def _plain(name: str) -> str:
+    """A column's name as ours are written: ``Runtime (ms)`` and ``runtime [ms]`` are runtime_ms."""
+    words = _BRACKETS.sub(r" \1", name.strip().lower().replace("µ", "u").replace("μ", "u"))
+    return "_".join(words.split())
 
 
 def _ours(name: str) -> tuple[str, float]:

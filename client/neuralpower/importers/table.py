@@ -78,7 +78,7 @@ def _row(table: ColumnTable, at: int) -> dict[str, object] | None:
     found = {name: table.measured(name, at) for name in MEASURED}
     found |= {name: table.measured(name, at) for name in ("runtime_se_s", "power_se_w", "energy_se_j")}
     if all(isnan(found[name]) for name in MEASURED):
-        table.lack("runtime, power or energy", "row(s) have none of the three: left out")
+        table.lack("runtime, power or energy", "row(s) have none of the three that can be: left out")
         return None
     if contradicts(*(found[name] for name in MEASURED)):
         table.lack("energy_j", CONTRADICTED)
@@ -150,6 +150,12 @@ def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
     groups = size("groups", 1) or 1
     if kind == "conv" and (sizes["in_c"] % groups or sizes["out_c"] % groups):
         table.left_out.append(f"{table.place(at)}: {groups} groups do not divide its channels: left out")
+        return None
+    wrong = [side for side in "hw" if kind in ("conv", "pool") and abs(sizes[f"out_{side}"] - _slid(sizes, side)) > 1]
+    if wrong and all(sizes[f"stride_{side}"] for side in wrong):
+        table.left_out.append(
+            f"{table.place(at)}: its window does not make {', '.join(f'out_{side}' for side in wrong)} of its input: left out"
+        )
         return None
     words = {name: table.text(name, at) for name in ("layer_type", "note")}
     try:
