@@ -245,6 +245,16 @@ def test_other_json_is_refused(document: object) -> None:
         layers_from_engine(document, "x")
 
 
+def test_padding_to_the_same_size_need_not_be_told() -> None:
+    """A window without padding that keeps its map contradicts itself, unless its mode says that it is padded."""
+    document = json.loads((ENGINES / "trt10.json").read_text())
+    bare = document["Layers"][2] | {"PrePadding": [0, 0], "PostPadding": [0, 0]}
+    kinds = [
+        layers_from_engine([bare | {"PaddingMode": mode}])[0].kind for mode in ("kSAME_UPPER", "kEXPLICIT_ROUND_UP")
+    ]
+    assert kinds == ["conv", "unclassified"]
+
+
 def test_layers_alone_are_an_engine() -> None:
     """A list of them, without what stands around it."""
     document = json.loads((ENGINES / "trt10.json").read_text())

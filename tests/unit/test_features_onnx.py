@@ -114,7 +114,9 @@ def test_what_leads_nowhere_does_not_run(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8])
     network = load_network(path)
     assert [layer.name for layer in network.layers] == ["main"]
-    assert network.notes == ("1 convolutions or products lead to no output of the network and do not run: aside",)
+    assert network.notes == (
+        "1 of its products and convolutions lead to no output of the network and do not run: aside",
+    )
     model = onnx.load(path)
     model.graph.output[0].name = "elsewhere"
     onnx.save(model, path)
@@ -152,7 +154,7 @@ def test_work_of_weights_alone_is_said(tmp_path: Path) -> None:
     network = load_network(save(tmp_path / "m.onnx", nodes, weights(w=(5, 7), v=(7, 3)), [5, 3]))
     assert [layer.name for layer in network.layers] == ["sum"]
     assert network.notes == (
-        "1 products or convolutions of weights alone, 210 operations, are computed when an engine is built and are no layers",
+        "1 of its products and convolutions need weights alone: an engine's builder does their 210 operations, and they are no layers",
     )
 
 

@@ -83,6 +83,9 @@ def test_a_measured_column_without_a_unit_is_asked_for_one(tmp_path: Path, colum
     stem = column.rpartition("_")[0] if column.count("_") and not column.endswith("se") else column
     (told,) = table.read(path).skipped
     assert f"column {column}: its name must end in its unit: {stem}_" in told and "no use" not in told
+    (told,) = table.read(save(tmp_path, "kind,in_c,out_c,power_mode,energy_j\nfc,3,4,MAXN,1\n")).skipped
+    assert "of no use here: power_mode" in told
+    path = save(tmp_path, f"kind,in_c,out_c,{column},energy_j\nfc,3,4,1,1\n")
     with pytest.raises(InputError, match="--map in_c=runtime: its name must end in its unit: runtime_s, runtime_ms"):
         table.read(path, {"in_c": "runtime"})
 
@@ -185,13 +188,15 @@ def test_a_wrong_mapping_is_one_line(tmp_path: Path, given: str, says: str, caps
 
 
 def test_an_output_that_no_window_makes_is_not_taken(tmp_path: Path) -> None:
-    """8x8 stay 8x8 under 3x3 with padding; one more or less is a matter of rounding."""
+    """8x8 stay 8x8 under 3x3 with padding; one more or less is a matter of rounding. Who tells no padding may have had any."""
     text = (
         "kind,in_c,in_h,in_w,out_c,kernel,pad,out_h,out_w,runtime_ms\nconv,4,8,8,4,3,1,9,8,1\nconv,4,8,8,4,3,1,99,8,1\n"
     )
     imported = table.read(save(tmp_path, text))
     assert len(imported.dataset) == 1
     assert imported.skipped == [f"{tmp_path / 't.csv'}: row 3: its window does not make out_h of its input: left out"]
+    text = "kind,in_c,in_h,in_w,out_c,kernel,stride,out_h,out_w,runtime_ms\nconv,3,224,224,64,7,2,112,112,1\n"
+    assert len(table.read(save(tmp_path, text)).dataset) == 1
 
 
 def test_networks_that_cannot_be_are_told_apart_from_those_that_lack_something(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def _convolution(entry: Entry, backwards: bool) -> Layer:
     elif channels != output[1]:
         raise Unreadable(f"{channels} output maps (OutMaps) of an output with {output[1]} channels")
     else:
-        _check(convolved, output)
+        _check(entry, convolved, output)
     note = "; ".join(filter(None, notes))
     return convolution(entry.operation(note), data, (output[0], channels, *output[2:]), window, groups)
 
@@ -217,7 +217,7 @@ def _pooling(entry: Entry) -> Layer:
         entry.window("Stride", "PoolingStride", default=kernel),
         entry.window("PrePadding", "PoolingPrePadding", default=(0,) * len(kernel)),
     )
-    _check(_slid(data, window, entry.window("PostPadding", "PoolingPostPadding", default=window.pad)), output)
+    _check(entry, _slid(data, window, entry.window("PostPadding", "PoolingPostPadding", default=window.pad)), output)
     return pooling(entry.operation(note), data, output, window)
 
 
@@ -239,9 +239,11 @@ def _maps(entry: Entry, side: str, rank: int) -> tuple[tuple[int, ...], str]:
     return shape, ""
 
 
-def _check(slid: tuple[int, ...], output: tuple[int, ...]) -> None:
-    """Whether a window makes the output that is told; one more or less is a matter of how it rounds."""
-    if any(abs(made - told) > 1 for made, told in zip(slid, output[2:], strict=True)):
+def _check(entry: Entry, slid: tuple[int, ...], output: tuple[int, ...]) -> None:
+    """Whether a window makes the output that is told; one more or less is a matter of how it rounds. SAME padding need not be told."""
+    if "SAME" not in entry.text("PaddingMode") and any(
+        abs(made - told) > 1 for made, told in zip(slid, output[2:], strict=True)
+    ):
         made, told = ("x".join(map(str, sizes)) for sizes in (slid, output[2:]))
         raise Unreadable(f"its window makes {made} of its input, and its output is {told}")
 

@@ -68,12 +68,12 @@ def _json(path: Path) -> object | None:
 def _of_graph(name: str, graph: Graph, source: str) -> Network:
     alone = of_weights_alone(graph)
     count, flops = len(alone), sum(layer.flops() for layer in alone)
-    told = f"{count} products or convolutions of weights alone, {flops:,} operations, are computed when an engine is built and are no layers"
+    told = f"{count} of its products and convolutions need weights alone: an engine's builder does their {flops:,} operations, and they are no layers"
     notes = [*graph.notes, *([told] if alone else [])]
     unread = [node.name for node in graph.unread if node.op_type in CONVOLUTIONS | PRODUCTS]
     if unread:
         notes.append(
-            f"{len(unread)} convolutions or products lead to no output of the network and do not run: {', '.join(unread[:5])}"
+            f"{len(unread)} of its products and convolutions lead to no output of the network and do not run: {', '.join(unread[:5])}"
         )
     return Network(name, layers_of(graph), source, tuple(notes))
 

@@ -165,7 +165,7 @@ class ShapeInference:
             return None
         try:
             return rule(node.attributes, [shape for shape in used if shape is not None])
-        except (Unreadable, ValueError, TypeError, IndexError):
+        except (Unreadable, ValueError, TypeError, IndexError, ArithmeticError):
             return None
 
     def _declared_shape(self, name: str) -> Shape | None:

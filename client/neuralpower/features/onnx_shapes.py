@@ -171,6 +171,8 @@ def _reshaped(given: Given, shapes: Sequence[Shape]) -> Shape:
     if -1 in sizes:
         known = prod(size for size in sizes if size != -1)
         sizes[sizes.index(-1)] = prod(data) // known if known else 0
+    if min(sizes) < 0:
+        raise Unreadable("a size below 0")
     return tuple(sizes)
 
 

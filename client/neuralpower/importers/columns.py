@@ -34,6 +34,12 @@ CONTRADICTED = "row(s) hold one that is not runtime times power, by more than a 
 _BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]+?)\s*[)\]]$")
 """A unit in brackets at the end of a name."""
 
+_OTHER_UNITS = {
+    "sec", "secs", "second", "seconds", "msec", "millisecond", "milliseconds", "usec", "microsecond", "microseconds", "min", "minutes",
+    "watt", "watts", "milliwatt", "milliwatts", "kw", "joule", "joules", "millijoule", "millijoules", "kj", "wh", "mwh", "kwh",
+}  # fmt: skip
+"""Ways to write a unit, or units, that are not taken."""
+
 DELIMITERS = ",;\t"
 
 
@@ -183,8 +189,8 @@ def _units_of(name: str, known: Mapping[str, str]) -> str:
     """What a column of a measured quantity must be called, where its name ends in no unit of it; "" of any other."""
     for ours, units in _UNITS.items():
         quantity = ours.rpartition("_")[0]
-        if ours in known and name.partition("_")[0] == quantity:
-            stem = f"{quantity}_se" if name.startswith(f"{quantity}_se") else quantity
+        stem = f"{quantity}_se" if name.startswith(f"{quantity}_se") else quantity
+        if ours in known and (name == stem or name.removeprefix(f"{stem}_") in _OTHER_UNITS):
             return f"its name must end in its unit: {', '.join(f'{stem}_{unit}' for unit in units)}"
     return ""
 

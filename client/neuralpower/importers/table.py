@@ -151,7 +151,8 @@ def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
     if kind == "conv" and (sizes["in_c"] % groups or sizes["out_c"] % groups):
         table.left_out.append(f"{table.place(at)}: {groups} groups do not divide its channels: left out")
         return None
-    wrong = [side for side in "hw" if kind in ("conv", "pool") and abs(sizes[f"out_{side}"] - _slid(sizes, side)) > 1]
+    padded = [side for side in "hw" if kind in ("conv", "pool") and size(f"pad_{side}", None) is not None]
+    wrong = [side for side in padded if abs(sizes[f"out_{side}"] - _slid(sizes, side)) > 1]
     if wrong and all(sizes[f"stride_{side}"] for side in wrong):
         table.left_out.append(
             f"{table.place(at)}: its window does not make {', '.join(f'out_{side}' for side in wrong)} of its input: left out"
