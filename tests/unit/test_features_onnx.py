@@ -124,7 +124,7 @@ def test_what_leads_nowhere_does_not_run(tmp_path: Path) -> None:
 
 
 def test_nodes_in_any_order_are_put_in_order(tmp_path: Path) -> None:
-    """As parsers of engines do; a tensor that nothing makes and nodes that need each other are refused."""
+    """As parsers of engines do; nodes that need each other are refused."""
     path = tiny(tmp_path / "m.onnx")
     expected = layers_from_onnx(path)
     model = onnx.load(path)
@@ -136,9 +136,16 @@ def test_nodes_in_any_order_are_put_in_order(tmp_path: Path) -> None:
     save(path, [node("Add", ["data", "b"], ["a"], "first"), node("Relu", ["a"], ["b"], "second")], [], [1, 3])
     with pytest.raises(InputError, match="node first needs its own output, by way of others"):
         load_network(path)
-    save(path, [node("Add", ["data", "lost"], ["a"], "first")], [], [1, 3])
-    with pytest.raises(InputError, match="node first reads tensor 'lost', which nothing makes"):
-        load_network(path)
+
+
+def test_a_tensor_that_nothing_makes_fails_its_readers_alone(tmp_path: Path) -> None:
+    """Weights that were cut out of a file: what needs them is not known, the rest is, and a line names them."""
+    nodes = [node("Conv", ["data", "w"], ["a"], "whole"), node("Conv", ["a", "lost"], ["y"], "part")]
+    network = load_network(save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8]))
+    assert [(layer.name, layer.kind) for layer in network.layers] == [("whole", "conv"), ("part", "unclassified")]
+    assert network.notes == (
+        "nothing makes or holds tensor lost (read by part): the file is damaged, or a part of one",
+    )
 
 
 def test_weights_alone_are_no_layers(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ _PRECISIONS = {
 """Element types of onnx.TensorProto that a layer computes in; eight bits without a sign count as INT8."""
 
 
-MOST_CONTRADICTIONS = 3
-"""Lines on single tensors: where a whole file declares other shapes, the first ones tell where that begins."""
+MOST_TOLD = 3
+"""Single tensors that are told: where a whole file is so, the first ones tell where that begins."""
 
 
 def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputShape = None) -> Graph:
@@ -46,7 +46,7 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     inputs = [value for value in model.graph.input if value.name not in given]
     shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
     plain(model)
-    _put_in_order(source, model.graph, shapes)
+    notes += _put_in_order(source, model.graph, shapes)
     other = any(is_other(value, shapes[value.name]) for value in inputs if value.name in shapes)
     try:
         known = ShapeInference(model, shapes, trusting=not other)
@@ -64,22 +64,20 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     return Graph(str(source), known.nodes, known.shapes, precisions, constants, integers, outputs, notes)
 
 
-def _put_in_order(path: Path, graph: Any, inputs: Collection[str]) -> None:
+def _put_in_order(path: Path, graph: Any, inputs: Collection[str]) -> list[str]:
     """Each node behind those whose outputs it reads, as ONNX wants them; parsers of engines, too, put them so themselves.
 
-    Raises InputError on a tensor that nothing makes, and on nodes that need each other.
+    Returns a line on tensors that nothing makes, if there are any. Raises InputError on nodes that need each other.
     """
     stored = {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
     known = {"", *inputs, *stored, *(each.name for each in graph.input)}
     makers = {name: at for at, node in enumerate(graph.node) for name in node.output if name not in known}
     readers: dict[int, list[int]] = {}
-    unmet = []
+    unmet, lost = [], dict[str, str]()
     for at, node in enumerate(graph.node):
-        reads = {name for name in (*node.input, *captured_by(node)) if name not in known}
-        if lost := sorted(reads - makers.keys()):
-            told = f"node {node.name or node.op_type} reads tensor {lost[0]!r}, which nothing makes"
-            raise InputError(f"{path}: {told}: the file is damaged, or a part of one")
-        before = {makers[name] for name in reads}
+        reads = [name for name in (*node.input, *captured_by(node)) if name not in known]
+        lost |= {name: node.name or node.op_type for name in reads if name not in makers}
+        before = {makers[name] for name in reads if name in makers}
         unmet.append(len(before))
         for each in before:
             readers.setdefault(each, []).append(at)
@@ -100,6 +98,13 @@ def _put_in_order(path: Path, graph: Any, inputs: Collection[str]) -> None:
         del graph.node[:]
         for node in nodes:
             graph.node.add().ParseFromString(node)
+    told = [f"{name} (read by {reader})" for name, reader in lost.items()]
+    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    return (
+        [f"nothing makes or holds tensor {', '.join(told[:MOST_TOLD])}{more}: the file is damaged, or a part of one"]
+        if told
+        else []
+    )
 
 
 def _contradictions(found: list[str], other: bool) -> list[str]:
@@ -110,8 +115,8 @@ def _contradictions(found: list[str], other: bool) -> list[str]:
     if other:
         told = f"the file's own shapes of {len(found)} tensors are those of its own input: taken as follows from the shape given"
         return [told] if found else []
-    more = len(found) - MOST_CONTRADICTIONS
-    return found[:MOST_CONTRADICTIONS] + (
+    more = len(found) - MOST_TOLD
+    return found[:MOST_TOLD] + (
         [f"{more} more tensors are declared otherwise than their nodes make them"] if more > 0 else []
     )
 
