@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from heapq import heappop, heappush
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ from neuralpower.errors import InputError
 from neuralpower.features.graph import Graph
 from neuralpower.features.inspected import Unreadable
 from neuralpower.features.onnx_file import LARGEST_LIST, load_model
-from neuralpower.features.onnx_inference import ShapeInference, captured_by
+from neuralpower.features.onnx_inference import ShapeInference
 from neuralpower.features.onnx_inputs import InputShape, by_name, is_other, static_inputs
+from neuralpower.features.onnx_order import put_in_order
 from neuralpower.features.onnx_quantised import plain
 
 _PRECISIONS = {
@@ -30,7 +29,7 @@ _PRECISIONS = {
 
 
 MOST_TOLD = 3
-"""Single tensors that are told: where a whole file is so, the first ones tell where that begins."""
+"""Contradictions that are told one by one: where a whole file declares other shapes, the first ones tell where that begins."""
 
 
 def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputShape = None) -> Graph:
@@ -46,9 +45,9 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     inputs = [value for value in model.graph.input if value.name not in given]
     shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
     plain(model)
-    notes += _put_in_order(source, model.graph, shapes)
     other = any(is_other(value, shapes[value.name]) for value in inputs if value.name in shapes)
     try:
+        notes += put_in_order(model.graph, shapes)
         known = ShapeInference(model, shapes, trusting=not other)
     except Unreadable as reason:
         raise InputError(f"{source}: {reason}") from None
@@ -64,49 +63,6 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     return Graph(str(source), known.nodes, known.shapes, precisions, constants, integers, outputs, notes)
 
 
-def _put_in_order(path: Path, graph: Any, inputs: Collection[str]) -> list[str]:
-    """Each node behind those whose outputs it reads, as ONNX wants them; parsers of engines, too, put them so themselves.
-
-    Returns a line on tensors that nothing makes, if there are any. Raises InputError on nodes that need each other.
-    """
-    stored = {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
-    known = {"", *inputs, *stored, *(each.name for each in graph.input)}
-    makers = {name: at for at, node in enumerate(graph.node) for name in node.output if name not in known}
-    readers: dict[int, list[int]] = {}
-    unmet, lost = [], dict[str, str]()
-    for at, node in enumerate(graph.node):
-        reads = [name for name in (*node.input, *captured_by(node)) if name not in known]
-        lost |= {name: node.name or node.op_type for name in reads if name not in makers}
-        before = {makers[name] for name in reads if name in makers}
-        unmet.append(len(before))
-        for each in before:
-            readers.setdefault(each, []).append(at)
-    ready, order = [at for at, count in enumerate(unmet) if not count], []
-    while ready:
-        order.append(heappop(ready))
-        for at in readers.get(order[-1], ()):
-            unmet[at] -= 1
-            if not unmet[at]:
-                heappush(ready, at)
-    if len(order) < len(unmet):
-        node = graph.node[next(at for at, count in enumerate(unmet) if count)]
-        raise InputError(
-            f"{path}: node {node.name or node.op_type} needs its own output, by way of others: nothing can run it"
-        )
-    if order != sorted(order):
-        nodes = [graph.node[at].SerializeToString() for at in order]
-        del graph.node[:]
-        for node in nodes:
-            graph.node.add().ParseFromString(node)
-    told = [f"{name} (read by {reader})" for name, reader in lost.items()]
-    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
-    return (
-        [f"nothing makes or holds tensor {', '.join(told[:MOST_TOLD])}{more}: the file is damaged, or a part of one"]
-        if told
-        else []
-    )
-
-
 def _contradictions(found: list[str], other: bool) -> list[str]:
     """A line each for the first shapes that a file declares and its nodes contradict, and one for the rest.
 
@@ -116,9 +72,8 @@ def _contradictions(found: list[str], other: bool) -> list[str]:
         told = f"the file's own shapes of {len(found)} tensors are those of its own input: taken as follows from the shape given"
         return [told] if found else []
     more = len(found) - MOST_TOLD
-    return found[:MOST_TOLD] + (
-        [f"{more} more tensors are declared otherwise than their nodes make them"] if more > 0 else []
-    )
+    rest = [f"{more} more tensors are declared otherwise than their nodes make them"] if more > 0 else []
+    return found[:MOST_TOLD] + rest
 
 
 def _inlined(path: Path, model: Any) -> Any:
