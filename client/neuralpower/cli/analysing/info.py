@@ -89,6 +89,7 @@ def _models(path: Path, args: argparse.Namespace) -> int:
 
 def recording_facts(recording: Recording) -> dict[str, Any]:
     """All that is worth knowing of a recording, as plain values."""
+    from neuralpower.recordings.statistics import missing
     from neuralpower_wire import Kind
 
     losses = recording.losses()
@@ -119,7 +120,7 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
         "ticks_lost": losses.ticks_lost,
         "records_lost": losses.records_lost,
         "losses": [
-            {"log": log, "stream": stream.hex(), "first": hole.start, "count": len(hole)}
+            {"log": log, "stream": stream.hex(), "first": hole.start, "count": missing(hole)}
             for (log, stream), ranges in losses.holes.items()
             for hole in ranges
         ],

@@ -26,6 +26,10 @@ examples:
   neuralpower features torch:my_networks:small"""
 
 
+MOST_DIGITS = 20
+"""Beyond some thousand Python refuses to read a number."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("network", metavar="NETWORK", help="engine JSON, ONNX, or torch:module:callable")
@@ -77,7 +81,7 @@ def input_shape(given: list[str] | None) -> dict[str, tuple[int, ...]] | None:
         name, _, sizes = each.rpartition("=")
         parts = sizes.replace("x", ",").split(",")
         fewest = 1 if name else 2
-        if len(parts) < fewest or not all(part.strip().isdecimal() and 0 < int(part) < 1 << 31 for part in parts):
+        if len(parts) < fewest or not all(0 < whole(part) < 1 << 31 for part in parts):
             raise InputError(f"--input-shape {each}: sizes such as 1x3x224x224, or NAME=1x3x224x224")
         if name in found:
             raise InputError(
@@ -85,6 +89,11 @@ def input_shape(given: list[str] | None) -> dict[str, tuple[int, ...]] | None:
             )
         found[name] = tuple(int(part) for part in parts)
     return found or None
+
+
+def whole(text: str) -> int:
+    """The whole number that a text is; 0 where it is none, or of more digits than anything here has."""
+    return int(text) if text.strip().isdecimal() and len(text) <= MOST_DIGITS else 0
 
 
 def say_notes(network: Network) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes
+from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes, whole
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
 
@@ -238,7 +238,7 @@ def _from_csv(path: Path, text: str) -> list[tuple[str, Any]]:
 
 def _sizes(given: str) -> list[int]:
     parts = [part.strip() for part in given.split(",")]
-    if not all(part.isdecimal() and 0 < int(part) < 1 << 20 for part in parts):
+    if not all(0 < whole(part) < 1 << 20 for part in parts):
         raise InputError(f"--batch {given}: sizes such as 1,4,16")
     return list(dict.fromkeys(map(int, parts)))
 
