@@ -52,7 +52,7 @@ COLUMNS: dict[str, str] = {
 }
 """Column name -> ``str``, ``int``, ``float`` or ``bool``, in file order."""
 
-LATER = ("withheld", "told_flops", "told_weights", "told_accesses")
+LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "fused")
 """Columns that files of earlier versions do not have; in those they are empty, or 0."""
 
 _BLANK: dict[str, object] = {"str": "", "int": 0, "float": float("nan"), "bool": False}

@@ -30,7 +30,7 @@ MOST_TOLD = 1 << 62
 _SIZED = (*MODELLED, "deconv", "matmul")
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")
 _POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
-_TOLD = ("told_flops", "told_weights", "told_accesses")
+_TOLD = ("told_flops", "told_weights", "told_accesses", "fused")
 _SHAPE = attrgetter("kind", *_POSITIVE, "pad_h", "pad_w", "precision", *_TOLD)
 
 
@@ -44,7 +44,8 @@ class Layer:
     ``in_h`` rows and ``in_c`` columns, times as many of ``in_c`` rows and ``out_c`` columns. Kinds whose sizes do not fit these fields
     (``conv3d``, ``pool3d``, ``attention``, ``norm``, ``embedding``) have their counts told: ``told_flops`` operations, ``told_weights``
     and ``told_accesses`` elements. ``precision`` is ``FP32``, ``FP16``, ``BF16``, ``FP8``, ``INT8``, ``INT4`` or empty when not known.
-    ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``).
+    ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``). ``fused`` counts what runs within the layer beside its work: a bias,
+    an activation, the sum with another tensor; 0 also where the source does not tell.
 
     Raises ValueError when ``kind`` is none of ``KINDS``, a size that its kind needs is not positive or absurd, or a told count is.
     """
@@ -73,6 +74,7 @@ class Layer:
     told_flops: int = 0
     told_weights: int = 0
     told_accesses: int = 0
+    fused: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -14,6 +14,7 @@ from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models.others import means
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
+from neuralpower.models.regression.folds import configurations_of
 from neuralpower.models.regression.polynomial import Polynomial
 from neuralpower.models.regression.quantities import measure
 from neuralpower.models.regression.rows import fingerprint, networks_of, no_power, rows_of
@@ -84,7 +85,7 @@ class Remainder:
 class SixModels:
     """Runtime and power models of conv, pool and fc layers, fitted to one dataset.
 
-    `loss` is ``relative`` or ``squared`` (the original's). Attributes after :meth:`fit`:
+    `loss` is ``relative`` (the default), ``log-ratio``, ``relative-y`` or ``squared`` (the original's). Attributes after :meth:`fit`:
         models_: (kind, target) -> ``LayerModel``.
         energy_: kind -> ``EnergyErrors``, where both models and energies are there.
         skipped_: (kind, target) -> why there is no such model.
@@ -95,7 +96,7 @@ class SixModels:
 
     folds: int = 5
     seed: int = 0
-    loss: str = "relative-y"
+    loss: str = "relative"
     models_: dict[Key, LayerModel] = field(default_factory=dict)
     energy_: dict[str, EnergyErrors] = field(default_factory=dict)
     skipped_: dict[Key, str] = field(default_factory=dict)
@@ -245,6 +246,12 @@ def _note(into: Floats, dataset: Dataset, model: LayerModel, found: HeldOut) -> 
     of_kind = np.flatnonzero(dataset["kind"] == model.kind)
     into[of_kind] = model.predict(dataset.take(of_kind).layers())
     index, known = found.folds.rows[model.target].index, np.isfinite(found.predicted)
+    # The same layer in a network, measured there or not, is no more unknown to the model than the one it was fitted to.
+    alike = configurations_of(measure(dataset.take(of_kind).layers(), model.polynomial.columns))
+    at = np.searchsorted(of_kind, index[known])
+    sums, counts = (np.bincount(alike[at], values, alike.max() + 1) for values in (found.predicted[known], None))
+    held = counts[alike] > 0
+    into[of_kind[held]] = (sums[alike] / np.maximum(counts[alike], 1))[held]
     into[index[known]] = found.predicted[known]
 
 

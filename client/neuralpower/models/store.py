@@ -25,7 +25,7 @@ from neuralpower.models.validation.score import Score
 from neuralpower.models.whole import FEWEST, FittedRemainder, HeldOutNetwork, WholeModel
 from neuralpower.models.whole import QUANTITIES as OF_NETWORKS
 
-FORMAT, VERSION = "neuralpower-models", 3
+FORMAT, VERSION = "neuralpower-models", 4
 LARGEST_FILE = 64 << 20
 """Bytes. Six models are some 100 KiB."""
 
@@ -117,7 +117,8 @@ def _model_document(model: LayerModel) -> dict[str, Any]:
             for term, coefficient, scale in listed
         ],
         "bounds": asdict(polynomial.bounds),
-        "law": asdict(polynomial.law) if polynomial.law else None,
+        "proportional": polynomial.proportional,
+        "law": _law_document(polynomial.law) if polynomial.law else None,
         "interval": _interval_document(polynomial.interval),
         "domain": {
             name: {"unit": QUANTITIES[name].unit, "from": polynomial.domain[name][0], "to": polynomial.domain[name][1]}
@@ -125,6 +126,12 @@ def _model_document(model: LayerModel) -> dict[str, Any]:
         },
         "cross_validation": asdict(cv),
     }
+
+
+def _law_document(law: Law) -> dict[str, Any]:
+    listed = zip(law.amounts, law.slopes, strict=True)
+    amounts = [{"term": term.name, "exponents": dict(term.exponents), "slope": slope} for term, slope in listed]
+    return {"constant": law.constant, "amounts": amounts}
 
 
 def _interval_document(interval: Interval) -> dict[str, Any]:
@@ -192,10 +199,13 @@ def _model(entry: Mapping[str, Any], kind: str, target: str, models: SixModels) 
         interval=_interval(_object(entry, "interval"), columns),
         domain=domain,
         runtime=runtime.polynomial if runtime else None,
+        proportional=_flag(entry, "proportional"),
         law=None
         if _get(entry, "law") is None
         else _law(_object(entry, "law"), (*columns, *(RATES if runtime else ()))),
     )
+    if polynomial.proportional and polynomial.law is None:
+        raise ValueError("a sum that multiplies a law, and no law")
     missing = [rate for rate in polynomial.quantities() if rate in RATES and RATES[rate][0] not in ("", *columns)]
     if missing:
         raise ValueError(f"a term of {missing[0]} without {RATES[missing[0]][0]} among the quantities")
@@ -216,11 +226,13 @@ def _term(item: object, columns: tuple[str, ...], name: str = "term") -> Term:
 
 
 def _law(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Law:
-    slopes = _object(entry, "slopes")
-    if unknown := set(slopes) - set(columns):
-        raise ValueError(f"a law of the unknown quantity {min(unknown)!r}")
-    law = Law(_number(entry, "constant", least=0.0), {name: _number(slopes, name, least=0.0) for name in slopes})
-    if not law.constant and not any(law.slopes.values()):
+    items = _list(entry, "amounts")
+    law = Law(
+        _number(entry, "constant", least=0.0),
+        tuple(_term(item, columns) for item in items),
+        tuple(_number(item, "slope", above=0.0) for item in items),
+    )
+    if not law.constant and not law.slopes:
         raise ValueError("a law by which nothing takes anything")
     return law
 
@@ -307,12 +319,15 @@ def _whole(entry: Mapping[str, Any]) -> WholeModel:
 
 
 def _fitted_remainder(entry: Mapping[str, Any]) -> FittedRemainder:
+    factors = _object(entry, "factors")
     return FittedRemainder(
         _number(entry, "inference"),
         _number(entry, "modelled_layer"),
         _number(entry, "other_layer"),
         _number(entry, "relative_error", least=0.0),
         _number(entry, "least_share", above=0.0),
+        _number(entry, "other_byte", least=0.0),
+        {_choice({"kind": kind}, "kind", KINDS): _number(factors, kind, least=0.0) for kind in factors},
     )
 
 

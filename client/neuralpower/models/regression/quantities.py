@@ -47,6 +47,15 @@ def _bytes(layer: Layer) -> float:
     return layer.memory_accesses() * element_bytes(layer)
 
 
+AVERAGES = ("av", "gap", "mean")
+"""Parts of a pooling layer's type that say that it averages, where others take the maximum."""
+
+
+def averages(layer: Layer) -> bool:
+    """Whether a pooling layer averages, by its type: ``AveragePool``, ``GlobalAveragePool``, ``avg``, ``gap``."""
+    return layer.kind == "pool" and any(part in layer.layer_type.lower() for part in AVERAGES)
+
+
 QUANTITIES: Mapping[str, Quantity] = {
     "batch": Quantity("1", "images in one inference, N", lambda x: x.batch),
     "in_c": Quantity("1", "input channels, Cin", lambda x: x.in_c),
@@ -75,6 +84,8 @@ QUANTITIES: Mapping[str, Quantity] = {
     "image_outputs": Quantity("element", "outputs of one image, Cout·Ho·Wo", lambda x: x.out_c * x.out_h * x.out_w),
     "bytes": Quantity("B", "(inputs + weights + outputs)·element bytes: what must move at least once", _bytes),
     "intensity": Quantity("1/B", "operations for each byte", lambda x: _operations(x) / _bytes(x)),
+    "inside": Quantity("1", "kernels' work in one: the layer, and bias, activation and sum fused into it", lambda x: 1 + x.fused),
+    "averaging": Quantity("1", "2 of a pool that averages, 1 of one that takes the maximum", lambda x: 1 + averages(x)),
 }
 """Name -> quantity. The names are those of the columns and terms in a stored model."""
 
@@ -103,9 +114,9 @@ def rates(columns: Mapping[str, Floats], runtime_s: Floats) -> dict[str, Floats]
 def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
     """The named quantities of each layer: shape (layers, names), in the units of ``QUANTITIES``."""
     values = np.empty((len(layers), len(names)))
-    alike: dict[tuple[str, str], list[int]] = {}
+    alike: dict[tuple[str, str, bool], list[int]] = {}
     for place, layer in enumerate(layers):
-        alike.setdefault((layer.kind, layer.precision), []).append(place)
+        alike.setdefault((layer.kind, layer.precision, averages(layer)), []).append(place)
     for places in alike.values():
         stacked = _stacked([layers[place] for place in places])
         for column, name in enumerate(names):
@@ -114,11 +125,11 @@ def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
 
 
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
-          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups")  # fmt: skip
+          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "fused")  # fmt: skip
 
 
 def _stacked(layers: Sequence[Layer]) -> Layer:
-    """Layers of one kind and precision as one, whose sizes are arrays (layers,): its methods and the formulas above are of numbers alike."""
+    """Layers of one kind, precision and pool type as one, whose sizes are arrays (layers,): its methods and the formulas above are of numbers alike."""
     sizes = np.array(list(map(attrgetter(*_SIZES), layers)), dtype=np.float64).T
     stacked = object.__new__(Layer)
     stacked.__dict__.update(layers[0].__dict__, **dict(zip(_SIZES, sizes, strict=True)))
