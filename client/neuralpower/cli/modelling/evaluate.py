@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     again = simpler = None
     if trained_on:
         with console.progress("cross-validating again", 6) as advance:
-            again = SixModels(models.folds, models.seed, models.loss).fit(dataset, advance)
+            again = SixModels(models.folds, models.seed, models.loss).fit(dataset, advance=advance)
             simpler = evaluation.simpler_ways(models, dataset)
     scores = evaluation.scores(models, dataset)
     networks = evaluation.network_errors(models, dataset)

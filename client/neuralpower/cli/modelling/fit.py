@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     dataset = concat([read_dataset(path) for path in args.files])
     with console.progress("fitting", 6) as advance:
-        models = SixModels(args.folds, args.seed, args.loss).fit(dataset, advance)
+        models = SixModels(args.folds, args.seed, args.loss).fit(dataset, advance=advance)
     store.save(models, args.output)
     if args.json:
         console.print_json(store.document(models))

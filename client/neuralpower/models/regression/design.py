@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -226,6 +226,32 @@ Runtime adds up, so its terms are amounts of work and the monomials of sizes. Po
 logarithms, which grow as slowly, and what is worked off in a second at the predicted runtime, which is what draws it. Both have
 hinges, because a GPU's efficiency rises with the size of its work and then stays.
 """
+
+
+def with_clock(dictionary: Dictionary) -> Dictionary:
+    """The same for data that vary the clock: work takes longer by the clock, moving does not; and what work draws grows with the clock."""
+    amount = ("clocked",)
+    columns = (*dictionary.columns, "gpu_mhz", *amount)
+    if dictionary.nested:
+        return replace(
+            dictionary,
+            columns=columns,
+            logarithms=(*dictionary.logarithms, "gpu_mhz"),
+            cases=(*dictionary.cases, (log2("gpu_mhz"), ())),
+        )
+    cases = tuple(
+        (case, (*amounts, *amount) if "operations" in amounts else amounts) for case, amounts in dictionary.cases
+    )
+    return replace(
+        dictionary,
+        columns=columns,
+        physical=(*dictionary.physical, *amount),
+        hinges=(*dictionary.hinges, "gpu_mhz"),
+        ridges=(*dictionary.ridges, ("clocked", "bytes")),
+        cases=cases,
+        amounts=(*dictionary.amounts, *amount),
+        law=(*dictionary.law, *amount),
+    )
 
 
 def dictionary_of(kind: str, target: str) -> Dictionary:
