@@ -35,6 +35,8 @@ Key = tuple[str, str]
 UNITS = {"runtime": "s", "power": "W", "energy": "J"}
 FEWEST_CONFIGURATIONS = 10
 """Different layers that a model needs; fewer say nothing about the next one."""
+FEWEST_STARTED = 4
+"""The same where another device's model says what they are compared with: enough for a scale and an error."""
 TOO_FEW_GROUPS = "too few groups of layers to cross-validate; measure more networks or a sweep"
 
 
@@ -104,6 +106,7 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         sha256_, rows_, networks_, devices_, simulated_: what the models were fitted to.
         precisions_: precision -> how many modelled layers ran in it, empty where none is known.
         clocks_: clock of the GPU, MHz -> how many modelled layers ran at it, empty where it was not varied.
+        started_from_: SHA-256 of the data of the models that these started from, or "".
         n_features_in_, feature_names_in_: the columns of X that the models see.
     """
 
@@ -119,6 +122,7 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     simulated_: bool
     precisions_: dict[str, int]
     clocks_: dict[int, int]
+    started_from_: str
 
     def __init__(self, folds: int = 5, seed: int = 0, loss: str = "relative-y") -> None:
         self.folds = folds
@@ -149,10 +153,16 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     def _told(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.endswith("_in_")}
 
-    def fit(self, X: Any, y: Any = None, advance: Callable[[float, str], None] | None = None) -> SixModels:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        advance: Callable[[float, str], None] | None = None,
+        start: SixModels | None = None,
+    ) -> SixModels:
         """Fit all models that the table has rows for; `advance(models done, what is next)` is told of progress.
 
-        `y`, shape (rows, 2), holds runtimes, s, and powers, W, nan where not measured; None where X has them as ``runtime_s`` and ``power_w``.
+        `start`: the models of another device, from whose coefficients these start. `y`, shape (rows, 2), holds runtimes, s, and powers, W, nan where not measured; None where X has them as ``runtime_s`` and ``power_w``.
         Raises InputError when the table has rows for none, or is none, Failure when powers were looked for and none can be used.
         """
         from threadpoolctl import threadpool_limits
@@ -161,7 +171,7 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         self.see([name for name in seen if name in FEATURES or (name == "gpu_mhz" and clocks(dataset, *KINDS))])
         # The matrices are small: a second thread only waits for the first, and on a busy machine for its turn.
         with threadpool_limits(1):
-            return self._fit(dataset, advance)
+            return self._fit(dataset, advance, start)
 
     def see(self, names: Sequence[str]) -> None:
         """Note which columns of a table the models see."""
@@ -212,10 +222,14 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         """The same for scikit-learn before 1.6."""
         return {"X_types": ["dict"]}
 
-    def _fit(self, dataset: Dataset, advance: Callable[[float, str], None] | None) -> SixModels:
+    def _fit(
+        self, dataset: Dataset, advance: Callable[[float, str], None] | None, start: SixModels | None
+    ) -> SixModels:
         self._take(_blank())
         if unusable := no_power(dataset):
             raise Failure(unusable)
+        fewest = FEWEST_STARTED if start else FEWEST_CONFIGURATIONS
+        estimator = started(self, start) if start else self.estimator
         left_out = {target: np.full(len(dataset), np.nan) for target in TARGETS}
         for number, kind in enumerate(KINDS):
             if advance:
@@ -223,20 +237,21 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
             targets = []
             for target in TARGETS:
                 different = len(np.unique(rows_of(dataset, kind, target).configurations))
-                if different < FEWEST_CONFIGURATIONS:
-                    reason = f"{different} different layers measured, {FEWEST_CONFIGURATIONS} needed"
+                if different < fewest:
+                    reason = f"{different} different layers measured, {fewest} needed"
                     self.skipped_[kind, target] = reason
                 else:
                     targets.append(target)
             if targets:
-                self._fit_kind(kind, tuple(targets), dataset, left_out)
+                self._fit_kind(kind, tuple(targets), dataset, left_out, estimator)
         if not self.models_:
-            short = f"no layer type has {FEWEST_CONFIGURATIONS} different layers with a measured runtime or power"
+            short = f"no layer type has {fewest} different layers with a measured runtime or power"
             raise InputError(TOO_FEW_GROUPS if TOO_FEW_GROUPS in self.skipped_.values() else short)
         self.models_ = {key: self.models_[key] for key in DICTIONARIES if key in self.models_}
         self.remainder_ = _remainder(dataset)
         both = tuple(kind for kind in KINDS if {(kind, target) for target in TARGETS} <= set(self.models_))
         self.whole_ = fit_whole(dataset, both, left_out)
+        self.started_from_ = start.sha256_ if start else ""
         self.sha256_, self.rows_, self.simulated_ = fingerprint(dataset), len(dataset), dataset.simulated
         self.networks_ = sorted(networks_of(dataset))
         measured = np.isfinite(dataset["runtime_s"].astype(np.float64)) | np.isfinite(
@@ -254,17 +269,24 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         return KindFolds.of(dataset, kind, (*targets, *(["energy"] if len(targets) == len(TARGETS) else [])),
                             self.folds, self.seed)  # fmt: skip
 
-    def _fit_kind(self, kind: str, targets: tuple[str, ...], dataset: Dataset, left_out: Mapping[str, Floats]) -> None:
+    def _fit_kind(
+        self,
+        kind: str,
+        targets: tuple[str, ...],
+        dataset: Dataset,
+        left_out: Mapping[str, Floats],
+        estimator: Estimator,
+    ) -> None:
         asked = (*targets, "energy") if len(targets) == len(TARGETS) else targets
         folds = KindFolds.of(dataset, kind, asked, self.folds, self.seed)
-        found = held_out(folds, kind, self.estimator)
-        whole = fit_together(folds, kind, folds.fold >= 0, self.estimator)
+        found = held_out(folds, kind, estimator)
+        whole = fit_together(folds, kind, folds.fold >= 0, estimator)
         scores = {target: found[target].score() for target in targets}
         good = tuple(target for target in targets if scores[target] is not None and target in whole)
         if good != targets:
             self.skipped_ |= {(kind, target): TOO_FEW_GROUPS for target in targets if target not in good}
             if good:  # folds are of the rows of all targets that are fitted
-                self._fit_kind(kind, good, dataset, left_out)
+                self._fit_kind(kind, good, dataset, left_out, estimator)
             return
         for target, score in scores.items():
             assert score is not None
@@ -287,11 +309,24 @@ def _blank() -> dict[str, Any]:
     return {
         "models_": {}, "energy_": {}, "skipped_": {}, "remainder_": None, "whole_": None,
         "sha256_": "", "rows_": 0, "networks_": [], "devices_": [], "simulated_": False,
-        "precisions_": {}, "clocks_": {},
+        "precisions_": {}, "clocks_": {}, "started_from_": "",
     }  # fmt: skip
 
 
 Estimator = Callable[[str, str], "SparsePolynomial"]
+
+
+def started(models: SixModels, start: SixModels) -> Estimator:
+    """Estimators that start from the models of another device; a model that it does not have, and that of energy itself, starts from nothing."""
+    from neuralpower.models.regression.transfer import StartedPolynomial
+
+    def made(kind: str, target: str) -> SparsePolynomial:
+        known = start.models_.get((kind, target))
+        return StartedPolynomial(
+            known.polynomial if known else None, **models.estimator(kind, target).get_params(deep=False)
+        )
+
+    return made
 
 
 def fit_together(folds: KindFolds, kind: str, train: Bools, estimator: Estimator) -> dict[str, SparsePolynomial]:

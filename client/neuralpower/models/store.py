@@ -99,6 +99,7 @@ def document(models: SixModels) -> dict[str, Any]:
             "columns": models.feature_names_in_.tolist(),
             "precisions": models.precisions_,
             "gpu_mhz": {str(mhz): rows for mhz, rows in models.clocks_.items()},
+            "started_from": models.started_from_,
         },
         "remainder": asdict(models.remainder_) if models.remainder_ else None,
         "whole": _whole_document(models.whole_) if models.whole_ else None,
@@ -189,6 +190,7 @@ def parse(found: object) -> SixModels:
     )
     if "columns" in trained:  # files of earlier versions do not have it
         models.see(_texts(trained, "columns"))
+        models.started_from_ = _text(trained, "started_from")
         told = {name: _object(trained, name) for name in ("precisions", "gpu_mhz")}
         models.precisions_ = {
             name: _integer(told["precisions"], name, least=1, most=2**53) for name in told["precisions"]

@@ -47,7 +47,8 @@ class Nested:
     polynomial: Polynomial
 
 
-def _numbered(groups: NDArray[Any]) -> Ints:
+def numbered(groups: NDArray[Any]) -> Ints:
+    """A number for each group, (rows,), in order of first appearance."""
     return relabelled(groups) if groups.dtype.kind in "iu" else labels(groups.tolist())
 
 
@@ -129,7 +130,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         if nested is not None:
             column |= rates(column, nested.runtime_s)
         configurations = configurations_of(x)
-        group = configurations if groups is None else _numbered(np.asarray(groups))
+        group = configurations if groups is None else numbered(np.asarray(groups))
         se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
         trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
         parts = self._parts(rows, group, configurations)
