@@ -3,6 +3,7 @@
     python -m benchmarks.accuracy.models                     development seeds; build/accuracy/models.json
     python -m benchmarks.accuracy.models --quick             one fold seed, two devices, a small sweep
     python -m benchmarks.accuracy.models --quoted            the seeds that quoted figures come from, once
+    python -m benchmarks.accuracy.models --table transfer    few layers of a device: started from another's models, and afresh
     python -m benchmarks.accuracy.models --table h200 --loss log-ratio     another loss, on measured layers
 
 Rows: {table, layer_type, target, model, rmspe, rmspe_low, rmspe_high, median_ape, geometric, sum_bias, terms, unit} and what the table has beside. Shares
@@ -35,11 +36,14 @@ from .models_h200_networks import show as show_networks
 from .models_h200_networks import summary as networks_summary
 from .models_public import noise_floor, public_data, seed_results
 from .models_public import summary as public_summary
+from .models_transfer import seed_results as transfer_results
+from .models_transfer import show as show_curves
+from .models_transfer import summary as transfer_summary
 
 Row = dict[str, Any]
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "accuracy" / "models.json"
-TABLES = ("public", "h200-layers", "h200-networks", "devices", "published")
+TABLES = ("public", "h200-layers", "h200-networks", "devices", "transfer", "published")
 DEVELOPMENT, QUOTED = range(0, 10), range(100, 120)
 """Fold seeds of the measured convolutions: the first are looked at as often as wanted, the others once."""
 DEVICES, QUOTED_DEVICES = range(1, 11), range(1001, 1013)
@@ -81,6 +85,11 @@ def run(args: argparse.Namespace) -> list[Row]:
                 "device",
                 simulated=True,
             )
+        if "transfer" in tables:
+            draws = _chosen(args, DEVELOPMENT, QUOTED, 1)
+            found = transfer_summary(_each("learning curves", partial(transfer_results, args.quick), draws, pool))
+            show_curves(found)
+            rows += found
     if "published" in tables:
         rows += _published()
     OUT.parent.mkdir(parents=True, exist_ok=True)

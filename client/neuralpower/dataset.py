@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ COLUMNS: dict[str, str] = {
 }
 """Column name -> ``str``, ``int``, ``float`` or ``bool``, in file order."""
 
-LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "fused")
+LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "fused", "gpu_mhz")
 """Columns that files of earlier versions do not have; in those they are empty, or 0."""
 
 _BLANK: dict[str, object] = {"str": "", "int": 0, "float": float("nan"), "bool": False}
@@ -71,8 +71,21 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.table["layer"])
 
-    def __getitem__(self, column: str) -> Column:
-        return self.table[column]
+    @overload
+    def __getitem__(self, chosen: str) -> Column: ...
+    @overload
+    def __getitem__(self, chosen: NDArray[Any] | Sequence[int] | slice | tuple[Any, ...]) -> Dataset: ...
+    def __getitem__(self, chosen: Any) -> Column | Dataset:
+        """A column by its name; rows by a mask, indices or a slice, as scikit-learn divides a table."""
+        if isinstance(chosen, str):
+            return self.table[chosen]
+        rows = chosen[0] if isinstance(chosen, tuple) else chosen  # (rows, ...)
+        return self.take(rows if isinstance(rows, slice) else np.asarray(rows))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return len(self), len(self.table)
 
     @property
     def simulated(self) -> bool:
@@ -113,7 +126,7 @@ class Dataset:
             keep &= np.array([value in values for value in self.table[column].tolist()], dtype=bool)
         return self.take(keep)
 
-    def take(self, rows: NDArray[Any]) -> Dataset:
+    def take(self, rows: NDArray[Any] | slice) -> Dataset:
         """The rows chosen by a boolean mask or by indices."""
         return Dataset({name: values[rows] for name, values in self.table.items()}, self.provenance)
 

@@ -6,7 +6,6 @@ import copy
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +273,7 @@ def test_whole_networks_are_held_against_their_measurement(
     entries = dataset.provenance["networks"]
     for each in entries:
         each.update(unit=[0] * 4 + [1] * 5, unit_covariance_w2=[[0.01], [-0.009, 0.01]])
-    fresh = replace(fitted, networks_=["n0"])
+    fresh = SixModels.fitted(**vars(fitted) | {"networks_": ["n0"]})
     errors = evaluation.whole_errors(fresh, dataset)
     assert [each.trained_on for each in errors] == [True] + [False] * 7
     assert all(each.runtime[0] == pytest.approx(each.runtime[3], rel=0.1) for each in errors)

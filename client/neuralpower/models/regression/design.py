@@ -276,6 +276,32 @@ hinges, because a GPU's efficiency rises with the size of its work and then stay
 """
 
 
+def with_clock(dictionary: Dictionary) -> Dictionary:
+    """The same for data that vary the clock: work takes longer by the clock, moving does not; and what work draws grows with the clock."""
+    amount = ("clocked",)
+    columns = (*dictionary.columns, "gpu_mhz", *amount)
+    if dictionary.nested:
+        return replace(
+            dictionary,
+            columns=columns,
+            logarithms=(*dictionary.logarithms, "gpu_mhz"),
+            cases=(*dictionary.cases, (log2("gpu_mhz"), ())),
+        )
+    cases = tuple(
+        (case, (*amounts, *amount) if "operations" in amounts else amounts) for case, amounts in dictionary.cases
+    )
+    return replace(
+        dictionary,
+        columns=columns,
+        physical=(*dictionary.physical, *amount),
+        hinges=(*dictionary.hinges, "gpu_mhz"),
+        ridges=(*dictionary.ridges, ("clocked", "bytes")),
+        cases=cases,
+        amounts=(*dictionary.amounts, *amount),
+        law=(*dictionary.law, *amount),
+    )
+
+
 def dictionary_of(kind: str, target: str) -> Dictionary:
     """The terms for a layer type and target; energy adds up like runtime and has its terms."""
     return DICTIONARIES[kind, "runtime" if target == "energy" else target]

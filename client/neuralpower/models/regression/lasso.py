@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+try:
+    from sklearn.utils.validation import validate_data
+except ImportError:  # scikit-learn before 1.6 has it as a method
+    validate_data = None
 
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.folds import assign, configurations_of, labels, relabelled
@@ -42,7 +47,8 @@ class Nested:
     polynomial: Polynomial
 
 
-def _numbered(groups: NDArray[Any]) -> Ints:
+def numbered(groups: NDArray[Any]) -> Ints:
+    """A number for each group, (rows,), in order of first appearance."""
     return relabelled(groups) if groups.dtype.kind in "iu" else labels(groups.tolist())
 
 
@@ -74,6 +80,8 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     Attributes:
         polynomial_: the fitted ``Polynomial``.
+        n_features_in_, feature_names_in_: how many columns X had, and their names where it was a frame. A frame with others, or with these in
+            another order, is refused.
         degree_, penalty_: K, and α as a share of the least α that leaves no term.
         held_out_: predictions for the rows by the inner folds at K and α, shape (rows,), nan where no fold could make one.
         selection_error_: the root of the mean (weighted) cost that chose them. It was minimised: never quote it, cross-validate
@@ -122,7 +130,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         if nested is not None:
             column |= rates(column, nested.runtime_s)
         configurations = configurations_of(x)
-        group = configurations if groups is None else _numbered(np.asarray(groups))
+        group = configurations if groups is None else numbered(np.asarray(groups))
         se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
         trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
         parts = self._parts(rows, group, configurations)
@@ -184,30 +192,35 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _columns(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)
-        x: Floats = check_array(X, dtype=np.float64)
-        if x.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {x.shape[1]} features, but SparsePolynomial is expecting {self.n_features_in_} features as input"
-            )
-        return x
+        return self._validated(X, reset=False)
+
+    def _validated(self, X: ArrayLike, reset: bool) -> Floats:
+        """X as numbers; `reset` notes how many columns there are and what a frame calls them, otherwise they have to be the same in the same order."""
+        if validate_data is None:
+            return np.asarray(self._validate_data(X, dtype=np.float64, reset=reset), dtype=np.float64)
+        return np.asarray(validate_data(self, X, dtype=np.float64, reset=reset), dtype=np.float64)
 
     def _checked(self, X: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, Dictionary]:
         if self.loss not in LOSSES:
             raise ValueError(f"loss {self.loss!r} is none of {', '.join(LOSSES)}")
         if y is None:
             raise ValueError("This SparsePolynomial estimator requires y to be passed, but the target y is None")
-        x: Floats = check_array(X, dtype=np.float64)
+        x = self._validated(X, reset=True)
         target: Floats = np.asarray(column_or_1d(y, warn=True), dtype=np.float64)
         check_consistent_length(x, target)
         dictionary = self.dictionary or Dictionary.plain(x.shape[1])
         if x.shape[1] != len(dictionary.columns):
             raise ValueError(f"need X of shape (rows, {len(dictionary.columns)}), got {x.shape}")
+        named = list(getattr(self, "feature_names_in_", dictionary.columns))
+        if self.dictionary and named != list(dictionary.columns):
+            raise ValueError(
+                f"X has the columns {', '.join(named)}, and the dictionary {', '.join(dictionary.columns)}, in this order"
+            )
         # Monomials alone bear a zero; logarithms do not.
         if not (x > 0).all() and (self.dictionary or not (x >= 0).all()):
             raise ValueError("Negative values in data, or values that are not positive, are no sizes of layers")
         if not (np.isfinite(target).all() and (target > 0).all()):
             raise ValueError("y has values that are not positive and finite, such as NaN or infinity")
-        self.n_features_in_ = x.shape[1]
         return x, target, dictionary
 
     def _parts(

@@ -83,6 +83,8 @@ QUANTITIES: Mapping[str, Quantity] = {
     "weights": Quantity("element", "weights, Kh·Kw·(Cin/groups)·Cout", lambda x: x.weights()),
     "image_outputs": Quantity("element", "outputs of one image, Cout·Ho·Wo", lambda x: x.out_c * x.out_h * x.out_w),
     "bytes": Quantity("B", "(inputs + weights + outputs)·element bytes: what must move at least once", _bytes),
+    "gpu_mhz": Quantity("MHz", "clock that the GPU was set to", lambda x: x.gpu_mhz),
+    "clocked": Quantity("1/MHz", "operations over the clock", lambda x: _operations(x) / np.maximum(x.gpu_mhz, 1)),
     "intensity": Quantity("1/B", "operations for each byte", lambda x: _operations(x) / _bytes(x)),
     "inside": Quantity("1", "kernels' work in one: the layer, and bias, activation and sum fused into it", lambda x: 1 + x.fused),
     "averaging": Quantity("1", "2 of a pool that averages, 1 of one that takes the maximum", lambda x: 1 + averages(x)),
@@ -125,7 +127,7 @@ def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
 
 
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
-          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "fused")  # fmt: skip
+          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "fused", "gpu_mhz")  # fmt: skip
 
 
 def _stacked(layers: Sequence[Layer]) -> Layer:

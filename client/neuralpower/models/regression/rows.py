@@ -14,7 +14,7 @@ from neuralpower.dataset import COLUMNS, LATER, Dataset
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models.others import means
-from neuralpower.models.regression.design import KINDS, dictionary_of
+from neuralpower.models.regression.design import KINDS, dictionary_of, with_clock
 from neuralpower.models.regression.folds import configurations_of, labels, relabelled
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.quantities import measure
@@ -83,8 +83,15 @@ class Geometry:
         """Runtime, power and energy have the same quantities, so this serves all of them."""
         index = np.flatnonzero(dataset["kind"] == kind)
         layers = dataset.take(index).layers()
-        x = measure(layers, dictionary_of(kind, "runtime").columns)
+        dictionary = dictionary_of(kind, "runtime")
+        x = measure(layers, (with_clock(dictionary) if clocks(dataset, kind) else dictionary).columns)
         return cls(index, layers, x, configurations_of(x))
+
+
+def clocks(dataset: Dataset, *kinds: str) -> dict[int, int]:
+    """The GPU's clocks, MHz, of the layers of the kinds -> how many; empty where it is not varied or not known of all."""
+    found = Counter(dataset["gpu_mhz"][np.isin(dataset["kind"], kinds)].tolist())
+    return dict(sorted(found.items())) if len(found) > 1 and 0 not in found else {}
 
 
 def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None = None) -> LayerRows:

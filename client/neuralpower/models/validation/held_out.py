@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.models.regression.folds import assign, relabelled
-from neuralpower.models.regression.rows import Geometry, LayerRows, groups_of, rows_of
+from neuralpower.models.regression.rows import Geometry, LayerRows, clocks, groups_of, rows_of
 from neuralpower.models.validation.score import Score, rmspe, without_worst
 
 Floats = NDArray[np.float64]
@@ -43,13 +43,15 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class KindFolds:
-    """The rows of one layer type by target, and in which fold each lies; `group`: by row of the dataset, -1 where of no use."""
+    """The rows of one layer type by target, and in which fold each lies; `group`: by row of the dataset, -1 where of no use; `clocked`: whether
+    the rows vary the GPU's clock, which is then a feature."""
 
     rows: Mapping[str, LayerRows]
     group: Ints
     grouped_by: str
     fold: Ints
     configuration: Ints
+    clocked: bool = False
 
     @classmethod
     def of(cls, dataset: Dataset, kind: str, targets: tuple[str, ...], folds: int, seed: int) -> KindFolds:
@@ -66,7 +68,7 @@ class KindFolds:
         group[index], configuration[index] = joined, of_kind.configurations
         if len(index):
             fold[index] = assign(joined, folds, seed)
-        return cls(rows, group, grouped_by, fold, configuration)
+        return cls(rows, group, grouped_by, fold, configuration, bool(clocks(dataset, kind)))
 
     def parts(self) -> Iterator[tuple[Bools, Bools]]:
         """(training, test) of each fold by row of the dataset; no configuration is in both, and no unit is cut."""
