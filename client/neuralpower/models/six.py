@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
+from neuralpower.models.from_networks import fit_networks
 from neuralpower.models.frames import FEATURES, as_dataset, names_of
 from neuralpower.models.others import means
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of, with_clock
@@ -245,19 +246,24 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
                     targets.append(target)
             if targets:
                 self._fit_kind(kind, tuple(targets), dataset, left_out, estimator)
+        alone = None if self.models_ else fit_networks(dataset, self.folds, self.seed)
+        if alone:
+            self.models_ = {key: LayerModel(*key, *found) for key, found in alone.models.items()}
+            self.skipped_ = {key: reason for key, reason in self.skipped_.items() if key not in self.models_}
         if not self.models_:
             short = f"no layer type has {fewest} different layers with a measured runtime or power"
             raise InputError(TOO_FEW_GROUPS if TOO_FEW_GROUPS in self.skipped_.values() else short)
         self.models_ = {key: self.models_[key] for key in DICTIONARIES if key in self.models_}
         self.remainder_ = _remainder(dataset)
         both = tuple(kind for kind in KINDS if {(kind, target) for target in TARGETS} <= set(self.models_))
-        self.whole_ = fit_whole(dataset, both, left_out)
+        self.whole_ = alone.whole if alone else fit_whole(dataset, both, left_out)
         self.started_from_ = start.sha256_ if start else ""
         self.sha256_, self.rows_, self.simulated_ = fingerprint(dataset), len(dataset), dataset.simulated
         self.networks_ = sorted(networks_of(dataset))
         measured = np.isfinite(dataset["runtime_s"].astype(np.float64)) | np.isfinite(
             dataset["power_w"].astype(np.float64)
         )
+        measured |= alone is not None
         modelled = dataset.take(measured & np.isin(dataset["kind"], [kind for kind, _ in self.models_]))
         self.precisions_ = dict(Counter(filter(None, modelled["precision"].tolist())).most_common())
         self.clocks_ = clocks(modelled, *KINDS)

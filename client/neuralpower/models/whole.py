@@ -12,7 +12,7 @@ are fitted together (:mod:`.joint`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,10 @@ from neuralpower.features.layers import Layer
 from neuralpower.models.joint import PARTS, Start, alike, by_others, fit_joint
 from neuralpower.models.others import means
 from neuralpower.models.regression.design import KINDS
+from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.polynomial import LEVEL
 from neuralpower.models.regression.quantities import element_bytes, measure
+from neuralpower.models.regression.terms import plain
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -119,7 +121,7 @@ def fit_whole(dataset: Dataset, kinds: tuple[str, ...], held_out: Mapping[str, F
         HeldOutNetwork(name, (float(t), float(w[0])), (float(e), float(w[1])))
         for name, t, e, w in zip(names, *expected, whole, strict=True)
     )
-    return WholeModel(unprofiled, remainders[0], remainders[1], _factors(networks), networks)
+    return WholeModel(unprofiled, remainders[0], remainders[1], factors_of(networks), networks)
 
 
 def _joint(
@@ -149,7 +151,7 @@ def _joint(
         HeldOutNetwork(each.network, (float(t), float(m)), (float(e), float(j)))
         for (each, *_), t, m, e, j in zip(used, time, measured_s, energy, measured_j, strict=True)
     )
-    return WholeModel(True, fitted[0], fitted[1], _factors(networks), networks)
+    return WholeModel(True, fitted[0], fitted[1], factors_of(networks), networks)
 
 
 def _starts(dataset: Dataset, kinds: tuple[str, ...]) -> tuple[Start, Start] | None:
@@ -159,8 +161,11 @@ def _starts(dataset: Dataset, kinds: tuple[str, ...]) -> tuple[Start, Start] | N
         mine = dataset.take(np.isin(dataset["kind"], chosen) & (dataset["runtime_s"] > 0) & (dataset["power_w"] > 0))
         if len(mine) >= FEWEST:
             seconds, watts = (mine[name].astype(np.float64) for name in ("runtime_s", "power_w"))
-            rate = float((measure(mine.layers(), ("bytes",))[:, 0] / seconds).max())
-            launch = float(seconds.min())
+            column = {"bytes": measure(mine.layers(), ("bytes",))[:, 0]}
+            rate = float((column["bytes"] / seconds).max())
+            # What they take as they move next to nothing: where none so small was measured, the shortest of them is no launch.
+            law = Law.of(column, [plain("bytes")], seconds, np.ones(len(mine)), seconds)
+            launch = min(law.constant or np.inf, float(seconds.min()))
             return Start(launch, 1 / rate), Start(launch * float(watts.min()), float(watts.max()) / rate)
     return None
 
@@ -179,7 +184,7 @@ def _counts(
     moved = sum(moved_bytes(layer) for layer, other in zip(layers, others.tolist(), strict=True) if other)
     counted = [1.0, float(covered.sum()), float(others.sum()), moved]
     parts = [[float(each[dataset["kind"][rows] == kind].sum()) if kind in kinds else 0.0 for kind in KINDS] for each in (t, t * p)]
-    shape = tuple(replace(layer, name="", batch=1, told_flops=0, told_accesses=0) for layer in layers)
+    shape = tuple((layer.kind, *layer.shape[2:-4]) for layer in layers)
     return ([*parts[0], *counted], [*parts[1], *counted]), shape
 
 
@@ -235,7 +240,7 @@ def _independent(columns: Floats) -> list[int]:
     return used
 
 
-def _factors(networks: tuple[HeldOutNetwork, ...]) -> dict[str, tuple[float, float]]:
+def factors_of(networks: tuple[HeldOutNetwork, ...]) -> dict[str, tuple[float, float]]:
     """Of measured over predicted, from its logarithm's mean and scatter: Student's interval for one network more."""
     found = {}
     for name in QUANTITIES:

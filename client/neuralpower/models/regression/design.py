@@ -122,7 +122,7 @@ class Dictionary:
             cases=tuple((condition, work) for condition, _ in self.cases),
             tiled=False,
             regions=(*self.regions, "operations", "bytes", *self.nested),
-            amounts=(log2("operations"),),
+            amounts=(log2("operations"),) if "operations" in self.columns else (),
             factors=True,
         )
 

@@ -25,6 +25,8 @@ FARTHEST = 3.0
 """A value so many times its prediction, or that part of it, pulls no more if it is still farther off: a few strange layers carry no fit."""
 MOST_TERMS = 64
 """Of a sum that multiplies a law, which has amounts of its own: more than 80 together nobody reads."""
+FEWER = np.geomspace(1.0, 1e-6, 60)
+"""Penalties along which terms are given up until no more than these are left."""
 PATIENCE = 5
 """Penalties without a lower error after which no lesser one is tried."""
 
@@ -255,13 +257,14 @@ class TermSearch:
         solver = Lasso(moments)
         penalties, scales = self._penalties[self._penalties >= penalty], solver.scales
         coefficients, intercepts = solver.follow(penalties)
-        few = int(np.flatnonzero((coefficients != 0).sum(axis=0) <= MOST_TERMS)[-1])
-        if self._level is not None and few + 1 < len(penalties):
-            # The terms that came first, fitted as little shrunken as all of them were to be.
-            first = np.flatnonzero(coefficients[:, few])
-            solver = Lasso(moments.only(first))
-            coefficients = np.zeros((len(coefficients), len(penalties)))
-            coefficients[first], intercepts = solver.follow(penalties)
+        used = np.flatnonzero(coefficients[:, -1])
+        if self._level is not None and len(used) > MOST_TERMS:
+            # Terms that move less go first (adaptive Lasso, Zou 2006): the path's own first terms fit worse than as many of its last.
+            moved = np.abs(coefficients[used, -1]) * scales[used]
+            path, intercepts = Lasso(moments.only(used), moved.max() / moved).follow(FEWER)
+            few = int(np.flatnonzero((path != 0).sum(axis=0) <= MOST_TERMS)[-1])
+            coefficients = np.zeros((len(coefficients), 1))
+            coefficients[used, 0], intercepts = path[:, few], intercepts[few : few + 1]
         used = np.flatnonzero(coefficients[:, -1])
         slopes = coefficients[used, -1] / design.scale[used]
         return Sum(
