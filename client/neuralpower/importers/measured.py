@@ -138,7 +138,9 @@ def _layer(entry: Mapping[str, Any], after: Mapping[str, Any] | None) -> Layer:
     note = "" if fused else "with a kernel of its own for the bias"
     name = f"conv {shape} to {outputs} g{groups} {how}{'' if fused else ' bias apart'}"
     operation = Operation(name, "conv+relu" if fused else "conv", precision, note)
-    return replace(convolution(operation, (n, inputs, h, w), (n, outputs, *out), window, groups), fused=2 if fused else 0)
+    return replace(
+        convolution(operation, (n, inputs, h, w), (n, outputs, *out), window, groups), fused=2 if fused else 0
+    )
 
 
 def _data(operation: Mapping[str, Any]) -> list[int] | None:

@@ -205,7 +205,9 @@ def _whole(
     each, byte = cost.get("other_layers", 0.0), cost.get("other_bytes", 0.0)
     draws = dict(zip((term.name for term in watts.amounts), watts.slopes, strict=True))
     time, energy = said["runtime"][powered], (said["runtime"] * said["power"])[powered]
-    pairs = zip(time.tolist(), known.runtime[powered].tolist(), energy.tolist(), known.energy[powered].tolist(), strict=True)
+    pairs = zip(
+        time.tolist(), known.runtime[powered].tolist(), energy.tolist(), known.energy[powered].tolist(), strict=True
+    )
     named = [name for name, has in zip(known.names, powered.tolist(), strict=True) if has]
     networks = tuple(HeldOutNetwork(name, (t, m), (e, j)) for name, (t, m, e, j) in zip(named, pairs, strict=True))
     off = [rmspe(time, known.runtime[powered]), rmspe(energy, known.energy[powered])]

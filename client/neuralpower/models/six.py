@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
-from neuralpower.models.from_networks import fit_networks
 from neuralpower.models.frames import FEATURES, as_dataset, names_of
+from neuralpower.models.from_networks import fit_networks
 from neuralpower.models.others import means
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of, with_clock
 from neuralpower.models.regression.folds import configurations_of

@@ -288,7 +288,12 @@ def _term(item: object, columns: tuple[str, ...], name: str = "term") -> Term:
 def _law(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Law:
     if "slopes" in entry and "amounts" not in entry:
         slopes = _object(entry, "slopes")
-        entry = {**entry, "amounts": [{"term": name, "exponents": {name: 1}, "slope": slopes[name]} for name in slopes if slopes[name] != 0]}
+        entry = {
+            **entry,
+            "amounts": [
+                {"term": name, "exponents": {name: 1}, "slope": slopes[name]} for name in slopes if slopes[name] != 0
+            ],
+        }
     items = _list(entry, "amounts")
     law = Law(
         _number(entry, "constant", least=0.0),

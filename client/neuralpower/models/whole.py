@@ -183,7 +183,10 @@ def _counts(
         return None
     moved = sum(moved_bytes(layer) for layer, other in zip(layers, others.tolist(), strict=True) if other)
     counted = [1.0, float(covered.sum()), float(others.sum()), moved]
-    parts = [[float(each[dataset["kind"][rows] == kind].sum()) if kind in kinds else 0.0 for kind in KINDS] for each in (t, t * p)]
+    parts = [
+        [float(each[dataset["kind"][rows] == kind].sum()) if kind in kinds else 0.0 for kind in KINDS]
+        for each in (t, t * p)
+    ]
     shape = tuple((layer.kind, *layer.shape[2:-4]) for layer in layers)
     return ([*parts[0], *counted], [*parts[1], *counted]), shape
 

@@ -102,7 +102,9 @@ class Dictionary:
         terms = [plain(name) for name in self.law if name in column]
         if self.whole_law:
             terms += [plain(name) for name in self.physical]
-            terms += [Term(((condition, 1), *more)) for condition, amounts in self.cases for more in _alone_and(amounts)]
+            terms += [
+                Term(((condition, 1), *more)) for condition, amounts in self.cases for more in _alone_and(amounts)
+            ]
             for one, other in self.ridges:
                 terms += [Term(((roofline(one, other, k), 1),)) for k in _octaves(column[one] / column[other])]
             terms += _tiles() if self.tiled else []
@@ -110,7 +112,7 @@ class Dictionary:
 
     def proportional(self) -> Dictionary:
         """The terms of what multiplies a law: logarithms of all quantities with their hinges, monomials of those of sizes, and cases."""
-        sizes = tuple(name for name in self.columns if name not in ("batch", "element_bytes")) + ("batch",)
+        sizes = (*(name for name in self.columns if name not in ("batch", "element_bytes")), "batch")
         work = tuple(log2(name) for name in ("operations", "bytes", "out_pixels") if name in self.columns)
         return replace(
             self,

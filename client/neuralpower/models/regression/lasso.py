@@ -160,7 +160,9 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.held_out_ = rows.spread(held_out)
         if law and base is not None and self.loss == "relative" and not dictionary.capped:
             law = law.times(self._calibrate(rows.first(target), held_out))
-        self.polynomial_ = self._polynomial(found, best.degree, x, target, rows, dictionary, nested, law, base is not None)
+        self.polynomial_ = self._polynomial(
+            found, best.degree, x, target, rows, dictionary, nested, law, base is not None
+        )
         return self
 
     def _calibrate(self, y: Floats, held_out: Floats) -> float:
@@ -256,6 +258,9 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         known = np.isfinite(self.held_out_)
         units = rows.first(known)
         ratios = rows.first(y / self.held_out_)[units]
+        if proportional:
+            # The rows that say how far off the folds' models were have chosen the terms: as for least squares of so many, by the share of terms.
+            ratios = ratios ** np.sqrt(1 + len(found.terms) / len(ratios))
         column = dictionary.named(x)
         names = [name for name in dict.fromkeys((*dictionary.regions, *dictionary.rates)) if name in column]
         told = {name: rows.mean(values)[units] for name, values in column.items()} if names else None

@@ -86,7 +86,9 @@ QUANTITIES: Mapping[str, Quantity] = {
     "gpu_mhz": Quantity("MHz", "clock that the GPU was set to", lambda x: x.gpu_mhz),
     "clocked": Quantity("1/MHz", "operations over the clock", lambda x: _operations(x) / np.maximum(x.gpu_mhz, 1)),
     "intensity": Quantity("1/B", "operations for each byte", lambda x: _operations(x) / _bytes(x)),
-    "inside": Quantity("1", "kernels' work in one: the layer, and bias, activation and sum fused into it", lambda x: 1 + x.fused),
+    "inside": Quantity(
+        "1", "kernels' work in one: the layer, and bias, activation and sum fused into it", lambda x: 1 + x.fused
+    ),
     "averaging": Quantity("1", "2 of a pool that averages, 1 of one that takes the maximum", lambda x: 1 + averages(x)),
 }
 """Name -> quantity. The names are those of the columns and terms in a stored model."""

@@ -21,7 +21,6 @@ Bounds = dict[tuple[str, str], float]
 """Of a box: (quantity, relation) -> where it ends."""
 
 
-
 class Growth(NamedTuple):
     """How many trees, how many leaves each, rows that a leaf must hold in the sample it was found in (fewer are a matter of luck), and how many
     regions are offered, those that what is left follows most."""
@@ -61,7 +60,9 @@ def regions_of(
     single = np.ascontiguousarray(x, dtype=np.float32)
     for number in range(growth.trees):
         sample = random.permutation(len(y))[:size]
-        tree = DecisionTreeRegressor(max_leaf_nodes=growth.leaves, min_samples_leaf=growth.smallest, random_state=number)
+        tree = DecisionTreeRegressor(
+            max_leaf_nodes=growth.leaves, min_samples_leaf=growth.smallest, random_state=number
+        )
         with config_context(assume_finite=True, skip_parameter_validation=True):  # they take longer than such a tree
             tree.fit(single[sample], left[sample], sample_weight=weights[sample], check_input=False)
             left = left - LEARNING * tree.predict(single, check_input=False)

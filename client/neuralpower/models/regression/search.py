@@ -142,7 +142,9 @@ class TermSearch:
             self._level = rows.mean(base)
             self._means = rows if rows.alone else Merged.of(len(base), rows.unit, rows.share * base)
             about = y if expected is None else expected
-            self._response = np.log2(about / self._level) + np.clip(np.log2(y / about), -np.log2(FARTHEST), np.log2(FARTHEST))
+            self._response = np.log2(about / self._level) + np.clip(
+                np.log2(y / about), -np.log2(FARTHEST), np.log2(FARTHEST)
+            )
             self._weights = trust
         self._unit_column = {name: rows.mean(values) for name, values in column.items()}
         self._bounds = [self._bound(train) for train, _ in parts]
@@ -261,10 +263,11 @@ class TermSearch:
         if self._level is not None and len(used) > MOST_TERMS:
             # Terms that move less go first (adaptive Lasso, Zou 2006): the path's own first terms fit worse than as many of its last.
             moved = np.abs(coefficients[used, -1]) * scales[used]
-            path, intercepts = Lasso(moments.only(used), moved.max() / moved).follow(FEWER)
+            path, _ = Lasso(moments.only(used), moved.max() / moved).follow(FEWER)
             few = int(np.flatnonzero((path != 0).sum(axis=0) <= MOST_TERMS)[-1])
-            coefficients = np.zeros((len(coefficients), 1))
-            coefficients[used, 0], intercepts = path[:, few], intercepts[few : few + 1]
+            kept = used[path[:, few] != 0]
+            coefficients = np.zeros((len(coefficients), len(penalties)))
+            coefficients[kept], intercepts = Lasso(moments.only(kept)).follow(penalties)
         used = np.flatnonzero(coefficients[:, -1])
         slopes = coefficients[used, -1] / design.scale[used]
         return Sum(
