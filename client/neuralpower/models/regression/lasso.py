@@ -33,6 +33,8 @@ MODEL_ERROR = 0.1
 SEARCH_TRAINING, SEARCH_TEST = 2000, 1000
 """Of more units than these together so many choose degree, penalty and regions, by one split: they tell as much as folds of fewer do.
 All of them fit what was chosen."""
+LAW_ROWS = 20_000
+"""Of more rows so many tell the law, which has three numbers."""
 ITERATED, ROUNDS = ("relative", "log-ratio"), 2
 """Losses about what is expected, and how often that is found anew: by terms of the least degree, for folds that did not hold a layer."""
 INNER_SEED = 7919
@@ -234,6 +236,11 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         names = [name for name in (*dictionary.regions, *dictionary.rates) if name in column]
         told = {name: rows.mean(values)[units] for name, values in column.items()} if names else None
         with_rates = {**column, **(rates(column, nested.runtime_s) if nested else {})}
+        some: slice | NDArray[np.intp] = slice(None)
+        if len(x) > LAW_ROWS:
+            some = np.sort(np.random.default_rng(self.seed).permutation(len(x))[:LAW_ROWS])
+            with_rates = {name: values[some] for name, values in with_rates.items()}
+        sizes = {name: values[some] for name, values in column.items()}
         return Polynomial(
             columns=dictionary.columns,
             degree=degree,
@@ -245,7 +252,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             interval=Interval.of(ratios, names, told),
             domain={name: (float(values.min()), float(values.max())) for name, values in column.items()},
             runtime=nested.polynomial if nested else None,
-            law=Law.of(with_rates, dictionary.law, y, rows.share, rough(column, y, rows.share))
+            law=Law.of(with_rates, dictionary.law, y[some], rows.share[some], rough(sizes, y[some], rows.share[some]))
             if dictionary.law
             else None,
         )

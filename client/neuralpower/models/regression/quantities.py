@@ -11,7 +11,7 @@ import numpy as np
 from numpy import sqrt
 from numpy.typing import NDArray
 
-from neuralpower.features.layers import ELEMENT_BYTES, Layer
+from neuralpower.features.layers import ELEMENT_BYTES, TOLD, Layer
 
 Floats = NDArray[np.float64]
 
@@ -115,13 +115,27 @@ def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
     return values
 
 
-_SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
+def measure_rows(table: Mapping[str, NDArray[Any]], rows: NDArray[np.intp], kind: str, names: Sequence[str]) -> Floats:
+    """The same for rows of a dataset's columns that are all of one kind, without making layers of them: shape (rows, names)."""
+    values = np.empty((len(rows), len(names)))
+    precisions = table["precision"][rows]
+    for precision in dict.fromkeys(precisions.tolist()):
+        mine = np.flatnonzero(precisions == precision)
+        stacked = object.__new__(Layer)
+        sizes = {name: table[name][rows[mine]].astype(np.float64) for name in SIZES}
+        stacked.__dict__.update(kind=kind, precision=precision, **dict.fromkeys(TOLD, 0), **sizes)
+        for column, name in enumerate(names):
+            values[mine, column] = QUANTITIES[name].of(stacked)
+    return values
+
+
+SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
           "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "gpu_mhz")  # fmt: skip
 
 
 def _stacked(layers: Sequence[Layer]) -> Layer:
     """Layers of one kind and precision as one, whose sizes are arrays (layers,): its methods and the formulas above are of numbers alike."""
-    sizes = np.array(list(map(attrgetter(*_SIZES), layers)), dtype=np.float64).T
+    sizes = np.array(list(map(attrgetter(*SIZES), layers)), dtype=np.float64).T
     stacked = object.__new__(Layer)
-    stacked.__dict__.update(layers[0].__dict__, **dict(zip(_SIZES, sizes, strict=True)))
+    stacked.__dict__.update(layers[0].__dict__, **dict(zip(SIZES, sizes, strict=True)))
     return stacked
