@@ -96,7 +96,9 @@ def _all(dataset: Dataset, rows: Mapping[str, LayerRows], index: NDArray[np.intp
         networks[at], units[at] = each.networks, each.units
     of_kind = np.searchsorted(geometry.index, index)
     configurations, blank = relabelled(geometry.configurations[of_kind]), np.zeros(len(index))
-    return LayerRows(dataset, geometry.x[of_kind], blank, blank, configurations, networks, index, 0, units, blank + 1)
+    return LayerRows(
+        dataset, geometry.taken(of_kind), blank, blank, configurations, networks, index, 0, units, blank + 1
+    )
 
 
 def _joined(group: Ints, unit: Ints) -> Ints:
