@@ -30,11 +30,11 @@ MOST_TOLD = 1 << 62
 MOST_MHZ = 100_000
 """No GPU's clock comes near this."""
 
-_SIZED = (*MODELLED, "deconv", "matmul")
+SIZED = (*MODELLED, "deconv", "matmul")
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")
-_POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
-_TOLD = ("told_flops", "told_weights", "told_accesses", "fused")
-_SHAPE = attrgetter("kind", *_POSITIVE, "pad_h", "pad_w", "precision", "gpu_mhz", *_TOLD)
+POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
+TOLD = ("told_flops", "told_weights", "told_accesses", "fused")
+_SHAPE = attrgetter("kind", *POSITIVE, "pad_h", "pad_w", "precision", "gpu_mhz", *TOLD)
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class Layer:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"layer {self.name}: kind {self.kind!r} is none of {', '.join(KINDS)}")
-        if self.kind in _SIZED:
-            bad = [name for name in _POSITIVE if not 1 <= getattr(self, name) < LARGEST]
+        if self.kind in SIZED:
+            bad = [name for name in POSITIVE if not 1 <= getattr(self, name) < LARGEST]
             if bad:
                 raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(bad)}")
         if not 0 <= self.gpu_mhz < MOST_MHZ:
             raise ValueError(f"layer {self.name}: an impossible gpu_mhz of {self.gpu_mhz}")
-        absurd = [name for name in _TOLD if not 0 <= getattr(self, name) < MOST_TOLD]
+        absurd = [name for name in TOLD if not 0 <= getattr(self, name) < MOST_TOLD]
         if absurd:
             raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(absurd)}")
 

@@ -44,8 +44,8 @@ def as_priced(models: SixModels, network: Network, precision: str = "", gpu_mhz:
 
 def _in_training(models: SixModels, layers: Sequence[Layer]) -> tuple[list[Layer], str]:
     """The layers with FP32 weights in the precision of most training data; and a line that says so, "" where nothing was assumed."""
-    wide = [layer for layer in layers if layer.modelled and layer.precision in ("FP32", "")]
-    if not wide:
+    wide = [layer.modelled and layer.precision in ("FP32", "") for layer in layers]
+    if not any(wide):
         return list(layers), ""
     if not models.precisions_:
         return (
@@ -55,7 +55,7 @@ def _in_training(models: SixModels, layers: Sequence[Layer]) -> tuple[list[Layer
     most, count = max(models.precisions_.items(), key=lambda item: item[1])
     if most == "FP32":
         return list(layers), ""
-    changed = [replace(layer, precision=most) if layer in wide else layer for layer in layers]
+    changed = [replace(layer, precision=most) if each else layer for each, layer in zip(wide, layers, strict=True)]
     total = sum(models.precisions_.values())
     return (
         changed,
@@ -88,7 +88,7 @@ def _check(models: SixModels, name: str, layers: Sequence[Layer], precision: str
     if precision and models.precisions_ and precision not in models.precisions_:
         told = ", ".join(f"{each} ({count} layers)" for each, count in models.precisions_.items())
         raise InputError(
-            f"--precision {precision}: measured in {told}; to predict {name} in it, measure layers in {precision}"
+            f"--precision {precision}: measured in {told}; to predict {name} in it, measure layers in {precision} (neuralpower plan-sweep names them)"
         )
     _in_range(models, known, "batch", lambda layer: layer.batch, name)
 
@@ -106,5 +106,5 @@ def _in_range(models: SixModels, layers: Sequence[Layer], quantity: str, of: Cal
         low, high = span
         seen = f"at {low:g} only" if low == high else f"from {low:g} to {high:g}"
         raise InputError(
-            f"{name}: {quantity} {value}: measured {seen}; to predict it, measure layers at {quantity} {value} or beyond"
+            f"{name}: {quantity} {value}: measured {seen}; to predict it, measure layers at {quantity} {value} or beyond (neuralpower plan-sweep names them)"
         )

@@ -21,7 +21,7 @@ from neuralpower.models.others import means
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of, with_clock
 from neuralpower.models.regression.folds import configurations_of
 from neuralpower.models.regression.polynomial import Polynomial
-from neuralpower.models.regression.quantities import measure
+from neuralpower.models.regression.quantities import measure, measure_rows
 from neuralpower.models.regression.rows import clocks, fingerprint, networks_of, no_power, rows_of
 from neuralpower.models.validation.held_out import CrossValidation, HeldOut, KindFolds
 from neuralpower.models.validation.score import geometric_error
@@ -397,10 +397,11 @@ def held_out(folds: KindFolds, kind: str, estimator: Estimator) -> Mapping[str, 
 def _note(into: Floats, dataset: Dataset, model: LayerModel, found: HeldOut) -> None:
     """Put what outer folds predict for the layers that they held out into `into` (rows,), and the model's word for the rest of the type."""
     of_kind = np.flatnonzero(dataset["kind"] == model.kind)
-    into[of_kind] = model.predict(dataset.take(of_kind).layers())
+    x = measure_rows(dataset.table, of_kind, model.kind, model.polynomial.columns)
+    into[of_kind] = model.polynomial.predict(x)
     index, known = found.folds.rows[model.target].index, np.isfinite(found.predicted)
     # The same layer in a network, measured there or not, is no more unknown to the model than the one it was fitted to.
-    alike = configurations_of(measure(dataset.take(of_kind).layers(), model.polynomial.columns))
+    alike = configurations_of(x)
     at = np.searchsorted(of_kind, index[known])
     sums, counts = (np.bincount(alike[at], values, alike.max() + 1) for values in (found.predicted[known], None))
     held = counts[alike] > 0

@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     with console.progress("fitting", 6) as advance:
         try:
             models = SixModels(args.folds, args.seed, args.loss).fit(dataset, advance=advance, start=start)
-        except OtherQuantities as reason:
-            raise InputError(f"{args.start}: {reason}; fit it again to data with the same columns") from None
+        except OtherQuantities as error:
+            raise InputError(f"{args.start}: {error}; fit it again to data with the same columns") from None
     store.save(models, args.output)
     if args.json:
         console.print_json(store.document(models))

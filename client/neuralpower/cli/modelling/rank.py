@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict every candidate, order them, print."""
     from neuralpower.ranking import CRITERIA, Limits, front, ranked
 
-    batches, precisions = _sizes(args.batch), _precisions(args.precision)
+    batches, precisions = sizes_asked(args.batch), precisions_asked(args.precision)
     limits = Limits(_limit("--max-runtime-ms", args.max_runtime_ms), _limit("--max-energy-mj", args.max_energy_mj))
     if not (math.isfinite(args.alpha) and args.alpha >= 0):
         raise InputError(f"--alpha {args.alpha}: 0 or more")
@@ -258,14 +258,16 @@ def _from_csv(path: Path, text: str) -> list[tuple[str, Any]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def _sizes(given: str) -> list[int]:
+def sizes_asked(given: str) -> list[int]:
+    """Batch sizes of a list such as 1,4. InputError where it is none."""
     parts = [part.strip() for part in given.split(",")]
     if not all(part.isdecimal() and 0 < int(part) < 1 << 20 for part in parts):
         raise InputError(f"--batch {given}: sizes such as 1,4,16")
     return list(dict.fromkeys(map(int, parts)))
 
 
-def _precisions(given: str) -> list[str]:
+def precisions_asked(given: str) -> list[str]:
+    """Precisions of a list such as FP16,INT8; one that is empty where none is given. InputError where it is none."""
     from neuralpower.models.conditions import PRECISIONS
 
     parts = [part.strip().upper() for part in given.split(",")] if given else [""]

@@ -24,6 +24,7 @@ from neuralpower.models.regression.polynomial import Interval, Polynomial
 from neuralpower.models.regression.quantities import rates
 from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.search import FARTHEST, LOSSES, Choice, Sum, TermSearch
+from neuralpower.models.regression.terms import Term
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +34,8 @@ MODEL_ERROR = 0.1
 SEARCH_TRAINING, SEARCH_TEST = 2000, 1000
 """Of more units than these together so many choose degree, penalty and regions, by one split: they tell as much as folds of fewer do.
 All of them fit what was chosen."""
+LAW_ROWS = 20_000
+"""Of more rows so many tell the law, which has a dozen numbers."""
 ITERATED, ROUNDS = ("relative", "log-ratio"), 2
 """Losses about what is expected, and how often that is found anew: by terms of the least degree, for folds that did not hold a layer."""
 INNER_SEED = 7919
@@ -135,7 +138,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
         parts = self._parts(rows, group, configurations)
         work = dictionary.amounts_of_work(column)
-        law = Law.of(column, work, target, rows.share, rough(dictionary.named(x), target, rows.share)) if work else None
+        law = self._law(work, dictionary, x, column, target, rows.share) if work else None
         base = law.at(column) if law and self.loss in ITERATED else None
         if base is not None:
             dictionary = dictionary.proportional()
@@ -164,6 +167,22 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             found, best.degree, x, target, rows, dictionary, nested, law, base is not None
         )
         return self
+
+    def _law(
+        self,
+        work: Sequence[Term],
+        dictionary: Dictionary,
+        x: Floats,
+        column: dict[str, Floats],
+        y: Floats,
+        share: Floats,
+    ) -> Law:
+        """What launches and work cost, from at most LAW_ROWS rows."""
+        some: slice | NDArray[np.intp] = slice(None)
+        if len(y) > LAW_ROWS:
+            some = np.sort(np.random.default_rng(self.seed).permutation(len(y))[:LAW_ROWS])
+        expected = rough(dictionary.named(x[some]), y[some], share[some])
+        return Law.of({name: values[some] for name, values in column.items()}, work, y[some], share[some], expected)
 
     def _calibrate(self, y: Floats, held_out: Floats) -> float:
         """The mean of measured over predicted of held-out units (units,), by which logarithms, which have the middle of y, fall short of its mean.

@@ -8,6 +8,7 @@ Popescu 2008); the Lasso decides which of them stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,15 +59,16 @@ def regions_of(
         return []
     # As the trees hold it, so that they need not look at it again each time.
     single = np.ascontiguousarray(x, dtype=np.float32)
-    for number in range(growth.trees):
-        sample = random.permutation(len(y))[:size]
-        tree = DecisionTreeRegressor(
-            max_leaf_nodes=growth.leaves, min_samples_leaf=growth.smallest, random_state=number
-        )
-        with config_context(assume_finite=True, skip_parameter_validation=True):  # they take longer than such a tree
+    # What scikit-learn checks of parameters and numbers takes longer than such a tree.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        for number in range(growth.trees):
+            sample = random.permutation(len(y))[:size]
+            tree = DecisionTreeRegressor(
+                max_leaf_nodes=growth.leaves, min_samples_leaf=growth.smallest, random_state=_seeded(number)
+            )
             tree.fit(single[sample], left[sample], sample_weight=weights[sample], check_input=False)
-            left = left - LEARNING * tree.predict(single, check_input=False)
-        _walk(tree.tree_, 0, {}, names, x, np.ones(len(y), dtype=bool), found)
+            left = left - LEARNING * tree.tree_.predict(single).reshape(-1)
+            _walk(tree.tree_, 0, {}, names, x, np.ones(len(y), dtype=bool), found)
     seen: set[bytes] = set()
     kept: list[tuple[float, Term]] = []
     for term, inside in found.items():
@@ -79,6 +81,19 @@ def regions_of(
             kept.append((float(weights[inside] @ everything[inside]) ** 2 / max(weight, 1e-300), term))
     best = sorted(range(len(kept)), key=lambda at: -kept[at][0])[: growth.most]
     return [kept[at][1] for at in sorted(best)]
+
+
+@lru_cache(maxsize=FACTORS.trees)
+def _first(number: int) -> tuple[np.random.RandomState, Any]:
+    state = np.random.RandomState(number)
+    return state, state.get_state(legacy=False)
+
+
+def _seeded(number: int) -> np.random.RandomState:
+    """``RandomState(number)``, whose making takes as long as a small tree."""
+    state, beginning = _first(number)
+    state.set_state(beginning)
+    return state
 
 
 def _walk(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.path import Lasso, Moments
-from neuralpower.models.regression.polynomial import PredictionBounds, octaves
+from neuralpower.models.regression.polynomial import AT_ONCE, PredictionBounds, octaves
 from neuralpower.models.regression.regions import FACTORS, SUMS, regions_of
 from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.terms import Term, plain
@@ -147,7 +148,10 @@ class TermSearch:
             )
             self._weights = trust
         self._unit_column = {name: rows.mean(values) for name, values in column.items()}
-        self._bounds = [self._bound(train) for train, _ in parts]
+
+    @cached_property
+    def _bounds(self) -> list[PredictionBounds]:
+        return [self._bound(train) for train, _ in self._parts]
 
     @property
     def has_regions(self) -> bool:
@@ -192,10 +196,9 @@ class TermSearch:
 
     def predicted(self, found: Sum) -> Floats:
         """What a sum says of all units, (units,)."""
-        matrix = self._means.mean(self._dictionary.matrix(found.terms, self._column))
-        everything = np.ones(len(self._y), dtype=bool)
-        sums = self._scaled(found.intercept + matrix @ np.asarray(found.coefficients), everything)
-        return found.bounds.apply(sums, self._unit_column)
+        coefficients = np.asarray(found.coefficients)
+        sums = found.intercept + np.concatenate([matrix @ coefficients for _, matrix in self._blocks(found.terms)])
+        return found.bounds.apply(self._scaled(sums, np.ones(len(self._y), dtype=bool)), self._unit_column)
 
     def _scaled(self, sums: Floats, units: Bools) -> Floats:
         """What sums of terms say of some units, (units,) or (units, models)."""
@@ -211,8 +214,30 @@ class TermSearch:
 
     def refitted(self, terms: Sequence[Term], penalty: float) -> Sum:
         """The sum of given terms fitted to all rows."""
-        design = self._standardised(list(terms), np.ones(len(self._y), dtype=bool), look_for_equal=False)
-        return self._sum(design, Moments.of(design.z, self._response, self._weights), penalty)
+        weights = self._weights / self._weights.sum()
+        mean, largest = np.zeros(len(terms)), np.zeros(len(terms))
+        for at, matrix in self._blocks(terms):
+            mean += weights[at] @ matrix
+            largest = np.maximum(largest, np.abs(matrix).max(axis=0))
+        products = np.zeros((len(terms) + 2, len(terms) + 2))
+        for at, matrix in self._blocks(terms):
+            products += Moments.of(matrix - mean, self._response[at], self._weights[at]).products
+        scale = np.sqrt(np.diag(products)[1:-1] / products[0, 0])
+        kept = np.flatnonzero(scale > 1e-9 * largest)
+        mean, scale = mean[kept], scale[kept]
+        over = np.concatenate([[1.0], scale, [1.0]])
+        moments = Moments(Moments(products).only(kept).products / np.outer(over, over))
+        design = _Design([terms[index] for index in kept.tolist()], np.zeros((0, len(kept))), mean, scale)
+        return self._sum(design, moments, penalty)
+
+    def _blocks(self, terms: Sequence[Term]) -> Iterator[tuple[slice, Floats]]:
+        """The terms' values, (units, terms), some units at a time; units of several rows all at once, for they may be anywhere."""
+        if not self._rows.alone:
+            yield slice(None), self._means.mean(self._dictionary.matrix(terms, self._column))
+            return
+        for begin in range(0, len(self._y), AT_ONCE):
+            at = slice(begin, begin + AT_ONCE)
+            yield at, self._dictionary.matrix(terms, {name: values[at] for name, values in self._column.items()})
 
     def degree(self, degrees: Sequence[int]) -> Choice:
         """The best of the degrees at its best penalty, without regions."""
@@ -330,12 +355,16 @@ class TermSearch:
         matrix = self._means.mean(self._dictionary.matrix(terms, self._column))
         kept = distinct(matrix[train]) if look_for_equal else np.arange(len(terms))
         weights = self._weights[train] / self._weights[train].sum()
-        trained = matrix[np.ix_(train, kept)]
+        trained = matrix[train][:, kept] if look_for_equal else matrix[train]
         mean = weights @ trained
         scale = np.sqrt(weights @ (trained - mean) ** 2)
         varied = scale > 1e-9 * np.abs(trained).max(axis=0)
         kept, mean, scale = kept[varied], mean[varied], scale[varied]
-        return _Design([terms[index] for index in kept], (matrix[:, kept] - mean) / scale, mean, scale)
+        if len(kept) < matrix.shape[1]:
+            matrix = matrix[:, kept]
+        matrix -= mean
+        matrix /= scale
+        return _Design([terms[index] for index in kept], matrix, mean, scale)
 
     def _bound(self, train: Bools) -> PredictionBounds:
         return PredictionBounds.of(self._at(train), self._y[train], self._dictionary.rates, self._dictionary.capped)

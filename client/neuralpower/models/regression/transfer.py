@@ -24,8 +24,6 @@ HOLDS = (np.inf, *np.geomspace(1e5, 1e-3, 17))
 """How firmly coefficients are held at the start's, in squared relative errors of the data for a squared relative change; at infinity all are scaled alike."""
 ENOUGH = 30
 """Different layers from which on a fit of its own is tried beside; fewer leave it nothing to hold out."""
-CLEARLY = 0.9
-"""A fit of its own, which is chosen among hundreds, has to err by this much less than the started one."""
 
 
 class OtherQuantities(ValueError):
@@ -46,7 +44,7 @@ class StartedPolynomial(SparsePolynomial):
     ŷ = s·(b (1 + e_0) + Σ_j c_j (1 + e_j) f_j(x)), b and c_j of the start; s is the median of y over what the start predicts. The relative changes e
     minimise Σ w_i (y_i - ŷ_i)² + λ Σ e_j², the most likely ones where each c_j is known up to a relative error (a scaled Gaussian prior). λ is that of least
     held-out cost; infinite, all coefficients are scaled alike. Terms, domain and law are the start's. From ENOUGH different layers on a fit of its own is
-    tried too, and taken where its held-out error is clearly less.
+    tried too, and taken where its held-out error is less.
 
     Args:
         start: the polynomial to start from; None: none, as ``SparsePolynomial``. The others are those of ``SparsePolynomial``.
@@ -133,7 +131,7 @@ class StartedPolynomial(SparsePolynomial):
             for each in held_out.T
         ]
         best = int(np.argmin(errors))
-        if own < CLEARLY * errors[best]:
+        if own < errors[best]:
             return
         everything = np.ones(len(y), dtype=bool)
         scale, changes = self._changes(said, y, trust, everything, HOLDS[best])

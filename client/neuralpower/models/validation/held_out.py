@@ -60,7 +60,7 @@ class KindFolds:
         rows = {target: rows_of(dataset, kind, target, geometry) for target in targets}
         index = np.unique(np.concatenate([each.index for each in rows.values()]))
         # Runtime and power have the same quantities, so any target's rows tell the configuration.
-        of_kind = _all(rows, index, geometry)
+        of_kind = _all(dataset, rows, index, geometry)
         some, grouped_by = groups_of(dataset, of_kind, folds)
         unit = relabelled(of_kind.units)
         joined = _joined(some, unit)
@@ -88,17 +88,16 @@ class KindFolds:
         return len(np.unique(self.group[chosen])) < 2 or len(np.unique(self.configuration[chosen])) < 2
 
 
-def _all(rows: Mapping[str, LayerRows], index: NDArray[np.intp], geometry: Geometry) -> LayerRows:
+def _all(dataset: Dataset, rows: Mapping[str, LayerRows], index: NDArray[np.intp], geometry: Geometry) -> LayerRows:
     """One `LayerRows` of all rows of a layer type, whatever was measured of them; `y` means nothing."""
     networks, units = np.empty(len(index), dtype=object), np.empty(len(index), dtype=np.int64)
     for each in rows.values():
         at = np.searchsorted(index, each.index)
         networks[at], units[at] = each.networks, each.units
     of_kind = np.searchsorted(geometry.index, index)
-    layers = [geometry.layers[place] for place in of_kind.tolist()]
     configurations, blank = relabelled(geometry.configurations[of_kind]), np.zeros(len(index))
     return LayerRows(
-        layers, geometry.x[of_kind], blank, blank, configurations, networks.tolist(), index, 0, units, blank + 1
+        dataset, geometry.taken(of_kind), blank, blank, configurations, networks, index, 0, units, blank + 1
     )
 
 
