@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes, say_packaged, whole
+from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_packaged, whole
 from neuralpower.cli.modelling.predict import add_gpu_mhz, gpu_mhz
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
