@@ -13,7 +13,7 @@ from neuralpower_align.activity.layout import US, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.fit.gls import Normal, accumulate
-from neuralpower_align.fit.information import Information
+from neuralpower_align.fit.information import Information, within
 from neuralpower_align.model.noise import Noise, Sample, estimate_noise
 from neuralpower_align.model.nuisance import Model, Spline, between, columns, moved, prior, said
 from neuralpower_align.model.rows import Design, Piece, blocks_of, designs
@@ -265,6 +265,27 @@ def test_width_and_skewness_of_places_have_the_columns_that_readings_change_by(
             found = (said(model, one) - said(model, other)) / (2 * step)
             # Between entries of a table its means are taken.
             assert np.abs(found - column).max() < 0.1 * np.abs(column).max() and np.abs(column).max() > 1e-4
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_best_step_within_bounds_is_the_best_there_is(seed: int) -> None:
+    """Nothing pulls what is free, and what is held would leave what can be (Karush, Kuhn and Tucker's conditions)."""
+    random = np.random.default_rng(seed)
+    size = int(random.integers(2, 14))
+    root = random.standard_normal((size, size + 2))
+    total, slope = root @ root.T + 0.01 * np.eye(size), 3 * random.standard_normal(size)
+    least, most = -random.uniform(0, 0.5, size), random.uniform(0, 0.5, size)
+    least[random.random(size) < 0.2], most[random.random(size) < 0.2] = 0.0, 0.0
+    least[random.random(size) < 0.3], most[random.random(size) < 0.3] = -np.inf, np.inf
+    inverse = np.linalg.inv(total)
+    best, held = within(inverse @ slope, inverse, least, most)
+    pull = slope - total @ best
+    assert np.all((best >= least) & (best <= most))
+    assert np.abs(pull[~held]).max(initial=0.0) < 1e-6
+    fixed = least == most
+    assert np.all(pull[held & ~fixed & (best == most)] > -1e-6) and np.all(pull[held & ~fixed & (best == least)] < 1e-6)
+    assert slope @ best - best @ total @ best / 2 > -1e-9, "a step promises no loss"
 
 
 @settings(max_examples=200, deadline=None)

@@ -21,11 +21,12 @@ from neuralpower_align.fit.gls import Normal
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 RIDGE = 1e-10
 """Tuning: of scaled normal equations, whose diagonal is 1; far above rounding and far below what any reading tells."""
-BOUND_ROUNDS = 6
-"""Tuning: most rounds of finding which bounds bind."""
+BOUND_ROUNDS = 30
+"""Tuning: most rounds of finding which bounds bind; few do at a time."""
 
 
 def inverted(total: Floats) -> Floats:
@@ -34,6 +35,33 @@ def inverted(total: Floats) -> Floats:
     ridge = np.where(np.diag(total) > 0, RIDGE, 1.0)
     inverse = np.linalg.inv(total / np.outer(scale, scale) + np.diag(ridge)) / np.outer(scale, scale)
     return np.asarray((inverse + inverse.T) / 2, np.float64)
+
+
+def within(best: Floats, covariance: Floats, least: Floats, most: Floats) -> tuple[Floats, Bools]:
+    """The best values (q,) if each lies between `least` and `most` (q,), and which of them are held at a bound.
+
+    What others become follows from the covariance (q, q). A bound that no longer binds when others are held is let go (the active sets of a
+    quadratic programme).
+    """
+    bound = np.clip(best, least, most)
+    held = np.flatnonzero(bound != best)
+    found = best
+    for _ in range(BOUND_ROUNDS):
+        if not held.size:
+            break
+        pull = np.linalg.solve(covariance[np.ix_(held, held)], bound[held] - best[held])
+        found = best + covariance[:, held] @ pull
+        found[held] = bound[held]
+        # Down from its most and up from its least, or it would leave the bound by itself.
+        pushed = held[np.where(bound[held] >= most[held], pull < 0, pull > 0) | (least[held] == most[held])]
+        beyond = np.setdiff1d(np.flatnonzero((found < least) | (found > most)), held)
+        if pushed.size == held.size and not beyond.size:
+            break
+        bound[beyond] = np.clip(found, least, most)[beyond]
+        held = np.union1d(pushed, beyond)
+    which = np.zeros(best.size, np.bool_)
+    which[held] = True
+    return np.asarray(np.clip(found, least, most), np.float64), which
 
 
 @dataclass(frozen=True)
@@ -51,31 +79,12 @@ class Solved:
         scattered[where, where] += more
         return replace(self, covariance=covariance, scattered=scattered)
 
-    def within(self, least: Floats, most: Floats) -> Floats:
-        """Best values less x0 (q,) if they lie between `least` and `most` (q,), of which those beyond are held at the bound.
-
-        What others become follows from the covariance. A bound that no longer binds when others are held is let go.
-        """
-        bound = np.clip(self.off, least, most)
-        held, best = np.flatnonzero(bound != self.off), self.off
-        for _ in range(BOUND_ROUNDS):
-            if not held.size:
-                break
-            best, pull = self.held_at(bound, held)
-            pushed = held[pull * np.sign(bound[held] - self.off[held]) > 0]
-            beyond = np.setdiff1d(np.flatnonzero((best < least) | (best > most)), held)
-            if pushed.size == held.size and not beyond.size:
-                return best
-            bound[beyond] = np.clip(best, least, most)[beyond]
-            held = np.union1d(pushed, beyond)
-        return np.asarray(np.clip(best, least, most), np.float64)
-
-    def held_at(self, value: Floats, held: Ints) -> tuple[Floats, Floats]:
-        """Best values less x0 (q,) if those numbered `held` (h,) were those of `value` (q,), and what holds them there (h,)."""
+    def held_at(self, value: Floats, held: Ints) -> Floats:
+        """Best values less x0 (q,) if those numbered `held` (h,) were those of `value` (q,)."""
         pull = np.linalg.solve(self.covariance[np.ix_(held, held)], value[held] - self.off[held])
         best = self.off + self.covariance[:, held] @ pull
         best[held] = value[held]
-        return best, np.asarray(pull, np.float64)
+        return np.asarray(best, np.float64)
 
 
 @dataclass

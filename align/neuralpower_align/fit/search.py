@@ -51,6 +51,9 @@ either side: what lies apart by half of that ends in the same one."""
 AROUND_LAG_NS, TRIED, TRIALS, LEFT, PROBED = 150e3, 3, 2, 3, 3
 """Tuning: where the lag is shorter than the first: each is tried for so many rounds, one in LEFT of them for so many turns more; and so many of those
 are followed."""
+CLOSE, CONTESTED, MORE = 60.0, 3, 1.5
+"""Tuning: maxima whose cost is no more above the best one's, so many at most, are ended on all rows before one is chosen, where there are so many times
+as many as it was approached by."""
 GAP_STEP_NS, APART_US = 25e3, 0.4
 """Tuning: gaps between kernels that are tried move the first and last layers by so much."""
 APART_NS = 15e3
@@ -193,8 +196,8 @@ class Search(Surface):
         rivals = tuple(replace(each, whitening=None) for each in found if each.settled)
         return replace(found[0], rivals=rivals if found[0].settled else ())
 
-    def compared(self, states: Sequence[State]) -> list[State]:
-        """The likeliest first, by their `level`: each under the variances that are likeliest there.
+    def compared(self, states: Sequence[State], blocks: Blocks = 0) -> list[State]:
+        """The likeliest first, by their `level` on some blocks (0: on which the maximum is approached): each under the variances that are likeliest there.
 
         A reading near the end of a conversion is one row or another as the sensor lies, and may be none: costs of other rows differ by more
         than what one place is likelier by.
@@ -202,11 +205,11 @@ class Search(Surface):
         if len(states) < 2:
             return list(states)
         common = [_common(pieces) for pieces in zip(*(each.pieces for each in states), strict=True)]
-        found = []
+        found, blocks = [], self.some if blocks == 0 else blocks
         for number, each in enumerate(states):
             pieces = [piece.taken(rows[number]) for piece, rows in zip(each.pieces, common, strict=True)]
-            noise = self.likelier(each.model, pieces, each.noise, self.some)
-            found.append(replace(each, level=self.at((each.model, pieces, noise), self.some).cost))
+            noise = self.likelier(each.model, pieces, each.noise, NOISE_BLOCKS if blocks is EVERY else self.some)
+            found.append(replace(each, level=self.at((each.model, pieces, noise), blocks).cost))
         return sorted(found, key=lambda each: each.level)
 
     def chosen(self, begin: Start, square: float) -> list[Start]:
@@ -229,7 +232,7 @@ class Search(Surface):
         kernel = model.kernel.with_lags(there.lag_ns, there.second_ns)
         two = there.second_ns > 0
         model = replace(
-            model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True, apart=False),
+            model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True),
             lag_from_ns=kernel.lag_ns if two else model.lag_from_ns, second_from_ns=kernel.second_ns,
         )  # fmt: skip
         return _later(replace(begin, model=model), begin.base[0].delay_ns - there.delay_ns)
@@ -280,7 +283,7 @@ class Search(Surface):
             two = self.settled(state.with_second(), self.some, NEAR, NOISE_BLOCKS, reread=False)
             state = two if two.cost < state.cost - 2 * WORTH_A_POLE else state
         self.pace.begin(END)
-        found = self.finish(state)
+        found, rivals = self.contested(state, rivals)
         if not found.model.second:
             split = found.split
         if found.may_have_second:
@@ -290,6 +293,23 @@ class Search(Surface):
             other = other if blocks is EVERY else self.everywhere(other)
             found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
         return replace(found, rivals=() if found.model.second else rivals), split
+
+    def contested(self, state: State, rivals: Sequence[State]) -> tuple[State, tuple[State, ...]]:
+        """The maximum on all rows, and the maxima that were followed, with it first: of some that are nearly as likely by a part of the rows all tell."""
+        close = (
+            [each for each in rivals if each.level - rivals[0].level < CLOSE]
+            if rivals and not state.model.second
+            else []
+        )
+        close = self.unlike(close, CONTESTED)
+        rows = sum(piece.number.size for piece in state.pieces)
+        if len(close) < 2 or rows < MORE * state.normal.rows:
+            return self.finish(state), tuple(rivals)
+        ends = self.compared(
+            [self.finish(each) for each in close], EVERY if rows <= MOST_BLOCKS * BLOCK else MOST_BLOCKS
+        )
+        kept = tuple(replace(each, whitening=None) for each in ends if each.settled)
+        return ends[0], kept if ends[0].settled else ()
 
     def finish(self, state: State) -> State:
         """The maximum on all rows; of long recordings on a part of them, and from there one step on all (`Estimate`)."""

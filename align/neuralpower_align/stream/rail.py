@@ -17,7 +17,7 @@ from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.fit.estimate import WORTH_STALLS, Estimate
 from neuralpower_align.fit.gls import Normal, accumulate
-from neuralpower_align.fit.information import Information, Solved
+from neuralpower_align.fit.information import Information, Solved, within
 from neuralpower_align.fit.search import FINAL_NOISE_BLOCKS
 from neuralpower_align.fit.surface import MARGIN_NS
 from neuralpower_align.model.drifts import drift_sums
@@ -292,7 +292,8 @@ class Rail:
 
     def _best(self, known: Information) -> Floats:
         """The estimate less x0 (q,)."""
-        return known.solve(*self._prior(False, False)).within(*room_to_bounds(self.ref))
+        found = known.solve(*self._prior(False, False))
+        return within(found.off, found.covariance, *room_to_bounds(self.ref))[0]
 
     def _normal(self, plan: Schedule, piece: Piece, model: Model, blocks: list[Ints]) -> Normal:
         seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
@@ -420,7 +421,7 @@ class Rail:
             # What is not known of the shares is in the covariance all the same.
             found = wide if np.median(share[ref.layer]) > WORTH_STALLS else found.widened(more, powers)
         # The sensor stays what it is with powers held, as in the batch (`estimate.py`).
-        off, _ = found.held_at(self._best(known), ref.index.of_sensor)
+        off = found.held_at(self._best(known), ref.index.of_sensor)
         if self.rivals is not None:
             found = found.widened(self.rivals.T @ self.rivals)
         return unpacked(ref, packed(ref) + off), found

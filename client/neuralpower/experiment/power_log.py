@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from neuralpower_align.result.energy import energy_between
 from neuralpower_wire import Epoch
 
+from ..address import AddressLike
 from ..subscriber.client import Client
 from ..subscriber.messages import Ticks
 from .shown import Shown
@@ -31,9 +31,8 @@ class PowerLog:
         address: the daemon's runtime directory.
     """
 
-    def __init__(self, address: str | os.PathLike[str]) -> None:
-        folder = os.fspath(address).removeprefix("ipc://").rstrip("/")
-        self._client = Client(f"ipc://{folder}", topics=("rails",))
+    def __init__(self, address: AddressLike) -> None:
+        self._client = Client(address, topics=("rails",))
         self._parts: deque[tuple[Ints, Floats]] = deque()
         self.epoch: Epoch | None = None
 

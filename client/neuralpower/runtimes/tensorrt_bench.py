@@ -5,12 +5,12 @@ The names that it uses are checked against the real bindings (`make test-binding
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..address import AddressLike
 from ..errors import InputError
 from ..experiment.design import InferenceOrder
 from ..profiler.layer_profiler import LayerProfiler
@@ -94,7 +94,7 @@ class TensorrtBench:
     """As :class:`neuralpower.experiment.experiment.Bench`; warms up when it is made."""
 
     loaded: Loaded
-    address: str | os.PathLike[str]
+    address: AddressLike
     simulated: bool = False
     inference_s: float = 0.0
     profiler: LayerProfiler = field(init=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from ..address import AddressLike
 from ..errors import InputError
 from ..experiment.around import Around
 from ..experiment.design import InferenceOrder
@@ -81,9 +81,7 @@ class VirtualBench:
 
     simulated = True
 
-    def __init__(
-        self, device: VirtualDevice, load: Load, address: str | os.PathLike[str], session: Session | None = None
-    ) -> None:
+    def __init__(self, device: VirtualDevice, load: Load, address: AddressLike, session: Session | None = None) -> None:
         self._device = device
         self._context = device.load_empty(load)
         self.inference_s = inference_s(load, device.hardware, device.manner)
@@ -121,7 +119,7 @@ def run_loads(
     device: VirtualDevice,
     loads: Iterable[Load],
     around: Around,
-    address: str | os.PathLike[str],
+    address: AddressLike,
     session: Callable[[str], Session] | None = None,
 ) -> Iterator[Outcome]:
     """Each engine's experiment, one after another; `session` makes what an engine's inferences go by, from its name.
