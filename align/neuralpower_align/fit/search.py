@@ -102,7 +102,7 @@ class FoundAt:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingPoint:
     """Where a search may set out: a model, with all of `base` seen later by `by_ns`. There are hundreds, and rows are many: they are shifted when asked for."""
 
     model: Model
@@ -115,11 +115,11 @@ class Start:
         return [each.shifted(np.full(each.number.size, self.by_ns)) for each in self.base] if self.by_ns else self.base
 
     @property
-    def here(self) -> Start:
+    def here(self) -> StartingPoint:
         """The same, with rows that were shifted once for all."""
-        return Start(self.model, self.pieces)
+        return StartingPoint(self.model, self.pieces)
 
-    def with_values(self, first: int, past: int, each: float) -> Start:
+    def with_values(self, first: int, past: int, each: float) -> StartingPoint:
         """With another value of neighbouring parameters of the layout."""
         value = np.array(self.model.layout.value)
         value[first:past] = each
@@ -175,11 +175,11 @@ class Search(Surface):
         self.pace.begin(STARTS)
         sharp = [
             self.scaled(self.climbed(self.begun(start, square, rows), rows, WIDE_ROUNDS, NEAR), square)
-            for start in (() if found_at.alone else self.chosen(Start(model, pieces), square))
+            for start in (() if found_at.alone else self.chosen(StartingPoint(model, pieces), square))
         ]
         sharp.sort(key=lambda each: each.noise.white)
         sharp += [
-            self.scaled(self.begun(self.laid(each, Start(model, pieces)), square, rows), square)
+            self.scaled(self.begun(self.laid(each, StartingPoint(model, pieces)), square, rows), square)
             for each in found_at.maxima
         ]
         self.pace.begin(MAXIMA)
@@ -212,7 +212,7 @@ class Search(Surface):
             found.append(replace(each, level=self.at((each.model, pieces, noise), blocks).cost))
         return sorted(found, key=lambda each: each.level)
 
-    def chosen(self, begin: Start, square: float) -> list[Start]:
+    def chosen(self, begin: StartingPoint, square: float) -> list[StartingPoint]:
         """The best of several starts, compared with wide edges first and then with sharp ones.
 
         While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
@@ -226,7 +226,7 @@ class Search(Surface):
         gaps = self.apart(self.ranked(self.by_gap(rough), square, self.some), APART_NS, GAPS_FOLLOWED)
         return [self.ranked(self.nearby(each), square, START_BLOCKS)[0] for each in gaps]
 
-    def laid(self, there: Maximum, begin: Start) -> Start:
+    def laid(self, there: Maximum, begin: StartingPoint) -> StartingPoint:
         """A start at a maximum that was found of other readings."""
         model = begin.model
         kernel = model.kernel.with_lags(there.lag_ns, there.second_ns)
@@ -260,7 +260,7 @@ class Search(Surface):
         gaps = np.unique(np.clip(near, 0.0, layout.most_gap_us))
         tried = []
         for gap, shift_ns in product(gaps.tolist(), AROUND_NS):
-            start = _with_gap(_later(Start(sharp, best.pieces), shift_ns), gap)
+            start = _with_gap(_later(StartingPoint(sharp, best.pieces), shift_ns), gap)
             state = self.scaled(self.begun(start, square, START_BLOCKS), square)
             tried.append(self.tried(self.loosened(state, layout.apart, START_BLOCKS)))
         tried.sort(key=lambda each: each.cost)
@@ -328,7 +328,7 @@ class Search(Surface):
             every = self.climbed(every, EVERY, EVERY_ROUNDS, NEAR)
         return replace(every, settled=state.settled)
 
-    def starts(self, begin: Start) -> Iterator[Start]:
+    def starts(self, begin: StartingPoint) -> Iterator[StartingPoint]:
         """Other delays and lags than those acquired, with the pieces that go with them, and shares of the room."""
         model, lag = begin.model, begin.model.kernel.lag_ns
         lags = {lag, *START_SHORTS_NS, *(share * lag for share in START_LAGS if lag >= START_SHORT_NS)}
@@ -340,7 +340,7 @@ class Search(Surface):
                 for lead in START_LEADS:
                     yield start.with_values(LEAD_LESS, LEAD_MORE + 1, lead)
 
-    def begun(self, start: Start, square: float, blocks: Blocks) -> State:
+    def begun(self, start: StartingPoint, square: float, blocks: Blocks) -> State:
         """A start with its likeliest powers."""
         return self.at((*self.powered(start, square, blocks), Noise.even(square)), blocks)
 
@@ -348,7 +348,7 @@ class Search(Surface):
         """With the variance of rows that it leaves."""
         return replace(state, noise=Noise.even(square * state.profiled / state.normal.rows))
 
-    def powered(self, start: Start, square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
+    def powered(self, start: StartingPoint, square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
         """The start with the powers that are likeliest there: those of another place would draw the sensor back to it."""
         model, pieces = start.model, start.pieces
         state = self.at((replace(model, sensor=False), pieces, Noise.even(square)), blocks)
@@ -360,12 +360,12 @@ class Search(Surface):
         """By how much another gap moves the first and last layers of an inference of most kernels by GAP_STEP_NS."""
         return min(GAP_STEP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
 
-    def by_gap(self, start: Start) -> Iterator[Start]:
+    def by_gap(self, start: StartingPoint) -> Iterator[StartingPoint]:
         """The start with every gap between kernels that is likely."""
         step, (least, most) = self.gap_step_us, start.model.layout.likely_gaps_us
         return (_with_gap(start, min(float(gap), most)) for gap in np.arange(least, most + step / 2, step))
 
-    def apart(self, starts: Sequence[Start], apart_ns: float, most: int) -> list[Start]:
+    def apart(self, starts: Sequence[StartingPoint], apart_ns: float, most: int) -> list[StartingPoint]:
         """The first of some starts whose delays and lags together differ, or whose gaps do: they put the first layers elsewhere."""
         apart_us = min(0.9 * self.gap_step_us, APART_US)
         which = _unlike([start.model for start in starts], apart_ns, apart_us, most)
@@ -376,7 +376,7 @@ class Search(Surface):
         which = _unlike([each.model for each in states], APART_NS / 2, self.gap_step_us / 3, most)
         return [states[i] for i in which]
 
-    def nearby(self, begin: Start) -> Iterator[Start]:
+    def nearby(self, begin: StartingPoint) -> Iterator[StartingPoint]:
         """Finer steps of the delay, with sharp edges, other short lags, and gaps."""
         model = begin.model
         lag = model.kernel.lag_ns
@@ -388,7 +388,7 @@ class Search(Surface):
                 start = _later(replace(begin, model=replace(sharp, kernel=kernel)), other - lag + shift)
                 yield from self.by_gap(start) if self.of_all else (start,)
 
-    def ranked(self, starts: Iterator[Start], square: float, blocks: Blocks) -> list[Start]:
+    def ranked(self, starts: Iterator[StartingPoint], square: float, blocks: Blocks) -> list[StartingPoint]:
         """Starts by what the likeliest powers leave, the best first; those that are alike once."""
         alike = {
             (round(each.model.shift_us[0][0], 3), each.model.kernel.lag_ns, *each.model.layout.value[:COMMON]): each
@@ -427,12 +427,12 @@ def _unlike(models: Sequence[Model], apart_ns: float, apart_us: float, most: int
     return found
 
 
-def _with_gap(start: Start, gap_us: float) -> Start:
+def _with_gap(start: StartingPoint, gap_us: float) -> StartingPoint:
     """With another gap between kernels."""
     return start.with_values(GAP, GAP + 1, gap_us)
 
 
-def _later(start: Start, by_ns: float) -> Start:
+def _later(start: StartingPoint, by_ns: float) -> StartingPoint:
     """With all readings seen later."""
     shifted = tuple(each + by_ns / US for each in start.model.shift_us)
     return replace(start, model=replace(start.model, shift_us=shifted), by_ns=start.by_ns + by_ns)
