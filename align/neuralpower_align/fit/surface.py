@@ -49,8 +49,9 @@ standard errors than this. Any weights near the true ones make an estimate, with
 SAME_NOISE, NEARLY_SAME_NOISE = 0.01, 0.03
 AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0, 50.0])
 """Tuning: standard deviations of the noise that move by a smaller share have settled, after TURNS by the second, or by less than the last: 0.1 mW, and 50 ns."""
-WORTH_A_STEP = 0.5
-"""Tuning: a step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): slopes in tables of
+WORTH_A_STEP, MANY = 0.5, 50
+"""Tuning: a step of all parameters that promises less than the first in the cost is none (that is 0.7 standard errors of all together, and 0.1 of each
+of MANY; of more parameters as much of each): slopes in tables of
 the response, with their steps of 1 us, are means over each, so that the cost is not that smooth."""
 POLISHED, FINEST = 4, 0.02
 """Tuning: where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: what promises WORTH_A_STEP may still
@@ -165,7 +166,7 @@ class Surface:
                 share, last = (1.0, None) if loud and sweep < REREAD else (share, last)
             promised = state.promised
             far = state.newton()[1]
-            rests = far < near or promised < WORTH_A_STEP or (stuck and promised < NO_BETTER)
+            rests = far < near or promised < _worth_of(state) or (stuck and promised < NO_BETTER)
             if sweep + 1 >= REREAD and state.cost > worth * state.normal.rows + FAR_WORSE:
                 return state
             if (
@@ -179,22 +180,22 @@ class Surface:
     def polished(self, state: State, blocks: Blocks, near: float) -> State:
         """On to the end of a maximum, under variances and rows as they are."""
         for _ in range(POLISHED):
-            if state.newton()[1] < near * FINEST or state.promised < WORTH_A_STEP * FINEST:
+            if state.newton()[1] < near * FINEST or state.promised < _worth_of(state) * FINEST:
                 break
-            state = self.climbed(state, blocks, ROUNDS, near * FINEST, WORTH_A_STEP * FINEST)
+            state = self.climbed(state, blocks, ROUNDS, near * FINEST, FINEST)
             state = self.at((state.model, state.pieces, state.noise), blocks)
         return state
 
-    def climbed(self, state: State, blocks: Blocks, rounds: int, near: float, worth: float = WORTH_A_STEP / 4) -> State:
+    def climbed(self, state: State, blocks: Blocks, rounds: int, near: float, part: float = 0.25) -> State:
         """Levenberg-Marquardt at fixed variances and weights: only steps that lower the cost are taken, else shorter ones are tried.
 
-        It ends where a step is below `near` standard errors, or promises less than `worth`.
+        It ends where a step is below `near` standard errors, or promises less than `part` of what one is worth.
         """
         damping, whitening = 0.0, state.whitening
         state = replace(state, model=self.pulled(state, blocks))
         for _ in range(rounds):
             change, far = state.newton()
-            if far < near or state.promised < worth:
+            if far < near or state.promised < part * _worth_of(state):
                 return replace(state, settled=True)
             while damping <= MOST_DAMPING:
                 if damping:
@@ -321,6 +322,11 @@ class Surface:
         ]
         register = max(piece.step_w for piece in pieces) ** 2 / 12
         return estimate_noise(samples, noise, register, times_ns, self.farthest_ns)
+
+
+def _worth_of(state: State) -> float:
+    """What a step must promise to be one."""
+    return WORTH_A_STEP * max(state.normal.slope.size / MANY, 1.0)
 
 
 def _kept(pieces: Sequence[Piece], blocks: Blocks) -> bool:
