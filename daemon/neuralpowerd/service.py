@@ -25,7 +25,6 @@ from .live.endpoints import Endpoints, received, send
 from .live.estimates import EstimatesProcess
 from .live.inferences import Ingest
 from .live.join import Join
-from .live.keys import allowed_keys, answer_zap
 from .live.refusals import Refusals
 from .logs.feeds import JournalFeed, TickFeed, in_one
 from .logs.history import History
@@ -119,7 +118,7 @@ class Service:
         ends = self._endpoints
         every, others = zmq.Poller(), zmq.Poller()
         every.register(ends.inferences, zmq.POLLIN)
-        for end in (*ends.history, woken, *([ends.zap] if ends.zap else [])):
+        for end in (*ends.history, woken, *ends.waited_for):
             every.register(end, zmq.POLLIN)
             others.register(end, zmq.POLLIN)
         next_batch_ns = next_second_ns = next_status_ns = next_conditions_ns = time.monotonic_ns()
@@ -132,8 +131,7 @@ class Service:
             ready = {end for end, _ in poller.poll(math.ceil(max(0, wait_ns) / 1e6))}
             if woken.fileno() in ready:
                 self._signals(woken.recv(64))
-            if ends.zap and ends.zap in ready:
-                self._admit(ends.zap)
+            ends.attend()
             if ends.inferences in ready or (resting and time.monotonic_ns() >= next_inferences_ns):
                 next_inferences_ns = self._rest_until(self._take_inferences(), next_batch_ns)
             for end in ends.history:
@@ -323,6 +321,8 @@ class Service:
         for path in self._endpoints.bind_again():
             log.warning("%s was deleted: made anew; whoever is connected stays so", path)
             self.ledger.event("socket-deleted", f"{path} was deleted and made anew")
+        for line in self._endpoints.look():
+            log.warning("%s", line)
         if self.sampling.housekeeping():
             log.warning("the virtual device ended without closing its timeline; its rails idle")
             self.ledger.event("timeline-abandoned", "the writer of the power timeline ended without closing it")
@@ -373,6 +373,7 @@ class Service:
             self._fresh,
             self._observer,
             self._estimates,
+            self._endpoints,
         )
         self._latest = status = self._status.make(parts)
         self._endpoints.publish(encode(Batch(STATUS, {"first": 0, "count": 0, "status": status}, {})))
@@ -407,9 +408,9 @@ class Service:
         return taken
 
     def _answer_questions(self, end: zmq.Socket[bytes]) -> None:
-        for peer, *frames in received(end, QUESTIONS_A_ROUND):
+        for peer, frames, role in self._endpoints.questions(end, QUESTIONS_A_ROUND):
             if len(frames) == 1:
-                send(end, [peer, *self._history.answer(frames[0]).encode()])
+                send(end, [peer, *self._history.answer(frames[0], role, peer).encode()])
             else:
                 self._refusals.note("history", peer, WireError(f"a question of {len(frames)} frames"))
 
@@ -418,9 +419,3 @@ class Service:
 
     def _joined(self, index: int, inference: Inference) -> None:
         self._join.add_inference(index, inference)
-
-    def _admit(self, zap: zmq.Socket[bytes]) -> None:
-        folder = Path(self.config.tcp.keys_dir)
-        for request in received(zap, QUESTIONS_A_ROUND):
-            answer = answer_zap(request, lambda: allowed_keys(folder))
-            send(zap, answer if answer else [b"1.0", b"", b"500", b"not a ZAP request", b"", b""])

@@ -12,6 +12,7 @@ import numpy as np
 from neuralpower_sampler import Stats
 from neuralpower_wire import Epoch
 
+from .live.endpoints import Endpoints
 from .live.estimates import EstimatesProcess
 from .live.inferences import Ingest
 from .live.join import Join
@@ -43,6 +44,7 @@ class Parts:
     fresh: FreshWatch
     observer: Observer
     estimates: EstimatesProcess
+    endpoints: Endpoints
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Status:
                 "sessions": parts.ingest.sessions,
             },
             "estimates": parts.estimates.status,
+            "connections": parts.endpoints.status,
             "broken_messages": parts.refusals.count,
             "last_broken_message": parts.refusals.last,
             "cpu": parts.observer.cpu,

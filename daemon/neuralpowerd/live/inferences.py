@@ -1,16 +1,21 @@
 """Takes inferences from inference processes: checks them, journals each once, asks for engines, returns credit.
 
 No socket in here: messages come in with the peer they came from, answers go out as (peer, batch).
+
+A session's id is what its process proves itself by when it comes again after a broken connection. So the journal, which everybody
+reads, gets a name that follows from the id and not the id from it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from neuralpower_wire import Batch, Kind, WireError
+from neuralpower_wire import SESSION_BYTES, Batch, Kind, WireError
 from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, RefusedInference
 
 from .. import config
@@ -44,6 +49,12 @@ class Session:
     """May go below zero by as much again: a process that reconnects may have counted a grant twice."""
     owed: int = 0
     complained: bool = False
+
+
+@lru_cache(1024)
+def public_session(session: bytes) -> bytes:
+    """The 16 bytes that the journal calls a session by its id."""
+    return hashlib.sha256(b"neuralpower session" + session).digest()[:SESSION_BYTES]
 
 
 class Ingest:
@@ -104,11 +115,12 @@ class Ingest:
             raise WireError(f"no message of the inference link is called {batch.topic[:20]!r}")
 
     def _hello(self, peer: bytes, hello: Hello) -> None:
-        session = self._session(hello.session)
+        public = public_session(hello.session)
+        session = self._session(public)
         self._peers.pop(session.peer, None)
         if peer in self._peers:
             self._forget_peer(self._peers[peer])
-        self._peers[peer] = hello.session
+        self._peers[peer] = public
         while len(self._peers) > self.limits.max_sessions:
             self._forget_peer(self._peers.popitem(last=False)[1])
         session.peer, session.name, session.owed, session.credit = peer, hello.name, 0, self.limits.credit
@@ -120,7 +132,8 @@ class Ingest:
             self._sessions[name].peer = b""
 
     def _inference(self, peer: bytes, inference: Inference) -> None:
-        session = self._sessions.get(inference.session)
+        public = public_session(inference.session)
+        session = self._sessions.get(public)
         if session is None or session.peer != peer:
             self._refuse(peer, None, inference.seq, "say hello first")
             return
@@ -131,6 +144,7 @@ class Ingest:
         session.owed += 1
         if inference.seq <= session.upto:
             return
+        inference = replace(inference, session=public)
         reason = self._fault(session, inference)
         if inference.seq - session.seen <= MAX_HOLE:
             self._note_hole(session, inference)
