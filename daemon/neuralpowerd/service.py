@@ -17,7 +17,7 @@ import zmq
 
 from neuralpower_sampler import clocks
 from neuralpower_wire import STATUS, Batch, Kind, Ticks, WireError, decode, encode, rail_power_w
-from neuralpower_wire.link import Inference
+from neuralpower_wire.link import MOST_HEADER, Inference
 
 from .config import Config
 from .errors import ConfigError, DaemonError
@@ -34,6 +34,7 @@ from .sampling import Sampling
 from .status import Parts, Status, freshness
 from .system.conditions import Machine
 from .system.latency import LatencyHold
+from .system.memory import GiveBack
 from .system.notify import Notifier
 from .watch.clocks import Clocks, ClockWatch, glance
 from .watch.doubts import DoubtWatch
@@ -86,6 +87,7 @@ class Service:
         self._estimates = EstimatesProcess(config)
         self._latest: dict[str, Any] = {}
         self._latency = LatencyHold()
+        self._give_back = GiveBack()
         self._new: list[Ticks] = []
         self._last_w: dict[str, float] = {}
         self._total_w = math.nan
@@ -323,6 +325,7 @@ class Service:
             self.ledger.event("socket-deleted", f"{path} was deleted and made anew")
         for line in self._endpoints.look():
             log.warning("%s", line)
+        self._give_back.look(time.monotonic())
         if self.sampling.housekeeping():
             log.warning("the virtual device ended without closing its timeline; its rails idle")
             self.ledger.event("timeline-abandoned", "the writer of the power timeline ended without closing it")
@@ -401,7 +404,7 @@ class Service:
         for peer, *frames in received(self._endpoints.inferences, INFERENCES_A_ROUND):
             taken += 1
             try:
-                self._ingest.handle(peer, decode(frames))
+                self._ingest.handle(peer, decode(frames, MOST_HEADER))
             except WireError as error:
                 self._refusals.note("inferences", peer, error)
         self._ingest.acknowledge()

@@ -44,7 +44,11 @@ def parse(text: str) -> Address:
     raise InputError(f"{text!r} is no address of a daemon; write ipc:///run/neuralpower or tcp://host:port")
 
 
-def nobody(address: Address) -> str:
-    """What to say while no daemon answers."""
-    question = "is neuralpowerd running" + (", and has it allowed this client's key" if address.host else "")
+def nobody(address: Address, refused: str = "") -> str:
+    """What to say while no daemon answers; `refused` is this client's public key where a daemon is there and turned it away."""
+    if refused:
+        return (
+            f"the daemon at {address.text} refused this client's key; on the device run: neuralpowerd allow '{refused}'"
+        )
+    question = "is neuralpowerd running" + (", and is the key here its server.public" if address.host else "")
     return f"no daemon at {address.text}: {question}?"

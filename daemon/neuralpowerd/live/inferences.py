@@ -12,11 +12,23 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from neuralpower_wire import SESSION_BYTES, Batch, Kind, WireError
-from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, RefusedInference
+from neuralpower_wire import Batch, Kind, Record, WireError
+from neuralpower_wire.bodies import SESSION_BYTES
+from neuralpower_wire.link import (
+    ENGINE,
+    HELLO,
+    INFERENCE,
+    Credit,
+    Describe,
+    EngineHead,
+    Hello,
+    Inference,
+    RefusedInference,
+)
 
 from .. import config
 from ..logs.ledger import Ledger
@@ -82,14 +94,18 @@ class Ingest:
         """Learn from the journal what a daemon before this one took, so that nothing sent again is taken twice."""
         journal, index = self.ledger.journal, self.ledger.journal.oldest
         while index < journal.next_index:
-            entries = journal.read(index, 1024)
+            entries = journal.read_packed(index, 1024)
             if not entries.records:
                 break
             for offset, record in enumerate(entries.records):
-                body = record.body
-                if isinstance(body, Engine):
-                    self.ledger.note_engine(body.hash, entries.first + offset)
-                elif isinstance(body, Inference):
+                if record.kind == Kind.ENGINE:
+                    with suppress(WireError):
+                        self.ledger.note_engine(EngineHead.unpack(record.body).hash, entries.first + offset)
+                    continue
+                body = (
+                    Record.unpack(record.kind, record.t_ns, record.body).body if record.kind == Kind.INFERENCE else None
+                )
+                if isinstance(body, Inference):
                     session = self._session(body.session)
                     session.upto = session.seen = max(session.upto, body.seq)
                     session.last_end_ns = max(session.last_end_ns, body.end_ns)
@@ -110,7 +126,7 @@ class Ingest:
         elif batch.topic == INFERENCE:
             self._inference(peer, Inference.of(batch))
         elif batch.topic == ENGINE:
-            self._engine(peer, Engine.of(batch))
+            self._engine(peer, EngineHead.of(batch))
         else:
             raise WireError(f"no message of the inference link is called {batch.topic[:20]!r}")
 
@@ -197,12 +213,12 @@ class Ingest:
             self._asked.popitem(last=False)
         self._send(peer, Describe(engine).batch())
 
-    def _engine(self, peer: bytes, engine: Engine) -> None:
+    def _engine(self, peer: bytes, engine: EngineHead) -> None:
         if peer not in self._peers or self.ledger.knows_engine(engine.hash):
             return
         self.ledger.write(Kind.ENGINE, engine)
         self._asked.pop(engine.hash, None)
-        log.info("engine %s described: %d layers", engine.name, len(engine.layers))
+        log.info("engine %s described: %d layers", engine.name, engine.layer_count)
 
     def acknowledge(self) -> None:
         """Return credit to every session that used some; to be called after each round of messages."""

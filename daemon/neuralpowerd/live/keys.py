@@ -44,12 +44,12 @@ def server_keys(folder: Path) -> tuple[bytes, bytes]:
     except (OSError, UnicodeDecodeError):
         raise DaemonError(f"{path}: no key to read; make one with: neuralpowerd keys") from None
     for place, found in modes.items():
-        wanted = 0o700 if stat.S_ISDIR(found.st_mode) else 0o600
+        wanted, verb = ("700", "enter") if stat.S_ISDIR(found.st_mode) else ("600", "read")
         if found.st_mode & 0o077:
-            raise DaemonError(f"{place}: others may open it; run: chmod {wanted:o} {place}")
+            raise DaemonError(f"{place}: others may {verb} it; run: chmod {wanted} {place}")
         if found.st_uid not in (0, os.geteuid()):
             raise DaemonError(
-                f"{place}: belongs to user {found.st_uid}, who could change it; run: chown {os.geteuid()} {place}"
+                f"{place}: belongs to user {found.st_uid}, who could change it; give it to the daemon's user"
             )
     if not KEY.match(secret):
         raise DaemonError(f"{path}: holds no key of 40 characters; delete it and run: neuralpowerd keys")

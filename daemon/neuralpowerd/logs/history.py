@@ -15,7 +15,6 @@ from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS, Reply, R
 from .ledger import Ledger
 from .roles import NEEDED, Role
 
-
 MARKS_S = 300.0
 MARK_BYTES = 64
 """What a record costs beside its words."""
