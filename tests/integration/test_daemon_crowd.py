@@ -8,7 +8,6 @@ import resource
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ import pytest
 import zmq
 from daemon_process import SMALL, Daemon
 from tests.patience import PATIENCE_S, until
+from tests.worlds import bare_zmtp
+from tests.worlds.bare_zmtp import frame
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire.history import Reply, Request
@@ -26,7 +27,6 @@ from neuralpower_wire.history import Reply, Request
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
 
 MIB = 1 << 20
-NULL_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 DESCRIPTORS = 1024
 """Of the daemon and of whoever besieges it: the usual limit of a shell."""
 
@@ -89,25 +89,12 @@ def family(daemon: Daemon) -> int:
 
 def local(daemon: Daemon, name: str) -> socket.socket:
     """A bare connection."""
-    end = socket.socket(socket.AF_UNIX)
-    end.connect(str(daemon.folder / f"{name}.ipc"))
-    end.settimeout(2.0)
-    return end
+    return bare_zmtp.bare(daemon.folder, name)
 
 
 def greeted(daemon: Daemon, name: str, kind: bytes) -> socket.socket:
     """A bare connection that has shaken hands as a socket of this kind."""
-    end = local(daemon, name)
-    end.sendall(NULL_GREETING)
-    body = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
-    end.sendall(bytes([4, len(body)]) + body)
-    return end
-
-
-def frame(body: bytes, more: bool) -> bytes:
-    """A frame of a message."""
-    flags = 1 if more else 0
-    return bytes([flags, len(body)]) + body if len(body) < 256 else struct.pack(">BQ", flags | 2, len(body)) + body
+    return bare_zmtp.greeted(daemon.folder, name, kind)
 
 
 def closed(end: socket.socket, seconds: float = PATIENCE_S) -> bool:
