@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from neuralpower_wire import Batch, VersionError, WireError, decode
 from neuralpower_wire.batch import MAX_FRAME
@@ -25,6 +26,9 @@ RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 """How soon a lost daemon is looked for again: a restart takes about a second, so it is found within the next one."""
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
 """A peer that vanished without closing (power, cable) is noticed after three missed beats and the connection made anew."""
+
+
+_HANDSHAKES = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class History:
         configure(self._socket, keys)
         # Only a connected daemon gets the question: one queued for a dead daemon would be answered after its time.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._monitor = self._socket.get_monitor_socket(_HANDSHAKES) if keys else None
+        self._key, self._refused = keys.public.decode() if keys else "", ""
         self._socket.connect(endpoint)
         self._ids = itertools.count(1)
         self._expected: set[int] = set()
@@ -63,6 +69,14 @@ class History:
         if answer is None and number:
             self.forget(number)
         return answer
+
+    @property
+    def refused(self) -> str:
+        """This client's public key where the daemon turned it away the last time that it asked to be let in, else nothing."""
+        while self._monitor is not None and self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+            self._refused = self._key if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else ""
+        return self._refused
 
     def connected(self, timeout_s: float) -> bool:
         """Whether a daemon is, or comes within so long."""
@@ -102,6 +116,9 @@ class History:
 
     def close(self) -> None:
         """Close the socket; an unanswered question is dropped."""
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
         self._socket.close(linger=0)
 
 
