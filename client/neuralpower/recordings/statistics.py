@@ -33,7 +33,7 @@ class Losses:
         return self._count("journal")
 
     def _count(self, log: str) -> int:
-        return sum(len(hole) for (name, _), ranges in self.holes.items() for hole in ranges if name == log)
+        return sum(missing(hole) for (name, _), ranges in self.holes.items() for hole in ranges if name == log)
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def holes(index: npt.NDArray[np.uint64]) -> list[range]:
     """The ranges of indices missing in a growing sequence."""
     edges = np.flatnonzero(np.diff(index) > 1)
     return [range(int(index[at]) + 1, int(index[at + 1])) for at in edges]
+
+
+def missing(hole: range) -> int:
+    """How many indices a hole has: those of a damaged file may be more than `len` can tell."""
+    return hole.stop - hole.start
 
 
 class MissedSlots:
@@ -212,7 +217,7 @@ class TickSummary:
             lateness_p50_us=self._late.quantile(0.5) / 1e3,
             lateness_p99_us=self._late.quantile(0.99) / 1e3,
             missed_slots=self._missed.count,
-            lost=sum(map(len, self.holes)),
+            lost=sum(map(missing, self.holes)),
             fresh_rate_hz=last.fresh_rate_hz if last else None,
             freshness=last.freshness if last else "unknown",
             states={state.name.lower(): int(self._states[state]) for state in ReadingState},
