@@ -41,18 +41,18 @@ __all__ = [
 ]
 
 EVEN_W = 2.0**-13
-"""Readings are taken to the nearest tenth of a milliwatt or so, of which chips tell far more: the last digits of a number, which depend on how
+"""Chip: readings are taken to the nearest tenth of a milliwatt or so, of which chips tell far more: the last digits of a number, which depend on how
 it was calculated, then decide nothing (which of two maxima is followed, where a search ends)."""
 GAP_STEP_NS = 100.0
-"""Of the difference that tells how energies change with the gap between kernels."""
+"""Tuning: of the difference that tells how energies change with the gap between kernels."""
 LEAST_SHARE, MOST_BESIDE = 0.8, 3.0
-"""No layer draws less than the idle board, but for its errors; readings are means over a conversion and a sensor's lag, so that a short
+"""Rule: no layer draws less than the idle board, but for its errors; readings are means over a conversion and a sensor's lag, so that a short
 layer may draw more than any of them, but not several times as much."""
 
 ACQUIRED, FITTED = 0.05, 0.95
-"""Shares of the time after which the sensor is acquired and all is fitted."""
+"""Tuning: shares of the time after which the sensor is acquired and all is fitted."""
 TOLD_S = 0.1
-"""That so much time was left out is worth a note."""
+"""Rule: that so much time was left out is worth a note."""
 
 
 def layer_power(
@@ -75,9 +75,11 @@ def layer_power(
     classes = Classes.of(engines)
     plan = classes.schedule(engines, baselines)
     rails, unnamed_s = named_only(plan, classes, rails, baselines)
-    fitted, pace = [], pace or Pace()
+    fitted: list[Fitted] = []
+    levels: list[Levels] = []
+    pace, laid = pace or Pace(), plan
     for number, readings in enumerate(rails):
-        mine = pace.part(number / len(rails), (number + 1) / len(rails))
+        own = pace.part(number / len(rails), (number + 1) / len(rails))
         known = near[number] if number < len(near) else None
         sensor, before, layout = sensors[number] if number < len(sensors) else None, None, classes.layout
         if known is not None:
@@ -87,11 +89,13 @@ def layer_power(
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, readings, alone)
         found = estimate(
-            plan, readings, sensor, classes.is_layer(), layout, near=before, pace=mine.part(ACQUIRED, FITTED)
+            plan, readings, sensor, classes.is_layer(), layout, near=before, pace=own.part(ACQUIRED, FITTED)
         )
         wider = inflation_of(found.clusters, found.covariance, found.scattered, classes)
+        mine = plan.placed(found.model.layout)
+        laid = laid if fitted else mine
         fitted.append(Fitted(sensor, found, wider))
-    levels = [over_own_time(rail.found, plan) for rail in fitted]
+        levels.append(over_own_time(found, mine))
     gaps = [_gap(fitted[0], levels[0], number, each) for number, each in enumerate(engines)]
     sums = _summed(fitted, levels, plan, engines, classes, gaps)
     contradicted = contradiction(engines, fitted)
@@ -104,19 +108,18 @@ def layer_power(
         )
         for number, engine in enumerate(engines)
     ]  # fmt: skip
-    plan = plan.placed(fitted[0].found.model.layout)
-    ran = plan.activity.occupied_s(int(plan.edges_ns[1]), int(plan.edges_ns[-1]))
+    ran = laid.activity.occupied_s(int(laid.edges_ns[1]), int(laid.edges_ns[-1]))
     wander = sum(2e-9 * rail.found.noise.slow * rail.found.noise.slow_ns for rail in fitted)
     declared, notes = declared_gaps(sums.power_w, (sums.covariance, sums.scattered), classes, ran, wander)
     if unnamed_s >= TOLD_S:
         notes.append(f"{unnamed_s:.1f} s of idling of which no mark says what it was were left out")
     return RailAttribution(
         engines=tuple(rows),
-        idle=level_of(sums.power_w, sums.covariance, classes.context_idle if unnamed_s else classes.idle, plan),
-        device_idle=level_of(sums.power_w, sums.covariance, classes.device_idle, plan),
-        context_idle=level_of(sums.power_w, sums.covariance, classes.context_idle, plan),
+        idle=level_of(sums.power_w, sums.covariance, classes.context_idle if unnamed_s else classes.idle, laid),
+        device_idle=level_of(sums.power_w, sums.covariance, classes.device_idle, laid),
+        context_idle=level_of(sums.power_w, sums.covariance, classes.context_idle, laid),
         rails=tuple(fitted),
-        balance=balance_of(plan, rails, classes, declared),
+        balance=balance_of(laid, rails, classes, declared),
         launch_gap_ns=US * float(fitted[0].found.model.layout.value[GAP]),
         notes=tuple(notes),
     )

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpower_align.activity.layout import Layout
+from neuralpower_align.activity.layout import US, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_align.fit.gls import Normal, accumulate, solve, within
+from neuralpower_align.fit.gls import Normal, accumulate
+from neuralpower_align.fit.information import Information, within
 from neuralpower_align.model.noise import Noise, Sample, estimate_noise
-from neuralpower_align.model.nuisance import US, Model, Spline, between, columns, moved, prior, said
+from neuralpower_align.model.nuisance import Model, Spline, between, columns, moved, prior, said
 from neuralpower_align.model.rows import Design, Piece, blocks_of, designs
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, lag_rate, measured_ns
 
@@ -81,8 +82,8 @@ def test_estimates_are_unbiased_and_their_intervals_hold_the_truth() -> None:
         drawn = with_noise(plan, piece, truth, seed)
         start = model_of(piece, np.where(LAYER, 8.0, 3.0))
         for _ in range(2):
-            step = solve(summed(plan, drawn, start), *prior(start))
-            start, _ = moved(start, [drawn], step.change)
+            step = Information.of(summed(plan, drawn, start)).solve(*prior(start), scattered=True)
+            start, _ = moved(start, [drawn], step.off)
         error = np.sqrt(np.diag(step.covariance))[:LAYERS]
         errors.append((start.power_w[:LAYERS] - POWER[:LAYERS]) / error)
     z = np.array(errors)
@@ -100,8 +101,8 @@ def test_a_shifted_sensor_is_found_back() -> None:
     model = model_of(piece, np.where(LAYER, 8.0, 3.0), sensor=True, kernel=replace(KERNEL, lag_ns=180e3))
     model = replace(model, sensor=False, centre_w=8.0)
     for number in range(9):
-        step = solve(summed(plan, pieces[0], model), *prior(model))
-        model, pieces = moved(model, pieces, step.change)
+        step = Information.of(summed(plan, pieces[0], model)).solve(*prior(model), scattered=True)
+        model, pieces = moved(model, pieces, step.off)
         model = replace(model, sensor=True, centre_w=8.0 if number < 3 else 0.0)
     assert np.abs(pieces[0].at_ns - piece.at_ns).max() < 12e3
     assert model.kernel.lag_ns == pytest.approx(150e3, abs=8e3)
@@ -128,14 +129,14 @@ def test_twice_the_power_is_twice_the_estimate() -> None:
     drawn = with_noise(plan, piece, model_of(piece, POWER), 4)
     doubled = replace(drawn, value_w=2 * drawn.value_w)
     start = replace(model_of(piece, np.where(LAYER, 8.0, 3.0)), level_w=4.0)
-    one = solve(summed(plan, drawn, start), *prior(start))
+    one = Information.of(summed(plan, drawn, start)).solve(*prior(start), scattered=True)
     twice = replace(model_of(piece, np.where(LAYER, 16.0, 6.0)), level_w=8.0)
     normal = Normal.empty(twice.index.size)
     louder = replace(NOISE, white=4 * NOISE.white, slow=4 * NOISE.slow)
     for design in every(plan, doubled, twice):
         accumulate(normal, twice, design, louder, 1)
-    two = solve(normal, *prior(twice))
-    np.testing.assert_allclose(two.change[:LAYERS], 2 * one.change[:LAYERS], rtol=1e-6, atol=1e-6)
+    two = Information.of(normal).solve(*prior(twice))
+    np.testing.assert_allclose(two.off[:LAYERS], 2 * one.off[:LAYERS], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(
         two.covariance[:LAYERS, :LAYERS], 4 * one.covariance[:LAYERS, :LAYERS], rtol=1e-6, atol=1e-9
     )
@@ -172,7 +173,7 @@ def test_rows_without_scatter_are_whitened(averaging: int) -> None:
     found = list(designs(plan, 0, piece, KERNEL, POWER, blocks, scatter=False))
     assert found
     for design in found:
-        assert not design.slack.size and not design.width.size
+        assert not design.scatter.block.size
         every = np.broadcast_to(np.eye(design.rows.shape[1]), (*design.rows.shape, design.rows.shape[1]))
         root = noise.root(design, averaging).whitened(every)
         told = np.linalg.inv(np.swapaxes(root, 1, 2) @ root)

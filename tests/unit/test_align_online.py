@@ -22,7 +22,6 @@ from neuralpower_align.stream.clocks import UsualClocks
 from neuralpower_align.stream.engines import moves, rearranged
 from neuralpower_align.stream.online import Online
 from neuralpower_align.stream.track import Track
-from neuralpower_align.stream.whole import sliced
 from neuralpower_align.stream.window import RecentInferences, RecentReadings
 from neuralpower_sampler import AVAILABLE
 
@@ -144,7 +143,7 @@ def test_inferences_without_the_profiler_are_told_from_readings_of_their_own(
     )
     fitted = batch.rails[0]
     pair = [replace(engine, **{n: getattr(engine, n)[~blind] for n in ("begin_ns", "end_ns", "durations_ns")}),
-            sliced(EngineRuns(engine.begin_ns[blind], engine.end_ns[blind], engine.durations_ns[blind], engine.alike), 16)]  # fmt: skip
+            EngineRuns.sliced(engine.begin_ns[blind], engine.end_ns[blind], 16)]  # fmt: skip
     other = layer_power(pair, [[readings]], [fitted.sensor]).engines[1]
     assert abs(found.power.window_j - other.window_j) < 2 * other.window_se_j
     assert 0.5 < found.power.window_se_j / other.window_se_j < 2

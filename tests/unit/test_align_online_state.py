@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from neuralpower_align.activity.layout import Layout
+from neuralpower_align.fit.information import Information
 from neuralpower_align.model.nuisance import Model
-from neuralpower_align.stream.information import Information, reexpanded, solved
+from neuralpower_align.stream.spans import reexpanded
 
 
 def known(size: int, seed: int) -> Information:
@@ -22,12 +23,11 @@ def test_an_eliminated_parameter_leaves_the_others_as_they_were() -> None:
     """Best values, covariance and sandwich of the rest, though the parameter is gone."""
     whole = known(7, 1)
     nothing = np.zeros((7, 7)), np.zeros(7)
-    before = solved(whole, *nothing, scattered=True)
+    before = whole.solve(*nothing, scattered=True)
     keep = [0, 1, 2, 4, 5, 6]
-    after = solved(whole.without(3), np.zeros((6, 6)), np.zeros(6), scattered=True)
+    after = whole.without(3).solve(np.zeros((6, 6)), np.zeros(6), scattered=True)
     np.testing.assert_allclose(after.off, before.off[keep], rtol=1e-7)
     np.testing.assert_allclose(after.covariance, before.covariance[np.ix_(keep, keep)], rtol=1e-6)
-    assert before.scattered is not None and after.scattered is not None
     np.testing.assert_allclose(after.scattered, before.scattered[np.ix_(keep, keep)], rtol=1e-6, atol=1e-12)
 
 
@@ -39,8 +39,8 @@ def test_rows_that_come_later_find_what_was_known_before() -> None:
     together = Information(whole.gram + wide.gram, whole.slope + wide.slope, whole.scatter, 0.0, 1.0, 2)
     first = whole.without(4)
     apart = Information(first.gram + later.gram, first.slope + later.slope, first.scatter, 0.0, 1.0, 2)
-    best = solved(together, np.zeros((6, 6)), np.zeros(6)).off[place]
-    np.testing.assert_allclose(solved(apart, np.zeros((5, 5)), np.zeros(5)).off, best, rtol=1e-7)
+    best = together.solve(np.zeros((6, 6)), np.zeros(6)).off[place]
+    np.testing.assert_allclose(apart.solve(np.zeros((5, 5)), np.zeros(5)).off, best, rtol=1e-7)
 
 
 @pytest.mark.parametrize("span", [(0.0, 40.0), (10.0, 25.0), (-3.0, 300.0)])
@@ -72,6 +72,6 @@ def test_its_size_does_not_grow() -> None:
     state = known(20, 4)
     size = state.nbytes
     for number in range(50):
-        state = state.without(19).placed(np.arange(19), 20).aged(0.99)
+        state = state.without(19).placed(np.arange(19), 20).forget(0.99)
         state = Information(state.gram + known(20, number).gram, state.slope, state.scatter, 0.0, 1.0, 2)
     assert state.nbytes == size == (20 * 20 * 2 + 20) * 8

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuralpower_align.activity.layout import Layout
+from neuralpower_align.activity.layout import US, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.fit.surface import EVERY, PULL_NS, Surface
 from neuralpower_align.model.noise import Noise
-from neuralpower_align.model.nuisance import DRIFTS, US, Model, Spline, prior
+from neuralpower_align.model.nuisance import DRIFTS, Model, Spline, prior
 from neuralpower_align.model.rows import Piece
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
 

@@ -110,7 +110,7 @@ def test_constant_power_gives_constant_readings_and_no_slopes() -> None:
     assert found
     for design in found:
         np.testing.assert_allclose(design.share @ level[design.touched], 4.2, atol=1e-12)
-        for part in (design.slide, design.by_lag, design.by_second, design.slack):
+        for part in (design.slide, design.by_lag, design.by_second, design.scatter.slack):
             assert np.abs(part).max() == 0.0
 
 
@@ -133,7 +133,13 @@ def test_slopes_are_differences() -> None:
     for column, difference, most in ((slide, moved, 0.02), (by_lag, slower, 0.06)):
         off = np.abs(column - difference) / np.abs(difference).max()
         assert np.quantile(off, 0.98) < most and np.median(off) < 0.01
-    slack = np.concatenate([design.slack.sum(axis=-1).ravel() for design in found])
+    slack = np.concatenate([np.zeros(design.rows.size) for design in found])
+    low = 0
+    for design in found:
+        seen, rows = design.scatter, design.rows.shape[1]
+        at = low + (seen.block * rows + seen.first)[:, None] + np.arange(seen.slack.shape[1])
+        np.add.at(slack, at, seen.slack.sum(axis=-1))
+        low += design.rows.size
     fixed = np.concatenate([np.abs(design.slide).ravel() for design in found])
     assert np.corrcoef(slack, slide)[0, 1] > 0.9 and fixed.max() > 0
 
@@ -180,6 +186,26 @@ def test_blocks_hold_every_row_once() -> None:
     assert [group.shape for group in blocks_of(50, 128)] == [(1, 50)]
 
 
+@pytest.mark.parametrize("lag_ns", [2e3, 150e3, 900e3])
+def test_rows_scatter_together_by_each_inference_that_they_saw(lag_ns: float) -> None:
+    """Their covariance is that of inferences which run earlier or later each by itself, however many rows of a block saw one."""
+    plan, at, kernel, step_ns = plan_of(), np.linspace(52e6, 68e6, 50), Kernel(lag_ns, 140e3), 200.0
+
+    def readings(moved: Schedule) -> np.ndarray:
+        found = designs(moved, 0, piece_at(at), kernel, POWER)
+        return np.concatenate([(design.share @ POWER[design.touched]).ravel() for design in found])
+
+    (design,) = designs(plan, 0, piece_at(at), kernel, POWER)
+    wanted = np.zeros((at.size, at.size))
+    for inference in range(plan.begin_ns.size):
+        beside = np.where(plan.moves == inference, step_ns, 0.0)
+        later = readings(replace(plan, beside_ns=beside)) - readings(replace(plan, beside_ns=-beside))
+        wanted += np.outer(later, later) / (2 * step_ns) ** 2
+    found = design.scatter.covariance(design.scatter.slack, design.rows.shape)[0]
+    assert (2 * design.scatter.slack.shape[1] > at.size) == (lag_ns > 5e5) and np.linalg.norm(wanted) > 0
+    np.testing.assert_allclose(found, wanted, atol=0.05 * np.abs(wanted).max())
+
+
 def test_gaps_that_scatter_by_themselves_move_edges_as_a_random_walk() -> None:
     """The covariance of readings in an inference of forty layers is that of edges which lie as a random walk from the middle has them."""
     count, begin = 40, np.array([10_000_000])
@@ -206,7 +232,7 @@ def test_gaps_that_scatter_by_themselves_move_edges_as_a_random_walk() -> None:
     place, slope = plan.place[edges], np.stack(later, axis=1) / step_ns
     walk = (np.abs(place)[:, None] + np.abs(place) - np.abs(place[:, None] - place)) / 2
     (design,) = designs(plan, 0, piece_at(at), kernel, power)
-    found = (design.stretch @ design.stretch.transpose(0, 2, 1))[0]
+    found = design.scatter.covariance(design.scatter.stretch, design.rows.shape)[0]
     straight = np.outer(slope @ place, slope @ place)
     wanted = slope @ walk @ slope.T
     off = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)

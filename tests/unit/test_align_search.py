@@ -10,7 +10,7 @@ import pytest
 from neuralpower_align.activity.layout import COMMON, GAP, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.clock.scan_clock import Sensor
-from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Maximum, Search
+from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Maximum, Search, StartingPoint
 from neuralpower_align.fit.surface import EVERY
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model, prior
@@ -43,13 +43,13 @@ def test_other_lags_go_with_other_delays(name: str, shifts_ns: tuple[int, ...], 
     """Whatever the lag of a start, the mean answer is tried at the same places: those around where the acquired sensor has it."""
     search, model, pieces = search_of(lag_ns)
     places: dict[float, set[float]] = {}
-    for start, moved in getattr(search, name)(model, pieces):
-        later_ns = float(moved[0].at_ns[0] - pieces[0].at_ns[0])
-        assert start.shift_us[0][0] * US == pytest.approx(later_ns, abs=1e-3)
-        step = Kernel(start.kernel.lag_ns, 140e3)
+    for start in getattr(search, name)(StartingPoint(model, pieces)):
+        later_ns = float(start.pieces[0].at_ns[0] - pieces[0].at_ns[0])
+        assert start.model.shift_us[0][0] * US == pytest.approx(later_ns, abs=1e-3)
+        step = Kernel(start.model.kernel.lag_ns, 140e3)
         times = np.arange(-500e3, 20e6, 1e3)
         mean_ns = float(np.sum(1 - step.step(times[times > 0]))) * 1e3 - later_ns
-        places.setdefault(start.kernel.lag_ns, set()).add(mean_ns)
+        places.setdefault(start.model.kernel.lag_ns, set()).add(mean_ns)
     assert len(places) >= (1 if name == "nearby" and lag_ns > 400e3 else 3)
     for found in places.values():
         np.testing.assert_allclose(
@@ -60,7 +60,7 @@ def test_other_lags_go_with_other_delays(name: str, shifts_ns: tuple[int, ...], 
 def test_gaps_that_are_tried_are_steps_between_what_is_likely() -> None:
     """From none to several times the usual for one engine."""
     search, model, pieces = search_of(50e3)
-    gaps = sorted(float(start.layout.value[GAP]) for start, _ in search.by_gap((model, pieces)))
+    gaps = sorted(float(start.model.layout.value[GAP]) for start in search.by_gap(StartingPoint(model, pieces)))
     assert gaps[0] == 0.0 and gaps[-1] <= Layout.usual(1).likely_gaps_us[1]
 
 
@@ -85,7 +85,7 @@ def test_where_a_maximum_of_other_readings_lies_engines_keep_what_is_their_own()
     layout = replace(Layout.usual(2), value=np.append(Layout.usual(2).value[:COMMON], [12.0, 0.1, -9.0, -0.2]))
     model = replace(model, layout=Layout.usual(2))
     there = Maximum(220e3, 40e3, 0.0, layout.value)
-    start, _ = search.laid(there, model, pieces)
+    start = search.laid(there, StartingPoint(model, pieces)).model
     np.testing.assert_array_equal(start.layout.value, layout.value)
     precision, away = prior(start)
     own = np.arange(start.index.layout.start + COMMON, start.index.layout.stop)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from neuralpower_align.activity.layout import Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
-from neuralpower_align.fit.surface import EVERY, NEAR, Surface, _as_wide, _spread
+from neuralpower_align.fit.surface import EVERY, NEAR, START_BLOCKS, Surface, _as_wide, _spread
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import DRIFTS, WIDEST, Model, Spline, columns
 from neuralpower_align.model.rows import BLOCK, Piece, designs
@@ -139,3 +139,15 @@ def test_some_blocks_are_of_the_same_readings_whatever_rows_are_gone(seed: int, 
         assert abs(len(rows) - count) <= 1
         chosen.append(piece.number[rows.ravel()])
     assert np.isin(chosen[1], chosen[0]).mean() > 0.8
+
+
+def test_starts_are_compared_by_some_engines_whatever_rows_come() -> None:
+    """Readings that are numbered anew make other rows, and more of them: those of the engines chosen are found among them."""
+    plan = plan_of(1, 4000)
+    whole, model = readings_of(plan, 1)
+    surface = Surface(plan, LAYER, (), 200, 1e6, 1e6, np.array([0]))
+    sizes = []
+    for piece in (whole.taken(np.arange(BLOCK * 100)), whole):
+        state = surface.at((model, [piece], Noise.even(0.01)), START_BLOCKS)
+        sizes.append(state.normal.rows)
+    assert sizes == [START_BLOCKS * BLOCK] * 2

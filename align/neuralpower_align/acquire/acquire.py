@@ -39,44 +39,52 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 GRID_ROWS, LIKELY_ROWS, FINAL_ROWS, JUMP_READS = 2000, 3000, 6000, 8000
+"""Tuning: rows on which delays are gone through on the grid, on which their minima are compared with each layer for itself, of a sensor that settles, and
+readings near jumps. More cost time in proportion."""
 MORE_ROWS = 10 * FINAL_ROWS
+"""Tuning: where no phase of the scan stands out, it is looked for once more with powers told from so many."""
 MARKED_ROWS = 16000
-"""The same as the final rows where the clock is known from what is certain: these are scans apart and no two tell the same."""
+"""Tuning: the same as the final rows where the clock is known from what is certain: these are scans apart and no two tell the same."""
 ROWS_A_CLASS = 60
-"""Powers are not worse than this where all engines' are fitted together, of which there may be hundreds."""
+"""Tuning: powers are not worse than this where all engines' are fitted together, of which there may be hundreds."""
 TRACK_ROWS, ROWS_A_SECOND = 16000, 80
-"""So many where the clock itself is fitted, or so many a second if that is more."""
+"""Tuning: so many where the clock itself is fitted, or so many a second if that is more."""
 FIRST_NOISE = RowVariance(0.02, 30e3)
+"""Prior: (140 mW)^2 and 30 us rms, until residuals tell it."""
 WIDE_MARGIN, NARROW_MARGIN = 0.15, 0.03
-"""How far off the end of a conversion may still be, as a share of a scan."""
+"""Tuning: how far off the end of a conversion may still be, as a share of a scan."""
 GRID_NS, GRID_REACH_NS, BEYOND_NS = 80e3, 720e3, 200e3
+"""Tuning: delays are gone through in such steps, which are half a window of the shortest conversion, so far about the best one, and so far beyond what is
+allowed: a minimum at the bound is then seen to be one."""
 LAG_FACTOR = 1.6
+"""Tuning: from one delay to the next the lag changes by no larger factor, and a step of the grid: it is followed, not jumped."""
 OTHER_LAGS = (0.1, 0.75)
-"""Of the longest lag: where a second search begins."""
+"""Tuning: of the longest lag: where a second search begins."""
 CLOSE_COST, CLOSE_ROWS = 0.08, 8000
-"""The best two are looked at with more rows if they are nearer than this share of the rows."""
+"""Tuning: the best two are looked at with more rows if they are nearer than this share of the rows."""
 AFTER_JUMPS_NS = 10e3
-"""How well the fit and the jumps together tell the ends of conversions."""
+"""Tuning: how well the fit and the jumps together tell the ends of conversions."""
 CLEAR_GAIN = 12.0
-"""Standard errors by which a phase from the fit must beat others."""
+"""Rule: standard errors by which a phase from the fit must beat others."""
 CERTAIN = 16.0
-"""A delay is excluded if its -2 log likelihood is worse by so much (four standard errors: noise is not quite what is taken)."""
+"""Rule: a delay is excluded if its -2 log likelihood is worse by so much (four standard errors: noise is not quite what is taken)."""
 UNSURE_NS = 250e3
-"""If delays or lags further apart than this are not excluded, the delay is not known."""
+"""Rule: if delays or lags further apart than this are not excluded, the delay is not known."""
 SECOND, SECOND_STARTS = 0.3, (0.15, 0.35)
-"""Share of the lag that a second pole has, if there is one; and by which shares of the lag delays with two poles are earlier than with one."""
+"""Prior: share of the lag that a second pole has, if there is one; and by which shares of the lag delays with two poles are earlier than with one."""
 MOST_MINIMA, NEAR_COST = 5, 0.25
-"""So many minima of the likelihood are looked at with each layer for itself, if they are worse by no more than this share of the rows."""
+"""Tuning: so many minima of the likelihood are looked at with each layer for itself, if they are worse by no more than this share of the rows."""
 MOST_BLUR_NS = 150e3
+"""Prior: windows of layers are off by no more, rms: rooms between anchors are hardly larger."""
 STAYS_NS = 15e3
-"""Clocks that are placed so well need no fit."""
+"""Tuning: clocks that are placed so well need no fit."""
 WIDEN = 1.6
-"""Noise is not white, since an inference shifts as one: standard errors of the fit are so much wider."""
+"""Tuning: noise is not white, since an inference shifts as one: standard errors of the fit are so much wider."""
 FEWEST_GAPS = 20
-LEAST_SPREAD_NS = 500e3
-"""Gaps that vary by less (90 less 10 percent) leave side minima of the likelihood that no statistics of the noise excludes:"""
-UNVARIED_NS = 300e3
-"""hundreds of microseconds off, and whole scans. The standard error is at least this then."""
+"""Rule: percentiles are told of so many gaps, not of fewer."""
+LEAST_SPREAD_NS, UNVARIED_NS = 500e3, 300e3
+"""Rule: gaps that vary by less (90 less 10 percent) leave side minima of the likelihood that no statistics of the noise excludes: hundreds of
+microseconds off, and whole scans. The standard error is at least the second then."""
 
 
 def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: SearchRange | None = None) -> Sensor:

@@ -18,11 +18,13 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 BLOCK_NS = 200e6
-"""Readings are thinned by blocks, so that slow noise can be told from the rest."""
+"""Tuning: readings are thinned by blocks, so that slow noise can be told from the rest."""
 MEMORY_LAGS = 8.0
+"""Tuning: what ran so many lags before a reading is looked at: exp(-8) of it is left then."""
 MOST_CLASSES = 240
-"""Delay and lag are compared on so many unknown powers at most, of the engines with most readings for each of theirs."""
+"""Tuning: delay and lag are compared on so many unknown powers at most, of the engines with most readings for each of theirs."""
 FEWEST_LEFT = 300
+"""Rule: with fewer readings of the engines measured best, all engines are taken."""
 
 
 @dataclass(frozen=True)

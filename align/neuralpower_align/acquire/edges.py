@@ -21,34 +21,41 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 PIECE_S = 5.0
-"""Within so long the clock's rate is taken as constant while edges are counted."""
+"""Chip: within so long the clock's rate is taken as constant while edges are counted."""
 KNOT_S = 2.5
+"""Chip: distance of knots of the clock, over which its rate hardly changes (BEND)."""
 BEND = 6e-6
-"""Relative change of the rate in a second: +-50 ppm in a swing of 60 s, and some more."""
+"""Chip: relative change of the rate in a second: +-50 ppm in a swing of 60 s, and some more."""
 SOFT_NS = (200e3, 60e3, 20e3, 8e3)
-"""How soft bounds are, in turn: reads are stamped to some microseconds."""
+"""Board: how soft bounds are, in turn: reads are stamped to some microseconds."""
 STAMPED_NS = 2e3
-"""Stamps are no better than this, however many."""
+"""Board: stamps are no better than this, however many."""
 FEWEST_EDGES = 60
+"""Rule: fewer changes of a register than this tell no clock."""
 SLOW_ENOUGH = 1.3
-"""Changes tell the clock if a scan lasts at least so many reads."""
+"""Tuning: changes tell the clock if a scan lasts at least so many reads."""
 COUNTED_SHARE = 0.3
+"""Rule: a clock is told by scan numbers if so many of the readings are sure to be of the scan that they name."""
 FEWEST_IN_PART = 20
+"""Tuning: edges by which a part of the time tells its own rate and phase."""
 MOST_PARTS = 8
+"""Tuning: parts of the time whose periodograms are added up: the period stands out of a few."""
 MOST_STEPS = 8
+"""Tuning: Newton's steps at each softness; it ends before where they are short."""
 SHORTEST_SLACK_NS = 1e6
+"""Prior: waits end by this or more before their upper limits, in the mean, where few are seen."""
 NARROW = 0.75
-"""A window must be shorter than this share of a scan, so that one end lies in it."""
+"""Tuning: a window must be shorter than this share of a scan, so that one end lies in it."""
 SEEN_NS = (120e3, 60e3)
-"""Where upper limits of waits are seen to pass the ends of scans so near, in turn, ends are drawn to them."""
+"""Board: where upper limits of waits are seen to pass the ends of scans so near, in turn, ends are drawn to them."""
 STAYING, FEW_NEAR = 3.0, 5
-"""More near limits than so many times what passing makes, and some, do not pass."""
+"""Rule: more near limits than so many times what passing makes, and some, do not pass."""
 UNSEEN_NS = 300e3
-"""If these stretches are no fewer than those where limits pass, all ends may be off together by so much."""
+"""Prior: if these stretches are no fewer than those where limits pass, all ends may be off together by so much."""
 HARDLY = 0.02
-"""So weakly that an even clock is not bent."""
+"""Tuning: so weakly that an even clock is not bent."""
 FIT = 0.97
-"""Share of bounds that a believable clock obeys."""
+"""Rule: share of bounds that a believable clock obeys."""
 
 
 @dataclass(frozen=True)

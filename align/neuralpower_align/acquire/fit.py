@@ -17,10 +17,11 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SETTLED_NS = 2e3
+"""Tuning: a step shorter than this ends the fit: far below what delays are known to."""
 TOLERATED = 4.0
-"""Costs compare no better: the slopes that weigh the rows are those of the powers before."""
+"""Tuning: costs compare no better: the slopes that weigh the rows are those of the powers before."""
 SPREAD = 0.5
-"""Powers of layers scatter about their mean by this share of it, roughly."""
+"""Prior: powers of layers scatter about their mean by this share of it, roughly."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ Ints = npt.NDArray[np.int64]
 
 GROUP_NS = 500e3
 GROUPS = (8, 24)
-"""Layers are joined to groups about so long, at least and at most so many of an engine (in the mean over all)."""
+"""Tuning: layers are joined to groups about so long, at least and at most so many of an engine (in the mean over all)."""
 FINE_NS, FINE_GROUPS = 150e3, (24, 64)
-"""The same where delays are compared: near enough to each layer for itself."""
+"""Tuning: the same where delays are compared: near enough to each layer for itself."""
 
 
 def grouped(

@@ -13,13 +13,17 @@ from neuralpower_align.sensor.kernel import Kernel
 Floats = npt.NDArray[np.float64]
 
 BEND = 10e-6
-"""Relative change of a clock's rate in a second that is not unlikely."""
+"""Prior: relative change of a clock's rate in a second that is not unlikely."""
 MOST_MOVE_NS = 60e3
+"""Tuning: of a knot in one step, and four times so much of the delay: slopes say nothing of what lies farther away."""
 SHORTEST_LAG_NS = 2e3
+"""Tuning: no shorter lag is stepped to, since slopes in the lag end there."""
 NOISE_ROUNDS = 6
+"""Tuning: of weighing squares of residuals by what they are found to scatter."""
 MOST_SLACK_NS = 300e3
+"""Prior: inferences are off by no more, rms: rooms between anchors are hardly larger."""
 OWN = 0.3
-"""Part of the slack that rows of an inference do not share."""
+"""Prior: part of the slack that rows of an inference do not share."""
 
 
 @dataclass(frozen=True)

@@ -22,28 +22,32 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 STEPS = 24
-"""Ages within a scan that are told apart."""
+"""Tuning: ages within a scan that are told apart."""
 FEWEST_READS, FIRST_READS = 300, 600
+"""Tuning: readings of a stretch below which no clock is looked for; readings of the first pieces, which are short, so that few rates tell them apart."""
 GROWTH, KEPT_RATES = 4.0, 6
-"""Pieces grow by this; so many rates are followed, since short pieces tell rates apart badly where the sensor is slow."""
+"""Tuning: pieces grow by this; so many rates are followed, since short pieces tell rates apart badly where the sensor is slow."""
 MOST_PIECES = 16
+"""Tuning: pieces, evenly spread, on which rates are compared."""
 MOST_READS = 400
+"""Tuning: readings of a piece that are looked at: errors at all ages are worked out for each."""
 FILTERED_READS = 1200
-"""Of a piece, where averaging hides most of each conversion."""
+"""Tuning: of a piece, where averaging hides most of each conversion."""
 TRACKED_READS = 100_000
-"""Of all pieces along a clock, but no less than a quarter of a piece's usual."""
+"""Tuning: of all pieces along a clock, but no less than a quarter of a piece's usual."""
 DELAYS_ABOUT = 3
-"""So many steps about the delay of the search are told apart along the clock."""
+"""Tuning: so many steps about the delay of the search are told apart along the clock."""
 WANDER = 70e-6
-"""How far the rate may be from its mean."""
-EVEN_SCANS = 0.1
-"""A piece may be so long that the wander moves its ends by this share of a scan,"""
-LONGEST_S = 2.4
-"""and no longer than this: a clock that swings by +-50 ppm in 60 s then bends by 20 us."""
+"""Chip: how far the rate may be from its mean."""
+EVEN_SCANS, LONGEST_S = 0.1, 2.4
+"""Tuning: a piece may be so long that the wander moves its ends by this share of a scan, and no longer than the second: a clock that swings by +-50 ppm
+in 60 s then bends by 20 us."""
 RATES = np.arange(-2, 3)
+"""Tuning: rates of a piece about that of the whole, in steps of what it tells apart."""
 MOST_APART = 3
-MARGIN_NS = 0.3e6
-MARGIN_SCANS = 0.05
+"""Tuning: under averaging a reading holds conversions of so many scans that count."""
+MARGIN_NS, MARGIN_SCANS = 0.3e6, 0.05
+"""Tuning: the delay that is begun with is known to this and so much of a scan: ages are gone through so far on either side."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,13 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 MOST_SCANS_APART = 8
+"""Tuning: under averaging what lies between two readings is made up for; of so many scans too little is left of the first."""
 SLOW_NS = 40e6
+"""Prior: power that wanders more slowly than this is taken out of rows: means over so long."""
 FEWEST_TOGETHER = 8
+"""Tuning: a mean of fewer rows would take out layers too."""
 LONGEST_SLOW_NS = 200e6
+"""Tuning: where such means were longer than this nothing is taken out."""
 
 
 @dataclass(frozen=True)

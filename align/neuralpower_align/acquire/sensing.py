@@ -12,7 +12,7 @@ from neuralpower_align.activity.activity import Activity
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
 
 LAGS_OF_AVERAGING = 2.0
-"""Where the filter of averaging cannot be undone it is taken for a lag, up to so many times as long as what it averages."""
+"""Tuning: where the filter of averaging cannot be undone it is taken for a lag, up to so many times as long as what it averages."""
 
 
 def sensor_of(activity: Activity, readings: Sequence[ChannelReadings], alone: tuple[int, ...]) -> Sensor:

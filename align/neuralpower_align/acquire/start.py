@@ -19,18 +19,20 @@ from neuralpower_align.sensor.kernel import Kernel
 Floats = npt.NDArray[np.float64]
 
 FEWEST_READS, START_ROWS = 300, 3000
+"""Rule: fewer readings while anything changed tell no sensor. Tuning: rows on which starts are compared."""
 TOO_FEW = "acquire: too few readings while anything changed"
 DELAY_STEP_NS, STEPS_A_LAG = 150e3, 12
-"""Delays are so far apart, or further if lags may be so many times longer."""
+"""Tuning: delays are so far apart, or further if lags may be so many times longer."""
 FIRST_LAG_NS = 500e3
+"""Prior: with this lag delays are compared first, before others are tried with the best."""
 LAGS = (0.02, 0.1, 0.25, 0.5, 1.0)
-"""Of the longest lag."""
+"""Tuning: of the longest lag."""
 SHIFTS = (-4 / 3, 0.0, 4 / 3)
-"""In steps of the delay."""
+"""Tuning: in steps of the delay."""
 SPREAD = 1.0
-"""Of powers about the mean reading, as a share of it."""
+"""Prior: of powers about the mean reading, as a share of it."""
 FINER, MOST_MOVES = ((0.6, 2.0), (0.3, 1.35), (0.1, 1.16), (0.03, 1.16)), 8
-"""Steps of the delay (of DELAY_STEP_NS) and factors of the lag, by which a start is bettered."""
+"""Tuning: steps of the delay (of DELAY_STEP_NS) and factors of the lag, by which a start is bettered."""
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FORGOTTEN = 1e-7
-"""What is left of a state when doubling may stop."""
+"""Tuning: what is left of a state when doubling may stop."""
 REACH_LAGS = 8.0
-"""The search looks back so many lags: exp(-8) is below what readings tell; less makes lags look short."""
+"""Tuning: the search looks back so many lags: exp(-8) is below what readings tell; less makes lags look short."""
 TABLE_STEP_NS, CELL_NS, LAG_STEP_NS = 5e3, 1e3, 2e3
+"""Tuning: steps in which the answer is worked out, of the table that is looked up, and of the difference in the lag: all far below a conversion."""
 BLURS = 3.0
-"""So many deviations to either side are blurred."""
+"""Tuning: so many deviations to either side are blurred."""
 SHORTEST_LAG_NS = 1e3
+"""Tuning: a shorter lag is taken for one of this length: no reading tells them apart."""
 
 
 @dataclass(frozen=True)

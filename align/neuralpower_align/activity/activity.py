@@ -10,7 +10,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 BEFORE_NS = 10**10
-"""Idling is assumed for this long before the first inference; longer than any sensor remembers."""
+"""Chip: idling is assumed for this long before the first inference; longer than any sensor remembers."""
 
 
 @dataclass(frozen=True)

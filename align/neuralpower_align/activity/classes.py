@@ -18,6 +18,8 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 BASELINES = ("device-idle", "context-idle", "gap", "aside")
+SLICES, SHORTEST_SLICE_NS = 16, 100_000
+"""Tuning: an inference without the profiler is laid in so many equal slices, or fewer that are no shorter, since its power is not the same all the time."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class EngineRuns:
     whole: bool = False
     known: Usual | None = None
 
+    @classmethod
+    def sliced(cls, begin_ns: Ints, end_ns: Ints, slices: int) -> EngineRuns:
+        """Inferences (m,) without the profiler, in equal slices of all of their time."""
+        edges = (end_ns - begin_ns)[:, None] * np.arange(slices + 1) // slices
+        return cls(begin_ns, end_ns, np.diff(edges, axis=1), np.arange(slices), whole=True)
+
     @property
     def usual(self) -> Usual:
         """What its inferences are like."""
@@ -71,6 +79,11 @@ class EngineRuns:
         spent, middle = usual.durations.likely_ns(self.durations_ns), round(usual.room.middle_ns / 2)
         ends = (self.begin_ns + middle)[:, None] + np.cumsum(spent, axis=1)
         return np.stack([ends - spent, ends], axis=-1)
+
+
+def slices_of(mean_ns: float) -> int:
+    """In how many slices inferences without the profiler are laid that last so long in the mean."""
+    return int(np.clip(mean_ns / SHORTEST_SLICE_NS, 1, SLICES))
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 STEPS_NS = (2048, 1024, 1000, 512, 500, 256, 128, 64, 32)
-"""Steps that are looked for, ns: CUDA event clocks of GPUs so far are among them."""
+"""Board: steps that are looked for, ns: CUDA event clocks of GPUs so far are among them."""
 COUNTED, NEAR_NS = 0.9, 3.0
-"""So many of the durations are multiples to so many ns (they come as 32-bit milliseconds) where they count in steps."""
+"""Board: so many of the durations are multiples to so many ns (they come as 32-bit milliseconds) where they count in steps."""
 LEAST_JITTER = 2e-3
-"""Deviation of a layer's duration, as a share of it, below which none is told."""
+"""Prior: deviation of a layer's duration, as a share of it, below which none is told."""
 FEWEST = 10
-"""Inferences that tell a variance."""
+"""Rule: inferences that tell a variance."""
 SAMPLE = 4096
+"""Tuning: durations in which steps are looked for."""
 
 
 def step_ns(durations_ns: Ints) -> float:

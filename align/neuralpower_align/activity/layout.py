@@ -33,13 +33,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 LEAD_LESS, LEAD_MORE, LEAD_FAR, LEAD_FARTHER, SPREAD, GAP = range(6)
+"""Number: where each parameter is in the vector of the layout."""
 COMMON, OWN = 6, 2
-"""Parameters of all engines together; behind them those of each engine: its own lead and gap, us."""
+"""Number: parameters of all engines together; behind them those of each engine: its own lead and gap, us."""
 LEAD_CENTRE, LEAD_SPREAD = 0.4, 0.3
 """Prior: a share between 0 and 1 of which little is known; hosts' wake-up scatters more than their enqueue."""
 FAR_CENTRE, FAR_SPREAD = 0.25, 0.5
 """Prior: a room far beyond the usual is a late wake-up rather than a late launch; of neither less is known than where rooms are usual."""
 SPREAD_CENTRE, SPREAD_SPREAD = 0.1, 0.15
+"""Prior: little of the room beside the median lies in the gaps; most is the host that wakes up."""
 GAP_CENTRE_US, GAP_SPREAD_US = 1.0, 1.5
 """Prior: 0.5 to 2 us between kernels of one stream is usual, 5 and more happens; 0 where durations have it in them."""
 OWN_LEAD_US, OWN_GAP_US = 10.0, 0.15
@@ -47,19 +49,21 @@ OWN_LEAD_US, OWN_GAP_US = 10.0, 0.15
 OWN_WAIT_US, WAITS_WORTH = 20.0, 2.0
 """Prior: what engines' waits differ by beside the gaps; it counts as much as so many engines of which it is measured."""
 FAR, FARTHER = 2.0, 4.0
-"""In spreads (half the distance of the 16th and 84th percentile): where room counts as far beyond the usual, and as farther."""
+"""Rule: in spreads (half the distance of the 16th and 84th percentile): where room counts as far beyond the usual, and as farther."""
 FARTHEST = 12.0
-"""Room beyond so many spreads moves layers no further."""
+"""Tuning: room beyond so many spreads moves layers no further."""
 LEAST_PERCENT, MOST_WIDTH = 1.0, 3.0
-"""Percentile of an engine's rooms that is taken for the least; by how much of the usual room beyond that the scatter grows."""
+"""Tuning: percentile of an engine's rooms that is taken for the least; by how much of the usual room beyond that the scatter grows."""
 LIKELY = 3.0
-"""In prior standard deviations: gaps farther away are not tried."""
+"""Tuning: in prior standard deviations: gaps farther away are not tried."""
 MOST_GAP = 1.0
-"""Of the engine's smallest usual room: gaps fill no more."""
+"""Prior: of the engine's smallest usual room: gaps fill no more."""
 US = 1e3
+"""Number: ns in a microsecond, the unit of parameters that are times."""
 LEADS, ROOMS = 4, 7
+"""Number: rows of the room that shares of the lead move, and all rows."""
 NEAR, WIDTH, TOLD = range(4, 7)
-"""Rows of what an inference's room says: what its shares of the lead move, then `Room.near`, `Room.width`, and whether any of it is told."""
+"""Number: rows of what an inference's room says: what its shares of the lead move, then `Room.near`, `Room.width`, and whether any of it is told."""
 
 
 @dataclass(frozen=True)

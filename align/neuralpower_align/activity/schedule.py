@@ -20,10 +20,12 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+LEAST_STALL, MOST_STALL = -0.5, 1.0
+"""Prior: of a layer that takes more than twice or less than half its usual time no more than this is taken for stall."""
 SHORTEST_NS, MOST_MORE = 500, 0.5
-"""Of a shorter stretch, and of a larger part of one, it is not said how much of it is a gap."""
+"""Tuning: of a shorter stretch, and of a larger part of one, it is not said how much of it is a gap."""
 BESIDE_NS = 50_000_000
-"""What lies between a named stretch and its neighbour, if it is no longer than this, belongs to the one before."""
+"""Rule: what lies between a named stretch and its neighbour, if it is no longer than this, belongs to the one before."""
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ def _edges(number: int, laid: Laid) -> _Edges:
     spent = np.diff(times, axis=1).astype(np.float64)
     mean = spent.mean(axis=0)
     stall = np.where(spent > 0, mean / np.maximum(spent, 1.0) - 1, 0.0)
-    stall = np.clip(stall, -0.5, 1.0)
+    stall = np.clip(stall, LEAST_STALL, MOST_STALL)
     classes = np.append(layers[new], laid.gap)
     stall = np.concatenate([stall, np.zeros((len(times), 1))], axis=1)
     fixed = np.zeros(classes.size, bool)

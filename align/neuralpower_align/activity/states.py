@@ -15,15 +15,15 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 FEWEST = 10
-"""Inferences in a row that make a state: fewer tell no step from their scatter."""
+"""Rule: inferences in a row that make a state: fewer tell no step from their scatter."""
 APART, APART_SE = 0.01, 6.0
-"""Times step where they change by so large a share from one second to the next, and by so many standard errors. A governor's steps of 5 %
+"""Board: times step where they change by so large a share from one second to the next, and by so many standard errors. A governor's steps of 5 %
 change the time of a network that waits for memory by no more than 1 to 2 %, and its power by 10. Drift with temperature and the clock's slow wander
 change less within a second."""
 SCALES = (FEWEST, 20, 40, 80, 160, 320)
-"""So many inferences before an edge are compared with as many behind it."""
+"""Tuning: so many inferences before an edge are compared with as many behind it."""
 NEAR_NS, NEAR = 1_000_000_000, 128
-"""A step is measured on inferences no farther from it than this, or on so many where they are fewer: with a scatter of 1 % to 0.13 %."""
+"""Tuning: a step is measured on inferences no farther from it than this, or on so many where they are fewer: with a scatter of 1 % to 0.13 %."""
 
 
 def other_states(
@@ -96,19 +96,20 @@ def _steps(log: Floats, begin_ns: Ints, scatter: float) -> tuple[Ints, Floats]:
     edges = [0, *_candidates(total, scatter), log.size]
     _take_back(edges, APART_SE, lambda number: _apart(total, edges, number, scatter))
     steps = _take_back(edges, APART, lambda number: _step(total, begin_ns, edges, number))
-    return np.array(edges), np.array(steps)
+    return np.array(edges), steps
 
 
-def _take_back(edges: list[int], enough: float, size: Callable[[int], float]) -> list[float]:
+def _take_back(edges: list[int], enough: float, size: Callable[[int], float]) -> Floats:
     """Take edges out, the smallest first, until all that are left are large enough; returns their sizes."""
-    sizes = [size(number) for number in range(1, len(edges) - 1)]
-    while sizes:
+    sizes = np.array([size(number) for number in range(1, len(edges) - 1)])
+    while sizes.size:
         least = int(np.argmin(np.abs(sizes)))
         if abs(sizes[least]) >= enough:
             break
-        del edges[least + 1], sizes[least]
+        del edges[least + 1]
+        sizes = np.delete(sizes, least)
         for beside in (least - 1, least):
-            if 0 <= beside < len(sizes):
+            if 0 <= beside < sizes.size:
                 sizes[beside] = size(beside + 1)
     return sizes
 
@@ -129,11 +130,10 @@ def _candidates(total: Floats, scatter: float) -> list[int]:
         most = np.lib.stride_tricks.sliding_window_view(pad, 2 * size + 1).max(axis=1)
         peaks = at[(apart >= APART_SE) & (apart == most)]
         found[peaks] = np.maximum(found[peaks], apart[peaks - size])
-    kept: list[int] = []
+    kept = np.zeros(total.size, np.bool_)
     for place in np.argsort(-found, kind="stable")[: np.count_nonzero(found)].tolist():
-        if all(abs(place - other) >= FEWEST for other in kept):
-            kept.append(place)
-    return sorted(kept)
+        kept[place] = not kept[max(place - FEWEST + 1, 0) : place + FEWEST].any()
+    return [int(place) for place in np.flatnonzero(kept)]
 
 
 def _apart(total: Floats, edges: Sequence[int], number: int, scatter: float) -> float:

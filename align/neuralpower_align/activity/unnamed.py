@@ -15,9 +15,9 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 BEHIND_NS = 20_000_000
-"""Readings so long behind a stretch saw nothing of it."""
+"""Chip: readings so long behind a stretch saw nothing of it."""
 LONG_NS = 10**9
-"""Idling, or something else, of this length has a say in the mean of its class that only a class of one state may have."""
+"""Rule: idling, or something else, of this length has a say in the mean of its class that only a class of one state may have."""
 
 Rails = Sequence[Sequence[ChannelReadings]]
 

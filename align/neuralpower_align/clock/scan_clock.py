@@ -49,8 +49,9 @@ class ChannelReadings:
 
 
 TRANSFER_BITS, HANDED_OVER = 48, 30
-"""A register read takes so many bits on the wire; the chip hands the register over after so many of them."""
+"""Chip: a register read takes so many bits on the wire; the chip hands the register over after so many of them."""
 SHORTEST_SLEEP_NS = 1e5
+"""Board: a read that took less, or less than three transfers, did not wait for the chip."""
 
 
 def transfer_ns(begin_ns: Ints, end_ns: Ints, wait_ns: float = 0.0) -> float:

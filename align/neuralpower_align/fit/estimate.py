@@ -11,7 +11,8 @@ import numpy.typing as npt
 from neuralpower_align.activity.layout import Layout
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
-from neuralpower_align.fit.gls import Normal, Step, inverted, solve
+from neuralpower_align.fit.gls import Normal
+from neuralpower_align.fit.information import Information, Solved, inverted
 from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.search import NOISE_BLOCKS, FoundAt, Maximum, Search
 from neuralpower_align.fit.state import State
@@ -27,14 +28,15 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 SEARCH_BLOCKS, STALL_BLOCKS = 200, 120
+"""Tuning: blocks on which a maximum is sought at least, and by which stall shares are told: 13 s and 8 s of readings at 1 kHz."""
 ROWS_A_CLASS = 40
-"""Fewer rows than this for each unknown power are too few to move the sensor by."""
+"""Tuning: fewer rows than this for each unknown power are too few to move the sensor by."""
 WORTH_STALLS = 0.2
-"""Each layer has a stall share fitted if that adds more than this share to the variance of most."""
+"""Rule: each layer has a stall share fitted if that adds more than this share to the variance of most."""
 UNSURE = 4.0
-"""Costs of maxima are compared as if they were so many times less exact than they are: which readings near ends of conversions count differs."""
+"""Tuning: costs of maxima are compared as if they were so many times less exact than they are: which readings near ends of conversions count differs."""
 BESIDE_NS = 100e3
-"""By so much inferences of which only begin and end are known scatter at first."""
+"""Prior: by so much inferences of which only begin and end are known scatter at first."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,13 @@ def estimate(
     found = fit.with_stalls(found)
     assert found.step is not None
     rivals = fit.rivals(held.rivals, found.model)
+    step = found.step.widened(rivals.T @ rivals)
     return Estimate(
         found.model,
         tuple(found.pieces),
         found.noise,
-        found.step.covariance + rivals.T @ rivals,
-        found.step.scattered + rivals.T @ rivals,
+        step.covariance,
+        step.scattered,
         found.normal.rows,
         found.normal.square,
         len(found.normal.clusters),
@@ -238,7 +241,7 @@ class _Fit(Search):
             return state
         more, powers = self.by_stalls(state), state.model.index.power
         if np.median((np.diag(more) / np.diag(state.step.covariance)[powers])[self.layer]) < WORTH_STALLS:
-            return replace(state, step=state.step.widened(powers, more))
+            return replace(state, step=state.step.widened(more, powers))
         wide = replace(state.model, each=True)
         step, change = _let_go(wide, self.normal(wide, state.pieces, state.noise, EVERY)[0])
         model, pieces = moved(wide, state.pieces, change)
@@ -260,13 +263,13 @@ class _Fit(Search):
         )
 
 
-def _let_go(model: Model, normal: Normal) -> tuple[Step, Floats]:
+def _let_go(model: Model, normal: Normal) -> tuple[Solved, Floats]:
     """The step of all parameters with its covariance; and that (q,) of those that are no sensor's, which is gone.
 
     What the sensor is was told while powers were held. Let go, they would draw it to where they fit noise.
     """
     precision, away = prior(model)
-    step, index = solve(normal, precision, away), model.index
+    step, index = Information.of(normal).solve(precision, away, scattered=True), model.index
     loose = np.delete(np.arange(index.size), index.of_sensor)
     slope, total = normal.slope + precision @ away, normal.gram + precision
     change = np.zeros(index.size)

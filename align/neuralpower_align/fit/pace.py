@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import exp
 
 STARTS, MAXIMA, END, ALL = (0.25, 50_000), (0.55, 35_000), (0.95, 60_000), (1.0, 5_000)
-"""Where each part of a search ends, as a share of its time, and how many blocks of rows it usually goes through: starts are compared, the best are
+"""Tuning: where each part of a search ends, as a share of its time, and how many blocks of rows it usually goes through: starts are compared, the best are
 followed to their maxima, the best of these on more rows, and on all."""
 
 

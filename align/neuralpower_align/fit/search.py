@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_LESS, LEAD_MORE, Layout
+from neuralpower_align.activity.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_LESS, LEAD_MORE, US, Layout
 from neuralpower_align.clock.scan_clock import Sensor
 from neuralpower_align.fit.pace import ALL, END, MAXIMA, STARTS
 from neuralpower_align.fit.state import State
@@ -26,7 +26,7 @@ from neuralpower_align.fit.surface import (
 )
 from neuralpower_align.model.drifts import drift_means, drift_sums
 from neuralpower_align.model.noise import Noise
-from neuralpower_align.model.nuisance import DRIFTS, US, Model, Spline, moved
+from neuralpower_align.model.nuisance import DRIFTS, Model, Spline, moved
 from neuralpower_align.model.rows import BLOCK, Piece
 from neuralpower_align.sensor.kernel import SHORTEST_NS, Kernel
 
@@ -35,33 +35,34 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 EVERY_ROUNDS, ENOUGH = 3, 0.5
-"""Steps on all rows from where a part of them has its maximum; a part that is so much of MOST_BLOCKS need not grow."""
+"""Tuning: steps on all rows from where a part of them has its maximum; a part that is so much of MOST_BLOCKS need not grow."""
 NOISE_BLOCKS, FINAL_NOISE_BLOCKS = 64, 200
-"""For variances on the way and at the end."""
+"""Tuning: for variances on the way and at the end."""
 WORTH_A_POLE = 8.0
-"""A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
+"""Rule: a second pole is kept if the likelihood grows by more than this (natural logarithm)."""
 WIDE_NS, SHARP_NS = 60e3, 15e3
-"""Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
+"""Tuning: edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
 FOLLOWED, GAPS_FOLLOWED = 2, 1
-"""So many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines, which take long, one for each
-of the likeliest gaps."""
+"""Tuning: so many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines, which take long, one
+for each of the likeliest gaps."""
 AROUND_NS, AROUND_GAP_NS, AROUND_GAPS = tuple(range(-45_000, 46_000, 15_000)), 12e3, 3
-"""Around the best maximum others are looked for by so much of delay, and by gaps that move the first and last layers by so much, so many to either
-side: what lies apart by half of that ends in the same one."""
+"""Tuning: around the best maximum others are looked for by so much of delay, and by gaps that move the first and last layers by so much, so many to
+either side: what lies apart by half of that ends in the same one."""
 AROUND_LAG_NS, TRIED, TRIALS, LEFT, PROBED = 150e3, 3, 2, 3, 3
-"""Where the lag is shorter than the first: each is tried for so many rounds, one in LEFT of them for so many turns more; and so many of those are
-followed."""
+"""Tuning: where the lag is shorter than the first: each is tried for so many rounds, one in LEFT of them for so many turns more; and so many of those
+are followed."""
 CLOSE, CONTESTED, MORE = 60.0, 3, 1.5
-"""Maxima whose cost is no more above the best one's, so many at most, are ended on all rows before one is chosen, where there are so many times as
-many as it was approached by."""
+"""Tuning: maxima whose cost is no more above the best one's, so many at most, are ended on all rows before one is chosen, where there are so many times
+as many as it was approached by."""
 GAP_STEP_NS, APART_US = 25e3, 0.4
-"""Gaps between kernels that are tried move the first and last layers by so much."""
+"""Tuning: gaps between kernels that are tried move the first and last layers by so much."""
 APART_NS = 15e3
+"""Tuning: starts whose first layers lie nearer are one: sharp edges lead from either to the same maximum."""
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
 START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-75_000, 76_000, 15_000))
 NEAR_LAGS_NS, NEAR_SHORT_NS = (0.0, 25e3, 60e3), 400e3
 START_LEADS = (0.15, 0.45, 0.8)
-"""Starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; how much later or
+"""Tuning: starts: lags as shares of the one acquired where it is not short, and short ones, which are acquired least well; how much later or
 earlier than acquired delay and lag are together; and shares of an inference's room that lie before its layers. Under a wrong share
 layers scatter by tens of microseconds, and other delays than the true one fit best."""
 
@@ -98,6 +99,31 @@ class FoundAt:
 
     maxima: tuple[Maximum, ...] = ()
     alone: bool = False
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Where a search may set out: a model, with all of `base` seen later by `by_ns`. There are hundreds, and rows are many: they are shifted when asked for."""
+
+    model: Model
+    base: list[Piece]
+    by_ns: float = 0.0
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The rows as the start has them."""
+        return [each.shifted(np.full(each.number.size, self.by_ns)) for each in self.base] if self.by_ns else self.base
+
+    @property
+    def here(self) -> StartingPoint:
+        """The same, with rows that were shifted once for all."""
+        return StartingPoint(self.model, self.pieces)
+
+    def with_values(self, first: int, past: int, each: float) -> StartingPoint:
+        """With another value of neighbouring parameters of the layout."""
+        value = np.array(self.model.layout.value)
+        value[first:past] = each
+        return replace(self, model=replace(self.model, layout=replace(self.model.layout, value=value)))
 
 
 @dataclass(frozen=True)
@@ -149,11 +175,12 @@ class Search(Surface):
         self.pace.begin(STARTS)
         sharp = [
             self.scaled(self.climbed(self.begun(start, square, rows), rows, WIDE_ROUNDS, NEAR), square)
-            for start in (() if found_at.alone else self.chosen(model, pieces, square))
+            for start in (() if found_at.alone else self.chosen(StartingPoint(model, pieces), square))
         ]
         sharp.sort(key=lambda each: each.noise.white)
         sharp += [
-            self.scaled(self.begun(self.laid(each, model, pieces), square, rows), square) for each in found_at.maxima
+            self.scaled(self.begun(self.laid(each, StartingPoint(model, pieces)), square, rows), square)
+            for each in found_at.maxima
         ]
         self.pace.begin(MAXIMA)
         found: list[State] = []
@@ -185,29 +212,30 @@ class Search(Surface):
             found.append(replace(each, level=self.at((each.model, pieces, noise), blocks).cost))
         return sorted(found, key=lambda each: each.level)
 
-    def chosen(self, model: Model, pieces: list[Piece], square: float) -> list[tuple[Model, list[Piece]]]:
+    def chosen(self, begin: StartingPoint, square: float) -> list[StartingPoint]:
         """The best of several starts, compared with wide edges first and then with sharp ones.
 
         While edges are wide on purpose the scatter of rows is taken as even: were it made of the powers' own steps, powers without steps
         would seem likely.
         """
-        rough = self.ranked(self.starts(model, pieces), square, START_BLOCKS)[0]
+        rough = self.ranked(self.starts(begin), square, START_BLOCKS)[0].here
         if self.of_all:
-            acquired = replace(model, layout=rough[0].layout), pieces
-            both = (start for each in (acquired, rough) for start in self.nearby(*each))
+            acquired = replace(begin, model=replace(begin.model, layout=rough.model.layout))
+            both = (start for each in (acquired, rough) for start in self.nearby(each))
             return self.apart(self.ranked(both, square, START_BLOCKS), APART_NS, FOLLOWED)
         gaps = self.apart(self.ranked(self.by_gap(rough), square, self.some), APART_NS, GAPS_FOLLOWED)
-        return [self.ranked(self.nearby(*each), square, START_BLOCKS)[0] for each in gaps]
+        return [self.ranked(self.nearby(each), square, START_BLOCKS)[0] for each in gaps]
 
-    def laid(self, there: Maximum, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece]]:
+    def laid(self, there: Maximum, begin: StartingPoint) -> StartingPoint:
         """A start at a maximum that was found of other readings."""
+        model = begin.model
         kernel = model.kernel.with_lags(there.lag_ns, there.second_ns)
         two = there.second_ns > 0
         model = replace(
             model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True),
             lag_from_ns=kernel.lag_ns if two else model.lag_from_ns, second_from_ns=kernel.second_ns,
         )  # fmt: skip
-        return _later(model, pieces, pieces[0].delay_ns - there.delay_ns)
+        return _later(replace(begin, model=model), begin.base[0].delay_ns - there.delay_ns)
 
     def loosened(self, state: State, apart: bool, blocks: Blocks) -> Point:
         """Where a start sets out with all parameters free: inferences may scatter by all that they might."""
@@ -232,7 +260,7 @@ class Search(Surface):
         gaps = np.unique(np.clip(near, 0.0, layout.most_gap_us))
         tried = []
         for gap, shift_ns in product(gaps.tolist(), AROUND_NS):
-            start = _with_gap(_later(sharp, best.pieces, shift_ns), gap)
+            start = _with_gap(_later(StartingPoint(sharp, best.pieces), shift_ns), gap)
             state = self.scaled(self.begun(start, square, START_BLOCKS), square)
             tried.append(self.tried(self.loosened(state, layout.apart, START_BLOCKS)))
         tried.sort(key=lambda each: each.cost)
@@ -300,19 +328,19 @@ class Search(Surface):
             every = self.climbed(every, EVERY, EVERY_ROUNDS, NEAR)
         return replace(every, settled=state.settled)
 
-    def starts(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
+    def starts(self, begin: StartingPoint) -> Iterator[StartingPoint]:
         """Other delays and lags than those acquired, with the pieces that go with them, and shares of the room."""
-        lag = model.kernel.lag_ns
+        model, lag = begin.model, begin.model.kernel.lag_ns
         lags = {lag, *START_SHORTS_NS, *(share * lag for share in START_LAGS if lag >= START_SHORT_NS)}
         for other in sorted(lags):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in START_SHIFTS_NS:
                 # With a longer lag all comes later, as with a longer delay: together they stay what they are.
-                start = _later(replace(model, kernel=kernel), pieces, other - lag + shift)
+                start = _later(replace(begin, model=replace(model, kernel=kernel)), other - lag + shift)
                 for lead in START_LEADS:
-                    yield _with_values(start, LEAD_LESS, LEAD_MORE + 1, lead)
+                    yield start.with_values(LEAD_LESS, LEAD_MORE + 1, lead)
 
-    def begun(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> State:
+    def begun(self, start: StartingPoint, square: float, blocks: Blocks) -> State:
         """A start with its likeliest powers."""
         return self.at((*self.powered(start, square, blocks), Noise.even(square)), blocks)
 
@@ -320,9 +348,9 @@ class Search(Surface):
         """With the variance of rows that it leaves."""
         return replace(state, noise=Noise.even(square * state.profiled / state.normal.rows))
 
-    def powered(self, start: tuple[Model, list[Piece]], square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
+    def powered(self, start: StartingPoint, square: float, blocks: Blocks) -> tuple[Model, list[Piece]]:
         """The start with the powers that are likeliest there: those of another place would draw the sensor back to it."""
-        model, pieces = start
+        model, pieces = start.model, start.pieces
         state = self.at((replace(model, sensor=False), pieces, Noise.even(square)), blocks)
         fitted, pieces = moved(state.model, state.pieces, state.newton()[0])
         return replace(fitted, sensor=model.sensor), pieces
@@ -332,17 +360,15 @@ class Search(Surface):
         """By how much another gap moves the first and last layers of an inference of most kernels by GAP_STEP_NS."""
         return min(GAP_STEP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
 
-    def by_gap(self, start: tuple[Model, list[Piece]]) -> Iterator[tuple[Model, list[Piece]]]:
+    def by_gap(self, start: StartingPoint) -> Iterator[StartingPoint]:
         """The start with every gap between kernels that is likely."""
-        step, (least, most) = self.gap_step_us, start[0].layout.likely_gaps_us
+        step, (least, most) = self.gap_step_us, start.model.layout.likely_gaps_us
         return (_with_gap(start, min(float(gap), most)) for gap in np.arange(least, most + step / 2, step))
 
-    def apart(
-        self, starts: Sequence[tuple[Model, list[Piece]]], apart_ns: float, most: int
-    ) -> list[tuple[Model, list[Piece]]]:
+    def apart(self, starts: Sequence[StartingPoint], apart_ns: float, most: int) -> list[StartingPoint]:
         """The first of some starts whose delays and lags together differ, or whose gaps do: they put the first layers elsewhere."""
         apart_us = min(0.9 * self.gap_step_us, APART_US)
-        which = _unlike([model for model, _ in starts], apart_ns, apart_us, most)
+        which = _unlike([start.model for start in starts], apart_ns, apart_us, most)
         return [starts[i] for i in which]
 
     def unlike(self, states: Sequence[State], most: int) -> list[State]:
@@ -350,27 +376,26 @@ class Search(Surface):
         which = _unlike([each.model for each in states], APART_NS / 2, self.gap_step_us / 3, most)
         return [states[i] for i in which]
 
-    def nearby(self, model: Model, pieces: list[Piece]) -> Iterator[tuple[Model, list[Piece]]]:
+    def nearby(self, begin: StartingPoint) -> Iterator[StartingPoint]:
         """Finer steps of the delay, with sharp edges, other short lags, and gaps."""
+        model = begin.model
         lag = model.kernel.lag_ns
         sharp = replace(model, edge_ns=SHARP_NS, layout=replace(model.layout, still=True, apart=False))
         # The readings acquired were few, and short lags they tell least well.
         for other in sorted({lag, *NEAR_LAGS_NS}) if lag < NEAR_SHORT_NS else (lag,):
             kernel = model.kernel.with_lags(other, model.kernel.second_ns)
             for shift in NEAR_SHIFTS_NS:
-                start = _later(replace(sharp, kernel=kernel), pieces, other - lag + shift)
+                start = _later(replace(begin, model=replace(sharp, kernel=kernel)), other - lag + shift)
                 yield from self.by_gap(start) if self.of_all else (start,)
 
-    def ranked(
-        self, starts: Iterator[tuple[Model, list[Piece]]], square: float, blocks: Blocks
-    ) -> list[tuple[Model, list[Piece]]]:
+    def ranked(self, starts: Iterator[StartingPoint], square: float, blocks: Blocks) -> list[StartingPoint]:
         """Starts by what the likeliest powers leave, the best first; those that are alike once."""
         alike = {
-            (round(each[0].shift_us[0][0], 3), each[0].kernel.lag_ns, *each[0].layout.value[:COMMON]): each
+            (round(each.model.shift_us[0][0], 3), each.model.kernel.lag_ns, *each.model.layout.value[:COMMON]): each
             for each in starts
         }
         every, noise = list(alike.values()), Noise.even(square)
-        states = (self.at((replace(model, sensor=False), pieces, noise), blocks) for model, pieces in every)
+        states = (self.at((replace(each.model, sensor=False), each.pieces, noise), blocks) for each in every)
         left = [each.profiled + each.restricted for each in states]
         return [every[i] for i in np.argsort(left, kind="stable")]
 
@@ -402,20 +427,12 @@ def _unlike(models: Sequence[Model], apart_ns: float, apart_us: float, most: int
     return found
 
 
-def _with_gap(start: tuple[Model, list[Piece]], gap_us: float) -> tuple[Model, list[Piece]]:
+def _with_gap(start: StartingPoint, gap_us: float) -> StartingPoint:
     """With another gap between kernels."""
-    return _with_values(start, GAP, GAP + 1, gap_us)
+    return start.with_values(GAP, GAP + 1, gap_us)
 
 
-def _with_values(start: tuple[Model, list[Piece]], first: int, past: int, each: float) -> tuple[Model, list[Piece]]:
-    """With another value of neighbouring parameters of the layout."""
-    model, pieces = start
-    value = np.array(model.layout.value)
-    value[first:past] = each
-    return replace(model, layout=replace(model.layout, value=value)), pieces
-
-
-def _later(model: Model, pieces: list[Piece], by_ns: float) -> tuple[Model, list[Piece]]:
+def _later(start: StartingPoint, by_ns: float) -> StartingPoint:
     """With all readings seen later."""
-    shifted = tuple(each + by_ns / US for each in model.shift_us)
-    return replace(model, shift_us=shifted), [each.shifted(np.full(each.number.size, by_ns)) for each in pieces]
+    shifted = tuple(each + by_ns / US for each in start.model.shift_us)
+    return replace(start, model=replace(start.model, shift_us=shifted), by_ns=start.by_ns + by_ns)

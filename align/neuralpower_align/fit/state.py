@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.fit.gls import Normal, Step, inverted, solve, within
+from neuralpower_align.fit.gls import Normal
+from neuralpower_align.fit.information import Information, Solved, inverted, within
 from neuralpower_align.model.noise import Noise, Root
 from neuralpower_align.model.nuisance import NO_PULL, Model, prior, room_to_bounds
 from neuralpower_align.model.rows import Piece
@@ -17,10 +19,11 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 NOTICED = 4.0
-"""Standard errors by which readings contradict the response before another one is tried."""
+"""Rule: standard errors by which readings contradict the response before another one is tried."""
 SHORTEST_SPLIT_NS = 50e3
+"""Chip: shorter than this one pole answers as two do: no conversion takes less than 140 us."""
 FIRST_OF_TWO, SECOND_OF_TWO = 0.9, 0.4
-"""Two poles that one is the best substitute for, as shares of it."""
+"""Number: two poles that one is the best substitute for, as shares of it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class State:
     noise: Noise
     normal: Normal
     settled: bool = False
-    step: Step | None = None
+    step: Solved | None = None
     whitening: Whitening | None = None
     gone: Floats | None = None
     """All steps (q,) since where a turn began."""
@@ -49,7 +52,7 @@ class State:
     level: float = 0.0
     """Its cost on readings that all of these have."""
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """The objective: -2 log of the restricted likelihood of the blocks' readings times the prior of all parameters, but for a constant.
 
@@ -86,6 +89,14 @@ class State:
 
         A parameter that would leave what can be goes to the end of that, and the others to their best beside it.
         """
+        return self._stepped(damping) if damping else self._full
+
+    @cached_property
+    def _full(self) -> tuple[Floats, float]:
+        """Without damping, as it is asked for several times."""
+        return self._stepped(0.0)
+
+    def _stepped(self, damping: float) -> tuple[Floats, float]:
         precision, away = prior(self.model)
         slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
         curved = np.arange(self.model.index.power.stop, slope.size)
@@ -112,9 +123,9 @@ class State:
         """Standard errors by which the column that looks for a second pole is not 0; 0 where the model has one."""
         if self.model.second:
             return 0.0
-        step = solve(self.normal, *prior(replace(self.model, tested=True)))
+        step = Information.of(self.normal).solve(*prior(replace(self.model, tested=True)))
         where = self.model.index.second.start
-        return float(step.change[where] / np.sqrt(step.covariance[where, where]))
+        return float(step.off[where] / np.sqrt(step.covariance[where, where]))
 
     @property
     def may_have_second(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.layout import TOLD
+from neuralpower_align.activity.layout import TOLD, US
 from neuralpower_align.activity.schedule import Part, Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.fit.gls import Normal, accumulate
@@ -20,7 +20,7 @@ from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.state import State, Whitening
 from neuralpower_align.model.conversion_ends import ends_late
 from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, blurred, estimate_noise
-from neuralpower_align.model.nuisance import US, WIDEST, Model, moved, said
+from neuralpower_align.model.nuisance import WIDEST, Model, moved, said
 from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of, seen_ns
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
 
@@ -29,49 +29,50 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 MARGIN_NS = 40e3
-"""Readings so near the end of a conversion may hold another one."""
+"""Board: readings so near the end of a conversion may hold another one."""
 WIDEST_ROOMS, WIDEST_NS = 4.0, 200e3
-"""Far beyond what is believed of a fit (`trust`): there it no longer matters how wide edges are, and wide ones cost time."""
+"""Rule: far beyond what is believed of a fit (`trust`): there it no longer matters how wide edges are, and wide ones cost time."""
 FARTHER_NS = 30e3
-"""Beyond half of the room between anchors: inferences that scatter by more contradict the fit (`trust`), and must be seen to."""
+"""Rule: beyond half of the room between anchors: inferences that scatter by more contradict the fit (`trust`), and must be seen to."""
 START_BLOCKS, START_CLASSES = 60, 120
-"""Starts are compared on so many blocks, of engines that have together no more classes than this where there are more."""
+"""Tuning: starts are compared on so many blocks, of engines that have together no more classes than this where there are more."""
 WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 16
+"""Tuning: most steps with wide edges, most in a turn, and most turns. What has not settled by then is withheld (`trust`)."""
 REREAD, LEAST_TURN, FAR_WORSE = 3, 0.2, 150.0
-"""In so many turns readings near the ends of conversions are numbered anew; no turn is shortened to less; no turn makes up for so
+"""Tuning: in so many turns readings near the ends of conversions are numbered anew; no turn is shortened to less; no turn makes up for so
 much of cost."""
 SETTLED, NEAR = 0.1, 0.5
-"""Steps below so many standard errors end a fit, at the end and on the way."""
+"""Tuning: steps below so many standard errors end a fit, at the end and on the way."""
 TURNS, REWEIGHED = 5, 1.0
-"""After so many turns the weights are good enough: a turn that ended has settled the fit where weights made anew would move nothing by more
+"""Tuning: after so many turns the weights are good enough: a turn that ended has settled the fit where weights made anew would move nothing by more
 standard errors than this. Any weights near the true ones make an estimate, with errors that differ little."""
 SAME_NOISE, NEARLY_SAME_NOISE = 0.01, 0.03
-"""Standard deviations of the noise that move by a smaller share have settled, and after TURNS by the second..."""
 AS_NONE = np.array([1e-4, 1e-4, 1e-4, 50.0, 50.0, 50.0, 50.0])
-"""...or by less than this: 0.1 mW, and 50 ns."""
+"""Tuning: standard deviations of the noise that move by a smaller share have settled, after TURNS by the second, or by less than the last: 0.1 mW, and 50 ns."""
 WORTH_A_STEP = 0.5
-"""A step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): slopes in tables of
+"""Tuning: a step of all parameters that promises less than this in the cost is none (that is 0.7 standard errors of all together): slopes in tables of
 the response, with their steps of 1 us, are means over each, so that the cost is not that smooth."""
 POLISHED, FINEST = 4, 0.02
-"""Where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: what promises WORTH_A_STEP may still
+"""Tuning: where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: what promises WORTH_A_STEP may still
 be 0.7 standard errors of one parameter. Which maximum is ended at, rounding may decide all the same."""
 PULL_BLOCKS, PULL_NS, PULL_WIDER, PULL_SKEW = 120, 4e3, 0.2, 0.2
-"""Differences by which the information on powers is differentiated, on so many blocks."""
+"""Tuning: differences by which the information on powers is differentiated, on so many blocks."""
 NO_BETTER = 4.0
-"""Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
+"""Tuning: where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
 fifty), the cost cannot be told from its least."""
 DAMPING, MOST_DAMPING = 1.0, 1e4
+"""Tuning: the damping of the first step that is tried again, as a multiple of the curvature; beyond the second, steps are too short to be any."""
 
 MOST_BLOCKS, KEPT_BLOCKS = 1000, 2500
-"""A maximum is sought on no more rows than are in the first (64 s at 1 kHz). From there few steps are gone on all, where there are no more of these
+"""Tuning: a maximum is sought on no more rows than are in the first (64 s at 1 kHz). From there few steps are gone on all, where there are no more of these
 than in the second: what whitens them takes 82 MB; else one."""
 MOST_SPREAD = 0.6
-"""Of more than this share of all rows no part is chosen with room between."""
+"""Tuning: of more than this share of all rows no part is chosen with room between."""
 GOLDEN = (5**0.5 - 1) / 2
-"""Parts of its multiples lie evenly, however many there are."""
+"""Number: parts of its multiples lie evenly, however many there are."""
 TURN_BLOCKS, BESIDE_NS = 512, 2e6
-"""Of all rows of a long recording so many blocks are placed at a time (half a minute at 1 kHz); and what ran so long beside them too, so that a step of the sensor
-needs no others."""
+"""Tuning: of all rows of a long recording so many blocks are placed at a time (half a minute at 1 kHz); and what ran so long beside them too, so that
+a step of the sensor needs no others."""
 Blocks = int | None
 """So many blocks spread evenly over all pieces, or all."""
 EVERY: Blocks = None
@@ -80,7 +81,7 @@ Point = tuple[Model, list[Piece], Noise]
 
 @dataclass(frozen=True)
 class Surface:
-    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, START_BLOCKS of the `best` where starts are compared;
+    """What stays the same through all rounds; `some`: the blocks on which the maximum is approached, START_BLOCKS where starts are compared;
     `farthest_ns`: inferences scatter by no more; `widest_ns`: edges are blurred by no more."""
 
     plan: Schedule
@@ -93,6 +94,8 @@ class Surface:
     """Engines by whose rows starts are compared; None: all."""
     parts: dict[tuple[int, Blocks], Part] = field(default_factory=dict, compare=False)
     """Of each piece, by how many blocks are looked at: what ran around them. Of a long recording that is little of all, which is placed for each step."""
+    spread: dict[int, tuple[list[Ints], list[list[Ints]]]] = field(default_factory=dict, compare=False)
+    """By how many blocks are looked at: the conversions of all pieces, and which blocks of them were chosen last. Most points differ in no row."""
     pace: Pace = field(default_factory=Pace, compare=False)
 
     @property
@@ -113,12 +116,11 @@ class Surface:
 
         When conversions saw what they saw stays what it is.
         """
-        plan = self.plan.placed(model.layout)
         found = []
         for number, (piece, readings) in enumerate(zip(pieces, self.readings, strict=True)):
             again = piece
             if piece.clock is not None and piece.averaging == 1:
-                late = ends_late(plan, number, piece, readings, model)
+                late = ends_late(self.plan, number, piece, readings, model)
                 again = piece_of(readings, piece.clock, piece.delay_ns, MARGIN_NS, late)
             found.append(again if again.number.size >= piece.number.size / 2 else piece)
         return found
@@ -242,10 +244,7 @@ class Surface:
         if portions is not None:
             chosen = portions
         elif blocks is not None:
-            best = None if blocks != START_BLOCKS else self.best
-            chosen = _spread(
-                pieces, blocks, () if best is None else [np.isin(_seen(self.plan, each), best) for each in pieces]
-            )
+            chosen = self._chosen(pieces, blocks)
         else:
             chosen = [blocks_of(piece.number.size) for piece in pieces]
         for number, (piece, mine) in enumerate(zip(pieces, chosen, strict=True)):
@@ -258,6 +257,18 @@ class Surface:
                 for design in every:
                     yield piece.averaging, design
                     self.pace.step(len(design.rows))
+
+    def _chosen(self, pieces: Sequence[Piece], blocks: int) -> list[list[Ints]]:
+        """Blocks spread evenly over all pieces (`_spread`), the same for points that differ in no row, wherever these lie."""
+        numbers = [piece.number for piece in pieces]
+        before, chosen = self.spread.get(blocks, ([], []))
+        if len(before) != len(numbers) or any(one is not other for one, other in zip(before, numbers, strict=True)):
+            best = self.best if blocks == START_BLOCKS else None
+            chosen = _spread(
+                pieces, blocks, () if best is None else [np.isin(_seen(self.plan, each), best) for each in pieces]
+            )
+            self.spread[blocks] = numbers, chosen
+        return chosen
 
     def _around(self, number: int, piece: Piece, kernel: Kernel, blocks: list[Ints], name: Blocks) -> Schedule:
         """What ran around the rows of some blocks of piece `number`; it is kept by the `name` of these blocks while it has all that they saw."""

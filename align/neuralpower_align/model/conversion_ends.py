@@ -17,14 +17,14 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 END_REACH, END_REACH_NS = 0.3, 250e3
-"""Readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
+"""Tuning: readings are looked at so far from the end of a conversion, as a share of the scan and at most."""
 END_READS, FEWEST_ENDS, OUTLIER = 6000, 30, 4.0
-"""So many readings are looked at, and fewest that tell; deviations by which one of them counts at most."""
+"""Tuning: so many readings are looked at, and fewest that tell; deviations by which one of them counts at most."""
 END_NS, TELLING, MEDIAN_SQUARE = 5e9, 2.0, 0.455
-"""Each so long has an offset of its own; a reading tells something where its squared residuals in variances differ by so much; the median of the
+"""Chip: each so long has an offset of its own; a reading tells something where its squared residuals in variances differ by so much; the median of the
 square of a normal number."""
 EVENED_NS = 250e6
-"""Knots of a clock that is a spline: straight lines between them are off by less than a microsecond where rates change by 10 ppm in a second."""
+"""Chip: knots of a clock that is a spline: straight lines between them are off by less than a microsecond where rates change by 10 ppm in a second."""
 
 
 def ends_late(plan: Schedule, number: int, piece: Piece, readings: ChannelReadings, model: Model) -> Late | None:
@@ -32,7 +32,7 @@ def ends_late(plan: Schedule, number: int, piece: Piece, readings: ChannelReadin
 
     Of a reading near the end of a conversion it is told from what either conversion would have given (`model`). The end is where most readings
     lie on the right side, each counted by how much better one conversion explains it than the other, at most OUTLIER deviations. Where
-    readings of some seconds tell nothing the others' offset counts.
+    readings of some seconds tell nothing the others' offset counts. `plan`: what ran, of which only what these readings saw is placed.
     """
     assert piece.clock is not None
     clock, reach = piece.clock, min(END_REACH * piece.clock.period_ns, END_REACH_NS)
@@ -44,9 +44,12 @@ def ends_late(plan: Schedule, number: int, piece: Piece, readings: ChannelReadin
     if near.size < FEWEST_ENDS:
         return None
     kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
+    numbers = (later[near] - 1, later[near])
+    ends = [clock.end(which) - piece.delay_ns for which in numbers]
+    plan = plan.around(ends[0] - kernel.reach_ns, ends[1] + kernel.ahead_ns).plan.placed(model.layout)
     square = []
-    for which in (later[near] - 1, later[near]):
-        seen = replace(piece, number=which, at_ns=clock.end(which) - piece.delay_ns, value_w=readings.power_w[near])
+    for which, at_ns in zip(numbers, ends, strict=True):
+        seen = replace(piece, number=which, at_ns=at_ns, value_w=readings.power_w[near])
         left = [
             (design.value_w - said(model, design)).ravel()
             for design in designs(

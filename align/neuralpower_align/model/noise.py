@@ -28,19 +28,22 @@ from neuralpower_align.sensor.kernel import Kernel
 Floats = npt.NDArray[np.float64]
 
 SLOW_NS = (30e6, 100e6, 300e6, 1000e6)
-"""Correlation times among which the likeliest is taken."""
+"""Prior: correlation times among which the likeliest is taken."""
 _ROUNDS = 10
+"""Tuning: Newton's rounds at most; it ends before where steps are short."""
 _NEAR = 0.1
-"""Steps below this share of a variance need no further round: these shrink like squares."""
+"""Tuning: steps below this share of a variance need no further round: these shrink like squares."""
 SMALL = 8
-"""Matrices of so many rows are inverted at once."""
+"""Tuning: matrices of so many rows are inverted at once."""
 MOST_EXPONENT = 300.0
-"""exp of it and of less than it is a number."""
+"""Number: exp of it and of less than it is a number."""
 _FREE = [0, 2, 3, 4, 5, 6]
 _MASK = np.array([True, False, True, True, True, True, True])
+"""Number: which variances are fitted, by their numbers and one by one: all but what the register is known to add."""
 _SCALES = np.array([1e-4, 1e-6, 1e-4, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2, (1e3) ** 2])
-"""Variances that are as good as none: (10 mW)^2 and (1 us)^2."""
+"""Tuning: variances that are as good as none: (10 mW)^2 and (1 us)^2."""
 _FLOORS = 1e-2 * _SCALES
+"""Tuning: no variance is taken for less, so that it may grow again."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Noise:
     def covariance(self, design: Design, averaging: int) -> Floats:
         """(b, n, n) W^2 of the rows of a design."""
         total = (
-            self.slow * _slow(design, self.slow_ns)
+            self.slow * slow_form(design, self.slow_ns)
             if self.slow > 0
             else np.zeros((*design.at_ns.shape, design.at_ns.shape[1]))
         )
@@ -92,12 +95,12 @@ class Noise:
         else:
             total[:, rows, rows] += self.white + self.register
         # What inferences scatter by, all of it in one product: each with its own variance.
-        wider = _wider(design)
-        place = np.sqrt(self.slack + self.late * wider[:, 0] + self.far * wider[:, 1])
-        moved = design.slack * place[:, None]
+        seen = design.scatter
+        place = np.sqrt(self.slack + self.late * seen.width[:, 0] + self.far * seen.width[:, 1])
+        moved = seen.slack * place[:, None, None]
         if self.stretch > 0:
-            moved = np.concatenate([moved, np.sqrt(self.stretch) * design.stretch], axis=-1)
-        return np.asarray(total + moved @ moved.transpose(0, 2, 1), np.float64)
+            moved = np.concatenate([moved, np.sqrt(self.stretch) * seen.stretch], axis=-1)
+        return total + seen.covariance(moved, design.at_ns.shape)
 
     def root(self, design: Design, averaging: int) -> Root:
         """What whitens the rows of a design."""
@@ -138,10 +141,10 @@ def forms(design: Design, averaging: int, slow_ns: float) -> list[Floats]:
     """The seven known forms, (b, n, n) each or of a shape that is broadcast to it."""
     identity = np.eye(design.at_ns.shape[1])[None]
     white = _filtered(design, averaging) if averaging > 1 else identity
-    wider, turned = _wider(design), design.slack.transpose(0, 2, 1)
-    stretch = design.stretch @ design.stretch.transpose(0, 2, 1)
-    late, far = ((design.slack * wider[:, kind, None]) @ turned for kind in range(2))
-    return [white, identity, _slow(design, slow_ns), design.slack @ turned, stretch, late, far]
+    seen, shape = design.scatter, design.at_ns.shape
+    slack, stretch = (seen.covariance(each, shape) for each in (seen.slack, seen.stretch))
+    late, far = (seen.covariance(seen.slack * np.sqrt(each)[:, None, None], shape) for each in seen.width.T)
+    return [white, identity, slow_form(design, slow_ns), slack, stretch, late, far]
 
 
 def _filtered(design: Design, averaging: int) -> Floats:
@@ -151,12 +154,7 @@ def _filtered(design: Design, averaging: int) -> Floats:
     return np.asarray(keep**apart / (2 * averaging - 1), np.float64)
 
 
-def _wider(design: Design) -> Floats:
-    """`Design.width` for all that an inference's slack has, slope and bend (b, 2, m)."""
-    return np.tile(design.width, design.slack.shape[-1] // max(design.width.shape[-1], 1))
-
-
-def _slow(design: Design, slow_ns: float) -> Floats:
+def slow_form(design: Design, slow_ns: float) -> Floats:
     """The form of power that wanders: exp(-|dt| / T) after one pole of time constant s, (T exp(-|dt| / T) - s exp(-|dt| / s)) / (T - s) T / (T + s)."""
     smooth_ns = min(design.smooth_ns, 0.8 * slow_ns)
     if smooth_ns < 1e-3 * slow_ns:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.layout import Layout
+from neuralpower_align.activity.layout import US, Layout
 from neuralpower_align.model.rows import Design, Piece
 from neuralpower_align.sensor.kernel import MOST_SKEW, SHORTEST_NS, Kernel, lag_of_ns, lag_rate, measured_ns
 
@@ -25,33 +25,46 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 KNOT_S = 10.0
-"""Distance of knots of the spline that the conversions' ends may be off by."""
+"""Chip: distance of knots of the spline that the conversions' ends may be off by."""
 DRIFTS = 3
+"""Tuning: drift functions: a slope, a bend and an S over the recording."""
 STALL_MEAN, STALL_SPREAD = 0.5, 0.29
-"""Of a share between 0 and 1 of which nothing is known."""
+"""Prior: of a share between 0 and 1 of which nothing is known."""
 DRIFT_SPREAD = 0.02
+"""Prior: powers drift by some percent with temperature."""
 TAMED_SPREAD = 0.4
+"""Prior: of powers of layers about their mean, as a share of it, while the sensor is sought."""
 FREE_SPREAD = 2.0
-"""Of any power about the mean of all readings, as a share of that: says nothing of what was measured, and keeps what hardly was (the launch
+"""Prior: of any power about the mean of all readings, as a share of that: says nothing of what was measured, and keeps what hardly was (the launch
 of an engine that ran for half a second) from running away with the sensor."""
 FREE_LAYER_SPREAD = 20.0
-"""The same of layers: what these have in common is told afterwards, and must not be said twice."""
+"""Prior: the same of layers: what these have in common is told afterwards, and must not be said twice."""
 SHIFT_SPREAD_US = 150.0
+"""Prior: how far the conversions' ends may be off where the search before has laid them."""
 SHIFT_BEND_US = 60.0
+"""Prior: second differences of that from knot to knot."""
 KNOWN_SHIFT_US = 5.0
-"""Where the sensor was found of other classes, of the same readings' time, by so much its delay may still be off."""
+"""Prior: where the sensor was found of other classes, of the same readings' time, by so much its delay may still be off."""
 LAG_SPREAD_US = 1000.0
+"""Prior: of a lag about the one acquired; says little."""
 BLUR_SPREAD, WIDEST = 0.4, 2.0
-"""Of the logarithm of the variance by which edges are blurred over that of the scatter: slopes, and with them the scatter, are made of powers
+"""Prior: of the logarithm of the variance by which edges are blurred over that of the scatter: slopes, and with them the scatter, are made of powers
 held near their mean. It goes no further than the latter."""
 SKEW_SPREAD = 0.7
 """Prior: of the skewness of inferences' places: that of a wait which scatters by half a normal curve is 1, and of what the rest of the room leaves of it
 either sign."""
 SPLIT_SPREAD, HELD = 3.0, 1e-6
+"""Prior: of the column that looks for a second pole, which says nothing; and of a parameter that is held."""
 NO_PULL = (0.0, 0.0, 0.0)
+"""Number: of lag, blur and skewness, as long as nothing is said of them."""
 SHORT_NS = 50e3
-"""A lag this short may go to the shortest in one step."""
-US = 1e3
+"""Tuning: a lag this short may go to the shortest in one step."""
+
+
+def legendre(x: Floats) -> Floats:
+    """The drift functions (..., m) of x within -1 and 1: Legendre's polynomials, of mean 0. Powers of arrays take ten times as long as products."""
+    square = x * x
+    return np.stack([x, (3 * square - 1) / 2, (5 * square - 3) * x / 2], axis=-1)[..., :DRIFTS]
 
 
 @dataclass(frozen=True)
@@ -70,16 +83,29 @@ class Spline:
 
     def basis(self, at_ns: Floats) -> tuple[Ints, Floats]:
         """First of four columns that count at each time, and their weights (..., 4), which add up to 1."""
-        place = np.clip((at_ns - self.begin_ns) / self.knot_ns, 0.0, self.columns - 3 - 1e-9)
-        first = place.astype(np.int64)
-        f = place - first
-        weights = [(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3]
+        first, f = self._place(at_ns)
+        rest, square = 1 - f, f * f
+        cube = square * f
+        weights = [rest * rest * rest, 3 * cube - 6 * square + 4, 3 * (square - cube + f) + 1, cube]
         return first, np.stack(weights, axis=-1) / 6
 
     def value(self, at_ns: Floats, coefficients: Floats) -> Floats:
         """The curve at some times, in the unit of the coefficients."""
-        first, weights = self.basis(at_ns)
-        return np.asarray((coefficients[first[..., None] + np.arange(4)] * weights).sum(axis=-1), np.float64)
+        first, f = self._place(at_ns)
+        a, b, c, d = (coefficients[k : self.columns - 3 + k] for k in range(4))
+        # The cubic between two knots, from its highest power on: all rows of a recording are placed at each step of a fit.
+        powers = ((d - a) / 6 + (b - c) / 2, (a + c) / 2 - b, (c - a) / 2, (a + c) / 6 + 2 * b / 3)
+        found = powers[0][first]
+        for power in powers[1:]:
+            found *= f
+            found += power[first]
+        return found
+
+    def _place(self, at_ns: Floats) -> tuple[Ints, Floats]:
+        """The knot before each time, and how far it lies behind it, in distances of knots."""
+        place = np.clip((at_ns - self.begin_ns) / self.knot_ns, 0.0, self.columns - 3 - 1e-9)
+        first = place.astype(np.int64)
+        return first, place - first
 
     def precision(self, spread: float, bend: float) -> Floats:
         """Inverse covariance of coefficients that are of size `spread` and whose second differences are of size `bend`."""
@@ -152,8 +178,7 @@ class Model:
 
     def drifts(self, at_ns: Floats) -> Floats:
         """Drift functions (..., m) at some times, -1 to 1."""
-        x = 2 * (at_ns - self.begin_ns) / max(self.end_ns - self.begin_ns, 1.0) - 1
-        return np.stack([x, (3 * x**2 - 1) / 2, (5 * x**3 - 3 * x) / 2], axis=-1)[..., :DRIFTS]
+        return legendre(2 * (at_ns - self.begin_ns) / max(self.end_ns - self.begin_ns, 1.0) - 1)
 
 
 class Index:

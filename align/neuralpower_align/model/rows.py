@@ -22,15 +22,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 BLOCK = 64
-"""Rows whose noise is taken as related; between blocks it is not."""
+"""Prior: rows whose noise is taken as related; between blocks it is not."""
 WALK = 16
-"""Parts of an inference, in each of which its gaps scatter together. Of a network of 150 kernels 4, 8 and 16 of them left 11, 5 and 3 % more noise in all readings than idling
-has (docs/decisions/0010)."""
+"""Prior: parts of an inference, in each of which its gaps scatter together. Of a network of 150 kernels 4, 8 and 16 of them left 11, 5 and 3 % more
+noise in all readings than idling has (docs/decisions/0010)."""
 ENTRIES, AT_ONCE, FEWEST_AT_ONCE = 200_000, 32, 16
-"""About so many pairs of a conversion and a stretch at once, and no more blocks: what is worked on stays near the processor (2 MB where 120 parameters
+"""Tuning: about so many pairs of a conversion and a stretch at once, and no more blocks: what is worked on stays near the processor (2 MB where 120 parameters
 are touched), and few blocks touch few classes. Of fewer blocks calls cost more than what they do."""
 MEMORY_FILTERS = 6
-"""A filter over N conversions is begun so many N before the first that counts: exp(-6) of it is left then."""
+"""Tuning: a filter over N conversions is begun so many N before the first that counts: exp(-6) of it is left then."""
 
 
 @dataclass(frozen=True)
@@ -118,15 +118,51 @@ def piece_of(
 
 
 @dataclass(frozen=True)
+class Scatter:
+    """By what rows scatter as inferences run earlier or later, a patch of R rows for each inference that a block saw: most inferences are seen by few rows
+    of it, and most rows see few inferences.
+
+    `block`, `first` (p,): the block of each patch, and its first row there. `slack` (p, R, s): W per ns of the deviation of the inference's place, by slope and
+    by bend; `stretch` (p, R, WALK): if each of its gaps is longer or shorter by itself, W per ns of the deviation of all together; `width` (p, 2): how wide its
+    place scatters, squared, beside the mean; and 1 where its room is far beyond the usual.
+    """
+
+    block: Ints
+    first: Ints
+    slack: Floats
+    stretch: Floats
+    width: Floats
+
+    @classmethod
+    def none(cls) -> Scatter:
+        """Of nothing."""
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing, nothing, np.zeros((0, 0, 1)), np.zeros((0, 0, WALK)), np.zeros((0, 2)))
+
+    def covariance(self, columns: Floats, shape: tuple[int, int]) -> Floats:
+        """Of all rows (b, n, n), of which each patch has columns (p, R, k) that are independent of one another and of those of other patches."""
+        (blocks, rows), (count, high, _) = shape, columns.shape
+        at = self.first[:, None] + np.arange(high)
+        if count and 2 * high > rows:
+            # Where most rows saw an inference one product of a block costs less than those of its patches, which lie one after another.
+            rank = np.arange(count) - np.searchsorted(self.block, self.block)
+            dense = np.zeros((blocks, rows, int(rank.max()) + 1, columns.shape[2]))
+            dense[self.block[:, None], at, rank[:, None]] = columns
+            flat = dense.reshape(blocks, rows, -1)
+            return np.asarray(flat @ flat.transpose(0, 2, 1), np.float64)
+        cells = ((self.block[:, None] * rows + at) * rows)[:, :, None] + at[:, None, :]
+        patches = columns @ columns.transpose(0, 2, 1)
+        return _summed(cells.ravel(), patches.ravel(), (blocks, rows, rows))
+
+
+@dataclass(frozen=True)
 class Design:
     """What the rows of b blocks of n neighbours saw, of t classes and m inferences that they touch.
 
     `rows` (b, n) are their places in the piece. `share` (b, n, t) of the classes `touched` (t,); `stalled` the same with each
     stretch weighted by its stall, None where `share` has the stalls in it already; `by_stall` (b, n): W for each share of stall; `slide`, `by_lag`, `by_second` (b, n): change of the reading, W per ns, if it is seen later or if
-    a pole is slower; `slack` (b, n, m): by what they scatter if
-    inferences run earlier or later, W per ns of its deviation; `stretch` (b, n, WALK m): if each of their gaps is longer or shorter by itself, W per ns of the deviation of all together;
-    `width` (b, 2, m): how wide each inference's place scatters, squared, beside the mean; and 1 where its room is far beyond the usual.
-    `bend` (b, n): the sum of the bends of all inferences, W per ns; `by_blur`, `by_skew` (b, n): change with the logarithm of the variance of their places, and with its skewness, W. `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
+    a pole is slower; `scatter`: by what they scatter if inferences run earlier or later. `bend` (b, n): the sum of the bends of all inferences, W per ns;
+    `by_blur`, `by_skew` (b, n): change with the logarithm of the variance of their places, and with its skewness, W. `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
     """
 
     piece: int
@@ -144,9 +180,7 @@ class Design:
     by_blur: Floats
     by_skew: Floats
     bend: Floats
-    slack: Floats
-    stretch: Floats
-    width: Floats
+    scatter: Scatter
     moved: Ints
     layout: Floats
     smooth_ns: float
@@ -175,7 +209,7 @@ def designs(
     """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece.
 
     `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart. `scatter`: whether the rows
-    have what inferences scatter by, else `slack` and `stretch` are of none. `cut`: whether blocks are cut into portions; they come as they are where
+    have what inferences scatter by. `cut`: whether blocks are cut into portions; they come as they are where
     they were already.
     """
     slopes = _Slopes.of(plan, kernel, power_w, stalls)
@@ -260,34 +294,41 @@ def _design(
     by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
     slide, bend, by_lag, by_second, by_blur, by_skew = np.add.reduceat(pulls, seen.first, axis=1).reshape(6, *at.shape)
-    slack, stretch, width, moved, layout = _moving(
-        plan, seen, slopes, pulls[: 2 if kernel.blur_ns and scatter else 1], at.shape[0], at.shape[1], scatter
-    )
+    moves = _Moves.of(seen, slopes)
+    moved, layout = _by_layout(plan, seen, slopes, moves, pulls[0], at.shape)
+    scattered = Scatter.none()
+    if scatter:
+        whole = picked is not None  # a filter spreads over all rows of a block
+        scattered = _scatter(plan, seen, slopes, moves, pulls[: 2 if kernel.blur_ns else 1], at.shape, whole)
     if picked is not None:
-        share, bend, slack, stretch, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew = (
+        share, bend, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew = (
             _read(_filtered(part, piece.averaging), picked)
-            for part in (share, bend, slack, stretch, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew)
+            for part in (share, bend, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew)
         )
         if stalled is not None:
             stalled = _read(_filtered(stalled, piece.averaging), picked)
+        if scattered.block.size:
+            mine = picked[scattered.block]
+            slack, stretch = (
+                _read(_filtered(part, piece.averaging), mine) for part in (scattered.slack, scattered.stretch)
+            )
+            scattered = replace(scattered, slack=slack, stretch=stretch)
     return Design(
         index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, by_stall, slide, by_lag, by_second,
-        by_blur, by_skew, bend, slack, stretch, width, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
+        by_blur, by_skew, bend, scattered, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Slopes:
     """Of each edge (e,): the step of power, W, and the inference that moves it, or -1; `new`: whether another one than the last edge's.
-    `before`, `after`: the last inference that moves an edge up to this one, the first that moves one from this one on. `stalled`: W for each
-    share of stall; `worth`: what the stall share of the class makes of the stretch after the edge; `thins` (2, e): by how much its power
-    changes with each ns that each gap between kernels is longer, of those that are as long as usual, and that all together are, W per ns."""
+    `stalled`: W for each share of stall; `worth`: what the stall share of the class makes of the stretch after the edge; `thins` (2, e): by how much its power
+    changes with each ns that each gap between kernels is longer, of those that are as long as usual, and that all together are, W per ns;
+    `level`: which of the kernel's tables sees it."""
 
     steps: Floats
     moves: Ints
     new: npt.NDArray[np.bool_]
-    before: Ints
-    after: Ints
     stalled: Floats
     worth: Floats | None
     thins: Floats | None
@@ -303,13 +344,10 @@ class _Slopes:
             apart = np.where(moves >= 0, power_w[plan.rest[moves]] - level, 0.0)
             level = level + plan.more * apart
             thins = plan.thinned * np.stack([-plan.more * apart, (1 - plan.more) * apart])
-        behind = np.where(moves >= 0, moves, np.iinfo(np.int64).max)
         return cls(
             np.diff(level, prepend=level[:1]),
             moves,
             np.diff(moves, prepend=-2) != 0,
-            np.maximum.accumulate(moves),
-            np.minimum.accumulate(behind[::-1])[::-1],
             plan.stall * power_w[plan.classes],
             worth,
             thins,
@@ -366,83 +404,107 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel, level: Ints) -> _Overla
     return _Overlap(row, edge, starts, share, slopes)
 
 
-def _moving(
-    plan: Schedule, seen: _Overlap, slopes: _Slopes, pulls: Floats, blocks: int, width: int, scatter: bool
-) -> tuple[Floats, Floats, Floats, Ints, Floats]:
-    """How readings change where inferences move: by what they scatter if these run earlier or later, W per ns, slope (and bend)
-    (blocks, width, m or 2 m) with inferences next to one another; the same of stretches (blocks, width, WALK m); the width of each (blocks, 2, m);
-    and the layout's parameters and columns."""
-    new = slopes.new[seen.edge]
-    new[seen.first] = True
-    begins = np.flatnonzero(new)
-    moves, row = slopes.moves[seen.edge[begins]], seen.row[begins]
-    along = np.empty((len(pulls) + 3, seen.row.size))
-    along[:-3] = pulls
+@dataclass(frozen=True)
+class _Moves:
+    """Runs (k,) of entries of `_Overlap` that one inference moves: the row and the inference of each. `begins`: the first entry of each run, also of
+    those that no inference moves; `moved`: which of them one does."""
+
+    row: Ints
+    inference: Ints
+    begins: Ints
+    moved: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, seen: _Overlap, slopes: _Slopes) -> _Moves:
+        """Of the entries of some rows."""
+        new = slopes.new[seen.edge]
+        new[seen.first] = True
+        begins = np.flatnonzero(new)
+        inference = slopes.moves[seen.edge[begins]]
+        moved = inference >= 0
+        return cls(seen.row[begins][moved], inference[moved], begins, moved)
+
+    def sums(self, entries: Floats) -> Floats:
+        """Of the entries (.., e) of each run (.., k)."""
+        return np.add.reduceat(entries, self.begins, axis=-1)[..., self.moved]
+
+
+def _by_layout(
+    plan: Schedule, seen: _Overlap, slopes: _Slopes, moves: _Moves, pull: Floats, shape: tuple[int, ...]
+) -> tuple[Ints, Floats]:
+    """The layout's parameters that move something, and how readings change with them (blocks, width, j)."""
     # Edges that an anchor holds scatter with their inference, and are moved by nothing else.
-    along[-1] = pulls[0] if plan.held is None else np.where(plan.held[seen.edge], 0.0, pulls[0])
-    np.multiply(along[-1], plan.place[seen.edge], out=along[-3])
-    np.multiply(along[-1], plan.gaps[seen.edge], out=along[-2])
+    free = pull if plan.held is None else np.where(plan.held[seen.edge], 0.0, pull)
+    along = np.stack([free * plan.place[seen.edge], free * plan.gaps[seen.edge], free])
     if slopes.thins is not None:
         # What is more of gaps than usual is at the power of a gap. The sums are taken with the other sign.
-        along[-3] -= seen.share * slopes.thins[1, seen.edge]
-        along[-2] -= seen.share * slopes.thins[0, seen.edge]
-    sums = np.add.reduceat(along, begins, axis=1)
-    moved = moves >= 0
-    sums, moves, row = sums[:, moved], moves[moved], row[moved]
+        along[0] -= seen.share * slopes.thins[1, seen.edge]
+        along[1] -= seen.share * slopes.thins[0, seen.edge]
+    sums = moves.sums(along)
     # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
-    slope, place, gaps = -sums[-1], -sums[-3], -US * sums[-2]
-    room, whose = plan.room[:, moves], np.maximum(plan.engine[moves], 0)
+    place, gaps, slope = -sums[0], -US * sums[1], -sums[2]
+    room, whose = plan.room[:, moves.inference], np.maximum(plan.engine[moves.inference], 0)
     parts = [*(slope * room[:LEADS]), place * room[NEAR], gaps]
     numbers = list(range(COMMON))
     for engine in np.flatnonzero(np.bincount(whose)) if plan.apart else ():
         mine = whose == engine
         parts += [np.where(mine, US * slope * room[TOLD], 0.0), np.where(mine, gaps, 0.0)]
         numbers += [COMMON + 2 * engine, COMMON + 2 * engine + 1]
-    size = blocks * width
-    flat = np.empty((size, len(parts)))
+    blocks, width = shape
+    flat = np.empty((blocks * width, len(parts)))
     for number, part in enumerate(parts):
-        flat[:, number] = np.bincount(row, part, size)
-    columns: Floats = flat.reshape(blocks, width, -1)
-    if not scatter:
-        none = np.zeros((blocks, width, 0))
-        return none, none, np.zeros((blocks, 2, 0)), np.array(numbers, np.int64), columns
-    lasts = np.append(seen.first[1:], seen.row.size) - 1
-    earliest = slopes.after[seen.edge[seen.first].reshape(blocks, width)].min(axis=1)
-    latest = slopes.before[seen.edge[lasts].reshape(blocks, width)].max(axis=1)
-    most = max(int(np.max(latest - earliest, initial=0, where=latest >= earliest)) + 1, 1)
-    cells = row * most + moves - earliest[row // width]
-    shape = (blocks, width, most)
-    slack: Floats = np.concatenate([_summed(cells, part, shape) for part in sums[:-3]], axis=-1)
-    stretch = _walked(plan, seen, slopes, pulls[0], begins, moved, cells, shape)
-    which = np.clip(earliest[:, None] + np.arange(most), 0, max(plan.room.shape[1] - 1, 0))
-    wider = np.stack([plan.room[WIDTH, which], plan.room[LEAD_FAR, which] > 0], axis=1)
-    return slack, stretch, wider, np.array(numbers, np.int64), columns
+        flat[:, number] = np.bincount(moves.row, part, len(flat))
+    return np.array(numbers, np.int64), flat.reshape(blocks, width, -1)
+
+
+def _scatter(
+    plan: Schedule, seen: _Overlap, slopes: _Slopes, moves: _Moves, pulls: Floats, shape: tuple[int, ...], whole: bool
+) -> Scatter:
+    """By what readings scatter if inferences run earlier or later; `whole`: patches are of all rows of a block."""
+    blocks, width = shape
+    block, row, inference = moves.row // width, moves.row % width, moves.inference
+    least = np.full(blocks, np.iinfo(np.int64).max)
+    np.minimum.at(least, block, inference)
+    present = np.zeros((blocks, int(np.max(inference - least[block], initial=-1)) + 1), bool)
+    present[block, inference - least[block]] = True
+    patch = (np.cumsum(present).reshape(present.shape) - 1)[block, inference - least[block]]
+    count = int(np.count_nonzero(present))
+    first, last = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    first[patch[::-1]], last[patch] = row[::-1], row
+    rows = width if whole else int(np.max(last - first, initial=0)) + 1
+    first = np.minimum(first, width - rows)
+    cells, size = patch * rows + row - first[patch], (count, rows)
+    slack = np.stack([_summed(cells, part, size) for part in moves.sums(pulls)], axis=-1)
+    which, whose = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    which[patch], whose[patch] = inference, block
+    wider = np.stack([plan.room[WIDTH, which], plan.room[LEAD_FAR, which] > 0], axis=-1)
+    return Scatter(whose, first, slack, _walked(plan, seen, slopes, moves, pulls[0], cells, size), wider)
 
 
 def _walked(
-    plan: Schedule,
-    seen: _Overlap,
-    slopes: _Slopes,
-    pull: Floats,
-    begins: Ints,
-    moved: npt.NDArray[np.bool_],
-    cells: Ints,
-    shape: tuple[int, ...],
+    plan: Schedule, seen: _Overlap, slopes: _Slopes, moves: _Moves, pull: Floats, cells: Ints, size: tuple[int, int]
 ) -> Floats:
-    """How readings scatter if each gap is longer or shorter by itself, (blocks, width, WALK m): edges then lie as a random walk from the middle has
+    """How readings scatter if each gap is longer or shorter by itself, (p, R, WALK): edges then lie as a random walk from the middle has
     them, of variance 1 from begin to end, which is straight within each of WALK parts of an inference."""
-    place, parts = plan.place[seen.edge], []
-    free = pull if plan.held is None else np.where(plan.held[seen.edge], 0.0, pull)
-    for number in range(WALK):
-        begin = number / WALK - 0.5
-        # Of the parts before the middle an increment moves what lies before it, to the other side.
-        gone = np.clip((place - begin) * WALK, 0.0, 1.0) - (begin < 0)
-        along = free * (gone * WALK**-0.5)
-        if slopes.thins is not None:
-            inside = (place > begin) & (place <= begin + 1 / WALK)
-            along -= seen.share * slopes.thins[1, seen.edge] * inside * WALK**0.5
-        parts.append(_summed(cells, np.add.reduceat(along, begins)[moved], shape))
-    return np.concatenate(parts, axis=-1)
+    spans = np.diff(np.append(moves.begins, seen.edge.size))
+    entries = np.repeat(moves.moved, spans)
+    edge, cell = seen.edge[entries], np.repeat(cells, spans[moves.moved])
+    place = np.clip((plan.place[edge] + 0.5) * WALK, 0.0, WALK)
+    part = np.minimum(place.astype(np.int64), WALK - 1)
+    free = pull[entries] if plan.held is None else np.where(plan.held[edge], 0.0, pull[entries])
+    shape, at = (*size, WALK), cell * WALK + part
+    # An increment moves what lies behind its part, and of what lies in it as much as lies before.
+    within, before = _summed(at, free * (place - part), shape), np.cumsum(_summed(at, free, shape), axis=-1)
+    found = within - before
+    # Of the parts before the middle an increment moves what lies before it, to the other side.
+    found[..., WALK // 2 :] += before[..., -1:]
+    found *= WALK**-0.5
+    if slopes.thins is not None:
+        inside = (place > 0) & (plan.place[edge] <= 0.5)
+        at = cell * WALK + np.maximum(np.ceil(place).astype(np.int64) - 1, 0)
+        thinner = np.where(inside, seen.share[entries] * slopes.thins[1, edge], 0.0)
+        found -= _summed(at, thinner, shape) * WALK**0.5
+    return found
 
 
 def _summed(cells: Ints, values: Floats, shape: tuple[int, ...]) -> Floats:

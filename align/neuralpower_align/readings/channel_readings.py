@@ -21,9 +21,9 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 LONGEST_TRANSFER = 0.25
-"""Reads that all last longer than this share of a scan have waited for it, and say nothing of the transfer."""
+"""Board: reads that all last longer than this share of a scan have waited for it, and say nothing of the transfer."""
 FIRST_TICKS, HELD_TICKS = 2000, 12_000
-"""Supply and transfer are told from so many ticks where readings come in portions, all of them since something ran: a board that idles does not
+"""Tuning: supply and transfer are told from so many ticks where readings come in portions, all of them since something ran: a board that idles does not
 tell by how much its supply gives way. So many are held back for that."""
 UNKNOWN_TRANSFER = "how long a read lasts on the wire is not known: registers are taken to be read when reads ended"
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 BLOCK = 64
-"""Readings whose mean is taken: over these it does not matter that the two were converted at different moments."""
+"""Tuning: readings whose mean is taken: over these it does not matter that the two were converted at different moments."""
 
 
 @dataclass(frozen=True)

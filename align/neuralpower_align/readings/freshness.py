@@ -18,23 +18,23 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 ENOUGH_CHANGES = 500
-"""Fewer changes than this give no estimate."""
+"""Rule: fewer changes than this give no estimate."""
 _USED = 600
-"""The newest changes, of all registers, that are used."""
+"""Tuning: the newest changes, of all registers, that are used."""
 WANDER_PPM = 50.0
-"""How far the chip's clock may run from its mean while changes are collected."""
+"""Chip: how far the chip's clock may run from its mean while changes are collected."""
 _EVIDENCE = 12.0
-"""Natural logarithm of how much less likely chance must be."""
+"""Rule: natural logarithm of how much less likely chance must be."""
 _FITTING = 0.99
-"""Share of a register's changes that must fit: a read that was held up may carry times that are a little off."""
+"""Board: share of a register's changes that must fit: a read that was held up may carry times that are a little off."""
 _SLACKS_NS = (0.0, 50_000.0, 200_000.0)
-"""How much wider windows are made, in turn, where no period fits them all: the interval grows with them."""
+"""Board: how much wider windows are made, in turn, where no period fits them all: the interval grows with them."""
 _NEAR = 0.005
-"""Two periods that differ by less than this on either side need not be told apart."""
+"""Rule: two periods that differ by less than this on either side need not be told apart."""
 _ENDS = 200
-"""Changes at either end of the time that bound the period: pairs further apart say more."""
+"""Tuning: changes at either end of the time that bound the period: pairs further apart say more."""
 _LINES = 8
-"""Lines of the periodogram that are followed."""
+"""Tuning: lines of the periodogram that are followed."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from neuralpower_align.result.results import Balance
 Floats = npt.NDArray[np.float64]
 
 LONGEST_HOLE_NS = 50_000_000
-"""Energy is summed over no longer hole in the readings than this."""
+"""Rule: energy is summed over no longer hole in the readings than this."""
 UNDECLARED = 3.0
-"""Gaps of a run that differ by more standard errors from gaps measured alone hold something that nobody declared."""
+"""Rule: gaps of a run that differ by more standard errors from gaps measured alone hold something that nobody declared."""
 
 
 def declared_gaps(

@@ -19,14 +19,14 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.fit.estimate import Estimate
-from neuralpower_align.model.noise import forms
+from neuralpower_align.model.noise import slow_form
 from neuralpower_align.model.nuisance import columns, prior
-from neuralpower_align.model.rows import blocks_of, designs
+from neuralpower_align.model.rows import blocks_of, designs, seen_ns
 
 Floats = npt.NDArray[np.float64]
 
 BLOCKS, BLOCKS_EACH = 160, 30
-"""About so many blocks tell the sums, or so many for each of many engines, that those of each are seen."""
+"""Tuning: about so many blocks tell the sums, or so many for each of many engines, that those of each are seen."""
 
 
 def realised_variance(
@@ -36,7 +36,6 @@ def realised_variance(
     inference; change (c, q): of powers over their own time with all parameters (`Levels`); by_gap (f, l), J: change of the energies with the
     parameters of the layout, which say how long gaps between kernels are."""
     model, noise = found.model, found.noise
-    plan = plan.placed(model.layout)
     covariance = found.covariance - found.rivals.T @ found.rivals
     weights = seconds @ change
     if by_gap is not None:
@@ -52,12 +51,14 @@ def realised_variance(
         share = blocks * piece.number.size / total
         group = full[:: max(int(len(full) / max(share, 1.0)), 1)]
         kernel = replace(model.kernel, window_ns=piece.window_ns, smear_ns=piece.unplaced_ns)
-        for design in designs(plan, number, piece, kernel, model.slope_w, [group]):
+        # A few blocks of a long recording saw little of what ran in it.
+        near = plan.around(*seen_ns(piece, kernel, [group])).plan.placed(model.layout)
+        for design in designs(near, number, piece, kernel, model.slope_w, [group]):
             which, dense, _ = columns(model, design)
             inside = dense @ after[which]
             covariance = noise.covariance(design, piece.averaging)
             weight = np.linalg.solve(covariance, inside)
-            form = noise.slow * forms(design, piece.averaging, noise.slow_ns)[2]
+            form = noise.slow * slow_form(design, noise.slow_ns)
             beside = design.share @ ran[:, design.touched].T
             told += np.sum(weight * inside, axis=(0, 1))
             slow += [np.sum(each * (form @ beside), axis=(0, 1)) for each in (weight, beside)]

@@ -18,11 +18,11 @@ from neuralpower_align.sensor.excitation import MOST_UNSEEN, Excitation
 Floats = npt.NDArray[np.float64]
 
 LEAST_BESIDE = 5e-3
-"""Of so small a share of an inference before and after its layers no power can be told: it counts as the layers'."""
+"""Rule: of so small a share of an inference before and after its layers no power can be told: it counts as the layers'."""
 
 
 CERTAIN = 2.0
-"""A power this many standard errors outside what a layer can draw is none."""
+"""Rule: a power this many standard errors outside what a layer can draw is none."""
 
 
 @dataclass(frozen=True)

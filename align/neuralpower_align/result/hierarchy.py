@@ -23,14 +23,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FEWEST = 4
-"""Of fewer layers no scatter is told."""
+"""Rule: of fewer layers no scatter is told."""
 SPREADS = np.linspace(0.025, 1.0, 40)
-"""Scatters that are tried, as shares of the mean, all as likely beforehand."""
+"""Prior: scatters that are tried, as shares of the mean, all as likely beforehand."""
 USUAL = 0.4
+"""Prior: scatter of layers as a share of their mean, by which the mean is weighed that sets the scale of the scatters tried."""
 SHORT_S = 30e-6
-"""Layers shorter than this scatter more, in inverse proportion (variance): launching and draining a kernel takes some microseconds."""
+"""Board: layers shorter than this scatter more, in inverse proportion (variance): launching and draining a kernel takes some microseconds."""
 SLOPE = 0.25
-"""Deviation of the slope known beforehand, as a share of the mean for each factor e in time."""
+"""Prior: deviation of the slope known beforehand, as a share of the mean for each factor e in time."""
 
 
 def held(covariance: Floats, change: Floats, other: Ints) -> Floats:

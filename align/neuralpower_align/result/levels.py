@@ -38,9 +38,9 @@ class Levels:
 
 
 def over_own_time(found: Estimate, plan: Schedule) -> Levels:
-    """What each class drew while it ran."""
+    """What each class drew while it ran; `plan`: as the fit lays it."""
     model = found.model
-    spent = drift_sums(model, plan.placed(model.layout), model.begin_ns, model.end_ns)
+    spent = drift_sums(model, plan, model.begin_ns, model.end_ns)
     return levels(model, drift_means(spent), found.covariance, found.scattered)
 
 

@@ -19,12 +19,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 Z95 = 1.959963984540054
+"""Number: 97.5 % point of the normal law."""
 HALF_WIDTH = 0.20
+"""Rule: a layer is resolved if its 95 % half-width is at most this share of its power; `--half-width` sets another."""
 GROUP_ERROR = 0.05
+"""Rule: the standard error of a group is at most this share of its power; `--group-error` sets another."""
 NOT_TOLD = 1e3
-"""By how much time that is not told counts more than time that is resolved."""
+"""Rule: by how much time that is not told counts more than time that is resolved."""
 UNIT_WORTH = 0.25
-"""What one more unit is worth, as a share of a layer's mean time: of two partitions that resolve about the same time the finer."""
+"""Rule: what one more unit is worth, as a share of a layer's mean time: of two partitions that resolve about the same time the finer."""
 
 
 def resolved_units(

@@ -16,11 +16,11 @@ from neuralpower_align.sensor.excitation import Excitation, excitation
 Floats = npt.NDArray[np.float64]
 
 MOST_SLACK, LEAST_ROOM_NS = 0.6, 20e3
-"""Inferences that scatter by more than this share of the room between their anchors, and this, contradict the fit."""
+"""Rule: inferences that scatter by more than this share of the room between their anchors, and this, contradict the fit."""
 LESS_THAN_NOTHING = 5.0
-"""Standard errors below 0 W, where no layer can be: by chance one in three million is."""
+"""Rule: standard errors below 0 W, where no layer can be: by chance one in three million is."""
 FEWEST_CLUSTERS = 8
-"""Of fewer seconds the scatter says nothing, though it is taken in the mean over all layers."""
+"""Rule: of fewer seconds the scatter says nothing, though it is taken in the mean over all layers."""
 
 
 def inflation_of(clusters: float, covariance: Floats, scattered: Floats, classes: Classes) -> float:

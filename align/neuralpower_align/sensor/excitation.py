@@ -16,10 +16,11 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 BINS = 100
+"""Tuning: parts of an inference that are looked at."""
 SEEN = 0.1
-"""A part of the inference counts as seen if windows covered it this often, compared with the mean over all parts."""
+"""Rule: a part of the inference counts as seen if windows covered it this often, compared with the mean over all parts."""
 MOST_UNSEEN = 0.05
-"""With more of its time unseen an engine is withheld."""
+"""Rule: with more of its time unseen an engine is withheld."""
 
 
 @dataclass(frozen=True)

@@ -34,27 +34,28 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 STEP_NS = 1000.0
-"""Distance of entries of the table; between them straight lines."""
+"""Tuning: distance of entries of the table; between them straight lines."""
 MEMORY_LAGS = 12.0
-"""Older than this many lags is forgotten: exp(-12) of a step is less than any reading tells, and than steps of the cost that would stop a search."""
+"""Tuning: older than this many lags is forgotten: exp(-12) of a step is less than any reading tells, and than steps of the cost that would stop a search."""
 DERIVATIVE_NS = 400.0
-"""Step to either side in differences of tables in the lags; their error is far below what is forgotten."""
+"""Tuning: step to either side in differences of tables in the lags; their error is far below what is forgotten."""
 SPLIT = 0.3
-"""Share of a pole that is tried as a second one, to see whether there is one."""
+"""Tuning: share of a pole that is tried as a second one, to see whether there is one."""
 BLURS = 4.0
-"""So many deviations to either side are blurred."""
+"""Tuning: so many deviations to either side are blurred."""
 LEVELS = np.asarray(4.0 * 1.25 ** -np.arange(17.0), np.float64)
-"""Deviations of inferences' steps over the mean one for which there are tables: a step lies within 12 % of the nearest. One that is beyond them all
-has so wide an answer that it no longer matters."""
+"""Tuning: deviations of inferences' steps over the mean one for which there are tables: a step lies within 12 % of the nearest. One that is beyond them
+all has so wide an answer that it no longer matters."""
 APART = 8.0
-"""So many deviations lie between what is kept of a transform and its ends: what comes around from the other one is then below rounding."""
+"""Tuning: so many deviations lie between what is kept of a transform and its ends: what comes around from the other one is then below rounding."""
 MOST_SKEW = 1.0
-"""Skewness beyond this is taken for this: the curve would fall below 0 within 2.3 deviations, where errors still are."""
+"""Tuning: skewness beyond this is taken for this: the curve would fall below 0 within 2.3 deviations, where errors still are."""
 SHORTEST_NS = 500.0
-"""A shorter pole is taken for one of this length: no reading tells them apart."""
+"""Tuning: a shorter pole is taken for one of this length: no reading tells them apart."""
 _APART = 0.02
+"""Tuning: two poles that are nearer than this share of each other are taken so far apart: the formula divides by their difference."""
 CURVED_NS = 50e3
-"""A pole much shorter than this is told by its square: two that have the same mean answer then differ as a width does."""
+"""Tuning: a pole much shorter than this is told by its square: two that have the same mean answer then differ as a width does."""
 
 
 def measured_ns(lag_ns: float) -> float:

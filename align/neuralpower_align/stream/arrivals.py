@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity.classes import EngineRuns
+from neuralpower_align.activity.unnamed import BEHIND_NS
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.stream.window import RecentInferences
 
@@ -22,12 +23,13 @@ Bools = npt.NDArray[np.bool_]
 Span = tuple[int, int]
 
 MAX_ENGINES, MAX_LAYERS, MAX_LAYERS_TOGETHER = 4, 160, 240
-"""Engines told apart at a time (as many again that ran without the profiler), layers of one, and of all of them."""
+"""Bound: engines told apart at a time (as many again that ran without the profiler), layers of one, and of all of them."""
 MAX_INFERENCES = 65536
-"""Of each engine, kept in the window."""
-BEFORE_NS, BEHIND_NS = 3_000_000, 20_000_000
-"""Readings from so long before until so long after something unknown ran are left out."""
+"""Bound: of each engine, kept in the window."""
+BEFORE_NS = 3_000_000
+"""Chip: readings from so long before something unknown ran until BEHIND_NS after it are left out."""
 MAX_SPANS = 4096
+"""Bound: stretches of unknown things that are remembered, 64 kB; older ones have left the window."""
 
 
 class Arrivals:

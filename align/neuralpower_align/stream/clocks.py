@@ -11,10 +11,11 @@ from neuralpower_align.activity.states import other_states
 from neuralpower_align.stream.arrivals import Arrivals
 
 SINCE_NS = 20e9
-"""Whether the board ran at other clocks is told from inferences of so long before a chunk until the newest."""
+"""Tuning: whether the board ran at other clocks is told from inferences of so long before a chunk until the newest."""
 FOLLOWS = 0.1
-"""By so much of what a chunk differs by, the usual time of an inference follows: drift with temperature is no other clock."""
+"""Board: by so much of what a chunk differs by, the usual time of an inference follows: drift with temperature is no other clock."""
 LATEST_NS = 2.0**62
+"""Number: later than any time."""
 
 
 @dataclass

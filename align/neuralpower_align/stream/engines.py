@@ -10,16 +10,13 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.classes import Classes
 from neuralpower_align.activity.layout import COMMON, OWN
-from neuralpower_align.activity.schedule import Schedule
+from neuralpower_align.activity.schedule import LEAST_STALL, MOST_STALL, Schedule
 from neuralpower_align.model.nuisance import Model
 from neuralpower_align.stream.packed import packed, unpacked
 from neuralpower_align.stream.rail import LAID_CHUNKS, Rail
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-LEAST_STALL, MOST_STALL = -0.5, 1.0
-"""As in a schedule of the whole."""
 
 
 def _spent(plan: Schedule, engine: int) -> tuple[Ints, Floats]:

@@ -43,25 +43,29 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 ENOUGH = 300
-"""Inferences of an engine before anything is said of it."""
+"""Rule: inferences of an engine before anything is said of it."""
 FIRST_NS, FIRST_ROWS, WINDOW_NS = 30e9, 15_000, 120e9
-"""The first window is as short as a recording that is enough, and holds so many readings of layers, but is never longer than a full one; from a full one
+"""Rule: the first window is as short as a recording that is enough, and holds so many readings of layers, but is never longer than a full one; from a full one
 it is acquired anew, from where the first had its maxima, which decides between them."""
 CHUNK_NS, LONGEST_CHUNK_NS = 2e9, 5e9
 CHUNK_ROWS = 520
+"""Tuning: conversions of a chunk: eight blocks, and some to spare."""
 HOLD_NS = 2.5e9
-"""Readings wait so long for inferences that are reported late."""
+"""Board: readings wait so long for inferences that are reported late."""
 MARGIN_NS = 1.2e9
-"""What ran so long before and after a chunk is looked at: gaps longer than 1 s are idling."""
+"""Tuning: what ran so long before and after a chunk is looked at: gaps longer than 1 s are idling."""
 MEMORY_FILTERS = 7
+"""Tuning: what ran so many lengths of the chip's filter before a chunk is looked at: exp(-7) of it is left then."""
 SPAN_NS = 3600e9
-"""What is older counts ever less, and drift is told over so long."""
+"""Prior: what is older counts ever less, and drift is told over so long."""
 AGE_NS = 10e9
+"""Tuning: what was learnt is aged once in so long: each time drift is laid over another span, which takes time."""
 MARKS_NS = 30e9
+"""Tuning: readings whose marks tell the clock; as long as a first window."""
 LOST = "the clock of the conversions was lost"
 OTHER_CLOCKS = "the board has run at other clocks since"
 LOOK_AHEAD_NS = 8e9
-"""The clock of conversions is measured so far ahead of the readings that are summed."""
+"""Tuning: the clock of conversions is measured so far ahead of the readings that are summed."""
 
 
 class Online:

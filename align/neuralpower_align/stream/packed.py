@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.model.nuisance import US, Model
+from neuralpower_align.activity.layout import US
+from neuralpower_align.model.nuisance import Model
 from neuralpower_align.sensor.kernel import MOST_SKEW, lag_of_ns, measured_ns
 
 Floats = npt.NDArray[np.float64]

@@ -12,50 +12,52 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_align.activity.layout import US
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.fit.estimate import WORTH_STALLS, Estimate
-from neuralpower_align.fit.gls import Normal, accumulate, within
+from neuralpower_align.fit.gls import Normal, accumulate
+from neuralpower_align.fit.information import Information, Solved, within
 from neuralpower_align.fit.search import FINAL_NOISE_BLOCKS
 from neuralpower_align.fit.surface import MARGIN_NS
 from neuralpower_align.model.drifts import drift_sums
 from neuralpower_align.model.noise import Noise, Sample, blurred, estimate_noise
-from neuralpower_align.model.nuisance import KNOT_S, US, Model, Spline, columns, prior, room_to_bounds
+from neuralpower_align.model.nuisance import HELD, KNOT_S, Model, Spline, columns, prior, room_to_bounds
 from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.sensor.kernel import Kernel
-from neuralpower_align.stream.information import Information, Solved, legendre_within, reexpanded, solved
 from neuralpower_align.stream.packed import packed, unpacked
+from neuralpower_align.stream.spans import legendre_within, reexpanded
 from neuralpower_align.stream.track import Track
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 KNOT_NS = KNOT_S * 1e9
+"""Tuning: distance of knots of the shift, as in the batch."""
 ACTIVE = 5
-"""Coefficients of the shift that are kept: over two knots."""
+"""Tuning: coefficients of the shift that are kept: over two knots."""
 SHIFT_US = 40.0
-"""What a clock that is laid may be wrong by, and some more."""
+"""Prior: what a clock that is laid may be wrong by, and some more."""
 LOOK_US, LOOKS, LEAST_LOOK = 60.0, 2, 100
-"""What a piece ahead may be off where it is expected; rounds of measuring it, and fewest rows."""
+"""Prior: what a piece ahead may be off where it is expected; rounds of measuring it, and fewest rows."""
 ROUNDS = 3
+"""Tuning: most times that a chunk is expanded where the estimate with it is."""
 CLOSE_US = 6.0
-"""A chunk whose shift was expected to within this need not be expanded again."""
+"""Tuning: a chunk whose shift was expected to within this need not be expanded again."""
 BEYOND_NS = 2e9
-"""The shift's spline reaches so far beyond the newest reading, since the clock is laid on by whole knots."""
+"""Tuning: the shift's spline reaches so far beyond the newest reading, since the clock is laid on by whole knots."""
 AHEAD_NS = 5e9
-"""The drift's functions are laid so far beyond the newest reading."""
-FIXED = 1e-6
-"""Deviation of a parameter that is held."""
+"""Tuning: the drift's functions are laid so far beyond the newest reading."""
 STALE = 3.0
-"""Rows were expanded too far away if a pole has moved by so many of the standard errors that it had when it was acquired."""
+"""Rule: rows were expanded too far away if a pole has moved by so many of the standard errors that it had when it was acquired."""
 LAID_CHUNKS = 15
-"""An engine that came later has been seen for half a minute, as long as a window that is enough for one."""
+"""Rule: an engine that came later has been seen for half a minute, as long as a window that is enough for one."""
 NOISY, NOISY_CHUNKS = 2.0, 5
-"""Squared whitened residuals per row, and in how many chunks in a row, that say that the sensor is lost."""
+"""Rule: squared whitened residuals per row, and in how many chunks in a row, that say that the sensor is lost."""
 LIKELY_EVERY = 5
-"""Chunks after which the powers that slopes are made of are made anew."""
+"""Tuning: chunks after which the powers that slopes are made of are made anew."""
 NOISE_EVERY, NOISE_SOME, NOISE_MOST = 10, 12, 800
-"""Variances are estimated from so many blocks of each tenth chunk, and count as if from so many blocks at most."""
+"""Tuning: variances are estimated from so many blocks of each tenth chunk, and count as if from so many blocks at most."""
 
 
 @dataclass
@@ -257,7 +259,7 @@ class Rail:
         for number in range(ROUNDS):
             model = self._model(off)
             normal = self._normal(plan, piece, model, blocks_of(piece.number.size))
-            best = self._best(self.known.with_blocks(normal, off))
+            best = self._best(self.known.add(normal, off))
             change = spline.value(piece.at_ns, (best - off)[index.shift[0]])
             if float(np.max(np.abs(change))) < CLOSE_US or number == ROUNDS - 1:
                 break
@@ -265,7 +267,7 @@ class Rail:
             if not again.number.size:
                 break
             off, piece = self._at_held(best), again
-        self.known = self.known.with_blocks(normal, off, best)
+        self.known = self.known.add(normal, off, normal.gram @ (best - off))
         self.off = best
         self._spend(plan, piece, model)
         self.noisy = self.noisy + 1 if normal.square > NOISY * normal.rows else 0
@@ -275,7 +277,7 @@ class Rail:
         off = self._at_held(self.off)
         model = self._model(off)
         normal = self._normal(plan, piece, model, blocks_of(piece.number.size))
-        self.known = self.known.with_blocks(normal, off, off)
+        self.known = self.known.add(normal, off, np.zeros(off.size))
         self._spend(plan, piece, model)
 
     def _spend(self, plan: Schedule, piece: Piece, model: Model) -> None:
@@ -290,9 +292,7 @@ class Rail:
 
     def _best(self, known: Information) -> Floats:
         """The estimate less x0 (q,)."""
-        return self._possible(solved(known, *self._prior(False, False)))
-
-    def _possible(self, found: Solved) -> Floats:
+        found = known.solve(*self._prior(False, False))
         return within(found.off, found.covariance, *room_to_bounds(self.ref))[0]
 
     def _normal(self, plan: Schedule, piece: Piece, model: Model, blocks: list[Ints]) -> Normal:
@@ -383,7 +383,7 @@ class Rail:
         """What was learnt counts `share` of what it did, and drift is told from so much later on."""
         at = self.ref.index.shift[0]
         sharp = self.known.gram[at, at].copy()
-        self.known, self.spent = self.known.aged(share), self.spent * share
+        self.known, self.spent = self.known.forget(share), self.spent * share
         # A little of what holds the shifts must not age away with the rest.
         self.known.gram[at, at] += (1 - share) * np.diag(np.diag(sharp))
         self._span(self.ref.begin_ns + by_ns, self.ref.end_ns)
@@ -403,9 +403,9 @@ class Rail:
         precision, away = prior(ref)
         if ref.stalls and not each:
             own = np.arange(ref.index.stall_of.start, ref.index.stall_of.stop)
-            precision[own, own], away[own] = 1 / FIXED**2, 0.0
+            precision[own, own], away[own] = 1 / HELD**2, 0.0
         if not free:
-            precision[ref.index.blur, ref.index.blur], away[ref.index.blur] = 1 / FIXED**2, 0.0
+            precision[ref.index.blur, ref.index.blur], away[ref.index.blur] = 1 / HELD**2, 0.0
         shift = self.ref.index.shift[0]
         precision[shift, shift], away[shift] = 0.0, 0.0
         return precision, away
@@ -413,27 +413,17 @@ class Rail:
     def solved(self) -> tuple[Model, Solved]:
         """The present estimate with its covariance, powers no longer held near their mean."""
         known, ref = self.known, replace(self.ref, centre_w=0.0)
-        found = solved(known, *self._prior(True, False), scattered=True)
+        found = known.solve(*self._prior(True, False), scattered=True)
         if ref.stalls:
-            wide, powers = solved(known, *self._prior(True, True), scattered=True), ref.index.power
+            wide, powers = known.solve(*self._prior(True, True), scattered=True), ref.index.power
             more = wide.covariance[powers, powers] - found.covariance[powers, powers]
             share = np.diag(more) / np.diag(found.covariance)[powers]
-            if np.median(share[ref.layer]) > WORTH_STALLS:
-                found = wide
-            else:
-                # What is not known of the shares is in the covariance all the same.
-                found.covariance[powers, powers] += more
-                if found.scattered is not None:
-                    found.scattered[powers, powers] += more
+            # What is not known of the shares is in the covariance all the same.
+            found = wide if np.median(share[ref.layer]) > WORTH_STALLS else found.widened(more, powers)
         # The sensor stays what it is with powers held, as in the batch (`estimate.py`).
-        best, sensor = self._best(known), ref.index.of_sensor
-        pull = np.linalg.solve(found.covariance[np.ix_(sensor, sensor)], best[sensor] - found.off[sensor])
-        off = found.off + found.covariance[:, sensor] @ pull
-        off[sensor] = best[sensor]
+        off = found.held_at(self._best(known), ref.index.of_sensor)
         if self.rivals is not None:
-            beside = self.rivals.T @ self.rivals
-            scattered = None if found.scattered is None else found.scattered + beside
-            found = Solved(found.off, found.covariance + beside, scattered)
+            found = found.widened(self.rivals.T @ self.rivals)
         return unpacked(ref, packed(ref) + off), found
 
     @property

@@ -60,7 +60,6 @@ def together(rails: Sequence[Rail], classes: Classes) -> Powers:
     gaps: tuple[Gap, ...] = ()
     for rail in rails:
         model, found = rail.solved()
-        assert found.scattered is not None
         inflation = inflation_of(rail.known.clusters, found.covariance, found.scattered, classes)
         told = levels(model, drift_means(rail.spent), found.covariance, found.scattered)
         gaps = gaps or tuple(

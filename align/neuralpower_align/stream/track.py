@@ -20,18 +20,21 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 KNOT_NS = 1e9
+"""Chip: distance of knots of the clock's path, over which its rate hardly changes."""
 KEEP_NS = 40e9
-"""So much of the clock is kept."""
+"""Bound: so much of the clock is kept."""
 FOLLOW_NS = 8e9
-"""A parabola through so much of it leads on: +-50 ppm in 60 s then leave it by 10 us in 2 s."""
+"""Chip: a parabola through so much of it leads on: +-50 ppm in 60 s then leave it by 10 us in 2 s."""
 SMOOTH_NS = 9e9
-"""Parabolas through so much before and behind are what is laid: such a swing then leaves them by a microsecond."""
+"""Chip: parabolas through so much before and behind are what is laid: such a swing then leaves them by a microsecond."""
 OVERLAP_NS = 15e9
+"""Tuning: a path from marks is laid on to the last one over so much of it: how far it is off there is taken from it."""
 TOLERANCE = 0.04
+"""Chip: by so much its clock may run otherwise than it did: the datasheet's 10 % are between chips."""
 LOST_NS = 300e3
-"""Marks that lie so far from where the clock was followed to are of other conversions."""
+"""Rule: marks that lie so far from where the clock was followed to are of other conversions."""
 LONGEST_LEAP_NS = 6e9
-"""Without marks a clock is not led on over more than this without readings."""
+"""Rule: without marks a clock is not led on over more than this without readings."""
 
 
 @dataclass(frozen=True)

@@ -12,29 +12,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.classes import Classes, EngineRuns
+from neuralpower_align.activity.classes import Classes, EngineRuns, slices_of
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.fit.gls import Normal, accumulate
-from neuralpower_align.model.nuisance import DRIFTS, Model, prior
+from neuralpower_align.fit.information import Information
+from neuralpower_align.model.nuisance import DRIFTS, HELD, Model, prior
 from neuralpower_align.model.rows import blocks_of, designs
 from neuralpower_align.result.engine_power import engine_power
 from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH
-from neuralpower_align.stream.information import Information, solved
-from neuralpower_align.stream.rail import FIXED, Rail
+from neuralpower_align.stream.rail import Rail
 from neuralpower_align.stream.told import EngineEstimate, Powers
 from neuralpower_align.stream.window import RecentInferences
 
 Floats = npt.NDArray[np.float64]
-
-SLICES, SHORTEST_SLICE_NS = 16, 100_000
-"""An inference is laid in so many equal slices, since its power is not the same all the time."""
-
-
-def sliced(engine: EngineRuns, slices: int) -> EngineRuns:
-    """Inferences (m,) in equal slices of all of their time."""
-    edges = (engine.end_ns - engine.begin_ns)[:, None] * np.arange(slices + 1) // slices
-    return EngineRuns(engine.begin_ns, engine.end_ns, np.diff(edges, axis=1), np.arange(slices), whole=True)
 
 
 @dataclass
@@ -56,10 +47,8 @@ class Whole:
         rails: Sequence[Rail],
     ) -> Whole:
         """Of nothing yet."""
-        slices = tuple(
-            int(np.clip(each.span_ns / max(each.count, 1) / SHORTEST_SLICE_NS, 1, SLICES)) for each in whole.values()
-        )
-        laid = [sliced(each.mean(), count) for each, count in zip(whole.values(), slices, strict=True)]
+        slices = tuple(slices_of(each.span_ns / max(each.count, 1)) for each in whole.values())
+        laid = [_sliced(each.mean(), count) for each, count in zip(whole.values(), slices, strict=True)]
         classes = Classes.of([*profiled.values(), *laid])
         models = [_model(rail, classes) for rail in rails]
         known = [Information.empty(model.index.size) for model in models]
@@ -67,7 +56,7 @@ class Whole:
 
     def schedule(self, profiled: Sequence[EngineRuns], whole: Sequence[EngineRuns]) -> Schedule:
         """What ran when."""
-        laid = [sliced(each, count) for each, count in zip(whole, self.slices, strict=True)]
+        laid = [_sliced(each, count) for each, count in zip(whole, self.slices, strict=True)]
         return self.classes.schedule([*profiled, *laid], ())
 
     def feed(self, number: int, rail: Rail, plan: Schedule, readings: ChannelReadings) -> None:
@@ -78,27 +67,26 @@ class Whole:
         before, kernel = self.known[number], rail.kernel(piece)
         plan = plan.placed(rail.model.layout.with_engines(self.classes.layout.engines))
         # Expanded where the estimate is, and so once more where there was none: slopes far from it scatter by more than noise.
-        best = solved(before, *_prior(model)).off
+        best = before.solve(*_prior(model)).off
         for _ in range(1 if before.rows else 2):
             off = best
             now = replace(model, power_w=model.power_w + off[model.index.power])
             normal = Normal.empty(model.index.size)
             for design in designs(plan, 0, piece, kernel, now.power_w, blocks_of(piece.number.size)):
                 accumulate(normal, now, design, rail.noise, piece.averaging)
-            best = solved(before.with_blocks(normal, off), *_prior(model)).off
-        self.known[number] = before.with_blocks(normal, off, best)
+            best = before.add(normal, off).solve(*_prior(model)).off
+        self.known[number] = before.add(normal, off, normal.gram @ (best - off))
 
     def aged(self, share: float) -> None:
         """What was learnt counts `share` of what it did."""
-        self.known = [each.aged(share) for each in self.known]
+        self.known = [each.forget(share) for each in self.known]
 
     def told(self, inferences: Mapping[str, RecentInferences]) -> list[EngineEstimate]:
         """What is known of each engine: the energy of its mean inference."""
         count = self.classes.count
         powers = Powers(np.zeros(count), np.zeros((count, count)), np.zeros((count, count)))
         for model, known in zip(self.models, self.known, strict=True):
-            found = solved(known, *_prior(model), scattered=True)
-            assert found.scattered is not None
+            found = known.solve(*_prior(model), scattered=True)
             powers.watts[:] += model.power_w + found.off[:count]
             powers.covariance[:] += found.covariance[:count, :count]
             powers.scattered[:] += found.scattered[:count, :count]
@@ -109,7 +97,7 @@ class Whole:
         ]
 
     def _told(self, name: str, number: int, powers: Powers, inferences: RecentInferences) -> EngineEstimate:
-        mean = sliced(inferences.mean(), self.slices[number - len(self.profiled)])
+        mean = _sliced(inferences.mean(), self.slices[number - len(self.profiled)])
         power = engine_power(
             powers.watts, powers.covariance, self.classes, number, mean, HALF_WIDTH, GROUP_ERROR, scattered=powers.scattered
         )  # fmt: skip
@@ -120,6 +108,10 @@ class Whole:
     def nbytes(self) -> int:
         """What it takes, bytes."""
         return sum(each.nbytes for each in self.known)
+
+
+def _sliced(engine: EngineRuns, slices: int) -> EngineRuns:
+    return EngineRuns.sliced(engine.begin_ns, engine.end_ns, slices)
 
 
 def _model(rail: Rail, classes: Classes) -> Model:
@@ -136,5 +128,5 @@ def _prior(model: Model) -> tuple[Floats, Floats]:
     """Drift is held at none: its functions span another time."""
     precision, away = prior(model)
     held = np.arange(model.index.drift.start, model.index.idle_drift.stop)
-    precision[held, held] = 1 / FIXED**2
+    precision[held, held] = 1 / HELD**2
     return precision, away

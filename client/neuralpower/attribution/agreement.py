@@ -10,10 +10,11 @@ from neuralpower.attribution.results import Attribution, EngineAttribution, Laye
 from neuralpower.interval import Z95
 
 CHANCE = 0.05
-"""An interval misses so often if it is right."""
+"""Number: an interval of 95 % misses so often if it is right."""
 UNUSUAL = 0.025
+"""Rule: more misses than come by chance in one case out of forty are said to be too many."""
 WANDER = 0.005
-"""By so much, as a standard deviation, the power of a device wanders from one time to another with temperature and clocks. The two
+"""Board: by so much, as a standard deviation, the power of a device wanders from one time to another with temperature and clocks. The two
 measurements lie apart in time, and neither interval holds it."""
 
 

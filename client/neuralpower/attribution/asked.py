@@ -10,7 +10,7 @@ from neuralpower.errors import InputError
 from neuralpower.recordings.recording import Recording
 
 NAMED = 12
-"""So many engines are named to those who asked for another."""
+"""Rule: so many engines are named to those who asked for another."""
 
 
 def check(recording: Recording, method: str, rail: str | None = None, engine: str | None = None) -> None:

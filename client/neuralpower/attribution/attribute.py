@@ -42,10 +42,11 @@ Ints = npt.NDArray[np.int64]
 
 METHODS = ("least-squares", "window-mean")
 STEADY_NS = 15e6
-"""An engine of one repeated layer that runs at least so long is read directly."""
+"""Rule: an engine of one repeated layer that runs at least so long is read directly."""
 SETTLED_LAGS = 8.0
+"""Rule: of an engine that is read directly, readings count once exp(-8) is left of what ran before."""
 READ, LAYERED = 0.03, 0.85
-"""Shares of the time after which the recording is read, and the layers are fitted where all inferences are fitted once more."""
+"""Tuning: shares of the time after which the recording is read, and the layers are fitted where all inferences are fitted once more."""
 NOT_TOLD = "its power is not known to {:.3g} %, alone or together with its neighbours"
 """Why a layer of an engine that is told has no power."""
 

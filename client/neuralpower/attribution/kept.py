@@ -35,9 +35,11 @@ from neuralpower_wire.files import replace_file
 
 FOLDER = "attribution"
 FORMAT, VERSION = "neuralpower attribution", 1
+"""Number: of the file; another version is made anew."""
 MOST_BYTES = 1 << 28
-"""A hundred times what the largest result takes: what is larger is none, and is not read."""
+"""Bound: a hundred times what the largest result takes: what is larger is none, and is not read."""
 CHUNK = 1 << 20
+"""Tuning: files are read a part of so many bytes at a time for their checksum, so that none is held whole."""
 ROOMS = ("attribution", "features", "profiler", "recordings")
 """Rooms of this package in whose hands a result is, beside all of `neuralpower_align` and `neuralpower_wire`."""
 

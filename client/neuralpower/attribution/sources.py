@@ -16,8 +16,9 @@ from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
+from neuralpower_align.activity.classes import Baseline, EngineRuns, slices_of
+from neuralpower_align.activity.unnamed import BEHIND_NS
 from neuralpower_align.clock.scan_clock import ChannelReadings
-from neuralpower_align.layer_power import Baseline, EngineRuns
 from neuralpower_align.readings.channel_readings import rail_readings, volt_of
 from neuralpower_wire import Epoch, Ticks, explained
 
@@ -26,13 +27,12 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 REPEATED_SHARE = 0.95
-"""One layer that makes up so much of an engine's time, in eight copies or more, is a repeated layer."""
+"""Rule: one layer that makes up so much of an engine's time, in eight copies or more, is a repeated layer."""
 GAIN, LARGEST_GAIN, OFFSET_UV, LARGEST_OFFSET_UV = 0.001, 0.0025, 40.0, 80.0
+"""Chip: typical and largest tolerance, of TI's SBOS576B (`Systematic`)."""
 BASELINES = {"device idle": "device-idle", "context idle": "context-idle", "gap": "gap"}
-BEFORE_NS, BEHIND_NS = 2_000_000, 20_000_000
-"""Readings so long before and behind a thing saw nothing of it: the longest delay looked for, and many lags."""
-SLICES, SHORTEST_SLICE_NS = 16, 100_000
-"""An inference without the profiler is laid in so many equal slices, since its power is not the same all the time."""
+BEFORE_NS = 2_000_000
+"""Chip: readings so long before a thing saw nothing of it: the longest delay looked for. Behind it many lags must have gone by."""
 
 
 class RecordingSource(Protocol):
@@ -217,9 +217,7 @@ def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -
     end = np.array([each.end_ns for each in inferences], np.int64)
     profiled = profiled_of(body)
     if profiled:
-        slices = int(np.clip((end - begin).mean() / SHORTEST_SLICE_NS, 1, SLICES))
-        edges = (end - begin)[:, None] * np.arange(slices + 1) // slices
-        runs = EngineRuns(begin, end, np.diff(edges, axis=1), np.arange(slices), whole=True)
+        runs = EngineRuns.sliced(begin, end, slices_of(float((end - begin).mean())))
         return MeasuredEngine(body, (None,), np.zeros(0, np.int64), runs, profiled)
     durations = np.stack([np.asarray(each.durations_ns, np.int64) for each in inferences])
     geometry = _geometry(body, notes)
