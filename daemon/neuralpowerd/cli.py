@@ -191,7 +191,8 @@ def _keys(args: argparse.Namespace) -> int:
 
 
 def _allow(args: argparse.Namespace) -> int:
-    from .live.keys import ALLOWED, ROLES, allow
+    from .live.keys import ALLOWED, allow
+    from .logs.roles import ROLES
 
     folder = Path(_config(args).tcp.keys_dir)
     added = allow(folder, args.key, args.note, ROLES[args.role])
