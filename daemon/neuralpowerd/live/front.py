@@ -231,22 +231,21 @@ class Front:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                 time.sleep(0.01)  # others are served meanwhile, but no faster than this is tried again
             return
-        client.setblocking(False)
-        if client.family == socket.AF_UNIX:
-            packed = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            _, user, _ = _CREDENTIALS.unpack(packed)
-            peer = f"user {user}"
-        else:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in TCP_OPTIONS.items():
-                client.setsockopt(socket.IPPROTO_TCP, option, value)
-            peer = str(address[0])
+        try:
+            peer = _prepared(client, address)
+        except OSError:  # it has gone again
+            client.close()
+            return
         why = self._why_not(listener, peer)
         if why:
             self._tell(f"{listener.name}: {peer}: {why}")
             client.close()
             return
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        except OSError:
+            client.close()
+            return
         server.setblocking(False)
         try:
             server.connect(listener.inner)
@@ -410,6 +409,18 @@ class Front:
         else:
             self._epoll.modify(descriptor, events)
         self._watched[descriptor] = events
+
+
+def _prepared(client: socket.socket, address: Any) -> str:
+    """What the peer is called, by user or address; its socket waits for nothing from then on. OSError where it has gone."""
+    client.setblocking(False)
+    if client.family == socket.AF_UNIX:
+        _, user, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return f"user {user}"
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in TCP_OPTIONS.items():
+        client.setsockopt(socket.IPPROTO_TCP, option, value)
+    return str(address[0])
 
 
 def main() -> None:
