@@ -85,14 +85,17 @@ def besiege(folder: Path, name: str, count: int, draw: random.Random) -> int:
     """Send `count` messages; returns how often the connection was ended."""
     all_sound, kind = sound(name), b"SUB" if name == "live" else b"DEALER"
     end: socket.socket | None = None
-    sent = cut = 0
+    sent, cut, since = 0, 0, 0.0
     while sent < count:
         if end is None:
             try:
                 end = greeted(folder, name, kind)
-            except OSError:
+            except OSError:  # refused for a moment; for longer the daemon is gone
+                since = since or time.monotonic()
+                assert time.monotonic() - since < PATIENCE_S, "no connection: the daemon is gone"
                 time.sleep(0.01)
                 continue
+            since = 0.0
         part = min(AT_ONCE, count - sent)
         try:
             end.sendall(b"".join(mutated(draw, all_sound) for _ in range(part)))

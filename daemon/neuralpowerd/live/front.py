@@ -34,11 +34,19 @@ CHUNK = 64 * 1024
 HANDSHAKE_S = 10.0
 """From connecting to being in: on a local socket milliseconds, and a fifth of a second on a bad link."""
 DEAF_S = 30.0
-"""Who takes nothing of an answer for so long is cut, and its memory given back; libzmq's heartbeat cuts a stopped process after 15 s."""
+"""Who takes nothing of an answer for so long is cut, and its memory given back: a process that was stopped, too."""
 QUESTIONS_UNDER_WAY = 4
 """Of one peer: the next is taken when one is answered, and no more answers than these wait for who does not read."""
 LOST_ANSWER_S = 2.0
 """After this a question without an answer is not waited for: not every broken one gets one."""
+TCP_OPTIONS = {
+    socket.TCP_NODELAY: 1,
+    socket.TCP_KEEPIDLE: 5,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 2,
+    socket.TCP_USER_TIMEOUT: 15_000,
+}
+"""A machine that vanished is noticed within 15 s."""
 FEW_DESCRIPTORS = 32
 """Kept free here: interpreter, epoll, control socket, listeners."""
 TOLD = 16
@@ -223,20 +231,21 @@ class Front:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                 time.sleep(0.01)  # others are served meanwhile, but no faster than this is tried again
             return
-        client.setblocking(False)
-        if client.family == socket.AF_UNIX:
-            packed = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            _, user, _ = _CREDENTIALS.unpack(packed)
-            peer = f"user {user}"
-        else:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer = str(address[0])
+        try:
+            peer = _prepared(client, address)
+        except OSError:  # it has gone again
+            client.close()
+            return
         why = self._why_not(listener, peer)
         if why:
             self._tell(f"{listener.name}: {peer}: {why}")
             client.close()
             return
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        except OSError:
+            client.close()
+            return
         server.setblocking(False)
         try:
             server.connect(listener.inner)
@@ -400,6 +409,18 @@ class Front:
         else:
             self._epoll.modify(descriptor, events)
         self._watched[descriptor] = events
+
+
+def _prepared(client: socket.socket, address: Any) -> str:
+    """What the peer is called, by user or address; its socket waits for nothing from then on. OSError where it has gone."""
+    client.setblocking(False)
+    if client.family == socket.AF_UNIX:
+        _, user, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return f"user {user}"
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in TCP_OPTIONS.items():
+        client.setsockopt(socket.IPPROTO_TCP, option, value)
+    return str(address[0])
 
 
 def main() -> None:
