@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuralpowerd.live.zmtp import MOST_TOPICS, Bounds, BrokenPeer, Incoming, Outgoing
+from neuralpowerd.live.zmtp import MOST_TOPICS, BrokenPeer, Incoming, Outgoing, PeerBounds
 
-BOUNDS = Bounds("NULL", 1000, 2000, 3)
+BOUNDS = PeerBounds("NULL", 1000, 2000, 3)
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 SHAKEN = GREETING + bytes([4, len(READY)]) + READY
@@ -43,7 +43,11 @@ def test_messages_are_counted_however_they_are_cut(messages: list[list[bytes]], 
 @given(st.binary(max_size=300), st.booleans())
 def test_no_bytes_are_too_strange(data: bytes, shaken: bool) -> None:
     """They are taken or refused, in either direction."""
-    for side in (Incoming(BOUNDS), Incoming(Bounds("NULL", 100, 100, 1, subscribes=True, unanswered=50)), Outgoing()):
+    for side in (
+        Incoming(BOUNDS),
+        Incoming(PeerBounds("NULL", 100, 100, 1, subscribes=True, unanswered=50)),
+        Outgoing(),
+    ):
         try:
             side.feed(memoryview(SHAKEN + data if shaken else data))
         except BrokenPeer as error:
@@ -73,7 +77,7 @@ def test_a_peer_that_breaks_a_bound(data: bytes, why: str) -> None:
 
 def test_topics_are_counted_in_both_forms() -> None:
     """ZMTP 3.0 subscribes by messages, 3.1 by commands; what is cancelled makes room only where it was there."""
-    bounds = Bounds("NULL", 100, 100, 1, subscribes=True)
+    bounds = PeerBounds("NULL", 100, 100, 1, subscribes=True)
     for form in ("message", "command"):
         incoming = fed(Incoming(bounds), SHAKEN)
         for number in range(MOST_TOPICS):
@@ -88,7 +92,7 @@ def test_topics_are_counted_in_both_forms() -> None:
 
 def test_a_peer_waits_for_its_answers() -> None:
     """No more messages than agreed are taken, and bytes that nothing can answer end the connection."""
-    incoming = fed(Incoming(Bounds("NULL", 1000, 1000, 2, unanswered=1500)), SHAKEN)
+    incoming = fed(Incoming(PeerBounds("NULL", 1000, 1000, 2, unanswered=1500)), SHAKEN)
     incoming.most_messages = 2
     question = frame(b"q" * 10)
     assert incoming.feed(memoryview(question * 5)) == 2 * len(question) and incoming.messages == 2

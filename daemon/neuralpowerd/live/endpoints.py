@@ -31,7 +31,7 @@ from ..logs.roles import Role
 from .front_process import Door, FrontProcess
 from .gate import Gate
 from .keys import server_keys
-from .zmtp import Bounds
+from .zmtp import PeerBounds
 
 HISTORY_HIGH_WATER = 16
 """Replies waiting for one client: a greedy one costs at most this many times 8 MiB, then loses replies."""
@@ -45,9 +45,9 @@ BACKLOG = 128
 PORT_FREE_S = 2.0
 """The process before a killed daemon's sockets gives their ports back within a moment."""
 MIB = 1 << 20
-LIVE_BOUNDS = Bounds("NULL", 512, 512, 1, subscribes=True)
-HISTORY_BOUNDS = Bounds("NULL", MAX_REQUEST, 2 * MAX_REQUEST, 8, unanswered=MIB)
-INFERENCES_BOUNDS = Bounds("NULL", MAX_RECORD + MAX_HEADER, MAX_RECORD + MIB, 64)
+LIVE_BOUNDS = PeerBounds("NULL", 512, 512, 1, subscribes=True)
+HISTORY_BOUNDS = PeerBounds("NULL", MAX_REQUEST, 2 * MAX_REQUEST, 8, unanswered=MIB)
+INFERENCES_BOUNDS = PeerBounds("NULL", MAX_RECORD + MAX_HEADER, MAX_RECORD + MIB, 64)
 """A message of the link has at most 34 frames, the largest an engine's description."""
 SPEEDS = {"live": (4096.0, 64.0 * 1024), "history": (256.0 * 1024, float(MIB)), "inferences": (16.0 * MIB, 32.0 * MIB)}
 """Bytes a second of one peer, and at once: topics and pings; 1,000 questions a second; 16,000 inferences of 60 layers and four
@@ -93,7 +93,7 @@ class Endpoints:
             self.close()
             raise
 
-    def _make(self, kind: int, bounds: Bounds) -> zmq.Socket[bytes]:
+    def _make(self, kind: int, bounds: PeerBounds) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.linger = 500
         socket.sndhwm = HISTORY_HIGH_WATER if kind == zmq.ROUTER else self._config.publish.high_water
@@ -103,12 +103,12 @@ class Endpoints:
         self._all.append(socket)
         return socket
 
-    def _door(self, name: str, bounds: Bounds, pool: str) -> Door:
+    def _door(self, name: str, bounds: PeerBounds, pool: str) -> Door:
         most = self._most[pool]
         rate, burst = SPEEDS[name.partition("-")[0]]
         return Door(name, str(self._folder / INNER / f"{name}.ipc"), bounds, pool, most, max(1, most // 2), rate, burst)
 
-    def _local(self, kind: int, name: str, bounds: Bounds) -> zmq.Socket[bytes]:
+    def _local(self, kind: int, name: str, bounds: PeerBounds) -> zmq.Socket[bytes]:
         """A socket behind the file NAME.ipc."""
         path = self._folder / f"{name}.ipc"
         if len(os.fsencode(path)) > LONGEST_PATH or len(os.fsencode(self._folder / INNER / path.name)) > LONGEST_PATH:
@@ -186,7 +186,7 @@ class Endpoints:
             (1, zmq.ROUTER, "history", HISTORY_BOUNDS),
         ):
             # Of an encrypted message only the size is seen: 33 bytes more, and no word on whether another frame follows.
-            bounds = Bounds("CURVE", local.frame + 64, local.frame + 64, 1, local.subscribes, local.unanswered)
+            bounds = PeerBounds("CURVE", local.frame + 64, local.frame + 64, 1, local.subscribes, local.unanswered)
             socket = self._make(kind, bounds)
             if kind == zmq.XPUB:
                 socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # the gate counts every peer's topics

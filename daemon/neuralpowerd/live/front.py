@@ -27,7 +27,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from .zmtp import Bounds, BrokenPeer, Incoming, Outgoing
+from .zmtp import BrokenPeer, Incoming, Outgoing, PeerBounds
 
 CHUNK = 64 * 1024
 """Bytes passed on at a time, and held for an end that does not take them: a connection costs twice as much at most."""
@@ -82,7 +82,7 @@ class Listener:
     name: str
     socket: socket.socket
     inner: str
-    bounds: Bounds
+    bounds: PeerBounds
     most: int
     most_of_peer: int
     most_pending: int
@@ -191,7 +191,7 @@ class Front:
         words = json.loads(packet)["listen"]
         listening = socket.socket(fileno=descriptors[0])
         listening.setblocking(False)
-        words["bounds"] = Bounds(**words["bounds"])
+        words["bounds"] = PeerBounds(**words["bounds"])
         words["all"] = Bucket(*words["all"])
         for descriptor, known in list(self._listeners.items()):
             if known.name == words["name"]:  # its file was deleted and made anew

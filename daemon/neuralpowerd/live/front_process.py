@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .zmtp import Bounds
+from .zmtp import PeerBounds
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Door:
 
     name: str
     inner: str
-    bounds: Bounds
+    bounds: PeerBounds
     pool: str
     most: int
     most_of_peer: int

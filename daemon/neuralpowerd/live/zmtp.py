@@ -27,7 +27,7 @@ class BrokenPeer(Exception):
 
 
 @dataclass(frozen=True)
-class Bounds:
+class PeerBounds:
     """What a peer may send to a socket. `unanswered`: bytes until the daemon has to have answered; 0 where it need not."""
 
     mechanism: str
@@ -101,7 +101,7 @@ class _Frames:
 class Incoming(_Frames):
     """From the peer. `messages` are those that have ended; `owed` are the bytes since :meth:`answered`."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: PeerBounds) -> None:
         super().__init__()
         self.messages = self.owed = 0
         self.most_messages: int | None = None
