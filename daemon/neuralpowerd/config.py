@@ -73,7 +73,7 @@ class JournalTable:
 
 @dataclass(frozen=True)
 class InferencesTable:
-    """PeerBounds on what inference processes may make the daemon hold."""
+    """Bounds on what inference processes may make the daemon hold."""
 
     max_sessions: int = key(
         32, "inference processes known at a time; the longest silent one is forgotten", low=1, high=1024

@@ -121,7 +121,7 @@ def test_lower_bounds_correct_a_rate_that_they_rule_out() -> None:
 
 
 def test_a_contradiction_leaves_the_newest_pair_alone() -> None:
-    """PeerBounds before and after a jump have no offset in common: those before it say nothing any more."""
+    """Bounds before and after a jump have no offset in common: those before it say nothing any more."""
     offset = ClockOffset()
     for number in range(100):
         offset.bounded((number * 5e6 - 2e6, -40e3), (number * 5e6, 10e3))
