@@ -24,7 +24,7 @@ endef
 export KEEP_A_FINDING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick
+.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick siege siege-quick
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ fuzz: $(READY) ## every reader of files on damaged ones; MINUTES=n for each of t
 
 fuzz-quick: ## the same for a minute altogether, always the same cases, fit for CI
 	@$(MAKE) -s fuzz MINUTES=0.1 SEED=$(or $(SEED),1)
+
+siege: $(READY) ## a million mutated messages at each socket of a daemon; MESSAGES=n, SEED=n repeats a run
+	@$(BIN)/python -m tests.fuzz.sockets --messages $(or $(MESSAGES),1000000) $(if $(SEED),--seed $(SEED))
+
+siege-quick: ## the same with 20,000 at each, fit for CI
+	@$(MAKE) -s siege MESSAGES=20000 SEED=$(or $(SEED),1)
 
 check: format-check lint types arrows warnings ## format, lint, types, import arrows, C warnings (-k: go on after a failure)
 

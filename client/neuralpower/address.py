@@ -26,7 +26,9 @@ def parse_local(text: AddressLike) -> Address:
     return address
 
 
-def nobody(address: Address) -> str:
-    """What to say while no daemon answers."""
-    question = "is neuralpowerd running" + ("" if address.local else ", and has it allowed this client's key")
+def nobody(address: Address, refused: str = "") -> str:
+    """What to say while no daemon answers; `refused` is this client's public key where a daemon is there and turned it away."""
+    if refused:
+        return f"the daemon at {address} refused this client's key; on the device run: neuralpowerd allow '{refused}'"
+    question = "is neuralpowerd running" + ("" if address.local else ", and is the key here its server.public")
     return f"no daemon at {address}: {question}?"

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .names import drawn_on, printable
+
 EVERY_S = 30.0
 """Where progress is written in lines there is none in less: a log of minutes has a few."""
 Cell = str | int | float | None
@@ -24,7 +26,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *,
         columns: the headings; put units here.
         rows: cells, already rounded strings or plain numbers.
     """
-    heading = f"{title} (simulated)" if simulated else title
+    heading = printable(f"{title} (simulated)" if simulated else title)
+    columns = [printable(name) for name in columns]
     cells = [[text(cell) for cell in row] for row in rows]
     right = [all(_numeric(row[i]) for row in cells) and bool(cells) for i in range(len(columns))]
     if sys.stdout.isatty():
@@ -39,16 +42,17 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *,
 
 
 def text(cell: Cell) -> str:
-    """A cell as text: four significant digits for floats, a dash for nothing."""
+    """A cell as text in one line: four significant digits for floats, a dash for nothing."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "-"
     if isinstance(cell, float):
         return f"{cell:.4g}"
-    return str(cell)
+    return printable(str(cell))
 
 
 def shortened(name: str, width: int = 48) -> str:
-    """`name` in at most `width` characters, its middle left out: layers' names differ at both ends."""
+    """`name` in one line of at most `width` characters, its middle left out: layers' names differ at both ends."""
+    name = printable(name)
     if len(name) <= width:
         return name
     head = (width - 1) // 2
@@ -70,7 +74,7 @@ def _rich_table(heading: str, columns: Sequence[str], cells: list[list[str]], ri
         drawn.add_column(Text(name), justify="right" if is_right else "left", overflow="fold")
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
-    Console().print(drawn)
+    Console(file=drawn_on(sys.stdout)).print(drawn)
 
 
 def print_json(value: Any) -> None:
@@ -100,7 +104,7 @@ def plain(value: Any) -> Any:
 
 def note(line: str) -> None:
     """Print a line for people on stderr: what they may want to know, and what ends nothing."""
-    print(f"neuralpower: {line}", file=sys.stderr, flush=True)
+    print(f"neuralpower: {printable(line)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -110,6 +114,7 @@ def progress(label: str, total: float | None = None) -> Iterator[Callable[[float
     On a terminal it is a bar that clears itself, with the time that has passed, and what is left where there is a `total`; elsewhere a line where it begins, and
     where there is a total one each EVERY_S.
     """
+    label = printable(label)
     if not sys.stderr.isatty():
         print(f"{label} ...", file=sys.stderr, flush=True)
         yield _in_lines(label, total)
@@ -117,14 +122,14 @@ def progress(label: str, total: float | None = None) -> Iterator[Callable[[float
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = Console(file=drawn_on(sys.stderr))
     words = [TextColumn(part, markup=False) for part in ("{task.description}", "{task.fields[note]}")]
     layout: list[ProgressColumn] = [words[0], BarColumn(), words[1], TimeElapsedColumn()]
     if total is not None:
         layout += [TextColumn("left"), TimeRemainingColumn()]
     with Progress(*layout, console=console, transient=True) as bars:
         task = bars.add_task(label, total=total, note="")
-        yield lambda done, note: bars.update(task, completed=done, note=note)
+        yield lambda done, note: bars.update(task, completed=done, note=printable(note))
 
 
 def _in_lines(label: str, total: float | None) -> Callable[[float, str], None]:

@@ -9,6 +9,7 @@ keeps Arrow's readers and writers out of all other modules.
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     with open(path, "rb"):
         pass  # what is wrong with a path Python says more plainly than Arrow
     with pa.OSFile(os.fsencode(path)) as file:
-        return pq.read_table(file, columns=list(columns) if columns else None)
+        return pq.read_table(file, columns=list(columns) if columns else None, page_checksum_verification=True)
 
 
 def size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -52,10 +53,38 @@ def schema(path: str | os.PathLike[str]) -> pa.Schema:
 
 
 def pack(table: pa.Table, **options: Any) -> memoryview:
-    """The bytes of a Parquet file (zstd) that holds the table; further `options` as `pyarrow.parquet.write_table` has them."""
+    """The bytes of a Parquet file (zstd, a checksum for each page) that holds the table; further `options` as `pyarrow.parquet.write_table` has them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", **options)
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True, **options)
     return memoryview(sink.getvalue())
+
+
+_MARK = b"NPCRC32\0"
+_FOOTER = 8
+"""Bytes at the end of a Parquet file: the footer's length and the magic."""
+
+
+def sealed(packed: memoryview) -> memoryview:
+    """The bytes of a Parquet file with a checksum of them all, of pages, their headers and the footer, put before the footer.
+
+    Parquet has checksums of pages only. Nothing in the file names a place behind its pages, so it stays a Parquet file to every reader.
+    """
+    at = len(packed) - _FOOTER - int.from_bytes(packed[-_FOOTER:-4], "little")
+    seal = _MARK + zlib.crc32(packed).to_bytes(4, "little")
+    return memoryview(b"".join([packed[:at], seal, packed[at:]]))
+
+
+def seal_of(path: str | os.PathLike[str]) -> bool | None:
+    """Whether the file is as :func:`sealed` made it; None where it bears no checksum. OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        whole = memoryview(file.read())
+    size = len(_MARK) + 4
+    at = len(whole) - _FOOTER - int.from_bytes(whole[-_FOOTER:-4], "little")
+    if len(whole) < size + _FOOTER or not size <= at <= len(whole) - _FOOTER:
+        return None
+    if whole[at - size : at - 4] != _MARK:
+        return None
+    return zlib.crc32(whole[at:], zlib.crc32(whole[: at - size])) == int.from_bytes(whole[at - 4 : at], "little")

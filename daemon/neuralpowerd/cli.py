@@ -1,10 +1,11 @@
-"""The command `neuralpowerd`: run, check, restore, keys, allow."""
+"""The command `neuralpowerd`: run, check, restore, keys, allow, revoke."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -19,17 +20,19 @@ from .errors import ConfigError, DaemonError
 DEFAULT_FILE = Path("/etc/neuralpower/neuralpowerd.toml")
 MAX_RUNTIME_DIR = 80
 
+_KEY_LIKE_AN_OPTION = re.compile(r"-[^\s]{39}\Z")
+
 _EPILOG = """examples:
   neuralpowerd run                                       the board's rails, or a simulated monitor where there are none
   neuralpowerd run --source sim --runtime-dir /tmp/np    simulated, without privileges
   neuralpowerd check                                     what this machine offers
-  neuralpowerd allow 'CLIENT-PUBLIC-KEY' --note laptop   let a client in over TCP
+  neuralpowerd allow 'CLIENT-PUBLIC-KEY' --note laptop   let a client in over TCP, to read
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 1 a failure, 2 bad input, each with one line on stderr."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_args(_keys_last(sys.argv[1:] if argv is None else argv))
     try:
         status = int(args.command(args))
         sys.stdout.flush()
@@ -46,6 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"{where}{error.strerror}; check the folder, its rights and its room", 1)
     except KeyboardInterrupt:
         return 130
+
+
+def _keys_last(words: Sequence[str]) -> list[str]:
+    """The words with a public key that begins with "-", as one in 85 does, behind "--": it is no option."""
+    own = ("--config=", "--note=", "--role=")
+    keys = [word for word in words if _KEY_LIKE_AN_OPTION.match(word) and not word.startswith(own)]
+    if "--" in words or len(keys) != 1:
+        return list(words)
+    return [*(word for word in words if word != keys[0]), "--", keys[0]]
 
 
 def _say(line: str, status: int) -> int:
@@ -84,6 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     allow = add("allow", _allow, "Let a client in over TCP, by its public key.")
     allow.add_argument("key", metavar="KEY", help="the client's public key, 40 characters")
     allow.add_argument("--note", default="", help="whose key it is")
+    allow.add_argument(
+        "--role",
+        choices=("subscribe", "submit", "control"),
+        default="subscribe",
+        help="what it may do (default: %(default)s)",
+    )
+    revoke = add(
+        "revoke", _revoke, "Take a client's key back; a running daemon ends its connections within about a second."
+    )
+    revoke.add_argument("key", metavar="KEY", help="the client's public key, 40 characters")
     return parser
 
 
@@ -153,17 +175,33 @@ def _restore(args: argparse.Namespace) -> int:
 
 
 def _keys(args: argparse.Namespace) -> int:
-    from .live.keys import make_keys
+    from .live.keys import ALLOWED, PUBLIC, SECRET, allowed_keys, make_keys
 
     folder = Path(_config(args).tcp.keys_dir)
+    fresh = not (folder / SECRET).exists()
     public = make_keys(folder)
-    print(json.dumps({"public_key": public, "keys_dir": str(folder)}) if args.json else public)
+    if args.json:
+        roles = {key.decode(): role.word for key, role in allowed_keys(folder).items()}
+        print(json.dumps({"public_key": public, "keys_dir": str(folder), "allowed": roles}))
+        return 0
+    print(public)
+    written = "written to" if fresh else "of"
+    _say(f"the pair is {written} {folder / SECRET} and {PUBLIC}; allowed clients are in {ALLOWED} there", 0)
     return 0
 
 
 def _allow(args: argparse.Namespace) -> int:
-    from .live.keys import allow
+    from .live.keys import ALLOWED, allow
+    from .logs.roles import ROLES
 
-    added = allow(Path(_config(args).tcp.keys_dir), args.key, args.note)
-    print("allowed" if added else "already allowed")
+    folder = Path(_config(args).tcp.keys_dir)
+    added = allow(folder, args.key, args.note, ROLES[args.role])
+    print(f"allowed to {args.role}, in {folder / ALLOWED}" if added else "already allowed")
+    return 0
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    from .live.keys import revoke
+
+    print("revoked" if revoke(Path(_config(args).tcp.keys_dir), args.key) else "was not allowed")
     return 0

@@ -203,7 +203,10 @@ class SocketsTable:
     """Who may connect locally."""
 
     group: str = key("", "group that owns the local sockets; empty keeps the daemon's own", high=64)
-    mode: str = key("0660", "file mode of the local sockets, octal", low=3, high=4)
+    mode: str = key("0660", "file mode of the local sockets, octal; nothing for others", low=3, high=4)
+    max_connections: int = key(
+        256, "connections at the local sockets together, half of them of one user; a client has two", low=4, high=4096
+    )
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,9 @@ class TcpTable:
     bind: str = key("", 'address to listen at, as "*:7380"; history is at the next port; empty: no TCP', high=256)
     keys_dir: str = key(
         "/etc/neuralpower/keys", "folder of the server's key pair and of the allowed clients' keys", low=1, high=1024
+    )
+    max_connections: int = key(
+        64, "connections at both ports together, half of them from one address; a client has two", low=4, high=4096
     )
 
 
@@ -353,6 +359,10 @@ def _fit_together(config: Config, name: str) -> None:
         mode = -1
     if not 0 <= mode <= 0o777:
         raise ConfigError(f'{name}: sockets.mode: {config.sockets.mode!r} is no file mode; write it as "0660"')
+    if mode & 0o007:
+        raise ConfigError(
+            f"{name}: sockets.mode: {config.sockets.mode!r} lets everybody in; put users into a group, name it in sockets.group"
+        )
     if config.realtime.spin_us * 2 > (config.period_us or 1000):
         raise ConfigError(
             f"{name}: realtime.spin_us: {config.realtime.spin_us} µs is more than half a period; choose at most half of period_us"

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from neuralpower_sampler import Ring, RingReader, Sampler, SamplerError, Source, Stats
 from neuralpower_sampler.errors import Own
-from neuralpower_wire import Epoch, WireError, close_if_abandoned
+from neuralpower_wire import Epoch, WireError, close_if_abandoned, tick_dtype
 from neuralpower_wire.batch import pack
 from neuralpower_wire.files import LEFT
 
 from .config import Config
-from .errors import DaemonError
+from .errors import ConfigError, DaemonError
 from .sources.plan import Plan
 from .sources.registry import make_plan
+from .system.memory import memory_bytes
 from .system.restore import restore_all
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Sampling:
         for line in restore_all(config):
             log.info("left changed by a daemon before: %s", line)
         self.plan: Plan = make_plan(config)
+        log.info("%s", bounded_memory(config, self.plan))
         self.epoch: Epoch | None = None
         self._ring = self._open_ring()
         for left in self.path.parent.glob(LEFT):
@@ -121,6 +123,7 @@ class Sampling:
     def change(self, config: Config) -> bool:
         """Take another configuration while stopped; True where a new stream began. Nothing changes where it raises."""
         plan = make_plan(config)
+        bounded_memory(config, plan)
         if config is self.config and plan.source != self.plan.source:
             return False  # looking again, as after a suspend: rails that are gone for now are missing, not simulated
         same = (len(plan.channels), plan.period_ns, config.history_seconds) == (
@@ -175,6 +178,30 @@ class Sampling:
         for reader in self.readers():
             reader.close()
         self._ring.close()
+
+
+MOST_OF_MEMORY = 0.5
+"""Share of the memory that the logs may take: they are locked in it, and whatever else runs needs some."""
+
+
+def ring_bytes(config: Config, plan: Plan) -> int:
+    """What the ring of this configuration takes."""
+    return config.history_seconds * 1_000_000_000 // plan.period_ns * tick_dtype(len(plan.channels)).itemsize
+
+
+def bounded_memory(config: Config, plan: Plan, memory: int | None = None) -> str:
+    """A line on the memory that both logs take. ConfigError, before any is taken, where that is too much of `memory` bytes (the machine's)."""
+    ring, journal = ring_bytes(config, plan), config.journal.mebibytes << 20
+    memory = memory_bytes() if memory is None else memory
+    line = f"{ring / 1e6:.0f} MB for {config.history_seconds} s of ticks and {journal / 1e6:.0f} MB for the journal"
+    if ring + journal > memory * MOST_OF_MEMORY:
+        left = memory * MOST_OF_MEMORY - journal
+        most = int(config.history_seconds * left / ring)
+        advice = f"choose history_seconds up to {most}" if most >= 1 else "choose a smaller journal.mebibytes"
+        raise ConfigError(
+            f"history_seconds: {line} are more than half of the {memory / 1e6:.0f} MB that there are; {advice}"
+        )
+    return f"memory: {line}"
 
 
 def refuse_a_second(ring: Path) -> None:

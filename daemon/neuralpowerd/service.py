@@ -91,7 +91,7 @@ class Service:
             FreshnessPart(),
             ObserverPart(sampling),
             MachinePart(),
-            SocketsPart(config, endpoints, ledger, history, refusals),
+            SocketsPart(endpoints, ledger, history, refusals),
             SamplerPart(sampling, ledger),
         ]
 

@@ -28,7 +28,7 @@ struct np_ring_info {
 
 /*
  * Open the ring as its only writer. The lock on PATH.lock comes before anything else: -NP_EHELD when
- * another process has it. A ring of this boot, with this many readings and at least this capacity, is
+ * another process has it. A ring of this boot, with this many readings and one to four times this capacity, is
  * resumed at its next index, on its grid when the period is the same. Anything else that was once a
  * ring is replaced by a new stream; a file that never was one is left alone (-NP_ENOTRING). -EINVAL: not 1 to
  * 64 readings, a period outside 1 ns to a day, or room for fewer than two ticks.

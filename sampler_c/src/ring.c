@@ -90,8 +90,9 @@ static int try_resume(const char *path, uint32_t readings, uint64_t capacity, st
 		return 0;
 	if (err)
 		return err;
-	if (ring->readings == readings && ring->capacity >= capacity && same_boot(ring) && find_next(ring) &&
-	    find_next_epoch(ring))
+	/* One that is much larger than asked for holds locked memory that nobody wants any more. */
+	if (ring->readings == readings && ring->capacity >= capacity && ring->capacity / RING_MOST_TIMES <= capacity &&
+	    same_boot(ring) && find_next(ring) && find_next_epoch(ring))
 		return 1;
 	previous[0] = shared_load(&ring->header->stream[0]);
 	previous[1] = shared_load(&ring->header->stream[1]);

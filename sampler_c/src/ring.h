@@ -17,6 +17,7 @@
 
 #include "sampler.h"
 
+#define RING_MOST_TIMES 4 /* a ring is kept up to so many times the capacity asked for: a longer period needs less */
 #define RING_MAGIC UINT64_C(0x3130474e4952504e) /* the bytes "NPRING01" */
 #define RING_VERSION 1
 

@@ -121,6 +121,18 @@ static void test_new_stream(void)
 	ring = make(path, READINGS + 1, PERIOD, CAPACITY + 1);
 	CHECK(!ring->resumed);
 	np_ring_close(ring);
+
+	/* Much less asked for: the memory of the large one is given back. */
+	ring = make(path, READINGS + 1, PERIOD, 4 * CAPACITY);
+	next = info_of(ring);
+	np_ring_close(ring);
+	ring = make(path, READINGS + 1, PERIOD, CAPACITY);
+	CHECK(ring->resumed && info_of(ring).capacity == 4 * CAPACITY);
+	np_ring_close(ring);
+	ring = make(path, READINGS + 1, PERIOD, CAPACITY - 1);
+	CHECK(!ring->resumed && info_of(ring).capacity == CAPACITY - 1);
+	CHECK(!memcmp(info_of(ring).previous, next.stream, 16));
+	np_ring_close(ring);
 }
 
 /* Whatever lies at the path, the writer takes it over or leaves it alone, and the reader says what it is. */

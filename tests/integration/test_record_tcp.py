@@ -50,15 +50,18 @@ def test_a_client_gets_in_with_keys_only(tmp_path: Path, monkeypatch: pytest.Mon
     daemon = subprocess.Popen([*neuralpowerd, "run", "--config", str(config)], stderr=subprocess.DEVNULL)
     try:
         with Client(f"tcp://127.0.0.1:{port}", past=True) as client:
-            assert not any(client.poll(1.0) for _ in range(3))
-            assert not client.connected
+            deadline = time.monotonic() + PATIENCE_S
+            while not client.refused:
+                assert not client.poll(0.5) and time.monotonic() < deadline
+            assert not client.connected and "refused" in client.nobody
+            assert f"allow '{(mine / 'client.public').read_text().strip()}'" in client.nobody
         allow = [*neuralpowerd, "allow", (mine / "client.public").read_text().strip(), "--config", str(config)]
         subprocess.run(allow, check=True, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE_S
         with Client(f"tcp://127.0.0.1:{port}", past=True) as client:
             while not (messages := client.poll(1.0)):
                 assert time.monotonic() < deadline
-            assert messages and client.connected
+            assert messages and client.connected and not client.refused
     finally:
         daemon.kill()
         daemon.wait()

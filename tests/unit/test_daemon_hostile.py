@@ -15,6 +15,8 @@ from neuralpowerd import cli
 from neuralpowerd.config import Config, parse
 from neuralpowerd.errors import ConfigError
 from neuralpowerd.logs.journal import Journal
+from neuralpowerd.sampling import bounded_memory, ring_bytes
+from neuralpowerd.sources.registry import make_plan
 from neuralpowerd.system.notify import Notifier
 from neuralpowerd.system.restore import change_files, restore_all, restore_files
 
@@ -147,3 +149,26 @@ def test_an_odd_watchdog_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WATCHDOG_USEC", text)
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
     assert Notifier().watchdog_ns == 0
+
+
+def test_memory_is_said_and_bounded_before_it_is_taken() -> None:
+    """Logs of more than half of the memory are refused, with what is possible; others are told of with their size."""
+    config = parse("history_seconds = 86400\n", "f")
+    plan = make_plan(parse('source = "sim"\n', "f"))
+    assert ring_bytes(config, plan) > 15e9
+    with pytest.raises(
+        ConfigError, match=r"history_seconds: .* MB .* more than half of the 8000 MB .* up to [0-9]+$"
+    ) as caught:
+        bounded_memory(config, plan, 8_000_000_000)
+    most = int(str(caught.value).rpartition(" ")[2])
+    assert "MB for the journal" in bounded_memory(parse(f"history_seconds = {most}\n", "f"), plan, 8_000_000_000)
+    with pytest.raises(ConfigError):
+        bounded_memory(parse(f"history_seconds = {most + 10}\n", "f"), plan, 8_000_000_000)
+    with pytest.raises(ConfigError, match="smaller journal"):
+        bounded_memory(parse("[journal]\nmebibytes = 4096\n", "f"), plan, 2_000_000_000)
+
+
+def test_sockets_for_everybody_are_refused() -> None:
+    """A mode that lets others in is a mistake: who may come is a group."""
+    with pytest.raises(ConfigError, match=r"sockets\.mode.*sockets\.group"):
+        parse('[sockets]\nmode = "0666"\n', "f")

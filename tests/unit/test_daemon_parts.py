@@ -21,9 +21,11 @@ from neuralpowerd import cli
 from neuralpowerd.config import parse
 from neuralpowerd.errors import ConfigError, DaemonError
 from neuralpowerd.live.join import Join
-from neuralpowerd.live.keys import allow, allowed_keys, answer_zap, make_keys, server_keys
+from neuralpowerd.live.keys import allow, allowed_keys, answer_zap, make_keys, revoke, server_keys
 from neuralpowerd.live.refusals import Refusals
+from neuralpowerd.logs.history import MarkLimit
 from neuralpowerd.logs.journal import JournalReader
+from neuralpowerd.logs.roles import Role
 from neuralpowerd.system.latency import LatencyHold
 from neuralpowerd.system.notify import Notifier
 from neuralpowerd.watch.clocks import ClockWatch, glance
@@ -197,13 +199,14 @@ def test_keys_and_the_allow_list(tmp_path: Path) -> None:
     client = zmq.curve_keypair()[0]
     known = zmq.utils.z85.decode(client)
     assert allow(tmp_path, client.decode(), "lap\ntop") and not allow(tmp_path, client.decode(), "")
-    assert allowed_keys(tmp_path) == {client}
+    assert allowed_keys(tmp_path) == {client: Role.SUBSCRIBE}
+    assert allow(tmp_path, client.decode(), "laptop", Role.SUBMIT) and allowed_keys(tmp_path) == {client: Role.SUBMIT}
     with pytest.raises(ConfigError, match="no public key"):
         allow(tmp_path, "short", "")
 
     def ask(mechanism: bytes, *credentials: bytes) -> bytes:
-        answer = answer_zap([b"1.0", b"1", b"d", b"a", b"", mechanism, *credentials], lambda: allowed_keys(tmp_path))
-        assert answer is not None
+        answer, key = answer_zap([b"1.0", b"1", b"d", b"a", b"", mechanism, *credentials], allowed_keys(tmp_path), 7)
+        assert (answer[4] == b"7 " + client) == (answer[2] == b"200") and (key == client or answer[2] == b"400")
         return answer[2]
 
     assert ask(b"CURVE", known) == b"200"
@@ -211,6 +214,60 @@ def test_keys_and_the_allow_list(tmp_path: Path) -> None:
     (tmp_path / "server.secret").chmod(0o644)
     with pytest.raises(DaemonError, match="others may read it"):
         server_keys(tmp_path)
+    (tmp_path / "server.secret").chmod(0o600)
+    tmp_path.chmod(0o755)
+    with pytest.raises(DaemonError, match="others may enter it"):
+        server_keys(tmp_path)
+
+
+def test_a_key_taken_back(tmp_path: Path) -> None:
+    """It is gone from the list, whoever else is in it stays, and lines that are none let nobody in."""
+    make_keys(tmp_path)
+    one, two = (zmq.curve_keypair()[0] for _ in range(2))
+    allow(tmp_path, one.decode(), "")
+    allow(tmp_path, two.decode(), "role=control", Role.SUBMIT)
+    more = f"# note\n{'x' * 40} role=root\nshort role=submit\n"
+    (tmp_path / "allowed").write_text((tmp_path / "allowed").read_text() + more)
+    assert allowed_keys(tmp_path) == {one: Role.SUBSCRIBE, two: Role.SUBMIT}
+    assert revoke(tmp_path, one.decode()) and not revoke(tmp_path, one.decode())
+    assert allowed_keys(tmp_path) == {two: Role.SUBMIT}
+    assert (tmp_path / "allowed").stat().st_mode & 0o777 == 0o600
+    precious = tmp_path / "precious"
+    precious.write_text("as it was")
+    (tmp_path / "allowed.new").symlink_to(precious)
+    assert revoke(tmp_path, two.decode()) and precious.read_text() == "as it was"
+
+
+@pytest.mark.parametrize(
+    "words", [["allow", "-" + "a" * 39], ["allow", "-" + "a" * 39, "--note", "x"], ["revoke", "-" + "b" * 39]]
+)
+def test_a_key_that_begins_like_an_option(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One in 85 does."""
+    (tmp_path / "d.toml").write_text(f'[tcp]\nkeys_dir = "{tmp_path}/keys"\n')
+    assert cli.main([words[0], "--config", str(tmp_path / "d.toml"), *words[1:]]) == 0
+    said = capsys.readouterr().out
+    assert ("allowed to subscribe" in said and str(tmp_path / "keys/allowed") in said) or said == "was not allowed\n"
+
+
+def test_marks_are_limited_by_peer_and_in_all(tmp_path: Path) -> None:
+    """One peer fills a part of what all may, all together an eighth of the journal; after a while they may again."""
+    now = [0.0]
+    limit = MarkLimit(32 << 20, lambda: now[0])
+
+    def flood(peer: bytes) -> int:
+        for number in range(100_000):
+            try:
+                limit.take(peer, 4096)
+            except WireError as error:
+                assert "wait" in str(error)
+                return number
+        return -1
+
+    first = flood(b"one")
+    assert 200 < first < 260 and flood(b"one") == 0, "a quarter of 4 MiB"
+    assert first + sum(flood(b"%d" % number) for number in range(20)) < (4 << 20) / 4096
+    now[0] += 300
+    assert flood(b"one") == first
 
 
 def test_without_the_sampler_the_remedy_is_named(

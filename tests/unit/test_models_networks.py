@@ -13,7 +13,7 @@ from neuralpower.dataset_networks import measured_whole
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models import store
-from neuralpower.models.joint import PARTS, Start, alike, by_others, fit_joint
+from neuralpower.models.joint import PARTS, JointStart, alike, by_others, fit_joint
 from neuralpower.models.network import predict_network
 from neuralpower.models.six import SixModels
 
@@ -111,7 +111,7 @@ def test_layers_and_remainder_are_fitted_together() -> None:
     random = np.random.default_rng(1)
     table = counts(random, 400)
     truth = np.array([*[0.8] * PARTS, 1e-5, 1e-6, 3e-6, 5e-13])
-    start = Start(2e-6, 2.5e-13)
+    start = JointStart(2e-6, 2.5e-13)
     many = fit_joint(table, table @ truth, start)
     assert table @ many == pytest.approx(table @ truth, rel=0.03) and many[0] == pytest.approx(0.8, abs=0.03)
     few = fit_joint(table[:1], table[:1] @ truth, start)
@@ -121,7 +121,7 @@ def test_layers_and_remainder_are_fitted_together() -> None:
 def test_no_number_but_one_is_negative() -> None:
     """Wholes far below their layers make other layers free, not paid for."""
     table = counts(np.random.default_rng(2), 30)
-    found = fit_joint(table, 0.3 * table[:, :PARTS].sum(axis=1), Start(2e-6, 2.5e-13))
+    found = fit_joint(table, 0.3 * table[:, :PARTS].sum(axis=1), JointStart(2e-6, 2.5e-13))
     assert (np.delete(found, PARTS + 1) >= 0).all()
 
 
@@ -130,6 +130,6 @@ def test_another_batch_size_is_the_same_network() -> None:
     assert alike([("a",), ("b",), ("a",)]).tolist() == [0, 1, 0]
     table = counts(np.random.default_rng(4), 8)
     whole, groups = table.sum(axis=1), np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    start = Start(2e-6, 2.5e-13)
+    start = JointStart(2e-6, 2.5e-13)
     said = by_others(table, whole, start, groups)
     assert said[:2] == pytest.approx(table[:2] @ fit_joint(table[2:], whole[2:], start))

@@ -104,8 +104,8 @@ def _little_endian(dtype: np.dtype[Any]) -> tuple[str, bool]:
     return little.str, little != dtype
 
 
-def decode(frames: Sequence[bytes]) -> Batch:
-    """The batch in `frames`; its columns are read-only views of the frames.
+def decode(frames: Sequence[bytes], max_header: int = MAX_HEADER) -> Batch:
+    """The batch in `frames`, with a header of at most so many bytes; its columns are read-only views of the frames.
 
     Raises:
         VersionError: it is of another version.
@@ -113,7 +113,7 @@ def decode(frames: Sequence[bytes]) -> Batch:
     """
     if not 2 <= len(frames) <= MAX_COLUMNS + 2:
         raise WireError(f"a message of {len(frames)} frames; a batch has 2 to {MAX_COLUMNS + 2}")
-    header = unpack(frames[1])
+    header = unpack(frames[1], max_header)
     check_version(header)
     described = header.pop("columns", None)
     if not isinstance(described, list) or len(described) != len(frames) - 2:

@@ -12,10 +12,11 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
+import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from .batch import Batch, column, header_bytes, header_count, header_flag, header_text, pack, unpack
+from .batch import Batch, column, header_bytes, header_count, header_flag, header_text, is_count, pack, unpack
 from .epoch import Epoch
 from .errors import WireError
 from .ticks import STREAM_BYTES
@@ -194,6 +195,87 @@ class Engine(Body):
         if packed is None or packed.dtype.str != "|u1":
             raise WireError("an engine message needs a column body of bytes")
         return cls.unpack(packed.tobytes())
+
+
+@dataclass(frozen=True, eq=False)
+class EngineHead(Body):
+    """An engine whose inspector was not opened: who only keeps a description need not build its objects, which can take seconds.
+
+    `packed` is the whole description, and is journaled as :class:`Engine` is.
+    """
+
+    kind: ClassVar[Kind] = Kind.ENGINE
+    hash: str
+    name: str
+    layer_count: int
+    simulated: bool
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> EngineHead:
+        """The head of a packed :class:`Engine`, which may be hostile; WireError where it breaks the format. No object is made of the inspector."""
+        if len(packed) > MAX_RECORD:
+            raise WireError(f"a record of {len(packed)} bytes is over the limit of {MAX_RECORD}")
+        reader = msgpack.Unpacker(max_buffer_size=MAX_RECORD, raw=False)
+        reader.feed(packed)
+        try:
+            found = _engine_head(reader, packed)
+            if reader.tell() != len(packed):
+                raise WireError("bytes behind an engine's description")
+        except (ValueError, IndexError, RecursionError, msgpack.exceptions.UnpackException) as error:
+            if isinstance(error, WireError):
+                raise
+            raise WireError(f"no engine's description: {error or type(error).__name__}") from None
+        made = cls(**found)
+        made.__dict__["packed"] = packed
+        return made
+
+    @classmethod
+    def of(cls, batch: Batch) -> EngineHead:
+        """The head of that message of the link; WireError where it is none."""
+        packed = batch.columns.get("body")
+        if packed is None or packed.dtype.str != "|u1":
+            raise WireError("an engine message needs a column body of bytes")
+        return cls.unpack(packed.tobytes())
+
+
+_TEXTS = frozenset({*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB})
+_MAPS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+"""First bytes of msgpack's strings and maps."""
+MOST_KEYS = 32
+"""Of an engine's description: it has five."""
+
+
+def _engine_head(reader: msgpack.Unpacker, packed: bytes) -> dict[str, Any]:
+    """What :class:`EngineHead` keeps. Each value's first byte says what it is before anything is made of it."""
+    values: dict[str, Any] = {}
+    count = reader.read_map_header()
+    if count > MOST_KEYS:
+        raise WireError(f"an engine's description of {count} keys")
+    for _ in range(count):
+        if packed[reader.tell()] not in _TEXTS:
+            raise WireError("an engine's keys are names")
+        name, first = reader.unpack(), packed[reader.tell()]
+        if name in ("hash", "name"):
+            values[name] = reader.unpack() if first in _TEXTS else None
+        elif name == "simulated":
+            values[name] = {0xC2: False, 0xC3: True}.get(first)
+            reader.skip()
+        elif name == "layers":
+            values["layer_count"] = reader.read_array_header()
+            for _ in range(min(values["layer_count"], MAX_LAYERS + 1)):
+                if packed[reader.tell()] not in _TEXTS:
+                    raise WireError("an engine's layers are names")
+                reader.skip()
+        else:
+            values["inspector"] = values.get("inspector") or (name == "inspector" and first in _MAPS)
+            reader.skip()
+    for name in ("hash", "name"):
+        header_text(values, name)
+    if not values.pop("inspector", False) or not isinstance(values.get("simulated"), bool):
+        raise WireError("an engine needs its inspector map and a simulated flag")
+    if not is_count(values.get("layer_count"), MAX_LAYERS):
+        raise WireError(f"layers must be at most {MAX_LAYERS} names")
+    return values
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .batch import Batch, header_bytes, header_count, header_text
-from .bodies import ENGINE_TOPIC, INFERENCE_TOPIC, SESSION_BYTES, Engine, Inference
+from .bodies import ENGINE_TOPIC, INFERENCE_TOPIC, SESSION_BYTES, Engine, EngineHead, Inference
 from .errors import WireError
 
 __all__ = [
@@ -20,10 +20,12 @@ __all__ = [
     "HELLO",
     "INFERENCE",
     "INITIAL_CREDIT",
+    "MOST_HEADER",
     "REFUSED",
     "Credit",
     "Describe",
     "Engine",
+    "EngineHead",
     "Hello",
     "Inference",
     "RefusedInference",
@@ -34,6 +36,8 @@ CREDIT, DESCRIBE, REFUSED = b"credit", b"describe", b"refused"
 
 INITIAL_CREDIT = 256
 """Inferences that may be under way unacknowledged: half a second at 400 inferences a second, with room."""
+MOST_HEADER = 4096
+"""Bytes of the header of a message to the daemon: names of 256 characters and numbers. A larger one could hold it up."""
 _END_OF_TIME = 2**63 - 1
 
 

@@ -14,6 +14,7 @@ from neuralpower_wire import WireError
 
 from .. import __version__
 from ..errors import Failure, InputError
+from ..names import printable, visible_output
 
 COMMANDS = {
     "demo": ("measuring.demo", "run the whole tool on this machine, from rails to a fitted model"),
@@ -85,7 +86,11 @@ def overview() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C."""
     _prepare_streams()
-    arguments = sys.argv[1:] if argv is None else argv
+    with visible_output():
+        return _run(sys.argv[1:] if argv is None else argv)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()
@@ -145,5 +150,5 @@ def _abandon_stdout() -> None:
 
 def complain(line: str, status: int) -> int:
     """Print one line on stderr and return `status`."""
-    print(f"neuralpower: {line}", file=sys.stderr)
+    print(f"neuralpower: {printable(line)}", file=sys.stderr)
     return status

@@ -12,6 +12,7 @@ from neuralpower_align.activity.windows import layer_windows
 from neuralpower_wire import explained, rail_power_w, total_power_w
 from neuralpower_wire.files import replacing
 
+from ..names import csv_name
 from .recording import Inference, Recording
 
 
@@ -27,7 +28,16 @@ def write_csv(recording: Recording, folder: Path) -> dict[str, int]:
     tables: list[tuple[str, list[str], Iterable[Sequence[Any]]]] = [
         (
             "rails.csv",
-            ["stream", "index", "slot", "t_ns", "epoch", *(f"{rail}_w" for rail in rails), "total_w", "simulated"],
+            [
+                "stream",
+                "index",
+                "slot",
+                "t_ns",
+                "epoch",
+                *(csv_name(f"{rail}_w") for rail in rails),
+                "total_w",
+                "simulated",
+            ],
             _rail_rows(recording, rails, simulated),
         ),
         (
@@ -84,8 +94,8 @@ def _inference_rows(recording: Recording, simulated: int) -> Iterator[Sequence[A
             each.index,
             each.session.hex(),
             each.seq,
-            each.engine,
-            name,
+            csv_name(each.engine),
+            csv_name(name),
             each.begin_ns,
             each.end_ns,
             layers_ns,
@@ -97,7 +107,7 @@ def _layer_rows(recording: Recording, simulated: int) -> Iterator[Sequence[Any]]
     engines = recording.engines()
     for each in recording.inferences():
         for layer, name, begin, end, duration in _layers(each, engines):
-            yield each.index, layer, name, begin, end, duration, simulated
+            yield each.index, layer, csv_name(name), begin, end, duration, simulated
 
 
 def _layers(inference: Inference, engines: dict[str, dict[str, Any]]) -> Iterator[tuple[int, str, int, int, int]]:

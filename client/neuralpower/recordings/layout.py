@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ..errors import InputError
 FORMAT = "neuralpower recording"
 VERSION = 1
 DOCUMENT = "recording.json"
+CHECKSUM = "checksum"
+"""Key of the document: CRC-32 of the others."""
 LOCK = "lock"
 FACTS = "facts.wal"
 """Engines and epochs that were asked for because the journal, as far as it was recorded, does not have them."""
@@ -66,8 +69,12 @@ def read_document(folder: Path) -> Document:
             raise ValueError("of another format")
         if version != VERSION:
             raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")
+        checksum = body.pop(CHECKSUM, None)
         known = {name: body[name] for name in Document.__dataclass_fields__ if name in body}
         document = Document(**known)
+        # Without one it is of an early version, which wrote no other keys either.
+        if len(known) != len(body) if checksum is None else checksum != _checksum({**body, **_named(document)}):
+            raise ValueError("its checksum does not fit")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -79,7 +86,17 @@ def read_document(folder: Path) -> Document:
 
 def write_document(folder: Path, document: Document) -> None:
     """Write recording.json, whole or not at all."""
-    replace_file(folder / DOCUMENT, (json.dumps(asdict(document), indent=2) + "\n").encode())
+    body = asdict(document)
+    replace_file(folder / DOCUMENT, (json.dumps({**body, CHECKSUM: _checksum(body)}, indent=2) + "\n").encode())
+
+
+def _named(document: Document) -> dict[str, object]:
+    return {"format": document.format, "version": document.version}
+
+
+def _checksum(body: dict[str, object]) -> str:
+    """CRC-32 of the document's keys and values, in an order that no editor changes."""
+    return f"{zlib.crc32(json.dumps(body, sort_keys=True).encode()):08x}"
 
 
 def segment_path(folder: Path, log: str, stream: bytes, first: int, last: int) -> Path:

@@ -47,6 +47,8 @@ class Summary:
     records_lost: int
     simulated: bool
     connected: bool
+    refused: str
+    """This client's public key where the daemon turned it away."""
 
 
 def record(
@@ -161,6 +163,7 @@ class _Session:
             records_lost=self._client.records_lost,
             simulated=self._writer.simulated,
             connected=self._client.connected,
+            refused=self._client.refused,
         )
 
 

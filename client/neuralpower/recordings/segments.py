@@ -29,6 +29,8 @@ T = TypeVar("T")
 TICK_WORDS = ("index", "slot", "t_ns", "epoch")
 READING_WORDS = READING.names or ()
 JOURNAL_COLUMNS = ("index", "t_ns", "kind", "body")
+SEALED = "checksum"
+"""Key of the metadata that says that the file bears a checksum of its own."""
 ZSTD_LEVEL = 3
 """Level 3 packs a minute of six readings in about a tenth of a second; higher levels save little and stall the recorder."""
 
@@ -148,19 +150,24 @@ def _uncollected() -> Iterator[None]:
 
 
 def to_parquet(table: pa.Table, metadata: dict[str, Any]) -> memoryview:
-    """The bytes of a Parquet file; `metadata` goes under its key "neuralpower" as JSON.
+    """The bytes of a Parquet file with a checksum of all of them; `metadata` goes under its key "neuralpower" as JSON.
 
     Times and indices grow evenly, so their differences are stored; everything else is left to zstd.
     """
     encodings = {name: "DELTA_BINARY_PACKED" for name in table.column_names if name in ("index", "slot", "t_ns")}
-    described = table.replace_schema_metadata({b"neuralpower": json.dumps(metadata).encode()})
-    return parquet.pack(described, compression_level=ZSTD_LEVEL, use_dictionary=False, column_encoding=encodings)
+    described = table.replace_schema_metadata({b"neuralpower": json.dumps({**metadata, SEALED: True}).encode()})
+    packed = parquet.pack(described, compression_level=ZSTD_LEVEL, use_dictionary=False, column_encoding=encodings)
+    return parquet.sealed(packed)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The table in `path`. Raises InputError, one line that says what to do, where it cannot be read."""
     try:
-        return parquet.read_table(path, columns)
+        whole = parquet.seal_of(path)
+        table = parquet.read_table(path, columns) if whole is not False else None
+        if table is None or (whole is None and _says_sealed(table)):
+            raise ValueError("its checksum does not fit")
+        return table
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -168,6 +175,13 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             reason = error.strerror or os.strerror(error.errno)
             raise InputError(f"{path}: cannot be read: {reason}; or read the rest with --skip-damaged") from None
         raise damaged(path, error) from None
+
+
+def _says_sealed(table: pa.Table) -> bool:
+    """Whether the file was written with a checksum; those of before it are read without."""
+    described = (table.schema.metadata or {}).get(b"neuralpower", b"{}")
+    found = json.loads(described)
+    return isinstance(found, dict) and SEALED in found
 
 
 def damaged(path: Path, error: Exception) -> InputError:

@@ -49,8 +49,8 @@ def read(path: Path) -> Content:
         whole = file.read()
     if len(whole) < HEADER.size:  # the process died between creating the file and writing its header
         return Content([], 0, len(whole))
-    magic, version, _ = HEADER.unpack_from(whole)
-    if magic != MAGIC:
+    magic, version, zero = HEADER.unpack_from(whole)
+    if magic != MAGIC or zero:
         raise InputError(f"{path}: not a write-ahead log of a recording; move it out of the folder")
     if version != VERSION:
         raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")

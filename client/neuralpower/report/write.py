@@ -14,6 +14,7 @@ from neuralpower.files import write_whole
 from neuralpower.interval import MEANING
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.six import SixModels
+from neuralpower.names import page_text
 from neuralpower.recordings.recording import Recording
 from neuralpower.report import conditions, measured, modelled
 from neuralpower.report.blocks import Headline, Page, fixed, percent
@@ -52,7 +53,7 @@ def render(page: Page) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((here / "page.html").read_text(encoding="utf-8"))
     style = Markup((here / "style.css").read_text(encoding="utf-8"))
-    return template.render(vars(page), style=style, version=__version__)
+    return page_text(template.render(vars(page), style=style, version=__version__))
 
 
 def compose(

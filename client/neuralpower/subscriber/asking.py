@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from neuralpower_wire import Batch, VersionError, WireError, decode
 from neuralpower_wire.batch import MAX_FRAME
@@ -23,8 +24,12 @@ REPAIR_TIMEOUT_S = 5.0
 An answer that is dropped for being late would be asked for, and dropped, for ever."""
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 """How soon a lost daemon is looked for again: a restart takes about a second, so it is found within the next one."""
-HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
-"""A peer that vanished without closing (power, cable) is noticed after three missed beats and the connection made anew."""
+GONE_MS = 6000
+"""A peer that vanished without closing (power, cable) is noticed after this, by TCP itself, and the connection made anew. libzmq's own
+heartbeat would abort this process where a daemon ends while more waits to be read than the high-water mark (4.3.5, stream_engine_base.cpp)."""
+
+
+_HANDSHAKES = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class History:
         configure(self._socket, keys)
         # Only a connected daemon gets the question: one queued for a dead daemon would be answered after its time.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._monitor = self._socket.get_monitor_socket(_HANDSHAKES) if keys else None
+        self._key, self._refused = keys.public.decode() if keys else "", ""
         self._socket.connect(endpoint)
         self._ids = itertools.count(1)
         self._expected: set[int] = set()
@@ -63,6 +70,14 @@ class History:
         if answer is None and number:
             self.forget(number)
         return answer
+
+    @property
+    def refused(self) -> str:
+        """This client's public key where the daemon turned it away the last time that it asked to be let in, else nothing."""
+        while self._monitor is not None and self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+            self._refused = self._key if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else ""
+        return self._refused
 
     def connected(self, timeout_s: float) -> bool:
         """Whether a daemon is, or comes within so long."""
@@ -102,6 +117,9 @@ class History:
 
     def close(self) -> None:
         """Close the socket; an unanswered question is dropped."""
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
         self._socket.close(linger=0)
 
 
@@ -124,8 +142,10 @@ def configure(socket: zmq.Socket[bytes], keys: Keys | None = None) -> None:
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_MAXRT, GONE_MS)
+    for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 2), (zmq.TCP_KEEPALIVE_INTVL, 2)):
+        socket.setsockopt(option, value)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 2)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
     if keys:
         socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = keys.server, keys.public, keys.secret

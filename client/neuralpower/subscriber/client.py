@@ -157,6 +157,16 @@ class Client:
         return time.monotonic() - self._heard < SILENCE_S
 
     @property
+    def refused(self) -> str:
+        """This client's public key where the daemon is there and does not allow it, or no more; else nothing."""
+        return self._history.refused
+
+    @property
+    def nobody(self) -> str:
+        """What to say while :attr:`connected` is false."""
+        return addresses.nobody(self.address, self.refused)
+
+    @property
     def simulated(self) -> bool:
         """Whether any epoch seen so far comes from the chip in software."""
         return any(epoch.simulated for epoch in self.known_epochs.values())
@@ -232,7 +242,7 @@ class Client:
                 yield messages
             elif time.monotonic() > deadline:
                 silence = f"gave no answer for {patience_s:g} s; its last entries are missing"
-                raise Failure(f"{self.address}: the daemon {silence}" if known else self._nobody())
+                raise Failure(f"{self.address}: the daemon {silence}" if known else self.nobody)
             else:
                 time.sleep(0.01)
 
@@ -379,13 +389,10 @@ class Client:
         """Put a mark into the journal, now. Raises Failure if no daemon answers or it refuses."""
         self._asked("mark", name=name, text=text)
 
-    def _nobody(self) -> str:
-        return addresses.nobody(self.address)
-
     def _asked(self, do: str, **fields: Any) -> Answer:
         answer = self._history.ask(do, **fields)
         if answer is None:
-            raise Failure(self._nobody())
+            raise Failure(self.nobody)
         if answer.reply.error:
             raise Failure(f"{self.address}: {answer.reply.error}")
         return answer

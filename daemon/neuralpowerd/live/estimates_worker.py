@@ -21,7 +21,7 @@ from typing import Any
 import msgpack
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Epoch
+from neuralpower_wire import Epoch, Kind, Record
 from neuralpower_wire.batch import unpack
 
 from ..logs.journal import JournalReader
@@ -73,7 +73,7 @@ class Worker:
         """The inferences of the time up to a little beyond the last tick taken."""
         self._journal.refresh()
         while (online := self.stream.online) is not None and self._record < self._journal.next_index:
-            got = self._journal.read(self._record, RECORDS)
+            got = self._journal.read_packed(self._record, RECORDS)
             if got.lost:
                 # What ran meanwhile is not known.
                 online.spoil(self._until_ns, got.records[0].t_ns if got.records else self._tick_ns)
@@ -84,7 +84,10 @@ class Worker:
                     return
                 self._record += 1
                 self._until_ns = record.t_ns
-                self.stream.take_record(record)
+                if (
+                    record.kind == Kind.INFERENCE
+                ):  # an engine's description may take seconds to open, and says nothing here
+                    self.stream.take_record(Record.unpack(record.kind, record.t_ns, record.body))
             if not got.records:
                 return
 

@@ -1,17 +1,34 @@
 """Takes inferences from inference processes: checks them, journals each once, asks for engines, returns credit.
 
 No socket in here: messages come in with the peer they came from, answers go out as (peer, batch).
+
+A session's id is what its process proves itself by when it comes again after a broken connection. So the journal, which everybody
+reads, gets a name that follows from the id and not the id from it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from neuralpower_wire import Batch, Kind, WireError
-from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, RefusedInference
+from neuralpower_wire import Batch, Kind, Record, WireError
+from neuralpower_wire.bodies import SESSION_BYTES
+from neuralpower_wire.link import (
+    ENGINE,
+    HELLO,
+    INFERENCE,
+    Credit,
+    Describe,
+    EngineHead,
+    Hello,
+    Inference,
+    RefusedInference,
+)
 
 from .. import config
 from ..logs.ledger import Ledger
@@ -46,6 +63,12 @@ class Session:
     complained: bool = False
 
 
+@lru_cache(1024)
+def public_session(session: bytes) -> bytes:
+    """The 16 bytes that the journal calls a session by its id."""
+    return hashlib.sha256(b"neuralpower session" + session).digest()[:SESSION_BYTES]
+
+
 class Ingest:
     """The inference link's end in the daemon. `on_inference(index, inference)` hears of each that was journaled."""
 
@@ -71,14 +94,18 @@ class Ingest:
         """Learn from the journal what a daemon before this one took, so that nothing sent again is taken twice."""
         journal, index = self.ledger.journal, self.ledger.journal.oldest
         while index < journal.next_index:
-            entries = journal.read(index, 1024)
+            entries = journal.read_packed(index, 1024)
             if not entries.records:
                 break
             for offset, record in enumerate(entries.records):
-                body = record.body
-                if isinstance(body, Engine):
-                    self.ledger.note_engine(body.hash, entries.first + offset)
-                elif isinstance(body, Inference):
+                if record.kind == Kind.ENGINE:
+                    with suppress(WireError):
+                        self.ledger.note_engine(EngineHead.unpack(record.body).hash, entries.first + offset)
+                    continue
+                body = (
+                    Record.unpack(record.kind, record.t_ns, record.body).body if record.kind == Kind.INFERENCE else None
+                )
+                if isinstance(body, Inference):
                     session = self._session(body.session)
                     session.upto = session.seen = max(session.upto, body.seq)
                     session.last_end_ns = max(session.last_end_ns, body.end_ns)
@@ -99,16 +126,17 @@ class Ingest:
         elif batch.topic == INFERENCE:
             self._inference(peer, Inference.of(batch))
         elif batch.topic == ENGINE:
-            self._engine(peer, Engine.of(batch))
+            self._engine(peer, EngineHead.of(batch))
         else:
             raise WireError(f"no message of the inference link is called {batch.topic[:20]!r}")
 
     def _hello(self, peer: bytes, hello: Hello) -> None:
-        session = self._session(hello.session)
+        public = public_session(hello.session)
+        session = self._session(public)
         self._peers.pop(session.peer, None)
         if peer in self._peers:
             self._forget_peer(self._peers[peer])
-        self._peers[peer] = hello.session
+        self._peers[peer] = public
         while len(self._peers) > self.limits.max_sessions:
             self._forget_peer(self._peers.popitem(last=False)[1])
         session.peer, session.name, session.owed, session.credit = peer, hello.name, 0, self.limits.credit
@@ -120,7 +148,8 @@ class Ingest:
             self._sessions[name].peer = b""
 
     def _inference(self, peer: bytes, inference: Inference) -> None:
-        session = self._sessions.get(inference.session)
+        public = public_session(inference.session)
+        session = self._sessions.get(public)
         if session is None or session.peer != peer:
             self._refuse(peer, None, inference.seq, "say hello first")
             return
@@ -131,6 +160,7 @@ class Ingest:
         session.owed += 1
         if inference.seq <= session.upto:
             return
+        inference = replace(inference, session=public)
         reason = self._fault(session, inference)
         if inference.seq - session.seen <= MAX_HOLE:
             self._note_hole(session, inference)
@@ -183,12 +213,12 @@ class Ingest:
             self._asked.popitem(last=False)
         self._send(peer, Describe(engine).batch())
 
-    def _engine(self, peer: bytes, engine: Engine) -> None:
+    def _engine(self, peer: bytes, engine: EngineHead) -> None:
         if peer not in self._peers or self.ledger.knows_engine(engine.hash):
             return
         self.ledger.write(Kind.ENGINE, engine)
         self._asked.pop(engine.hash, None)
-        log.info("engine %s described: %d layers", engine.name, len(engine.layers))
+        log.info("engine %s described: %d layers", engine.name, engine.layer_count)
 
     def acknowledge(self) -> None:
         """Return credit to every session that used some; to be called after each round of messages."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,43 @@ from neuralpower_wire.batch import unpack
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS, Reply, Request
 
 from .ledger import Ledger
+from .roles import NEEDED, Role
+
+MARKS_S = 300.0
+MARK_BYTES = 64
+"""What a record costs beside its words."""
+MOST_MARKERS = 1024
+"""Peers kept in mind: whoever comes under ever new names is bounded by what all may."""
+
+
+class MarkLimit:
+    """How many marks are taken: nobody's evict what others wrote within the last minutes.
+
+    All peers together may fill an eighth of the journal at once and again in five minutes, each a quarter of that.
+    """
+
+    def __init__(self, capacity: int, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._share = capacity / 8
+        self._now_s = now_s
+        self._used: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+
+    def take(self, peer: bytes, size: int) -> None:
+        """Count a mark of `size` bytes. WireError where the peer has to wait."""
+        size += MARK_BYTES
+        for name, most in ((b"", self._share), (peer, self._share / 4)):
+            used, when_s = self._used.get(name, (0.0, 0.0))
+            left = max(0.0, used - (self._now_s() - when_s) * most / MARKS_S)
+            if left + size > most:
+                wait_s = (left + size - most) * MARKS_S / most
+                raise WireError(
+                    f"too many marks: they would push out of the journal what others wrote; wait {wait_s:.1f} s"
+                )
+        for name, most in ((b"", self._share), (peer, self._share / 4)):
+            used, when_s = self._used.pop(name, (0.0, 0.0))
+            left = max(0.0, used - (self._now_s() - when_s) * most / MARKS_S)
+            self._used[name] = left + size, self._now_s()
+        while len(self._used) > MOST_MARKERS:
+            self._used.popitem(last=False)
 
 
 class History:
@@ -22,13 +61,21 @@ class History:
         self._readers = readers
         self._ledger = ledger
         self._status = status
+        self._marks = MarkLimit(ledger.journal.capacity)
 
-    def answer(self, frame: bytes) -> Reply:
-        """The reply to a request, which may be hostile."""
+    def answer(self, frame: bytes, role: Role = Role.CONTROL, peer: bytes = b"") -> Reply:
+        """The reply to a request, which may be hostile, of a peer that may do what `role` may."""
         identity = 0
         try:
             request = Request.decode(frame)
             identity = request.id
+            needed = NEEDED.get(request.do, Role.SUBSCRIBE)
+            if role < needed:
+                raise WireError(
+                    f"this key may {role.word} and no more; on the device run: neuralpowerd allow KEY --role {needed.word}"
+                )
+            if request.do == "mark":
+                self._marks.take(peer, len(request.name) + len(request.text))
             return _ANSWERS[request.do](self, request)
         except WireError as error:
             return Reply(identity, error=str(error)[:1000])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neuralpower_wire import Batch, Epoch, Ticks, WireError, decode, encode
+from neuralpower_wire.link import MOST_HEADER
 
 from ..config import Config
 from ..live.endpoints import Endpoints, received, send
@@ -72,7 +73,7 @@ class InferencesPart(DaemonPart):
         for peer, *frames in received(self._endpoints.inferences, MESSAGES_A_ROUND):
             taken += 1
             try:
-                self._ingest.handle(peer, decode(frames))
+                self._ingest.handle(peer, decode(frames, MOST_HEADER))
             except WireError as error:
                 self._refusals.note("inferences", peer, error)
         self._ingest.acknowledge()

@@ -1,4 +1,4 @@
-"""What the daemon itself costs."""
+"""What the daemon itself costs; memory that it needs no more goes back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from neuralpower_wire import Epoch, Ticks
 
 from ..sampling import Sampling
+from ..system.memory import GiveBack
 from ..watch.observer import Observer
 from .part import DaemonPart
 
@@ -21,6 +22,7 @@ class ObserverPart(DaemonPart):
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
         self._observer = Observer()
+        self._give_back = GiveBack()
         self._started_ns = time.monotonic_ns()
 
     def begin_epoch(self, epoch: Epoch) -> None:
@@ -31,6 +33,7 @@ class ObserverPart(DaemonPart):
 
     def second(self) -> None:
         self._observer.look(self._sampling.stats().thread_cpu_ns)
+        self._give_back.look(time.monotonic())
 
     def conditions(self) -> dict[str, Any]:
         observer = self._observer

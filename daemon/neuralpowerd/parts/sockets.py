@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import zmq
 
 from neuralpower_wire import WireError
 
-from ..config import Config
-from ..live.endpoints import Endpoints, received, send
-from ..live.keys import allowed_keys, answer_zap
+from ..live.endpoints import Endpoints, send
 from ..live.refusals import Refusals
 from ..logs.history import History
 from ..logs.ledger import Ledger
@@ -29,10 +26,7 @@ QUESTIONS_A_ROUND = 32
 class SocketsPart(DaemonPart):
     """Owns the endpoints from here on."""
 
-    def __init__(
-        self, config: Config, endpoints: Endpoints, ledger: Ledger, history: History, refusals: Refusals
-    ) -> None:
-        self._keys = Path(config.tcp.keys_dir)
+    def __init__(self, endpoints: Endpoints, ledger: Ledger, history: History, refusals: Refusals) -> None:
         self._endpoints = endpoints
         self._ledger = ledger
         self._history = history
@@ -40,30 +34,34 @@ class SocketsPart(DaemonPart):
 
     def intakes(self) -> Sequence[Intake]:
         ends = self._endpoints
-        admission = [Intake(ends.zap, partial(self._admit, ends.zap))] if ends.zap else []
+        admission = (Intake(end, self._attend) for end in ends.waited_for)
         return (*admission, *(Intake(end, partial(self._answer_questions, end)) for end in ends.history))
 
     def second(self) -> None:
         for path in self._endpoints.bind_again():
             log.warning("%s was deleted: made anew; whoever is connected stays so", path)
             self._ledger.event("socket-deleted", f"{path} was deleted and made anew")
+        for line in self._endpoints.look():
+            log.warning("%s", line)
 
     def status(self, span_ns: int) -> dict[str, Any]:
-        return {"broken_messages": self._refusals.count, "last_broken_message": self._refusals.last}
+        return {
+            "connections": self._endpoints.status,
+            "broken_messages": self._refusals.count,
+            "last_broken_message": self._refusals.last,
+        }
 
     def close(self) -> None:
         self._endpoints.close()
 
     def _answer_questions(self, end: zmq.Socket[bytes], next_batch_ns: int) -> int:
-        for peer, *frames in received(end, QUESTIONS_A_ROUND):
+        for peer, frames, role in self._endpoints.questions(end, QUESTIONS_A_ROUND):
             if len(frames) == 1:
-                send(end, [peer, *self._history.answer(frames[0]).encode()])
+                send(end, [peer, *self._history.answer(frames[0], role, peer).encode()])
             else:
                 self._refusals.note("history", peer, WireError(f"a question of {len(frames)} frames"))
         return 0
 
-    def _admit(self, zap: zmq.Socket[bytes], next_batch_ns: int) -> int:
-        for request in received(zap, QUESTIONS_A_ROUND):
-            answer = answer_zap(request, lambda: allowed_keys(self._keys))
-            send(zap, answer if answer else [b"1.0", b"", b"500", b"not a ZAP request", b"", b""])
+    def _attend(self, next_batch_ns: int) -> int:
+        self._endpoints.attend()
         return 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from neuralpower import address as addresses
 from neuralpower.console import print_json, progress
 from neuralpower.errors import InputError
+from neuralpower.names import printable
 
 if TYPE_CHECKING:
     from neuralpower.recordings.recorder import Summary
@@ -64,19 +65,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    print(f"neuralpower: {line}", file=sys.stderr, flush=True)
+    print(f"neuralpower: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def _shown(address: str, advance: Callable[[float, str], None]) -> Callable[[Summary], None]:
     """Moves the progress bar; where there is no terminal to draw it on, says when the daemon comes and goes."""
-    connected = True
+    before = True, ""
 
     def show(summary: Summary) -> None:
-        nonlocal connected
+        nonlocal before
         advance(summary.seconds, note(summary, address))
-        if summary.connected != connected and not sys.stderr.isatty():
+        if (summary.connected, summary.refused) != before and not sys.stderr.isatty():
             _say("the daemon is there" if summary.connected else note(summary, address))
-        connected = summary.connected
+        before = summary.connected, summary.refused
 
     return show
 
@@ -84,7 +85,7 @@ def _shown(address: str, advance: Callable[[float, str], None]) -> Callable[[Sum
 def note(summary: Summary, address: str) -> str:
     """The running line: what has come so far, or that nobody is there."""
     if not summary.connected:
-        return addresses.nobody(addresses.parse(address))
+        return addresses.nobody(addresses.parse(address), summary.refused)
     mark = " (simulated)" if summary.simulated else ""
     return f"{summary.ticks} ticks, {summary.inferences} inferences, {summary.ticks_lost + summary.records_lost} lost{mark}"
 

@@ -13,9 +13,11 @@ from neuralpower import address as addresses
 from neuralpower.console import plain, text
 from neuralpower.errors import InputError
 from neuralpower.interval import MEANING, Z95, plus_minus
+from neuralpower.names import drawn_on, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
     from neuralpower.subscriber.client import Client
     from neuralpower_wire.estimates import EngineEstimate
@@ -62,12 +64,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(client: Client, end: float) -> None:
+    from rich.console import Console
     from rich.live import Live as Screen
 
     from .live import Live
 
     live = Live()
-    with Screen(view(live, client), auto_refresh=False, screen=False) as screen:
+    terminal = Console(file=drawn_on(sys.stdout))
+    with Screen(view(live, client), console=terminal, auto_refresh=False, screen=False) as screen:
         while (now := time.monotonic()) < end:
             while time.monotonic() < min(now + REFRESH_S, end):
                 live.take(client.poll(REFRESH_S / 2))
@@ -93,6 +97,7 @@ def facts(live: Live, client: Client) -> dict[str, Any]:
     p50, p99 = live.lateness_us()
     return {
         "connected": client.connected,
+        "refused": client.refused,
         "simulated": live.simulated,
         "rails_w": {rail: curve.now for rail, curve in live.rails.items()},
         "total_w": live.total.now,
@@ -147,9 +152,9 @@ def estimate_line(live: Live, each: EngineEstimate) -> str:
 def line(live: Live, client: Client) -> str:
     """One second as one line."""
     if not client.connected:
-        return addresses.nobody(client.address)
+        return printable(client.nobody)
     rails = "  ".join(f"{rail} {text(curve.now)} W" for rail, curve in live.rails.items())
-    return f"{rails} | {sampling_line(live, client)} | {live.inference_count} inferences{_last(live)}"
+    return printable(f"{rails} | {sampling_line(live, client)} | {live.inference_count} inferences{_last(live)}")
 
 
 def _last(live: Live) -> str:
@@ -182,8 +187,8 @@ def total_line(live: Live) -> str:
 
 
 def name_of(live: Live, engine: str) -> str:
-    """The engine's name, or the beginning of its hash."""
-    return live.engines.get(engine, engine[:12])
+    """The engine's name, or the beginning of its hash, in one line."""
+    return printable(live.engines.get(engine, engine[:12]))
 
 
 def sparkline(points: Sequence[float]) -> str:
@@ -202,29 +207,27 @@ def view(live: Live, client: Client, width: int = 80) -> RenderableType:
     """The whole picture for rich, on a terminal `width` characters wide."""
     from rich.console import Group
     from rich.panel import Panel
-    from rich.text import Text
 
-    title = Text(f"{client.address}{' (simulated)' if live.simulated else ''}")
+    title = _text(f"{client.address}{' (simulated)' if live.simulated else ''}")
     if not client.connected and not live.rails:
-        return Panel(Text(addresses.nobody(client.address), style="yellow"), title=title)
-    parts: list[RenderableType] = [_rails(live, width), Text(sampling_line(live, client), style="dim")]
+        return Panel(_text(client.nobody, style="yellow"), title=title)
+    parts: list[RenderableType] = [_rails(live, width), _text(sampling_line(live, client), style="dim")]
     if told_of_total := total_line(live):
-        parts.append(Text(told_of_total, style="yellow" if live.doubted else "dim"))
+        parts.append(_text(told_of_total, style="yellow" if live.doubted else "dim"))
     if not client.connected:
-        parts.append(Text(addresses.nobody(client.address), style="yellow"))
+        parts.append(_text(client.nobody, style="yellow"))
     if live.inferences:
         parts.append(_inferences(live))
     told = [estimate_line(live, each) for each in live.estimates]
-    parts += [Text(each) for each in told]
+    parts += [_text(each) for each in told]
     if any("±" in each for each in told):
-        parts.append(Text(MEANING, style="dim"))
-    parts.append(Text(f"{live.inference_count} inferences of {len(live.engines)} engines; Ctrl-C ends", style="dim"))
+        parts.append(_text(MEANING, style="dim"))
+    parts.append(_text(f"{live.inference_count} inferences of {len(live.engines)} engines; Ctrl-C ends", style="dim"))
     return Panel(Group(*parts), title=title)
 
 
 def _rails(live: Live, width: int) -> RenderableType:
     from rich.table import Table
-    from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False)
     for heading, justify in (("rail", "left"), ("W", "right"), ("last 20 s", "left")):
@@ -235,13 +238,12 @@ def _rails(live: Live, width: int) -> RenderableType:
     room = max(1, width - FRAME - max((len(rail) for rail, _ in rows), default=0))
     for rail, curve in rows:
         style = "bold" if rail in live.totals or rail == "total" else ""
-        drawn.add_row(Text(rail), f"{curve.now:.3f}", sparkline([*curve.points, curve.now][-room:]), style=style)
+        drawn.add_row(_text(rail), f"{curve.now:.3f}", sparkline([*curve.points, curve.now][-room:]), style=style)
     return drawn
 
 
 def _inferences(live: Live) -> RenderableType:
     from rich.table import Table
-    from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False)
     drawn.add_column("last inferences")
@@ -249,6 +251,13 @@ def _inferences(live: Live) -> RenderableType:
         drawn.add_column(heading, justify="right")
     for seen in reversed(live.inferences.values()):
         watts = seen.energy_j / (seen.duration_ms * 1e-3)
-        name = Text(name_of(live, seen.engine))
+        name = _text(name_of(live, seen.engine))
         drawn.add_row(name, f"{seen.duration_ms:.3f}", text(seen.energy_j * 1e3), text(watts))
     return drawn
+
+
+def _text(line: str, style: str = "") -> Text:
+    """A line for rich that moves no cursor, whoever chose the names in it."""
+    from rich.text import Text
+
+    return Text(printable(line), style=style)
