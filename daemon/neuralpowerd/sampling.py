@@ -37,7 +37,7 @@ class Sampling:
         for line in restore_all(config):
             log.info("left changed by a daemon before: %s", line)
         self.plan: Plan = make_plan(config)
-        log.info("%s", bounded_memory(config, self.plan))
+        bounded_memory(config, self.plan)
         self.epoch: Epoch | None = None
         self._ring = self._open_ring()
         for left in self.path.parent.glob(LEFT):
@@ -102,6 +102,7 @@ class Sampling:
             raise
         self._sampler = sampler
         self.epoch = epoch
+        log.info("%s", bounded_memory(config, self.plan))
         return epoch
 
     def stop(self) -> str:
