@@ -142,9 +142,8 @@ def measure_rows(table: Mapping[str, NDArray[Any]], rows: NDArray[np.intp], kind
         stacked = object.__new__(Layer)
         sizes = {name: table[name][rows[mine]].astype(np.float64) for name in SIZES}
         layer_type = str(types[mine[0]])
-        stacked.__dict__.update(
-            kind=kind, precision=precision, layer_type=layer_type, **dict.fromkeys(TOLD, 0), **sizes
-        )
+        told = {**dict.fromkeys(TOLD, 0), **sizes}
+        stacked.__dict__.update(kind=kind, precision=precision, layer_type=layer_type, **told)
         for column, name in enumerate(names):
             values[mine, column] = QUANTITIES[name].of(stacked)
     return values
