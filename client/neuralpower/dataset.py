@@ -55,7 +55,7 @@ COLUMNS: dict[str, str] = {
 AT_ONCE = 8
 """Columns that are read together: Arrow's are beside ours in memory for so many alone."""
 
-LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "gpu_mhz")
+LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "fused", "gpu_mhz")
 """Columns that files of earlier versions do not have; in those they are empty, or 0."""
 
 _BLANK: dict[str, object] = {"str": "", "int": 0, "float": float("nan"), "bool": False}

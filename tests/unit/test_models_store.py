@@ -159,9 +159,9 @@ MUTILATIONS: dict[str, Mutilation] = {
         groups=[{"where": "[moons>9]", "exponents": {"[moons>9]": 1}, "low": 0.5, "high": 2.0}]
     ),
     "no groups of the interval": lambda d: d["models"][0]["interval"].pop("groups"),
-    "law of nothing": lambda d: d["models"][0].update(law={"constant": 0.0, "slopes": {}}),
-    "law that falls": lambda d: d["models"][0]["law"]["slopes"].update(operations=-1.0),
-    "law of an unknown quantity": lambda d: d["models"][0]["law"]["slopes"].update(moons=1.0),
+    "law of nothing": lambda d: d["models"][0].update(law={"constant": 0.0, "amounts": []}),
+    "law that falls": lambda d: d["models"][0]["law"].update(amounts=[{"term": "operations", "exponents": {"operations": 1}, "slope": -1.0}]),
+    "law of an unknown quantity": lambda d: d["models"][0]["law"]["amounts"].append({"term": "moons", "exponents": {"moons": 1}, "slope": 1.0}),
     "no law": lambda d: d["models"][0].pop("law"),
     "interval of another level": lambda d: d["models"][0]["interval"].update(level=0.5),
     "unknown loss": lambda d: d.update(loss="absolute"),

@@ -33,7 +33,7 @@ MOST_MHZ = 100_000
 SIZED = (*MODELLED, "deconv", "matmul")
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")
 POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
-TOLD = ("told_flops", "told_weights", "told_accesses")
+TOLD = ("told_flops", "told_weights", "told_accesses", "fused")
 _SHAPE = attrgetter("kind", *POSITIVE, "pad_h", "pad_w", "precision", "gpu_mhz", *TOLD)
 
 
@@ -48,7 +48,8 @@ class Layer:
     (``conv3d``, ``pool3d``, ``attention``, ``norm``, ``embedding``) have their counts told: ``told_flops`` operations, ``told_weights``
     and ``told_accesses`` elements. ``precision`` is ``FP32``, ``FP16``, ``BF16``, ``FP8``, ``INT8``, ``INT4`` or empty when not known.
     ``gpu_mhz`` is the clock that the GPU was set to, 0 where it is not known.
-    ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``).
+    ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``). ``fused`` counts what runs within the layer beside its work: a bias,
+    an activation, the sum with another tensor; 0 also where the source does not tell.
 
     Raises ValueError when ``kind`` is none of ``KINDS``, a size that its kind needs is not positive or absurd, or a told count is.
     """
@@ -77,6 +78,7 @@ class Layer:
     told_flops: int = 0
     told_weights: int = 0
     told_accesses: int = 0
+    fused: int = 0
     gpu_mhz: int = 0
 
     def __post_init__(self) -> None:

@@ -15,9 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
-from neuralpower.models.frames import FEATURES, as_dataset, names_of
+from neuralpower.models.frames import FEATURES, as_dataset, names_of, varied_of
+from neuralpower.models.from_networks import fit_networks
 from neuralpower.models.others import means
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of, with_clock
+from neuralpower.models.regression.folds import configurations_of
 from neuralpower.models.regression.polynomial import Polynomial
 from neuralpower.models.regression.quantities import measure, measure_rows
 from neuralpower.models.regression.rows import clocks, fingerprint, networks_of, no_power, rows_of
@@ -95,7 +97,7 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
 
     Args:
         folds, seed: of the outer folds, by which errors are told.
-        loss: ``relative-y``, ``relative``, ``log-ratio`` or ``squared`` (the original's).
+        loss: ``relative``, ``log-ratio``, ``relative-y`` or ``squared`` (the original's).
 
     Attributes:
         models_: (kind, target) -> ``LayerModel``.
@@ -124,13 +126,13 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     clocks_: dict[int, int]
     started_from_: str
 
-    def __init__(self, folds: int = 5, seed: int = 0, loss: str = "relative-y") -> None:
+    def __init__(self, folds: int = 5, seed: int = 0, loss: str = "relative") -> None:
         self.folds = folds
         self.seed = seed
         self.loss = loss
 
     @classmethod
-    def fitted(cls, folds: int = 5, seed: int = 0, loss: str = "relative-y", **attributes: Any) -> SixModels:
+    def fitted(cls, folds: int = 5, seed: int = 0, loss: str = "relative", **attributes: Any) -> SixModels:
         """Models of which the fitted `attributes` are known, as those of a file; what is not given is empty."""
         models = cls(folds, seed, loss)
         models._take(_blank())
@@ -168,7 +170,8 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         from threadpoolctl import threadpool_limits
 
         dataset, seen = as_dataset(X, y), names_of(X)
-        self.see([name for name in seen if name in FEATURES or (name == "gpu_mhz" and clocks(dataset, *KINDS))])
+        varied = varied_of(dataset)
+        self.see([name for name in seen if name in FEATURES or name in varied])
         # The matrices are small: a second thread only waits for the first, and on a busy machine for its turn.
         with threadpool_limits(1):
             return self._fit(dataset, advance, start)
@@ -244,19 +247,24 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
                     targets.append(target)
             if targets:
                 self._fit_kind(kind, tuple(targets), dataset, left_out, estimator)
+        alone = None if self.models_ else fit_networks(dataset, self.folds, self.seed)
+        if alone:
+            self.models_ = {key: LayerModel(*key, *found) for key, found in alone.models.items()}
+            self.skipped_ = {key: reason for key, reason in self.skipped_.items() if key not in self.models_}
         if not self.models_:
             short = f"no layer type has {fewest} different layers with a measured runtime or power"
             raise InputError(TOO_FEW_GROUPS if TOO_FEW_GROUPS in self.skipped_.values() else short)
         self.models_ = {key: self.models_[key] for key in DICTIONARIES if key in self.models_}
         self.remainder_ = _remainder(dataset)
         both = tuple(kind for kind in KINDS if {(kind, target) for target in TARGETS} <= set(self.models_))
-        self.whole_ = fit_whole(dataset, both, left_out)
+        self.whole_ = alone.whole if alone else fit_whole(dataset, both, left_out)
         self.started_from_ = start.sha256_ if start else ""
         self.sha256_, self.rows_, self.simulated_ = fingerprint(dataset), len(dataset), dataset.simulated
         self.networks_ = sorted(networks_of(dataset))
         measured = np.isfinite(dataset["runtime_s"].astype(np.float64)) | np.isfinite(
             dataset["power_w"].astype(np.float64)
         )
+        measured |= alone is not None
         modelled = dataset.take(measured & np.isin(dataset["kind"], [kind for kind, _ in self.models_]))
         self.precisions_ = dict(Counter(filter(None, modelled["precision"].tolist())).most_common())
         self.clocks_ = clocks(modelled, *KINDS)
@@ -393,6 +401,12 @@ def _note(into: Floats, dataset: Dataset, model: LayerModel, found: HeldOut) -> 
     x = measure_rows(dataset.table, of_kind, model.kind, model.polynomial.columns)
     into[of_kind] = model.polynomial.predict(x)
     index, known = found.folds.rows[model.target].index, np.isfinite(found.predicted)
+    # The same layer in a network, measured there or not, is no more unknown to the model than the one it was fitted to.
+    alike = configurations_of(x)
+    at = np.searchsorted(of_kind, index[known])
+    sums, counts = (np.bincount(alike[at], values, alike.max() + 1) for values in (found.predicted[known], None))
+    held = counts[alike] > 0
+    into[of_kind[held]] = (sums[alike] / np.maximum(counts[alike], 1))[held]
     into[index[known]] = found.predicted[known]
 
 

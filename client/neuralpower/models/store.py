@@ -27,7 +27,9 @@ from neuralpower.models.validation.score import Score
 from neuralpower.models.whole import FEWEST, FittedRemainder, HeldOutNetwork, WholeModel
 from neuralpower.models.whole import QUANTITIES as OF_NETWORKS
 
-FORMAT, VERSION = "neuralpower-models", 3
+FORMAT, VERSION = "neuralpower-models", 4
+OLDER = 3
+"""Read too: its sums are predictions themselves, and its laws are made of quantities."""
 LARGEST_FILE = 64 << 20
 """Bytes. Six models are some 100 KiB."""
 
@@ -147,13 +149,20 @@ def polynomial_document(polynomial: Polynomial) -> dict[str, Any]:
             for term, coefficient, scale in listed
         ],
         "bounds": asdict(polynomial.bounds),
-        "law": asdict(polynomial.law) if polynomial.law else None,
+        "proportional": polynomial.proportional,
+        "law": _law_document(polynomial.law) if polynomial.law else None,
         "interval": _interval_document(polynomial.interval),
         "domain": {
             name: {"unit": _unit(name), "from": polynomial.domain[name][0], "to": polynomial.domain[name][1]}
             for name in polynomial.columns
         },
     }
+
+
+def _law_document(law: Law) -> dict[str, Any]:
+    listed = zip(law.amounts, law.slopes, strict=True)
+    amounts = [{"term": term.name, "exponents": dict(term.exponents), "slope": slope} for term, slope in listed]
+    return {"constant": law.constant, "amounts": amounts}
 
 
 def _unit(name: str) -> str:
@@ -173,8 +182,8 @@ def parse(found: object) -> SixModels:
     """Models from JSON values. Raises ValueError, one line with the place, on what :func:`document` cannot have made."""
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f'no "format": "{FORMAT}" in it')
-    if found.get("version") != VERSION:
-        raise ValueError(f"version {found.get('version')!r}, this program reads {VERSION}; fit again")
+    if found.get("version") not in (VERSION, OLDER):
+        raise ValueError(f"version {found.get('version')!r}, this program reads {OLDER} and {VERSION}; fit again")
     trained = _object(found, "trained_on")
     models = SixModels.fitted(
         folds=_integer(found, "folds", least=2, most=1000),
@@ -253,7 +262,10 @@ def read_polynomial(entry: Mapping[str, Any], runtime: Polynomial | None, zeros:
         domain=domain,
         runtime=runtime,
         law=None if _get(entry, "law") is None else _law(_object(entry, "law"), known),
+        proportional="proportional" in entry and _flag(entry, "proportional"),
     )
+    if polynomial.proportional and polynomial.law is None:
+        raise ValueError("a sum that multiplies a law, and no law")
     missing = [rate for rate in polynomial.quantities() if rate in RATES and RATES[rate][0] not in ("", *columns)]
     if missing:
         raise ValueError(f"a term of {missing[0]} without {RATES[missing[0]][0]} among the quantities")
@@ -274,11 +286,21 @@ def _term(item: object, columns: tuple[str, ...], name: str = "term") -> Term:
 
 
 def _law(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Law:
-    slopes = _object(entry, "slopes")
-    if unknown := set(slopes) - set(columns):
-        raise ValueError(f"a law of the unknown quantity {min(unknown)!r}")
-    law = Law(_number(entry, "constant", least=0.0), {name: _number(slopes, name, least=0.0) for name in slopes})
-    if not law.constant and not any(law.slopes.values()):
+    if "slopes" in entry and "amounts" not in entry:
+        slopes = _object(entry, "slopes")
+        entry = {
+            **entry,
+            "amounts": [
+                {"term": name, "exponents": {name: 1}, "slope": slopes[name]} for name in slopes if slopes[name] != 0
+            ],
+        }
+    items = _list(entry, "amounts")
+    law = Law(
+        _number(entry, "constant", least=0.0),
+        tuple(_term(item, columns) for item in items),
+        tuple(_number(item, "slope", above=0.0) for item in items),
+    )
+    if not law.constant and not law.slopes:
         raise ValueError("a law by which nothing takes anything")
     return law
 
@@ -363,12 +385,15 @@ def _whole(entry: Mapping[str, Any]) -> WholeModel:
 
 
 def _fitted_remainder(entry: Mapping[str, Any]) -> FittedRemainder:
+    factors = _object(entry, "factors") if "factors" in entry else {}
     return FittedRemainder(
         _number(entry, "inference"),
         _number(entry, "modelled_layer"),
         _number(entry, "other_layer"),
         _number(entry, "relative_error", least=0.0),
         _number(entry, "least_share", above=0.0),
+        _number(entry, "other_byte", least=0.0) if "other_byte" in entry else 0.0,
+        {_choice({"kind": kind}, "kind", KINDS): _number(factors, kind, least=0.0) for kind in factors},
     )
 
 

@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which rows go into which fold (0)")
     parser.add_argument(
         "--loss",
-        choices=("relative-y", "relative", "log-ratio", "squared"),
-        default="relative-y",
-        help="what is made small: errors relative to the measurement (RMSPE), which guess low where layers scatter; errors relative to the "
-        "prediction, without that pull; logarithms of the ratio; or squared errors as in the original (relative-y)",
+        choices=("relative", "log-ratio", "relative-y", "squared"),
+        default="relative",
+        help="what is made small: logarithms of the ratio, times what makes sums come out right (relative); these logarithms alone (log-ratio); "
+        "errors relative to the measurement, RMSPE, which guess low where layers scatter (relative-y); or squared errors as in the original",
     )
     parser.add_argument("--formula", action="store_true", help="print each model as a formula with its units")
     parser.add_argument("--json", action="store_true", help="print the models as JSON")

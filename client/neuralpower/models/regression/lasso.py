@@ -23,7 +23,7 @@ from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.polynomial import Interval, Polynomial
 from neuralpower.models.regression.quantities import rates
 from neuralpower.models.regression.rough import rough
-from neuralpower.models.regression.search import LOSSES, Choice, Sum, TermSearch
+from neuralpower.models.regression.search import FARTHEST, LOSSES, Choice, Sum, TermSearch
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -136,15 +136,20 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
         trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
         parts = self._parts(rows, group, configurations)
+        work = dictionary.amounts_of_work(column)
+        law = self._law(column, dictionary.columns, work, target, rows.share) if work else None
+        base = law.at(column) if law and self.loss in ITERATED else None
+        if base is not None:
+            dictionary = dictionary.proportional()
         search = TermSearch(
             dictionary, column, rows, rows.first(target), trust, parts,
-            np.geomspace(1.0, 1e-4, self.penalties), self.loss, self.seed,
+            np.geomspace(1.0, 1e-4, self.penalties), self.loss, self.seed, None, base,
         )  # fmt: skip
         few = search.sampled(SEARCH_TRAINING, SEARCH_TEST)
         asked = few or search
         if self.loss in ITERATED:
             asked = asked.guessed()
-            for _ in range(ROUNDS):
+            for _ in range(ROUNDS if base is None else 1):
                 asked = asked.towards(asked.degree(self.degrees[:1]).held_out)
         best, held_out = self._choose(asked)
         found = asked.final(best)
@@ -155,8 +160,31 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             held_out = few.among(len(rows.first(target)), held_out)
         self.degree_, self.penalty_, self.selection_error_ = best.degree, best.penalty, best.error
         self.held_out_ = rows.spread(held_out)
-        self.polynomial_ = self._polynomial(found, best.degree, x, target, rows, dictionary, nested)
+        if law and base is not None and self.loss == "relative" and not dictionary.capped:
+            law = law.times(self._calibrate(rows.first(target), held_out))
+        self.polynomial_ = self._polynomial(
+            found, best.degree, x, target, rows, dictionary, nested, law, base is not None
+        )
         return self
+
+    def _law(
+        self, column: dict[str, Floats], sizes: Sequence[str], work: Sequence[str], y: Floats, share: Floats
+    ) -> Law:
+        """The law of all rows, or of so many drawn from them as tell it."""
+        if len(y) > LAW_ROWS:
+            some = np.sort(np.random.default_rng(self.seed).permutation(len(y))[:LAW_ROWS])
+            column, y, share = {name: values[some] for name, values in column.items()}, y[some], share[some]
+        return Law.of(column, work, y, share, rough({name: column[name] for name in sizes}, y, share))
+
+    def _calibrate(self, y: Floats, held_out: Floats) -> float:
+        """The mean of measured over predicted of held-out units (units,), by which logarithms, which have the middle of y, fall short of its mean.
+
+        What is more than FARTHEST times as long counts as that; the predictions of held-out rows are moved along.
+        """
+        known = np.isfinite(held_out)
+        factor = float(np.minimum(y[known] / held_out[known], FARTHEST).mean())
+        self.held_out_ = factor * self.held_out_
+        return factor
 
     def _choose(self, search: TermSearch) -> tuple[Choice, Floats]:
         """Degree, penalty and whether there are regions, and what is predicted for held-out units (units,)."""
@@ -227,20 +255,23 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return parts
 
     def _polynomial(
-        self, found: Sum, degree: int, x: Floats, y: Floats, rows: Merged, dictionary: Dictionary, nested: Nested | None
+        self,
+        found: Sum,
+        degree: int,
+        x: Floats,
+        y: Floats,
+        rows: Merged,
+        dictionary: Dictionary,
+        nested: Nested | None,
+        law: Law | None,
+        proportional: bool,
     ) -> Polynomial:
         known = np.isfinite(self.held_out_)
         units = rows.first(known)
         ratios = rows.first(y / self.held_out_)[units]
         column = dictionary.named(x)
-        names = [name for name in (*dictionary.regions, *dictionary.rates) if name in column]
+        names = [name for name in dict.fromkeys((*dictionary.regions, *dictionary.rates)) if name in column]
         told = {name: rows.mean(values)[units] for name, values in column.items()} if names else None
-        with_rates = {**column, **(rates(column, nested.runtime_s) if nested else {})}
-        some: slice | NDArray[np.intp] = slice(None)
-        if len(x) > LAW_ROWS:
-            some = np.sort(np.random.default_rng(self.seed).permutation(len(x))[:LAW_ROWS])
-            with_rates = {name: values[some] for name, values in with_rates.items()}
-        sizes = {name: values[some] for name, values in column.items()}
         return Polynomial(
             columns=dictionary.columns,
             degree=degree,
@@ -252,9 +283,8 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             interval=Interval.of(ratios, names, told),
             domain={name: (float(values.min()), float(values.max())) for name, values in column.items()},
             runtime=nested.polynomial if nested else None,
-            law=Law.of(with_rates, dictionary.law, y[some], rows.share[some], rough(sizes, y[some], rows.share[some]))
-            if dictionary.law
-            else None,
+            law=law,
+            proportional=proportional,
         )
 
     def __sklearn_tags__(self) -> Any:

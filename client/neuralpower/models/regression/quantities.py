@@ -47,6 +47,15 @@ def _bytes(layer: Layer) -> float:
     return layer.memory_accesses() * element_bytes(layer)
 
 
+AVERAGES = ("av", "gap", "mean")
+"""Parts of a pooling layer's type that say that it averages, where others take the maximum."""
+
+
+def averages(layer: Layer) -> bool:
+    """Whether a pooling layer averages, by its type: ``AveragePool``, ``GlobalAveragePool``, ``avg``, ``gap``."""
+    return layer.kind == "pool" and any(part in layer.layer_type.lower() for part in AVERAGES)
+
+
 QUANTITIES: Mapping[str, Quantity] = {
     "batch": Quantity("1", "images in one inference, N", lambda x: x.batch),
     "in_c": Quantity("1", "input channels, Cin", lambda x: x.in_c),
@@ -77,6 +86,10 @@ QUANTITIES: Mapping[str, Quantity] = {
     "gpu_mhz": Quantity("MHz", "clock that the GPU was set to", lambda x: x.gpu_mhz),
     "clocked": Quantity("1/MHz", "operations over the clock", lambda x: _operations(x) / np.maximum(x.gpu_mhz, 1)),
     "intensity": Quantity("1/B", "operations for each byte", lambda x: _operations(x) / _bytes(x)),
+    "inside": Quantity(
+        "1", "kernels' work in one: the layer, and bias, activation and sum fused into it", lambda x: 1 + x.fused
+    ),
+    "averaging": Quantity("1", "2 of a pool that averages, 1 of one that takes the maximum", lambda x: 1 + averages(x)),
 }
 """Name -> quantity. The names are those of the columns and terms in a stored model."""
 
@@ -105,9 +118,9 @@ def rates(columns: Mapping[str, Floats], runtime_s: Floats) -> dict[str, Floats]
 def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
     """The named quantities of each layer: shape (layers, names), in the units of ``QUANTITIES``."""
     values = np.empty((len(layers), len(names)))
-    alike: dict[tuple[str, str], list[int]] = {}
+    alike: dict[tuple[str, str, bool], list[int]] = {}
     for place, layer in enumerate(layers):
-        alike.setdefault((layer.kind, layer.precision), []).append(place)
+        alike.setdefault((layer.kind, layer.precision, averages(layer)), []).append(place)
     for places in alike.values():
         stacked = _stacked([layers[place] for place in places])
         for column, name in enumerate(names):
@@ -118,23 +131,31 @@ def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
 def measure_rows(table: Mapping[str, NDArray[Any]], rows: NDArray[np.intp], kind: str, names: Sequence[str]) -> Floats:
     """The same for rows of a dataset's columns that are all of one kind, without making layers of them: shape (rows, names)."""
     values = np.empty((len(rows), len(names)))
-    precisions = table["precision"][rows]
-    for precision in dict.fromkeys(precisions.tolist()):
-        mine = np.flatnonzero(precisions == precision)
+    told = list(zip(table["precision"][rows].tolist(), table["layer_type"][rows].tolist(), strict=True))
+    alike: dict[tuple[str, bool], int] = {}
+    stacks: list[Layer] = []
+    number: dict[tuple[str, str], int] = {}
+    for precision, layer_type in dict.fromkeys(told):
         stacked = object.__new__(Layer)
-        sizes = {name: table[name][rows[mine]].astype(np.float64) for name in SIZES}
-        stacked.__dict__.update(kind=kind, precision=precision, **dict.fromkeys(TOLD, 0), **sizes)
+        stacked.__dict__.update(kind=kind, precision=precision, layer_type=layer_type, **dict.fromkeys(TOLD, 0))
+        number[precision, layer_type] = alike.setdefault((precision, averages(stacked)), len(stacks))
+        if number[precision, layer_type] == len(stacks):
+            stacks.append(stacked)
+    numbers = np.array([number[each] for each in told], dtype=np.intp)
+    for place, stacked in enumerate(stacks):
+        mine = np.flatnonzero(numbers == place)
+        stacked.__dict__.update({name: table[name][rows[mine]].astype(np.float64) for name in SIZES})
         for column, name in enumerate(names):
             values[mine, column] = QUANTITIES[name].of(stacked)
     return values
 
 
 SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
-          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "gpu_mhz")  # fmt: skip
+          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "fused", "gpu_mhz")  # fmt: skip
 
 
 def _stacked(layers: Sequence[Layer]) -> Layer:
-    """Layers of one kind and precision as one, whose sizes are arrays (layers,): its methods and the formulas above are of numbers alike."""
+    """Layers of one kind, precision and pool type as one, whose sizes are arrays (layers,): its methods and the formulas above are of numbers alike."""
     sizes = np.array(list(map(attrgetter(*SIZES), layers)), dtype=np.float64).T
     stacked = object.__new__(Layer)
     stacked.__dict__.update(layers[0].__dict__, **dict(zip(SIZES, sizes, strict=True)))

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.folds import configurations_of
 from neuralpower.models.regression.lasso import MODEL_ERROR, Nested, SparsePolynomial, numbered
+from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.merged import Merged
-from neuralpower.models.regression.polynomial import Interval, Polynomial, PredictionBounds
+from neuralpower.models.regression.polynomial import Interval, Polynomial, PredictionBounds, octaves
 from neuralpower.models.regression.search import costs, working
 from neuralpower.models.regression.terms import evaluate
 
@@ -137,10 +138,9 @@ class StartedPolynomial(SparsePolynomial):
         self.started_ = True
         self.degree_, self.penalty_, self.selection_error_ = shape.degree, float(HOLDS[best]), errors[best]
         self.held_out_ = rows.spread(held_out[:, best])
+        factors = scale * (1 + changes)
         self.polynomial_ = replace(
-            shape,
-            intercept=float(scale * shape.intercept * (1 + changes[0])),
-            coefficients=tuple((scale * np.asarray(shape.coefficients) * (1 + changes[1:])).tolist()),
+            _changed(shape, factors),
             bounds=_bounds(shape.bounds, scale, y, {name: quantities[name] for name in shape.bounds.rates}),
             interval=Interval.of((y / held_out[:, best])[known]),
         )
@@ -165,11 +165,25 @@ def _said(shape: Polynomial, x: Floats, rows: Merged) -> _Start:
     way = np.ones(len(x))
     if shape.law:
         way = shape.law.at(shape.with_rates(shape.named(x), x)) / shape.law.at(here)
-    sums = np.column_stack(
-        [np.full(len(x), shape.intercept), evaluate(shape.terms, here, len(x)) * np.asarray(shape.coefficients)]
-    )
+    listed = evaluate(shape.terms, here, len(x)) * np.asarray(shape.coefficients)
+    sums = np.column_stack([np.full(len(x), shape.intercept), listed])
+    if shape.proportional and shape.law:
+        # The device's launch and rates are of its own; how well its layers use them is the start's.
+        amounts = evaluate(shape.law.amounts, here, len(x)) * np.asarray(shape.law.slopes)
+        sums = np.column_stack([np.full(len(x), shape.law.constant), amounts]) * octaves(sums.sum(axis=1))[:, None]
     whole = shape.bounds.apply(sums.sum(axis=1), here)
     return _Start(rows.mean(sums * way[:, None]), rows.mean(whole * way))
+
+
+def _changed(shape: Polynomial, factors: Floats) -> Polynomial:
+    """The start with each part of it, (1 + terms or amounts,), so many times as large."""
+    if shape.proportional and shape.law:
+        # A law's amounts never speed a layer up.
+        kept = np.maximum(factors, 1e-6)
+        slopes = tuple((np.asarray(shape.law.slopes) * kept[1:]).tolist())
+        return replace(shape, law=Law(float(shape.law.constant * kept[0]), shape.law.amounts, slopes))
+    coefficients = tuple((np.asarray(shape.coefficients) * factors[1:]).tolist())
+    return replace(shape, intercept=float(shape.intercept * factors[0]), coefficients=coefficients)
 
 
 def _bounds(start: PredictionBounds, scale: float, y: Floats, columns: dict[str, Floats]) -> PredictionBounds:
