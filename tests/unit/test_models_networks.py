@@ -38,7 +38,9 @@ def seconds(layer: Layer) -> float:
 
 def network(random: np.random.Generator, batch: int) -> list[Layer]:
     sizes = [(int(2 ** random.integers(4, 9)), int(2 ** random.integers(2, 6))) for _ in range(random.integers(4, 16))]
-    return [each for size in sizes for each in (conv(*size, batch), *([add(*size, batch)] * int(random.integers(0, 3))))]
+    return [
+        each for size in sizes for each in (conv(*size, batch), *([add(*size, batch)] * int(random.integers(0, 3))))
+    ]
 
 
 def networks(count: int) -> Dataset:
@@ -94,7 +96,13 @@ def test_few_networks_are_no_ground_for_layers() -> None:
 def counts(random: np.random.Generator, size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     layers = random.uniform(1e-4, 1e-3, (size, PARTS))
     return np.column_stack(
-        [layers, np.ones(size), random.integers(5, 50, size), random.integers(0, 40, size), random.uniform(1e6, 1e8, size)]
+        [
+            layers,
+            np.ones(size),
+            random.integers(5, 50, size),
+            random.integers(0, 40, size),
+            random.uniform(1e6, 1e8, size),
+        ]
     )
 
 

@@ -160,8 +160,12 @@ MUTILATIONS: dict[str, Mutilation] = {
     ),
     "no groups of the interval": lambda d: d["models"][0]["interval"].pop("groups"),
     "law of nothing": lambda d: d["models"][0].update(law={"constant": 0.0, "amounts": []}),
-    "law that falls": lambda d: d["models"][0]["law"].update(amounts=[{"term": "operations", "exponents": {"operations": 1}, "slope": -1.0}]),
-    "law of an unknown quantity": lambda d: d["models"][0]["law"]["amounts"].append({"term": "moons", "exponents": {"moons": 1}, "slope": 1.0}),
+    "law that falls": lambda d: d["models"][0]["law"].update(
+        amounts=[{"term": "operations", "exponents": {"operations": 1}, "slope": -1.0}]
+    ),
+    "law of an unknown quantity": lambda d: d["models"][0]["law"]["amounts"].append(
+        {"term": "moons", "exponents": {"moons": 1}, "slope": 1.0}
+    ),
     "no law": lambda d: d["models"][0].pop("law"),
     "interval of another level": lambda d: d["models"][0]["interval"].update(level=0.5),
     "unknown loss": lambda d: d.update(loss="absolute"),
@@ -188,6 +192,10 @@ MUTILATIONS: dict[str, Mutilation] = {
 def test_a_mutilated_model_is_refused_with_a_reason(name: str, fitted: SixModels, tmp_path: Path) -> None:
     """Each lie in the JSON is one line that names the file."""
     document = copy.deepcopy(store.document(fitted))
+    for model in document["models"]:  # a law alone may be all that such clean layers need
+        model["terms"] = model["terms"] or [
+            {"term": "in_c", "exponents": {"in_c": 1}, "coefficient": 1e-9, "scale": 1.0}
+        ]
     MUTILATIONS[name](document)
     path = tmp_path / "m.json"
     path.write_text(json.dumps(document))
