@@ -24,6 +24,7 @@ from neuralpower.models.regression.polynomial import Interval, Polynomial
 from neuralpower.models.regression.quantities import rates
 from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.search import FARTHEST, LOSSES, Choice, Sum, TermSearch
+from neuralpower.models.regression.terms import Term
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -168,7 +169,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return self
 
     def _law(
-        self, column: dict[str, Floats], sizes: Sequence[str], work: Sequence[str], y: Floats, share: Floats
+        self, column: dict[str, Floats], sizes: Sequence[str], work: Sequence[Term], y: Floats, share: Floats
     ) -> Law:
         """The law of all rows, or of so many drawn from them as tell it."""
         if len(y) > LAW_ROWS:
