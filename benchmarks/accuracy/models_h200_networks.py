@@ -67,7 +67,11 @@ def _row(models: SixModels, name: str, layers: list[Any], known: tuple[float, fl
                   "layers_energy": predicted.energy_j}  # fmt: skip
     truth = {"runtime": known[0], "energy": known[1], "power": known[1] / known[0]}
     for quantity in QUANTITIES:
-        ends = getattr(predicted.whole, f"{quantity}_{ {'runtime': 's', 'energy': 'j', 'power': 'w'}[quantity]}") if predicted.whole else None
+        ends = (
+            getattr(predicted.whole, f"{quantity}_{ {'runtime': 's', 'energy': 'j', 'power': 'w'}[quantity] }")
+            if predicted.whole
+            else None
+        )
         found[quantity] = (ends[0] if ends else float("nan"), truth[quantity])
         found[f"{quantity}_held"] = bool(ends and ends[1] <= truth[quantity] <= ends[2])
     return found

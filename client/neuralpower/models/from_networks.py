@@ -101,7 +101,7 @@ def _known(dataset: Dataset, found: list[WholeNetwork]) -> Networks | None:
     quantities: dict[str, Floats] = {}
 
     def summed(name: str, rows: NDArray[np.intp], values: Floats) -> None:
-        work[name] = np.bincount(network[rows], values, len(found))
+        work[name] = np.bincount(network[rows], values, len(found)).astype(np.float64)
 
     for kind in KINDS:
         rows = np.flatnonzero((dataset["kind"] == kind) & (network >= 0))

@@ -35,7 +35,7 @@ SEARCH_TRAINING, SEARCH_TEST = 2000, 1000
 """Of more units than these together so many choose degree, penalty and regions, by one split: they tell as much as folds of fewer do.
 All of them fit what was chosen."""
 LAW_ROWS = 20_000
-"""Of more rows so many tell the law, which has three numbers."""
+"""Of more rows so many tell the law, which has a dozen numbers."""
 ITERATED, ROUNDS = ("relative", "log-ratio"), 2
 """Losses about what is expected, and how often that is found anew: by terms of the least degree, for folds that did not hold a layer."""
 INNER_SEED = 7919
@@ -138,7 +138,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
         parts = self._parts(rows, group, configurations)
         work = dictionary.amounts_of_work(column)
-        law = self._law(column, dictionary.columns, work, target, rows.share) if work else None
+        law = self._law(work, dictionary, x, column, target, rows.share) if work else None
         base = law.at(column) if law and self.loss in ITERATED else None
         if base is not None:
             dictionary = dictionary.proportional()
@@ -169,13 +169,20 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return self
 
     def _law(
-        self, column: dict[str, Floats], sizes: Sequence[str], work: Sequence[Term], y: Floats, share: Floats
+        self,
+        work: Sequence[Term],
+        dictionary: Dictionary,
+        x: Floats,
+        column: dict[str, Floats],
+        y: Floats,
+        share: Floats,
     ) -> Law:
-        """The law of all rows, or of so many drawn from them as tell it."""
+        """What launches and work cost, from at most LAW_ROWS rows."""
+        some: slice | NDArray[np.intp] = slice(None)
         if len(y) > LAW_ROWS:
             some = np.sort(np.random.default_rng(self.seed).permutation(len(y))[:LAW_ROWS])
-            column, y, share = {name: values[some] for name, values in column.items()}, y[some], share[some]
-        return Law.of(column, work, y, share, rough({name: column[name] for name in sizes}, y, share))
+        expected = rough(dictionary.named(x[some]), y[some], share[some])
+        return Law.of({name: values[some] for name, values in column.items()}, work, y[some], share[some], expected)
 
     def _calibrate(self, y: Floats, held_out: Floats) -> float:
         """The mean of measured over predicted of held-out units (units,), by which logarithms, which have the middle of y, fall short of its mean.
@@ -270,6 +277,9 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         known = np.isfinite(self.held_out_)
         units = rows.first(known)
         ratios = rows.first(y / self.held_out_)[units]
+        if proportional:
+            # The rows that say how far off the folds' models were have chosen the terms: as for least squares of so many, by the share of terms.
+            ratios = ratios ** np.sqrt(1 + len(found.terms) / len(ratios))
         column = dictionary.named(x)
         names = [name for name in dict.fromkeys((*dictionary.regions, *dictionary.rates)) if name in column]
         told = {name: rows.mean(values)[units] for name, values in column.items()} if names else None

@@ -197,9 +197,8 @@ class TermSearch:
     def predicted(self, found: Sum) -> Floats:
         """What a sum says of all units, (units,)."""
         coefficients = np.asarray(found.coefficients)
-        sums = np.concatenate([matrix @ coefficients for _, matrix in self._blocks(found.terms)])
-        everything = np.ones(len(self._y), dtype=bool)
-        return found.bounds.apply(self._scaled(found.intercept + sums, everything), self._unit_column)
+        sums = found.intercept + np.concatenate([matrix @ coefficients for _, matrix in self._blocks(found.terms)])
+        return found.bounds.apply(self._scaled(sums, np.ones(len(self._y), dtype=bool)), self._unit_column)
 
     def _scaled(self, sums: Floats, units: Bools) -> Floats:
         """What sums of terms say of some units, (units,) or (units, models)."""
@@ -289,10 +288,11 @@ class TermSearch:
         if self._level is not None and len(used) > MOST_TERMS:
             # Terms that move less go first (adaptive Lasso, Zou 2006): the path's own first terms fit worse than as many of its last.
             moved = np.abs(coefficients[used, -1]) * scales[used]
-            path, intercepts = Lasso(moments.only(used), moved.max() / moved).follow(FEWER)
+            path, _ = Lasso(moments.only(used), moved.max() / moved).follow(FEWER)
             few = int(np.flatnonzero((path != 0).sum(axis=0) <= MOST_TERMS)[-1])
-            coefficients = np.zeros((len(coefficients), 1))
-            coefficients[used, 0], intercepts = path[:, few], intercepts[few : few + 1]
+            kept = used[path[:, few] != 0]
+            coefficients = np.zeros((len(coefficients), len(penalties)))
+            coefficients[kept], intercepts = Lasso(moments.only(kept)).follow(penalties)
         used = np.flatnonzero(coefficients[:, -1])
         slopes = coefficients[used, -1] / design.scale[used]
         return Sum(
