@@ -4,7 +4,7 @@
     python -m benchmarks.accuracy.models --quick             one fold seed, two devices, a small sweep
     python -m benchmarks.accuracy.models --quoted            the seeds that quoted figures come from, once
     python -m benchmarks.accuracy.models --table transfer    few layers of a device: started from another's models, and afresh
-    python -m benchmarks.accuracy.models --table h200 --loss log-ratio     another loss, on measured layers
+    python -m benchmarks.accuracy.models --table h200-layers --loss log-ratio     another loss, on measured layers
 
 Rows: {table, layer_type, target, model, rmspe, rmspe_low, rmspe_high, median_ape, geometric, sum_bias, terms, unit} and what the table has beside. Shares
 are fractions. `unit` is of rmspe: 1 where it is a relative error, and "noise floor" where it is in multiples of that.

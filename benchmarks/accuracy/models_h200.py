@@ -67,7 +67,7 @@ def h200_layer(entry: Mapping[str, Any], name: str) -> Layer:
         operation = Operation(name, LAYER_TYPES[entry["pool"]], precision)
         return pooling(operation, data, (data[0], data[1], *sides), window)
     layer = convolution(Operation(name, "Conv", precision), data, (data[0], entry["co"], *sides), window, entry["g"])
-    return replace(layer, fused=2 if entry["relu"] else 0)
+    return replace(layer, fused=2 if entry.get("relu") else 0)
 
 
 def _pair(side: int | Iterable[int]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from neuralpower.features.layers import Layer
 from neuralpower.models import store
 from neuralpower.models.joint import PARTS, JointStart, alike, by_others, fit_joint
 from neuralpower.models.network import predict_network
+from neuralpower.models.regression.quantities import measure, measure_rows
 from neuralpower.models.six import SixModels
 
 LAUNCH_S, OPERATION_S, OTHER_S, OTHER_BYTE_S = 4e-6, 2e-12, 3e-6, 1e-11
@@ -133,3 +134,18 @@ def test_another_batch_size_is_the_same_network() -> None:
     start = JointStart(2e-6, 2.5e-13)
     said = by_others(table, whole, start, groups)
     assert said[:2] == pytest.approx(table[:2] @ fit_joint(table[2:], whole[2:], start))
+
+
+def test_rows_and_layers_have_the_same_quantities() -> None:
+    """What is fused and how a pool pools are read from a dataset's columns as from layers, whatever stands beside."""
+    pools = [Layer("p", "pool", 1, 8, 9, 9, 8, 4, 4, 2, 2, 2, 2, precision="FP16", layer_type=name)
+             for name in ("max", "avg", "MaxPool", "GlobalAveragePool")]  # fmt: skip
+    convolutions = [Layer("c", "conv", 1, 8, 9, 9, 8, 9, 9, 3, 3, precision="FP16", fused=count) for count in (0, 2)]
+    for kind, layers, names, told in (
+        ("pool", pools, ("operations", "averaging"), [1, 2, 1, 2]),
+        ("conv", convolutions, ("operations", "inside"), [1, 3]),
+    ):
+        dataset = dataset_of([row(layer, network="n", origin="sweep") for layer in layers], {})
+        found = measure(layers, names)
+        assert found[:, 1].tolist() == told
+        assert (measure_rows(dataset.table, np.arange(len(layers)), kind, names) == found).all()

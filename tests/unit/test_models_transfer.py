@@ -155,7 +155,9 @@ def test_the_command_writes_a_table_to_fill_in(tmp_path: Path, capsys: pytest.Ca
         writer.writerows(rows)
     assert main(["import", "table", str(tmp_path / "measured.csv"), "-o", str(tmp_path / "m.parquet")]) == 0
     capsys.readouterr()
-    assert main([*command, "--measured", str(tmp_path / "m.parquet"), "--json"]) == 0
+    assert main([*command[:-1], "12", "--measured", str(tmp_path / "m.parquet"), "--json"]) == 0
     left = json.loads(capsys.readouterr().out)
-    assert max(each["leverage"] for each in left) < 60 and set(left[0]) >= {"kind", "in_c", "leverage", "times"}
+    known = {(row["layer"], int(row["batch"])) for row in rows}
+    assert all(each["leverage"] < 1 for each in left if (each["layer"], each["batch"]) in known)
+    assert len(left) == 12 and set(left[0]) >= {"kind", "in_c", "leverage", "times"}
     assert main([*command[:-1], "0"]) == 2

@@ -43,7 +43,8 @@ COLUMNS = {
         "text",
     ),
     **dict.fromkeys(
-        ("position", "batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "groups", "count", "gpu_mhz"), "whole"
+        ("position", "batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "groups", "count", "fused", "gpu_mhz"),
+        "whole",
     ),
     **dict.fromkeys([*PAIRS, *(f"{name}_{side}" for name in PAIRS for side in "hw")], "whole"),
     **dict.fromkeys(("runtime_s", "power_w", "energy_j", "runtime_se_s", "power_se_w", "energy_se_j"), "measured"),
@@ -160,8 +161,9 @@ def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
         return None
     words = {name: table.text(name, at) for name in ("layer_type", "note")}
     try:
-        precision, mhz = _precision(table.text("precision", at)), size("gpu_mhz", 0) or 0
-        return Layer(name, kind, groups=groups, precision=precision, gpu_mhz=mhz, **words, **sizes)  # type: ignore[arg-type]  # words and sizes
+        precision = _precision(table.text("precision", at))
+        sizes |= {name: size(name, 0) or 0 for name in ("fused", "gpu_mhz")}
+        return Layer(name, kind, groups=groups, precision=precision, **words, **sizes)  # type: ignore[arg-type]  # words and sizes
     except ValueError as error:
         table.left_out.append(f"{table.place(at)}: {error}: left out")
         return None

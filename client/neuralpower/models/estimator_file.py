@@ -103,7 +103,7 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dictionary(entry: Any) -> Dictionary:
     names = {each.name for each in fields(Dictionary)}
-    flags = {"tiled", "capped"}
+    flags = {each.name for each in fields(Dictionary) if isinstance(each.default, bool)}
     if not isinstance(entry, dict) or entry.keys() != names:
         raise ValueError("'dictionary' is none")
     if any(not isinstance(value, bool if name in flags else list) for name, value in entry.items()):

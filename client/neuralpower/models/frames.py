@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import COLUMNS, MEASURED, Dataset, dataset_of, row
 from neuralpower.errors import InputError
-from neuralpower.features.layers import Layer
+from neuralpower.features.layers import MODELLED, Layer
 
 FEATURES = ("kind", "batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
             "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "precision")  # fmt: skip
@@ -26,6 +26,13 @@ _DEFAULTS = {each.name: each.default for each in fields(Layer) if each.default i
     _SIDES, 1
 )
 _OF_LAYERS = {"layer", *(each.name for each in fields(Layer)[1:])}
+
+
+def varied_of(dataset: Dataset) -> set[str]:
+    """Further columns that the models see where a dataset varies them: what is fused, how a pool pools, the clock."""
+    modelled = np.isin(dataset["kind"], MODELLED)
+    rows = {"fused": modelled, "gpu_mhz": modelled, "layer_type": dataset["kind"] == "pool"}
+    return {name for name, mine in rows.items() if len(set(dataset[name][mine].tolist())) > 1}
 
 
 def names_of(X: Any) -> list[str]:

@@ -3,7 +3,8 @@
     T = Σ_k f_k · (layers of kind k, as their models say) + a + b · (modelled layers) + c · (other layers) + d · (bytes that those move)
 
 and likewise for the energy. Few networks tell few numbers: each starts from what the measured layers say of it and moves only as far as the
-networks ask (ridge regression). f_k starts at 1; a and b at 0; another layer at the shortest layer measured and the fastest bytes.
+networks ask (ridge regression). f_k starts at 1; a and b at 0; another layer at what pools take that move next to nothing, and at the
+fastest bytes.
 """
 
 from __future__ import annotations

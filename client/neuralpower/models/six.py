@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from neuralpower.dataset import Dataset
 from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
-from neuralpower.models.frames import FEATURES, as_dataset, names_of
+from neuralpower.models.frames import FEATURES, as_dataset, names_of, varied_of
 from neuralpower.models.from_networks import fit_networks
 from neuralpower.models.others import means
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of, with_clock
@@ -170,7 +170,8 @@ class SixModels(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         from threadpoolctl import threadpool_limits
 
         dataset, seen = as_dataset(X, y), names_of(X)
-        self.see([name for name in seen if name in FEATURES or (name == "gpu_mhz" and clocks(dataset, *KINDS))])
+        varied = varied_of(dataset)
+        self.see([name for name in seen if name in FEATURES or name in varied])
         # The matrices are small: a second thread only waits for the first, and on a busy machine for its turn.
         with threadpool_limits(1):
             return self._fit(dataset, advance, start)

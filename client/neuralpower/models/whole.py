@@ -129,7 +129,7 @@ def _joint(
 ) -> WholeModel | None:
     """Layers and remainder together, from networks without measured layers; None where too few are known."""
     starts = _starts(dataset, kinds)
-    wholes = [each for each in found if np.isfinite([each.runtime_s, each.energy_j]).all()]
+    wholes = [each for each in found if each.unprofiled and np.isfinite([each.runtime_s, each.energy_j]).all()]
     counts = [_counts(dataset, each, kinds, held_out) for each in wholes]
     used = [(whole, *count) for whole, count in zip(wholes, counts, strict=True) if count is not None]
     groups = alike([shape for *_, shape in used])

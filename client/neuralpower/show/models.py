@@ -9,6 +9,7 @@ from neuralpower import console
 if TYPE_CHECKING:
     from neuralpower.models.six import SixModels
     from neuralpower.models.validation.score import Score
+    from neuralpower.models.whole import FittedRemainder
 
 
 BOTH_WAYS = ("median error", "geometric error", "sum")
@@ -99,10 +100,17 @@ def print_whole(models: SixModels) -> None:
         low, high = whole.factors[name]
         print(
             f"{name}: layers {scale * part.inference:+.4g} {unit} {scale * part.modelled_layer:+.4g} {unit} for each modelled layer "
-            f"{scale * part.other_layer:+.4g} {unit} for each other one, a remainder known to {percent(part.relative_error)} of the whole; "
+            f"{scale * part.other_layer:+.4g} {unit} for each other one{_together(part, scale, unit)}, a remainder known to {percent(part.relative_error)} of the whole; "
             f"{100 * LEVEL:.0f} % of new networks lie {100 * (low - 1):+.0f} to {100 * (high - 1):+.0f} % around the prediction"
         )
     print()
+
+
+def _together(part: FittedRemainder, scale: float, unit: str) -> str:
+    """What only networks without measured layers tell: the bytes of other layers, and by how much layers of a kind count."""
+    moved = f" {1e6 * scale * part.other_byte:+.4g} {unit} for each MB of it" if part.other_byte else ""
+    factors = ", ".join(f"{kind} {factor:.3f}" for kind, factor in part.factors.items())
+    return moved + (f", layers times {factors}" if factors else "")
 
 
 def print_formulas(models: SixModels) -> None:

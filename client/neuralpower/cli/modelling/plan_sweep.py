@@ -27,7 +27,7 @@ examples:
   neuralpower plan-sweep resnet18.onnx --measured layers.parquet --batch 1,8 --precision FP16 --count 30 -o plan.csv"""
 
 COLUMNS = ("layer", "kind", "batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
-           "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "precision")  # fmt: skip
+           "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "precision", "layer_type", "fused")  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

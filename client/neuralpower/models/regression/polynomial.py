@@ -26,7 +26,6 @@ The law's two extremes, nothing but launch and nothing but work, are a whole way
 
 AT_ONCE = 50_000
 """Rows whose terms are held together: 100 terms of a million rows are a gigabyte."""
-
 MOST_OCTAVES = 40.0
 """No layer is so far from what the law says; a wild sum shall not become infinite."""
 

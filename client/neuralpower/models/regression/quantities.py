@@ -51,9 +51,9 @@ AVERAGES = ("av", "gap", "mean")
 """Parts of a pooling layer's type that say that it averages, where others take the maximum."""
 
 
-def averages(kind: str, layer_type: str) -> bool:
-    """Whether a layer is a pool that averages, by its type: ``AveragePool``, ``GlobalAveragePool``, ``avg``, ``gap``."""
-    return kind == "pool" and any(part in layer_type.lower() for part in AVERAGES)
+def averages(layer: Layer) -> bool:
+    """Whether a pooling layer averages, by its type: ``AveragePool``, ``GlobalAveragePool``, ``avg``, ``gap``."""
+    return layer.kind == "pool" and any(part in layer.layer_type.lower() for part in AVERAGES)
 
 
 QUANTITIES: Mapping[str, Quantity] = {
@@ -89,9 +89,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     "inside": Quantity(
         "1", "kernels' work in one: the layer, and bias, activation and sum fused into it", lambda x: 1 + x.fused
     ),
-    "averaging": Quantity(
-        "1", "2 of a pool that averages, 1 of one that takes the maximum", lambda x: 1 + averages(x.kind, x.layer_type)
-    ),
+    "averaging": Quantity("1", "2 of a pool that averages, 1 of one that takes the maximum", lambda x: 1 + averages(x)),
 }
 """Name -> quantity. The names are those of the columns and terms in a stored model."""
 
@@ -122,7 +120,7 @@ def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
     values = np.empty((len(layers), len(names)))
     alike: dict[tuple[str, str, bool], list[int]] = {}
     for place, layer in enumerate(layers):
-        alike.setdefault((layer.kind, layer.precision, averages(layer.kind, layer.layer_type)), []).append(place)
+        alike.setdefault((layer.kind, layer.precision, averages(layer)), []).append(place)
     for places in alike.values():
         stacked = _stacked([layers[place] for place in places])
         for column, name in enumerate(names):
@@ -133,18 +131,20 @@ def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
 def measure_rows(table: Mapping[str, NDArray[Any]], rows: NDArray[np.intp], kind: str, names: Sequence[str]) -> Floats:
     """The same for rows of a dataset's columns that are all of one kind, without making layers of them: shape (rows, names)."""
     values = np.empty((len(rows), len(names)))
-    precisions = table["precision"][rows]
-    types = table["layer_type"][rows]
-    average = {name: averages(kind, name) for name in set(types.tolist())}
-    of_average = np.array([average[name] for name in types.tolist()], dtype=bool)
-    for precision, averaging in dict.fromkeys(zip(precisions.tolist(), of_average.tolist(), strict=True)):
-        mine = np.flatnonzero((precisions == precision) & (of_average == averaging))
+    told = list(zip(table["precision"][rows].tolist(), table["layer_type"][rows].tolist(), strict=True))
+    alike: dict[tuple[str, bool], int] = {}
+    stacks: list[Layer] = []
+    number: dict[tuple[str, str], int] = {}
+    for precision, layer_type in dict.fromkeys(told):
         stacked = object.__new__(Layer)
-        sizes = {name: table[name][rows[mine]].astype(np.float64) for name in SIZES}
-        layer_type = str(types[mine[0]])
-        stacked.__dict__.update(
-            kind=kind, precision=precision, layer_type=layer_type, **dict.fromkeys(TOLD, 0), **sizes
-        )
+        stacked.__dict__.update(kind=kind, precision=precision, layer_type=layer_type, **dict.fromkeys(TOLD, 0))
+        number[precision, layer_type] = alike.setdefault((precision, averages(stacked)), len(stacks))
+        if number[precision, layer_type] == len(stacks):
+            stacks.append(stacked)
+    numbers = np.array([number[each] for each in told], dtype=np.intp)
+    for place, stacked in enumerate(stacks):
+        mine = np.flatnonzero(numbers == place)
+        stacked.__dict__.update({name: table[name][rows[mine]].astype(np.float64) for name in SIZES})
         for column, name in enumerate(names):
             values[mine, column] = QUANTITIES[name].of(stacked)
     return values

@@ -83,7 +83,7 @@ def regions_of(
     return [kept[at][1] for at in sorted(best)]
 
 
-@lru_cache(maxsize=FACTORS.trees)
+@lru_cache(maxsize=64)
 def _first(number: int) -> tuple[np.random.RandomState, Any]:
     state = np.random.RandomState(number)
     return state, state.get_state(legacy=False)

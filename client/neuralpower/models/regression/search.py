@@ -25,7 +25,7 @@ LOSSES = ("relative", "log-ratio", "relative-y", "squared")
 FARTHEST = 3.0
 """A value so many times its prediction, or that part of it, pulls no more if it is still farther off: a few strange layers carry no fit."""
 MOST_TERMS = 64
-"""Of a sum that multiplies a law, which has amounts of its own: more than 80 together nobody reads."""
+"""Of a sum that multiplies a law, which has some fifteen amounts of its own: more than 80 together nobody reads."""
 FEWER = np.geomspace(1.0, 1e-6, 60)
 """Penalties along which terms are given up until no more than these are left."""
 PATIENCE = 5
