@@ -34,7 +34,7 @@ PARTS = len(KINDS)
 
 
 @dataclass(frozen=True)
-class Start:
+class JointStart:
     """What the numbers start from: a launch, s or J, and a byte moved, s/B or J/B."""
 
     launch: float
@@ -50,7 +50,7 @@ class Start:
         return first, error
 
 
-def fit_joint(counts: Floats, whole: Floats, start: Start) -> Floats:
+def fit_joint(counts: Floats, whole: Floats, start: JointStart) -> Floats:
     """The numbers (PARTS + 4,) for networks whose `counts` are (n, PARTS + 4) and whose whole is (n,), s or J. Only b may be negative."""
     from scipy.optimize import lsq_linear  # type: ignore[import-untyped]  # it has no stubs
 
@@ -65,7 +65,7 @@ def fit_joint(counts: Floats, whole: Floats, start: Start) -> Floats:
     return np.asarray(first + error * found.x)
 
 
-def by_others(counts: Floats, whole: Floats, start: Start, groups: Ints) -> Floats:
+def by_others(counts: Floats, whole: Floats, start: JointStart, groups: Ints) -> Floats:
     """What is said of each network, (n,), by those of other groups (n,): a network at another batch size is of the same."""
     said = np.empty(len(whole))
     for group in np.unique(groups):

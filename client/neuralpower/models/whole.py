@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from neuralpower.dataset import Dataset
 from neuralpower.dataset_networks import WholeNetwork, whole_networks
 from neuralpower.features.layers import Layer
-from neuralpower.models.joint import PARTS, Start, alike, by_others, fit_joint
+from neuralpower.models.joint import PARTS, JointStart, alike, by_others, fit_joint
 from neuralpower.models.others import means
 from neuralpower.models.regression.design import KINDS
 from neuralpower.models.regression.law import Law
@@ -154,7 +154,7 @@ def _joint(
     return WholeModel(True, fitted[0], fitted[1], factors_of(networks), networks)
 
 
-def _starts(dataset: Dataset, kinds: tuple[str, ...]) -> tuple[Start, Start] | None:
+def _starts(dataset: Dataset, kinds: tuple[str, ...]) -> tuple[JointStart, JointStart] | None:
     """Of runtime and energy: the shortest layer measured, and the bytes of the fastest; what pools move if there are any, since they
     compute as little as other layers."""
     for chosen in (("pool",), kinds):
@@ -166,7 +166,7 @@ def _starts(dataset: Dataset, kinds: tuple[str, ...]) -> tuple[Start, Start] | N
             # What they take as they move next to nothing: where none so small was measured, the shortest of them is no launch.
             law = Law.of(column, [plain("bytes")], seconds, np.ones(len(mine)), seconds)
             launch = min(law.constant or np.inf, float(seconds.min()))
-            return Start(launch, 1 / rate), Start(launch * float(watts.min()), float(watts.max()) / rate)
+            return JointStart(launch, 1 / rate), JointStart(launch * float(watts.min()), float(watts.max()) / rate)
     return None
 
 
