@@ -20,7 +20,7 @@ SPREAD = 8.0
 
 
 @dataclass(frozen=True)
-class PlannedLayer:
+class LayerToMeasure:
     """A layer to measure. `leverage`: its variance under what is measured and planned before it, in variances of one measured layer: below 1
     the data say more of it than measuring it once would. `times`: how often it stands in the networks.
     """
@@ -30,7 +30,7 @@ class PlannedLayer:
     times: int
 
 
-def plan(measured: Dataset | None, candidates: Sequence[Layer], count: int) -> list[PlannedLayer]:
+def plan(measured: Dataset | None, candidates: Sequence[Layer], count: int) -> list[LayerToMeasure]:
     """The `count` layers of the candidates to measure next, the most telling first.
 
     Each is the candidate of most leverage φᵀ(Λ + Σ φφᵀ)⁻¹φ, where φ holds a constant, the octaves of a layer's quantities, and a mark for each precision and for
@@ -41,7 +41,7 @@ def plan(measured: Dataset | None, candidates: Sequence[Layer], count: int) -> l
     for layer in candidates:
         if layer.modelled:
             shapes.setdefault(layer.shape, []).append(layer)
-    found: list[PlannedLayer] = []
+    found: list[LayerToMeasure] = []
     for kind in KINDS:
         mine = [layers for layers in shapes.values() if layers[0].kind == kind]
         if mine:
@@ -49,7 +49,7 @@ def plan(measured: Dataset | None, candidates: Sequence[Layer], count: int) -> l
     return sorted(found, key=lambda each: -each.leverage)[:count]
 
 
-def _plan_kind(measured: Dataset | None, kind: str, shapes: list[list[Layer]], count: int) -> list[PlannedLayer]:
+def _plan_kind(measured: Dataset | None, kind: str, shapes: list[list[Layer]], count: int) -> list[LayerToMeasure]:
     names = dictionary_of(kind, "runtime").columns
     layers = [each[0] for each in shapes]
     precisions = sorted({layer.precision for layer in layers})
@@ -68,7 +68,7 @@ def _plan_kind(measured: Dataset | None, kind: str, shapes: list[list[Layer]], c
     for _ in range(min(count, len(layers))):
         leverage = np.where(left, np.einsum("ij,jk,ik->i", asked, inverse, asked), -1.0)
         best = int(np.argmax(leverage))
-        chosen.append(PlannedLayer(layers[best], float(leverage[best]), len(shapes[best])))
+        chosen.append(LayerToMeasure(layers[best], float(leverage[best]), len(shapes[best])))
         left[best] = False
         # One row more in the information (Sherman and Morrison 1950).
         moved = inverse @ asked[best]

@@ -14,7 +14,7 @@ from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 
 if TYPE_CHECKING:
-    from neuralpower.models.sweep_plan import PlannedLayer
+    from neuralpower.models.sweep_plan import LayerToMeasure
 
 HELP = """Name the layers of some networks that are most worth measuring next.
 
@@ -97,11 +97,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cell(each: PlannedLayer, name: str) -> object:
+def _cell(each: LayerToMeasure, name: str) -> object:
     return each.layer.name if name == "layer" else getattr(each.layer, name)
 
 
-def _csv(found: list[PlannedLayer]) -> str:
+def _csv(found: list[LayerToMeasure]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "runtime_s", "power_w"])
@@ -109,7 +109,7 @@ def _csv(found: list[PlannedLayer]) -> str:
     return text.getvalue()
 
 
-def _print(found: list[PlannedLayer], known: int) -> None:
+def _print(found: list[LayerToMeasure], known: int) -> None:
     rows: list[list[console.Cell]] = [
         [
             place,

@@ -31,7 +31,7 @@ class OtherQuantities(ValueError):
 
 
 @dataclass(frozen=True)
-class _Start:
+class _Contributions:
     """What the start says of each unit: `contributions` (units, 1 + terms) of its intercept and terms, `whole` (units,) within its bounds."""
 
     contributions: Floats
@@ -145,7 +145,9 @@ class StartedPolynomial(SparsePolynomial):
             interval=Interval.of((y / held_out[:, best])[known]),
         )
 
-    def _changes(self, said: _Start, y: Floats, trust: Floats, train: Bools, hold: float) -> tuple[float, Floats]:
+    def _changes(
+        self, said: _Contributions, y: Floats, trust: Floats, train: Bools, hold: float
+    ) -> tuple[float, Floats]:
         """s, and the relative changes (1 + terms,), of the units in `train`."""
         scale = float(np.exp(np.median(np.log(y[train] / said.whole[train]))))
         changes = np.zeros(said.contributions.shape[1])
@@ -158,7 +160,7 @@ class StartedPolynomial(SparsePolynomial):
         return scale, changes
 
 
-def _said(shape: Polynomial, x: Floats, rows: Merged) -> _Start:
+def _said(shape: Polynomial, x: Floats, rows: Merged) -> _Contributions:
     """What the start's terms say at the nearest place in its domain, times what its law makes of the way from there."""
     near = shape.nearest(x) if shape.law else x
     here = shape.with_rates(shape.named(near), near)
@@ -172,7 +174,7 @@ def _said(shape: Polynomial, x: Floats, rows: Merged) -> _Start:
         amounts = evaluate(shape.law.amounts, here, len(x)) * np.asarray(shape.law.slopes)
         sums = np.column_stack([np.full(len(x), shape.law.constant), amounts]) * octaves(sums.sum(axis=1))[:, None]
     whole = shape.bounds.apply(sums.sum(axis=1), here)
-    return _Start(rows.mean(sums * way[:, None]), rows.mean(whole * way))
+    return _Contributions(rows.mean(sums * way[:, None]), rows.mean(whole * way))
 
 
 def _changed(shape: Polynomial, factors: Floats) -> Polynomial:
