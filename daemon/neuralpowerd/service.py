@@ -51,7 +51,7 @@ INFERENCES_REST_NS, BUSY_REST_NS, BUSY_ROUND = 50_000_000, 10_000_000, 64
 """After a round of inferences their socket has a rest until the next batch, which could not publish them sooner, and no longer than
 the first: at 400 a second a wake-up and an acknowledgement for each would double what they cost. A round of more than so many, or
 of a quarter of a process's credit, rests for the second only: the credit of 256 lasts as long at 25,600 a second."""
-FULL_BATCH, LONGEST_BATCH_NS = 10, 200_000_000
+FULL_BATCH, LONGEST_BATCH_NS = 12, 200_000_000
 """Ticks in a batch, unless they take longer than this: at 16 ms a tick, batches of three each 50 ms were half of what the daemon's Python
 costs. Who watches hardly feels a fifth of a second."""
 FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates")
