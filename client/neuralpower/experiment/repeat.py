@@ -8,7 +8,7 @@ inputs of their own, all bound to one piece of memory, because a builder joins c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,18 +32,23 @@ class Repeated:
 
 
 def distinct(path: Path, batch: int = 1) -> list[Repeated]:
-    """The layers of an ONNX model that have a model of their own (convolution, pooling, fully connected), each geometry once."""
+    """The same of an ONNX model."""
+    return distinct_of(layers_from_onnx(path, batch))
+
+
+def distinct_of(layers: Iterable[Layer]) -> list[Repeated]:
+    """The layers that have a model of their own (convolution, pooling, fully connected), each geometry once."""
     found: dict[tuple[str | int, ...], Repeated] = {}
-    for layer in layers_from_onnx(path, batch):
+    for layer in layers:
         if layer.modelled:
             before = found.get(layer.shape)
             found[layer.shape] = Repeated(before.layer if before else layer, (before.uses if before else 0) + 1)
     return list(found.values())
 
 
-def copies_needed(seconds_each: float) -> int:
-    """How many copies run for :data:`TARGET_S`, with 2 % to spare; at most :data:`MOST`, at least the trial's."""
-    return max(TRIAL, min(MOST, math.ceil(1.02 * TARGET_S / max(seconds_each, 1e-7))))
+def copies_needed(seconds_each: float, target_s: float = TARGET_S) -> int:
+    """How many copies run for `target_s`, with 2 % to spare; at most :data:`MOST`, at least the trial's."""
+    return max(TRIAL, min(MOST, math.ceil(1.02 * target_s / max(seconds_each, 1e-7))))
 
 
 def write(layer: Layer, copies: int, target: Path) -> Path:
@@ -70,21 +75,6 @@ def write(layer: Layer, copies: int, target: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     onnx.save(model, str(target))
     return target
-
-
-def engines(
-    path: Path, batch: int, folder: Path, time_of: Callable[[Path], float]
-) -> Iterator[tuple[str, Path, Repeated]]:
-    """Name, ONNX file and layer of each repeated-layer engine of the model at `path`.
-
-    Args:
-        folder: where the files go.
-        time_of: seconds of an inference of the engine built from an ONNX file.
-    """
-    for number, each in enumerate(distinct(path, batch)):
-        trial = write(each.layer, TRIAL, folder / f"trial{number}.onnx")
-        copies = copies_needed(time_of(trial) / TRIAL)
-        yield f"repeat/{each.layer.name}", write(each.layer, copies, folder / f"repeat{number}.onnx"), each
 
 
 def _shapes(layer: Layer) -> tuple[list[int], list[int]]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from neuralpower.console import Cell, print_json, progress, table
 from neuralpower.errors import Failure, InputError
@@ -18,13 +15,15 @@ if TYPE_CHECKING:
     from neuralpower.experiment.experiment import Outcome
     from neuralpower.experiment.stopping import Stop
     from neuralpower.runtimes.build import Options
+    from neuralpower.runtimes.run import Job
+    from neuralpower.runtimes.runtime import Runtime
 
 HELP = """Run networks with the profiler attached, in a designed experiment, against a running neuralpowerd.
 
 NETWORK is an ONNX model, torch:module:callable, hub:repository:model, or a serialized engine; it is built for measuring (no auxiliary
 streams, every detail for the inspector) and run in rounds: random idle gaps and back to back, with the profiler and without.
-Where there is no TensorRT, and with --virtual, a simulated device runs ONNX, PyTorch, engine JSON, a network of the zoo
-(--list), or `sweep`: many single layers, each repeated for 20 ms.
+--runtime chooses what runs it: TensorRT, TensorRT for RTX, or PyTorch on any NVIDIA GPU. Where none works, and with --virtual, a
+simulated device runs ONNX, PyTorch, engine JSON, a network of the zoo (--list), or `sweep`: many single layers, each repeated for 20 ms.
 --zoo runs 21 classic networks (torch.hub's, or those of the virtual device), a recording of each; run again, it goes on
 where it ended, and passes over what did not fit.
 
@@ -57,7 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", default=DEFAULT_ADDRESS, help=f"the daemon's directory (default {DEFAULT_ADDRESS})"
     )
-    parser.add_argument("--virtual", action="store_true", help="use the simulated device even where TensorRT is")
+    parser.add_argument(
+        "--runtime",
+        default="auto",
+        metavar="NAME",
+        help="tensorrt, tensorrt_rtx, torch or virtual; auto (default) takes the first that works",
+    )
+    parser.add_argument(
+        "--virtual",
+        action="store_const",
+        dest="runtime",
+        const="virtual",
+        help="the same as --runtime virtual: the simulated device",
+    )
+    parser.add_argument(
+        "--eager", action="store_true", help="under PyTorch: no CUDA graph, each operator from the host"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the experiment and the simulated device (default 1)")
     parser.add_argument("--truth", metavar="FILE", help="store what really happened on the simulated device")
     parser.add_argument("--list", action="store_true", help="list the networks of the virtual device")
@@ -77,16 +91,17 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list_zoo(args.json)
     rundir = _checked(args)
-    from neuralpower.runtimes.cuda import why_not
-
-    reason = "asked for" if args.virtual else why_not()
+    runtime = _runtime(args)
     if args.zoo:
         from . import zoo
 
-        return zoo.run(args, rundir, bool(reason))
-    if reason:
-        print(f"simulated device ({reason}), seed {args.seed}", file=sys.stderr)
-    outcomes = list((_simulated if reason else _measured)(args, rundir))
+        return zoo.run(args, rundir, runtime)
+    if runtime.simulated:
+        print(runtime.about(), file=sys.stderr)
+    if SWEEP in args.network and len(args.network) > 1:
+        raise InputError("run the sweep by itself")
+    swept = SWEEP in args.network and runtime.simulated
+    outcomes = list(_sweep(args, rundir) if swept else _run(args, rundir, runtime))
     _print(outcomes, args.json)
     lost = sum(outcome.inferences + outcome.unprofiled - outcome.acknowledged for outcome in outcomes)
     if lost:
@@ -129,41 +144,44 @@ def _stop(args: argparse.Namespace, engine: str) -> Stop:
     return stopping.EnergyInterval(args.until)
 
 
-def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
-    """Each network on the virtual device, one after another."""
-    from neuralpower.virtual.bench import load_of, repeated_loads, run_loads
-    from neuralpower.virtual.device.device import VirtualDevice
-    from neuralpower.virtual.device.hardware import Hardware
-    from neuralpower.virtual.run import check_writable, preferred, run_virtual
+def _run(args: argparse.Namespace, rundir: str, runtime: Runtime) -> Iterator[Outcome]:
+    """Each network, one after another."""
+    from neuralpower.runtimes import clocks
+    from neuralpower.runtimes.run import built, jobs, run
 
-    options, hardware = _options(args), Hardware.drawn(args.seed)
-    if SWEEP in args.network:
-        if len(args.network) > 1:
-            raise InputError("run the sweep by itself")
-        yield from _sweep(args, rundir, run_virtual)
-        return
-    if args.truth is not None:
-        check_writable(args.truth)
-    loads = []
-    for spec in args.network:
-        if args.repeat_layers:
-            with tempfile.TemporaryDirectory() as folder:
-                loads += repeated_loads(spec, hardware, options.precision, options.batch, Path(folder))
-        else:
-            loads.append(load_of(spec, hardware, options.precision, options.batch))
-    with preferred(), VirtualDevice(Path(rundir) / "timeline", args.seed) as device:
-        try:
-            with device.kept_ahead(), _around(args, rundir, device.idle) as around:
-                yield from run_loads(device, loads, around, rundir)
-        finally:
-            device.close()
-            if args.truth is not None:
-                device.truth.write(args.truth)
+    every: Iterable[Job] = jobs(runtime, args.network, _options(args), args.repeat_layers)
+    found = "" if runtime.simulated else clocks.look().sentence()
+    if found:
+        print(found, file=sys.stderr)
+    if runtime.simulated:  # what holds the process up would hold the device up
+        every = built(every)
+    with runtime.opened(rundir), _around(args, rundir, runtime.idle) as around:
+        around.notes += [found] if found else []
+        yield from run(runtime, every, around, rundir)
 
 
-def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any]) -> Iterator[Outcome]:
-    """Single layers of the zoo's domain, with the pauses of a service and no experiment around them."""
+def _runtime(args: argparse.Namespace) -> Runtime:
+    """The one that is asked for, or the first that works; the simulated device where none does."""
+    from neuralpower.runtimes.choose import VIRTUAL, choose
+
+    chosen = choose(args.runtime, eager=args.eager) if args.runtime != VIRTUAL else None
+    if chosen is not None and chosen.runtime is not None:
+        for line in chosen.passed_over:
+            print(f"runtime {line}", file=sys.stderr)
+        print(f"runtime: {chosen.runtime.about()}", file=sys.stderr)
+        if args.truth:
+            raise InputError("--truth is what happened on the simulated device: give --runtime virtual too")
+        return chosen.runtime
+    from neuralpower.virtual.runtime import VirtualRuntime
+
+    reason = "; ".join(chosen.passed_over) if chosen else "asked for"
+    return VirtualRuntime(args.seed, None if args.zoo else args.truth, reason)
+
+
+def _sweep(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
+    """Single layers of the zoo's domain on the simulated device, with the pauses of a service and no experiment around them."""
     from neuralpower.experiment.experiment import Outcome
+    from neuralpower.virtual.run import run_virtual
 
     with progress("running", None) as advance:
 
@@ -179,40 +197,6 @@ def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any
     for engine in truth.engines.values():
         layers = len(engine.layers) * engine.repeats
         yield Outcome(engine.name, layers, True, engine.runs, acknowledged=engine.runs, reason="swept", notes=notes)
-
-
-def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
-    """Each network under TensorRT, one after another."""
-    from neuralpower.experiment import repeat
-    from neuralpower.runtimes import clocks, sources, tensorrt_bench
-
-    options = _options(args)
-    described = [name for name in args.network if name.endswith(".json") or name == SWEEP]
-    if described:
-        raise InputError(
-            f"{described[0]}: TensorRT runs ONNX models, PyTorch networks and engine files; --virtual runs this"
-        )
-    found = clocks.look()
-    print(found.sentence(), file=sys.stderr)
-    with _around(args, rundir, time.sleep) as around:
-        around.notes.append(found.sentence())
-        for spec in args.network:
-            if not args.repeat_layers:
-                with around.aside(f"loading {spec}"):
-                    loaded = tensorrt_bench.load(spec, options)
-                    bench = tensorrt_bench.TensorrtBench(loaded, rundir)
-                yield around.experiment(bench, loaded.notes)
-                continue
-            with sources.onnx_of(spec, options.batch) as path, tempfile.TemporaryDirectory() as folder:
-
-                def time_of(trial: Path) -> float:
-                    return tensorrt_bench.time_of(tensorrt_bench.load_repeated(trial, options, "trial"))
-
-                for name, file, _ in repeat.engines(path, options.batch, Path(folder), time_of):
-                    with around.aside(f"loading {name}"):
-                        loaded = tensorrt_bench.load_repeated(file, options, name)
-                        bench = tensorrt_bench.TensorrtBench(loaded, rundir)
-                    yield around.experiment(bench, loaded.notes)
 
 
 def _around(args: argparse.Namespace, rundir: str, idle: Callable[[float], None]) -> Around:

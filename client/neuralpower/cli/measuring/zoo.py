@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuralpower.console import Cell, print_json, table
 from neuralpower.errors import InputError
@@ -13,13 +14,16 @@ from neuralpower.experiment.outcomes import MEANING
 from neuralpower.experiment.zoo import REPOSITORY, Zoo, ZooNetwork, chosen
 from neuralpower.interval import cells
 
+if TYPE_CHECKING:
+    from neuralpower.runtimes.runtime import Runtime
+
 SECONDS = 30.0
 """For each network, where nothing else is asked for."""
 
 
-def run(args: argparse.Namespace, rundir: str, simulated: bool) -> int:
+def run(args: argparse.Namespace, rundir: str, runtime: Runtime) -> int:
     """Run the zoo; 0 also where networks were skipped."""
-    networks = chosen(args.network)
+    networks, simulated = chosen(args.network), runtime.simulated
     if not args.output:
         raise InputError("--zoo makes a recording of each network: say where with -o DIR")
     if args.truth or args.repeat_layers or args.recording:
@@ -32,16 +36,15 @@ def run(args: argparse.Namespace, rundir: str, simulated: bool) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    zoo = Zoo(
-        Path(args.output), rundir, lambda each, part: command(args, rundir, simulated, each, part), args.again, say
-    )
+    zoo = Zoo(Path(args.output), rundir, lambda each, part: command(args, rundir, runtime, each, part), args.again, say)
     zoo.run(networks)
     _print(zoo, networks, simulated, args.json)
     return 0
 
 
-def command(args: argparse.Namespace, rundir: str, simulated: bool, network: ZooNetwork, part: Path) -> list[str]:
+def command(args: argparse.Namespace, rundir: str, runtime: Runtime, network: ZooNetwork, part: Path) -> list[str]:
     """What runs one network."""
+    simulated = runtime.simulated
     words = [
         sys.executable,
         "-m",
@@ -61,7 +64,8 @@ def command(args: argparse.Namespace, rundir: str, simulated: bool, network: Zoo
         words.append("--no-unprofiled")
     if simulated:
         return [*words, "--virtual", "--truth", str(part / "truth.json")]
-    words += ["--precision", args.precision, "--batch", str(args.batch)]
+    words += ["--eager"] if args.eager else []
+    words += ["--runtime", runtime.name, "--precision", args.precision, "--batch", str(args.batch)]
     return [*words, "--calibration", args.calibration] if args.calibration else words
 
 
