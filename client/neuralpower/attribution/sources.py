@@ -278,7 +278,7 @@ def _copies(geometry: Sequence[Layer | None], mean_ns: Floats) -> Ints:
     """The positions of the one layer of which an engine is made, or none."""
     kinds: dict[tuple[str | int, ...], list[int]] = {}
     for position, layer in enumerate(geometry):
-        if layer is not None and layer.modelled:
+        if layer is not None and layer.kind not in ("reformat", "unclassified"):
             kinds.setdefault((layer.layer_type, *layer.shape), []).append(position)
     most = max(kinds.values(), key=lambda positions: float(mean_ns[positions].sum()), default=[])
     if len(most) < 8 or mean_ns[most].sum() < REPEATED_SHARE * mean_ns.sum():
