@@ -20,7 +20,8 @@ TARGET_S = 0.020
 TRIAL = 16
 """Copies in the engine that is timed to find how many are needed."""
 MOST = 6144
-OPSET = 13
+OPSET, NORM_OPSET, GELU_OPSET = 13, 17, 20
+"""Layer normalisation and GELU came with later ones."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,10 @@ def write(layer: Layer, copies: int, target: Path) -> Path:
         x, y = f"x{number}", f"y{number}"
         inputs.append(helper.make_tensor_value_info(x, TensorProto.FLOAT, source))
         outputs.append(helper.make_tensor_value_info(y, TensorProto.FLOAT, result))
-        nodes.append(_node(helper, layer, x, y, f"{layer.name} ×{number}"))
+        second = [f"z{number}"] if layer.kind == "matmul" or layer.layer_type in ("Add", "Mul") else []
+        other = [layer.batch, layer.in_c, layer.out_c] if layer.kind == "matmul" else source
+        inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, other) for name in second]
+        nodes.append(_node(helper, layer, [x, *second], y, f"{layer.name} ×{number}"))
     draw = np.random.default_rng(0)
     weights = []
     if layer.kind == "conv":
@@ -71,8 +75,11 @@ def write(layer: Layer, copies: int, target: Path) -> Path:
         weights = [numpy_helper.from_array(draw.standard_normal(shape).astype(np.float32), "w")]
     elif layer.kind == "fc":
         weights = [numpy_helper.from_array(draw.standard_normal((layer.out_c, layer.in_c)).astype(np.float32), "w")]
+    elif layer.kind == "norm":
+        weights = [numpy_helper.from_array(np.ones(layer.in_c, np.float32), "w")]
     graph = helper.make_graph(nodes, "repeated", inputs, outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    opset = {"LayerNormalization": NORM_OPSET, "Gelu": GELU_OPSET}.get(layer.layer_type, OPSET)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.save(model, str(target))
     return target
 
@@ -80,12 +87,21 @@ def write(layer: Layer, copies: int, target: Path) -> Path:
 def _shapes(layer: Layer) -> tuple[list[int], list[int]]:
     if layer.kind == "fc":
         return [layer.batch, layer.in_c], [layer.batch, layer.out_c]
+    if layer.kind == "matmul":
+        return [layer.batch, layer.in_h, layer.in_c], [layer.batch, layer.in_h, layer.out_c]
+    if layer.kind == "norm" or layer.layer_type == "Softmax":
+        return [layer.batch, layer.in_c], [layer.batch, layer.in_c]
     return [layer.batch, layer.in_c, layer.in_h, layer.in_w], [layer.batch, layer.out_c, layer.out_h, layer.out_w]
 
 
-def _node(helper: Any, layer: Layer, x: str, y: str, name: str) -> Any:
+def _node(helper: Any, layer: Layer, given: list[str], y: str, name: str) -> Any:
+    (x, *_) = given
     if layer.kind == "fc":
         return helper.make_node("Gemm", [x, "w"], [y], name, transB=1)
+    if layer.kind == "norm":
+        return helper.make_node("LayerNormalization", [x, "w"], [y], name, axis=-1)
+    if layer.kind in ("matmul", "other"):
+        return helper.make_node("MatMul" if layer.kind == "matmul" else layer.layer_type, given, [y], name)
     after = (
         _padding_after(layer.in_h, layer.out_h, layer.kernel_h, layer.stride_h, layer.pad_h, layer.dilation_h),
         _padding_after(layer.in_w, layer.out_w, layer.kernel_w, layer.stride_w, layer.pad_w, layer.dilation_w),

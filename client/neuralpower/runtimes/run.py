@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..experiment.around import Around
 from ..experiment.experiment import Outcome
 from ..experiment.repeat import TARGET_S, TRIAL, copies_needed, distinct_of
+from ..experiment.sweep import PREFIX, layers_of
 from ..features.layers import Layer
 from .build import Options
 from .runtime import Program, Runtime
@@ -22,12 +23,15 @@ class Job(NamedTuple):
 
 
 def jobs(runtime: Runtime, specs: Sequence[str], options: Options, repeat_layers: bool = False) -> Iterator[Job]:
-    """A program for each network, or for each distinct layer of it, repeated.
+    """A program for each network, or for each distinct layer of it, or of a sweep, repeated.
 
     Raises:
         InputError: from any of them, when its turn comes.
     """
     for spec in specs:
+        if spec.startswith(PREFIX):
+            yield from (repeated(runtime, layer, options) for layer in layers_of(spec))
+            continue
         if not repeat_layers:
             yield Job(spec, lambda spec=spec: runtime.load(spec, options))  # type: ignore[misc]  # mypy takes no default
             continue

@@ -83,7 +83,9 @@ class TensorrtRuntime:
         return DeviceBench(program, address)
 
     def ended(self, bench: Bench, outcome: Outcome, marks: Declares) -> None:
-        """Nothing: memory goes with the program."""
+        """Memory goes with the program."""
+        assert isinstance(bench, DeviceBench)
+        bench.close(outcome, marks)
 
     def notes(self) -> list[str]:
         """None."""

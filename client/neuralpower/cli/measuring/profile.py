@@ -29,11 +29,14 @@ where it ended, and passes over what did not fit.
 
 Examples:
   neuralpower profile model.onnx --until 2 --address /run/neuralpower
-  neuralpower profile --zoo -o zoo --seconds 60"""
+  neuralpower profile --zoo -o zoo --seconds 60
+  neuralpower profile --sweep 192 --runtime torch -o sweep --budget 30"""
 
 DEFAULT_ADDRESS = "/run/neuralpower"
 SWEEP = "sweep"
 SECONDS = 5.0
+SWEPT = 192
+"""Layers of a sweep: about half an hour, and as many convolutions as fit a first model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +81,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--zoo", action="store_true", help="run the 21 networks of the zoo, or those named, into -o DIR"
     )
-    parser.add_argument("-o", "--output", metavar="DIR", help="with --zoo: a folder for the recordings")
-    parser.add_argument("--again", action="store_true", help="with --zoo: try again what was skipped")
+    parser.add_argument(
+        "--sweep",
+        nargs="?",
+        type=int,
+        const=SWEPT,
+        metavar="N",
+        help=f"on a GPU: run N single layers, drawn from --seed, each repeated (default {SWEPT}), into -o DIR",
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="MINUTES", help="with --zoo and --sweep: begin nothing that ends later"
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="with --zoo and --sweep: a folder for the recordings")
+    parser.add_argument("--again", action="store_true", help="with --zoo and --sweep: try again what was skipped")
     parser.add_argument(
         "--hub", metavar="REPOSITORY", help="with --zoo: torch.hub's, or a folder, if not pytorch/vision"
     )
@@ -92,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         return _list_zoo(args.json)
     rundir = _checked(args)
     runtime = _runtime(args)
-    if args.zoo:
+    if campaign(args):
         from . import zoo
 
         return zoo.run(args, rundir, runtime)
@@ -111,10 +125,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _checked(args: argparse.Namespace) -> str:
     """The daemon's directory; InputError where arguments do not go together."""
-    if not args.network and not args.zoo:
+    if not args.network and not campaign(args):
         raise InputError("name a network; neuralpower profile --list shows the zoo")
-    if not args.zoo and (args.output or args.again):
-        raise InputError("-o and --again go with --zoo; neuralpower record makes other recordings")
+    if args.network and args.sweep is not None and not args.zoo:
+        raise InputError(f"{args.network[0]}: a sweep has no network; --zoo runs those of the zoo beside it")
+    if (args.sweep is not None and args.sweep < 1) or (args.budget is not None and not args.budget > 0):
+        raise InputError("--sweep and --budget must be positive")
+    if not campaign(args) and (args.output or args.again or args.budget):
+        raise InputError(
+            "-o, --again and --budget go with --zoo and --sweep; neuralpower record makes other recordings"
+        )
     wanted = next((each for each in (args.runs, args.until, args.seconds) if each is not None), SECONDS)
     if not 0 < wanted < float("inf") or args.seed < 0:
         raise InputError("--runs, --seconds and --until must be positive, and --seed not negative")
@@ -124,6 +144,11 @@ def _checked(args: argparse.Namespace) -> str:
     if "://" in rundir:
         raise InputError(f"{args.address}: the profiler must run on the device itself; give the daemon's directory")
     return rundir
+
+
+def campaign(args: argparse.Namespace) -> bool:
+    """Whether many recordings are made, one after another."""
+    return bool(args.zoo) or args.sweep is not None
 
 
 def _options(args: argparse.Namespace) -> Options:
@@ -175,7 +200,7 @@ def _runtime(args: argparse.Namespace) -> Runtime:
     from neuralpower.virtual.runtime import VirtualRuntime
 
     reason = "; ".join(chosen.passed_over) if chosen else "asked for"
-    return VirtualRuntime(args.seed, None if args.zoo else args.truth, reason)
+    return VirtualRuntime(args.seed, None if campaign(args) else args.truth, reason)
 
 
 def _sweep(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
