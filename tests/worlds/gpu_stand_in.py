@@ -35,7 +35,7 @@ class WorkingGpu(Gpu):
         self._work = work.open("ab", buffering=0)
         super().__init__(seed=seed)
 
-    @property  # type: ignore[override]  # a field of the class above, which passes by itself here
+    @property
     def now_ns(self) -> float:
         """CLOCK_MONOTONIC."""
         return float(time.monotonic_ns())

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from bed import OUT, Bed, Row
-from layers import Measured, alone, described, weigh
+from layers import Measured, alone, described, steady, weigh
 from tests.worlds import zoo_torch
 
 from neuralpower.errors import Failure, InputError
@@ -32,6 +32,8 @@ NAMES = ("resnet18", "squeezenet1.1", "alexnet")
 LOOKS = 100
 """Inferences for the comparison of windows."""
 EXPERIMENT_S = 8.0
+WHOLE_TOGETHER = 20
+"""Whole inferences that are enqueued at once."""
 GROUPS = 3
 """Of the longest layers, those that are repeated alone."""
 MOST_BYTES = 16 << 20
@@ -160,16 +162,7 @@ def experiment(bed: Bed, program: Any, seconds: float) -> Any:
 def whole(bed: Bed, name: str, program: Any, inspector: dict[str, Any]) -> tuple[dict[str, Any], Measured]:
     """Time and power of whole inferences without the profiler, back to back."""
     layers = layers_from_engine(inspector)
-    for _ in range(20):
-        program.run()
-    settle_until = time.monotonic() + 0.3
-    while time.monotonic() < settle_until:
-        program.run()
-    begin_ns, runs = time.monotonic_ns(), 0
-    while time.monotonic_ns() < begin_ns + 500_000_000:
-        program.run()
-        runs += 1
-    end_ns = time.monotonic_ns()
+    begin_ns, end_ns, runs = steady(program, WHOLE_TOGETHER)
     measured = Measured(layers[0], 1, runs, (end_ns - begin_ns) * 1e-9 / runs, begin_ns, end_ns)
     weigh(bed, [measured])
     entry = {
@@ -181,7 +174,11 @@ def whole(bed: Bed, name: str, program: Any, inspector: dict[str, Any]) -> tuple
 
 def attributed(bed: Bed, name: str, runtime: Any, recording: Path, inspector: dict[str, Any]) -> list[dict[str, Any]]:
     """The longest layers that attribution tells apart, and the same alone, repeated."""
-    told = json.loads(bed.command("attribute", str(recording), "--json", seconds=bed.clock.left_s))
+    try:
+        told = json.loads(bed.command("attribute", str(recording), "--json", seconds=bed.clock.left_s))
+    except RuntimeError as error:  # a refusal is a finding: the rest of the stage goes on
+        bed.add(Row(f"{name}: attributed layers", math.nan, note=f"REFUSED: {error}"[:200]))
+        return []
     (OUT / f"{name}.attributed.json").write_text(json.dumps(told))
     layers = {each.name: each for each in layers_from_engine(inspector)}
     engines = [each for each in told.get("engines", []) if each.get("layers") and len(each["layers"]) > 1]

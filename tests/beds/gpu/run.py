@@ -6,7 +6,6 @@ With `--stand-in` the same plan runs whole over stand-ins for NVML, CUDA and CUP
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -26,19 +25,20 @@ STAGES_S = (("1 sensor", 50.0), ("2 repeated layers", 95.0), ("3 networks", 135.
 
 
 def unpacked() -> list[str]:
-    """The folder of what the machine lacks: wheels that were carried in build/gpu/wheels, unpacked; no pip is needed for that."""
+    """The folder of what the machine lacks: wheels of this Python that were carried in build/gpu/wheels, unpacked; no pip is needed for that."""
     site = OUT / "site"
+    tags = (f"-cp{sys.version_info.major}{sys.version_info.minor}-", "-py3-none-any", "-py2.py3-none-any")
     for wheel in sorted((OUT / "wheels").glob("*.whl")):
-        if not (site / f".{wheel.name}").exists():
+        if any(tag in wheel.name for tag in tags) and not (site / f".{wheel.name}").exists():
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(site)
             (site / f".{wheel.name}").touch()
     return [str(site)] if site.exists() else []
 
 
-def prepared() -> None:
-    """Paths of this process and of those that it starts; the sampler, built where it is not."""
-    paths = [str(TOP), *(str(TOP / room) for room in ROOMS), *unpacked()]
+def prepared(carried: bool) -> None:
+    """Paths of this process and of those that it starts, with what was `carried`; the sampler, built where it is not."""
+    paths = [str(TOP), *(str(TOP / room) for room in ROOMS), *(unpacked() if carried else [])]
     os.environ["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.path[:0] = paths
     room = TOP / "sampler_c"
@@ -58,10 +58,11 @@ def table(bed_rows: list[dict[str, object]], simulated: bool) -> None:
 
 def run(simulated: bool, minutes: float) -> int:
     """All stages; 1 where one failed or was not run."""
+    import wave
+
     import layers
     import modelled
     import networks
-    import wave
     from bed import Bed, Clock, rows_of, stage
 
     longer = LONGER if simulated else 1.0
@@ -90,7 +91,7 @@ def main() -> int:
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    prepared()
+    prepared(carried=not args.stand_in)
     print(f"prepared in {time.monotonic() - begin:.0f} s", flush=True)
     # What hangs (a driver, a library) must not eat the minutes: the process ends, with what is in build/gpu.
     signal.alarm(round(60 * args.minutes * (LONGER if args.stand_in else 1.0)) + 30)

@@ -44,7 +44,12 @@ def run(bed: Bed) -> None:
         bed.add(
             Row(f"{kind}: a new one each", shown["period_s"] * 1e3, "ms"),
             Row(f"{kind}: window", shown["window_s"] * 1e3, "ms", note="mean over so long"),
-            Row(f"{kind}: delay", shown["delay_s"] * 1e3, "ms", note=f"from what it shows to {'its stamp' if stamped else 'the tick: it has no stamps'}"),
+            Row(
+                f"{kind}: delay",
+                shown["delay_s"] * 1e3,
+                "ms",
+                note=f"from what it shows to {'its stamp' if stamped else 'the tick: it has no stamps'}",
+            ),
             Row(f"{kind}: wave", shown["high_w"] - shown["low_w"], "W", note=f"residual {shown['rms_w']:.1f} W rms"),
         )
     bed.keep("sensor", {"on_ns": on, "readings": found, "energy": _energies(bed, ticks)})
