@@ -244,18 +244,24 @@ class Bed:
         return path
 
     def command(self, *words: str, seconds: float = 120.0) -> str:
-        """What `neuralpower` prints; RuntimeError with its last line where it fails."""
-        run = subprocess.run(
+        """What `neuralpower` prints; RuntimeError with its last line where it fails or takes longer."""
+        try:
+            run = self._ran(words, seconds)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"neuralpower {words[0]}: not done after {seconds:.0f} s") from None
+        if run.returncode:
+            last = (run.stderr.strip().splitlines() or ["nothing said"])[-1]
+            raise RuntimeError(f"neuralpower {words[0]}: status {run.returncode}: {last}")
+        return run.stdout
+
+    def _ran(self, words: tuple[str, ...], seconds: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "neuralpower.cli", *words],
             capture_output=True,
             text=True,
             timeout=max(5.0, seconds),
             cwd=OUT,
         )
-        if run.returncode:
-            last = (run.stderr.strip().splitlines() or ["nothing said"])[-1]
-            raise RuntimeError(f"neuralpower {words[0]}: status {run.returncode}: {last}")
-        return run.stdout
 
 
 def stage(bed: Bed, name: str, seconds: float, work: Callable[[Bed], None]) -> None:

@@ -27,7 +27,7 @@ def run(bed: Bed) -> None:
             bed.command("predict", str(model), str(OUT / f"{name}.engine.json"), "--json", seconds=bed.clock.left_s)
         )
         found[name] = told
-        runtime_s, energy_j = total(told, "runtime_s"), total(told, "energy_j")
+        runtime_s, energy_j = float(told["runtime_s"] or 0.0), float(told["energy_j"] or 0.0)
         measured = wholes[name]
         bed.add(
             Row(
@@ -40,11 +40,3 @@ def run(bed: Bed) -> None:
             Row(f"{name}: predicted power", energy_j / runtime_s if runtime_s else math.nan, "W", measured["watts"]),
         )
     bed.keep("predicted", {"networks": found})
-
-
-def total(told: dict[str, Any], name: str) -> float:
-    """A figure of the whole network."""
-    value = told["network"][name] if "network" in told and name in told["network"] else told.get(name)
-    if isinstance(value, dict):
-        value = value.get("value")
-    return math.nan if value is None else float(value)
