@@ -213,7 +213,7 @@ def attributed(bed: Bed, name: str, runtime: Any, recording: Path, inspector: di
             )
         )
     if not units:
-        bed.add(Row(f"{name}: attributed layers", 0, note=str(engines[0].get("reason") or "none was resolved")[:100]))
+        bed.add(Row(f"{name}: attributed layers", 0, note=str(engines[0].get("withheld") or "none was resolved")[:100]))
     return found
 
 
