@@ -24,7 +24,7 @@ endef
 export KEEP_A_FINDING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick siege siege-quick
+.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-builder test-gpu test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick siege siege-quick
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,13 @@ sanitize: ## C tests under ASan + UBSan, then under TSan
 
 test-bindings: $(READY) ## the profiler under TensorRT's own Python bindings 8.6 to 11.4, without a GPU; fetches them from PyPI
 	@$(BIN)/python tests/beds/tensorrt_bindings/run.py
+
+test-builder: $(READY) ## real TensorRT builds engines without a GPU: TensorRT for RTX, fetched from PyPI (95 MB)
+	@$(BIN)/python tests/beds/tensorrt_builder/run.py
+
+test-gpu: ## what can be known of one GPU in six minutes (docs/measured.md); without a GPU a rehearsal over stand-ins, simulated
+	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then \
+		$(PYTHON) tests/beds/gpu/run.py; else $(MAKE) -s setup && $(BIN)/python tests/beds/gpu/rehearse.py; fi
 
 test-memory-model: ## the ring's protocol in a weak memory model, as it is and weakened; needs relacy-dev
 	@$(PYTHON) tests/beds/memory_model/run.py

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.acquire.sensing import sensor_of
+from neuralpower_align.acquire.stamped import stamped_sensor
 from neuralpower_align.activity.classes import BASELINES, Baseline, Classes, EngineRuns
 from neuralpower_align.activity.layout import GAP, US
 from neuralpower_align.activity.schedule import Schedule
@@ -85,9 +86,14 @@ def layer_power(
         if known is not None:
             before, layout = known.found, layout.with_values(known.found.model.layout)
             sensor = replace(before.sensor, ambiguous=known.sensor.ambiguous)
+            windows = [piece.window_ns for piece in before.pieces]
+            readings = [replace(each, window_ns=windows[0]) if each.stamped else each for each in readings]
         elif sensor is None:
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
-            sensor = sensor_of(plan.activity, readings, alone)
+            if all(piece.stamped for piece in readings):
+                readings, sensor = stamped_sensor(plan.activity, readings, alone)
+            else:
+                sensor = sensor_of(plan.activity, readings, alone)
         found = estimate(
             plan, readings, sensor, classes.is_layer(), layout, near=before, pace=own.part(ACQUIRED, FITTED)
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 
 from neuralpower.attribution import Attribution, EngineAttribution, attributed
 from neuralpower.dataset import Dataset, concat, dataset_of, row
 from neuralpower.dataset_networks import KEY, described
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
+from neuralpower.recordings.conditions import EngineConditions, conditions_of
 from neuralpower.recordings.recording import Recording
 
 
@@ -34,19 +36,20 @@ def collect(
             found = attributed(recording, method, told=share, say=say)
         except InputError as error:  # of several the one that holds nothing to attribute is named
             raise InputError(f"{recording.directory}: {str(error).removeprefix('attribution: ')}") from None
-        rows.append(rows_of(found, str(recording.directory)))
+        rows.append(rows_of(found, str(recording.directory), conditions_of(recording)))
     return concat(rows)
 
 
-def rows_of(attribution: Attribution, source: str) -> Dataset:
+def rows_of(attribution: Attribution, source: str, conditions: Mapping[str, EngineConditions] | None = None) -> Dataset:
     """The measured layers of an attribution, with where they came from.
 
     A network has a row for each layer, a repeated-layer engine one row altogether. A layer that shares its unit keeps its
     own runtime and has the unit's power with the wider standard error; one whose power is withheld keeps its runtime and has the reason
     in `withheld`; none is dropped. Copies of the same engine that ran
-    under one name are told apart by `engine`.
+    under one name are told apart by `engine`. conditions: what the GPU was like while each engine ran, by its hash.
     """
     rows = []
+    states = conditions or {}
     for engine in attribution.engines.values():
         for position, layer in enumerate(engine.layers):
             geometry = layer.geometry or Layer(layer.name, "unclassified", note="the engine does not tell its geometry")
@@ -68,6 +71,7 @@ def rows_of(attribution: Attribution, source: str) -> Dataset:
                     engine=engine.hash,
                     device=attribution.board,
                     simulated=attribution.simulated or engine.simulated,
+                    **asdict(states.get(engine.hash, EngineConditions())),
                 )
             )
     provenance = {

@@ -49,14 +49,17 @@ COLUMNS: dict[str, str] = {
     "engine": "str",
     "device": "str",
     "simulated": "bool",
+    "clock_hz": "float",
+    "temperature_c": "float",
+    "throttled": "str",
 }
 """Column name -> ``str``, ``int``, ``float`` or ``bool``, in file order."""
 
 AT_ONCE = 8
 """Columns that are read together: Arrow's are beside ours in memory for so many alone."""
 
-LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "fused", "gpu_mhz")
-"""Columns that files of earlier versions do not have; in those they are empty, or 0."""
+LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "fused", "gpu_mhz", "clock_hz", "temperature_c", "throttled")
+"""Columns that files of earlier versions do not have; in those they are empty, 0 or nan."""
 
 _BLANK: dict[str, object] = {"str": "", "int": 0, "float": float("nan"), "bool": False}
 _NUMPY: dict[str, Any] = {"str": np.object_, "int": np.int64, "float": np.float64, "bool": np.bool_}

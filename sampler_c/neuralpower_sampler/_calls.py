@@ -473,7 +473,7 @@ def sampler_lateness(sampler: Handle) -> npt.NDArray[np.uint64]:
 def sampler_errors(sampler: Handle, reading: int) -> dict[int, int]:
     counts = np.zeros(256, "<u8")
     _check(_lib.np_sampler_errors(sampler.pointer, reading, _words_of(counts)), "the sampler's errors")
-    return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
+    return {int(number): int(counts[number]) for number in np.flatnonzero(counts)} if counts.any() else {}
 
 
 def lateness_edges() -> npt.NDArray[np.int64]:

@@ -14,9 +14,9 @@ from tests.worlds.attribution.conversions import shunt_ends
 from tests.worlds.attribution.world import World, draw
 
 from neuralpower_align.activity.classes import Baseline, Classes, EngineRuns
-from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock, Sensor
+from neuralpower_align.clock.scan_clock import LONGEST_HOLE_NS, ChannelReadings, ScanClock, Sensor
 from neuralpower_align.layer_power import RailAttribution, layer_power
-from neuralpower_align.result.balance import LONGEST_HOLE_NS, balance_of
+from neuralpower_align.result.balance import balance_of
 from neuralpower_align.result.trust import contradiction
 
 WHOLE = load()

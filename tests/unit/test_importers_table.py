@@ -295,6 +295,14 @@ def test_layers_in_cuda_graphs_are_rows(tmp_path: Path) -> None:
     assert [line.partition("entry ")[2][0] for line in imported.skipped] == list("123456")
 
 
+def test_a_simulated_document_stays_simulated(tmp_path: Path) -> None:
+    """All its rows say so; without the word none does."""
+    path = graphs(tmp_path, [SINGLE], [{"name": "n", "batch": 1, "ms": 2.0, "watts": 50.0, "layers": [POOL]}])
+    assert not measured.read(path).dataset.simulated
+    path.write_text(json.dumps({**json.loads(path.read_text()), "simulated": True}))
+    assert measured.read(path).dataset["simulated"].tolist() == [True, True]
+
+
 def test_networks_in_cuda_graphs_are_whole(tmp_path: Path) -> None:
     """Every operation is a row without a measurement; the next one tells whether a pooling rounded up."""
     add = {"kind": "add", "dtype": "fp16", "inputs": [[1, 4, 27, 27]] * 2, "output": [1, 4, 27, 27]}

@@ -374,6 +374,7 @@ def test_stamped_readings_make_a_known_rate() -> None:
     assert rate.kind == "known" and rate.rate_hz == pytest.approx(50, rel=0.01)
     assert rate.low_hz is not None and rate.low_hz > 49
     assert watch.rate == rate and watch.chips["gpu0 energy"].rate_hz is not None
+    assert not any(register.number for register in watch._registers), "nobody asks when a register changed"
     assert rail_power_w(epoch, ticks)["gpu0"].tolist() == [0.0] * 1001
 
 

@@ -20,9 +20,11 @@ from neuralpower.features.layers import Layer
 from neuralpower.features.onnx_graph import layers_from_onnx
 from neuralpower.runtimes import build, clocks, sources
 from neuralpower.runtimes.half import to_half
+from neuralpower.runtimes.run import jobs
 from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.device.load import Load
 from neuralpower.virtual.networks.onnx_engine import engine_from_onnx
+from neuralpower.virtual.runtime import VirtualRuntime
 
 node = helper.make_node
 
@@ -159,14 +161,11 @@ def test_copies_make_twenty_milliseconds(tmp_path: Path) -> None:
     """As many as the trial's time asks for; the engine that comes of it runs 20 ms on the simulated hardware."""
     assert repeat.copies_needed(1e-3) == 21 and repeat.copies_needed(1.0) == repeat.TRIAL
     assert repeat.copies_needed(1e-9) == repeat.MOST
-    hardware = Hardware()
-
-    def duration_s(path: Path) -> float:
-        return float(Load.of("trial", engine_from_onnx(path), hardware).duration_ns.sum()) * 1e-9
-
-    name, path, each = next(repeat.engines(network(tmp_path / "net.onnx"), 1, tmp_path, duration_s))
-    assert name == "repeat//conv1/Conv + /relu/Relu" and each.uses == 1
-    load = Load.of(name, engine_from_onnx(path), hardware)
+    runtime = VirtualRuntime(1)
+    path = network(tmp_path / "net.onnx")
+    every = list(jobs(runtime, [str(path)], build.Options(), repeat_layers=True))
+    assert every[0].name == "repeat//conv1/Conv + /relu/Relu" and len(every) == len(repeat.distinct(path))
+    load = every[0].load().load  # type: ignore[attr-defined]  # a program of the virtual device
     assert load.repeats == len(load.layers) and 0.020 <= load.duration_ns.sum() * 1e-9 < 0.021
 
 

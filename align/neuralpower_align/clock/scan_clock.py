@@ -13,6 +13,10 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
+LONGEST_HOLE_NS, HOLE_SPACINGS = 50_000_000, 4.0
+"""Energy is summed over no longer hole in the readings than this, or so many times their usual spacing."""
+
+
 @dataclass(frozen=True)
 class ChannelReadings:
     """One unbroken stretch of one channel (of one chip, under one configuration), in the order of time.
@@ -23,7 +27,8 @@ class ChannelReadings:
     next (0: unknown), `averaging`: N of the chip's recursive filter over scans. `scan` (k,): number of the scan that was read
     where the source counted them, known but for the last `span` (k,): it is one of scan - span .. scan. `step_w`: the
     register's step. `waits_ns` (w, 2): times in which a driver waited for the end of a scan and saw it (see `waits`), with
-    `place`: where in the scan the conversion ends, as a share of it.
+    `place`: where in the scan the conversion ends, as a share of it. `stamped`: `read_ns` are the readings' own times, which the driver
+    told, and each is a conversion of its own; how long it looked back is then not known, and `window_ns` 0 until it is found.
     """
 
     read_ns: Ints
@@ -37,6 +42,13 @@ class ChannelReadings:
     register: Ints | None = None
     waits_ns: Floats | None = None
     place: float = 1.0
+    stamped: bool = False
+
+    @property
+    def hole_ns(self) -> int:
+        """Readings further apart leave a hole in which nothing was measured; those with stamps are as far apart as their driver has them."""
+        usual = float(np.median(np.diff(self.read_ns))) if self.stamped and self.read_ns.size > 1 else 0.0
+        return max(LONGEST_HOLE_NS, round(HOLE_SPACINGS * usual))
 
     def take(self, keep: Bools | Ints | slice) -> ChannelReadings:
         """The readings chosen by a mask, by indices, or by a slice."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from neuralpower_align.clock.scan_clock import ChannelReadings, latched_ns, transfer_ns, waits
 from neuralpower_align.readings.droop import Supply, supply
 from neuralpower_wire import Channel, Chip, Epoch, Flag, ReadingState, Ticks
+from neuralpower_wire.power import stamps_ns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -33,9 +34,10 @@ def rail_readings(epoch: Epoch, ticks: Ticks, rail: str, notes: list[str]) -> Ch
     found = _Rail.of(epoch, ticks, rail)
     if found is None:
         return None
-    if not found.transfer_ns and UNKNOWN_TRANSFER not in notes:
+    made = found.readings(ticks)
+    if not found.transfer_ns and UNKNOWN_TRANSFER not in notes and not (made and made.stamped):
         notes.append(UNKNOWN_TRANSFER)
-    return found.readings(ticks)
+    return made
 
 
 class RailReadings:
@@ -108,6 +110,8 @@ class _Rail:
     def readings(self, ticks: Ticks) -> ChannelReadings | None:
         """Those of some ticks; None without any."""
         epoch, channel, chip = self.epoch, self.channel, self.chip
+        if np.any(ticks["readings"]["flags"][:, self.position] & Flag.STAMPED):
+            return _stamped(ticks, self.position, channel)
         value = _value(ticks, self.position, channel)
         good = np.isfinite(value)
         if not good.any():
@@ -132,6 +136,27 @@ class _Rail:
             waits_ns=seen,
             place=share,
         )
+
+
+def _stamped(ticks: Ticks, position: int, channel: Channel) -> ChannelReadings | None:
+    """Readings of a channel whose driver tells when each was: those that are new, at their own times, none twice. Freshness is known from the stamps, so
+    two equal values at two times are two readings."""
+    reading = ticks["readings"][:, position]
+    new = (reading["flags"] & Flag.STAMPED != 0) & (reading["state"] == ReadingState.FRESH)
+    stamps = stamps_ns(ticks, position)[new]
+    if not stamps.size:
+        return None
+    watts = _value(ticks, position, channel)[new]
+    stamps, first = np.unique(stamps, return_index=True)
+    return ChannelReadings(
+        read_ns=stamps,
+        power_w=watts[first],
+        window_ns=0.0,
+        scan_ns=0.0,
+        step_w=channel.lsb * 1e-6,
+        register=reading["value"][new][first].astype(np.int64),
+        stamped=True,
+    )
 
 
 def _place(epoch: Epoch, rail: str) -> tuple[int, Channel, tuple[int, Channel] | None] | None:

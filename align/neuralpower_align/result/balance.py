@@ -15,8 +15,6 @@ from neuralpower_align.result.results import Balance
 
 Floats = npt.NDArray[np.float64]
 
-LONGEST_HOLE_NS = 50_000_000
-"""Rule: energy is summed over no longer hole in the readings than this."""
 UNDECLARED = 3.0
 """Rule: gaps of a run that differ by more standard errors from gaps measured alone hold something that nobody declared."""
 
@@ -58,7 +56,7 @@ def balance_of(
     activity, measured, seconds = plan.activity, 0.0, np.zeros(plan.count)
     for number, readings in enumerate(rails):
         for piece in readings:
-            breaks = np.flatnonzero(np.diff(piece.read_ns) > LONGEST_HOLE_NS)
+            breaks = np.flatnonzero(np.diff(piece.read_ns) > piece.hole_ns)
             lows, highs = np.append(0, breaks + 1), np.append(breaks, piece.read_ns.size - 1)
             for low, high in zip(lows, highs, strict=True):
                 begin, end = int(piece.read_ns[low]), int(piece.read_ns[high])

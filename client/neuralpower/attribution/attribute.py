@@ -168,9 +168,11 @@ def _engine(
     first = found.rails[0].found
     lag_ns = first.model.kernel.lag_ns + first.model.kernel.second_ns
     slowest = max(piece.window_ns + piece.scan_ns * piece.averaging for piece in rails.readings[0])
+    slowest = max(slowest, *(piece.window_ns for piece in first.pieces))
     read_ns, power_w = rails.total()
     shift = int(first.delay_ns + lag_ns + slowest / 2)
-    whole = energy_between(read_ns, power_w, runs.begin_ns + shift, runs.end_ns + shift, max_gap_ns=50_000_000)
+    hole_ns = max(piece.hole_ns for piece in rails.readings[0])
+    whole = energy_between(read_ns, power_w, runs.begin_ns + shift, runs.end_ns + shift, max_gap_ns=hole_ns)
     measured_j = float(np.nanmean(whole)) if np.isfinite(whole).any() else NAN
     power, error, method = mine.power_w, mine.power_se_w, "least-squares"
     energy = (NAN if each.copies.size else mine.energy_j, mine.energy_se_j)
@@ -264,14 +266,15 @@ def _layers(
         copies = int(each.copies.size)
         return (_row(each, at, str(names[at]), 0, 1, copies, spent, power[at], error[at], half_width, reasons[at]),)
     mean_s = durations.mean(axis=0)
-    members = np.bincount(unit, mean_s > 0, int(unit.max()) + 1).astype(int)
+    counted = (mean_s > 0) & ~np.isin(np.arange(mean_s.size), list(each.idle))
+    members = np.bincount(unit, counted, int(unit.max()) + 1).astype(int)
     wider = np.hypot(error, apart(unit, mean_s, power, gap_power_w))
     return tuple(
         _row(
             each, i, str(name), int(unit[i]), max(int(members[unit[i]]), 1), 1, durations[:, i], power[i], wider[i],
             half_width, reasons[i],
         )
-        for i, name in enumerate(names)
+        for i, name in enumerate(names) if i not in each.idle
     )  # fmt: skip
 
 
@@ -340,7 +343,8 @@ def _by_window_mean(
         else:
             mean, error, _ = window_mean(read_ns, power_w, windows)
         layers = _layers(each, np.arange(windows.shape[1]), mean, error, NAN, HALF_WIDTH, [""] * windows.shape[1])
-        whole_j = energy_between(read_ns, power_w, runs.begin_ns, runs.end_ns, max_gap_ns=50_000_000)
+        hole_ns = max(piece.hole_ns for piece in rails.readings[0])
+        whole_j = energy_between(read_ns, power_w, runs.begin_ns, runs.end_ns, max_gap_ns=hole_ns)
         measured_j = float(np.nanmean(whole_j)) if np.isfinite(whole_j).any() else NAN
         missed += sum(1 for layer in layers if np.isnan(layer.power_w))
         total += len(layers)

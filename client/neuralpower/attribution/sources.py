@@ -14,6 +14,7 @@ from neuralpower.attribution.results import Systematic
 from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
+from neuralpower.features.told import IDLE
 from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
 from neuralpower_align.activity.classes import Baseline, EngineRuns, slices_of
@@ -69,9 +70,11 @@ class Rails:
 
     def without(self, begin_ns: Ints, end_ns: Ints) -> Rails:
         """The readings that saw nothing of stretches (m,) in order, whatever the sensor's delay and lag; all where none would be left."""
-        low, high = begin_ns - BEFORE_NS, end_ns + BEHIND_NS
         rails = []
         for rail in self.readings:
+            # Of readings with stamps the window is not known yet: it is taken to be no longer than a hole.
+            behind_ns = max(piece.hole_ns for piece in rail) if rail[0].stamped else BEHIND_NS
+            low, high = begin_ns - BEFORE_NS, end_ns + behind_ns
             kept = [
                 piece.take(np.searchsorted(low, piece.read_ns, "right") == np.searchsorted(high, piece.read_ns))
                 for piece in rail
@@ -144,7 +147,8 @@ def _systematic(
 class MeasuredEngine:
     """An engine with its inferences, and which of its layers are copies of one (empty: none).
 
-    `profiled`: the hash of the engine whose inferences without the profiler these are, "" for any other. They have no layers.
+    `profiled`: the hash of the engine whose inferences without the profiler these are, "" for any other. They have no layers. `idle`:
+    positions of the entries that are no layers but the time between two.
     """
 
     body: Mapping[str, Any]
@@ -152,6 +156,7 @@ class MeasuredEngine:
     copies: Ints
     runs: EngineRuns
     profiled: str = ""
+    idle: frozenset[int] = frozenset()
 
 
 def measured_engines(recording: RecordingSource, first_ns: int, last_ns: int, notes: list[str]) -> list[MeasuredEngine]:
@@ -222,11 +227,27 @@ def _one(body: Mapping[str, Any], inferences: Sequence[Any], notes: list[str]) -
     durations = np.stack([np.asarray(each.durations_ns, np.int64) for each in inferences])
     geometry = _geometry(body, notes)
     copies = _copies(geometry, durations.mean(axis=0))
+    idle = _idle(body)
     alike = np.arange(len(body["layers"]))
-    if copies.size:
-        alike[copies] = copies[0]
-        alike = np.unique(alike, return_inverse=True)[1].reshape(-1)
-    return MeasuredEngine(body, geometry, copies, EngineRuns(begin, end, durations, alike))
+    for same in (
+        copies,
+        np.array(sorted(idle), np.int64),
+    ):  # between layers the device is in one state, wherever that is
+        if same.size:
+            alike[same] = same[0]
+    alike = np.unique(alike, return_inverse=True)[1].reshape(-1)
+    return MeasuredEngine(body, geometry, copies, EngineRuns(begin, end, durations, alike), idle=idle)
+
+
+def _idle(body: Mapping[str, Any]) -> frozenset[int]:
+    """The positions of entries that are the time between two layers."""
+    inspector = body["inspector"]
+    entries = inspector.get("Layers") if isinstance(inspector, Mapping) else None
+    if not isinstance(entries, (list, tuple)) or len(entries) != len(body["layers"]):
+        return frozenset()
+    return frozenset(
+        at for at, each in enumerate(entries) if isinstance(each, Mapping) and each.get("LayerType") == IDLE
+    )
 
 
 def _geometry(body: Mapping[str, Any], notes: list[str]) -> tuple[Layer | None, ...]:
@@ -256,7 +277,7 @@ def _copies(geometry: Sequence[Layer | None], mean_ns: Floats) -> Ints:
     """The positions of the one layer of which an engine is made, or none."""
     kinds: dict[tuple[str | int, ...], list[int]] = {}
     for position, layer in enumerate(geometry):
-        if layer is not None and layer.modelled:
+        if layer is not None and layer.kind not in ("reformat", "unclassified"):
             kinds.setdefault((layer.layer_type, *layer.shape), []).append(position)
     most = max(kinds.values(), key=lambda positions: float(mean_ns[positions].sum()), default=[])
     if len(most) < 8 or mean_ns[most].sum() < REPEATED_SHARE * mean_ns.sum():

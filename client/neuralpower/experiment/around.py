@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -40,6 +40,16 @@ class Marking(Declares, Protocol):
     def close(self) -> None:
         """Wait until all are there."""
         ...
+
+
+def fresh_rate_hz(epoch: Epoch, status: Mapping[str, Any]) -> float:
+    """New readings a second of a total whose chips tell no scan but a known rate (NVML's readings); 0 of any other."""
+    chips = {c.chip for c in epoch.channels if c.rail in epoch.totals and c.quantity == "power_uw"}
+    if not chips or any(chip.scan_ns for chip in epoch.chips if chip.name in chips):
+        return 0.0
+    rates = status.get("fresh_rates")
+    found = [each.get("rate_hz") for name, each in rates.items() if name in chips] if isinstance(rates, dict) else []
+    return min((float(each) for each in found if each), default=0.0)
 
 
 class Around:
@@ -90,7 +100,10 @@ class Around:
         end_ns = self._clock_ns()
         if not power.reach(end_ns) or power.epoch is None:
             raise Failure("the daemon publishes no ticks")
-        sensor = SensorTiming.of(power.epoch.chips, status.get("filter_s"))
+        rate_hz = fresh_rate_hz(power.epoch, status)
+        sensor = (
+            SensorTiming.stamped(rate_hz) if rate_hz else SensorTiming.of(power.epoch.chips, status.get("filter_s"))
+        )
         begin_ns += int(sensor.rest_s / 2 * 1e9)
         declare_baseline(self.marks, DEVICE_IDLE, begin_ns, end_ns)
         self.idle_w = power.mean_w(begin_ns, end_ns)

@@ -47,6 +47,14 @@ class SensorTiming:
         scan_s = max((chip.scan_ns for chip in chips), default=0) * 1e-9
         return cls(scan_s, LAG_S + (filter_s or 0.0))
 
+    @classmethod
+    def stamped(cls, rate_hz: float) -> SensorTiming:
+        """Of readings that are new `rate_hz` times a second and each a mean over what is not known: over no more than the time between two is expected.
+
+        NVML's means over a second are no rail of a total.
+        """
+        return cls(2 / rate_hz, 1 / rate_hz)
+
     @property
     def gap_s(self) -> float:
         """Gaps are drawn evenly from 0 to this: one scan and twice the lag, at most :data:`LONGEST_GAP_S`."""

@@ -1,6 +1,6 @@
 """Runs a designed experiment on an engine: baselines, rounds of blocks, and what they show between them.
 
-Works on a bench: TensorRT's (`tensorrt_bench.py`) or the virtual device's. What each stretch of time was goes into the
+Works on a bench: that of a runtime on a GPU (`device_bench.py`) or the virtual device's. What each stretch of time was goes into the
 journal as marks (kinds :data:`BASELINE`, :data:`BLOCK`, :data:`ASIDE`), so that whoever attributes the recording knows.
 """
 

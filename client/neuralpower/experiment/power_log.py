@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.result.energy import energy_between
-from neuralpower_wire import Epoch
+from neuralpower_wire import Epoch, Flag, ReadingState
+from neuralpower_wire.power import stamps_ns
 
 from ..address import AddressLike
 from ..subscriber.client import Client
@@ -49,7 +50,9 @@ class PowerLog:
             for message in self._client.poll(0.05):
                 if isinstance(message, Ticks) and len(message):
                     self.epoch = message.epoch or self.epoch
-                    self._parts.append((message.ticks["t_ns"].astype(np.int64), message.total_power_w()))
+                    part = _stamped(message) or (message.ticks["t_ns"].astype(np.int64), message.total_power_w())
+                    if len(part[0]):
+                        self._parts.append(part)
             while self._parts and self._parts[0][0][-1] < self._parts[-1][0][-1] - KEPT_S * 1e9:
                 self._parts.popleft()
         return True
@@ -83,6 +86,26 @@ class PowerLog:
     def close(self) -> None:
         """Leave the daemon."""
         self._client.close()
+
+
+def _stamped(message: Ticks) -> tuple[Ints, Floats] | None:
+    """Times and watts of a total of one rail whose readings carry stamps (NVML): those that are new, when they were; None of any other.
+
+    Several GPUs have stamps of their own; their sum is taken as of the ticks, which are later by what the source's queue makes them.
+    """
+    epoch = message.epoch
+    if epoch is None or len(epoch.totals) != 1:
+        return None
+    of_total = [channel.rail == epoch.totals[0] and channel.quantity == "power_uw" for channel in epoch.channels]
+    if True not in of_total:
+        return None
+    place = of_total.index(True)
+    reading = message.ticks["readings"][:, place]
+    if not np.any(reading["flags"] & Flag.STAMPED):
+        return None
+    stamps = stamps_ns(message.ticks, place)
+    new = (stamps >= 0) & (reading["state"] == ReadingState.FRESH)
+    return stamps[new], message.total_power_w()[new]
 
 
 def energy_shown(t_ns: Ints, power_w: Floats, begin_ns: int, end_ns: int, shown: Shown | None) -> float:

@@ -8,7 +8,7 @@ inputs of their own, all bound to one piece of memory, because a builder joins c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ TARGET_S = 0.020
 TRIAL = 16
 """Copies in the engine that is timed to find how many are needed."""
 MOST = 6144
-OPSET = 13
+OPSET, NORM_OPSET, GELU_OPSET = 13, 17, 20
+"""Layer normalisation and GELU came with later ones."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,23 @@ class Repeated:
 
 
 def distinct(path: Path, batch: int = 1) -> list[Repeated]:
-    """The layers of an ONNX model that have a model of their own (convolution, pooling, fully connected), each geometry once."""
+    """The same of an ONNX model."""
+    return distinct_of(layers_from_onnx(path, batch))
+
+
+def distinct_of(layers: Iterable[Layer]) -> list[Repeated]:
+    """The layers that have a model of their own (convolution, pooling, fully connected), each geometry once."""
     found: dict[tuple[str | int, ...], Repeated] = {}
-    for layer in layers_from_onnx(path, batch):
+    for layer in layers:
         if layer.modelled:
             before = found.get(layer.shape)
             found[layer.shape] = Repeated(before.layer if before else layer, (before.uses if before else 0) + 1)
     return list(found.values())
 
 
-def copies_needed(seconds_each: float) -> int:
-    """How many copies run for :data:`TARGET_S`, with 2 % to spare; at most :data:`MOST`, at least the trial's."""
-    return max(TRIAL, min(MOST, math.ceil(1.02 * TARGET_S / max(seconds_each, 1e-7))))
+def copies_needed(seconds_each: float, target_s: float = TARGET_S) -> int:
+    """How many copies run for `target_s`, with 2 % to spare; at most :data:`MOST`, at least the trial's."""
+    return max(TRIAL, min(MOST, math.ceil(1.02 * target_s / max(seconds_each, 1e-7))))
 
 
 def write(layer: Layer, copies: int, target: Path) -> Path:
@@ -58,7 +64,10 @@ def write(layer: Layer, copies: int, target: Path) -> Path:
         x, y = f"x{number}", f"y{number}"
         inputs.append(helper.make_tensor_value_info(x, TensorProto.FLOAT, source))
         outputs.append(helper.make_tensor_value_info(y, TensorProto.FLOAT, result))
-        nodes.append(_node(helper, layer, x, y, f"{layer.name} ×{number}"))
+        second = [f"z{number}"] if layer.kind == "matmul" or layer.layer_type in ("Add", "Mul") else []
+        other = [layer.batch, layer.in_c, layer.out_c] if layer.kind == "matmul" else source
+        inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, other) for name in second]
+        nodes.append(_node(helper, layer, [x, *second], y, f"{layer.name} ×{number}"))
     draw = np.random.default_rng(0)
     weights = []
     if layer.kind == "conv":
@@ -66,36 +75,33 @@ def write(layer: Layer, copies: int, target: Path) -> Path:
         weights = [numpy_helper.from_array(draw.standard_normal(shape).astype(np.float32), "w")]
     elif layer.kind == "fc":
         weights = [numpy_helper.from_array(draw.standard_normal((layer.out_c, layer.in_c)).astype(np.float32), "w")]
+    elif layer.kind == "norm":
+        weights = [numpy_helper.from_array(np.ones(layer.in_c, np.float32), "w")]
     graph = helper.make_graph(nodes, "repeated", inputs, outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    opset = {"LayerNormalization": NORM_OPSET, "Gelu": GELU_OPSET}.get(layer.layer_type, OPSET)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.save(model, str(target))
     return target
-
-
-def engines(
-    path: Path, batch: int, folder: Path, time_of: Callable[[Path], float]
-) -> Iterator[tuple[str, Path, Repeated]]:
-    """Name, ONNX file and layer of each repeated-layer engine of the model at `path`.
-
-    Args:
-        folder: where the files go.
-        time_of: seconds of an inference of the engine built from an ONNX file.
-    """
-    for number, each in enumerate(distinct(path, batch)):
-        trial = write(each.layer, TRIAL, folder / f"trial{number}.onnx")
-        copies = copies_needed(time_of(trial) / TRIAL)
-        yield f"repeat/{each.layer.name}", write(each.layer, copies, folder / f"repeat{number}.onnx"), each
 
 
 def _shapes(layer: Layer) -> tuple[list[int], list[int]]:
     if layer.kind == "fc":
         return [layer.batch, layer.in_c], [layer.batch, layer.out_c]
+    if layer.kind == "matmul":
+        return [layer.batch, layer.in_h, layer.in_c], [layer.batch, layer.in_h, layer.out_c]
+    if layer.kind == "norm" or layer.layer_type == "Softmax":
+        return [layer.batch, layer.in_c], [layer.batch, layer.in_c]
     return [layer.batch, layer.in_c, layer.in_h, layer.in_w], [layer.batch, layer.out_c, layer.out_h, layer.out_w]
 
 
-def _node(helper: Any, layer: Layer, x: str, y: str, name: str) -> Any:
+def _node(helper: Any, layer: Layer, given: list[str], y: str, name: str) -> Any:
+    (x, *_) = given
     if layer.kind == "fc":
         return helper.make_node("Gemm", [x, "w"], [y], name, transB=1)
+    if layer.kind == "norm":
+        return helper.make_node("LayerNormalization", [x, "w"], [y], name, axis=-1)
+    if layer.kind in ("matmul", "other"):
+        return helper.make_node("MatMul" if layer.kind == "matmul" else layer.layer_type, given, [y], name)
     after = (
         _padding_after(layer.in_h, layer.out_h, layer.kernel_h, layer.stride_h, layer.pad_h, layer.dilation_h),
         _padding_after(layer.in_w, layer.out_w, layer.kernel_w, layer.stride_w, layer.pad_w, layer.dilation_w),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple
 from neuralpower_wire.files import replace_file, sync_folder
 
 from ..errors import Failure, InputError
+from . import sweep
 
 REPOSITORY = "pytorch/vision:v0.14.1"
 """Of torch.hub. Later ones refuse to load where torchvision's own operators have not been compiled."""
@@ -32,6 +34,8 @@ LEAST_FREE = 256 * 2**20
 TRIES = 2
 """A network under which the run ended so many times without a word is passed over: it may be what ends it."""
 STATE = "zoo.json"
+LEAST_TOLD_S = 60.0
+"""Less time left is not worth a word."""
 _START_S = 30.0
 _STOP_S = 60.0
 _LOOK_S = 0.1
@@ -39,13 +43,16 @@ _PDEATHSIG = 1
 
 
 class ZooNetwork(NamedTuple):
-    """One of the zoo: its name, and what the virtual device calls it where that is something else."""
+    """One of the zoo: its name, and what the virtual device calls it where that is something else. Or `layers` of a sweep, by their spec."""
 
     name: str
     described: str = ""
+    layers: str = ""
 
     def spec(self, simulated: bool, repository: str = REPOSITORY) -> str:
         """What `neuralpower profile` is asked to run."""
+        if self.layers:
+            return self.layers
         if simulated:
             return self.described or self.name
         return "torch:neuralpower.runtimes.lenet:lenet5" if self.name == "lenet5" else f"hub:{repository}:{self.name}"
@@ -86,6 +93,19 @@ class Result:
     tries: int = 0
 
 
+PART = 8
+"""Layers of a sweep that run in one process and are recorded together: what is lost where one takes it with it, and what a new process costs, are both small."""
+
+
+def swept(seed: int, count: int) -> list[ZooNetwork]:
+    """Parts of a sweep of so many layers, numbered."""
+    firsts = range(0, count, PART)
+    return [
+        ZooNetwork(f"sweep-{seed}-{first:05d}", layers=sweep.spec(seed, first, min(PART, count - first)))
+        for first in firsts
+    ]
+
+
 def chosen(names: Sequence[str]) -> list[ZooNetwork]:
     """The networks of these names, all where there are none; InputError for a name that is not of the zoo."""
     by_name = {network.name: network for network in NETWORKS}
@@ -105,6 +125,7 @@ class Zoo:
         command: what runs a network, given it and the folder of its recording; it prints its outcome as JSON.
         again: whether to try what was skipped before.
         notice: told one line for each network.
+        budget_s: no network is begun that would not end within so long, by how long those before it took; none for no limit.
 
     Raises:
         InputError: a folder that holds something else.
@@ -115,6 +136,7 @@ class Zoo:
     command: Callable[[ZooNetwork, Path], list[str]]
     again: bool = False
     notice: Callable[[str], None] = lambda line: None
+    budget_s: float = math.inf
     results: dict[str, Result] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,7 +161,15 @@ class Zoo:
         Raises:
             Failure: the daemon or the recorder ended, or the disk is full. Another run goes on from there.
         """
+        began, ran = time.monotonic(), 0
         for number, network in enumerate(networks, 1):
+            spent_s = time.monotonic() - began
+            each_s = spent_s / ran if ran else 0.0
+            if spent_s + each_s > self.budget_s:
+                self.notice(
+                    f"the time is over: {len(networks) - number + 1} of {len(networks)} are left; the same command goes on with them"
+                )
+                return
             result = self.results.setdefault(network.name, Result())
             if (self.folder / network.name).exists():
                 result.state = "done"
@@ -149,8 +179,11 @@ class Zoo:
                 result.state, result.reason = "skipped", f"the run ended {result.tries} times while it ran"
             else:
                 self._one(network, result)
+                ran += 1
             self._store()
-            self.notice(f"{number} of {len(networks)} {network.name}: {result.state} {result.reason}".rstrip())
+            told = f"{number} of {len(networks)} {network.name}: {result.state} {result.reason}".rstrip()
+            left_s = (len(networks) - number) * (time.monotonic() - began) / max(ran, 1)
+            self.notice(f"{told}; about {left_s / 60:.0f} min left" if ran and left_s >= LEAST_TOLD_S else told)
 
     def outcome(self, name: str) -> dict[str, Any] | None:
         """What the run of a finished network printed; None where there is none."""

@@ -23,6 +23,7 @@ from neuralpower.features.classify import (
 )
 from neuralpower.features.inspected import Entry, Unreadable
 from neuralpower.features.layers import Layer
+from neuralpower.features.told import IDLE_NOTE, told_layer
 
 DETAILED = "build it with profiling verbosity DETAILED (trtexec --profilingVerbosity=detailed)"
 SHAPES = "inspect the engine with an execution context whose input shapes are set"
@@ -35,7 +36,7 @@ _REGIONS = {
 }
 """Part of a layer type -> why such a layer cannot be told."""
 
-_BUILDERS = {"reformat": "reformat", "noop": "no operation"}
+_BUILDERS = {"reformat": "reformat", "noop": "no operation", "idle": IDLE_NOTE}
 """Part of the type of a layer that the builder put between those of the network -> what it does."""
 
 _OTHERS = {
@@ -142,7 +143,8 @@ def _layer(entry: Entry) -> tuple[Layer, bool]:
     """The layer, and whether it could not be read for a shape that is not static."""
     dynamic = False
     try:
-        return _classify(entry), False
+        told = told_layer(entry.fields, entry.name)
+        return (_classify(entry) if told is None else told), False
     except Unreadable as reason:
         dynamic, note = reason.dynamic, f"{reason}; {SHAPES}" if reason.dynamic else str(reason)
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from neuralpower.features.classify import Operation
@@ -50,6 +50,11 @@ class Entry:
         self.computed = [self._name(tensor) in computed for tensor in self._tensors("Inputs")]
         self.name = self.text("Name") or f"layer {index}"
         self.layer_type = self.text("LayerType")
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The element as it is."""
+        return self._fields
 
     def text(self, key: str) -> str:
         """A string, empty when it is missing or no string."""

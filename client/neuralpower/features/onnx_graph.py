@@ -67,6 +67,15 @@ def of_weights_alone(graph: Graph) -> list[Layer]:
     return [reader.layer(Group(node, [node])) for node in nodes if all(map(graph.constant, node.output))]
 
 
+def layers_apart(graph: Graph) -> list[tuple[Node, Layer]]:
+    """Each running node as a layer of its own, in their order: how a framework runs them that fuses nothing. Raises InputError when there is none."""
+    reader = _Reader(graph)
+    found = [(node, reader.layer(Group(node, [node]))) for node in graph.running]
+    if not found:
+        raise InputError(f"{graph.source}: the model has no layers that run")
+    return found
+
+
 class _Reader:
     """Groups of nodes as layers."""
 

@@ -16,10 +16,29 @@ from typing import Any
 from neuralpower.errors import InputError
 from neuralpower.features.aten import graph_of_program
 from neuralpower.features.graph import Graph
+from neuralpower.features.layers import Layer
+from neuralpower.features.onnx_graph import layers_apart
 from neuralpower.features.onnx_inputs import FIRST, InputShape, by_name
 
 ANY = (Exception, SystemExit)
 """What a user's code may raise: a script that reads its own arguments, or ends where it is imported, exits."""
+
+
+def module_of(spec: str, batch: int = 1) -> tuple[Any, list[tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """The module for inference that ``torch:module:callable`` names, with the shapes of its inputs: by place, and by name.
+
+    Raises InputError as :func:`graph_from_torch` does.
+    """
+    with output_to_stderr():
+        _, model, (first, others) = _prepared(spec, batch, None)
+    return model, list(first.values()), others
+
+
+def program_layers(program: Any, source: str) -> list[tuple[str, Layer]]:
+    """Each operator of an exported program that runs, as a layer of its own, with the name of its node: as eager PyTorch runs them."""
+    return [
+        (node.output[0].partition(".")[0], layer) for node, layer in layers_apart(graph_of_program(program, source))
+    ]
 
 
 def graph_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None) -> Graph:
@@ -31,7 +50,7 @@ def graph_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None) 
     with output_to_stderr():
         torch, model, wanted = _prepared(spec, batch, input_shape)
         try:
-            with _plain_attention(torch):
+            with plain_attention(torch):
                 first, others = (
                     {name: torch.zeros(*shape, device="meta") for name, shape in each.items()} for each in wanted
                 )
@@ -61,7 +80,7 @@ def output_to_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def _plain_attention(torch: Any) -> Iterator[None]:
+def plain_attention(torch: Any) -> Iterator[None]:
     """Attention as the operators that it is made of: the fused one that eager PyTorch has tells nothing of them."""
     switch = getattr(getattr(torch.backends, "mha", None), "set_fastpath_enabled", None)
     before = torch.backends.mha.get_fastpath_enabled() if switch else True

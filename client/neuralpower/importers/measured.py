@@ -1,7 +1,7 @@
 """Single layers and whole networks measured in CUDA graphs, as one JSON document: ``layers`` and ``networks``, ms and W.
 
 A layer is ``conv``, ``pool`` or ``fc`` with ``n ci h w co k s p g`` and ``dtype``; ``k``, ``s`` and ``p`` are one number or [h, w]. A
-network lists every operation in order, unmeasured, and has a runtime and a power of the whole.
+network lists every operation in order, unmeasured, and has a runtime and a power of the whole. ``"simulated": true`` marks all rows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def read(path: Path) -> Imported:
     if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
         raise InputError(f"{path}: not measured layers: a JSON object with layers and networks is needed")
     device = document.get("device")
-    about = {"origin": "import", "device": device if isinstance(device, str) else ""}
+    simulated = document.get("simulated") is True
+    about = {"origin": "import", "device": device if isinstance(device, str) else "", "simulated": simulated}
     rows: list[dict[str, object]] = []
     skipped: list[str] = []
     for at, entry in enumerate(document["layers"]):
@@ -73,7 +74,7 @@ def read(path: Path) -> Imported:
     return Imported(dataset_of(rows, provenance), seen, skipped)
 
 
-def _single(entry: Mapping[str, Any], position: int, about: Mapping[str, str]) -> dict[str, object]:
+def _single(entry: Mapping[str, Any], position: int, about: Mapping[str, Any]) -> dict[str, object]:
     layer = _layer(entry, None)
     runtime, power = _measured("runtime_s", entry["ms"] * 1e-3), _measured("power_w", entry["watts"])
     power_se = (

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Failure, InputError
+from .diagnosis import complaint, logger_of, refusal
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_BATCHES = 8
@@ -29,11 +30,15 @@ RANDOM_RANGES = (
 
 @dataclass(frozen=True)
 class Options:
-    """How to build: `batch` stands for a dynamic first dimension; `calibration` is a .npy file of inputs (n, ...) for INT8."""
+    """How to build: `batch` stands for a dynamic first dimension; `calibration` is a .npy file of inputs (n, ...) for INT8.
+
+    `capabilities`: compute capabilities ("8.6") to build for, with TensorRT for RTX alone; none is what the builder takes by itself.
+    """
 
     precision: str = "fp16"
     batch: int = 1
     calibration: str | None = None
+    capabilities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -57,13 +62,16 @@ def build(trt: Any, path: str, options: Options) -> EnginePlan:
         InputError: not a model that TensorRT takes, or not in this precision.
         Failure: TensorRT could not build it.
     """
-    logger = trt.Logger(trt.Logger.WARNING)
+    logger = logger_of(trt)
+    logger.errors.clear()
     builder = trt.Builder(logger)
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     with model_for(trt, path, options) as model:
         if not parser.parse_from_file(str(model)):
-            raise InputError(f"{path}: {parser.get_error(0).desc()}")
+            raise InputError(f"{path}: {refusal(trt, parser, logger)}")
+    if not network.num_outputs:
+        raise InputError(f"{path}: an ONNX model without outputs, so with nothing to build; is the file whole?")
     config = builder.create_builder_config()
     notes = configure(trt, config, network, path, options)
     shapes = fixed_shapes(path, network, options.batch)
@@ -74,7 +82,7 @@ def build(trt: Any, path: str, options: Options) -> EnginePlan:
         config.add_optimization_profile(profile)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise Failure(f"{path}: TensorRT could not build an engine; its messages above say why")
+        raise Failure(f"{path}: no engine could be built; {complaint(trt, logger)}")
     return EnginePlan(serialized, notes)
 
 
@@ -98,6 +106,7 @@ def configure(trt: Any, config: Any, network: Any, path: str, options: Options) 
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.max_aux_streams = 0
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    set_capabilities(trt, config, options.capabilities)
     if options.precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and no FP32
         return ()
@@ -117,6 +126,25 @@ def configure(trt: Any, config: Any, network: Any, path: str, options: Options) 
         return ()
     config.int8_calibrator = calibrator(trt, network, options)
     return () if options.calibration else (RANDOM_RANGES,)
+
+
+def set_capabilities(trt: Any, config: Any, capabilities: tuple[str, ...]) -> None:
+    """Name the GPUs that the engine is for; InputError where these bindings build for no other GPU than the machine's, or not for one of them."""
+    if not capabilities:
+        return
+    known = getattr(trt, "ComputeCapability", None)
+    if known is None:
+        raise InputError(
+            f"TensorRT {trt.__version__} builds for the GPU of this machine alone: name no compute capabilities"
+        )
+    numbers = {f"{name[2:-1]}.{name[-1]}": value for name, value in known.__members__.items() if name[2:].isdigit()}
+    if missing := [each for each in capabilities if each not in numbers]:
+        raise InputError(
+            f"TensorRT {trt.__version__} builds for the compute capabilities {', '.join(numbers)}, not for {', '.join(missing)}"
+        )
+    config.num_compute_capabilities = len(capabilities)
+    for at, each in enumerate(capabilities):
+        config.set_compute_capability(numbers[each], at)
 
 
 @contextlib.contextmanager

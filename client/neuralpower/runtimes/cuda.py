@@ -10,15 +10,20 @@ import numpy as np
 
 from ..errors import InputError
 
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+"""CUdevice_attribute, from cuda.h."""
 
-def why_not() -> str:
-    """Why TensorRT cannot run here; empty where it can.
 
-    CUDA is asked first: without a driver, TensorRT's `Runtime()` returns an object that crashes the process when used.
-    """
-    for module in ("tensorrt", "pycuda"):
-        if importlib.util.find_spec(module) is None:
-            return f"no Python module {module}"
+def why_not(module: str) -> str:
+    """Why a TensorRT whose Python module has this name cannot run here; empty where it can."""
+    for each in (module, "pycuda"):
+        if importlib.util.find_spec(each) is None:
+            return f"no Python module {each}"
+    return no_device()
+
+
+def no_device() -> str:
+    """Why no program can use CUDA here; empty where one can. The driver itself is asked, which no Python package is needed for."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -28,6 +33,19 @@ def why_not() -> str:
     if status or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
         return f"no CUDA device (cuInit gave {status})"
     return ""
+
+
+def device_name() -> str:
+    """The first device's name, with its compute capability."""
+    driver = ctypes.CDLL("libcuda.so.1")
+    name, device = ctypes.create_string_buffer(256), ctypes.c_int(0)
+    driver.cuInit(0)
+    if driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, len(name), device):
+        return "an unknown GPU"
+    major, minor = ctypes.c_int(0), ctypes.c_int(0)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device)
+    return f"{name.value.decode(errors='replace')} ({major.value}.{minor.value})"
 
 
 def make_current() -> None:

@@ -7,6 +7,7 @@ import inspect
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 
@@ -42,7 +43,7 @@ def onnx_of(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None)
             yield path
     elif spec.startswith(HUB):
         with tempfile.TemporaryDirectory() as folder:
-            shape = input_shape or (batch, *OTHER_SHAPES.get(title(spec), HUB_SHAPE))
+            shape = input_shape or hub_shape(spec, batch)
             yield _from_hub(spec, Path(folder) / "network.onnx", shape)
     elif not Path(spec).is_file():
         raise InputError(f"{spec}: no such file; name an ONNX model, torch:module:callable or hub:repository:model")
@@ -50,7 +51,12 @@ def onnx_of(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None)
         yield Path(spec)
 
 
-def _from_hub(spec: str, target: Path, shape: Sequence[int]) -> Path:
+def hub_module(spec: str) -> Any:
+    """The module for inference that `hub:repository:model` names, made by the repository's code with random weights.
+
+    Raises:
+        InputError: PyTorch is missing, or it cannot be loaded.
+    """
     repository, _, name = spec.removeprefix(HUB).rpartition(":")
     if not repository or not name:
         raise InputError(f"{spec}: write hub:repository:model, as hub:pytorch/vision:resnet18")
@@ -61,12 +67,29 @@ def _from_hub(spec: str, target: Path, shape: Sequence[int]) -> Path:
     from ..features.torch_export import ANY, first_line, output_to_stderr
 
     local = {"source": "local"} if Path(repository).is_dir() else {}
+    try:
+        with output_to_stderr():
+            return torch.hub.load(repository, name, **local, **_OPTIONS.get(name, {})).eval()
+    except ANY as error:  # the repository's code can fail in any way
+        raise InputError(f"{spec}: cannot be loaded: {first_line(error)}") from error
+
+
+def hub_shape(spec: str, batch: int) -> tuple[int, ...]:
+    """Of the input, where none is given."""
+    return (batch, *OTHER_SHAPES.get(title(spec), HUB_SHAPE))
+
+
+def _from_hub(spec: str, target: Path, shape: Sequence[int]) -> Path:
+    model = hub_module(spec)
+    import torch
+
+    from ..features.torch_export import ANY, first_line, output_to_stderr
+
     # The exporter that needs only torch itself; the newer default needs onnxscript.
     plain = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     try:
         with output_to_stderr():
-            model = torch.hub.load(repository, name, **local, **_OPTIONS.get(name, {}))
-            torch.onnx.export(model.eval(), (torch.zeros(*shape),), str(target), **plain)
-    except ANY as error:  # the repository's code, the network and the exporter can fail in any way
-        raise InputError(f"{spec}: cannot be loaded and exported to ONNX: {first_line(error)}") from error
+            torch.onnx.export(model, (torch.zeros(*shape),), str(target), **plain)
+    except ANY as error:  # the network and the exporter can fail in any way
+        raise InputError(f"{spec}: cannot be exported to ONNX: {first_line(error)}") from error
     return target

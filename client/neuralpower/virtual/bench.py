@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from ..address import AddressLike
 from ..errors import InputError
 from ..experiment.around import Around
 from ..experiment.design import InferenceOrder
 from ..experiment.experiment import Outcome
-from ..experiment.repeat import engines
 from ..profiler.layer_profiler import LayerProfiler
 from ..profiler.session import Session
 from ..runtimes.sources import is_exported, onnx_of, title
@@ -21,9 +19,7 @@ from .device.manner import Manner
 from .device.plan import DevicePlanner
 from .networks.graph import Json
 from .networks.onnx_engine import engine_from_onnx
-from .repeats import probes_of
 from .run import BACKLOG, declare_asides, drain, engine_of
-from .sweep import repeated
 
 _TIMED = 16
 
@@ -34,7 +30,7 @@ def load_of(spec: str, hardware: Hardware, precision: str = "fp16", batch: int =
     Raises:
         InputError: none of these, or an engine that cannot be simulated.
     """
-    return Load.of(name_of(spec), _document(spec, precision, batch), hardware)
+    return Load.of(name_of(spec), document_of(spec, precision, batch), hardware)
 
 
 def name_of(spec: str) -> str:
@@ -42,7 +38,8 @@ def name_of(spec: str) -> str:
     return title(spec) if is_exported(spec) or spec.endswith((".json", ".onnx")) else spec
 
 
-def _document(spec: str, precision: str, batch: int) -> Json:
+def document_of(spec: str, precision: str = "fp16", batch: int = 1) -> Json:
+    """The engine's inspector document of any of these."""
     if spec.endswith(".onnx") or is_exported(spec):
         with onnx_of(spec, batch) as path:
             return engine_from_onnx(path, batch, precision)
@@ -51,20 +48,6 @@ def _document(spec: str, precision: str, batch: int) -> Json:
             f"{spec}: a described engine has its own precision and batch; they are chosen for ONNX and PyTorch"
         )
     return engine_of(spec)
-
-
-def repeated_loads(spec: str, hardware: Hardware, precision: str, batch: int, folder: Path) -> list[Load]:
-    """The repeated-layer engines of a network's layers, whatever it is described by."""
-    if not (spec.endswith(".onnx") or is_exported(spec)):
-        found = probes_of(_document(spec, precision, batch), name_of(spec))
-        return [Load.of(f"repeat/{probe.name}", repeated(probe, hardware, 0), hardware) for probe in found]
-
-    def made(path: Path, name: str = "trial") -> Load:
-        return Load.of(name, engine_from_onnx(path, batch, precision), hardware)
-
-    with onnx_of(spec, batch) as path:
-        files = engines(path, batch, folder, lambda trial: inference_s(made(trial), hardware))
-        return [made(file, name) for name, file, _ in files]
 
 
 def inference_s(load: Load, hardware: Hardware, manner: Manner | None = None) -> float:

@@ -6,11 +6,10 @@ Repeating a layer until the engine runs 20 ms or more lets its power be read fro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
+from ..experiment.sweep import halton
 from .device.hardware import Hardware
 from .device.load import Load
 from .device.plan import DevicePlanner
@@ -82,26 +81,6 @@ def repeated(probe: Probe, hardware: Hardware, seed: int) -> Json:
     reported_ns = DevicePlanner(hardware, (0, 0, 0), seed).inferences(load, _PROBE_RUNS, 0).reported_ns
     each_s = max(1e-7, float(reported_ns.mean()) * 1e-9)
     return probe.engine(min(MOST_REPEATS, math.ceil(1.02 * TARGET_S / each_s)))
-
-
-def halton(dimensions: int, seed: list[int]) -> Iterator[list[float]]:
-    """Points that fill the unit cube evenly: Halton's sequence with randomly permuted digits and a random shift."""
-    rng = np.random.default_rng([*seed, 3])
-    primes = (2, 3, 5, 7, 11, 13)[:dimensions]
-    digits = [[0, *(rng.permutation(base - 1) + 1).tolist()] for base in primes]
-    shift = rng.random(dimensions).tolist()
-    index = 0
-    while True:
-        index += 1
-        point = []
-        for base, order, move in zip(primes, digits, shift, strict=True):
-            value, scale, rest = 0.0, 1.0, index
-            while rest:
-                scale /= base
-                rest, digit = divmod(rest, base)
-                value += order[digit] * scale
-            point.append((value + move) % 1.0)
-        yield point
 
 
 def _conv(point: list[float]) -> Probe | None:

@@ -1,4 +1,4 @@
-"""Run by run.py under the real bindings of one version: prints {"version", "checks": {name: empty or what is wrong}}.
+"""Run under the real bindings of one version (arguments: version, module): prints {"version", "checks": {name: empty or what is wrong}}.
 
 Everything of the profiler that can be exercised without a GPU: the callback through C++, the names that are used of each
 class, the builder's flags, and what this version says of precision.
@@ -7,6 +7,7 @@ class, the builder's flags, and what this version says of precision.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -17,14 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tensorrt_bindings as trt
-
 from neuralpower.errors import InputError
 from neuralpower.profiler.callback import Burst, bindings_of, callback_for
 from neuralpower.profiler.layer_profiler import LayerProfiler
 from neuralpower.runtimes import build
+from neuralpower.runtimes.diagnosis import complaint, logger_of
 from neuralpower_wire.link import Inference
 
+trt = importlib.import_module(sys.argv[2])
 USED = {
     "IExecutionContext": "profiler enqueue_emits_profile report_to_profiler execute_async_v3 engine set_tensor_address "
     "get_tensor_shape set_input_shape",
@@ -35,9 +36,9 @@ USED = {
     "set_memory_pool_limit",
     "Builder": "create_network create_builder_config build_serialized_network create_optimization_profile",
     "IOptimizationProfile": "set_shape",
-    "INetworkDefinition": "num_inputs get_input",
-    "OnnxParser": "parse_from_file get_error",
-    "ParserError": "desc",
+    "INetworkDefinition": "num_inputs num_outputs get_input",
+    "OnnxParser": "parse_from_file num_errors get_error supports_operator",
+    "ParserError": "desc code node",
     "Runtime": "deserialize_cuda_engine",
     "IProfiler": "report_layer_time",
     "LayerInformationFormat": "JSON",
@@ -47,6 +48,7 @@ USED = {
     "DataType": "FLOAT HALF",
     "BuilderFlag": "TF32",
     "Logger": "WARNING",
+    "ILogger": "log INTERNAL_ERROR ERROR WARNING",
 }
 """What the profiler and the engine's builder ask of TensorRT, in every version."""
 LAYERS = [f"layer {number}" for number in range(60)]
@@ -185,6 +187,18 @@ def every_name_that_is_used_exists() -> None:
 
 
 @check
+def errors_are_kept_by_the_logger_and_nothing_else() -> None:
+    """Through C++: what TensorRT logs as an error becomes a line of ours, what is less is none of it."""
+    logger = logger_of(trt)
+    assert logger is logger_of(trt) and isinstance(logger, trt.ILogger)
+    for severity, text in ((trt.ILogger.ERROR, "first\nline"), (trt.ILogger.INFO, "second")):
+        trt.ILogger.log(logger, severity, text)
+    assert logger.errors == ["first\nline"], logger.errors
+    assert complaint(trt, logger) == f"TensorRT {trt.__version__} says: first line"
+    logger.errors.clear()
+
+
+@check
 def sizes_of_types_are_known() -> None:
     """What an input's memory takes."""
     assert (trt.DataType.FLOAT.itemsize, trt.DataType.HALF.itemsize) == (4, 2)
@@ -196,7 +210,7 @@ def the_older_calls_are_where_they_are_said_to_be() -> None:
     old = trt.__version__.startswith("8.")
     assert hasattr(trt.IExecutionContext, "execute_async_v2") == old
     assert hasattr(trt.ICudaEngine, "get_binding_name") == old
-    assert hasattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH") == (not trt.__version__.startswith("11."))
+    assert hasattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH") == (not build.typed_only(trt))
 
 
 class Config:
@@ -267,7 +281,7 @@ def _right_flags(config: Config, precision: str, notes: tuple[str, ...]) -> None
 def dynamic_batches_get_a_profile() -> None:
     """One shape for a dynamic first dimension."""
     assert build.fixed_shapes("m", Network(), 4) == {"x": (4, 3, 8, 8)}
-    assert build.network_flags(trt) == (0 if trt.__version__.startswith("11.") else 1)
+    assert build.network_flags(trt) == (0 if build.typed_only(trt) else 1)
 
 
 def _model(path: Path) -> str:

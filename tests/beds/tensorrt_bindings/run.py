@@ -66,7 +66,7 @@ def check_bindings(folders: list[Path], version: str) -> subprocess.CompletedPro
     """Run check.py with the bindings in the folder."""
     (library,) = (folders[0] / "tensorrt_bindings").glob("tensorrt*.so")
     stubs.build(library, folders[0] / "stubs")
-    return _python("check.py", version, folders, folders[0] / "stubs")
+    return _python(["check.py", version, "tensorrt_bindings"], folders, folders[0] / "stubs")
 
 
 def check_events(folders: list[Path], version: str) -> subprocess.CompletedProcess[str]:
@@ -75,13 +75,13 @@ def check_events(folders: list[Path], version: str) -> subprocess.CompletedProce
     place.mkdir(exist_ok=True)
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wl,-soname,libcuda.so.1"]
     subprocess.run(["gcc", *flags, "-o", str(place / "libcuda.so.1"), str(HERE / "libcuda.c"), "-ldl"], check=True)
-    return _python("check_events.py", version, folders, place)
+    return _python(["check_events.py", version], folders, place)
 
 
-def _python(program: str, version: str, folders: list[Path], libraries: Path) -> subprocess.CompletedProcess[str]:
+def _python(program: list[str], folders: list[Path], libraries: Path) -> subprocess.CompletedProcess[str]:
     paths = [*map(str, folders), *(str(TOP / room) for room in ("client", "wire", "align"))]
     environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries), "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-X", "faulthandler", str(HERE / program), version]
+    command = [sys.executable, "-X", "faulthandler", str(HERE / program[0]), *program[1:]]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CHECK_S)
 
 

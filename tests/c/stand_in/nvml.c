@@ -11,15 +11,20 @@
  * the renewal.
  *
  * The environment variable NVML_STAND_IN changes it: words "key=number", see `settings`. Tests in C also set the
- * clock (np_stand_in_now_ns) and call np_stand_in_configure().
+ * clock (np_stand_in_now_ns) and call np_stand_in_configure(). NVML_STAND_IN_WORK names a file of `struct work`: what GPU 0
+ * draws besides, from one moment to the next, which whoever plays the GPU appends to (tests/worlds/gpu_stand_in.py).
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -205,9 +210,57 @@ static double high_s(int64_t t_ns, int64_t wave_ns)
 	return (double)(t_ns / wave_ns) * (double)(wave_ns / 2) * 1e-9 + (double)(rest < wave_ns / 2 ? rest : wave_ns / 2) * 1e-9;
 }
 
+/* From t_ns on the GPU draws mw more; up to there its work had drawn mj. */
+struct work {
+	int64_t t_ns;
+	double mj;
+	double mw;
+};
+
+/* Address space for a file that grows; what lies behind its end is never touched. */
+#define WORK_BYTES (INT64_C(1) << 32)
+
+static int work_fd = -1;
+static const struct work *work;
+
+static void open_work(const char *path)
+{
+	void *mapped;
+
+	if (!path || work)
+		return;
+	work_fd = open(path, O_RDONLY | O_CLOEXEC);
+	mapped = work_fd < 0 ? MAP_FAILED : mmap(NULL, (size_t)WORK_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, work_fd, 0);
+	if (mapped == MAP_FAILED) {
+		perror(path);
+		abort();
+	}
+	work = mapped;
+}
+
+static double work_mj(int64_t t_ns)
+{
+	struct stat file;
+	int64_t low = 0;
+	int64_t high;
+
+	if (!work || fstat(work_fd, &file))
+		return 0;
+	high = (int64_t)((size_t)file.st_size / sizeof(*work));
+	while (low < high) { /* to the first that begins after t */
+		int64_t middle = low + (high - low) / 2;
+
+		if (work[middle].t_ns > t_ns)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low ? work[low - 1].mj + work[low - 1].mw * (double)(t_ns - work[low - 1].t_ns) * 1e-9 : 0;
+}
+
 static double energy_mj(int64_t gpu, int64_t t_ns)
 {
-	return (double)(set.low_mw + gpu * set.more_mw) * (double)t_ns * 1e-9 +
+	return (gpu ? 0 : work_mj(t_ns)) + (double)(set.low_mw + gpu * set.more_mw) * (double)t_ns * 1e-9 +
 	       (double)set.fast_mw * high_s(t_ns, set.fast_us * 1000) + (double)set.slow_mw * high_s(t_ns, set.slow_ms * 1000000);
 }
 
@@ -252,6 +305,7 @@ EXPORT int nvmlInit_v2(void)
 {
 	if (!by_hand)
 		configure(getenv("NVML_STAND_IN"));
+	open_work(getenv("NVML_STAND_IN_WORK"));
 	began_ns = now_ns();
 	wall_ns = clock_ns(CLOCK_REALTIME) - began_ns;
 	xid_told = 0;

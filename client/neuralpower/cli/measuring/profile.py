@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from neuralpower.address import DEFAULT, parse_local
 from neuralpower.console import Cell, print_json, progress, table
@@ -19,22 +16,27 @@ if TYPE_CHECKING:
     from neuralpower.experiment.experiment import Outcome
     from neuralpower.experiment.stopping import Stop
     from neuralpower.runtimes.build import Options
+    from neuralpower.runtimes.run import Job
+    from neuralpower.runtimes.runtime import Runtime
 
 HELP = """Run networks with the profiler attached, in a designed experiment, against a running neuralpowerd.
 
 NETWORK is an ONNX model, torch:module:callable, hub:repository:model, or a serialized engine; it is built for measuring (no auxiliary
 streams, every detail for the inspector) and run in rounds: random idle gaps and back to back, with the profiler and without.
-Where there is no TensorRT, and with --virtual, a simulated device runs ONNX, PyTorch, engine JSON, a network of the zoo
-(--list), or `sweep`: many single layers, each repeated for 20 ms.
+--runtime chooses what runs it: TensorRT, TensorRT for RTX, or PyTorch on any NVIDIA GPU. Where none works, and with --virtual, a
+simulated device runs ONNX, PyTorch, engine JSON, a network of the zoo (--list), or `sweep`: many single layers, each repeated for 20 ms.
 --zoo runs 21 classic networks (torch.hub's, or those of the virtual device), a recording of each; run again, it goes on
 where it ended, and passes over what did not fit.
 
 Examples:
   neuralpower profile model.onnx --until 2 --address /run/neuralpower
-  neuralpower profile --zoo -o zoo --seconds 60"""
+  neuralpower profile --zoo -o zoo --seconds 60
+  neuralpower profile --sweep 192 --runtime torch -o sweep --budget 30"""
 
 SWEEP = "sweep"
 SECONDS = 5.0
+SWEPT = 192
+"""Layers of a sweep: about half an hour, and as many convolutions as fit a first model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,15 +57,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat-layers", action="store_true", help="run each layer as an engine of its own, repeated")
     parser.add_argument("--no-unprofiled", action="store_true", help="leave the inferences without the profiler out")
     parser.add_argument("--address", default=DEFAULT.folder, help=f"the daemon's directory (default {DEFAULT.folder})")
-    parser.add_argument("--virtual", action="store_true", help="use the simulated device even where TensorRT is")
+    parser.add_argument(
+        "--runtime",
+        default="auto",
+        metavar="NAME",
+        help="tensorrt, tensorrt_rtx, torch or virtual; auto (default) takes the first that works",
+    )
+    parser.add_argument(
+        "--virtual",
+        action="store_const",
+        dest="runtime",
+        const="virtual",
+        help="the same as --runtime virtual: the simulated device",
+    )
+    parser.add_argument(
+        "--eager", action="store_true", help="under PyTorch: no CUDA graph, each operator from the host"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the experiment and the simulated device (default 1)")
     parser.add_argument("--truth", metavar="FILE", help="store what really happened on the simulated device")
     parser.add_argument("--list", action="store_true", help="list the networks of the virtual device")
     parser.add_argument(
         "--zoo", action="store_true", help="run the 21 networks of the zoo, or those named, into -o DIR"
     )
-    parser.add_argument("-o", "--output", metavar="DIR", help="with --zoo: a folder for the recordings")
-    parser.add_argument("--again", action="store_true", help="with --zoo: try again what was skipped")
+    parser.add_argument(
+        "--sweep",
+        nargs="?",
+        type=int,
+        const=SWEPT,
+        metavar="N",
+        help=f"on a GPU: run N single layers, drawn from --seed, each repeated (default {SWEPT}), into -o DIR",
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="MINUTES", help="with --zoo and --sweep: begin nothing that ends later"
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="with --zoo and --sweep: a folder for the recordings")
+    parser.add_argument("--again", action="store_true", help="with --zoo and --sweep: try again what was skipped")
     parser.add_argument(
         "--hub", metavar="REPOSITORY", help="with --zoo: torch.hub's, or a folder, if not pytorch/vision"
     )
@@ -75,16 +103,17 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list_zoo(args.json)
     rundir = _checked(args)
-    from neuralpower.runtimes.cuda import why_not
-
-    reason = "asked for" if args.virtual else why_not()
-    if args.zoo:
+    runtime = _runtime(args)
+    if campaign(args):
         from . import zoo
 
-        return zoo.run(args, rundir, bool(reason))
-    if reason:
-        print(f"simulated device ({reason}), seed {args.seed}", file=sys.stderr)
-    outcomes = list((_simulated if reason else _measured)(args, rundir))
+        return zoo.run(args, rundir, runtime)
+    if runtime.simulated:
+        print(runtime.about(), file=sys.stderr)
+    if SWEEP in args.network and len(args.network) > 1:
+        raise InputError("run the sweep by itself")
+    swept = SWEEP in args.network and runtime.simulated
+    outcomes = list(_sweep(args, rundir) if swept else _run(args, rundir, runtime))
     _print(outcomes, args.json)
     lost = sum(outcome.inferences + outcome.unprofiled - outcome.acknowledged for outcome in outcomes)
     if lost:
@@ -94,16 +123,27 @@ def run(args: argparse.Namespace) -> int:
 
 def _checked(args: argparse.Namespace) -> str:
     """The daemon's directory; InputError where arguments do not go together."""
-    if not args.network and not args.zoo:
+    if not args.network and not campaign(args):
         raise InputError("name a network; neuralpower profile --list shows the zoo")
-    if not args.zoo and (args.output or args.again):
-        raise InputError("-o and --again go with --zoo; neuralpower record makes other recordings")
+    if args.network and args.sweep is not None and not args.zoo:
+        raise InputError(f"{args.network[0]}: a sweep has no network; --zoo runs those of the zoo beside it")
+    if (args.sweep is not None and args.sweep < 1) or (args.budget is not None and not args.budget > 0):
+        raise InputError("--sweep and --budget must be positive")
+    if not campaign(args) and (args.output or args.again or args.budget):
+        raise InputError(
+            "-o, --again and --budget go with --zoo and --sweep; neuralpower record makes other recordings"
+        )
     wanted = next((each for each in (args.runs, args.until, args.seconds) if each is not None), SECONDS)
     if not 0 < wanted < float("inf") or args.seed < 0:
         raise InputError("--runs, --seconds and --until must be positive, and --seed not negative")
     if args.recording and args.until is None:
         raise InputError("--recording says what --until looks at; give --until PERCENT too")
     return parse_local(args.address).folder
+
+
+def campaign(args: argparse.Namespace) -> bool:
+    """Whether many recordings are made, one after another."""
+    return bool(args.zoo) or args.sweep is not None
 
 
 def _options(args: argparse.Namespace) -> Options:
@@ -124,41 +164,44 @@ def _stop(args: argparse.Namespace, engine: str) -> Stop:
     return stopping.EnergyInterval(args.until)
 
 
-def _simulated(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
-    """Each network on the virtual device, one after another."""
-    from neuralpower.virtual.bench import load_of, repeated_loads, run_loads
-    from neuralpower.virtual.device.device import VirtualDevice
-    from neuralpower.virtual.device.hardware import Hardware
-    from neuralpower.virtual.run import check_writable, preferred, run_virtual
+def _run(args: argparse.Namespace, rundir: str, runtime: Runtime) -> Iterator[Outcome]:
+    """Each network, one after another."""
+    from neuralpower.runtimes import clocks
+    from neuralpower.runtimes.run import built, jobs, run
 
-    options, hardware = _options(args), Hardware.drawn(args.seed)
-    if SWEEP in args.network:
-        if len(args.network) > 1:
-            raise InputError("run the sweep by itself")
-        yield from _sweep(args, rundir, run_virtual)
-        return
-    if args.truth is not None:
-        check_writable(args.truth)
-    loads = []
-    for spec in args.network:
-        if args.repeat_layers:
-            with tempfile.TemporaryDirectory() as folder:
-                loads += repeated_loads(spec, hardware, options.precision, options.batch, Path(folder))
-        else:
-            loads.append(load_of(spec, hardware, options.precision, options.batch))
-    with preferred(), VirtualDevice(Path(rundir) / "timeline", args.seed) as device:
-        try:
-            with device.kept_ahead(), _around(args, rundir, device.idle) as around:
-                yield from run_loads(device, loads, around, rundir)
-        finally:
-            device.close()
-            if args.truth is not None:
-                device.truth.write(args.truth)
+    every: Iterable[Job] = jobs(runtime, args.network, _options(args), args.repeat_layers)
+    found = "" if runtime.simulated else clocks.look().sentence()
+    if found:
+        print(found, file=sys.stderr)
+    if runtime.simulated:  # what holds the process up would hold the device up
+        every = built(every)
+    with runtime.opened(rundir), _around(args, rundir, runtime.idle) as around:
+        around.notes += [found] if found else []
+        yield from run(runtime, every, around, rundir)
 
 
-def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any]) -> Iterator[Outcome]:
-    """Single layers of the zoo's domain, with the pauses of a service and no experiment around them."""
+def _runtime(args: argparse.Namespace) -> Runtime:
+    """The one that is asked for, or the first that works; the simulated device where none does."""
+    from neuralpower.runtimes.choose import VIRTUAL, choose
+
+    chosen = choose(args.runtime, eager=args.eager) if args.runtime != VIRTUAL else None
+    if chosen is not None and chosen.runtime is not None:
+        for line in chosen.passed_over:
+            print(f"runtime {line}", file=sys.stderr)
+        print(f"runtime: {chosen.runtime.about()}", file=sys.stderr)
+        if args.truth:
+            raise InputError("--truth is what happened on the simulated device: give --runtime virtual too")
+        return chosen.runtime
+    from neuralpower.virtual.runtime import VirtualRuntime
+
+    reason = "; ".join(chosen.passed_over) if chosen else "asked for"
+    return VirtualRuntime(args.seed, None if campaign(args) else args.truth, reason)
+
+
+def _sweep(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
+    """Single layers of the zoo's domain on the simulated device, with the pauses of a service and no experiment around them."""
     from neuralpower.experiment.experiment import Outcome
+    from neuralpower.virtual.run import run_virtual
 
     with progress("running", None) as advance:
 
@@ -174,40 +217,6 @@ def _sweep(args: argparse.Namespace, rundir: str, run_virtual: Callable[..., Any
     for engine in truth.engines.values():
         layers = len(engine.layers) * engine.repeats
         yield Outcome(engine.name, layers, True, engine.runs, acknowledged=engine.runs, reason="swept", notes=notes)
-
-
-def _measured(args: argparse.Namespace, rundir: str) -> Iterator[Outcome]:
-    """Each network under TensorRT, one after another."""
-    from neuralpower.experiment import repeat
-    from neuralpower.runtimes import clocks, sources, tensorrt_bench
-
-    options = _options(args)
-    described = [name for name in args.network if name.endswith(".json") or name == SWEEP]
-    if described:
-        raise InputError(
-            f"{described[0]}: TensorRT runs ONNX models, PyTorch networks and engine files; --virtual runs this"
-        )
-    found = clocks.look()
-    print(found.sentence(), file=sys.stderr)
-    with _around(args, rundir, time.sleep) as around:
-        around.notes.append(found.sentence())
-        for spec in args.network:
-            if not args.repeat_layers:
-                with around.aside(f"loading {spec}"):
-                    loaded = tensorrt_bench.load(spec, options)
-                    bench = tensorrt_bench.TensorrtBench(loaded, rundir)
-                yield around.experiment(bench, loaded.notes)
-                continue
-            with sources.onnx_of(spec, options.batch) as path, tempfile.TemporaryDirectory() as folder:
-
-                def time_of(trial: Path) -> float:
-                    return tensorrt_bench.time_of(tensorrt_bench.load_repeated(trial, options, "trial"))
-
-                for name, file, _ in repeat.engines(path, options.batch, Path(folder), time_of):
-                    with around.aside(f"loading {name}"):
-                        loaded = tensorrt_bench.load_repeated(file, options, name)
-                        bench = tensorrt_bench.TensorrtBench(loaded, rundir)
-                    yield around.experiment(bench, loaded.notes)
 
 
 def _around(args: argparse.Namespace, rundir: str, idle: Callable[[float], None]) -> Around:

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuralpower.console import Cell, print_json, table
 from neuralpower.errors import InputError
 from neuralpower.experiment.outcomes import MEANING
-from neuralpower.experiment.zoo import REPOSITORY, Zoo, ZooNetwork, chosen
+from neuralpower.experiment.zoo import REPOSITORY, Zoo, ZooNetwork, chosen, swept
 from neuralpower.interval import cells
+
+if TYPE_CHECKING:
+    from neuralpower.runtimes.runtime import Runtime
 
 SECONDS = 30.0
 """For each network, where nothing else is asked for."""
+SWEPT_SECONDS = 4.0
+"""For each repeated layer: two rounds and more of what a sensor with readings 20 ms apart needs."""
 
 
-def run(args: argparse.Namespace, rundir: str, simulated: bool) -> int:
+def run(args: argparse.Namespace, rundir: str, runtime: Runtime) -> int:
     """Run the zoo; 0 also where networks were skipped."""
-    networks = chosen(args.network)
+    simulated = runtime.simulated
+    networks = chosen(args.network) if args.zoo else []
+    if args.sweep is not None:
+        if simulated:
+            raise InputError("--sweep is for a GPU; the network `sweep` is that of the simulated device")
+        networks += swept(args.seed, args.sweep)
     if not args.output:
-        raise InputError("--zoo makes a recording of each network: say where with -o DIR")
+        raise InputError("--zoo and --sweep make recordings: say where with -o DIR")
+    if not simulated:  # what comes late meets another temperature than what comes early
+        random.Random(args.seed).shuffle(networks)
     if args.truth or args.repeat_layers or args.recording:
         raise InputError(
             "--zoo goes without --truth, --repeat-layers and --recording: each network's folder has its own"
@@ -32,16 +46,23 @@ def run(args: argparse.Namespace, rundir: str, simulated: bool) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    budget_s = math.inf if args.budget is None else 60 * args.budget
     zoo = Zoo(
-        Path(args.output), rundir, lambda each, part: command(args, rundir, simulated, each, part), args.again, say
+        Path(args.output),
+        rundir,
+        lambda each, part: command(args, rundir, runtime, each, part),
+        args.again,
+        say,
+        budget_s,
     )
     zoo.run(networks)
     _print(zoo, networks, simulated, args.json)
     return 0
 
 
-def command(args: argparse.Namespace, rundir: str, simulated: bool, network: ZooNetwork, part: Path) -> list[str]:
+def command(args: argparse.Namespace, rundir: str, runtime: Runtime, network: ZooNetwork, part: Path) -> list[str]:
     """What runs one network."""
+    simulated = runtime.simulated
     words = [
         sys.executable,
         "-m",
@@ -56,17 +77,21 @@ def command(args: argparse.Namespace, rundir: str, simulated: bool, network: Zoo
     elif args.until is not None:
         words += ["--until", str(args.until), "--recording", str(part)]
     else:
-        words += ["--seconds", str(SECONDS if args.seconds is None else args.seconds)]
+        usual = SWEPT_SECONDS if network.layers else SECONDS
+        words += ["--seconds", str(usual if args.seconds is None else args.seconds)]
     if args.no_unprofiled:
         words.append("--no-unprofiled")
     if simulated:
         return [*words, "--virtual", "--truth", str(part / "truth.json")]
-    words += ["--precision", args.precision, "--batch", str(args.batch)]
+    words += ["--eager"] if args.eager else []
+    words += ["--runtime", runtime.name, "--precision", args.precision, "--batch", str(args.batch)]
     return [*words, "--calibration", args.calibration] if args.calibration else words
 
 
 def _print(zoo: Zoo, networks: list[ZooNetwork], simulated: bool, as_json: bool) -> None:
-    found = {network.name: zoo.outcome(network.name) for network in networks}
+    # What was left when the time was over has no result; a part of a sweep has an outcome for each of its layers, and none of its own.
+    networks = [network for network in networks if network.name in zoo.results]
+    found = {network.name: None if network.layers else zoo.outcome(network.name) for network in networks}
     if as_json:
         results = [
             {"name": name, "state": zoo.results[name].state, "reason": zoo.results[name].reason, "outcome": outcome}
