@@ -58,7 +58,17 @@ COLUMNS: dict[str, str] = {
 AT_ONCE = 8
 """Columns that are read together: Arrow's are beside ours in memory for so many alone."""
 
-LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "fused", "gpu_mhz", "clock_hz", "temperature_c", "throttled")
+LATER = (
+    "withheld",
+    "told_flops",
+    "told_weights",
+    "told_accesses",
+    "fused",
+    "gpu_mhz",
+    "clock_hz",
+    "temperature_c",
+    "throttled",
+)
 """Columns that files of earlier versions do not have; in those they are empty, 0 or nan."""
 
 _BLANK: dict[str, object] = {"str": "", "int": 0, "float": float("nan"), "bool": False}
