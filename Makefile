@@ -51,7 +51,7 @@ coverage: $(READY) ## how much of C and Python the tests run, with floors; PYTES
 coverage-quick: ## the same without tests that are mostly arithmetic, fit for CI
 	@$(MAKE) -s coverage PYTEST="$(QUICK_TESTS)"
 
-fuzz: $(READY) ## every reader of files on damaged ones; MINUTES=n for each of the eleven (10), SEED=n repeats a run
+fuzz: $(READY) ## every reader of files on damaged ones; MINUTES=n for each of the twelve (10), SEED=n repeats a run
 	@$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fuzz-quick: ## the same for a minute altogether, always the same cases, fit for CI

@@ -60,6 +60,7 @@ setup(
     include_package_data=False,
     package_data={
         "": ["py.typed", "*.pyi"],
+        "neuralpower.models.packaged": ["*.json"],
         "neuralpower.report": ["*.html", "*.css", "*.js"],
         "neuralpowerd.sources": ["*.toml"],
     },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,12 @@ def public_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no published measurements in {folder}; NEURALPOWER_DATA names the folder")
     return folder
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Puts the handlers of signals back after a service ran in this process."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)

@@ -3,6 +3,7 @@
     python -m benchmarks.accuracy.models                     development seeds; build/accuracy/models.json
     python -m benchmarks.accuracy.models --quick             one fold seed, two devices, a small sweep
     python -m benchmarks.accuracy.models --quoted            the seeds that quoted figures come from, once
+    python -m benchmarks.accuracy.models --table transfer    few layers of a device: started from another's models, and afresh
     python -m benchmarks.accuracy.models --table h200 --loss log-ratio     another loss, on measured layers
 
 Rows: {table, layer_type, target, model, rmspe, rmspe_low, rmspe_high, median_ape, geometric, sum_bias, terms, unit} and what the table has beside. Shares
@@ -30,13 +31,19 @@ from .models_devices import summary as devices_summary
 from .models_h200 import h200_data, show_groups
 from .models_h200 import seed_results as h200_results
 from .models_h200 import summary as h200_summary
+from .models_h200_networks import seed_results as networks_results
+from .models_h200_networks import show as show_networks
+from .models_h200_networks import summary as networks_summary
 from .models_public import noise_floor, public_data, seed_results
 from .models_public import summary as public_summary
+from .models_transfer import seed_results as transfer_results
+from .models_transfer import show as show_curves
+from .models_transfer import summary as transfer_summary
 
 Row = dict[str, Any]
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "accuracy" / "models.json"
-TABLES = ("public", "h200", "devices", "published")
+TABLES = ("public", "h200-layers", "h200-networks", "devices", "transfer", "published")
 DEVELOPMENT, QUOTED = range(0, 10), range(100, 120)
 """Fold seeds of the measured convolutions: the first are looked at as often as wanted, the others once."""
 DEVICES, QUOTED_DEVICES = range(1, 11), range(1001, 1013)
@@ -49,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default 2)")
     parser.add_argument("--count", type=int, metavar="N", help="fold seeds and devices, in place of the default number")
     parser.add_argument(
-        "--loss", choices=LOSSES, default="relative-y", help="of the models on measured layers (relative-y)"
+        "--loss", choices=LOSSES, default="relative", help="of the models on measured layers (relative)"
     )
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, metavar="N", help="of the first folds and the first device")
@@ -64,8 +71,10 @@ def run(args: argparse.Namespace) -> list[Row]:
     with ProcessPoolExecutor(max(1, args.jobs), initializer=threadpool_limits, initargs=(1,)) as pool:
         if "public" in tables:
             rows += _public(args, pool)
-        if "h200" in tables:
+        if "h200-layers" in tables:
             rows += _h200(args, pool)
+        if "h200-networks" in tables:
+            rows += _h200_networks(args, pool)
         if "devices" in tables:
             seeds = _chosen(args, DEVICES, QUOTED_DEVICES, 2)
             work = partial(device_results, quick=args.quick)
@@ -76,6 +85,11 @@ def run(args: argparse.Namespace) -> list[Row]:
                 "device",
                 simulated=True,
             )
+        if "transfer" in tables:
+            draws = _chosen(args, DEVELOPMENT, QUOTED, 1)
+            found = transfer_summary(_each("learning curves", partial(transfer_results, args.quick), draws, pool))
+            show_curves(found)
+            rows += found
     if "published" in tables:
         rows += _published()
     OUT.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +128,18 @@ def _h200(args: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Row]:
     title = f"Single layers measured on an H200, five folds; median over {len(seeds)} fold seeds"
     show(title, (each for each in rows if each["table"] == "h200"), "h200")
     show_groups(rows)
+    return rows
+
+
+def _h200_networks(args: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Row]:
+    path = h200_data()
+    if path is None:
+        print("the networks of the H200 are not here: NEURALPOWER_DATA names no folder with h200/measured.json")
+        return []
+    seeds = _chosen(args, DEVELOPMENT, QUOTED, 1)
+    rows = _each("networks of an H200", partial(networks_results, path, args.loss), seeds, pool)
+    rows += networks_summary(rows)
+    show_networks(rows)
     return rows
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def h200_layer(entry: Mapping[str, Any], name: str) -> Layer:
     if kind == "pool":
         operation = Operation(name, LAYER_TYPES[entry["pool"]], precision)
         return pooling(operation, data, (data[0], data[1], *sides), window)
-    return convolution(Operation(name, "Conv", precision), data, (data[0], entry["co"], *sides), window, entry["g"])
+    layer = convolution(Operation(name, "Conv", precision), data, (data[0], entry["co"], *sides), window, entry["g"])
+    return replace(layer, fused=2 if entry["relu"] else 0)
 
 
 def _pair(side: int | Iterable[int]) -> tuple[int, int]:

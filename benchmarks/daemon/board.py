@@ -19,6 +19,7 @@ import zmq
 
 from neuralpower_sampler import RingReader
 from neuralpower_wire import Batch, Epoch, Ticks, decode, encode
+from neuralpower_wire.address import HISTORY, INFERENCES, LIVE, Address, endpoint
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.history import Reply, Request
 from neuralpower_wire.link import CREDIT, DESCRIBE, REFUSED, Credit, Engine, Hello, Inference
@@ -90,7 +91,7 @@ class Daemon:
         for _ in range(400):
             if self._process.poll() is not None:
                 raise Missing(f"the daemon ended: {self._process.communicate()[1].strip()}")
-            if path.exists() and (self._folder / "history.ipc").exists():
+            if path.exists() and Address(str(self._folder)).file(HISTORY).exists():
                 reader = RingReader(path)
                 if reader.next_index > 0:
                     return reader
@@ -161,7 +162,7 @@ class Clients(threading.Thread):
         with zmq.Context() as context:
             live, history, link = (
                 self._connect(context, kind, name)
-                for kind, name in ((zmq.SUB, "live"), (zmq.DEALER, "history"), (zmq.DEALER, "inferences"))
+                for kind, name in ((zmq.SUB, LIVE), (zmq.DEALER, HISTORY), (zmq.DEALER, INFERENCES))
             )
             live.subscribe(b"")
             if self._rate:
@@ -172,7 +173,7 @@ class Clients(threading.Thread):
 
     def _connect(self, context: zmq.Context[zmq.Socket[bytes]], kind: int, name: str) -> zmq.Socket[bytes]:
         end = context.socket(kind)
-        end.connect(f"ipc://{self._folder}/{name}.ipc")
+        end.connect(endpoint(Address(str(self._folder)).file(name)))
         return end
 
     def _serve(self, live: zmq.Socket[bytes], history: zmq.Socket[bytes], link: zmq.Socket[bytes]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import zmq
 
 from neuralpower_wire import Engine, Inference, PackedRecord, encode, records_to_batch
+from neuralpower_wire.address import Address
 from neuralpower_wire.history import MAX_RECORDS, Reply, Request
 
 from .recorder import LAYERS, PER_MESSAGE, PER_S
@@ -48,8 +49,9 @@ def serve(folder: Path, records: list[PackedRecord]) -> None:
         live, history = context.socket(zmq.XPUB), context.socket(zmq.ROUTER)
         live.setsockopt(zmq.SNDHWM, 0)
         live.setsockopt(zmq.XPUB_VERBOSE, 1)  # the subscriber before may not have been missed yet
-        live.bind(f"ipc://{folder}/live.ipc")
-        history.bind(f"ipc://{folder}/history.ipc")
+        address = Address.parse(folder)
+        live.bind(address.live)
+        history.bind(address.history)
         poller = zmq.Poller()
         for end in (live, history, sys.stdin.fileno()):
             poller.register(end, zmq.POLLIN)

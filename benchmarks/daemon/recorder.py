@@ -22,6 +22,7 @@ from neuralpower.console import progress
 from neuralpower.recordings.recorder import Summary, record
 from neuralpower.recordings.segments import ZSTD_LEVEL
 from neuralpower_wire import INFERENCES, decode
+from neuralpower_wire.address import Address
 
 from ..machine import MEMORY, ROOT, Missing
 from ..report import Result
@@ -101,7 +102,7 @@ def _recorded(daemon: Published) -> Metrics:
     patience.start()
     with tempfile.TemporaryDirectory(dir=MEMORY, prefix="npbench") as folder:
         begin = time.process_time()
-        found = record(f"ipc://{daemon.folder}", os.path.join(folder, "rec"), on_progress=seen, stop=stop)
+        found = record(daemon.folder, os.path.join(folder, "rec"), on_progress=seen, stop=stop)
         took = time.process_time() - begin
     patience.cancel()
     if found.records != daemon.records or found.records_lost:
@@ -118,7 +119,7 @@ def _in_columns(daemon: Published) -> Metrics:
         begin = time.process_time()
         with context.socket(zmq.SUB) as live:
             live.setsockopt(zmq.RCVHWM, 0)
-            live.connect(f"ipc://{daemon.folder}/live.ipc")
+            live.connect(Address.parse(daemon.folder).live)
             live.subscribe(INFERENCES)
             while records < daemon.records:
                 if not live.poll(round(PATIENCE_S * 1000)):

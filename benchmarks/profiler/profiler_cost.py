@@ -17,6 +17,7 @@ import zmq
 
 from neuralpower.console import progress
 from neuralpower_wire import decode, encode
+from neuralpower_wire.address import Address
 from neuralpower_wire.link import HELLO, INFERENCE, INITIAL_CREDIT, Credit, Inference
 
 from ..machine import OUT, ROOT, Missing, tool
@@ -38,7 +39,7 @@ class StandInDaemon(threading.Thread):
         super().__init__(daemon=True)
         self._done = threading.Event()
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
-        self._socket.bind(f"ipc://{folder}/inferences.ipc")
+        self._socket.bind(Address.parse(folder).inferences)
 
     def run(self) -> None:
         """Until told to stop."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from neuralpower import parquet
 from neuralpower.documents import HEAD, foreign
 from neuralpower.errors import InputError
-from neuralpower.features.layers import Layer
+from neuralpower.features.layers import KINDS, LARGEST, MOST_MHZ, MOST_TOLD, POSITIVE, SIZED, TOLD, Layer
 from neuralpower.files import write_whole
 
 SCHEMA = 1
@@ -55,7 +55,20 @@ COLUMNS: dict[str, str] = {
 }
 """Column name -> ``str``, ``int``, ``float`` or ``bool``, in file order."""
 
-LATER = ("withheld", "told_flops", "told_weights", "told_accesses", "clock_hz", "temperature_c", "throttled")
+AT_ONCE = 8
+"""Columns that are read together: Arrow's are beside ours in memory for so many alone."""
+
+LATER = (
+    "withheld",
+    "told_flops",
+    "told_weights",
+    "told_accesses",
+    "fused",
+    "gpu_mhz",
+    "clock_hz",
+    "temperature_c",
+    "throttled",
+)
 """Columns that files of earlier versions do not have; in those they are empty, 0 or nan."""
 
 _BLANK: dict[str, object] = {"str": "", "int": 0, "float": float("nan"), "bool": False}
@@ -74,8 +87,21 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.table["layer"])
 
-    def __getitem__(self, column: str) -> Column:
-        return self.table[column]
+    @overload
+    def __getitem__(self, chosen: str) -> Column: ...
+    @overload
+    def __getitem__(self, chosen: NDArray[Any] | Sequence[int] | slice | tuple[Any, ...]) -> Dataset: ...
+    def __getitem__(self, chosen: Any) -> Column | Dataset:
+        """A column by its name; rows by a mask, indices or a slice, as scikit-learn divides a table."""
+        if isinstance(chosen, str):
+            return self.table[chosen]
+        rows = chosen[0] if isinstance(chosen, tuple) else chosen  # (rows, ...)
+        return self.take(rows if isinstance(rows, slice) else np.asarray(rows))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return len(self), len(self.table)
 
     @property
     def simulated(self) -> bool:
@@ -116,7 +142,7 @@ class Dataset:
             keep &= np.array([value in values for value in self.table[column].tolist()], dtype=bool)
         return self.take(keep)
 
-    def take(self, rows: NDArray[Any]) -> Dataset:
+    def take(self, rows: NDArray[Any] | slice) -> Dataset:
         """The rows chosen by a boolean mask or by indices."""
         return Dataset({name: values[rows] for name, values in self.table.items()}, self.provenance)
 
@@ -176,38 +202,74 @@ def write_dataset(table: Mapping[str, Any], path: str | os.PathLike[str], proven
 
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     """Read what :func:`write_dataset` wrote. Raises InputError, one line, on anything that is not a whole dataset."""
-    import pyarrow as pa
-
     source = Path(path)
     _check_ends(source)
     try:
         rows, _ = parquet.size(source)
         if rows > MOST_ROWS:
             raise InputError(f"{source}: {rows:,} rows, at most {MOST_ROWS:,} are read")
-        arrow = parquet.read_table(source)
+        schema = parquet.schema(source)
     except InputError:
         raise
-    except (pa.ArrowException, OSError, MemoryError) as error:  # Arrow's own are kinds of ValueError too
+    except _unreadable() as error:  # Arrow's own are kinds of ValueError too
         raise InputError(f"{source}: cannot be read as Parquet: {_first_line(error)}") from None
-    provenance = _provenance(source, arrow.schema.metadata or {})
-    missing = [name for name in COLUMNS if name not in arrow.column_names]
+    provenance = _provenance(source, schema.metadata or {})
+    missing = [name for name in COLUMNS if name not in schema.names]
     if set(missing) - set(LATER):
         raise InputError(f"{source}: not a neuralpower dataset, it lacks the columns {', '.join(missing)}")
-    for name in missing:
-        blank = [_BLANK[COLUMNS[name]]] * len(arrow)
-        arrow = arrow.append_column(name, pa.array(blank, type=_arrow_type(COLUMNS[name])))
-    for name, kind in COLUMNS.items():
-        if arrow.schema.field(name).type != _arrow_type(kind):
-            raise InputError(f"{source}: column {name} holds {arrow.schema.field(name).type}, not {kind}")
-        if arrow.column(name).null_count:
-            raise InputError(f"{source}: column {name} has empty cells; measured columns use nan for what is not known")
-    table = {name: arrow.column(name).to_numpy().astype(_NUMPY[kind]) for name, kind in COLUMNS.items()}
-    dataset = Dataset(table, provenance)
+    there = [name for name in COLUMNS if name not in missing]
+    for name in there:
+        if schema.field(name).type != _arrow_type(COLUMNS[name]):
+            raise InputError(f"{source}: column {name} holds {schema.field(name).type}, not {COLUMNS[name]}")
+    table = {name: np.full(rows, _BLANK[COLUMNS[name]], dtype=_NUMPY[COLUMNS[name]]) for name in missing}
+    for at in range(0, len(there), AT_ONCE):
+        table |= _read_columns(source, there[at : at + AT_ONCE])
+    table = {name: table[name] for name in COLUMNS}
     try:
-        dataset.layers()
+        check_layers(table)
     except ValueError as error:
         raise InputError(f"{source}: {error}") from None
-    return dataset
+    return Dataset(table, provenance)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What Arrow raises on a file that it cannot read."""
+    import pyarrow as pa
+
+    return pa.ArrowException, OSError, MemoryError
+
+
+def _read_columns(source: Path, names: list[str]) -> dict[str, Column]:
+    try:
+        arrow = parquet.read_table(source, names)
+    except _unreadable() as error:
+        raise InputError(f"{source}: cannot be read as Parquet: {_first_line(error)}") from None
+    for name in names:
+        if arrow.column(name).null_count:
+            raise InputError(f"{source}: column {name} has empty cells; measured columns use nan for what is not known")
+    return {name: _numpy(arrow.column(name), COLUMNS[name]) for name in names}
+
+
+def _numpy(column: Any, kind: str) -> Column:
+    """A column of Arrow's; texts that are equal are one object, of which a million take no more room than one."""
+    if kind != "str":
+        return np.asarray(column.to_numpy().astype(_NUMPY[kind]))
+    encoded = column.combine_chunks().dictionary_encode()
+    words = np.array(encoded.dictionary.to_pylist(), dtype=np.object_)
+    return words[encoded.indices.to_numpy()] if len(words) else np.zeros(len(column), dtype=np.object_)
+
+
+def check_layers(table: Mapping[str, Column]) -> None:
+    """Raises ValueError, as ``Layer`` does, on the first row that is no layer."""
+    suspect = ~np.isin(table["kind"], list(KINDS))
+    sized = np.isin(table["kind"], SIZED)
+    for name in POSITIVE:
+        suspect |= sized & ((table[name] < 1) | (table[name] >= LARGEST))
+    for name in TOLD:
+        suspect |= (table[name] < 0) | (table[name] >= MOST_TOLD)
+    suspect |= (table["gpu_mhz"] < 0) | (table["gpu_mhz"] >= MOST_MHZ)
+    if suspect.any():
+        Dataset(dict(table), {}).take(np.flatnonzero(suspect)[:1]).layers()
 
 
 def _check_ends(source: Path) -> None:

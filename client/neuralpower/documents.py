@@ -54,6 +54,7 @@ _FOREIGN = (
     (b"\x80\x02", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
     (b"\x80\x04", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
     (b"\x80\x05", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
+    (b"GGUF", "weights of a language model (GGUF), without its operators; export ONNX"),
     (b"\x7fELF", "a program or library"),
     (b"%PDF", "a PDF document"),
     (b"\x89PNG", "a picture"),
@@ -90,6 +91,8 @@ def foreign(head: bytes) -> str:
         return told
     if head[4:8] == b"TFL3":
         return "a TensorFlow Lite model; convert it to ONNX"
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < LARGEST_TEXT:
+        return "weights alone (safetensors), without the network's operators; export ONNX"
     return "a web page, not the file it may lead to; download that" if _PAGE.match(head.lstrip()) else ""
 
 
@@ -183,15 +186,25 @@ def json_of(path: Path, text: str, objects: Callable[[list[tuple[str, Any]]], An
     Raises InputError where it is broken, cut off, or beyond `DEEPEST` or `MOST_VALUES`.
     """
     document: object = text.rstrip("\0 \t\r\n")
-    for _ in range(MOST_WRAPPED + 1):
+    nothing = InputError(f"{path}: JSON that holds nothing but a text")
+    for wrapped in range(MOST_WRAPPED + 1):
         if not isinstance(document, str):
             break
-        document = _parsed(path, document, objects)
+        held = document
+        try:
+            document = _parsed(path, held, objects)
+        except InputError:
+            if wrapped and held.lstrip()[:1] not in _DOCUMENTS:
+                raise nothing from None
+            raise
     if isinstance(document, str):
-        raise InputError(f"{path}: JSON that holds nothing but a text")
+        raise nothing
     _check_depth(path, document)
     return document
 
+
+_DOCUMENTS = ("{", "[", '"')
+"""How a document begins that may stand in a string, or a string with one."""
 
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.S

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from neuralpower_wire.files import replace_file
+
 from .errors import Failure
 
 
@@ -40,13 +42,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, what: st
     target = Path(path)
     if reason := why_not_written(target):
         raise Failure(f"{target}: cannot write {what}: {reason}")
-    partial = target.with_name(f"{target.name}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        replace_file(target, data)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise Failure(f"{target}: cannot write {what}: {error.strerror or error}") from None

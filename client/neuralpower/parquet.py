@@ -42,6 +42,15 @@ def size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return footer.num_rows, footer.num_columns
 
 
+def schema(path: str | os.PathLike[str]) -> pa.Schema:
+    """Names, types and metadata of the table in the file, by its footer alone. Raises as `read_table` does."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pa.OSFile(os.fsencode(path)) as file:
+        return pq.read_schema(file)
+
+
 def pack(table: pa.Table, **options: Any) -> memoryview:
     """The bytes of a Parquet file (zstd) that holds the table; further `options` as `pyarrow.parquet.write_table` has them."""
     import pyarrow as pa

@@ -7,15 +7,13 @@ answers and the energy for one item; a smaller one is better, a larger α weighs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import hypot
 
 from neuralpower.errors import InputError
-from neuralpower.features.layers import Layer
 from neuralpower.models.network import NetworkPrediction, Prediction
 
 CRITERIA = ("energy", "runtime", "epr")
-PRECISIONS = ("FP32", "FP16", "BF16", "FP8", "INT8", "INT4")
 
 
 @dataclass(frozen=True)
@@ -170,11 +168,6 @@ def front(candidates: Sequence[Candidate]) -> list[Candidate]:
 def _other(each: Candidate, candidates: Iterable[Candidate]) -> float:
     known = all(other.error is not None for other in candidates)
     return each.error if known and each.error is not None else each.item_runtime_s.value
-
-
-def with_precision(layers: Sequence[Layer], precision: str) -> list[Layer]:
-    """The layers as if they computed in this precision."""
-    return [replace(layer, precision=precision) if layer.modelled else layer for layer in layers]
 
 
 def _order(each: Candidate, criterion: str, alpha: float) -> tuple[float, str, str]:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from neuralpower_wire.address import DEFAULT, Address
+from neuralpower_wire.errors import WireError
+
 from .errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -31,7 +34,7 @@ def key(
 
 AUTO = "auto"
 SOURCES = (AUTO, "hwmon", "iio", "i2c", "nvml", "sim", "replay")
-"""Where readings may come from: AUTO, and what the planners of `sources/registry.py` know."""
+"""Where readings may come from: AUTO, and the sources that planners register themselves for (`sources/registry.py`)."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ class Config:
     """All of it. Tables of the file are the fields that are dataclasses."""
 
     runtime_dir: str = key(
-        "/run/neuralpower", "folder of the logs and local sockets; lives in memory and over restarts", low=1, high=80
+        DEFAULT.folder, "folder of the logs and local sockets; lives in memory and over restarts", low=1, high=80
     )
     sysfs_root: str = key("/", "where sys/ and proc/ are looked for", low=1, high=1024)
     source: str = key(
@@ -354,9 +357,11 @@ def _fit_together(config: Config, name: str) -> None:
         raise ConfigError(
             f"{name}: realtime.spin_us: {config.realtime.spin_us} µs is more than half a period; choose at most half of period_us"
         )
-    port = config.tcp.bind.rpartition(":")[2]
-    if config.tcp.bind and not (port.isascii() and port.isdigit() and 0 < int(port) < 65535 and ":" in config.tcp.bind):
-        raise ConfigError(f'{name}: tcp.bind: {config.tcp.bind!r} is no address; write host:port, as "*:7380"')
+    if config.tcp.bind:
+        try:
+            Address.parse_bind(config.tcp.bind)
+        except WireError as error:
+            raise ConfigError(f"{name}: tcp.bind: {error}") from None
     if config.source == "replay" and not config.replay:
         raise ConfigError(f"{name}: replay: source replay needs a file of ticks; name one")
     if 0 < config.period_us < 100:

@@ -11,6 +11,7 @@ from neuralpower_sampler import Ring, RingReader, Sampler, SamplerError, Source,
 from neuralpower_sampler.errors import Own
 from neuralpower_wire import Epoch, WireError, close_if_abandoned
 from neuralpower_wire.batch import pack
+from neuralpower_wire.files import LEFT
 
 from .config import Config
 from .errors import DaemonError
@@ -37,6 +38,8 @@ class Sampling:
         self.plan: Plan = make_plan(config)
         self.epoch: Epoch | None = None
         self._ring = self._open_ring()
+        for left in self.path.parent.glob(LEFT):
+            left.unlink(missing_ok=True)
         self._source: Source | None = None
         self._sampler: Sampler | None = None
         self.reader = RingReader(self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,8 +22,10 @@ def _path(path: Path) -> str:
 
 
 def _declarations() -> str:
-    """The marked part of the contract header: what Python may call."""
-    return HEADER.read_text(encoding="utf-8").partition("/* cffi begin */")[2].partition("/* cffi end */")[0]
+    """The marked parts of the headers that `sampler.h` includes, in its order: what Python may call."""
+    names = re.findall(r'^#include "(np_\w+\.h)"$', HEADER.read_text(encoding="utf-8"), re.MULTILINE)
+    texts = [(HEADER.parent / name).read_text(encoding="utf-8") for name in names]
+    return "".join(text.partition("/* cffi begin */")[2].partition("/* cffi end */")[0] for text in texts)
 
 
 ffibuilder = FFI()
@@ -32,7 +35,7 @@ ffibuilder.set_source(
     '#include "sampler.h"',
     sources=[_path(source) for source in sorted((ROOM / "src").glob("*.c"))],
     include_dirs=[_path(HEADER.parent)],
-    depends=[_path(header) for header in sorted([HEADER, *(ROOM / "src").glob("*.h")])],
+    depends=[_path(header) for header in sorted([*HEADER.parent.glob("*.h"), *(ROOM / "src").glob("*.h")])],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden", "-pthread"],
     extra_link_args=["-pthread"],
     libraries=["m", "dl"],

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Own(IntEnum):
-    """The sampler's own error numbers, above any of the system's: those of `enum np_error` in sampler.h (a test compares them)."""
+    """The sampler's own error numbers, above any of the system's: those of `enum np_error` in np_reading.h (a test compares them)."""
 
     NOT_A_RING = 1001
     VERSION = 1002

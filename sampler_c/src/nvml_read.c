@@ -2,6 +2,7 @@
 /* nvml_read.c - asks NVML for one reading; may be called in the loop */
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 
 #include "nvml.h"
 

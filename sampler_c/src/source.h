@@ -3,7 +3,7 @@
  * source.h - what every source is to the loop
  *
  * An implementation embeds struct np_source as its first member and fills in the ops. To add one: a file
- * source_<name>.c with a constructor declared in sampler.h.
+ * source_<name>.c with a constructor declared in np_source.h or, with what only it needs, a header of its own.
  */
 #ifndef NP_SOURCE_H
 #define NP_SOURCE_H

@@ -26,6 +26,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from tests.fuzz import recorded
 from tests.fuzz.samples import fitted, samples
 
 LARGEST = 4 << 20
@@ -35,6 +36,8 @@ MEMORY = 1 << 30
 SECONDS = 30
 """Of the processor's time, for one case; a case that waits instead has ten times as long."""
 TOO_LONG = f"one case took longer than {SECONDS} s"
+MOST_LINES = 20
+"""Of a finding that are shown: the file has all, with the case in it."""
 BATCH = 50
 """Cases between two looks at the clock."""
 
@@ -97,6 +100,8 @@ def ways(known: dict[str, bytes]) -> list[st.SearchStrategy[Callable[[bytes], by
         st.just(lambda c: c.replace(b",", b";")),
         st.just(lambda c: c.replace(b"a", b"\\ud800").replace(b"e", b"\x1e")),
         st.just(lambda c: c + b"\0" * 64),
+        st.just(recorded.sealed),
+        st.tuples(share, st.binary(min_size=1, max_size=8)).map(lambda d: lambda c: recorded.redrawn(c, *d)),
     ]  # fmt: skip
 
 
@@ -178,6 +183,24 @@ def accuracies(path: Path, folder: Path) -> None:
     read_errors(path)
 
 
+def recording(path: Path, folder: Path) -> None:
+    """All that `info` tells and `export` writes, and what attribution reads, whole or past what is damaged."""
+    from neuralpower.attribution.sources import rails_of
+    from neuralpower.cli.analysing.info import recording_facts
+    from neuralpower.recordings.exporting import write_csv
+    from neuralpower.recordings.perfetto import write_perfetto
+    from neuralpower.recordings.recording import Recording
+
+    past_damage = bool(sum(each.stat().st_size for each in path.rglob("*") if each.is_file()) % 2)
+    read = Recording(path / "rec" if (path / "rec").is_dir() else path, past_damage)
+    json.dumps(recording_facts(read))
+    write_csv(read, folder / "tables")
+    write_perfetto(read, folder / "trace")
+    for stream in read.streams:
+        read.arrow_ticks(stream), read.total_power_w(stream)
+    rails_of(read, None, [])
+
+
 def imports(name: str) -> Callable[[Path, Path], None]:
     def read(path: Path, folder: Path) -> None:
         import importlib
@@ -200,6 +223,7 @@ READERS: dict[str, tuple[Callable[[Path, Path], None], tuple[str, ...]]] = {
     "dataset": (dataset, ("dataset", "parquet")),
     "model": (model, ("model",)),
     "accuracies": (accuracies, ("accuracies", "table")),
+    "recording": (recording, tuple(kind for _, kind in recorded.PLACES)),
 }
 PLACES = {
     "edgeprofiler": (
@@ -213,6 +237,7 @@ PLACES = {
         ("desktop/trt_profiling/trt_engine_info.json", "engine-trt10"),
     ),
     "trtexec": (("a/net.graph.json", "engine-trt10"), ("a/net.profile.json", "profile"), ("b/net.graph.json", "engine-trt8"), ("b/net.profile.json", "profile")),
+    "recording": recorded.PLACES,
 }  # fmt: skip
 """Readers of folders: their files and what they hold, of which one or two are damaged."""
 
@@ -245,6 +270,8 @@ def fuzz(name: str, minutes: float, start: int, folder: Path) -> int:
     known, case = samples(folder), folder / "case"
     if "model" in own:
         known["model"] = fitted(folder)
+    if name == "recording":
+        known |= recorded.recording(folder)
     ends = Counter[str]()
     strategy = st.tuples(
         st.lists(st.tuples(st.integers(0, 7), damaged(known, own)), min_size=1, max_size=2), st.sampled_from(SUFFIXES)
@@ -291,10 +318,8 @@ def fuzz(name: str, minutes: float, start: int, folder: Path) -> int:
         except BaseException:
             shutil.copytree(case, folder / "found", dirs_exist_ok=True)
             (folder / "found.txt").write_text(f"reader {name}, seed {number}\n{traceback.format_exc()}")
-            print(
-                f"{name}: FOUND with seed {number}: {folder / 'found.txt'}\n{traceback.format_exc(limit=-4)}",
-                flush=True,
-            )
+            told = "\n".join(line[:200] for line in traceback.format_exc(limit=-4).splitlines()[:MOST_LINES])
+            print(f"{name}: FOUND with seed {number}: {folder / 'found.txt'}\n{told}", flush=True)
             return 1
         number += 1
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10

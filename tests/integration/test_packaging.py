@@ -89,7 +89,7 @@ def test_the_source_distribution_holds_all_that_the_build_reads(source: Path, sd
         for kind in ("*.py", "*.pyi", "*.c", "*.h", "*.toml", "py.typed")
         for path in (source / root).rglob(kind)
     ]
-    assert {"sampler_c/include/sampler.h", "LICENSE"} <= held
+    assert {"sampler_c/include/sampler.h", "sampler_c/include/np_ring.h", "LICENSE"} <= held
     assert set(wanted) <= held
 
 

@@ -28,6 +28,7 @@ def saved(
     domains: Sequence[str] = (),
     functions: Sequence[Any] = (),
     types: Mapping[str, int] | None = None,
+    opset: int = 17,
 ) -> Path:
     """Write a model; `weights` are floats unless `types` says otherwise, `integers` are int64 with these values."""
     kinds = types or {}
@@ -41,7 +42,7 @@ def saved(
     ]
     constants += [numpy_helper.from_array(np.array(v, dtype=np.int64), n) for n, v in (integers or {}).items()]
     graph = helper.make_graph(nodes, "graph", entering, leaving, constants)
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9, functions=functions), path)
     return path
 

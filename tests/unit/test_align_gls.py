@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from neuralpower_align.activity.layout import Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_align.fit.gls import Normal, accumulate, solve
+from neuralpower_align.fit.gls import Normal, accumulate, solve, within
 from neuralpower_align.model.noise import Noise, Sample, estimate_noise
-from neuralpower_align.model.nuisance import US, Model, Spline, between, columns, moved, prior
+from neuralpower_align.model.nuisance import US, Model, Spline, between, columns, moved, prior, said
 from neuralpower_align.model.rows import Design, Piece, blocks_of, designs
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, lag_rate, measured_ns
 
@@ -241,6 +241,50 @@ def test_a_longer_lag_is_seen_later_and_not_farther_away(lag_ns: float) -> None:
         found = (columns(ends[2][0], after)[2] - columns(model, before)[2]) / (2 * step)
         # Tables of 1 us know a lag of 1 us to a tenth.
         assert np.abs(found - column).max() < 0.15 * np.abs(column).max() and np.abs(column).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("lag_ns", "skew", "late"), [(8e3, 0.0, 0.0), (8e3, -0.8, 0.7), (40e3, 0.5, 0.4), (300e3, -0.3, 0.7)]
+)
+def test_width_and_skewness_of_places_have_the_columns_that_readings_change_by(
+    lag_ns: float, skew: float, late: float
+) -> None:
+    """Wider or more uneven places change readings as their columns say, whether all inferences scatter alike or each as its room says."""
+    plan = plan_of(6, 60)
+    piece, step = piece_of(plan, 6), 0.1
+    kernel = Kernel(lag_ns, 140e3, blur_ns=12e3, skew=skew, late=late)
+    model = replace(model_of(piece, POWER, sensor=True, kernel=kernel), each=False, blurs=True)
+    wider, narrower = (replace(kernel, blur_ns=12e3 * np.exp(each / 2)) for each in (step, -step))
+    more, less = (replace(kernel, skew=skew + each) for each in (step, -step))
+    for name, (up, down) in (("blur", (wider, narrower)), ("skew", (more, less))):
+        rows = zip(*(every(plan, piece, replace(model, kernel=each)) for each in (kernel, up, down)), strict=True)
+        for here, one, other in rows:
+            numbers, dense, _ = columns(model, here)
+            column = dense[..., np.flatnonzero(numbers == getattr(model.index, name).start)[0]]
+            found = (said(model, one) - said(model, other)) / (2 * step)
+            # Between entries of a table its means are taken.
+            assert np.abs(found - column).max() < 0.1 * np.abs(column).max() and np.abs(column).max() > 1e-4
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_best_step_within_bounds_is_the_best_there_is(seed: int) -> None:
+    """Nothing pulls what is free, and what is held would leave what can be (Karush, Kuhn and Tucker's conditions)."""
+    random = np.random.default_rng(seed)
+    size = int(random.integers(2, 14))
+    root = random.standard_normal((size, size + 2))
+    total, slope = root @ root.T + 0.01 * np.eye(size), 3 * random.standard_normal(size)
+    least, most = -random.uniform(0, 0.5, size), random.uniform(0, 0.5, size)
+    least[random.random(size) < 0.2], most[random.random(size) < 0.2] = 0.0, 0.0
+    least[random.random(size) < 0.3], most[random.random(size) < 0.3] = -np.inf, np.inf
+    inverse = np.linalg.inv(total)
+    best, held = within(inverse @ slope, inverse, least, most)
+    pull = slope - total @ best
+    assert np.all((best >= least) & (best <= most))
+    assert np.abs(pull[~held]).max(initial=0.0) < 1e-6
+    fixed = least == most
+    assert np.all(pull[held & ~fixed & (best == most)] > -1e-6) and np.all(pull[held & ~fixed & (best == least)] < 1e-6)
+    assert slope @ best - best @ total @ best / 2 > -1e-9, "a step promises no loss"
 
 
 @settings(max_examples=200, deadline=None)

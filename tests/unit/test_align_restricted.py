@@ -40,7 +40,7 @@ def plan_of(seed: int, inferences: int = 150) -> Schedule:
 
 @pytest.fixture
 def surface() -> Surface:
-    return Surface(plan_of(1), np.arange(LAYERS + 4) < LAYERS, (), 200, 1e6, 1e6, ())
+    return Surface(plan_of(1), np.arange(LAYERS + 4) < LAYERS, (), 200, 1e6, 1e6)
 
 
 def piece_of(plan: Schedule) -> Piece:
@@ -80,13 +80,13 @@ def test_the_pull_is_a_slope_of_the_prior(surface: Surface) -> None:
     """It adds itself to the slope in lag, whatever the prior's width, and to nothing else; a sensor that is known is not pulled."""
     piece = piece_of(surface.plan)
     model = model_of(surface, piece, 50e3)
-    pulled = replace(model, pull=(3.0, 0.7))
+    pulled = replace(model, pull=(3.0, 0.7, 0.2))
     (precision, away), (same, other) = prior(model), prior(pulled)
     np.testing.assert_array_equal(precision, same)
     change = precision @ (other - away)
     assert change[model.index.lag][0] == pytest.approx(3.0) and np.count_nonzero(np.abs(change) > 1e-9) == 1
     known = replace(model, known=True)
-    np.testing.assert_array_equal(prior(known)[1], prior(replace(known, pull=(3.0, 0.7)))[1])
+    np.testing.assert_array_equal(prior(known)[1], prior(replace(known, pull=(3.0, 0.7, 0.2)))[1])
     blurred = replace(model, blurs=True)
-    change = prior(blurred)[0] @ (prior(replace(blurred, pull=(0.0, 0.7)))[1] - prior(blurred)[1])
-    assert change[model.index.blur][0] == pytest.approx(0.7)
+    change = prior(blurred)[0] @ (prior(replace(blurred, pull=(0.0, 0.7, 0.2)))[1] - prior(blurred)[1])
+    assert change[model.index.blur][0] == pytest.approx(0.7) and change[model.index.skew][0] == pytest.approx(0.2)

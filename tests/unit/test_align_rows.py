@@ -56,18 +56,37 @@ def test_step_agrees_with_brute_force(lag: float, second: float) -> None:
         assert float(kernel.step(np.array(tau))) == pytest.approx(step_by_brute_force(kernel, tau), abs=4e-3)
 
 
-def test_blur_is_the_mean_over_times() -> None:
-    """The table with blur is the mean of the sharp one over normally distributed times; scatter is slope and bend."""
-    kernel = Kernel(40e3, 140e3, blur_ns=30e3)
+@pytest.mark.parametrize("skew", [0.0, -0.9])
+def test_blur_is_the_mean_over_times(skew: float) -> None:
+    """Each table with blur is the mean of the sharp one over times that scatter as far as it says, evenly or not; scatter is slope and bend."""
+    kernel = Kernel(40e3, 140e3, blur_ns=30e3, skew=skew, late=0.5)
     table = kernel.table
-    off = 30e3 * np.random.default_rng(1).standard_normal(400_000)
-    for tau in (-20e3, 5e3, 60e3, 138e3, 200e3):
-        at = round((tau - table.first_ns) / STEP_NS)
-        seen = kernel.step(table.first_ns + at * STEP_NS + off)
-        assert table.step[at] == pytest.approx(seen.mean(), abs=2e-3)
-        variance = (table.slope[at] ** 2 + table.bend[at] ** 2) * 30e3**2
-        assert np.sqrt(variance) == pytest.approx(seen.std(), abs=4e-3)
-        assert abs(variance - seen.var()) < abs((table.slope[at] * 30e3) ** 2 - seen.var()) + 1e-9
+    z = np.linspace(-6.0, 6.0, 4001)
+    weight = np.exp(-(z**2) / 2) * (1 + skew * (z**3 - 3 * z) / 6)
+    weight /= weight.sum()
+    for level, deviation in enumerate(30e3 * kernel.levels):
+        slope, bend = table.slopes[:2, level]
+        for tau in (-20e3, 5e3, 60e3, 138e3, 200e3):
+            at = round((tau - table.first_ns) / STEP_NS)
+            seen = kernel.step(table.first_ns + at * STEP_NS - deviation * z)
+            mean = float(weight @ seen)
+            assert table.step[level, at] == pytest.approx(mean, abs=2e-3)
+            if skew == 0.0 and deviation < 60e3:
+                spread = float(np.sqrt(weight @ (seen - mean) ** 2))
+                variance = (slope[at] ** 2 + bend[at] ** 2) * deviation**2
+                assert np.sqrt(variance) == pytest.approx(spread, abs=0.02)
+                assert abs(variance - spread**2) < abs((slope[at] * deviation) ** 2 - spread**2) + 1e-3
+
+
+def test_an_inference_is_seen_by_the_table_that_is_as_wide_as_it_scatters() -> None:
+    """The one nearest to what its room says; the mean one where nothing is said; the widest where it is beyond all."""
+    kernel = Kernel(40e3, 140e3, blur_ns=30e3, late=0.5, far=30.0)
+    width, far = np.array([1.0, 3.0, 0.0, 1.0]), np.array([False, False, False, True])
+    over = np.sqrt([1.0, 2.0, 0.5, 31.0])
+    nearest = kernel.levels[kernel.level(width, far)] / over
+    assert np.all(np.abs(np.log(nearest[:3])) < np.log(1.25) / 2 + 1e-9)
+    assert kernel.level(width, far)[3] == 0
+    assert Kernel(40e3, 140e3, blur_ns=30e3).levels.tolist() == [1.0]
 
 
 @pytest.mark.parametrize("kernel", [Kernel(200e3, 140e3), Kernel(0.0, 140e3, blur_ns=30e3), Kernel(300e3, 140e3, 90e3)])

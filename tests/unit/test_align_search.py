@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuralpower_align.activity.layout import GAP, Layout
+from neuralpower_align.activity.layout import COMMON, GAP, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.clock.scan_clock import Sensor
-from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Search
+from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Maximum, Search
 from neuralpower_align.fit.surface import EVERY
 from neuralpower_align.model.noise import Noise
-from neuralpower_align.model.nuisance import Model
+from neuralpower_align.model.nuisance import Model, prior
 from neuralpower_align.model.rows import Piece
 from neuralpower_align.sensor.kernel import Kernel
 
@@ -33,7 +33,7 @@ def search_of(lag_ns: float) -> tuple[Search, Model, list[Piece]]:
     plan = plan_of()
     at = np.arange(5e6, 160e6, 0.84e6)
     piece = Piece(np.arange(at.size), at, np.full(at.size, 5.0), 140e3, 1, None, 0.0)
-    search = Search(plan, np.arange(7) < 3, (), 200, 1e6, 1e6, (np.ones(at.size, bool),))
+    search = Search(plan, np.arange(7) < 3, (), 200, 1e6, 1e6)
     return search, search.first([piece], Sensor(200e3, lag_ns, (None,)), False, Layout.usual(1)), [piece]
 
 
@@ -77,3 +77,16 @@ def test_maxima_are_compared_on_the_readings_that_all_have() -> None:
     worse = replace(model, power_w=model.power_w + 0.3)
     states = [search.at((each, [rows], noise), EVERY) for each, rows in ((worse, some), (model, piece))]
     assert [each.model.power_w[0] for each in search.compared(states)] == [model.power_w[0], worse.power_w[0]]
+
+
+def test_where_a_maximum_of_other_readings_lies_engines_keep_what_is_their_own() -> None:
+    """Set out from there, leads and gaps of single engines are as likely as their prior says, and not impossible."""
+    search, model, pieces = search_of(50e3)
+    layout = replace(Layout.usual(2), value=np.append(Layout.usual(2).value[:COMMON], [12.0, 0.1, -9.0, -0.2]))
+    model = replace(model, layout=Layout.usual(2))
+    there = Maximum(220e3, 40e3, 0.0, layout.value)
+    start, _ = search.laid(there, model, pieces)
+    np.testing.assert_array_equal(start.layout.value, layout.value)
+    precision, away = prior(start)
+    own = np.arange(start.index.layout.start + COMMON, start.index.layout.stop)
+    assert away[own] @ precision[np.ix_(own, own)] @ away[own] < 10

@@ -80,7 +80,7 @@ def test_scatter_that_was_thought_too_large_is_mended(seed: int) -> None:
     """From variances nine times too large, with edges as wide, the search comes to the true ones, and settles."""
     plan = plan_of(seed)
     piece, model = readings_of(plan, seed)
-    surface = Surface(plan, LAYER, (), 200, 1e6, 1e6, ())
+    surface = Surface(plan, LAYER, (), 200, 1e6, 1e6)
     begun = Noise(white=0.045**2, slow=0.01**2, slack=28e3**2, late=22e3**2)
     found = surface.settled((model, [piece], begun), EVERY, NEAR, 60, reread=False)
     assert found.settled
@@ -115,7 +115,7 @@ def test_no_step_raises_the_objective(seed: int) -> None:
     model = replace(
         model, power_w=np.full(count + 4, 8.0), layer=layer, stall_of=np.zeros(count + 4), blurs=False, edge_ns=15e3
     )
-    surface = Surface(plan, layer, (), 200, 1e6, 1e6, ())
+    surface = Surface(plan, layer, (), 200, 1e6, 1e6)
     state = surface.at((model, [piece], Noise.even(1.0)), EVERY)
     costs = [state.cost]
     for _ in range(6):

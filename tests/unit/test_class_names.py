@@ -15,7 +15,6 @@ ENDS = {
     "History": "the two ends of the history socket: who asks and who serves",
     "Inference": "an inference as it travels, and as a recording gives it back",
     "Session": "the two ends of a link: the inference process and what the daemon knows of it",
-    "Status": "the daemon's status: who makes it and who reads it",
 }
 """One thing as its two ends have it: who makes it and who takes it."""
 

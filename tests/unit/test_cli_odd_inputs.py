@@ -330,3 +330,15 @@ def test_what_may_not_be_read_or_written_is_said(
     assert "Permission denied" in capsys.readouterr().err
     tmp_path.chmod(0o500)
     assert "nothing may be written" in why_not_written(tmp_path / "x")
+
+
+@pytest.mark.parametrize("option", ["--batch", "--input-shape", "--input-shape x=1x3"])
+def test_a_number_of_thousands_of_digits_is_one_line(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python itself refuses to read one, in its own words."""
+    name, _, start = option.partition(" ")
+    command = ["rank", "m.json"] if name == "--batch" else ["features"]
+    assert main([*command, "net.onnx", name, f"{start}x{'1' * 5000}" if start else "1" * 5000]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and told.startswith(f"neuralpower: {name} ") and "limit" not in told

@@ -47,6 +47,15 @@ def test_the_total_says_what_it_covers(tmp_path: Path) -> None:
     assert check.examine(config(tmp_path / "a"))["covers"] == "module"
 
 
+def test_a_total_with_a_rail_that_cannot_be_read_is_not_known(tmp_path: Path) -> None:
+    """The rail alone was a problem, and the total of it good. Where another rail cannot be read, the total is."""
+    seen = findings(config(unpack("orin_nano", tmp_path / "a", change={"in1_input = ": "in1_input = x"})))
+    assert seen["VDD_IN"].verdict == seen["total"].verdict == PROBLEM
+    assert seen["total"].value == "VDD_IN   not known: VDD_IN cannot be read"
+    seen = findings(config(unpack("orin_nano", tmp_path / "b", change={"in3_input = ": "in3_input = x"})))
+    assert (seen["VDD_SOC"].verdict, seen["total"].verdict) == (PROBLEM, GOOD)
+
+
 @pytest.mark.parametrize("shunt", [5, 5_000_000])
 def test_a_shunt_in_the_wrong_unit_has_no_tick(shunt: int, tmp_path: Path) -> None:
     """Kilowatts or milliwatts: rail and total are problems, and the shunt is named with its file."""

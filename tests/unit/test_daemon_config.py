@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from neuralpowerd.config import Config, keys, load, parse
+from neuralpowerd.config import SOURCES, Config, keys, load, parse
 from neuralpowerd.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def test_the_sample_is_the_defaults() -> None:
         ("realtime = 3", "f.toml: realtime: must be a table, write [realtime]"),
         (
             'source = "gpu"',
-            "f.toml: source: 'gpu' is impossible; choose one of auto, hwmon, iio, i2c, nvml, sim, replay",
+            f"f.toml: source: 'gpu' is impossible; choose one of {', '.join(SOURCES)}",
         ),
         ('[sim]\nrails = "A"', "f.toml: sim.rails: must be a list, each text in quotes, not 'A'"),
         ("[sim]\nrails = [1]", "f.toml: sim.rails: must be a list"),

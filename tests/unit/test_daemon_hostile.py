@@ -97,14 +97,15 @@ def test_what_is_stored_follows_no_link(precious: Path, tmp_path: Path) -> None:
     """In a folder of somebody else, files to be made are links to others: these stay as they are."""
     folder = tmp_path / "rt"
     folder.mkdir()
-    for name in ("saved.json.new", "timeline.new", "journal.ring"):
-        (folder / name).symlink_to(precious)
+    (folder / "journal.ring").symlink_to(precious)
     path = interval(tmp_path)
     change_files(folder / "saved.json", {path: "0"})
     assert json.loads((folder / "saved.json").read_text()) == {str(path): "7"}
     create_timeline(folder / "timeline", ["A"], [1])
     with pytest.raises(OSError):
         Journal(folder / "journal.ring", 1 << 20, b"x" * 16)
+    (folder / "other.ring.new").symlink_to(precious)
+    Journal(folder / "other.ring", 1 << 20, b"x" * 16).close()
     assert precious.read_text() == "as it was\n"
     for name in ("saved.json", "timeline"):
         assert stat.S_IMODE((folder / name).stat().st_mode) & 0o007 == 0 and not (folder / name).is_symlink()

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -229,15 +228,6 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert ended.value.code == 0
     assert "neuralpowerd run --source sim" in capsys.readouterr().out
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """Puts the handlers of signals back."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")

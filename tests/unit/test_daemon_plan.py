@@ -22,7 +22,7 @@ from neuralpowerd.sources.budget import Budget, RailCost, alternatives, chosen_p
 from neuralpowerd.sources.chiptimes import CONVERSION_US, scan_of_config, scan_of_interval
 from neuralpowerd.sources.i2c import configured, from_tree
 from neuralpowerd.sources.probe import Behaviour, judge
-from neuralpowerd.sources.registry import PLANNERS, make_plan
+from neuralpowerd.sources.registry import Turn, make_plan, planners
 from neuralpowerd.system.devicetree import bus_clock_hz, tree_chips
 from neuralpowerd.system.monitors import Monitor
 from neuralpowerd.system.restore import change_files, restore_files
@@ -274,6 +274,7 @@ def test_registers_by_the_configuration() -> None:
 
 def test_every_source_of_the_configuration_has_one_planner() -> None:
     """And the chip in software is the last that is tried by itself."""
-    named = [name for planner in PLANNERS for name in planner.sources]
+    named = [name for planner in planners() for name in planner.sources]
     assert sorted(named) == sorted(set(SOURCES) - {AUTO})
-    assert [planner.sources for planner in PLANNERS if planner.automatic][-1] == ("sim",)
+    by_itself = [planner for planner in planners() if planner.turn is not Turn.NEVER]
+    assert by_itself[-1].sources == ("sim",) and by_itself[0].turn is Turn.FIRST

@@ -82,7 +82,6 @@ def test_size_and_values_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ('{"a" 1}', "line 1 column 6"),
         ('{"a":\n 1,,}', "line 2 column 4"),
         ("[" + "1" * 5000 + "]", "thousands of digits"),
-        ('"a"', "broken JSON"),
         ('{"a": "b', "cut off before its end"),
         ('{"a": "b\\', "cut off before its end"),
         ('{"a": 1,', "cut off before its end"),
@@ -139,3 +138,22 @@ def test_pipes_and_folders_are_not_waited_for(tmp_path: Path) -> None:
     for name, says in {"pipe": "a pipe", ".": "a folder", "none": "No such file", "a\0b": "no name of a file"}.items():
         with pytest.raises(InputError, match=says):
             read_json(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ['"hello"', '""', '"\\"hello\\""'])
+def test_a_text_in_json_is_called_one(text: str) -> None:
+    """It is not broken, and not cut off: there is nothing in it."""
+    with pytest.raises(InputError, match="JSON that holds nothing but a text"):
+        json_of(HERE, text)
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"GGUF\x03\0\0\0", "weights of a language model"),
+        (b"\x3c\0\0\0\0\0\0\0" + b'{"a":{"dtype":"F32"', "weights alone (safetensors)"),
+        (b'abcdefgh{"a"', ""),
+    ],
+)
+def test_weights_without_operators_are_told(head: bytes, what: str) -> None:
+    assert documents.foreign(head).startswith(what) and bool(documents.foreign(head)) is bool(what)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("align", "client", "daemon", "sampler_c", "wire")
 PROSE = {"driver", "lock_note", "note", "policy", "reason", "state", "text", "why"}
 """Fields that hold words for people."""
-LOOKS = {"startswith", "endswith", "find", "index", "count"}
+LOOKS = {"startswith", "endswith", "find", "index", "count", "partition", "rpartition", "split"}
 
 
 def is_prose(node: ast.AST) -> bool:

@@ -119,8 +119,8 @@ def test_equal_entries_differ_in_name_only() -> None:
     layers = layers_from_engine({"Layers": [conv | {"Name": f"copy: {n}"} for n in range(3)]})
     assert [layer.name for layer in layers] == ["copy: 0", "copy: 1", "copy: 2"]
     assert len({layer.shape for layer in layers}) == 1 and layers[0] == layers[2].renamed("copy: 0")
-    (odd,) = layers_from_engine({"Layers": [conv | {"Name": "a: b", "Stride": [0, 1]}]})
-    assert odd.note == "a conv layer with an impossible stride_h"
+    (odd,) = layers_from_engine({"Layers": [conv | {"Name": "a: b", "Groups": 0}]})
+    assert odd.note == "a conv layer with an impossible groups"
     kernel = {"LayerType": "kgen", "Inputs": [{"Dimensions": [1, 8]}, {"Dimensions": [8, 4]}]}
     kernel["Outputs"] = [{"Dimensions": [1, 4]}]
     two = layers_from_engine({"Layers": [kernel | {"Name": name} for name in ("__myl_Add", "__myl_MulSum")]})
@@ -220,7 +220,10 @@ def test_dynamic_dimensions_are_named() -> None:
         ({"Kernel": [3, 3, 3, 3]}, "Kernel has 4 dimensions"),
         ({"Kernel": None}, "no usable Kernel"),
         ({"Inputs": []}, "no dimensions"),
-        ({"Stride": [0, 0]}, "stride_h"),
+        ({"Stride": [0, 0]}, "a stride of 0"),
+        ({"Stride": [1, 1]}, "its window makes 32x32 of its input, and its output is 16x16"),
+        ({"OutMaps": 9}, "9 output maps (OutMaps) of an output with 8 channels"),
+        ({"Groups": 2}, "2 groups, which do not divide its 3 and 8 channels"),
         ({"Outputs": [{"Dimensions": [1, 8, 16, 1 << 40]}]}, "impossible"),
     ],
 )
@@ -235,11 +238,46 @@ def test_what_cannot_be_told_is_unclassified_with_a_reason(change: dict[str, Any
     assert [layer.kind for layer in layers[2:]] == ["conv", "conv", "pool", "pool", "fc", "reformat"]
 
 
-@pytest.mark.parametrize("document", [None, [], {}, {"Layers": []}, {"Layers": 3}, {"Layers": [3]}])
+@pytest.mark.parametrize("document", [None, [], {}, {"Layers": 3}, {"Layers": [3]}])
 def test_other_json_is_refused(document: object) -> None:
     """JSON that is no engine information is one clear line."""
     with pytest.raises(InputError, match=r"^x: not TensorRT engine information"):
         layers_from_engine(document, "x")
+
+
+def test_padding_to_the_same_size_need_not_be_told() -> None:
+    """A window without padding that keeps its map contradicts itself, unless its mode says that it is padded."""
+    document = json.loads((ENGINES / "trt10.json").read_text())
+    bare = document["Layers"][2] | {"PrePadding": [0, 0], "PostPadding": [0, 0]}
+    kinds = [
+        layers_from_engine([bare | {"PaddingMode": mode}])[0].kind for mode in ("kSAME_UPPER", "kEXPLICIT_ROUND_UP")
+    ]
+    assert kinds == ["conv", "unclassified"]
+
+
+def test_layers_alone_are_an_engine() -> None:
+    """A list of them, without what stands around it."""
+    document = json.loads((ENGINES / "trt10.json").read_text())
+    assert layers_from_engine(document["Layers"]) == layers_from_engine(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"Layers": []}, "with an empty list of Layers"),
+        (
+            [{"count": 9}, {"name": "a", "timeMs": 1.0, "averageMs": 0.1}],
+            "these are its layers' times (--exportProfile)",
+        ),
+        ([{"latencyMs": 2.5, "startH2dMs": 0.1}], "these are times of inferences (--exportTimes)"),
+        ({"Name": "a", "LayerType": "NoOp"}, "information of one layer"),
+    ],
+)
+def test_what_trtexec_writes_beside_the_layers_is_told(document: object, says: str) -> None:
+    """A list of layers that is there and empty, and the files that are easily taken for it."""
+    with pytest.raises(InputError) as caught:
+        layers_from_engine(document, "x")
+    assert says in str(caught.value)
 
 
 _anything = st.recursive(

@@ -294,6 +294,37 @@ def test_quantised_operators_are_the_plain_ones(tmp_path: Path) -> None:
     assert found[0].name == "conv + sum" and found[0].out_h == 16
 
 
+@pytest.mark.parametrize("opset", [17, 21])
+def test_fused_operators_of_onnx_runtime_are_the_plain_ones(tmp_path: Path, opset: int) -> None:
+    """A transformer block as its optimiser writes it: projection, attention, the sum that goes into a product or a normalisation, products."""
+    ours = {"domain": "com.microsoft"}
+    nodes = [
+        node("Attention", ["x", "wqkv", "b"], ["a"], "att", num_heads=4, **ours), node("MatMul", ["a", "wo"], ["o"], "out"),
+        node("SkipLayerNormalization", ["o", "x", "g", "g"], ["n", "", "", "joined"], "skip", **ours),
+        node("FusedMatMul", ["n", "w1"], ["m"], "up", transB=1, **ours), node("BiasGelu", ["m", "b1"], ["h"], "gelu", **ours),
+        node("MultiHeadAttention", ["h", "h", "h"], ["t"], "mha", num_heads=8, **ours),
+        node("SkipSimplifiedLayerNormalization", ["t", "h", "g1"], ["s"], "last", **ours), node("MatMul", ["joined", "wo"], ["y"], "side"),
+        node("LayerNormalization", ["s", "g1"], ["z"], "plain", **ours),
+    ]  # fmt: skip
+    weights = {"wqkv": (32, 96), "b": (96,), "wo": (32, 32), "g": (32,), "w1": (64, 32), "b1": (64,), "g1": (64,)}
+    told_so = {"weights": weights, "domains": ["com.microsoft"], "outputs": {"y": None, "z": None}}
+    found = layers(tmp_path, nodes, {"x": (2, 16, 32)}, opset=opset, **told_so)
+    assert [(layer.kind, layer.flops()) for layer in found if layer.kind not in ("other", "norm")] == [
+        ("fc", 2 * 32 * 32 * 96), ("attention", 2 * 2 * 4 * 16 * 16 * 16), ("fc", 2 * 32 * 32 * 32), ("fc", 2 * 32 * 32 * 64),
+        ("attention", 2 * 2 * 8 * 16 * 16 * 16), ("fc", 2 * 32 * 32 * 32),
+    ]  # fmt: skip
+    assert Counter(layer.kind for layer in found) == {"fc": 4, "attention": 2, "norm": 3, "other": 1}
+
+
+def test_a_reshape_of_old_files_has_its_sizes(tmp_path: Path) -> None:
+    """An attribute where later ones have an input: 0 keeps a size, -1 takes what is left."""
+    nodes = [node("Conv", ["x", "w"], ["c"], "conv"), node("Reshape", ["c"], ["f"], "flat", shape=[0, -1]), node("Gemm", ["f", "v", "b"], ["y"], "fc", broadcast=1)]  # fmt: skip
+    found = layers(
+        tmp_path, nodes, {"x": (2, 3, 6, 6)}, weights={"w": (8, 3, 3, 3), "v": (128, 10), "b": (10,)}, opset=4
+    )
+    assert [told(layer)[:2] for layer in found] == [("conv", 2 * 16 * 8 * 27), ("fc", 2 * 1280)]
+
+
 def test_local_functions_are_inlined(tmp_path: Path) -> None:
     """A function that calls another one becomes the convolutions in it."""
     opset = [helper.make_opsetid("", 17), helper.make_opsetid("my", 1)]

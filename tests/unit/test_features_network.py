@@ -30,6 +30,7 @@ ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"
         (b"\x01\x02\x03\x04", "neither TensorRT engine information"),
         (b"ftrt\x00\x00", "serialised TensorRT engine"),
         (b"PK\x03\x04xx", "archive"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
     ],
 )
 def test_an_unusable_file_is_one_line(tmp_path: Path, content: bytes, line: str) -> None:

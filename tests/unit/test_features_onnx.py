@@ -99,8 +99,53 @@ def test_a_branch_is_not_fused_away(tmp_path: Path) -> None:
     layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8]))
     assert [(layer.name, layer.kind) for layer in layers] == [("conv + gate + swish", "conv")]
     nodes.insert(2, node("MaxPool", ["g"], ["p"], "pool", kernel_shape=[1, 1]))
+    nodes.append(node("Concat", ["y", "p"], ["z"], "join", axis=1))
     layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8]))
-    assert [layer.name for layer in layers] == ["conv", "gate", "pool", "swish"]
+    assert [layer.name for layer in layers] == ["conv", "gate", "pool", "swish", "join"]
+
+
+def test_what_leads_nowhere_does_not_run(tmp_path: Path) -> None:
+    """A builder drops it; that a convolution is among it is said. A file without an output that is made is read whole."""
+    nodes = [
+        node("Conv", ["data", "w"], ["a"], "aside"),
+        node("Relu", ["a"], ["b"], "behind"),
+        node("Abs", ["data"], ["y"], "main"),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8])
+    network = load_network(path)
+    assert [layer.name for layer in network.layers] == ["main"]
+    assert network.notes == (
+        "1 of its products and convolutions lead to no output of the network and do not run: aside",
+    )
+    model = onnx.load(path)
+    model.graph.output[0].name = "elsewhere"
+    onnx.save(model, path)
+    assert [layer.name for layer in load_network(path).layers] == ["aside + behind", "main"]
+
+
+def test_nodes_in_any_order_are_put_in_order(tmp_path: Path) -> None:
+    """As parsers of engines do; nodes that need each other are refused."""
+    path = tiny(tmp_path / "m.onnx")
+    expected = layers_from_onnx(path)
+    model = onnx.load(path)
+    turned = [*model.graph.node][::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(turned)
+    onnx.save(model, path)
+    assert layers_from_onnx(path) == expected
+    save(path, [node("Add", ["data", "b"], ["a"], "first"), node("Relu", ["a"], ["b"], "second")], [], [1, 3])
+    with pytest.raises(InputError, match="node first needs its own output, by way of others"):
+        load_network(path)
+
+
+def test_a_tensor_that_nothing_makes_fails_its_readers_alone(tmp_path: Path) -> None:
+    """Weights that were cut out of a file: what needs them is not known, the rest is, and a line names them."""
+    nodes = [node("Conv", ["data", "w"], ["a"], "whole"), node("Conv", ["a", "lost"], ["y"], "part")]
+    network = load_network(save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8]))
+    assert [(layer.name, layer.kind) for layer in network.layers] == [("whole", "conv"), ("part", "unclassified")]
+    assert network.notes == (
+        "nothing makes or holds tensor lost (read by part): the file is damaged, or a part of one",
+    )
 
 
 def test_weights_alone_are_no_layers(tmp_path: Path) -> None:
@@ -108,6 +153,16 @@ def test_weights_alone_are_no_layers(tmp_path: Path) -> None:
     nodes = [node("Transpose", ["w"], ["t"], "turn"), node("MatMul", ["data", "t"], ["y"], "product")]
     layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(5, 7)), [4, 7]))
     assert [(x.name, x.kind, x.batch, x.in_c, x.out_c) for x in layers] == [("product", "fc", 4, 7, 5)]
+
+
+def test_work_of_weights_alone_is_said(tmp_path: Path) -> None:
+    """A product that needs no input, as of position biases: no layer, and a note with its operations."""
+    nodes = [node("MatMul", ["w", "v"], ["b"], "bias"), node("Add", ["data", "b"], ["y"], "sum")]
+    network = load_network(save(tmp_path / "m.onnx", nodes, weights(w=(5, 7), v=(7, 3)), [5, 3]))
+    assert [layer.name for layer in network.layers] == ["sum"]
+    assert network.notes == (
+        "1 of its products and convolutions need weights alone: an engine's builder does their 210 operations, and they are no layers",
+    )
 
 
 def test_same_padding_is_worked_out(tmp_path: Path) -> None:

@@ -103,6 +103,25 @@ def test_a_declared_shape_that_the_node_contradicts_is_not_trusted(tmp_path: Pat
     assert network.notes == ("tensor y is declared as 1x8x14x14, which its node first contradicts: taken as 1x8x16x16",)
 
 
+def test_shapes_of_another_input_are_no_contradiction(tmp_path: Path) -> None:
+    """A file with all shapes in it, read for another input: one line, which does not blame the file. Else the first three and a count."""
+    nodes = [
+        node("Relu", ["x"], ["a"], "a"),
+        *(node("Abs", [f"{'abcd'[at]}"], [f"{'bcde'[at]}"], f"{'bcde'[at]}") for at in range(4)),
+    ]
+    sizes = dict.fromkeys("abcde", (1, 3, 8, 8))
+    path = saved(tmp_path / "m.onnx", nodes, {"x": (1, 3, 8, 8)}, outputs=sizes)
+    assert load_network(path).notes == ()
+    (note,) = load_network(path, input_shape={"x": (1, 3, 9, 9)}).notes
+    assert (
+        note == "the file's own shapes of 5 tensors are those of its own input: taken as follows from the shape given"
+    )
+    path = saved(tmp_path / "m.onnx", nodes, {"x": ("N", 3, 8, 8)}, outputs=sizes)
+    notes = load_network(path, 4).notes
+    assert len(notes) == 5 and notes[0] == "input x taken as 4x3x8x8" and "tensor a is declared as 1x3x8x8" in notes[1]
+    assert notes[4] == "2 more tensors are declared otherwise than their nodes make them"
+
+
 def test_an_unknown_operator_passes_on_the_shape_that_is_declared(tmp_path: Path) -> None:
     """A plugin is unclassified; where the file declares what it gives, the layers behind it are known."""
     nodes = [node("Warp", ["x"], ["v"], "warp", domain="mine"), node("Conv", ["v", "w"], ["y"], "conv")]
@@ -114,6 +133,8 @@ def test_an_unknown_operator_passes_on_the_shape_that_is_declared(tmp_path: Path
     ]
     declared = layers(tmp_path, nodes, {"x": (1, 3, 8, 8)}, outputs={"y": None, "v": (1, 3, 4, 4)}, **told)
     assert [layer.kind for layer in declared] == ["unclassified", "conv"] and declared[1].in_h == 4
+    other = load_network(tmp_path / "drawn.onnx", input_shape={"x": (1, 3, 16, 16)}).layers
+    assert [layer.kind for layer in other] == ["unclassified"] * 2  # what is declared is of 8x8
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,24 @@ def test_samples_that_cannot_be_are_counted(tmp_path: Path) -> None:
     assert sum("1 samples with a power that is" in line for line in imported.skipped) == 3
 
 
+@pytest.mark.parametrize(
+    ("log", "says"),
+    [
+        ("20250102-00:00:01.00,5000,1100\n", "no sample within the windows of 1 of 1 layers: these have runtimes only"),
+        ("time,mV,mA\n", "no sample of power in it: runtimes only"),
+        (
+            "20250101-00:00:01.00,5,1.1\n",
+            "1 samples with a power that is below 0.1 W, which no running board draws: are its columns mV and mA?",
+        ),
+    ],
+)
+def test_a_log_that_gives_no_power_says_why(tmp_path: Path, log: str, says: str) -> None:
+    """Of another time, without samples, in other units: runtimes are read, and that they are all is said."""
+    imported = edgeprofiler.read(raw(tmp_path / "net", log))
+    assert np.isnan(imported.dataset["power_w"]).all() and imported.dataset["runtime_s"].tolist() == [1.0]
+    assert any(says in line for line in imported.skipped)
+
+
 def test_a_log_may_have_names_and_whole_seconds(tmp_path: Path) -> None:
     """A first line without a number, returns, and stamps without a fraction."""
     log = "time,mV,mA\r\n20250101-00:00:01,5000,1100\r\n20250101-00:00:01.200,5000,1200\r\n"
@@ -266,13 +284,26 @@ def test_a_log_alone_tells_its_rails(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("RAM 1/2MB CPU [1%@1]\n", "no line has a rail"),
         ("VDD_SOC 1mW/1mW\n", "the board's total is not told by the rails VDD_SOC"),
         ("VDD_IN 9000000mW/1mW\n", "above 500 W"),
-        ("VDD_IN -5/1\n", "below 0"),
+        ("VDD_IN -5/1\n", "below 0.1"),
+        ("VDD_IN 0/0\n", "below 0.1"),
+        (f"VDD_IN {'1' * 5000}mW/1mW\n", "above 500 W"),
     ],
 )
 def test_a_log_of_no_use_says_why(tmp_path: Path, log: str, says: str) -> None:
     (tmp_path / "t.log").write_text(log)
     with pytest.raises(InputError, match=says):
         tegrastats.read(tmp_path / "t.log")
+
+
+def test_a_line_with_a_rail_that_cannot_be_is_left_out(tmp_path: Path) -> None:
+    """Whichever rail it is, and however long its number: its range would be no number."""
+    (tmp_path / "t.log").write_text(f"VDD_IN 4000/1 VDD_SOC 9/1\nVDD_IN 6000/1 VDD_SOC {'1' * 5000}/1\n")
+    imported = tegrastats.read(tmp_path / "t.log")
+    assert (
+        imported.dataset.provenance["mean_power_w"] == 4.0
+        and "VDD_SOC: 0.009 W, from 0.009 to 0.009" in imported.read[2]
+    )
+    assert "1 lines with a power below 0.1 or above 500 W" in imported.skipped[0]
 
 
 def test_totals_are_the_daemons() -> None:

@@ -65,14 +65,40 @@ def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
     [
         ("runtime_s", "2", "runtime_s", 2.0), ("runtime_ms", "2", "runtime_s", 2e-3), ("runtime_us", "2", "runtime_s", 2e-6),
         ("runtime_ns", "2", "runtime_s", 2e-9), ("power_mw", "2", "power_w", 2e-3), ("power_uw", "2", "power_w", 2e-6),
+        ("Runtime (ms)", "2", "runtime_s", 2e-3), ("runtime [µs]", "2", "runtime_s", 2e-6), ("Power SE (mW)", "2", "power_se_w", 2e-3),
         ("energy_mj", "2", "energy_j", 2e-3), ("Energy_J", "2", "energy_j", 2.0), ("power_se_mw", "2", "power_se_w", 2e-3),
     ],
 )  # fmt: skip
 def test_units_stand_in_the_name(tmp_path: Path, column: str, cell: str, name: str, value: float) -> None:
     path = save(tmp_path, f"kind,in_c,out_c,runtime_se_s,{column}\nfc,3,4,1,{cell}\n")
-    if "_se_" in column:
+    if "_se_" in name:
         path = save(tmp_path, f"kind,in_c,out_c,runtime_s,{column}\nfc,3,4,1,{cell}\n")
     assert table.read(path).dataset[name].tolist() == [pytest.approx(value)]
+
+
+@pytest.mark.parametrize("column", ["runtime", "runtime_msec", "power", "energy_wh", "power_se"])
+def test_a_measured_column_without_a_unit_is_asked_for_one(tmp_path: Path, column: str) -> None:
+    """Not called one of no use: what is wrong with it is its name. The same of a name that is mapped to."""
+    path = save(tmp_path, f"kind,in_c,out_c,{column},energy_j\nfc,3,4,1,1\n")
+    stem = column.rpartition("_")[0] if column.count("_") and not column.endswith("se") else column
+    (told,) = table.read(path).skipped
+    assert f"column {column}: its name must end in its unit: {stem}_" in told and "no use" not in told
+    (told,) = table.read(save(tmp_path, "kind,in_c,out_c,power_mode,energy_j\nfc,3,4,MAXN,1\n")).skipped
+    assert "of no use here: power_mode" in told
+    path = save(tmp_path, f"kind,in_c,out_c,{column},energy_j\nfc,3,4,1,1\n")
+    with pytest.raises(InputError, match="--map in_c=runtime: its name must end in its unit: runtime_s, runtime_ms"):
+        table.read(path, {"in_c": "runtime"})
+
+
+@pytest.mark.parametrize("energy", ["0.9", "7", "1200", "0"])
+def test_an_energy_of_something_else_is_not_taken(tmp_path: Path, energy: str) -> None:
+    """0.5 ms at 7 W are 3.5 mJ; up to a factor of two is believed. What the three tell of is then not known, so none is taken."""
+    text = "kind,in_c,out_c,runtime_ms,power_w,energy_mj\nfc,3,4,0.5,7,{}\nfc,3,4,0.5,7,\n"
+    assert len(table.read(save(tmp_path, text.format(6.9))).dataset) == 2
+    imported = table.read(save(tmp_path, text.format(energy)))
+    believed = energy in ("7",)
+    assert len(imported.dataset) == 1 + believed
+    assert believed or "column energy_mj: 1 row(s) hold one that is not runtime times power" in imported.skipped[0]
 
 
 def test_names_of_others_are_mapped(tmp_path: Path) -> None:
@@ -91,7 +117,7 @@ def test_names_of_others_are_mapped(tmp_path: Path) -> None:
     ("row", "says"),
     [
         ("c,conv,1,3,8,8,,3,1,1,1,,1,1", "column out_c: 1 row(s) of kind conv lack it"),
-        ("c,conv,1,3,8,8,4,,1,1,1,,1,1", "column kernel_h: missing; 1 row(s) of kind conv lack it"),
+        ("c,conv,1,3,8,8,4,,1,1,1,,1,1", "column kernel: 1 row(s) of kind conv lack it"),
         ("c,lstm,1,3,8,8,4,3,1,1,1,,1,1", "column kind: 1 row(s) hold 'lstm'"),
         ("c,,1,3,8,8,4,3,1,1,1,,1,1", "column kind: 1 row(s) do not say it"),
         ("c,conv,1,3,8,8,4,3,1,1,1,,,", "have none of the three"),
@@ -161,6 +187,32 @@ def test_a_wrong_mapping_is_one_line(tmp_path: Path, given: str, says: str, caps
     assert "has columns of its own" in capsys.readouterr().err
 
 
+def test_an_output_that_no_window_makes_is_not_taken(tmp_path: Path) -> None:
+    """8x8 stay 8x8 under 3x3 with padding; one more or less is a matter of rounding. Who tells no padding may have had any."""
+    text = (
+        "kind,in_c,in_h,in_w,out_c,kernel,pad,out_h,out_w,runtime_ms\nconv,4,8,8,4,3,1,9,8,1\nconv,4,8,8,4,3,1,99,8,1\n"
+    )
+    imported = table.read(save(tmp_path, text))
+    assert len(imported.dataset) == 1
+    assert imported.skipped == [f"{tmp_path / 't.csv'}: row 3: its window does not make out_h of its input: left out"]
+    text = "kind,in_c,in_h,in_w,out_c,kernel,stride,out_h,out_w,runtime_ms\nconv,3,224,224,64,7,2,112,112,1\n"
+    assert len(table.read(save(tmp_path, text)).dataset) == 1
+
+
+def test_networks_that_cannot_be_are_told_apart_from_those_that_lack_something(tmp_path: Path) -> None:
+    text = "network,batch,Runtime (ms)\na,1,\nb,1,0\nc,1,1e9\nd,0,1\ne,2,1\n"
+    imported = networks.read(save(tmp_path, text))
+    assert [entry["network"] for entry in imported.dataset.provenance["networks"]] == ["e"]
+    told = "\n".join(imported.skipped)
+    for says in (
+        "1 network(s) lack it",
+        "2 network(s) have none that can be",
+        "1 row(s) hold one that is above 3600",
+        "column batch: 1 row(s) hold 0",
+    ):
+        assert says in told
+
+
 def test_whole_networks_stand_beside_their_layers(tmp_path: Path) -> None:
     """Runtime and energy in the provenance, the layers of a named file unmeasured in the rows; one network at two batches is two."""
     (tmp_path / "net.json").write_bytes((ENGINES / "trt10.json").read_bytes())
@@ -171,7 +223,11 @@ def test_whole_networks_stand_beside_their_layers(tmp_path: Path) -> None:
     assert first.engine != second.engine and set(imported.dataset["engine"]) == {first.engine, second.engine}
     assert np.isnan(imported.dataset["runtime_s"]).all() and not imported.dataset.implausible
     told = "\n".join(imported.skipped)
-    assert "1 network(s) have a runtime alone" in told and "1 network(s) lack it" in told and "No such file" in told
+    assert (
+        "1 network(s) have a runtime alone" in told
+        and "1 network(s) have none that can be" in told
+        and "No such file" in told
+    )
     assert [entry["network"] for entry in imported.dataset.provenance["networks"]] == ["n", "n", "m", "y"]
     with pytest.raises(InputError, match="no column network"):
         networks.read(save(tmp_path, "runtime_ms\n1\n"))

@@ -78,7 +78,7 @@ def test_large_layers_go_on_as_work_does(large: SixModels) -> None:
 def test_the_way_beyond_begins_at_the_edge() -> None:
     """Within the domain a law changes nothing, and no prediction jumps at its edge; intervals widen from there with the distance."""
     columns, domain = ("operations", "bytes"), {"operations": (1e6, 1e8), "bytes": (1e4, 1e6)}
-    law = Law(1e-5, {"operations": 1e-12, "bytes": 0.0})
+    law = Law(1e-5, (plain("operations"),), (1e-12,))
     model = Polynomial(
         columns,
         1,

@@ -6,7 +6,6 @@ import copy
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +159,13 @@ MUTILATIONS: dict[str, Mutilation] = {
         groups=[{"where": "[moons>9]", "exponents": {"[moons>9]": 1}, "low": 0.5, "high": 2.0}]
     ),
     "no groups of the interval": lambda d: d["models"][0]["interval"].pop("groups"),
-    "law of nothing": lambda d: d["models"][0].update(law={"constant": 0.0, "slopes": {}}),
-    "law that falls": lambda d: d["models"][0]["law"]["slopes"].update(operations=-1.0),
-    "law of an unknown quantity": lambda d: d["models"][0]["law"]["slopes"].update(moons=1.0),
+    "law of nothing": lambda d: d["models"][0].update(law={"constant": 0.0, "amounts": []}),
+    "law that falls": lambda d: d["models"][0]["law"].update(
+        amounts=[{"term": "operations", "exponents": {"operations": 1}, "slope": -1.0}]
+    ),
+    "law of an unknown quantity": lambda d: d["models"][0]["law"]["amounts"].append(
+        {"term": "moons", "exponents": {"moons": 1}, "slope": 1.0}
+    ),
     "no law": lambda d: d["models"][0].pop("law"),
     "interval of another level": lambda d: d["models"][0]["interval"].update(level=0.5),
     "unknown loss": lambda d: d.update(loss="absolute"),
@@ -274,7 +277,7 @@ def test_whole_networks_are_held_against_their_measurement(
     entries = dataset.provenance["networks"]
     for each in entries:
         each.update(unit=[0] * 4 + [1] * 5, unit_covariance_w2=[[0.01], [-0.009, 0.01]])
-    fresh = replace(fitted, networks_=["n0"])
+    fresh = SixModels.fitted(**vars(fitted) | {"networks_": ["n0"]})
     errors = evaluation.whole_errors(fresh, dataset)
     assert [each.trained_on for each in errors] == [True] + [False] * 7
     assert all(each.runtime[0] == pytest.approx(each.runtime[3], rel=0.1) for each in errors)

@@ -30,7 +30,7 @@ def runtime_only(kinds: tuple[str, ...] = ("conv", "pool", "fc")) -> SixModels:
     """The models without those of power; other layers were timed alone."""
     six = models(kinds=kinds)
     six.models_ = {key: model for key, model in six.models_.items() if key[1] == "runtime"}
-    return replace(six, remainder_=Remainder(5, 2e-6, None))
+    return SixModels.fitted(**vars(six) | {"remainder_": Remainder(5, 2e-6, None)})
 
 
 def engine(path: Path, *layers: dict[str, object]) -> Path:
@@ -100,7 +100,7 @@ def test_no_remainder_is_less_than_nothing_where_no_whole_was() -> None:
     network = HeldOutNetwork("n", (1.0, 1.0), (1.0, 1.0))
     whole = WholeModel(False, unsure, unsure, dict.fromkeys(("runtime", "energy", "power"), (0.9, 1.1)), (network,) * 6)
     alone = 5e-6 + 2e-11 * CONV.memory_accesses()
-    told = predict_network(replace(models(), whole_=whole), "net", [CONV]).whole
+    told = predict_network(SixModels.fitted(**vars(models()) | {"whole_": whole}), "net", [CONV]).whole
     assert told is not None and told.remainder_s[0] > told.remainder_s[1] == pytest.approx(0.02 * alone)
 
 

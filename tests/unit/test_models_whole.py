@@ -118,7 +118,7 @@ def test_few_networks_are_none() -> None:
 
 def test_networks_are_told_with_their_accuracy(whole: WholeModel, capsys: pytest.CaptureFixture[str]) -> None:
     """The table has every network and the mean accuracy; profiled ones say so."""
-    print_whole(SixModels(whole_=whole))
+    print_whole(SixModels.fitted(whole_=whole))
     said = capsys.readouterr().out
     assert "without the profiler" in said and "n11" in said and "accuracy, mean" in said
     assert accuracy([(1.1, 1.0), (0.8, 1.0)]) == pytest.approx(0.85)
@@ -128,7 +128,7 @@ def test_networks_are_told_with_their_accuracy(whole: WholeModel, capsys: pytest
 
 def test_a_prediction_has_the_whole_with_its_parts(whole: WholeModel) -> None:
     """Layers without a model at hand give no whole; the fit survives its file (test_models_store does the rest)."""
-    assert predict_network(SixModels(whole_=whole), "net", [Layer("o", "other")]).whole is None
+    assert predict_network(SixModels.fitted(whole_=whole), "net", [Layer("o", "other")]).whole is None
 
 
 def test_the_dataset_keeps_whole_networks(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ import zmq
 from tests import patience
 from tests.patience import PATIENCE_S
 
+from neuralpower.errors import InputError
 from neuralpower.profiler import link as link_module
-from neuralpower.profiler.link import Link, LinkState, endpoint
+from neuralpower.profiler.link import Link, LinkState
 from neuralpower.profiler.session import Session
 from neuralpower_wire import Batch, decode, encode
+from neuralpower_wire.address import Address
 from neuralpower_wire.link import ENGINE, HELLO, INFERENCE, Credit, Describe, Engine, Hello, Inference, RefusedInference
 
 SESSION = b"s" * 16
@@ -27,7 +29,7 @@ class Daemon:
     def __init__(self, folder: Path) -> None:
         self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.bind(endpoint(folder))
+        self.socket.bind(Address.parse(folder).inferences)
         self.peer = b""
 
     def receive(self, link: Link, count: int = 1) -> list[Batch]:
@@ -209,17 +211,11 @@ def test_close_waits_for_the_last_acknowledgement(tmp_path: Path) -> None:
     daemon.close()
 
 
-@pytest.mark.parametrize(
-    ("address", "socket"),
-    [
-        ("/run/neuralpower", "ipc:///run/neuralpower/inferences.ipc"),
-        ("ipc:///run/neuralpower/", "ipc:///run/neuralpower/inferences.ipc"),
-        (Path("/x/my.ipc"), "ipc:///x/my.ipc"),
-    ],
-)
-def test_address_is_a_folder_or_the_socket(address: str | Path, socket: str) -> None:
-    """A runtime directory in either form means its inferences socket."""
-    assert endpoint(address) == socket
+@pytest.mark.parametrize("address", ["jetson", "tcp://jetson:7380", "ipc://run/neuralpower"])
+def test_what_is_no_folder_of_this_device_is_refused(address: str) -> None:
+    """A link to nowhere would keep silent for ever; remote clocks are no clock of inferences."""
+    with pytest.raises(InputError, match=r"; (write|give) "):
+        Link(address, Hello(SESSION, 1, "test"))
 
 
 def test_a_description_asked_for_with_the_last_acknowledgement_still_arrives(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from neuralpower.cli.modelling.rank import read_errors
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models import store
+from neuralpower.models.conditions import with_precision
 from neuralpower.models.network import predict_network
 from neuralpower.models.regression.polynomial import Interval, Polynomial, PredictionBounds
 from neuralpower.models.regression.terms import Term
 from neuralpower.models.six import CrossValidation, LayerModel, Remainder, SixModels
 from neuralpower.models.validation.score import Score
-from neuralpower.ranking import Candidate, Limits, PredictedValue, candidate, front, ranked, sums, with_precision
+from neuralpower.ranking import Candidate, Limits, PredictedValue, candidate, front, ranked, sums
 
 ENGINE = Path(__file__).parents[1] / "fixtures" / "engines" / "trt10.json"
 
@@ -45,7 +46,7 @@ def models(watts: float = 8.0, kinds: tuple[str, ...] = ("conv", "pool", "fc"), 
         )
 
     cv = CrossValidation(Score(10, 0.1, 0.1, 0.1), 0.1, 0.2, None, 5, "network", 0)
-    made = SixModels(remainder_=Remainder(5, 2e-6, 5.0), rows_=10, sha256_="0" * 64, simulated_=simulated)
+    made = SixModels.fitted(remainder_=Remainder(5, 2e-6, 5.0), rows_=10, sha256_="0" * 64, simulated_=simulated)
     for kind in kinds:
         made.models_[kind, "runtime"] = LayerModel(kind, "runtime", polynomial(5e-6, (1e-11,), 0.2), cv)
         made.models_[kind, "power"] = LayerModel(kind, "power", polynomial(watts, (), 0.1), cv)

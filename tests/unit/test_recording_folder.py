@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralpower import InputError, Recording
+from neuralpower.cli.analysing.info import recording_facts
 from neuralpower.recordings import layout
+from neuralpower.recordings.segments import ticks_to_table, to_parquet
 from neuralpower.recordings.statistics import TickSummary
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.messages import Found, Records, Ticks
@@ -286,3 +288,24 @@ def test_a_damaged_log_can_be_skipped_like_a_damaged_segment(tmp_path: Path) -> 
     recording = Recording(tmp_path, skip_damaged=True)
     assert len(recording.ticks()) == 200
     assert "000009.wal" in recording.damaged[0]
+
+
+def test_ticks_are_no_facts(tmp_path: Path) -> None:
+    """A log of ticks where engines and epochs are kept is named, and can be read past."""
+    recorded(tmp_path, killed=True)
+    (tmp_path / "wal" / "000002.wal").rename(tmp_path / "facts.wal")
+    with pytest.raises(InputError, match=r"facts\.wal: ticks, where engines and epochs are kept"):
+        Recording(tmp_path).epochs()
+    recording = Recording(tmp_path, skip_damaged=True)
+    assert recording.epochs() == [epoch()] and "facts.wal" in recording.damaged[0]
+
+
+def test_indices_of_a_damaged_file_are_counted(tmp_path: Path) -> None:
+    """A hole may be longer than Python's `len` can say."""
+    recorded(tmp_path)
+    far, last = ticks(0, 1), (1 << 64) - 1
+    far["index"] = last
+    layout.write_whole(layout.segment_path(tmp_path, "ticks", STREAM, 200, last), to_parquet(ticks_to_table(far), {}))
+    facts = recording_facts(Recording(tmp_path))
+    assert facts["ticks_lost"] == facts["losses"][0]["count"] == last - 200
+    assert facts["streams"][0]["lost"] == facts["ticks_lost"]

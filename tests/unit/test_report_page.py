@@ -138,7 +138,7 @@ def test_a_plot_says_what_of_it_the_models_were_fitted_to() -> None:
             [row(shape, network=name, origin="network", runtime_s=1e-3) for name in names for shape in shapes], {}
         )
 
-    models = SixModels(networks_=["a", "b"], sha256_=fingerprint(data("a", "b")))
+    models = SixModels.fitted(networks_=["a", "b"], sha256_=fingerprint(data("a", "b")))
     told = [modelled._seen(models, data(*names)) for names in ("ab", "ac", "cd", "a", "c")]
     assert [text.removeprefix("The models were ") for text in told] == [
         "fitted to these layers.",

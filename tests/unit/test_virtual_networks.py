@@ -98,6 +98,10 @@ def test_depthwise_and_grouped_convolutions_are_there() -> None:
     assert 32 in groups["resnext50"]
 
 
+def test_a_name_may_be_written_as_torchvision_does() -> None:
+    assert build("squeezenet1_1") == build("squeezenet1.1") and build("mnasnet1.0") == build("mnasnet1_0")
+
+
 def test_engine_json_is_json() -> None:
     """The description survives being written and read."""
     assert json.loads(json.dumps(build("lenet5"))) == build("lenet5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,14 @@ def plain(body: Mapping[str, Any]) -> dict[str, Any]:
 def test_each_kind_that_can_be_written_has_a_class() -> None:
     """All kinds are tried here."""
     assert {made.kind for made, _ in BODIES} == {*Kind} - {Kind.UNKNOWN} == set(bodies.BODIES)
+
+
+def test_each_kind_has_a_row_in_the_docs() -> None:
+    """docs/wire.md is enough to read a journal: number and name of each kind stand in its table."""
+    page = (Path(__file__).parents[2] / "docs/wire.md").read_text()
+    assert [
+        kind for kind in Kind if kind is not Kind.UNKNOWN and f"\n| {kind:d} | {kind.name.lower()}" not in page
+    ] == []
 
 
 @pytest.mark.parametrize(("made", "keys"), BODIES, ids=lambda each: getattr(each, "__name__", ""))

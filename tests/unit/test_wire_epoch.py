@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuralpower_wire import Channel, Chip, Epoch, ReadingState, WireError, rail_power_w, tick_dtype, total_power_w
+from neuralpower_wire import (
+    Channel,
+    Chip,
+    Epoch,
+    ReadingState,
+    WireError,
+    explained,
+    rail_power_w,
+    tick_dtype,
+    total_power_w,
+)
 
 CHANNELS = (
     Channel("VDD_IN", "bus_uv", "1-0040", 1),
@@ -78,3 +88,13 @@ def test_ticks_of_another_width_than_the_epoch_are_refused() -> None:
     """An epoch that does not explain its ticks gives no power rather than a wrong one or a crash."""
     with pytest.raises(WireError, match="5 channels, its ticks 3 readings"):
         rail_power_w(epoch(), np.zeros(4, tick_dtype(3)))
+
+
+def test_ticks_are_cut_where_their_epoch_changes() -> None:
+    """Each run comes with the epoch that explains it, if that is known, and is a view: a day is not copied."""
+    ticks = np.zeros(6, tick_dtype(1))
+    ticks["epoch"] = [1, 1, 3, 3, 3, 4]
+    runs = list(explained(ticks, [epoch(number=4), epoch(number=1)]))
+    assert [(each.number if each else None, len(run)) for each, run in runs] == [(1, 2), (None, 3), (4, 1)]
+    assert all(np.shares_memory(run, ticks) for _, run in runs)
+    assert not list(explained(ticks[:0], []))

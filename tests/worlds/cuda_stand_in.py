@@ -260,7 +260,7 @@ class Cupti:
 class RealTimeGpu(Gpu):
     """The same in the host's own time: a launch takes what it takes, and waiting sleeps."""
 
-    @property  # type: ignore[override]  # the time is read, not kept
+    @property
     def now_ns(self) -> float:
         """CLOCK_MONOTONIC."""
         return float(time.monotonic_ns())

@@ -23,6 +23,7 @@ from neuralpower_wire import (
     tick_dtype,
     ticks_to_batch,
 )
+from neuralpower_wire.address import HISTORY, LIVE, Address, endpoint
 from neuralpower_wire.history import MAX_RECORDS, MAX_TICKS, Reply, Request
 
 PERIOD_NS = 1_000_000
@@ -99,10 +100,11 @@ class FakeDaemon:
     def __enter__(self) -> FakeDaemon:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pub, self._router = self._context.socket(zmq.PUB), self._context.socket(zmq.ROUTER)
-        for socket, name in ((self._pub, "live"), (self._router, "history")):
+        address = Address.parse(self.run)
+        for socket, name in ((self._pub, LIVE), (self._router, HISTORY)):
             socket.setsockopt(zmq.LINGER, 0)
-            (self.run / f"{name}.ipc").unlink(missing_ok=True)
-            socket.bind(f"ipc://{self.run}/{name}.ipc")
+            address.file(name).unlink(missing_ok=True)
+            socket.bind(endpoint(address.file(name)))
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()

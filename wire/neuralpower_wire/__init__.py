@@ -13,7 +13,7 @@ from .errors import VersionError, WireError
 if TYPE_CHECKING:
     from .batch import VERSION, Batch, decode, encode
     from .bodies import Body, ClockMap, Condition, Engine, EpochBegun, Event, Inference, Kind, Mark, Unknown
-    from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch
+    from .epoch import FRESHNESS, QUANTITIES, Channel, Chip, Epoch, explained
     from .journal import PackedRecord, PackedRecords, Record, batch_to_records, records_to_batch
     from .power import rail_power_w, total_power_w
     from .tick import READING, Flag, ReadingState, Ticks, by_epoch, tick_dtype
@@ -64,6 +64,7 @@ __all__ = [
     "create_timeline",
     "decode",
     "encode",
+    "explained",
     "rail_power_w",
     "records_to_batch",
     "tick_dtype",
@@ -74,7 +75,7 @@ __all__ = [
 
 _LAZY = {
     "batch": ("VERSION", "Batch", "decode", "encode"),
-    "epoch": ("FRESHNESS", "QUANTITIES", "Channel", "Chip", "Epoch"),
+    "epoch": ("FRESHNESS", "QUANTITIES", "Channel", "Chip", "Epoch", "explained"),
     "bodies": (
         "Body",
         "ClockMap",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .errors import WireError
-from .tick import MAX_READINGS
+from .tick import MAX_READINGS, Ticks, by_epoch
 
 QUANTITIES = ("bus_uv", "shunt_uv", "current_ua", "power_uw", "energy_uj")
 """What a channel may measure, with its integer unit."""
@@ -158,3 +158,10 @@ def _list(value: Any, name: str) -> list[Any]:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise WireError(message)
+
+
+def explained(ticks: Ticks, epochs: Iterable[Epoch]) -> Iterator[tuple[Epoch | None, Ticks]]:
+    """`ticks` cut where their epoch changes, each run with the one of `epochs` that explains it; None where that is not among them."""
+    known = {epoch.number: epoch for epoch in epochs}
+    for run in by_epoch(ticks):
+        yield known.get(run["epoch"].item(0)), run

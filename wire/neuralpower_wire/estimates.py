@@ -81,9 +81,16 @@ def _engine(row: Mapping[str, Any], unit: Units, power_w: Floats, power_se_w: Fl
     if state not in STATES:
         raise WireError(f"state must be one of {', '.join(STATES)}")
     return EngineEstimate(
-        header_text(row, "hash"), state, header_text(row, "why"), header_count(row, "inferences", 2**63),
-        unit, power_w, power_se_w, _number(row, "energy_j"), _number(row, "energy_se_j"),
-    )  # fmt: skip
+        engine=header_text(row, "hash"),
+        state=state,
+        why=header_text(row, "why"),
+        inferences=header_count(row, "inferences", 2**63),
+        unit=unit,
+        power_w=power_w,
+        power_se_w=power_se_w,
+        energy_j=_number(row, "energy_j"),
+        energy_se_j=_number(row, "energy_se_j"),
+    )
 
 
 def _number(row: Mapping[str, Any], name: str) -> float:

@@ -10,13 +10,13 @@ import fcntl
 import mmap
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import WireError
+from .files import replacing
 
 MAGIC = int.from_bytes(b"NPTLINE1", "little")
 VERSION = 1
@@ -92,14 +92,9 @@ def create_timeline(path: str | os.PathLike[str], names: Sequence[str], idle_uw:
     header["magic"], header["version"], header["rails"], header["capacity"] = MAGIC, VERSION, len(names), CAPACITY
     header["idle_uw"][0, : len(names)] = idle_uw
     header["names"][0, : len(names)] = [name.encode() for name in names]
-    fresh = Path(f"{os.fspath(path)}.new")
-    fresh.unlink(missing_ok=True)
-    with open(
-        fresh, "xb", opener=lambda name, flags: os.open(name, flags, 0o640)
-    ) as file:  # follows no link in a folder of others
+    with replacing(path, 0o640) as file:
         os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
         file.write(header.tobytes())
-    fresh.replace(path)
 
 
 class Timeline:

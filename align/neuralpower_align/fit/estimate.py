@@ -151,7 +151,6 @@ def estimate(
     if not pieces:
         raise ValueError("estimate: no readings")
     some = max(SEARCH_BLOCKS, plan.count * ROWS_A_CLASS // BLOCK)
-    best = tuple(best_measured(plan, piece) for piece in pieces)
     fit = _Fit(
         plan,
         layer,
@@ -159,7 +158,7 @@ def estimate(
         some,
         widest_ns(plan),
         farthest_ns(plan) if near is None else np.inf,
-        best,
+        best_measured(plan, pieces),
         pace=pace or Pace(),
     )
     begin = fit.start(fit.first(pieces, sensor, stalls, layout), pieces)

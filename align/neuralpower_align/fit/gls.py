@@ -16,10 +16,13 @@ from neuralpower_align.model.noise import Noise, Root
 from neuralpower_align.model.nuisance import Model, columns_and_residual
 from neuralpower_align.model.rows import Design
 
+Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 CLUSTER_NS = 1e9
 RIDGE = 1e-10
+BOUND_ROUNDS = 30
+"""Of finding which bounds bind; few do at a time."""
 
 
 @dataclass
@@ -72,6 +75,33 @@ def inverted(total: Floats) -> Floats:
     ridge = np.where(np.diag(total) > 0, RIDGE, 1.0)
     inverse = np.linalg.inv(total / np.outer(scale, scale) + np.diag(ridge)) / np.outer(scale, scale)
     return np.asarray((inverse + inverse.T) / 2, np.float64)
+
+
+def within(best: Floats, covariance: Floats, least: Floats, most: Floats) -> tuple[Floats, Bools]:
+    """The best values (q,) if each lies between `least` and `most` (q,), and which of them are held at a bound.
+
+    What others become follows from the covariance (q, q). A bound that no longer binds when others are held is let go (the active sets of a
+    quadratic programme).
+    """
+    bound = np.clip(best, least, most)
+    held = np.flatnonzero(bound != best)
+    found = best
+    for _ in range(BOUND_ROUNDS):
+        if not held.size:
+            break
+        pull = np.linalg.solve(covariance[np.ix_(held, held)], bound[held] - best[held])
+        found = best + covariance[:, held] @ pull
+        found[held] = bound[held]
+        # Down from its most and up from its least, or it would leave the bound by itself.
+        pushed = held[np.where(bound[held] >= most[held], pull < 0, pull > 0) | (least[held] == most[held])]
+        beyond = np.setdiff1d(np.flatnonzero((found < least) | (found > most)), held)
+        if pushed.size == held.size and not beyond.size:
+            break
+        bound[beyond] = np.clip(found, least, most)[beyond]
+        held = np.union1d(pushed, beyond)
+    which = np.zeros(best.size, np.bool_)
+    which[held] = True
+    return np.asarray(np.clip(found, least, most), np.float64), which
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,17 @@ from neuralpower_align.activity.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_L
 from neuralpower_align.clock.scan_clock import Sensor
 from neuralpower_align.fit.pace import ALL, END, MAXIMA, STARTS
 from neuralpower_align.fit.state import State
-from neuralpower_align.fit.surface import EVERY, MOST_BLOCKS, NEAR, SETTLED, START_BLOCKS, WIDE_ROUNDS, Blocks, Surface
+from neuralpower_align.fit.surface import (
+    EVERY,
+    MOST_BLOCKS,
+    NEAR,
+    SETTLED,
+    START_BLOCKS,
+    WIDE_ROUNDS,
+    Blocks,
+    Point,
+    Surface,
+)
 from neuralpower_align.model.drifts import drift_means, drift_sums
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import DRIFTS, US, Model, Spline, moved
@@ -32,12 +42,18 @@ WORTH_A_POLE = 8.0
 """A second pole is kept if the likelihood grows by more than this (natural logarithm)."""
 WIDE_NS, SHARP_NS = 60e3, 15e3
 """Edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
-FOLLOWED = 4
-"""So many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines one, which tell more
-than one engine, and take long."""
-PROBES_NS, PROBED, MUCH_WORSE = (-15_000, 0, 15_000), 2, 30.0
-"""From the best maximum others are looked for by so much of delay, and as much of the gap at the first and last layers; so many of them are followed, if their cost on
-some blocks is no worse than this."""
+FOLLOWED, GAPS_FOLLOWED = 2, 1
+"""So many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines, which take long, one for each
+of the likeliest gaps."""
+AROUND_NS, AROUND_GAP_NS, AROUND_GAPS = tuple(range(-45_000, 46_000, 15_000)), 12e3, 3
+"""Around the best maximum others are looked for by so much of delay, and by gaps that move the first and last layers by so much, so many to either
+side: what lies apart by half of that ends in the same one."""
+AROUND_LAG_NS, TRIED, TRIALS, LEFT, PROBED = 150e3, 3, 2, 3, 3
+"""Where the lag is shorter than the first: each is tried for so many rounds, one in LEFT of them for so many turns more; and so many of those are
+followed."""
+CLOSE, CONTESTED, MORE = 60.0, 3, 1.5
+"""Maxima whose cost is no more above the best one's, so many at most, are ended on all rows before one is chosen, where there are so many times as
+many as it was approached by."""
 GAP_STEP_NS, APART_US = 25e3, 0.4
 """Gaps between kernels that are tried move the first and last layers by so much."""
 APART_NS = 15e3
@@ -142,28 +158,19 @@ class Search(Surface):
         self.pace.begin(MAXIMA)
         found: list[State] = []
         for state in self.unlike(sharp, len(sharp)):
-            quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
-            free = replace(
-                state.model,
-                edge_ns=0.0,
-                blurs=True,
-                layout=replace(state.model.layout, still=False, apart=model.layout.apart),
-            )
-            quiet = self.likelier(free, state.pieces, quiet, rows)
-            shared = replace(
-                quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4, far=quiet.slack
-            )
-            found.append(self.settled((free, state.pieces, shared), self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
-        if self.of_all:
-            for state in self.beside_of(self.compared(found)[0]):
+            point = self.loosened(state, model.layout.apart, rows)
+            found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
+        best = self.compared(found)[0]
+        if not found_at.alone and best.model.kernel.lag_ns < AROUND_LAG_NS:
+            for state in self.around_of(best):
                 point = (state.model, state.pieces, state.noise)
                 found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
         found = self.compared(found)
         rivals = tuple(replace(each, whitening=None) for each in found if each.settled)
         return replace(found[0], rivals=rivals if found[0].settled else ())
 
-    def compared(self, states: Sequence[State]) -> list[State]:
-        """The likeliest first, by their `level`: each under the variances that are likeliest there.
+    def compared(self, states: Sequence[State], blocks: Blocks = 0) -> list[State]:
+        """The likeliest first, by their `level` on some blocks (0: on which the maximum is approached): each under the variances that are likeliest there.
 
         A reading near the end of a conversion is one row or another as the sensor lies, and may be none: costs of other rows differ by more
         than what one place is likelier by.
@@ -171,11 +178,11 @@ class Search(Surface):
         if len(states) < 2:
             return list(states)
         common = [_common(pieces) for pieces in zip(*(each.pieces for each in states), strict=True)]
-        found = []
+        found, blocks = [], self.some if blocks == 0 else blocks
         for number, each in enumerate(states):
             pieces = [piece.taken(rows[number]) for piece, rows in zip(each.pieces, common, strict=True)]
-            noise = self.likelier(each.model, pieces, each.noise, self.some)
-            found.append(replace(each, level=self.at((each.model, pieces, noise), self.some).cost))
+            noise = self.likelier(each.model, pieces, each.noise, NOISE_BLOCKS if blocks is EVERY else self.some)
+            found.append(replace(each, level=self.at((each.model, pieces, noise), blocks).cost))
         return sorted(found, key=lambda each: each.level)
 
     def chosen(self, model: Model, pieces: list[Piece], square: float) -> list[tuple[Model, list[Piece]]]:
@@ -185,37 +192,60 @@ class Search(Surface):
         would seem likely.
         """
         rough = self.ranked(self.starts(model, pieces), square, START_BLOCKS)[0]
-        if not self.of_all:
-            rough = self.ranked(self.by_gap(rough), square, self.some)[0]
-        acquired = replace(model, layout=rough[0].layout), pieces
-        around = [acquired, rough] if self.of_all else [rough]
-        near = self.ranked((start for each in around for start in self.nearby(*each)), square, START_BLOCKS)
-        return self.apart(near, APART_NS, FOLLOWED if self.of_all else 1)
+        if self.of_all:
+            acquired = replace(model, layout=rough[0].layout), pieces
+            both = (start for each in (acquired, rough) for start in self.nearby(*each))
+            return self.apart(self.ranked(both, square, START_BLOCKS), APART_NS, FOLLOWED)
+        gaps = self.apart(self.ranked(self.by_gap(rough), square, self.some), APART_NS, GAPS_FOLLOWED)
+        return [self.ranked(self.nearby(*each), square, START_BLOCKS)[0] for each in gaps]
 
     def laid(self, there: Maximum, model: Model, pieces: list[Piece]) -> tuple[Model, list[Piece]]:
         """A start at a maximum that was found of other readings."""
         kernel = model.kernel.with_lags(there.lag_ns, there.second_ns)
         two = there.second_ns > 0
         model = replace(
-            model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True, apart=False),
+            model, kernel=kernel, second=two, edge_ns=SHARP_NS, layout=replace(model.layout, value=there.layout, still=True),
             lag_from_ns=kernel.lag_ns if two else model.lag_from_ns, second_from_ns=kernel.second_ns,
         )  # fmt: skip
         return _later(model, pieces, pieces[0].delay_ns - there.delay_ns)
 
-    def beside_of(self, best: State) -> list[State]:
-        """Other maxima near the best: sharp edges of short layers have some that lie a few microseconds apart, and wider ones none."""
-        here = self.climbed(
-            self.at((best.model, best.pieces, best.noise), START_BLOCKS), START_BLOCKS, WIDE_ROUNDS, NEAR
-        )
-        ends, gap = [], float(best.model.layout.value[GAP])
-        gaps = np.clip(gap + self.gap_step_us * np.array([-0.5, 0.0, 0.5]), 0.0, best.model.layout.most_gap_us)
-        for shift_ns, other in product(PROBES_NS, sorted(set(gaps.tolist()))):
-            if shift_ns or other != gap:
-                start = _with_gap(_later(best.model, best.pieces, shift_ns), other)
-                state = self.at((*start, best.noise), START_BLOCKS)
-                ends.append(self.climbed(state, START_BLOCKS, WIDE_ROUNDS, NEAR))
-        near = [each for each in sorted(ends, key=lambda each: each.cost) if each.cost < here.cost + MUCH_WORSE]
-        return self.unlike([here, *near], 1 + PROBED)[1:]
+    def loosened(self, state: State, apart: bool, blocks: Blocks) -> Point:
+        """Where a start sets out with all parameters free: inferences may scatter by all that they might."""
+        quiet = Noise(white=state.noise.white / 2, slack=SHARP_NS**2)
+        layout = replace(state.model.layout, still=False, apart=apart)
+        free = replace(state.model, edge_ns=0.0, blurs=True, layout=layout)
+        quiet = self.likelier(free, state.pieces, quiet, blocks)
+        shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4, far=quiet.slack)
+        return free, state.pieces, shared
+
+    def around_of(self, best: State) -> list[State]:
+        """Other maxima around the best: sharp edges of short layers have some that lie a few microseconds apart.
+
+        Which of them is the likeliest only their own scatter says: while edges are wide on purpose there may be one alone.
+        """
+        layout, square = best.model.layout, 4 * best.noise.white
+        # What engines have of their own was found with the gap that they have in common.
+        common = np.where(np.arange(layout.size) < COMMON, layout.value, 0.0)
+        sharp = replace(best.model, edge_ns=SHARP_NS, layout=replace(layout, value=common, apart=False))
+        step_us = min(AROUND_GAP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
+        near = layout.value[GAP] + step_us * np.arange(-AROUND_GAPS, AROUND_GAPS + 1)
+        gaps = np.unique(np.clip(near, 0.0, layout.most_gap_us))
+        tried = []
+        for gap, shift_ns in product(gaps.tolist(), AROUND_NS):
+            start = _with_gap(_later(sharp, best.pieces, shift_ns), gap)
+            state = self.scaled(self.begun(start, square, START_BLOCKS), square)
+            tried.append(self.tried(self.loosened(state, layout.apart, START_BLOCKS)))
+        tried.sort(key=lambda each: each.cost)
+        left = tried[: -(-len(tried) // LEFT)]
+        for _ in range(TRIALS):
+            left = [self.tried((each.model, each.pieces, each.noise)) for each in left]
+        return self.unlike([best, *sorted(left, key=lambda each: each.cost)], 1 + PROBED)[1:]
+
+    def tried(self, point: Point) -> State:
+        """A few rounds on, on some blocks, and under the variances that are likeliest there."""
+        state = self.climbed(self.at(point, START_BLOCKS), START_BLOCKS, TRIED, NEAR)
+        noise = self.likelier(state.model, state.pieces, state.noise, START_BLOCKS)
+        return replace(self.at((state.model, state.pieces, noise), START_BLOCKS), whitening=None)
 
     def searched(self, model: Model, pieces: list[Piece], square: float, found_at: FoundAt) -> tuple[State, float]:
         """The maximum on all rows, with one pole or two; and by how many standard errors one pole is contradicted."""
@@ -225,7 +255,7 @@ class Search(Surface):
             two = self.settled(state.with_second(), self.some, NEAR, NOISE_BLOCKS, reread=False)
             state = two if two.cost < state.cost - 2 * WORTH_A_POLE else state
         self.pace.begin(END)
-        found = self.finish(state)
+        found, rivals = self.contested(state, rivals)
         if not found.model.second:
             split = found.split
         if found.may_have_second:
@@ -235,6 +265,23 @@ class Search(Surface):
             other = other if blocks is EVERY else self.everywhere(other)
             found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
         return replace(found, rivals=() if found.model.second else rivals), split
+
+    def contested(self, state: State, rivals: Sequence[State]) -> tuple[State, tuple[State, ...]]:
+        """The maximum on all rows, and the maxima that were followed, with it first: of some that are nearly as likely by a part of the rows all tell."""
+        close = (
+            [each for each in rivals if each.level - rivals[0].level < CLOSE]
+            if rivals and not state.model.second
+            else []
+        )
+        close = self.unlike(close, CONTESTED)
+        rows = sum(piece.number.size for piece in state.pieces)
+        if len(close) < 2 or rows < MORE * state.normal.rows:
+            return self.finish(state), tuple(rivals)
+        ends = self.compared(
+            [self.finish(each) for each in close], EVERY if rows <= MOST_BLOCKS * BLOCK else MOST_BLOCKS
+        )
+        kept = tuple(replace(each, whitening=None) for each in ends if each.settled)
+        return ends[0], kept if ends[0].settled else ()
 
     def finish(self, state: State) -> State:
         """The maximum on all rows; of long recordings on a part of them, and from there one step on all (`Estimate`)."""

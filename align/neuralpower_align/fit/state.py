@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.fit.gls import Normal, Step, inverted, solve
+from neuralpower_align.fit.gls import Normal, Step, inverted, solve, within
 from neuralpower_align.model.noise import Noise, Root
-from neuralpower_align.model.nuisance import Model, prior, room_to_bounds
+from neuralpower_align.model.nuisance import NO_PULL, Model, prior, room_to_bounds
 from neuralpower_align.model.rows import Piece
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class State:
 
         The noise's variances are in it, and so is that slopes of the same powers make rows scatter (`noise.py`).
         """
-        precision, away = prior(replace(self.model, pull=(0.0, 0.0)))
+        precision, away = prior(replace(self.model, pull=NO_PULL))
         joint = self.normal.square + self.normal.determinant + float(away @ precision @ away)
         return joint + self.restricted
 
@@ -90,19 +90,14 @@ class State:
         slope, total = self.normal.slope + precision @ away, self.normal.gram + precision
         curved = np.arange(self.model.index.power.stop, slope.size)
         total[curved, curved] += damping * total[curved, curved]
-        down, up = room_to_bounds(self.model)
-        free, change = np.ones(slope.size, bool), np.zeros(slope.size)
-        for _ in range(slope.size):
-            inner = np.ix_(free, free)
-            inverse = inverted(total[inner])
-            change[free] = inverse @ (slope[free] - total[np.ix_(free, ~free)] @ change[~free])
-            beyond = free & ((change < down) | (change > up))
-            if not beyond.any():
-                break
-            change[beyond] = np.clip(change, down, up)[beyond]
-            free &= ~beyond
-        error = np.sqrt(np.maximum(np.diag(inverse), 1e-300))
-        return change, float(np.max(np.abs(change[free] / error), initial=0.0))
+        inverse = inverted(total)
+        change, held = within(inverse @ slope, inverse, *room_to_bounds(self.model))
+        variance = np.diag(inverse)
+        if held.any():
+            told = np.linalg.solve(inverse[np.ix_(held, held)], inverse[held])
+            variance = variance - np.einsum("ij,ij->j", inverse[held], told)
+        error = np.sqrt(np.maximum(variance[~held], 1e-300))
+        return change, float(np.max(np.abs(change[~held] / error), initial=0.0))
 
     @property
     def promised(self) -> float:

@@ -19,7 +19,7 @@ from neuralpower_align.fit.gls import Normal, accumulate
 from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.state import State, Whitening
 from neuralpower_align.model.conversion_ends import ends_late
-from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, estimate_noise
+from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, blurred, estimate_noise
 from neuralpower_align.model.nuisance import US, WIDEST, Model, moved, said
 from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of, seen_ns
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
@@ -55,7 +55,7 @@ the response, with their steps of 1 us, are means over each, so that the cost is
 POLISHED, FINEST = 4, 0.02
 """Where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: what promises WORTH_A_STEP may still
 be 0.7 standard errors of one parameter. Which maximum is ended at, rounding may decide all the same."""
-PULL_BLOCKS, PULL_NS, PULL_WIDER = 120, 4e3, 0.2
+PULL_BLOCKS, PULL_NS, PULL_WIDER, PULL_SKEW = 120, 4e3, 0.2, 0.2
 """Differences by which the information on powers is differentiated, on so many blocks."""
 NO_BETTER = 4.0
 """Where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
@@ -89,8 +89,8 @@ class Surface:
     some: Blocks
     widest_ns: float
     farthest_ns: float
-    best: tuple[Bools, ...]
-    """Of each piece the rows by which starts are compared."""
+    best: Ints | None = None
+    """Engines by whose rows starts are compared; None: all."""
     parts: dict[tuple[int, Blocks], Part] = field(default_factory=dict, compare=False)
     """Of each piece, by how many blocks are looked at: what ran around them. Of a long recording that is little of all, which is placed for each step."""
     pace: Pace = field(default_factory=Pace, compare=False)
@@ -98,14 +98,13 @@ class Surface:
     @property
     def of_all(self) -> bool:
         """Whether starts are compared by rows of all engines."""
-        return all(bool(each.all()) for each in self.best)
+        return self.best is None
 
     def at(self, point: Point, blocks: Blocks, whitening: Whitening | None = None) -> State:
         """The sums of some blocks at a point; `whitening`: how inferences scatter, if not as they do there."""
         model, pieces, noise = point
         widest = min(float(np.sqrt(noise.place * np.exp(model.wider))), self.widest_ns)
-        blur_ns = model.edge_ns or widest
-        model = replace(model, kernel=replace(model.kernel, blur_ns=blur_ns))
+        model = replace(model, kernel=blurred(model.kernel, noise, widest, model.edge_ns))
         normal, whitening = self.normal(model, pieces, noise, blocks, whitening)
         return State(model, pieces, noise, normal, whitening=whitening)
 
@@ -226,7 +225,10 @@ class Surface:
         lag_ns = lag_of_ns(measured_ns(kernel.lag_ns) + PULL_NS)
         longer = half(replace(model, kernel=kernel.with_lags(lag_ns, kernel.second_ns)))
         wider = half(replace(model, wider=model.wider + PULL_WIDER)) if model.blurs else here
-        return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER))
+        tilted = kernel.skew + (PULL_SKEW if kernel.skew < 0 else -PULL_SKEW)
+        skewed = half(replace(model, kernel=replace(kernel, skew=tilted))) if model.blurs else here
+        by_skew = (here - skewed) / (tilted - kernel.skew)
+        return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER, by_skew))
 
     def _each(
         self,
@@ -240,7 +242,10 @@ class Surface:
         if portions is not None:
             chosen = portions
         elif blocks is not None:
-            chosen = _spread(pieces, blocks, self.best if blocks == START_BLOCKS else ())
+            best = None if blocks != START_BLOCKS else self.best
+            chosen = _spread(
+                pieces, blocks, () if best is None else [np.isin(_seen(self.plan, each), best) for each in pieces]
+            )
         else:
             chosen = [blocks_of(piece.number.size) for piece in pieces]
         for number, (piece, mine) in enumerate(zip(pieces, chosen, strict=True)):
@@ -402,16 +407,21 @@ def _anchored(number: Ints) -> tuple[Ints, Floats]:
     return np.array(begins, np.int64)[:, None] + np.arange(BLOCK), np.array(order)
 
 
-def best_measured(plan: Schedule, piece: Piece) -> Bools:
-    """Which rows saw engines that have most rows for each of their classes, of START_CLASSES classes together; all where there are no more, or one engine."""
+def best_measured(plan: Schedule, pieces: Sequence[Piece]) -> Ints | None:
+    """Engines that have most rows for each of their classes, of START_CLASSES classes together; None: all, where there are no more, or one engine."""
     named = plan.moves >= 0
     if plan.count <= START_CLASSES or np.unique(plan.engine[plan.engine >= 0]).size < 2:
-        return np.ones(piece.number.size, bool)
+        return None
     whose = plan.engine[plan.moves[named]]
     count = int(plan.engine.max()) + 1
     sizes = np.array([np.unique(plan.classes[named][whose == each]).size for each in range(count)])
-    seen = plan.engine[np.clip(np.searchsorted(plan.begin_ns, piece.at_ns) - 1, 0, plan.begin_ns.size - 1)]
-    rows = np.bincount(np.maximum(seen, 0), seen >= 0, count)
+    seen = np.concatenate([_seen(plan, piece) for piece in pieces])
+    rows = np.bincount(seen[seen >= 0], minlength=count)
     order = np.argsort(-rows / np.maximum(sizes, 1), kind="stable")
     most = max(int(np.searchsorted(np.cumsum(sizes[order]), START_CLASSES, side="right")), 1)
-    return np.asarray(np.isin(seen, order[:most]), np.bool_)
+    return np.asarray(order[:most], np.int64)
+
+
+def _seen(plan: Schedule, piece: Piece) -> Ints:
+    """The engine that the rows (k,) of a piece saw last, -1 where none."""
+    return np.asarray(plan.engine[np.clip(np.searchsorted(plan.begin_ns, piece.at_ns) - 1, 0, plan.begin_ns.size - 1)])

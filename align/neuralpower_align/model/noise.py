@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.model.rows import Design
+from neuralpower_align.sensor.kernel import Kernel
 
 Floats = npt.NDArray[np.float64]
 
@@ -110,6 +111,14 @@ class Noise:
         """L^-1 columns (b, n, q), where L L' is the covariance, and the logarithm of its determinant."""
         root = self.root(design, averaging)
         return root.whitened(columns), root.determinant
+
+
+def blurred(kernel: Kernel, noise: Noise, blur_ns: float, edge_ns: float = 0.0) -> Kernel:
+    """The kernel with edges as far off as inferences scatter, each by what its room says, and by `blur_ns` in the mean; or all by `edge_ns` if that is any."""
+    place = noise.place
+    if edge_ns or not place:
+        return replace(kernel, blur_ns=edge_ns or blur_ns, late=0.0, far=0.0)
+    return replace(kernel, blur_ns=blur_ns, late=noise.late / place, far=noise.far / place)
 
 
 @dataclass(frozen=True)

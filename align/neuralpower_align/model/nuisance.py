@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.layout import Layout
 from neuralpower_align.model.rows import Design, Piece
-from neuralpower_align.sensor.kernel import SHORTEST_NS, Kernel, lag_of_ns, lag_rate, measured_ns
+from neuralpower_align.sensor.kernel import MOST_SKEW, SHORTEST_NS, Kernel, lag_of_ns, lag_rate, measured_ns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -44,7 +44,11 @@ LAG_SPREAD_US = 1000.0
 BLUR_SPREAD, WIDEST = 0.4, 2.0
 """Of the logarithm of the variance by which edges are blurred over that of the scatter: slopes, and with them the scatter, are made of powers
 held near their mean. It goes no further than the latter."""
+SKEW_SPREAD = 0.7
+"""Prior: of the skewness of inferences' places: that of a wait which scatters by half a normal curve is 1, and of what the rest of the room leaves of it
+either sign."""
 SPLIT_SPREAD, HELD = 3.0, 1e-6
+NO_PULL = (0.0, 0.0, 0.0)
 SHORT_NS = 50e3
 """A lag this short may go to the shortest in one step."""
 US = 1e3
@@ -122,8 +126,8 @@ class Model:
     """Logarithm of the squared width of edges over the variance by which inferences scatter."""
     level_w: float = 0.0
     """Mean of all readings: layers' mean lies between this and three times this; 0: not known."""
-    pull: tuple[float, float] = (0.0, 0.0)
-    """By how much half the log det of the powers' information falls with lag, 1/us, and with blur: what a likelihood of the sensor has in which powers
+    pull: tuple[float, float, float] = NO_PULL
+    """By how much half the log det of the powers' information falls with lag, 1/us, with blur and with skewness: what a likelihood of the sensor has in which powers
     were not fitted but integrated over (restricted likelihood, Patterson and Thompson 1971). It is held for a turn, like weights."""
     likely_w: Floats | None = None
     """Powers (c,) held near their mean: what slopes are made of. Those of noisy estimates would be too steep, and would agree with
@@ -153,7 +157,7 @@ class Model:
 
 
 class Index:
-    """Numbers of parameters: powers, stalls of each class, common stall, poles, drifts, blur, layout, shifts of each piece."""
+    """Numbers of parameters: powers, stalls of each class, common stall, poles, drifts, blur, skewness, layout, shifts of each piece."""
 
     def __init__(self, model: Model) -> None:
         classes = model.power_w.size
@@ -166,7 +170,8 @@ class Index:
         self.drift = slice(self.second.stop, self.second.stop + DRIFTS)
         self.idle_drift = slice(self.drift.stop, self.drift.stop + DRIFTS)
         self.blur = slice(self.idle_drift.stop, self.idle_drift.stop + int(model.sensor))
-        self.layout = slice(self.blur.stop, self.blur.stop + (model.layout.size if model.sensor else 0))
+        self.skew = slice(self.blur.stop, self.blur.stop + int(model.sensor))
+        self.layout = slice(self.skew.stop, self.skew.stop + (model.layout.size if model.sensor else 0))
         at = self.layout.stop
         self.shift: list[slice] = []
         for spline in model.splines:
@@ -176,8 +181,8 @@ class Index:
 
     @property
     def of_sensor(self) -> Ints:
-        """Numbers of all that says when and how the sensor saw the power: poles, blur, layout, shifts."""
-        every = (self.lag, self.second, self.blur, self.layout, *self.shift)
+        """Numbers of all that says when and how the sensor saw the power: poles, blur, skewness, layout, shifts."""
+        every = (self.lag, self.second, self.blur, self.skew, self.layout, *self.shift)
         return np.concatenate([np.arange(each.start, each.stop) for each in every])
 
 
@@ -216,9 +221,8 @@ def columns_and_residual(model: Model, design: Design) -> tuple[Ints, Floats]:
     numbers.append(np.arange(index.drift.start, index.idle_drift.stop))
     parts += [phi * layers[..., None], phi * _idle(model, design)[..., None]]
     if model.sensor:
-        numbers.append(np.arange(index.blur.start, index.blur.stop))
-        blur = model.kernel.blur_ns
-        parts.append(design.bend[..., None] * (blur / np.sqrt(2.0)))
+        numbers.append(np.arange(index.blur.start, index.skew.stop))
+        parts += [design.by_blur[..., None], design.by_skew[..., None]]
         numbers.append(index.layout.start + design.moved)
         parts.append(design.layout)
         first, weights = model.splines[design.piece].basis(design.at_ns)
@@ -296,13 +300,20 @@ def prior(model: Model) -> tuple[Floats, Floats]:
         else:
             put(index.second, SPLIT_SPREAD if model.tested else HELD, 0.0, 0.0)
         put(index.blur, BLUR_SPREAD if model.blurs else HELD, model.wider if model.blurs else 0.0, 0.0)
+        skews = model.blurs and not model.known
+        put(index.skew, SKEW_SPREAD if skews else HELD, model.kernel.skew if skews else 0.0, 0.0)
         if model.known:
             put(index.layout, HELD, 0.0, 0.0)
         else:
             precision[index.layout, index.layout], centre = model.layout.prior
             away[index.layout] = centre - model.layout.value
         if not model.known:
-            for place, pull in ((index.lag.start, model.pull[0]), (index.blur.start, model.pull[1] * model.blurs)):
+            by_lag, by_blur, by_skew = model.pull
+            for place, pull in (
+                (index.lag.start, by_lag),
+                (index.blur.start, by_blur * model.blurs),
+                (index.skew.start, by_skew * model.blurs),
+            ):
                 away[place] += pull / precision[place, place]
         kernel = model.kernel
         from_ns = model.lag_from_ns + (model.second_from_ns if model.second else 0.0)
@@ -351,7 +362,9 @@ def moved(model: Model, pieces: list[Piece], change: Floats) -> tuple[Model, lis
         later.append(piece.shifted(US * model.splines[number].value(piece.at_ns, step)))
     layout = model.layout.moved(change[index.layout])
     wider = float(np.clip(model.wider + np.clip(change[index.blur][0], -0.7, 0.7), -WIDEST, WIDEST))
-    return replace(new, wider=wider, kernel=kernel.with_lags(lag, second), layout=layout, shift_us=tuple(shifts)), later
+    skew = float(np.clip(kernel.skew + change[index.skew][0], -MOST_SKEW, MOST_SKEW))
+    kernel = replace(kernel.with_lags(lag, second), skew=skew)
+    return replace(new, wider=wider, kernel=kernel, layout=layout, shift_us=tuple(shifts)), later
 
 
 def between(one: Model, other: Model, like: Model) -> Floats:
@@ -372,6 +385,7 @@ def between(one: Model, other: Model, like: Model) -> Floats:
         found[index.second] = (other.kernel.second_ns - one.kernel.second_ns) / US
         later_us = (other.kernel.lag_ns + other.kernel.second_ns - one.kernel.lag_ns - one.kernel.second_ns) / US
         found[index.blur] = other.wider - one.wider
+        found[index.skew] = other.kernel.skew - one.kernel.skew
         found[index.layout] = other.layout.value - one.layout.value
         for where, mine, theirs in zip(index.shift, one.shift_us, other.shift_us, strict=True):
             found[where] = theirs - mine - later_us
@@ -385,5 +399,6 @@ def room_to_bounds(model: Model) -> tuple[Floats, Floats]:
     if model.sensor:
         least, most = model.layout.bounds
         down[index.layout], up[index.layout] = least - model.layout.value, most - model.layout.value
+        down[index.skew], up[index.skew] = -MOST_SKEW - model.kernel.skew, MOST_SKEW - model.kernel.skew
         down[index.lag] = (measured_ns(SHORTEST_NS) - measured_ns(model.kernel.lag_ns)) / US
     return down, up

@@ -126,7 +126,7 @@ class Design:
     a pole is slower; `slack` (b, n, m): by what they scatter if
     inferences run earlier or later, W per ns of its deviation; `stretch` (b, n, WALK m): if each of their gaps is longer or shorter by itself, W per ns of the deviation of all together;
     `width` (b, 2, m): how wide each inference's place scatters, squared, beside the mean; and 1 where its room is far beyond the usual.
-    `bend` (b, n): the sum of the bends of all inferences, W per ns. `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
+    `bend` (b, n): the sum of the bends of all inferences, W per ns; `by_blur`, `by_skew` (b, n): change with the logarithm of the variance of their places, and with its skewness, W. `layout` (b, n, j): change with the parameters of the layout numbered `moved` (j,). `smooth_ns`: time constant by which slow changes are smoothed.
     """
 
     piece: int
@@ -141,6 +141,8 @@ class Design:
     slide: Floats
     by_lag: Floats
     by_second: Floats
+    by_blur: Floats
+    by_skew: Floats
     bend: Floats
     slack: Floats
     stretch: Floats
@@ -176,7 +178,7 @@ def designs(
     have what inferences scatter by, else `slack` and `stretch` are of none. `cut`: whether blocks are cut into portions; they come as they are where
     they were already.
     """
-    slopes = _Slopes.of(plan, power_w, stalls)
+    slopes = _Slopes.of(plan, kernel, power_w, stalls)
     blocks = blocks_of(piece.number.size) if blocks is None else blocks
     for rows in _portions(plan, piece, blocks, kernel.reach_ns) if cut else blocks:
         yield _design(plan, number, piece, kernel, slopes, rows, scatter)
@@ -236,7 +238,7 @@ def _design(
         span = _span(piece, number)
         every = number[:, -1:] - span + np.arange(span + 1)
         at, picked = piece.at(every), number - every[:, :1]
-    seen = _overlap(plan, at.ravel(), kernel)
+    seen = _overlap(plan, at.ravel(), kernel, slopes.level)
     present = np.zeros(plan.count, bool)
     classes = plan.classes[seen.edge]
     present[classes] = True
@@ -257,20 +259,20 @@ def _design(
         share += _summed(seen.row * touched.size + (np.cumsum(present) - 1)[rests], seen.share * more, shape)
     by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
-    slide, bend, by_lag, by_second = np.add.reduceat(pulls, seen.first, axis=1).reshape(4, *at.shape)
+    slide, bend, by_lag, by_second, by_blur, by_skew = np.add.reduceat(pulls, seen.first, axis=1).reshape(6, *at.shape)
     slack, stretch, width, moved, layout = _moving(
         plan, seen, slopes, pulls[: 2 if kernel.blur_ns and scatter else 1], at.shape[0], at.shape[1], scatter
     )
     if picked is not None:
-        share, bend, slack, stretch, layout, by_stall, slide, by_lag, by_second = (
+        share, bend, slack, stretch, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew = (
             _read(_filtered(part, piece.averaging), picked)
-            for part in (share, bend, slack, stretch, layout, by_stall, slide, by_lag, by_second)
+            for part in (share, bend, slack, stretch, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew)
         )
         if stalled is not None:
             stalled = _read(_filtered(stalled, piece.averaging), picked)
     return Design(
         index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, by_stall, slide, by_lag, by_second,
-        bend, slack, stretch, width, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
+        by_blur, by_skew, bend, slack, stretch, width, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
     )  # fmt: skip
 
 
@@ -289,9 +291,10 @@ class _Slopes:
     stalled: Floats
     worth: Floats | None
     thins: Floats | None
+    level: Ints
 
     @classmethod
-    def of(cls, plan: Schedule, power_w: Floats, stalls: Floats | None) -> _Slopes:
+    def of(cls, plan: Schedule, kernel: Kernel, power_w: Floats, stalls: Floats | None) -> _Slopes:
         """With the powers of classes (c,)."""
         moves, worth = plan.moves, None if stalls is None else 1 + plan.stall * stalls[plan.classes]
         level = power_w[plan.classes] if worth is None else power_w[plan.classes] * worth
@@ -310,13 +313,20 @@ class _Slopes:
             plan.stall * power_w[plan.classes],
             worth,
             thins,
+            _levels(plan, kernel),
         )
+
+
+def _levels(plan: Schedule, kernel: Kernel) -> Ints:
+    """Which of the kernel's tables sees each edge (e,): that of its inference, and of no inference that of the mean one."""
+    usual = kernel.level(np.ones(1), np.zeros(1, np.bool_))
+    return np.append(kernel.level(plan.room[WIDTH], plan.room[LEAD_FAR] > 0), usual)[plan.moves]
 
 
 @dataclass(frozen=True)
 class _Overlap:
     """Sparse: conversion `row[i]` saw the stretch after edge `edge[i]` with weight `share[i]`; `slopes[:, i]` of R at that edge: slope,
-    bend, by either pole. Entries of a row are neighbours, from `first[row]` on."""
+    bend, by either pole, by variance, by skewness. Entries of a row are neighbours, from `first[row]` on."""
 
     row: Ints
     edge: Ints
@@ -325,7 +335,7 @@ class _Overlap:
     slopes: Floats
 
 
-def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
+def _overlap(plan: Schedule, at: Floats, kernel: Kernel, level: Ints) -> _Overlap:
     edges, table = plan.edge_ns, kernel.table
     first = np.maximum(np.searchsorted(edges, at - kernel.reach_ns, side="right") - 1, 0)
     last = np.maximum(np.searchsorted(edges, at + kernel.ahead_ns, side="right") - 1, first)
@@ -339,17 +349,19 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel) -> _Overlap:
     if plan.beside_ns is not None:
         place -= plan.beside_ns[edge]
     place *= 1 / STEP_NS
-    np.clip(place, 0.0, table.step.size - 1.001, out=place)
+    np.clip(place, 0.0, table.size - 1.001, out=place)
     index = place.astype(np.int64)
     place -= index
-    on = table.step[index]
-    place *= table.rise[index]
+    index += level[edge] * table.size
+    step, rise, every = table.flat
+    on = step[index]
+    place *= rise[index]
     on += place
     on[starts] = 1.0
     share = on.copy()
     share[:-1] -= on[1:]
     share[ends - 1] = on[ends - 1]
-    slopes = table.slopes.take(index, axis=1)
+    slopes = every.take(index, axis=1)
     slopes[:, starts] = 0.0
     return _Overlap(row, edge, starts, share, slopes)
 

@@ -11,6 +11,13 @@ scan is unknown, R is averaged over the scan.
 A step whose time is known only to a deviation s has the mean answer B, which is R blurred by a Gauss curve, and scatters about it: in
 Hermite polynomials of the time's error, R = B + s B' h1 + s^2 B'' / 2^(1/2) h2 + ..., with h1, h2, .. uncorrelated and of variance 1. The first
 two terms are kept; without the second, sharp sensors scatter more than one thinks.
+
+Inferences differ by how far their steps may be off, so there is a table for each of some deviations (`LEVELS`), and an edge is seen by that of its
+inference. Blurring is done by Fourier transforms, of which one of R serves all.
+
+Where the error has the skewness k, the curve is Gauss's times 1 + k (z^3 - 3 z) / 6 with z the error over s (Edgeworth's series up to its first
+term): of mean 0 and variance 1 as before. A host that wakes up late now and then makes such errors; under an even curve a short pole would be
+taken for none, and gaps between kernels for others, to make up for it.
 """
 
 from __future__ import annotations
@@ -22,6 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 STEP_NS = 1000.0
 """Distance of entries of the table; between them straight lines."""
@@ -33,6 +43,13 @@ SPLIT = 0.3
 """Share of a pole that is tried as a second one, to see whether there is one."""
 BLURS = 4.0
 """So many deviations to either side are blurred."""
+LEVELS = np.asarray(4.0 * 1.25 ** -np.arange(17.0), np.float64)
+"""Deviations of inferences' steps over the mean one for which there are tables: a step lies within 12 % of the nearest. One that is beyond them all
+has so wide an answer that it no longer matters."""
+APART = 8.0
+"""So many deviations lie between what is kept of a transform and its ends: what comes around from the other one is then below rounding."""
+MOST_SKEW = 1.0
+"""Skewness beyond this is taken for this: the curve would fall below 0 within 2.3 deviations, where errors still are."""
 SHORTEST_NS = 500.0
 """A shorter pole is taken for one of this length: no reading tells them apart."""
 _APART = 0.02
@@ -59,23 +76,47 @@ def lag_rate(lag_ns: float) -> float:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One member of the family: first and second pole, window, deviation of a step's time, and unknown scan; all ns."""
+    """One member of the family: first and second pole, window, deviation of a step's time, and unknown scan, all ns; skewness of a step's time."""
 
     lag_ns: float
     window_ns: float
     second_ns: float = 0.0
     blur_ns: float = 0.0
     smear_ns: float = 0.0
+    skew: float = 0.0
+    late: float = 0.0
+    """What share of the mean variance of a step's time grows with `Room.width` of its inference."""
+    far: float = 0.0
+    """By how much more than the mean variance that of an inference is whose room is far beyond the usual, as a share of the mean."""
+
+    @property
+    def levels(self) -> Floats:
+        """Deviations of steps' times, of which there are tables, over the mean one (l,)."""
+        return LEVELS if self.blur_ns and (self.late or self.far) else np.ones(1)
+
+    def level(self, width: Floats, far: Bools) -> Ints:
+        """Which of the tables serves inferences (m,), by `Room.width` and whether their room is far beyond the usual."""
+        levels = self.levels
+        if levels.size == 1:
+            return np.zeros(width.size, np.int64)
+        over = np.sqrt(np.maximum(1 + self.late * (width - 1) + self.far * far, levels[-1] ** 2))
+        nearest = np.rint(np.log(levels[0] / over) / np.log(levels[0] / levels[1]))
+        return np.asarray(np.clip(nearest, 0, levels.size - 1), np.int64)
+
+    @property
+    def widest_ns(self) -> float:
+        """Deviation of the step's time of which all else is the least."""
+        return self.blur_ns * float(self.levels[0])
 
     @property
     def ahead_ns(self) -> float:
         """How long after its window's end a step may be laid and still have been seen."""
-        return BLURS * self.blur_ns + STEP_NS
+        return BLURS * self.widest_ns + STEP_NS
 
     @property
     def reach_ns(self) -> float:
         """How far back from its window's end a conversion remembers."""
-        return self.window_ns + self.smear_ns + BLURS * self.blur_ns + MEMORY_LAGS * (self.lag_ns + self.second_ns)
+        return self.window_ns + self.smear_ns + BLURS * self.widest_ns + MEMORY_LAGS * (self.lag_ns + self.second_ns)
 
     def with_lags(self, lag_ns: float, second_ns: float) -> Kernel:
         """The same with other poles, kept within what tables can hold."""
@@ -84,41 +125,44 @@ class Kernel:
     @cached_property
     def table(self) -> KernelTable:
         """Answer and slopes on the grid."""
-        on = self._blurred()
+        size = int((self.ahead_ns + self.reach_ns) / STEP_NS) + 3
+        blur = _Blur.of(self, size)
+        here = self._around(blur)
         if self.second_ns:
-            by_second = self._by("second_ns", on.size)
+            by_second = self._by("second_ns", blur)
         else:
             split = replace(self, lag_ns=(1 - SPLIT) * self.lag_ns, second_ns=SPLIT * self.lag_ns)
-            by_second = split._blurred(on.size) - on
-        bend = np.gradient(np.gradient(on, STEP_NS), STEP_NS) * (self.blur_ns / np.sqrt(2.0))
+            by_second = split._around(blur) - here
+        on, curved, by_skew = blur.blurred(here), blur.curved(here), blur.skewed(here)
         return KernelTable(
             first_ns=-self.ahead_ns,
+            size=size,
             step=on,
-            slope=np.diff(on, append=on[-1:]) / STEP_NS,
-            bend=_between(bend),
-            by_lag=_between(self._by("lag_ns", on.size)),
-            by_second=_between(by_second),
+            slopes=np.stack(
+                [
+                    np.diff(on, append=on[:, -1:]) / STEP_NS,
+                    _between(curved / (np.maximum(self.blur_ns, 1.0) * self.levels[:, None] / np.sqrt(2.0))),
+                    _between(blur.blurred(self._by("lag_ns", blur))),
+                    _between(blur.blurred(by_second)),
+                    # What skewness adds is in proportion to the cube of the deviation.
+                    _between(curved + (1.5 * self.skew) * by_skew),
+                    _between(by_skew),
+                ]
+            ),
         )
 
-    def _by(self, name: str, size: int) -> Floats:
-        """Change of B with a lag, 1/ns, on the grid."""
+    def _by(self, name: str, blur: _Blur) -> Floats:
+        """Change of R with a lag, 1/ns, on the grid and around."""
         lag = max(float(getattr(self, name)), SHORTEST_NS if name == "lag_ns" else 0.0)
         low, high = max(lag - DERIVATIVE_NS, 0.0), lag + DERIVATIVE_NS
         if name == "lag_ns":
             low = max(low, SHORTEST_NS)
-        one, other = (replace(self, **{name: each})._blurred(size) for each in (low, high))
+        one, other = (replace(self, **{name: each})._around(blur) for each in (low, high))
         return np.asarray((other - one) / (high - low), np.float64)
 
-    def _blurred(self, size: int = 0) -> Floats:
-        """B on the grid, `size` entries from -ahead on."""
-        size = size or int((self.ahead_ns + self.reach_ns) / STEP_NS) + 3
-        wide = int(np.ceil(BLURS * self.blur_ns / STEP_NS))
-        tau = np.asarray(STEP_NS * np.arange(-wide, size + wide) - self.ahead_ns, np.float64)
-        on = self.step(tau)
-        if not wide:
-            return on
-        weight = np.exp(-((STEP_NS * np.arange(-wide, wide + 1) / self.blur_ns) ** 2) / 2)
-        return np.convolve(on, weight / weight.sum(), mode="valid")
+    def _around(self, blur: _Blur) -> Floats:
+        """R on the grid and around."""
+        return self.step(blur.tau_ns)
 
     def step(self, tau_ns: Floats) -> Floats:
         """R(tau), 0 to 1, in closed form and without blur; tau_ns of any shape."""
@@ -150,29 +194,68 @@ class Kernel:
         return np.asarray(x**2 / 2 - x * (slow + fast) + decay / (slow - fast), np.float64)
 
 
+@dataclass(frozen=True)
+class _Blur:
+    """What blurs answers (k,) at `tau_ns` to entries `kept` of it, for each of l deviations: `turns` (l, f), by how much a deviation is
+    of the wave, the transform of the curve, and that of what each unit of skewness adds."""
+
+    tau_ns: Floats
+    kept: slice
+    turns: Floats
+    even: Complex
+    odd: Complex
+
+    @classmethod
+    def of(cls, kernel: Kernel, size: int) -> _Blur:
+        """For `size` entries from -ahead on."""
+        wide = int(np.ceil(APART * kernel.widest_ns / STEP_NS))
+        count = _fast(size + 2 * wide) if wide else size
+        z = kernel.levels[:, None] * (2 * np.pi * np.fft.rfftfreq(count) * kernel.blur_ns / STEP_NS)
+        gauss = np.exp(-(z**2) / 2)
+        # A derivative of the curve is a factor of i z: (z^3 - 3 z) times Gauss's is its third, less than 0.
+        odd = 1j * z**3 / 6 * gauss
+        tau = np.asarray(STEP_NS * np.arange(-wide, count - wide) - kernel.ahead_ns, np.float64)
+        return cls(tau, slice(wide, wide + size), z, gauss + kernel.skew * odd, odd)
+
+    def blurred(self, answer: Floats) -> Floats:
+        """(l, size) of an answer (k,)."""
+        return self._by(answer, self.even) if self.kept.start else answer[None]
+
+    def curved(self, answer: Floats) -> Floats:
+        """Half its second derivative (l, size), times the variance: by how much it changes with the logarithm of that."""
+        return self._by(answer, self.even * (self.turns**2 / -2)) if self.kept.start else np.zeros((1, answer.size))
+
+    def skewed(self, answer: Floats) -> Floats:
+        """By how much it changes with the skewness (l, size)."""
+        return self._by(answer, self.odd) if self.kept.start else np.zeros((1, answer.size))
+
+    def _by(self, answer: Floats, curve: Complex) -> Floats:
+        return np.asarray(np.fft.irfft(np.fft.rfft(answer) * curve, answer.size)[:, self.kept], np.float64)
+
+
+def _fast(size: int) -> int:
+    """The least size that is no smaller and is transformed fast: a small number times a power of 2."""
+    return min(few << max(int(np.ceil(np.log2(size / few))), 0) for few in (1, 3, 5, 9, 15))
+
+
 def _between(values: Floats) -> Floats:
     """Means of neighbours, for those who ask between them."""
-    return np.asarray((values + np.append(values[1:], values[-1:])) / 2, np.float64)
+    return np.asarray((values + np.concatenate([values[:, 1:], values[:, -1:]], axis=1)) / 2, np.float64)
 
 
 @dataclass(frozen=True)
 class KernelTable:
-    """B at first_ns + i STEP_NS, and all else between that and the next: the slope and bend, by both of which readings scatter for each ns of s; its change
-    with either pole (per ns). Without a second pole: its change if the one were split in two (SPLIT)."""
+    """For each of l deviations of steps' times, B (l, size) at first_ns + i STEP_NS, and between that and the next `slopes` (6, l, size): the slope and
+    bend, by both of which readings scatter for each ns of s; its change with either pole (per ns), with the logarithm of the variance, and with the
+    skewness. Without a second pole: its change if the one were split in two (SPLIT)."""
 
     first_ns: float
+    size: int
     step: Floats
-    slope: Floats
-    bend: Floats
-    by_lag: Floats
-    by_second: Floats
+    slopes: Floats
 
     @cached_property
-    def rise(self) -> Floats:
-        """From each entry of B to the next."""
-        return np.diff(self.step, append=self.step[-1:])
-
-    @cached_property
-    def slopes(self) -> Floats:
-        """Slope, bend, change by either pole (4, i)."""
-        return np.stack([self.slope, self.bend, self.by_lag, self.by_second])
+    def flat(self) -> tuple[Floats, Floats, Floats]:
+        """B one after the other (l size,), what it rises by from each to the next, and the slopes (6, l size)."""
+        rise = np.diff(self.step, append=self.step[:, -1:])
+        return self.step.ravel(), rise.ravel(), self.slopes.reshape(len(self.slopes), -1)

@@ -24,9 +24,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-BOUND_ROUNDS = 6
-"""Of finding which bounds bind."""
-
 
 @dataclass
 class Information:
@@ -121,28 +118,6 @@ def solved(known: Information, precision: Floats, away: Floats, scattered: bool 
         return Solved(best, inverse, None)
     freedom = known.clusters / max(known.clusters - 1, 1)
     return Solved(best, inverse, inverse @ (freedom * known.scatter + precision) @ inverse)
-
-
-def within(found: Solved, least: Floats, most: Floats) -> Floats:
-    """Best values less x0 (q,) if they lie between `least` and `most` (q,), of which those beyond are held at the bound.
-
-    What others become follows from the covariance. A bound that no longer binds when others are held is let go.
-    """
-    bound = np.clip(found.off, least, most)
-    held, best = np.flatnonzero(bound != found.off), found.off
-    for _ in range(BOUND_ROUNDS):
-        if not held.size:
-            break
-        pull = np.linalg.solve(found.covariance[np.ix_(held, held)], bound[held] - found.off[held])
-        best = found.off + found.covariance[:, held] @ pull
-        best[held] = bound[held]
-        pushed = held[pull * np.sign(bound[held] - found.off[held]) > 0]
-        beyond = np.setdiff1d(np.flatnonzero((best < least) | (best > most)), held)
-        if pushed.size == held.size and not beyond.size:
-            return best
-        bound[beyond] = np.clip(best, least, most)[beyond]
-        held = np.union1d(pushed, beyond)
-    return np.asarray(np.clip(best, least, most), np.float64)
 
 
 def legendre_within(begin_ns: float, end_ns: float, new_begin_ns: float, new_end_ns: float) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.model.nuisance import US, Model
-from neuralpower_align.sensor.kernel import lag_of_ns, measured_ns
+from neuralpower_align.sensor.kernel import MOST_SKEW, lag_of_ns, measured_ns
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,7 +25,8 @@ def packed(model: Model) -> Floats:
     if model.sensor:
         kernel = model.kernel
         values[index.lag], values[index.second] = measured_ns(kernel.lag_ns) / US, kernel.second_ns / US
-        values[index.blur], values[index.layout] = model.wider, model.layout.value
+        values[index.blur], values[index.skew] = model.wider, kernel.skew
+        values[index.layout] = model.layout.value
         for where, shift in zip(index.shift, model.shift_us, strict=True):
             values[where] = shift - (kernel.lag_ns + kernel.second_ns) / US
     return values
@@ -36,6 +37,7 @@ def unpacked(like: Model, values: Floats) -> Model:
     index = like.index
     lag, second = lag_of_ns(US * float(values[index.lag][0])), US * float(values[index.second][0])
     kernel = like.kernel.with_lags(lag, second if like.second else like.kernel.second_ns)
+    kernel = replace(kernel, skew=float(np.clip(values[index.skew][0], -MOST_SKEW, MOST_SKEW)))
     model = replace(
         like,
         power_w=values[index.power],

@@ -15,15 +15,15 @@ import numpy.typing as npt
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.fit.estimate import WORTH_STALLS, Estimate
-from neuralpower_align.fit.gls import Normal, accumulate
+from neuralpower_align.fit.gls import Normal, accumulate, within
 from neuralpower_align.fit.search import FINAL_NOISE_BLOCKS
 from neuralpower_align.fit.surface import MARGIN_NS
 from neuralpower_align.model.drifts import drift_sums
-from neuralpower_align.model.noise import Noise, Sample, estimate_noise
+from neuralpower_align.model.noise import Noise, Sample, blurred, estimate_noise
 from neuralpower_align.model.nuisance import KNOT_S, US, Model, Spline, columns, prior, room_to_bounds
 from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
 from neuralpower_align.sensor.kernel import Kernel
-from neuralpower_align.stream.information import Information, Solved, legendre_within, reexpanded, solved, within
+from neuralpower_align.stream.information import Information, Solved, legendre_within, reexpanded, solved
 from neuralpower_align.stream.packed import packed, unpacked
 from neuralpower_align.stream.track import Track
 
@@ -126,7 +126,7 @@ class Rail:
         spent = np.zeros((model.power_w.size, 1 + nothing.size))
         rivals = np.zeros((len(found.rivals), ref.index.size))
         # Their drifts are of the window alone: over a longer time they would grow to whatever.
-        for name in ("power", "stall", "lag", "second", "blur", "layout"):
+        for name in ("power", "stall", "lag", "second", "blur", "skew", "layout"):
             rivals[:, getattr(ref.index, name)] = found.rivals[:, getattr(found.model.index, name)]
         return cls(
             ref,
@@ -151,8 +151,10 @@ class Rail:
     def _model(self, off: Floats) -> Model:
         """At a point, with edges as wide as the tables have them."""
         model = unpacked(self.ref, packed(self.ref) + off)
-        blur_ns = self._blur_ns(model.wider) if self.held is None else self.held.blur_ns
-        return replace(model, kernel=replace(model.kernel, blur_ns=blur_ns))
+        if self.held is None:
+            return replace(model, kernel=blurred(model.kernel, self.noise, self._blur_ns(model.wider)))
+        held = self.held
+        return replace(model, kernel=replace(model.kernel, blur_ns=held.blur_ns, late=held.late, far=held.far))
 
     def _blur_ns(self, wider: float) -> float:
         """How wide edges are."""
@@ -291,7 +293,7 @@ class Rail:
         return self._possible(solved(known, *self._prior(False, False)))
 
     def _possible(self, found: Solved) -> Floats:
-        return within(found, *room_to_bounds(self.ref))
+        return within(found.off, found.covariance, *room_to_bounds(self.ref))[0]
 
     def _normal(self, plan: Schedule, piece: Piece, model: Model, blocks: list[Ints]) -> Normal:
         seen = piece.shifted(US * model.splines[0].value(piece.at_ns, model.shift_us[0]))
@@ -302,12 +304,12 @@ class Rail:
         return normal
 
     def _at_held(self, off: Floats) -> Floats:
-        """The estimate as an expansion point: lags, layout and blur are where the batch ended."""
+        """The estimate as an expansion point: lags, layout, blur and skewness are where the batch ended."""
         index = self.ref.index
         if self.held is None:
-            self.held = replace(self.ref.kernel, blur_ns=self._blur_ns(self.ref.wider))
+            self.held = blurred(self.ref.kernel, self.noise, self._blur_ns(self.ref.wider))
         point = np.array(off)
-        point[index.lag] = point[index.second] = 0.0
+        point[index.lag] = point[index.second] = point[index.skew] = 0.0
         point[index.layout] = np.where(np.isnan(self.laid), off[index.layout], self.laid)
         if self.held.blur_ns and self.noise.place:
             point[index.blur] = np.log(self.held.blur_ns**2 / self.noise.place) - self.ref.wider

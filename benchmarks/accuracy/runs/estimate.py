@@ -55,6 +55,7 @@ def _of_batch(each: EngineAttribution) -> Told:
         each.energy_per_inference_j,
         each.energy_se_j,
         each.withheld,
+        each.runtime_s,
     )
 
 

@@ -36,6 +36,8 @@ class Told:
     energy_j: float
     energy_se_j: float
     withheld: str = ""
+    time_s: float = np.nan
+    """Of a mean inference's layers, at the clock that powers are told of."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Scored:
 
 def score(told: Told, truth: EngineTruth, rail: int) -> Scored:
     """Hold an engine against its truth on rail number `rail`."""
-    seconds, joules, runs = usual(truth, rail)
+    seconds, joules, runs = usual(truth, rail, told.time_s)
     count = int(told.unit.max()) + 1
     ran = np.bincount(told.unit, seconds, count)
     true_w = np.bincount(told.unit, joules, count) / np.where(ran > 0, ran, np.nan)
@@ -105,14 +107,19 @@ def score(told: Told, truth: EngineTruth, rail: int) -> Scored:
     return Scored(told.name, told.withheld, units, off / told.energy_se_j, off / energy_j)
 
 
-def usual(truth: EngineTruth, rail: int) -> tuple[Floats, Floats, int]:
-    """Seconds and joules of each layer in all profiled inferences that were not cold, at the clock that most of all had, and how many those are."""
+def usual(truth: EngineTruth, rail: int, time_s: float = np.nan) -> tuple[Floats, Floats, int]:
+    """Seconds and joules of each layer in all profiled inferences that were not cold, at the clock that is told of, and how many those are.
+
+    That is the one at which layers take `time_s` in a mean inference; where that is not told, the one that most of all inferences had.
+    """
     seconds, joules, runs = np.array(truth.total_s), np.array(truth.total_j)[:, rail], truth.runs
     for each in truth.apart.values():
         seconds, joules, runs = seconds - each.total_s, joules - np.array(each.total_j)[:, rail], runs - each.runs
     none = Totals(0)
     stepped, plain, both = (truth.apart.get(name, none) for name in (STEPPED, PLAIN, f"{PLAIN} {STEPPED}"))
     down = stepped.runs + both.runs > runs + plain.runs if stepped.runs and runs else stepped.runs > runs
+    if np.isfinite(time_s) and stepped.runs and runs:
+        down = abs(sum(stepped.total_s) / stepped.runs - time_s) < abs(float(seconds.sum()) / runs - time_s)
     if down:
         return np.array(stepped.total_s), np.array(stepped.total_j)[:, rail], stepped.runs
     return seconds, joules, runs

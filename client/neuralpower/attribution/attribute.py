@@ -311,9 +311,20 @@ def _row(
     missing = mean == 0.0
     resolved = not missing and members == 1 and Z95 * error <= half_width * power
     return LayerPower(
-        name, kind, unit, members, spent_s.size, repeats, mean, deviation,
-        NAN if missing else float(power), NAN if missing else float(error), geometry, bool(resolved), withheld,
-    )  # fmt: skip
+        name=name,
+        kind=kind,
+        unit=unit,
+        members=members,
+        count=spent_s.size,
+        repeats=repeats,
+        runtime_s=mean,
+        runtime_se_s=deviation,
+        power_w=NAN if missing else float(power),
+        power_se_w=NAN if missing else float(error),
+        geometry=geometry,
+        resolved=bool(resolved),
+        withheld=withheld,
+    )
 
 
 def _by_window_mean(
@@ -337,13 +348,33 @@ def _by_window_mean(
         missed += sum(1 for layer in layers if np.isnan(layer.power_w))
         total += len(layers)
         engines[each.body["hash"]] = EngineAttribution(
-            each.body["hash"], each.body["name"], "window-mean", layers, len(runs.begin_ns), measured_j, NAN, NAN, NAN,
-            bool(each.body["simulated"]),
-        )  # fmt: skip
+            hash=each.body["hash"],
+            name=each.body["name"],
+            method="window-mean",
+            layers=layers,
+            inferences=len(runs.begin_ns),
+            measured_energy_j=measured_j,
+            gap_power_w=NAN,
+            condition=NAN,
+            residual_w=NAN,
+            simulated=bool(each.body["simulated"]),
+        )
     notes.append(
         f"window-mean is a baseline: {missed} of {total} layers met no reading, and readings are taken for present power"
     )
     return Attribution(
-        "window-mean", engines, NAN, NAN, None, NAN, NAN, NAN, None, rails.board, recording.simulated, tuple(notes),
-        rails.names, Baselines(UNKNOWN, UNKNOWN),
-    )  # fmt: skip
+        method="window-mean",
+        engines=engines,
+        delay_s=NAN,
+        lag_s=NAN,
+        scan_period_s=None,
+        launch_gap_s=NAN,
+        idle_power_w=NAN,
+        residual_w=NAN,
+        balance=None,
+        board=rails.board,
+        simulated=recording.simulated,
+        notes=tuple(notes),
+        rails=rails.names,
+        baselines=Baselines(UNKNOWN, UNKNOWN),
+    )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -32,6 +31,7 @@ from neuralpower.attribution.results import Attribution
 from neuralpower.recordings import layout
 from neuralpower.recordings.recording import Recording
 from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH
+from neuralpower_wire.files import replace_file
 
 FOLDER = "attribution"
 FORMAT, VERSION = "neuralpower attribution", 1
@@ -153,14 +153,7 @@ def _write(path: Path, made_from: Mapping[str, Any], found: Attribution) -> None
     rest = json.dumps(_plain(found), separators=(",", ":")).encode()
     head = {"format": FORMAT, "version": VERSION, "made_from": made_from, "sha256": hashlib.sha256(rest).hexdigest()}
     path.parent.mkdir(exist_ok=True)
-    # Of two at once each has a file of its own; a recorder removes *.tmp that a crash left.
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        aside.write_bytes(json.dumps(head).encode() + b"\n" + rest)
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    replace_file(path, json.dumps(head).encode() + b"\n" + rest)
 
 
 def _plain(value: Any) -> Any:

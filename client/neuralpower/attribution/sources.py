@@ -20,7 +20,7 @@ from neuralpower.profiler.marks import spans
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.layer_power import Baseline, EngineRuns
 from neuralpower_align.readings.channel_readings import rail_readings, volt_of
-from neuralpower_wire import Epoch, Ticks
+from neuralpower_wire import Epoch, Ticks, explained
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -106,8 +106,9 @@ def rails_of(recording: RecordingSource, rail: str | None, notes: list[str]) -> 
     if rail:
         check_rail(rail, epochs)
     by_rail: dict[str, list[ChannelReadings]] = {name: [] for name in names}
-    for epoch in epochs:
-        mine = ticks[ticks["epoch"] == epoch.number]
+    for epoch, mine in explained(ticks, epochs):
+        if epoch is None:
+            continue
         found = {name: rail_readings(epoch, mine, name, notes) for name in names}
         if all(each is not None for each in found.values()):
             for name, each in found.items():

@@ -29,6 +29,7 @@ COMMANDS = {
     "features": ("modelling.features", "the layers of a network, and where two descriptions of it differ"),
     "predict": ("modelling.predict", "runtime, power and energy of a network"),
     "rank": ("modelling.rank", "which network to deploy: by energy, runtime or energy-precision ratio"),
+    "plan-sweep": ("modelling.plan_sweep", "the next layers worth measuring"),
     "report": ("analysing.report", "one self-contained HTML page"),
     "export": ("analysing.export", "a trace for ui.perfetto.dev, or CSV tables"),
 }

@@ -46,11 +46,11 @@ def record_everything(directory: Path, sensor: DrawnSensor) -> DemoRecording:
         daemon = stack.enter_context(
             Process(["neuralpowerd", "run", "--config", str(config)], directory / "neuralpowerd.log", signal.SIGTERM)
         )
-        client = stack.enter_context(Client(f"ipc://{rundir}"))
+        client = stack.enter_context(Client(rundir))
         daemon.wait_until(lambda: _answers(client))
         recorder = stack.enter_context(
             Process(
-                ["neuralpower.cli", "record", f"ipc://{rundir}", "-o", str(recording), "--past", "all"],
+                ["neuralpower.cli", "record", str(rundir), "-o", str(recording), "--past", "all"],
                 directory / "recorder.log",
                 signal.SIGINT,
             )

@@ -102,7 +102,7 @@ def fit(training: Dataset, directory: Path) -> tuple[SixModels | None, str]:
     write_dataset(training.table, directory / "layers.parquet", training.provenance)
     try:
         with console.progress("fitting six models", 6) as advance:
-            models = SixModels().fit(training, advance)
+            models = SixModels().fit(training, advance=advance)
     except (Failure, InputError) as error:
         print(f"no models: {error}")
         return None, str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 
@@ -13,6 +12,7 @@ from neuralpower_align.result.energy import energy_between
 from neuralpower_wire import Epoch, Flag, ReadingState
 from neuralpower_wire.power import stamps_ns
 
+from ..address import AddressLike
 from ..subscriber.client import Client
 from ..subscriber.messages import Ticks
 from .shown import Shown
@@ -32,9 +32,8 @@ class PowerLog:
         address: the daemon's runtime directory.
     """
 
-    def __init__(self, address: str | os.PathLike[str]) -> None:
-        folder = os.fspath(address).removeprefix("ipc://").rstrip("/")
-        self._client = Client(f"ipc://{folder}", topics=("rails",))
+    def __init__(self, address: AddressLike) -> None:
+        self._client = Client(address, topics=("rails",))
         self._parts: deque[tuple[Ints, Floats]] = deque()
         self.epoch: Epoch | None = None
 

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from neuralpower_wire.files import replace_file, sync_folder
+
 from ..errors import Failure, InputError
 from . import sweep
 
@@ -214,7 +216,7 @@ class Zoo:
             shutil.rmtree(part, ignore_errors=True)
             return
         part.rename(self.folder / network.name)
-        _sync(self.folder)
+        sync_folder(self.folder)
         result.state = "done"
 
     def _recorded(self, network: ZooNetwork, part: Path) -> str:
@@ -251,7 +253,7 @@ class Zoo:
         from ..subscriber.client import Client
 
         try:
-            with Client(f"ipc://{self.address}", topics=("rails",)) as client:
+            with Client(self.address, topics=("rails",)) as client:
                 return bool(client.status())
         except (Failure, InputError):
             return False
@@ -265,14 +267,8 @@ class Zoo:
 
     def _store(self) -> None:
         body = {"networks": {name: asdict(result) for name, result in self.results.items()}}
-        new = self.folder / f"{STATE}.new"
         try:
-            with open(new, "w", encoding="utf-8") as file:
-                json.dump(body, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self.folder / STATE)
-            _sync(self.folder)
+            replace_file(self.folder / STATE, json.dumps(body, indent=1).encode())
         except OSError as error:
             raise Failure(f"{self.folder / STATE}: {error.strerror}") from None
 
@@ -302,12 +298,3 @@ def _last(log: Path) -> str:
     """The last line of a log."""
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("neuralpower: ").strip() if lines else "it said nothing"
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in `folder` last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

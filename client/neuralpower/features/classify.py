@@ -45,6 +45,7 @@ def convolution(operation: Operation, data: Shape, output: Shape, window: Slidin
 
     That holds for a 1×1 kernel on a 1×1 map, the form TensorRT gives to most fully connected layers.
     """
+    _check_groups(operation, data, output, groups)
     covers = tuple(data[2:]) == window.kernel and not any(window.pad) and set(output[2:]) == {1}
     if groups == 1 and covers and len(data) < 5:
         return fully_connected(operation, data[0], prod(data[1:]), output[1])
@@ -56,11 +57,19 @@ def convolution(operation: Operation, data: Shape, output: Shape, window: Slidin
 
 def transposed(operation: Operation, data: Shape, output: Shape, window: Sliding, groups: int) -> Layer:
     """A transposed convolution from N,C and one, two or three dimensions: each input meets the whole kernel, N·Cin·Hin·Win·Kh·Kw·Cout/groups."""
+    _check_groups(operation, data, output, groups)
     if len(data) < 5:
         return _windowed("deconv", operation, data, output, window, groups)
     weights = prod(window.kernel) * (data[1] // groups) * output[1]
     work = 2 * prod(data) // data[1] * weights, weights
     return _volume("conv3d", operation, data, output, window, work, "transposed")
+
+
+def _check_groups(operation: Operation, data: Shape, output: Shape, groups: int) -> None:
+    if groups > 0 and (data[1] % groups or output[1] % groups):
+        raise ValueError(
+            f"layer {operation.name}: {groups} groups, which do not divide its {data[1]} and {output[1]} channels"
+        )
 
 
 def pooling(operation: Operation, data: Shape, output: Shape, window: Sliding) -> Layer:

@@ -107,13 +107,29 @@ def layers_from_engine(inspector: object, name: str = "engine", batch: int | Non
 
 def _entries(inspector: object, name: str) -> list[dict[str, Any]]:
     entries = inspector.get("Layers") if isinstance(inspector, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{name}: not TensorRT engine information: it has no list of Layers")
+    if isinstance(inspector, list) and any(isinstance(each, dict) and "LayerType" in each for each in inspector):
+        entries = inspector  # the layers alone, as tools write them that ask for one after the other
+    if isinstance(inspector, dict) and entries is None and "LayerType" in inspector:
+        raise InputError(f"{name}: information of one layer; give the whole engine's (get_engine_information)")
+    if entries == []:
+        raise InputError(f"{name}: TensorRT engine information with an empty list of Layers; build the engine again")
+    if not isinstance(entries, list):
+        raise InputError(f"{name}: not TensorRT engine information: it has no list of Layers{_times(inspector)}")
     if any(isinstance(entry, str) for entry in entries):
         raise InputError(f"{name}: the engine lists only its layers' names; {DETAILED}")
     if not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{name}: not TensorRT engine information: a layer is not an object")
     return entries
+
+
+def _times(document: object) -> str:
+    """What a list of times is, which trtexec writes beside the layers; "" of anything else."""
+    entries = [each for each in document if isinstance(each, dict)] if isinstance(document, list) else []
+    if any("averageMs" in each or "timeMs" in each for each in entries):
+        return "; these are its layers' times (--exportProfile): give what --exportLayerInfo writes"
+    if any("latencyMs" in each for each in entries):
+        return "; these are times of inferences (--exportTimes): give what --exportLayerInfo writes"
+    return ""
 
 
 def _tensors_of_network(inspector: object) -> set[str]:
@@ -181,11 +197,15 @@ def _convolution(entry: Entry, backwards: bool) -> Layer:
     if backwards:
         return transposed(entry.operation(batch_note), data, (output[0], channels, *output[2:]), window, groups)
     notes = [batch_note]
+    convolved = _slid(data, window, entry.window("ConvPostPadding", "PostPadding", default=window.pad))
     if entry.has("PoolingWindowSize"):
         pool = entry.window("PoolingWindowSize")
-        post = entry.window("ConvPostPadding", "PostPadding", default=window.pad)
-        output = (output[0], channels, *_convolved(data, window, post))
+        output = (output[0], channels, *convolved)
         notes.append(f"with a fused {'x'.join(map(str, pool))} pooling, whose work is not counted")
+    elif channels != output[1]:
+        raise Unreadable(f"{channels} output maps (OutMaps) of an output with {output[1]} channels")
+    else:
+        _check(entry, convolved, output)
     note = "; ".join(filter(None, notes))
     return convolution(entry.operation(note), data, (output[0], channels, *output[2:]), window, groups)
 
@@ -199,6 +219,7 @@ def _pooling(entry: Entry) -> Layer:
         entry.window("Stride", "PoolingStride", default=kernel),
         entry.window("PrePadding", "PoolingPrePadding", default=(0,) * len(kernel)),
     )
+    _check(entry, _slid(data, window, entry.window("PostPadding", "PoolingPostPadding", default=window.pad)), output)
     return pooling(entry.operation(note), data, output, window)
 
 
@@ -220,11 +241,21 @@ def _maps(entry: Entry, side: str, rank: int) -> tuple[tuple[int, ...], str]:
     return shape, ""
 
 
-def _convolved(data: tuple[int, ...], window: Sliding, post: tuple[int, ...]) -> tuple[int, ...]:
-    """Output height and width of a convolution: floor((in + pre + post - dilation·(k - 1) - 1) / stride) + 1."""
+def _check(entry: Entry, slid: tuple[int, ...], output: tuple[int, ...]) -> None:
+    """Whether a window makes the output that is told; one more or less is a matter of how it rounds. SAME padding need not be told."""
+    if "SAME" not in entry.text("PaddingMode") and any(
+        abs(made - told) > 1 for made, told in zip(slid, output[2:], strict=True)
+    ):
+        made, told = ("x".join(map(str, sizes)) for sizes in (slid, output[2:]))
+        raise Unreadable(f"its window makes {made} of its input, and its output is {told}")
+
+
+def _slid(data: tuple[int, ...], window: Sliding, post: tuple[int, ...]) -> tuple[int, ...]:
+    """Output sizes of a window: floor((in + pre + post - dilation·(k - 1) - 1) / stride) + 1."""
     if 0 in window.stride:
         raise Unreadable("a stride of 0")
-    sizes = zip(data[2:], window.kernel, window.stride, window.pad, post, window.dilation, strict=True)
+    dilation = window.dilation or (1,) * len(window.kernel)
+    sizes = zip(data[2:], window.kernel, window.stride, window.pad, post, dilation, strict=True)
     return tuple((n + pre + end - dilation * (k - 1) - 1) // stride + 1 for n, k, stride, pre, end, dilation in sizes)
 
 

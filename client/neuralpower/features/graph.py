@@ -54,6 +54,10 @@ class Graph:
     ) -> None:
         self.source = source
         self.nodes = list(nodes)
+        needed = self._needed(outputs)
+        self.unread = [node for node in self.nodes if id(node) not in needed]
+        """Nodes that lead to no output of the network: a builder drops them."""
+        self.nodes = [node for node in self.nodes if id(node) in needed]
         self.notes = tuple(notes)
         self._shapes, self._precisions, self._integers = shapes, precisions, integers
         self._constants = self._fold(weights)
@@ -128,6 +132,20 @@ class Graph:
     def leaves(self, tensor: str) -> bool:
         """Whether a tensor is an output of the network."""
         return tensor in self._outputs
+
+    def _needed(self, outputs: Collection[str]) -> set[int]:
+        """Ids of the nodes that lead to an output; of all where none is an output's, since nothing is known then."""
+        makers = {name: node for node in self.nodes for name in node.output if name}
+        waiting = [makers[name] for name in outputs if name in makers]
+        if not waiting:
+            return set(map(id, self.nodes))
+        found: set[int] = set()
+        while waiting:
+            node = waiting.pop()
+            if id(node) not in found:
+                found.add(id(node))
+                waiting += [makers[name] for name in node.input if name in makers]
+        return found
 
     def _fold(self, weights: Collection[str]) -> set[str]:
         constants = {"", *weights}

@@ -27,11 +27,14 @@ ELEMENT_BYTES = {"FP32": 4.0, "FP16": 2.0, "BF16": 2.0, "FP8": 1.0, "INT8": 1.0,
 MOST_TOLD = 1 << 62
 """Beyond any network, and within the 64 bits of a dataset's column."""
 
-_SIZED = (*MODELLED, "deconv", "matmul")
+MOST_MHZ = 100_000
+"""No GPU's clock comes near this."""
+
+SIZED = (*MODELLED, "deconv", "matmul")
 _SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w")
-_POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
-_TOLD = ("told_flops", "told_weights", "told_accesses")
-_SHAPE = attrgetter("kind", *_POSITIVE, "pad_h", "pad_w", "precision", *_TOLD)
+POSITIVE = (*_SIZES, "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups")
+TOLD = ("told_flops", "told_weights", "told_accesses", "fused")
+_SHAPE = attrgetter("kind", *POSITIVE, "pad_h", "pad_w", "precision", "gpu_mhz", *TOLD)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ class Layer:
     ``in_h`` rows and ``in_c`` columns, times as many of ``in_c`` rows and ``out_c`` columns. Kinds whose sizes do not fit these fields
     (``conv3d``, ``pool3d``, ``attention``, ``norm``, ``embedding``) have their counts told: ``told_flops`` operations, ``told_weights``
     and ``told_accesses`` elements. ``precision`` is ``FP32``, ``FP16``, ``BF16``, ``FP8``, ``INT8``, ``INT4`` or empty when not known.
-    ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``).
+    ``gpu_mhz`` is the clock that the GPU was set to, 0 where it is not known.
+    ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``). ``fused`` counts what runs within the layer beside its work: a bias,
+    an activation, the sum with another tensor; 0 also where the source does not tell.
 
     Raises ValueError when ``kind`` is none of ``KINDS``, a size that its kind needs is not positive or absurd, or a told count is.
     """
@@ -73,15 +78,19 @@ class Layer:
     told_flops: int = 0
     told_weights: int = 0
     told_accesses: int = 0
+    fused: int = 0
+    gpu_mhz: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"layer {self.name}: kind {self.kind!r} is none of {', '.join(KINDS)}")
-        if self.kind in _SIZED:
-            bad = [name for name in _POSITIVE if not 1 <= getattr(self, name) < LARGEST]
+        if self.kind in SIZED:
+            bad = [name for name in POSITIVE if not 1 <= getattr(self, name) < LARGEST]
             if bad:
                 raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(bad)}")
-        absurd = [name for name in _TOLD if not 0 <= getattr(self, name) < MOST_TOLD]
+        if not 0 <= self.gpu_mhz < MOST_MHZ:
+            raise ValueError(f"layer {self.name}: an impossible gpu_mhz of {self.gpu_mhz}")
+        absurd = [name for name in TOLD if not 0 <= getattr(self, name) < MOST_TOLD]
         if absurd:
             raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(absurd)}")
 

@@ -11,9 +11,10 @@ from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.graph import Graph
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_graph import layers_of
+from neuralpower.features.onnx_graph import layers_of, of_weights_alone
 from neuralpower.features.onnx_inputs import InputShape
 from neuralpower.features.onnx_model import graph_of
+from neuralpower.features.operators import CONVOLUTIONS, PRODUCTS
 
 _OF_ONNX = {"graph", "irVersion", "ir_version", "opsetImport", "opset_import"}
 """Fields of ONNX's JSON form."""
@@ -43,14 +44,13 @@ def load_network(spec: str | os.PathLike[str], batch: int = 1, input_shape: Inpu
     Raises InputError, one line, when it cannot be read.
     """
     if isinstance(spec, str) and spec.startswith("torch:"):
-        from neuralpower.features.torch_export import layers_from_torch
+        from neuralpower.features.torch_export import graph_from_torch
 
-        return Network(spec.rpartition(":")[2], layers_from_torch(spec, batch, input_shape), "torch")
+        return _of_graph(spec.rpartition(":")[2], graph_from_torch(spec, batch, input_shape), "torch")
     path = Path(spec)
     document = _json(path)
     if document is None or (isinstance(document, dict) and "Layers" not in document and _OF_ONNX & document.keys()):
-        graph, layers = _read_onnx(path, batch, input_shape)
-        return Network(network_name(path), layers, "onnx", graph.notes)
+        return _read_onnx(path, batch, input_shape)
     notes = ("an engine has its own shapes: the input shape given does not apply",) if input_shape else ()
     return Network(network_name(path), layers_from_engine(document, str(path), batch), "engine", notes)
 
@@ -65,10 +65,22 @@ def _json(path: Path) -> object | None:
     return read_json(path) if start and start in '{["' else None
 
 
-def _read_onnx(path: Path, batch: int, input_shape: InputShape) -> tuple[Graph, list[Layer]]:
+def _of_graph(name: str, graph: Graph, source: str) -> Network:
+    alone = of_weights_alone(graph)
+    count, flops = len(alone), sum(layer.flops() for layer in alone)
+    told = f"{count} of its products and convolutions need weights alone: an engine's builder does their {flops:,} operations, and they are no layers"
+    notes = [*graph.notes, *([told] if alone else [])]
+    unread = [node.name for node in graph.unread if node.op_type in CONVOLUTIONS | PRODUCTS]
+    if unread:
+        notes.append(
+            f"{len(unread)} of its products and convolutions lead to no output of the network and do not run: {', '.join(unread[:5])}"
+        )
+    return Network(name, layers_of(graph), source, tuple(notes))
+
+
+def _read_onnx(path: Path, batch: int, input_shape: InputShape) -> Network:
     try:
-        graph = graph_of(path, batch, input_shape)
-        return graph, layers_of(graph)
+        return _of_graph(network_name(path), graph_of(path, batch, input_shape), "onnx")
     except (InputError, ModuleNotFoundError):
         raise
     except Exception as error:  # protobuf takes models that the rest of the onnx package then falls over

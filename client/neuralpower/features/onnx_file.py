@@ -14,11 +14,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from neuralpower.documents import HEAD, encoding_of, foreign, json_of, read_bytes
+from neuralpower.documents import HEAD, encoding_of, foreign, json_of, opened, read_bytes
 from neuralpower.errors import InputError
+from neuralpower.features.onnx_light import without_weights
 
 LARGEST_ONNX = (2 << 30) - 1
 """Bytes. Protocol buffers end here; larger models keep their weights in files of their own."""
+SMALL = 1 << 20
+"""Bytes of a model that is read whole in any case: its weights cost nothing."""
 LARGEST_LIST = 64
 """Integers of a stored tensor worth fetching: axes and shapes are short."""
 
@@ -26,16 +29,18 @@ _INTEGERS = (6, 7)
 _NEITHER = "neither TensorRT engine information (JSON) nor an ONNX model"
 
 
-def load_model(path: Path) -> Any:
+def load_model(path: Path, weights: bool = True) -> Any:
     """The `onnx.ModelProto` in a file; small lists of integers that stand beside it are in it.
 
-    Raises InputError, one line, where the file is no ONNX model, or one without nodes; it says what the file was taken for and where
-    that form breaks.
+    Without ``weights`` the contents of large ones may be missing: they need not be read from the disk then. Raises InputError, one line, where
+    the file is no ONNX model, or one without nodes; it says what the file was taken for and where that form breaks.
     """
-    content = read_bytes(path, LARGEST_ONNX)
-    if told := foreign(content[:HEAD]):
+    head, size = opened(path)
+    if told := foreign(head):
         raise InputError(f"{path}: {told}")
-    model = _parsed(path, content)
+    model = None if weights or not SMALL <= size <= LARGEST_ONNX else _without_weights(path, size)
+    if model is None:
+        model = _parsed(path, read_bytes(path, LARGEST_ONNX))
     if not model.graph.node:
         raise InputError(f"{path}: {_NEITHER} with layers")
     _fetch_integers(path, model)
@@ -51,6 +56,18 @@ def model_of_json(path: Path, document: object) -> Any:
         return json_format.ParseDict(document, onnx.ModelProto(), ignore_unknown_fields=True)
     except Exception as error:  # whatever protobuf's JSON throws
         raise InputError(f"{path}: taken for ONNX as JSON, which it is not: {_first_line(error)}") from None
+
+
+def _without_weights(path: Path, size: int) -> Any:
+    """The model of a binary file; None where it is none, or is damaged: what is wrong is then told by who reads all of it."""
+    import onnx
+
+    try:
+        with path.open("rb") as file:
+            content = without_weights(file.fileno(), size)
+        return content and onnx.load_model_from_string(content, format="protobuf")
+    except Exception:  # of the disk, or no binary form
+        return None
 
 
 def _parsed(path: Path, content: bytes) -> Any:

@@ -69,6 +69,13 @@ def layers_apart(graph: Graph) -> list[tuple[Node, Layer]]:
     return found
 
 
+def of_weights_alone(graph: Graph) -> list[Layer]:
+    """What products and convolutions of a graph would be that need no input of the network: an engine's builder computes them, so they do not run."""
+    reader = _Reader(graph)
+    nodes = [node for node in graph.nodes if node.op_type in CONVOLUTIONS | PRODUCTS and node.domain in STANDARD]
+    return [reader.layer(Group(node, [node])) for node in nodes if all(map(graph.constant, node.output))]
+
+
 class _Reader:
     """Groups of nodes as layers."""
 

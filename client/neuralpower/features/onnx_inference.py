@@ -32,18 +32,23 @@ _SHRINKING = {"NonZero", "Compress", "Unique"}
 
 
 class ShapeInference:
-    """What is known of a model's tensors. ``nodes`` are those that would run, with the branches taken that shapes decide."""
+    """What is known of a model's tensors. ``nodes`` are those that would run, with the branches taken that shapes decide.
 
-    def __init__(self, model: Any, inputs: Mapping[str, Shape]) -> None:
+    ``trusting``: a shape that the file declares is taken where nothing else tells one. Of another input than the file's own it would be wrong.
+    """
+
+    def __init__(self, model: Any, inputs: Mapping[str, Shape], trusting: bool = True) -> None:
         from onnx import helper
 
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {}
         self.elements: dict[str, int] = {}
         self.values: dict[str, Any] = {}
-        self.notes: list[str] = []
+        self.contradictions: list[str] = []
+        """A line for each shape that the file declares and a node contradicts."""
         self._versions = {each.domain: each.version for each in model.opset_import}
         self._opsets = [helper.make_opsetid(domain, version) for domain, version in self._versions.items()]
+        self._trusting = trusting
         self._ir_version = model.ir_version
         self._schemas: dict[tuple[str, str], Any] = {}
         self._typed: dict[str, Any] = {}
@@ -120,17 +125,17 @@ class ShapeInference:
                 shape = own
             declared = self._declared_shape(name)
             if shape is None and node.op_type not in WINDOWED:
-                shape = declared
+                shape = declared if self._trusting else None
             elif shape is not None and declared not in (None, shape):
                 told = f"declared as {_by(declared)}, which its node {node.name} contradicts: taken as {_by(shape)}"
-                self.notes.append(f"tensor {name} is {told}")
-            if not element:
-                element = (
-                    getattr(self._declared.get(name), "elem_type", 0) or self.elements.get(node.input[0], 0)
-                    if node.input
-                    else 0
-                )
-            self._set(name, shape, element)
+                self.contradictions.append(f"tensor {name} is {told}")
+            self._set(name, shape, element or self._element(node, name))
+
+    def _element(self, node: Node, name: str) -> int:
+        """The element type of a node's output where the library tells none: as declared, as a quantisation's zero point, as the first input."""
+        declared: int = getattr(self._declared.get(name), "elem_type", 0)
+        source = node.input[2] if node.op_type == "QuantizeLinear" and len(node.input) > 2 else "".join(node.input[:1])
+        return declared or self.elements.get(source, 0)
 
     def _by_library(self, proto: Any, node: Node) -> dict[str, tuple[Shape | None, int]]:
         from onnx import shape_inference
@@ -160,7 +165,7 @@ class ShapeInference:
             return None
         try:
             return rule(node.attributes, [shape for shape in used if shape is not None])
-        except (Unreadable, ValueError, TypeError, IndexError):
+        except (Unreadable, ValueError, TypeError, IndexError, ArithmeticError):
             return None
 
     def _declared_shape(self, name: str) -> Shape | None:
@@ -266,6 +271,16 @@ def _body(graph: Any) -> str:
     """What a body holds, in words: ``3 Conv, 1 Relu``."""
     counts = Counter(node.op_type for node in graph.node if node.op_type != "Constant")
     return ", ".join(f"{count} {op_type}" for op_type, count in counts.most_common()) or "nothing"
+
+
+def captured_by(node: Any) -> list[str]:
+    """Tensors of the network that the bodies of a node read."""
+    bodies = [
+        each
+        for attribute in node.attribute
+        for each in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else []))
+    ]
+    return [name for body in bodies for name in _captured(body)]
 
 
 def _captured(graph: Any) -> list[str]:

@@ -62,6 +62,12 @@ def static_inputs(path: Path, inputs: Sequence[Any], batch: int, wanted: Wanted)
     return shapes, notes
 
 
+def is_other(value: Any, shape: Shape) -> bool:
+    """Whether an input has another size than the file fixes for it."""
+    fixed = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return any(size > 0 and size != given for size, given in zip(fixed, shape, strict=False))
+
+
 def _by_name(path: Path, inputs: Sequence[Any], wanted: Wanted) -> dict[str, Sequence[int]]:
     names = [value.name for value in inputs]
     unknown = [name for name in wanted if name != FIRST and name not in names]

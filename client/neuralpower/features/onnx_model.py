@@ -12,7 +12,8 @@ from neuralpower.features.graph import Graph
 from neuralpower.features.inspected import Unreadable
 from neuralpower.features.onnx_file import LARGEST_LIST, load_model
 from neuralpower.features.onnx_inference import ShapeInference
-from neuralpower.features.onnx_inputs import InputShape, by_name, static_inputs
+from neuralpower.features.onnx_inputs import InputShape, by_name, is_other, static_inputs
+from neuralpower.features.onnx_order import put_in_order
 from neuralpower.features.onnx_quantised import plain
 
 _PRECISIONS = {
@@ -27,6 +28,10 @@ _PRECISIONS = {
 """Element types of onnx.TensorProto that a layer computes in; eight bits without a sign count as INT8."""
 
 
+MOST_TOLD = 3
+"""Contradictions that are told one by one: where a whole file declares other shapes, the first ones tell where that begins."""
+
+
 def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputShape = None) -> Graph:
     """A model with every shape inferred, its local functions inlined, and its quantised operators as plain ones.
 
@@ -35,15 +40,18 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     batch is fixed at another number.
     """
     source = Path(path)
-    model = _inlined(source, load_model(source))
+    model = _inlined(source, load_model(source, weights=False))
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in given]
     shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
-    plain(model.graph)
+    plain(model)
+    other = any(is_other(value, shapes[value.name]) for value in inputs if value.name in shapes)
     try:
-        known = ShapeInference(model, shapes)
+        notes += put_in_order(model.graph, shapes)
+        known = ShapeInference(model, shapes, trusting=not other)
     except Unreadable as reason:
         raise InputError(f"{source}: {reason}") from None
+    notes += _contradictions(known.contradictions, other)
     integers = {
         name: [int(x) for x in value.flat]
         for name, value in known.values.items()
@@ -52,9 +60,20 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     precisions = {name: _PRECISIONS.get(element, "") for name, element in known.elements.items()}
     outputs = {each.name for each in model.graph.output}
     constants = given | set(known.values)
-    return Graph(
-        str(source), known.nodes, known.shapes, precisions, constants, integers, outputs, (*notes, *known.notes)
-    )
+    return Graph(str(source), known.nodes, known.shapes, precisions, constants, integers, outputs, notes)
+
+
+def _contradictions(found: list[str], other: bool) -> list[str]:
+    """A line each for the first shapes that a file declares and its nodes contradict, and one for the rest.
+
+    Where an input was given an ``other`` shape than the file's, they are right for the file's, and a line says so.
+    """
+    if other:
+        told = f"the file's own shapes of {len(found)} tensors are those of its own input: taken as follows from the shape given"
+        return [told] if found else []
+    more = len(found) - MOST_TOLD
+    rest = [f"{more} more tensors are declared otherwise than their nodes make them"] if more > 0 else []
+    return found[:MOST_TOLD] + rest
 
 
 def _inlined(path: Path, model: Any) -> Any:

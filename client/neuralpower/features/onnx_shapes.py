@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from neuralpower.features.inspected import Unreadable
@@ -58,10 +59,17 @@ def _convolution(given: Given, shapes: Sequence[Shape]) -> Shape:
     data, weight = shapes[:2]
     if len(data) < 3 or len(weight) != len(data):
         raise Unreadable(f"weights of {len(weight)} dimensions on data of {len(data)}")
+    _check_kernel(given, weight)
     channels = weight[1] * given.get("group", 1)
     if channels != data[1]:
         raise Unreadable(f"weights for {channels} channels on data with {data[1]}")
     return (data[0], weight[0], *slid(given, data[2:], weight[2:]))
+
+
+def _check_kernel(given: Given, weight: Shape) -> None:
+    told = tuple(given.get("kernel_shape") or weight[2:])
+    if told != tuple(weight[2:]):
+        raise Unreadable(f"a kernel of {'x'.join(map(str, told))} with weights of {'x'.join(map(str, weight[2:]))}")
 
 
 def _transposed(given: Given, shapes: Sequence[Shape]) -> Shape:
@@ -69,6 +77,7 @@ def _transposed(given: Given, shapes: Sequence[Shape]) -> Shape:
     rank = len(data) - 2
     if rank < 1 or len(weight) != len(data):
         raise Unreadable(f"weights of {len(weight)} dimensions on data of {len(data)}")
+    _check_kernel(given, weight)
     if weight[0] != data[1]:
         raise Unreadable(f"weights for {weight[0]} channels on data with {data[1]}")
     told = given.get("output_shape")
@@ -153,6 +162,28 @@ def _elementwise(given: Given, shapes: Sequence[Shape]) -> Shape:
     return broadcast(shapes)
 
 
+def _reshaped(given: Given, shapes: Sequence[Shape]) -> Shape:
+    """Of a Reshape whose sizes are an attribute, as before ONNX's fifth set of operators."""
+    told, data = list(given.get("shape") or ()), shapes[0]
+    if not told:
+        raise Unreadable("sizes that are not known")
+    sizes = [data[at] if size == 0 else size for at, size in enumerate(told)]
+    if -1 in sizes:
+        known = prod(size for size in sizes if size != -1)
+        sizes[sizes.index(-1)] = prod(data) // known if known else 0
+    if min(sizes) < 0:
+        raise Unreadable("a size below 0")
+    return tuple(sizes)
+
+
+def _attention(given: Given, shapes: Sequence[Shape]) -> Shape:
+    """Queries, keys, values; heads side by side in the last of three dimensions, or in one of four."""
+    query, _, value = shapes[:3]
+    if len(query) == 3:
+        return (*query[:2], value[2] // given.get("kv_num_heads", 1) * given.get("q_num_heads", 1))
+    return (*query[:3], value[-1])
+
+
 WINDOWED: Mapping[str, Callable[[Given, Sequence[Shape]], Shape]] = {
     "Conv": _convolution,
     "ConvTranspose": _transposed,
@@ -172,10 +203,12 @@ PLAIN: Mapping[str, Callable[[Given, Sequence[Shape]], Shape]] = {
         (
             "Relu", "Clip", "Sigmoid", "Tanh", "Erf", "Gelu", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu", "Silu", "Softplus", "Softmax",
             "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN",
-            "Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear",
+            "Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear", "SimplifiedLayerNormalization",
         ),
         _same,
     ),
+    "Reshape": _reshaped,
+    "Attention": _attention,
 }  # fmt: skip
 """Operators whose shape is plain where ONNX's inference gives none."""
 

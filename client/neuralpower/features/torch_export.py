@@ -15,8 +15,9 @@ from typing import Any
 
 from neuralpower.errors import InputError
 from neuralpower.features.aten import graph_of_program
+from neuralpower.features.graph import Graph
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_graph import layers_apart, layers_of
+from neuralpower.features.onnx_graph import layers_apart
 from neuralpower.features.onnx_inputs import FIRST, InputShape, by_name
 
 ANY = (Exception, SystemExit)
@@ -40,8 +41,8 @@ def program_layers(program: Any, source: str) -> list[tuple[str, Layer]]:
     ]
 
 
-def layers_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None) -> list[Layer]:
-    """Every layer of what ``torch:module:callable`` names, from ``torch.export``, which computes nothing.
+def graph_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None) -> Graph:
+    """The operators of what ``torch:module:callable`` names, from ``torch.export``, which computes nothing.
 
     The callable is as for :func:`exported`; its parameters lose their contents (device ``meta``) before it is exported.
     Raises InputError when PyTorch, the module or a shape is missing, or the module cannot be exported.
@@ -56,7 +57,7 @@ def layers_from_torch(spec: str, batch: int = 1, input_shape: InputShape = None)
                 program = torch.export.export(model.to("meta"), tuple(first.values()), others)
         except ANY as error:  # the user's code and the exporter can fail in any way
             raise InputError(f"{spec}: torch.export cannot trace it: {first_line(error)}") from error
-    return layers_of(graph_of_program(program, spec))
+    return graph_of_program(program, spec)
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 
 from neuralpower.dataset import why_implausible
@@ -23,6 +25,20 @@ _UNITS = {
     "energy_j": {"j": 1.0, "mj": 1e-3, "uj": 1e-6},
 }
 """What is measured, and the units that the end of a column's name may tell. A standard error has `_se` before its unit."""
+
+CONTRADICTION = 2.0
+"""An energy is runtime times power to this factor. Means of different runs differ by percents, units by a thousand."""
+
+CONTRADICTED = "row(s) hold one that is not runtime times power, by more than a factor of two: left out"
+
+_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]+?)\s*[)\]]$")
+"""A unit in brackets at the end of a name."""
+
+_OTHER_UNITS = {
+    "sec", "secs", "second", "seconds", "msec", "millisecond", "milliseconds", "usec", "microsecond", "microseconds", "min", "minutes",
+    "watt", "watts", "milliwatt", "milliwatts", "kw", "joule", "joules", "millijoule", "millijoules", "kj", "wh", "mwh", "kwh",
+}  # fmt: skip
+"""Ways to write a unit, or units, that are not taken."""
 
 DELIMITERS = ",;\t"
 
@@ -117,13 +133,16 @@ def read_columns(path: Path, known: Mapping[str, str], mapping: Mapping[str, str
         raise InputError(f"{path}: --map {lost[0]}=…: no such column; there are {', '.join(names[:40])}")
     unknown = []
     for theirs, column in zip(names, cells, strict=True):
-        name, factor = _ours(mapping.get(theirs, theirs).strip().lower())
+        name, factor = _ours(_plain(mapping.get(theirs, theirs)))
         if name not in known:
+            units = _units_of(name, known)
             if theirs in mapping:
-                raise InputError(
-                    f"{path}: --map {theirs}={mapping[theirs]}: no such column of ours; there are {', '.join(known)}"
-                )
-            unknown.append(theirs)
+                there = units or f"no such column of ours; there are {', '.join(known)}"
+                raise InputError(f"{path}: --map {theirs}={mapping[theirs]}: {there}")
+            if units:
+                table.left_out.append(f"{path}: column {theirs}: {units}; not taken")
+            else:
+                unknown.append(theirs)
             continue
         if name in table.columns:
             raise InputError(f"{path}: two columns for {name}; name one of them otherwise, or leave one out")
@@ -150,6 +169,12 @@ def mapping_of(given: list[str]) -> dict[str, str]:
     return pairs
 
 
+def _plain(name: str) -> str:
+    """A column's name as ours are written: ``Runtime (ms)`` and ``runtime [ms]`` are runtime_ms."""
+    words = _BRACKETS.sub(r" \1", name.strip().lower().replace("µ", "u").replace("μ", "u"))
+    return "_".join(words.split())
+
+
 def _ours(name: str) -> tuple[str, float]:
     """A column's name without its unit, as the dataset has it, and the factor to SI."""
     stem, _, unit = name.rpartition("_")
@@ -158,6 +183,22 @@ def _ours(name: str) -> tuple[str, float]:
         if unit in units and stem in (quantity, f"{quantity}_se"):
             return f"{stem}_{si}", units[unit]
     return name, 1.0
+
+
+def _units_of(name: str, known: Mapping[str, str]) -> str:
+    """What a column of a measured quantity must be called, where its name ends in no unit of it; "" of any other."""
+    for ours, units in _UNITS.items():
+        quantity = ours.rpartition("_")[0]
+        stem = f"{quantity}_se" if name.startswith(f"{quantity}_se") else quantity
+        if ours in known and (name == stem or name.removeprefix(f"{stem}_") in _OTHER_UNITS):
+            return f"its name must end in its unit: {', '.join(f'{stem}_{unit}' for unit in units)}"
+    return ""
+
+
+def contradicts(runtime_s: float, power_w: float, energy_j: float) -> bool:
+    """Whether all three are told and do not go together: one of them is of something else, or in another unit."""
+    told = runtime_s * power_w
+    return isfinite(energy_j) and told > 0 and not told / CONTRADICTION <= energy_j <= told * CONTRADICTION
 
 
 _Cells = tuple[list[str], list[list[str]], ColumnTable]

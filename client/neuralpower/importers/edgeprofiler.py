@@ -37,6 +37,7 @@ _ENGINE = "trt_engine_info.json"
 _LATENCY = "trt_layer_latency.json"
 _TABLE = "power_runtime_mapping_layerwise.csv"
 _PROFILING = "trt_profiling"
+TOO_LITTLE = f"below {tegrastats.LEAST_W:g} W, which no running board draws: are its columns mV and mA?"
 _EPOCH = datetime(1970, 1, 1)
 
 Cycle = TypeVar("Cycle")
@@ -148,7 +149,7 @@ def power_log(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], list[
             time_ns, watts = stamp_ns(stamp), float(millivolts) * float(milliamperes) * 1e-6
         except ValueError:
             raise InputError(f"{file}: line {number} is neither time,mV,mA nor tegrastats': {line[:60]!r}") from None
-        if why := why_implausible("power_w", watts):
+        if why := why_implausible("power_w", watts) or (TOO_LITTLE if watts < tegrastats.LEAST_W else ""):
             reasons[why] += 1
         else:
             samples.append((time_ns, watts))
@@ -184,7 +185,17 @@ def _raw(folder: Path) -> _Found:
             raise InputError(f"{file}: {name}: not a list of [ms, stamp]") from None
         powers = window_mean(sample_ns, sample_w, begin_ns, end_ns)
         measured.append((name, MeasuredLayer([ms * 1e-3 for ms in runtimes_ms], powers[~np.isnan(powers)].tolist())))
-    return _Found(layers, measured, engine, left_out)
+    return _Found(layers, measured, engine, left_out + _without_power(logs[0], sample_ns, measured))
+
+
+def _without_power(log: Path, sample_ns: NDArray[np.int64], measured: Sequence[tuple[str, MeasuredLayer]]) -> list[str]:
+    """What the layers lack that no sample of the log was taken in: a log of another time has none for any."""
+    bare = sum(not each.powers_w for _, each in measured)
+    if not bare:
+        return []
+    if not sample_ns.size:
+        return [f"{log}: no sample of power in it: runtimes only"]
+    return [f"{log}: no sample within the windows of {bare} of {len(measured)} layers: these have runtimes only"]
 
 
 def _desktop(folder: Path) -> _Found:

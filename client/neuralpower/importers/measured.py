@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod, sqrt
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,9 @@ def _layer(entry: Mapping[str, Any], after: Mapping[str, Any] | None) -> Layer:
     if kind not in ("conv", "pool", "fc"):
         data, output = entry["inputs"][0] if entry["inputs"] else [], entry["output"]
         note = _DOES.get(kind, str(kind))
-        return not_modelled("other", Operation(str(kind), str(kind), precision, note), _sizes(data), _sizes(output))
+        layer = not_modelled("other", Operation(str(kind), str(kind), precision, note), _sizes(data), _sizes(output))
+        # A concatenation or a sum reads more than its first input.
+        return replace(layer, told_accesses=sum(prod(_sizes(each)) for each in [*entry["inputs"], output]))
     n, inputs = _sizes([entry["n"], entry["ci"]])
     if kind == "fc":
         (outputs,) = _sizes([entry["co"]])
@@ -135,7 +138,9 @@ def _layer(entry: Mapping[str, Any], after: Mapping[str, Any] | None) -> Layer:
     note = "" if fused else "with a kernel of its own for the bias"
     name = f"conv {shape} to {outputs} g{groups} {how}{'' if fused else ' bias apart'}"
     operation = Operation(name, "conv+relu" if fused else "conv", precision, note)
-    return convolution(operation, (n, inputs, h, w), (n, outputs, *out), window, groups)
+    return replace(
+        convolution(operation, (n, inputs, h, w), (n, outputs, *out), window, groups), fused=2 if fused else 0
+    )
 
 
 def _data(operation: Mapping[str, Any]) -> list[int] | None:

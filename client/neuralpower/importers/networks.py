@@ -17,7 +17,7 @@ from neuralpower.dataset_networks import KEY, measured_whole
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network
-from neuralpower.importers.columns import ColumnTable, read_columns
+from neuralpower.importers.columns import CONTRADICTED, ColumnTable, contradicts, read_columns
 from neuralpower.importers.imported import Imported
 
 COLUMNS = {
@@ -67,7 +67,11 @@ def _entry(
         return None, []
     runtime, power, energy = (table.measured(column, at) for column in ("runtime_s", "power_w", "energy_j"))
     if isnan(runtime) or runtime == 0:
-        table.lack("runtime_s", "network(s) lack it: left out")
+        told = bool(table.text("runtime_s", at))
+        table.lack("runtime_s", f"network(s) {'have none that can be' if told else 'lack it'}: left out")
+        return None, []
+    if contradicts(runtime, power, energy):
+        table.lack("energy_j", CONTRADICTED)
         return None, []
     power_se = table.measured("power_se_w", at)
     energy_se = table.measured("energy_se_j", at)
@@ -76,6 +80,9 @@ def _entry(
     if isnan(energy):
         table.lack("power_w", "network(s) have a runtime alone, neither power nor energy")
     batch = table.integer("batch", at, None)
+    if batch == 0:
+        table.lack("batch", "row(s) hold 0: left out")
+        return None, []
     found = _layers(table.path.parent, table.text("file", at), batch or 1, loaded)
     if isinstance(found, str):
         table.left_out.append(f"{table.place(at)}: {found}: without its layers")

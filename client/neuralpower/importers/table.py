@@ -9,7 +9,7 @@ from pathlib import Path
 from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
 from neuralpower.features.layers import KINDS, Layer
-from neuralpower.importers.columns import ColumnTable, read_columns
+from neuralpower.importers.columns import CONTRADICTED, ColumnTable, contradicts, read_columns
 from neuralpower.importers.imported import Imported
 
 NEEDED = {
@@ -43,7 +43,7 @@ COLUMNS = {
         "text",
     ),
     **dict.fromkeys(
-        ("position", "batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "groups", "count"), "whole"
+        ("position", "batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "groups", "count", "gpu_mhz"), "whole"
     ),
     **dict.fromkeys([*PAIRS, *(f"{name}_{side}" for name in PAIRS for side in "hw")], "whole"),
     **dict.fromkeys(("runtime_s", "power_w", "energy_j", "runtime_se_s", "power_se_w", "energy_se_j"), "measured"),
@@ -78,7 +78,10 @@ def _row(table: ColumnTable, at: int) -> dict[str, object] | None:
     found = {name: table.measured(name, at) for name in MEASURED}
     found |= {name: table.measured(name, at) for name in ("runtime_se_s", "power_se_w", "energy_se_j")}
     if all(isnan(found[name]) for name in MEASURED):
-        table.lack("runtime, power or energy", "row(s) have none of the three: left out")
+        table.lack("runtime, power or energy", "row(s) have none of the three that can be: left out")
+        return None
+    if contradicts(*(found[name] for name in MEASURED)):
+        table.lack("energy_j", CONTRADICTED)
         return None
     if isnan(found["power_w"]) and found["runtime_s"] > 0:
         found["power_w"] = found["energy_j"] / found["runtime_s"]
@@ -120,8 +123,13 @@ def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
         single = table.integer(stem, at, None) if stem in PAIRS and side in "hw" else None
         return table.integer(name, at, default if single is None else single)
 
+    def place(name: str) -> str:
+        """The column that lacks it: the one for both sides where there is no other."""
+        stem = name.rpartition("_")[0]
+        return stem if stem in PAIRS and stem in table.columns and name not in table.columns else name
+
     missing = [name for name in NEEDED.get(kind, ()) if size(name, None) is None]
-    for name in missing:
+    for name in dict.fromkeys(map(place, missing)):
         table.lack(name, f"row(s) of kind {kind} lack it: left out")
     if missing:
         return None
@@ -143,9 +151,17 @@ def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
     if kind == "conv" and (sizes["in_c"] % groups or sizes["out_c"] % groups):
         table.left_out.append(f"{table.place(at)}: {groups} groups do not divide its channels: left out")
         return None
+    padded = [side for side in "hw" if kind in ("conv", "pool") and size(f"pad_{side}", None) is not None]
+    wrong = [side for side in padded if abs(sizes[f"out_{side}"] - _slid(sizes, side)) > 1]
+    if wrong and all(sizes[f"stride_{side}"] for side in wrong):
+        table.left_out.append(
+            f"{table.place(at)}: its window does not make {', '.join(f'out_{side}' for side in wrong)} of its input: left out"
+        )
+        return None
     words = {name: table.text(name, at) for name in ("layer_type", "note")}
     try:
-        return Layer(name, kind, groups=groups, precision=_precision(table.text("precision", at)), **words, **sizes)  # type: ignore[arg-type]  # words and sizes
+        precision, mhz = _precision(table.text("precision", at)), size("gpu_mhz", 0) or 0
+        return Layer(name, kind, groups=groups, precision=precision, gpu_mhz=mhz, **words, **sizes)  # type: ignore[arg-type]  # words and sizes
     except ValueError as error:
         table.left_out.append(f"{table.place(at)}: {error}: left out")
         return None

@@ -24,6 +24,8 @@ from neuralpower.documents import read_text, whole_lines
 from neuralpower.errors import InputError
 from neuralpower.importers.imported import Imported
 
+LEAST_W = 0.1
+"""Of a board's total: one that runs draws more, a Jetson a watt and more; the daemon doubts less than this too."""
 MOST_W = 500.0
 """No Jetson's supply gives more: that of AGX Thor gives 240 W. A reading above has a wrong shunt or a wrong unit."""
 
@@ -99,7 +101,7 @@ def parse(path: Path, text: str) -> TegrastatsLog:
     Raises InputError where no line has a power, or no rails make the board's total.
     """
     lines, left_out = whole_lines(path, text)
-    rows = [(line, {name: int(now) * 1e-3 for name, now, _ in _RAIL.findall(line)}) for line in lines if line.strip()]
+    rows = [(line, {name: float(now) * 1e-3 for name, now, _ in _RAIL.findall(line)}) for line in lines if line.strip()]
     names = Counter(name for _, rails in rows for name in rails)
     if not names:
         raise InputError(f"{path}: not a log of tegrastats: no line has a rail such as VDD_IN 4567mW/4567mW")
@@ -109,15 +111,17 @@ def parse(path: Path, text: str) -> TegrastatsLog:
         raise InputError(f"{path}: the board's total is not told by the rails {', '.join(names)}; it is one of {known}")
     dated: list[tuple[int, float]] = []
     undated: list[float] = []
+    kept: list[dict[str, float]] = []
     reasons: Counter[str] = Counter()
     for line, rails in rows:
         if not all(name in rails for name in total):
             reasons[f"lines without {' + '.join(total)}"] += 1
             continue
         watts = sum(rails[name] for name in total)
-        if min(rails[name] for name in total) < 0 or watts > MOST_W:
-            reasons[f"lines with a power below 0 or above {MOST_W:g} W, which no Jetson draws"] += 1
+        if min(rails[name] for name in total) < 0 or not LEAST_W <= watts <= max(watts, *rails.values()) <= MOST_W:
+            reasons[f"lines with a power below {LEAST_W:g} or above {MOST_W:g} W, which no Jetson draws"] += 1
             continue
+        kept.append(rails)
         stamp = _stamp_ns(line)
         if stamp is None:
             undated.append(watts)
@@ -129,7 +133,7 @@ def parse(path: Path, text: str) -> TegrastatsLog:
         )
     left_out = [*(f"{path}: {count} {why}: left out" for why, count in reasons.items()), *left_out]
     dated.sort(key=lambda sample: sample[0])
-    ranges = {name: np.array([rails[name] for _, rails in rows if name in rails]) for name in names}
+    ranges = {name: np.array(each) for name in names if (each := [rails[name] for rails in kept if name in rails])}
     return TegrastatsLog(
         np.array([ns for ns, _ in dated], dtype=np.int64),
         np.array([watts for _, watts in dated], dtype=np.float64),

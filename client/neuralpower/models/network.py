@@ -10,7 +10,7 @@ from typing import Any
 from neuralpower.features.layers import BESIDE, Layer
 from neuralpower.models.others import multiplies
 from neuralpower.models.six import Remainder, SixModels
-from neuralpower.models.whole import FittedRemainder, WholeModel, student
+from neuralpower.models.whole import FittedRemainder, WholeModel, moved_bytes, student
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def predict_network(models: SixModels, name: str, layers: Sequence[Layer]) -> Ne
         chosen = [layers[place] for place in places]
         found.update(zip(places, _of_kind(models, kind, chosen), strict=True))
     listed = tuple(found[place] for place in range(len(layers)))
-    others = sum(map(in_remainder, layers))
+    others = [layer for layer in layers if in_remainder(layer)]
     covered = [p for p in listed if p.energy_j is not None]
     whole = _whole(models.whole_, covered, others) if models.whole_ and covered else None
     return NetworkPrediction(name, listed, models.remainder_, sum(p.as_mean for p in listed), whole)
@@ -160,18 +160,22 @@ def in_remainder(layer: Layer) -> bool:
     return layer.kind in BESIDE and not multiplies(layer.layer_type)
 
 
-def _whole(model: WholeModel, covered: Sequence[Prediction], others: int) -> WholePrediction:
+def _whole(model: WholeModel, covered: Sequence[Prediction], others: Sequence[Layer]) -> WholePrediction:
     wide = student(len(model.networks) - 1)
+    moved = sum(map(moved_bytes, others))
 
-    def total(layers: float, fitted: FittedRemainder, factors: tuple[float, float]) -> tuple[Ends, Ends]:
-        beside = fitted.beside(layers, len(covered), others)
+    def total(values: Sequence[float], fitted: FittedRemainder, factors: tuple[float, float]) -> tuple[Ends, Ends]:
+        layers, kinds = sum(values), dict.fromkeys((p.layer.kind for p in covered), 0.0)
+        for p, value in zip(covered, values, strict=True):
+            kinds[p.layer.kind] += value
+        beside = fitted.beside(layers, len(covered), len(others), moved, kinds)
         sum_ = layers + beside
         half = wide * fitted.relative_error * sum_
         low = max(beside - half, fitted.least(layers))
         return _around(sum_, factors), (beside, low, beside + half)
 
-    time, beside_s = total(sum(p.runtime_s or 0.0 for p in covered), model.runtime, model.factors["runtime"])
-    energy, beside_j = total(sum(p.energy_j or 0.0 for p in covered), model.energy, model.factors["energy"])
+    time, beside_s = total([p.runtime_s or 0.0 for p in covered], model.runtime, model.factors["runtime"])
+    energy, beside_j = total([p.energy_j or 0.0 for p in covered], model.energy, model.factors["energy"])
     power = _around(energy[0] / time[0], model.factors["power"])
     return WholePrediction(time, energy, power, beside_s, beside_j, model.unprofiled)
 

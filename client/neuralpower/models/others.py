@@ -32,5 +32,7 @@ def multiplies(layer_type: str) -> bool:
 
 def means(dataset: Dataset) -> NDArray[np.bool_]:
     """Which rows, (rows,), are of kinds ``other`` and ``reformat`` and no products: the mean one is of these."""
-    products = np.array([multiplies(name) for name in dataset["layer_type"].tolist()], dtype=bool)
+    names = dataset["layer_type"].tolist()
+    known = {name: multiplies(name) for name in set(names)}
+    products = np.array([known[name] for name in names], dtype=bool)
     return np.asarray(np.isin(dataset["kind"], BESIDE) & ~products)

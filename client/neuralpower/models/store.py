@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from neuralpower import __version__
 from neuralpower.errors import InputError
+from neuralpower.features.layers import MOST_MHZ
 from neuralpower.files import write_whole
+from neuralpower.models.packaged import PACKAGED, packaged
 from neuralpower.models.regression.design import DICTIONARIES, KINDS
 from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.polynomial import LEVEL, Interval, Polynomial, PredictionBounds
@@ -25,9 +27,13 @@ from neuralpower.models.validation.score import Score
 from neuralpower.models.whole import FEWEST, FittedRemainder, HeldOutNetwork, WholeModel
 from neuralpower.models.whole import QUANTITIES as OF_NETWORKS
 
-FORMAT, VERSION = "neuralpower-models", 3
+FORMAT, VERSION = "neuralpower-models", 4
+OLDER = 3
+"""Read too: its sums are predictions themselves, and its laws are made of quantities."""
 LARGEST_FILE = 64 << 20
 """Bytes. Six models are some 100 KiB."""
+
+Model = TypeVar("Model")
 
 
 def save(models: SixModels, path: str | os.PathLike[str]) -> None:
@@ -38,7 +44,14 @@ def save(models: SixModels, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str]) -> SixModels:
     """Read what :func:`save` wrote. Raises InputError, one line, on anything else."""
+    return read(path, parse)
+
+
+def read(path: str | os.PathLike[str], parse: Callable[[object], Model]) -> Model:
+    """What `parse` makes of the JSON in a file, or in that of a model that comes with the package and is called so. Raises InputError, one line, where it is none or `parse` raises ValueError."""
     source = Path(path)
+    if not source.exists():
+        source = packaged(str(path)) or source
     try:
         if source.stat().st_size > LARGEST_FILE:
             raise InputError(f"{source}: too large for a model file")
@@ -46,6 +59,10 @@ def load(path: str | os.PathLike[str]) -> SixModels:
         if reason := _foreign(content):
             raise InputError(f"{source}: not a model: {reason}")
         return parse(json.loads(content.decode("utf-8-sig"), parse_constant=_not_a_number))
+    except FileNotFoundError:
+        raise InputError(
+            f"{source}: no such file, and no model that comes with the package: {', '.join(PACKAGED)}"
+        ) from None
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror}") from None
     except InputError:
@@ -77,7 +94,15 @@ def document(models: SixModels) -> dict[str, Any]:
         "folds": models.folds,
         "seed": models.seed,
         "loss": models.loss,
-        "trained_on": {"sha256": models.sha256_, "rows": models.rows_, "networks": models.networks_},
+        "trained_on": {
+            "sha256": models.sha256_,
+            "rows": models.rows_,
+            "networks": models.networks_,
+            "columns": models.feature_names_in_.tolist(),
+            "precisions": models.precisions_,
+            "gpu_mhz": {str(mhz): rows for mhz, rows in models.clocks_.items()},
+            "started_from": models.started_from_,
+        },
         "remainder": asdict(models.remainder_) if models.remainder_ else None,
         "whole": _whole_document(models.whole_) if models.whole_ else None,
         "skipped": [{"kind": k, "target": t, "reason": reason} for (k, t), reason in models.skipped_.items()],
@@ -104,12 +129,19 @@ def _whole_document(whole: WholeModel) -> dict[str, Any]:
 
 
 def _model_document(model: LayerModel) -> dict[str, Any]:
-    polynomial, cv = model.polynomial, model.cross_validation
-    listed = zip(polynomial.terms, polynomial.coefficients, polynomial.scales, strict=True)
     return {
         "kind": model.kind,
         "target": model.target,
         "unit": UNITS[model.target],
+        **polynomial_document(model.polynomial),
+        "cross_validation": asdict(model.cross_validation),
+    }
+
+
+def polynomial_document(polynomial: Polynomial) -> dict[str, Any]:
+    """A sum of terms as JSON values, without the runtime model that its rates need."""
+    listed = zip(polynomial.terms, polynomial.coefficients, polynomial.scales, strict=True)
+    return {
         "degree": polynomial.degree,
         "intercept": polynomial.intercept,
         "terms": [
@@ -117,14 +149,25 @@ def _model_document(model: LayerModel) -> dict[str, Any]:
             for term, coefficient, scale in listed
         ],
         "bounds": asdict(polynomial.bounds),
-        "law": asdict(polynomial.law) if polynomial.law else None,
+        "proportional": polynomial.proportional,
+        "law": _law_document(polynomial.law) if polynomial.law else None,
         "interval": _interval_document(polynomial.interval),
         "domain": {
-            name: {"unit": QUANTITIES[name].unit, "from": polynomial.domain[name][0], "to": polynomial.domain[name][1]}
+            name: {"unit": _unit(name), "from": polynomial.domain[name][0], "to": polynomial.domain[name][1]}
             for name in polynomial.columns
         },
-        "cross_validation": asdict(cv),
     }
+
+
+def _law_document(law: Law) -> dict[str, Any]:
+    listed = zip(law.amounts, law.slopes, strict=True)
+    amounts = [{"term": term.name, "exponents": dict(term.exponents), "slope": slope} for term, slope in listed]
+    return {"constant": law.constant, "amounts": amounts}
+
+
+def _unit(name: str) -> str:
+    """Of a quantity; "" of a column that is none of a layer's."""
+    return QUANTITIES[name].unit if name in QUANTITIES else ""
 
 
 def _interval_document(interval: Interval) -> dict[str, Any]:
@@ -139,10 +182,10 @@ def parse(found: object) -> SixModels:
     """Models from JSON values. Raises ValueError, one line with the place, on what :func:`document` cannot have made."""
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f'no "format": "{FORMAT}" in it')
-    if found.get("version") != VERSION:
-        raise ValueError(f"version {found.get('version')!r}, this program reads {VERSION}; fit again")
+    if found.get("version") not in (VERSION, OLDER):
+        raise ValueError(f"version {found.get('version')!r}, this program reads {OLDER} and {VERSION}; fit again")
     trained = _object(found, "trained_on")
-    models = SixModels(
+    models = SixModels.fitted(
         folds=_integer(found, "folds", least=2, most=1000),
         seed=_integer(found, "seed", least=0, most=2**63),
         loss=_choice(found, "loss", LOSSES),
@@ -154,6 +197,14 @@ def parse(found: object) -> SixModels:
         devices_=_texts(found, "devices"),
         simulated_=_flag(found, "simulated"),
     )
+    if "columns" in trained:  # files of earlier versions do not have it
+        models.see(_texts(trained, "columns"))
+        models.started_from_ = _text(trained, "started_from")
+        told = {name: _object(trained, name) for name in ("precisions", "gpu_mhz")}
+        models.precisions_ = {
+            name: _integer(told["precisions"], name, least=1, most=2**53) for name in told["precisions"]
+        }
+        models.clocks_ = {_mhz(name): _integer(told["gpu_mhz"], name, least=1, most=2**53) for name in told["gpu_mhz"]}
     for entry in _list(found, "skipped"):
         models.skipped_[_key(entry)] = _text(entry, "reason")
     for entry in _list(found, "models"):
@@ -171,16 +222,34 @@ def parse(found: object) -> SixModels:
     return models
 
 
+def _mhz(name: str) -> int:
+    if not name.isdecimal() or not 0 < int(name) < MOST_MHZ:
+        raise ValueError(f"'gpu_mhz' has {name!r}, which is no clock")
+    return int(name)
+
+
 def _model(entry: Mapping[str, Any], kind: str, target: str, models: SixModels) -> LayerModel:
     if entry.get("unit") != UNITS[target]:
         raise ValueError(f"unit {entry.get('unit')!r}, not {UNITS[target]}")
-    domain = {name: _range(name, value) for name, value in _object(entry, "domain").items()}
-    columns = tuple(domain)
+    if unknown := set(_object(entry, "domain")) - set(QUANTITIES):
+        raise ValueError(f"unknown quantity {min(unknown)!r}")
     runtime = models.models_.get((kind, "runtime")) if target == "power" else None
-    terms = [_term(item, (*columns, *(RATES if runtime else ()))) for item in _list(entry, "terms")]
+    polynomial = read_polynomial(entry, runtime.polynomial if runtime else None)
+    return LayerModel(kind, target, polynomial, _cross_validation(_object(entry, "cross_validation")))
+
+
+def read_polynomial(entry: Mapping[str, Any], runtime: Polynomial | None, zeros: bool = False) -> Polynomial:
+    """What :func:`polynomial_document` told. `runtime`: the model that its rates need; `zeros`: its columns may have zeros, as no size of a layer has.
+
+    Raises ValueError, one line with the place.
+    """
+    domain = {name: _range(name, value, zeros) for name, value in _object(entry, "domain").items()}
+    columns = tuple(domain)
+    known = (*columns, *(RATES if runtime else ()))
+    items = _list(entry, "terms")
+    terms = [_term(item, known) for item in items]
     if len({term.name for term in terms}) < len(terms):
         raise ValueError("a term is listed twice")
-    items = _list(entry, "terms")
     polynomial = Polynomial(
         columns=columns,
         degree=_integer(entry, "degree", least=1, most=MAX_POWER),
@@ -191,17 +260,18 @@ def _model(entry: Mapping[str, Any], kind: str, target: str, models: SixModels) 
         bounds=_bounds(_object(entry, "bounds"), columns),
         interval=_interval(_object(entry, "interval"), columns),
         domain=domain,
-        runtime=runtime.polynomial if runtime else None,
-        law=None
-        if _get(entry, "law") is None
-        else _law(_object(entry, "law"), (*columns, *(RATES if runtime else ()))),
+        runtime=runtime,
+        law=None if _get(entry, "law") is None else _law(_object(entry, "law"), known),
+        proportional="proportional" in entry and _flag(entry, "proportional"),
     )
+    if polynomial.proportional and polynomial.law is None:
+        raise ValueError("a sum that multiplies a law, and no law")
     missing = [rate for rate in polynomial.quantities() if rate in RATES and RATES[rate][0] not in ("", *columns)]
     if missing:
         raise ValueError(f"a term of {missing[0]} without {RATES[missing[0]][0]} among the quantities")
-    if runtime and columns != runtime.polynomial.columns:
+    if runtime and columns != runtime.columns:
         raise ValueError("other quantities than the runtime model that its rates need")
-    return LayerModel(kind, target, polynomial, _cross_validation(_object(entry, "cross_validation")))
+    return polynomial
 
 
 def _term(item: object, columns: tuple[str, ...], name: str = "term") -> Term:
@@ -216,20 +286,28 @@ def _term(item: object, columns: tuple[str, ...], name: str = "term") -> Term:
 
 
 def _law(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Law:
-    slopes = _object(entry, "slopes")
-    if unknown := set(slopes) - set(columns):
-        raise ValueError(f"a law of the unknown quantity {min(unknown)!r}")
-    law = Law(_number(entry, "constant", least=0.0), {name: _number(slopes, name, least=0.0) for name in slopes})
-    if not law.constant and not any(law.slopes.values()):
+    if "slopes" in entry and "amounts" not in entry:
+        slopes = _object(entry, "slopes")
+        entry = {
+            **entry,
+            "amounts": [
+                {"term": name, "exponents": {name: 1}, "slope": slopes[name]} for name in slopes if slopes[name] != 0
+            ],
+        }
+    items = _list(entry, "amounts")
+    law = Law(
+        _number(entry, "constant", least=0.0),
+        tuple(_term(item, columns) for item in items),
+        tuple(_number(item, "slope", above=0.0) for item in items),
+    )
+    if not law.constant and not law.slopes:
         raise ValueError("a law by which nothing takes anything")
     return law
 
 
-def _range(name: str, value: object) -> tuple[float, float]:
-    if name not in QUANTITIES:
-        raise ValueError(f"unknown quantity {name!r}")
-    low, high = _number(value, "from", above=0.0), _number(value, "to", above=0.0)
-    if low > high:
+def _range(name: str, value: object, zeros: bool) -> tuple[float, float]:
+    low, high = _number(value, "from", least=0.0), _number(value, "to", least=0.0)
+    if low > high or (low == 0.0 and not zeros):
         raise ValueError(f"domain of {name} from {low} to {high}")
     return low, high
 
@@ -307,12 +385,15 @@ def _whole(entry: Mapping[str, Any]) -> WholeModel:
 
 
 def _fitted_remainder(entry: Mapping[str, Any]) -> FittedRemainder:
+    factors = _object(entry, "factors") if "factors" in entry else {}
     return FittedRemainder(
         _number(entry, "inference"),
         _number(entry, "modelled_layer"),
         _number(entry, "other_layer"),
         _number(entry, "relative_error", least=0.0),
         _number(entry, "least_share", above=0.0),
+        _number(entry, "other_byte", least=0.0) if "other_byte" in entry else 0.0,
+        {_choice({"kind": kind}, "kind", KINDS): _number(factors, kind, least=0.0) for kind in factors},
     )
 
 

@@ -5,21 +5,28 @@ where the layers were measured with a profiler that slows them and the inference
 
     T = Σ T_n + a + b · (modelled layers) + c · (other layers)
 
-and likewise for the energy, by least squares of the error relative to the whole.
+and likewise for the energy, by least squares of the error relative to the whole. Where the networks' layers were not measured, layers and remainder
+are fitted together (:mod:`.joint`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.dataset_networks import WholeNetwork, whole_networks
+from neuralpower.features.layers import Layer
+from neuralpower.models.joint import PARTS, Start, alike, by_others, fit_joint
 from neuralpower.models.others import means
+from neuralpower.models.regression.design import KINDS
+from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.polynomial import LEVEL
+from neuralpower.models.regression.quantities import element_bytes, measure
+from neuralpower.models.regression.terms import plain
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -28,12 +35,14 @@ FEWEST = 6
 """Networks to fit a remainder of three numbers and its error to."""
 NEARLY = 1e-3
 """A count that differs from what the others make of it by less than this share tells nothing of its own."""
+SMALLEST_WHOLE = 0.3
+"""No whole is predicted to be a smaller share of its layers where those were not measured in it: with warm caches they are shorter, but run."""
 QUANTITIES = ("runtime", "energy", "power")
 
 
 @dataclass(frozen=True)
 class FittedRemainder:
-    """a, b and c above, s or J; its standard error in a new network as a share of the whole, from networks left out one by one; and
+    """a, b and c above, s or J, and what a byte of another layer costs; by how much layers of a kind count, where that is not once; its standard error in a new network as a share of the whole, from networks left out one by one; and
     the least share that a whole inference was of its modelled layers, below which none is predicted."""
 
     inference: float
@@ -41,11 +50,17 @@ class FittedRemainder:
     other_layer: float
     relative_error: float
     least_share: float
+    other_byte: float = 0.0
+    factors: Mapping[str, float] = field(default_factory=dict)
 
-    def beside(self, layers: float, modelled: int, other: int) -> float:
-        """What comes to the sum over `modelled` layers, s or J, of which `layers` is the sum, and `other` ones."""
-        fitted = self.inference + self.modelled_layer * modelled + self.other_layer * other
-        return max(fitted, self.least(layers))
+    def beside(
+        self, layers: float, modelled: int, other: int, bytes_: float = 0.0, kinds: Mapping[str, float] | None = None
+    ) -> float:
+        """What comes to the sum over `modelled` layers, s or J, of which `layers` is the sum (`kinds`: by kind), and `other` ones, which
+        move `bytes_`."""
+        more = sum((factor - 1) * (kinds or {}).get(kind, 0.0) for kind, factor in self.factors.items())
+        fitted = self.inference + self.modelled_layer * modelled + self.other_layer * other + self.other_byte * bytes_
+        return max(more + fitted, self.least(layers))
 
     def least(self, layers: float) -> float:
         """The least that comes to a sum, s or J: no whole was a smaller share of its layers. Below 0 where the profiler slows layers."""
@@ -93,7 +108,7 @@ def fit_whole(dataset: Dataset, kinds: tuple[str, ...], held_out: Mapping[str, F
     lines = [_line(dataset, each, kinds, held_out) for each in found if each.unprofiled or not unprofiled]
     known = [line for line in lines if line is not None]
     if len(known) < FEWEST:
-        return None
+        return _joint(dataset, found, kinds, held_out)
     names = [name for name, _ in known]
     table = np.array([values for _, values in known])
     whole, measured, predicted, counts = table[:, 0:2], table[:, 2:4], table[:, 4:6], table[:, 6:]
@@ -106,7 +121,79 @@ def fit_whole(dataset: Dataset, kinds: tuple[str, ...], held_out: Mapping[str, F
         HeldOutNetwork(name, (float(t), float(w[0])), (float(e), float(w[1])))
         for name, t, e, w in zip(names, *expected, whole, strict=True)
     )
-    return WholeModel(unprofiled, remainders[0], remainders[1], _factors(networks), networks)
+    return WholeModel(unprofiled, remainders[0], remainders[1], factors_of(networks), networks)
+
+
+def _joint(
+    dataset: Dataset, found: Sequence[WholeNetwork], kinds: tuple[str, ...], held_out: Mapping[str, Floats]
+) -> WholeModel | None:
+    """Layers and remainder together, from networks without measured layers; None where too few are known."""
+    starts = _starts(dataset, kinds)
+    wholes = [each for each in found if np.isfinite([each.runtime_s, each.energy_j]).all()]
+    counts = [_counts(dataset, each, kinds, held_out) for each in wholes]
+    used = [(whole, *count) for whole, count in zip(wholes, counts, strict=True) if count is not None]
+    groups = alike([shape for *_, shape in used])
+    if starts is None or len(used) < FEWEST or groups.max() + 1 < FEWEST:
+        return None
+    fitted, expected = [], []
+    for column, start in enumerate(starts):
+        whole = np.array([(each.runtime_s, each.energy_j)[column] for each, *_ in used])
+        table = np.array([count[column] for _, count, _ in used])
+        numbers = fit_joint(table, whole, start)
+        said = np.maximum(by_others(table, whole, start, groups), SMALLEST_WHOLE * table[:, :PARTS].sum(axis=1))
+        error = float(np.sqrt(np.mean((said / whole - 1) ** 2)))
+        factors = dict(zip(KINDS, numbers[:PARTS].tolist(), strict=True))
+        a, b, c, d = numbers[PARTS:].tolist()
+        fitted.append(FittedRemainder(a, b, c, error, SMALLEST_WHOLE, d, factors))
+        expected.append((said, whole))
+    (time, measured_s), (energy, measured_j) = expected
+    networks = tuple(
+        HeldOutNetwork(each.network, (float(t), float(m)), (float(e), float(j)))
+        for (each, *_), t, m, e, j in zip(used, time, measured_s, energy, measured_j, strict=True)
+    )
+    return WholeModel(True, fitted[0], fitted[1], factors_of(networks), networks)
+
+
+def _starts(dataset: Dataset, kinds: tuple[str, ...]) -> tuple[Start, Start] | None:
+    """Of runtime and energy: the shortest layer measured, and the bytes of the fastest; what pools move if there are any, since they
+    compute as little as other layers."""
+    for chosen in (("pool",), kinds):
+        mine = dataset.take(np.isin(dataset["kind"], chosen) & (dataset["runtime_s"] > 0) & (dataset["power_w"] > 0))
+        if len(mine) >= FEWEST:
+            seconds, watts = (mine[name].astype(np.float64) for name in ("runtime_s", "power_w"))
+            column = {"bytes": measure(mine.layers(), ("bytes",))[:, 0]}
+            rate = float((column["bytes"] / seconds).max())
+            # What they take as they move next to nothing: where none so small was measured, the shortest of them is no launch.
+            law = Law.of(column, [plain("bytes")], seconds, np.ones(len(mine)), seconds)
+            launch = min(law.constant or np.inf, float(seconds.min()))
+            return Start(launch, 1 / rate), Start(launch * float(watts.min()), float(watts.max()) / rate)
+    return None
+
+
+def _counts(
+    dataset: Dataset, whole: WholeNetwork, kinds: tuple[str, ...], held_out: Mapping[str, Floats]
+) -> tuple[tuple[list[float], list[float]], tuple[object, ...]] | None:
+    """What :mod:`.joint` counts of a network, of runtime and energy, and its layers' shapes but for the batch; None where a layer of a modelled kind has no prediction."""
+    rows = np.flatnonzero(dataset["engine"] == whole.engine)
+    layers = dataset.take(rows).layers()
+    others = means(dataset)[rows]
+    covered = np.isin(dataset["kind"][rows], kinds)
+    t, p = held_out["runtime"][rows], held_out["power"][rows]
+    if not covered.any() or not np.isfinite(t[covered] * p[covered]).all():
+        return None
+    moved = sum(moved_bytes(layer) for layer, other in zip(layers, others.tolist(), strict=True) if other)
+    counted = [1.0, float(covered.sum()), float(others.sum()), moved]
+    parts = [
+        [float(each[dataset["kind"][rows] == kind].sum()) if kind in kinds else 0.0 for kind in KINDS]
+        for each in (t, t * p)
+    ]
+    shape = tuple((layer.kind, *layer.shape[2:-4]) for layer in layers)
+    return ([*parts[0], *counted], [*parts[1], *counted]), shape
+
+
+def moved_bytes(layer: Layer) -> float:
+    """Bytes that a layer of kind ``other`` reads and writes, as far as its tensors are known."""
+    return float(layer.memory_accesses() * element_bytes(layer))
 
 
 def student(freedom: int) -> float:
@@ -156,7 +243,7 @@ def _independent(columns: Floats) -> list[int]:
     return used
 
 
-def _factors(networks: tuple[HeldOutNetwork, ...]) -> dict[str, tuple[float, float]]:
+def factors_of(networks: tuple[HeldOutNetwork, ...]) -> dict[str, tuple[float, float]]:
     """Of measured over predicted, from its logarithm's mean and scatter: Student's interval for one network more."""
     found = {}
     for name in QUANTITIES:

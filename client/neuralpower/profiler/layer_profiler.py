@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +11,11 @@ import numpy as np
 
 from neuralpower_wire.link import Engine
 
+from ..address import DEFAULT, AddressLike
 from .callback import Burst, callback_for
 from .description import describe, unprofiled
 from .events import EventClock, event_clock
-from .link import DEFAULT_ADDRESS, Carrier, Counts
+from .link import Carrier, Counts
 from .overlap import Region, refuse_overlap, regions, silent
 from .session import Session
 
@@ -54,7 +54,7 @@ class LayerProfiler:
         context: Any,
         engine: Any = None,
         *,
-        address: str | os.PathLike[str] = DEFAULT_ADDRESS,
+        address: AddressLike = DEFAULT,
         name: str = "",
         clock_ns: Callable[[], int] = time.monotonic_ns,
         session: Session | None = None,

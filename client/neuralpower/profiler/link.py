@@ -6,7 +6,6 @@ not acknowledged stays here, bounded, and goes out again after the next greeting
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ from neuralpower_wire.link import (
     RefusedInference,
 )
 
-DEFAULT_ADDRESS = "/run/neuralpower"
+from ..address import AddressLike, parse_local
+
 KEPT = 4096
 KEPT_BYTES = 32 << 20
 """Most inferences, and bytes of them, held until the daemon has journaled them: a daemon's restart takes some seconds, in
@@ -93,16 +93,14 @@ class Carrier(Protocol):
         ...
 
 
-def endpoint(address: str | os.PathLike[str]) -> str:
-    """The socket of `address`: a runtime directory, `ipc://` with one, or the path of the socket itself."""
-    path = os.fspath(address).removeprefix("ipc://").rstrip("/")
-    return f"ipc://{path}" if path.endswith(".ipc") else f"ipc://{path}/inferences.ipc"
-
-
 class Link:
-    """One session. Call :meth:`poll` now and then (each :meth:`offer` does); all calls return at once but `close`."""
+    """One session. Call :meth:`poll` now and then (each :meth:`offer` does); all calls return at once but `close`.
 
-    def __init__(self, address: str | os.PathLike[str], hello: Hello) -> None:
+    Raises InputError for an address that is none, or not of this device.
+    """
+
+    def __init__(self, address: AddressLike, hello: Hello) -> None:
+        where = parse_local(address).inferences
         self._hello = encode(hello.batch())
         self._engines: dict[str, list[bytes]] = {}
         self._waiting: deque[tuple[int, list[bytes]]] = deque()
@@ -124,7 +122,7 @@ class Link:
         self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(
             zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         )
-        self._socket.connect(endpoint(address))
+        self._socket.connect(where)
 
     @property
     def pending(self) -> int:

@@ -23,7 +23,7 @@ import zmq
 from neuralpower_wire import Kind, Record, WireError
 from neuralpower_wire.history import Reply, Request
 
-from .link import DEFAULT_ADDRESS
+from ..address import DEFAULT, AddressLike, parse_local
 
 KEPT = 1024
 UNANSWERED = 64
@@ -75,11 +75,11 @@ class Marks:
     """Sends marks to the daemon's history socket; no call but `close` waits.
 
     `sent` counts what was handed over, `acknowledged` what the daemon journaled, `dropped` what was given up.
+    Raises InputError for an address that is none, or not of this device.
     """
 
-    def __init__(self, address: str | os.PathLike[str] = DEFAULT_ADDRESS) -> None:
-        folder = os.fspath(address).removeprefix("ipc://").rstrip("/")
-        folder = os.path.dirname(folder) if folder.endswith(".ipc") else folder
+    def __init__(self, address: AddressLike = DEFAULT) -> None:
+        where = parse_local(address).history
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._asked: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self._number = 0
@@ -87,7 +87,7 @@ class Marks:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         for option, value in ((zmq.LINGER, 0), (zmq.IMMEDIATE, 1), (zmq.SNDHWM, 2 * UNANSWERED)):
             self._socket.setsockopt(option, value)
-        self._socket.connect(f"ipc://{folder}/history.ipc")
+        self._socket.connect(where)
 
     @property
     def pending(self) -> int:
@@ -166,7 +166,7 @@ class Window:
     def __init__(
         self,
         name: str,
-        address: str | os.PathLike[str] = DEFAULT_ADDRESS,
+        address: AddressLike = DEFAULT,
         marks: Marks | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -216,10 +216,10 @@ class Window:
 _mine = threading.local()
 
 
-def marks_to(address: str | os.PathLike[str]) -> Marks:
+def marks_to(address: AddressLike) -> Marks:
     """This thread's link for marks to the daemon at `address`, made when it is first asked for: a socket is one thread's."""
     links: dict[tuple[int, str], Marks] = _mine.__dict__.setdefault("links", {})
-    key = os.getpid(), os.fspath(address)
+    key = os.getpid(), str(parse_local(address))
     if key not in links:
         links[key] = Marks(address)
         atexit.register(_leave, key[0], links[key])
@@ -232,7 +232,7 @@ def _leave(process: int, marks: Marks) -> None:
         marks.close(LEAVE_S)
 
 
-def window(name: str, *, address: str | os.PathLike[str] = DEFAULT_ADDRESS) -> Window:
+def window(name: str, *, address: AddressLike = DEFAULT) -> Window:
     """Measure a piece of code::
 
     with neuralpower.window("preprocess") as pre:
@@ -242,7 +242,7 @@ def window(name: str, *, address: str | os.PathLike[str] = DEFAULT_ADDRESS) -> W
     return Window(name, address)
 
 
-def mark(name: str, text: str = "", *, address: str | os.PathLike[str] = DEFAULT_ADDRESS) -> None:
+def mark(name: str, text: str = "", *, address: AddressLike = DEFAULT) -> None:
     """Put a named moment into the daemon's journal; never waits.
 
     Raises:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from neuralpower_wire import WireError
 from neuralpower_wire.link import Engine, Hello, Inference
 
-from .link import DEFAULT_ADDRESS, Carrier, Link
+from ..address import DEFAULT, AddressLike
+from .link import Carrier, Link
 
 
 class Session:
@@ -26,7 +27,7 @@ class Session:
 
     def __init__(
         self,
-        address: str | os.PathLike[str] = DEFAULT_ADDRESS,
+        address: AddressLike = DEFAULT,
         name: str = "",
         carrier: Callable[[Hello], Carrier] | None = None,
     ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_wire import by_epoch, rail_power_w, total_power_w
+from neuralpower_wire import explained, rail_power_w, total_power_w
+from neuralpower_wire.files import replacing
 
 from .recording import Inference, Recording
 
@@ -44,21 +46,23 @@ def write_csv(recording: Recording, folder: Path) -> dict[str, int]:
 
 def _write(path: Path, columns: list[str], rows: Iterable[Sequence[Any]]) -> int:
     count = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+    with replacing(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        writer = csv.writer(text)
         writer.writerow(columns)
         for row in rows:
             writer.writerow(row)
             count += 1
+        text.detach()
     return count
 
 
 def _rail_rows(recording: Recording, rails: list[str], simulated: int) -> Iterator[Sequence[Any]]:
     for stream in recording.streams:
-        epochs = {epoch.number: epoch for epoch in recording.epochs(stream)}
+        epochs = recording.epochs(stream)
         for whole in recording.tick_parts(stream):
-            for ticks in by_epoch(whole):
-                epoch, count = epochs.get(int(ticks["epoch"][0])), len(ticks)
+            for epoch, ticks in explained(whole, epochs):
+                count = len(ticks)
                 power = rail_power_w(epoch, ticks) if epoch else {}
                 total = _texts(total_power_w(epoch, ticks)) if epoch else [""] * count
                 columns: list[list[Any]] = [ticks[name].tolist() for name in ("index", "slot", "t_ns", "epoch")]

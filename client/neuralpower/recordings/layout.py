@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from neuralpower_wire.files import replace_file
+
 from ..errors import InputError
-from .wal import sync_folder
 
 FORMAT = "neuralpower recording"
 VERSION = 1
@@ -79,25 +79,7 @@ def read_document(folder: Path) -> Document:
 
 def write_document(folder: Path, document: Document) -> None:
     """Write recording.json, whole or not at all."""
-    write_whole(folder / DOCUMENT, (json.dumps(asdict(document), indent=2) + "\n").encode())
-
-
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Put `data` into `path` so that after a crash the file is either the old one or whole: write aside, sync, rename, sync.
-
-    Raises OSError; the file written aside is then removed.
-    """
-    aside = path.with_name(f"{path.name}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    replace_file(folder / DOCUMENT, (json.dumps(asdict(document), indent=2) + "\n").encode())
 
 
 def segment_path(folder: Path, log: str, stream: bytes, first: int, last: int) -> Path:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, by_epoch, rail_power_w, total_power_w
+from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, explained, rail_power_w, total_power_w
+from neuralpower_wire.files import replacing
 
 from ..errors import InputError
 from .protobuf import double, integer, message, text
@@ -44,14 +46,11 @@ def write_perfetto(recording: Recording, path: Path) -> dict[str, int]:
     """
     if path.name.removesuffix(".gz").endswith(".json"):
         raise InputError(f"{path}: the trace is Perfetto's protobuf, not JSON; end its name in .pftrace")
-    partial = path.with_name(f"{path.name}.partial")
-    opened: Any = gzip.open if path.name.endswith(".gz") else open
-    try:
-        with opened(partial, "wb") as file:
-            count = _Trace(file).write(recording)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(path) as whole,
+        gzip.GzipFile(path.stem, "wb", fileobj=whole) if path.suffix == ".gz" else nullcontext(whole) as file,
+    ):
+        count = _Trace(file).write(recording)
     return {str(path): count}
 
 
@@ -86,7 +85,7 @@ class Template:
 class _Trace:
     """The packets of one trace, in the order in which they are written."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
         self._file = file
         self._tracks = 0
         self._names: dict[str, int] = {}
@@ -110,7 +109,7 @@ class _Trace:
 
     def _rails(self, recording: Recording, stream: bytes, several: str) -> None:
         """A counter for each rail; only its changes are written, which draws the same and is a tenth of the size."""
-        epochs = {epoch.number: epoch for epoch in recording.epochs(stream)}
+        epochs = recording.epochs(stream)
         group = self._track(f"power{several}{self._mark}", rank=1)
         counters: dict[str, int] = {}
         last: dict[str, float] = {}
@@ -119,8 +118,7 @@ class _Trace:
         for ticks in recording.tick_parts(stream):
             gaps = self._lost(before, ticks, gaps, several)
             before = ticks[-1:]
-            for part in by_epoch(ticks):
-                epoch = epochs.get(int(part["epoch"][0]))
+            for epoch, part in explained(ticks, epochs):
                 for name, watts in _power(epoch, part).items() if epoch else ():
                     if name not in counters:
                         counters[name] = self._track(name, group, len(counters), unit="W")

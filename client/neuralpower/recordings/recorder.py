@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from .. import address as addresses
+from ..address import AddressLike
 from ..errors import Failure
-from ..subscriber import address as addresses
 from ..subscriber.client import Client
 from ..subscriber.follower import Past
 from ..subscriber.messages import Lost, Message, Refused, Ticks
@@ -49,7 +50,7 @@ class Summary:
 
 
 def record(
-    address: str,
+    address: AddressLike,
     directory: str | os.PathLike[str],
     seconds: float | None = None,
     past: Past = None,
@@ -77,12 +78,12 @@ def record(
 class _Session:
     """One run of the recorder: a client that reads, a writer that keeps, and the errors of the disk made into one line."""
 
-    def __init__(self, address: str, folder: Path, past: Past, notice: Callable[[str], None]) -> None:
+    def __init__(self, address: AddressLike, folder: Path, past: Past, notice: Callable[[str], None]) -> None:
         self._folder, self._notice = folder, notice
         self._began: float | None = None
         self._missed = MissedSlots()
         try:
-            self._writer = Writer(folder, addresses.parse(address).text, notice)
+            self._writer = Writer(folder, str(addresses.parse(address)), notice)
         except OSError as error:
             raise Failure(_disk_line(folder, error, "nothing was recorded")) from None
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from neuralpower_wire import (
     Record,
     Ticks,
     WireError,
-    by_epoch,
+    explained,
     rail_power_w,
     tick_dtype,
     total_power_w,
@@ -151,11 +150,13 @@ class Recording:
             pieces.append((min(first for first, _ in pending), max(ends), None))
         run: list[Path | None] = []
         reach = -1
-        for first, last, path in [*sorted(pieces, key=lambda piece: piece[0]), (sys.maxsize, 0, None)]:
+        for first, last, path in sorted(pieces, key=lambda piece: piece[0]):
             if run and first > reach:
                 yield [each for each in run if each], pending if None in run else []
                 run = []
             run, reach = [*run, path], max(reach, last)
+        if run:
+            yield [each for each in run if each], pending if None in run else []
 
     def arrow_ticks(self, stream: bytes | None = None) -> pa.Table:
         """The ticks as an Arrow table: index, slot, t_ns, epoch, then value_0, begin_ns_0, end_ns_0, state_0, error_0, …"""
@@ -211,9 +212,9 @@ class Recording:
         chosen = self._chosen(stream)
         if chosen is None:
             return
-        known = {epoch.number: epoch for epoch in self.epochs(chosen)}
+        known = self.epochs(chosen)
         for part in self._parts(chosen):
-            yield from ((known.get(int(ticks["epoch"][0])), ticks) for ticks in by_epoch(part))
+            yield from explained(part, known)
 
     # Journal
 
@@ -232,9 +233,13 @@ class Recording:
     def _facts(self) -> list[Record]:
         """Engines and epochs that had to be asked for."""
         path = self.directory / layout.FACTS
-        return [
-            record for entries in self._read(self._unpacked, path) for _, _, _, items in entries for record in items
-        ]
+        return [record for records in self._read(self._told, path) for record in records]
+
+    def _told(self, path: Path) -> list[Record]:
+        entries = self._unpacked(path)
+        if any(log != "journal" for log, _, _, _ in entries):
+            raise InputError(f"{path}: ticks, where engines and epochs are kept; move it out of the folder")
+        return [record for _, _, _, items in entries for record in items]
 
     def records(self, kind: Kind | None = None) -> list[Record]:
         """The journal's records of a kind, or all, in the order they were written."""

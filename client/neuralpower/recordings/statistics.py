@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_wire import Epoch, Kind, PackedRecords, ReadingState, Ticks, by_epoch, rail_power_w, total_power_w
+from neuralpower_wire import Epoch, Kind, PackedRecords, ReadingState, Ticks, explained, rail_power_w, total_power_w
 from neuralpower_wire.bodies import BODIES
 
 from ..subscriber import messages
@@ -33,7 +33,7 @@ class Losses:
         return self._count("journal")
 
     def _count(self, log: str) -> int:
-        return sum(len(hole) for (name, _), ranges in self.holes.items() for hole in ranges if name == log)
+        return sum(missing(hole) for (name, _), ranges in self.holes.items() for hole in ranges if name == log)
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def holes(index: npt.NDArray[np.uint64]) -> list[range]:
     """The ranges of indices missing in a growing sequence."""
     edges = np.flatnonzero(np.diff(index) > 1)
     return [range(int(index[at]) + 1, int(index[at + 1])) for at in edges]
+
+
+def missing(hole: range) -> int:
+    """How many indices a hole has: those of a damaged file may be more than `len` can tell."""
+    return hole.stop - hole.start
 
 
 class MissedSlots:
@@ -97,9 +102,9 @@ class MissedSlots:
 def lateness_ns(ticks: Ticks, epochs: Sequence[Epoch]) -> npt.NDArray[np.int64]:
     """How long after its deadline t0 + slot × period each tick began; ticks of unknown epochs are left out."""
     parts = [np.zeros(0, np.int64)]
-    for epoch in epochs:
-        mine = ticks[ticks["epoch"] == epoch.number]
-        parts.append(mine["t_ns"] - (epoch.t0_ns + mine["slot"].astype(np.int64) * epoch.period_ns))
+    for epoch, run in explained(ticks, epochs):
+        if epoch is not None:
+            parts.append(run["t_ns"] - (epoch.t0_ns + run["slot"].astype(np.int64) * epoch.period_ns))
     return np.concatenate(parts)
 
 
@@ -184,8 +189,8 @@ class TickSummary:
         self.ticks, self._end_ns, self._index = self.ticks + len(ticks), int(ticks["t_ns"][-1]), int(index[-1])
         states = np.bincount(ticks["readings"]["state"].ravel(), minlength=len(ReadingState))
         self._states += states[: len(ReadingState)]
-        for part in by_epoch(ticks):
-            self._take_epoch(part, self._epochs.get(int(part["epoch"][0])))
+        for epoch, run in explained(ticks, self._epochs.values()):
+            self._take_epoch(run, epoch)
 
     def _take_epoch(self, ticks: Ticks, epoch: Epoch | None) -> None:
         first, last = ticks[0], ticks[-1]
@@ -212,7 +217,7 @@ class TickSummary:
             lateness_p50_us=self._late.quantile(0.5) / 1e3,
             lateness_p99_us=self._late.quantile(0.99) / 1e3,
             missed_slots=self._missed.count,
-            lost=sum(map(len, self.holes)),
+            lost=sum(map(missing, self.holes)),
             fresh_rate_hz=last.fresh_rate_hz if last else None,
             freshness=last.freshness if last else "unknown",
             states={state.name.lower(): int(self._states[state]) for state in ReadingState},

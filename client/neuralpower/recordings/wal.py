@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgpack
 
+from neuralpower_wire.files import sync_folder
+
 from ..errors import InputError
 
 MAGIC = b"NPWALOG\n"
@@ -135,12 +137,3 @@ class Wal:
         finally:
             os.close(self._file)
             self._file = -1
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the creation, renaming and removal of files in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

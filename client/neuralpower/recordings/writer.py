@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from neuralpower_wire import Kind, PackedRecords, TickColumns, encode, records_to_batch
+from neuralpower_wire.files import LEFT, replace_file, sync_folder
 
 from .. import __version__
 from ..errors import InputError
 from ..subscriber import messages
 from . import layout, segments
 from .entries import columns_of
-from .wal import Message, Wal, read, sync_folder
+from .wal import Message, Wal, read
 
 SEGMENT_S = 60.0
 """A minute: small enough to hold in memory (11 MB at 1 kHz with six readings), large enough for Parquet to pay."""
@@ -76,7 +77,7 @@ class Writer:
 
     def _recover(self) -> None:
         """Turn the write-ahead logs of a recorder that was killed into segments."""
-        for aside in self.folder.rglob("*.tmp"):
+        for aside in self.folder.rglob(LEFT):
             aside.unlink()
         for _, path in layout.wals(self.folder):
             self._open_wal(path).close()
@@ -143,7 +144,7 @@ class Writer:
             target = layout.segment_path(self.folder, log, stream, index[0].as_py(), index[-1].as_py())
             target.parent.mkdir(parents=True, exist_ok=True)
             about = {"format": layout.FORMAT, "version": layout.VERSION, "log": log, "stream": stream.hex()}
-            layout.write_whole(target, segments.to_parquet(table, about))
+            replace_file(target, segments.to_parquet(table, about))
             sync_folder(target.parent.parent)
         sync_folder(self.folder)
         path.unlink()

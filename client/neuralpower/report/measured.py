@@ -12,7 +12,7 @@ from neuralpower.attribution import Attribution, EngineAttribution, LayerPower
 from neuralpower.attribution.agreement import most_missed, pairs
 from neuralpower.interval import Z95
 from neuralpower.recordings.recording import Recording
-from neuralpower.recordings.statistics import lateness_ns
+from neuralpower.recordings.statistics import lateness_ns, missing
 from neuralpower.report import plots
 from neuralpower.report.blocks import (
     DASH,
@@ -76,7 +76,7 @@ def losses(recording: Recording) -> Section:
     if not found.holes:
         return Section("Losses", [], "Nothing is missing between the first and the last index of either log.")
     rows = [
-        Row([log, stream.hex()[:8], f"{hole.start}", f"{hole.stop - 1}", f"{len(hole)}"])
+        Row([log, stream.hex()[:8], f"{hole.start}", f"{hole.stop - 1}", f"{missing(hole)}"])
         for (log, stream), holes in found.holes.items()
         for hole in holes[:50]
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from neuralpower import __version__
 from neuralpower.attribution import Attribution
 from neuralpower.dataset import Dataset
-from neuralpower.errors import Failure
+from neuralpower.files import write_whole
 from neuralpower.interval import MEANING
 from neuralpower.models.network import NetworkPrediction
 from neuralpower.models.six import SixModels
@@ -39,15 +39,8 @@ def write_report(
     for a simulated device. Raises Failure where the file cannot be written.
     """
     page = compose(recording, attribution, models, evaluation, predictions, provenance or {}, title, true_w)
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        partial.write_text(render(page), encoding="utf-8")
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise Failure(f"{target}: cannot write the report: {error.strerror or error}") from None
-    return target
+    write_whole(path, render(page).encode(), "the report")
+    return Path(path)
 
 
 def render(page: Page) -> str:

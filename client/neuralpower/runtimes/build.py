@@ -135,7 +135,7 @@ def has_quantisation(path: str) -> bool:
     """Whether the model itself says where to quantise."""
     from ..features.onnx_file import load_model
 
-    model = load_model(Path(path))
+    model = load_model(Path(path), weights=False)
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..address import AddressLike
 from ..errors import Failure, InputError
 from ..experiment.experiment import Bench, Declares, Outcome
 from ..features.layers import Layer
@@ -80,7 +80,7 @@ class TorchRuntime:
         where = "a stand-in for CUDA (simulated)" if self._native is not None else cuda.device_name()
         return f"PyTorch {torch.__version__} on {where}, {'eager' if self._eager else 'captured in CUDA graphs'}"
 
-    def opened(self, address: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
+    def opened(self, address: AddressLike) -> contextlib.AbstractContextManager[None]:
         """Nothing to hold."""
         return contextlib.nullcontext()
 
@@ -145,10 +145,11 @@ class TorchRuntime:
 
     def layers(self, spec: str, options: Options) -> list[Layer]:
         """As PyTorch runs them: none fused with another."""
-        from ..features.torch_export import layers_from_torch
+        from ..features.onnx_graph import layers_of
+        from ..features.torch_export import graph_from_torch
 
         if spec.startswith(TORCH):
-            return layers_from_torch(spec, options.batch)
+            return layers_of(graph_from_torch(spec, options.batch))
         raise InputError(f"{spec}: layers are repeated of torch:module:callable")
 
     def repeated(self, layer: Layer, copies: int, options: Options, name: str) -> Program:
@@ -164,7 +165,7 @@ class TorchRuntime:
         """By the host's clock."""
         return seconds_of(program)
 
-    def bench(self, program: Program, address: str | os.PathLike[str]) -> Bench:
+    def bench(self, program: Program, address: AddressLike) -> Bench:
         """Warm."""
         return DeviceBench(program, address)
 

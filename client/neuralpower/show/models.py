@@ -112,19 +112,24 @@ def print_formulas(models: SixModels) -> None:
 
     used: dict[str, None] = {}
     for model in models.models_.values():
-        used |= dict.fromkeys(model.polynomial.quantities())
+        law = model.polynomial.law
+        used |= dict.fromkeys([*model.polynomial.quantities(), *(law.quantities() if law else ())])
         print()
         print(f"{model.kind} {model.polynomial.formula(model.target, UNITS[model.target])}")
         for where, low, high in model.polynomial.interval.groups:
             print(f"  90 % of {where.name}: {100 * (low - 1):+.0f} to {100 * (high - 1):+.0f} %")
-        if law := model.polynomial.law:
-            parts = [f"{slope:.4g} * {name}" for name, slope in law.slopes.items() if slope]
-            print(f"  beyond the data in proportion to {' + '.join([f'{law.constant:.4g}', *parts])}")
+        if law:
+            print(
+                "  beyond the data in proportion to " + ("its law" if model.polynomial.proportional else law.formula())
+            )
     print()
     for name in used:
         unit, meaning = (QUANTITIES[name].unit, QUANTITIES[name].meaning) if name in QUANTITIES else RATES[name][1:]
         print(f"  {name} [{unit}]: {meaning}")
-    print("  [a>b] is 1 where that holds, else 0; each coefficient has the unit of the target over that of its term")
+    print(
+        "  [a>b] is 1 where that holds, else 0; each coefficient has the unit of the target over that of its term;\n"
+        "  behind 2^ a coefficient is in octaves over the unit of its term: +1 doubles, -1 halves"
+    )
 
 
 def print_published(models: SixModels) -> None:

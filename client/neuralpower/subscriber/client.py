@@ -30,8 +30,9 @@ from neuralpower_wire import (
     decode,
 )
 
+from .. import address as addresses
+from ..address import AddressLike
 from ..errors import Failure, InputError
-from . import address as addresses
 from .asking import REPAIR_TIMEOUT_S, REQUEST_TIMEOUT_S, Answer, History, configure
 from .follower import JOURNAL, TICKS, Follower, Past
 from .keys import keys_for
@@ -89,7 +90,7 @@ class Client:
                 print(batch.total_power_w().mean())
 
     Args:
-        address: `ipc:///run/neuralpower` or `tcp://host:port`.
+        address: `ipc:///run/neuralpower`, the path of that folder, or `tcp://host:port`.
         topics: any of "rails", "inferences", "layers", "status", "estimates".
         past: also deliver what the daemon still holds from before joining: True for all, or seconds.
         resume: for a recording that goes on: log name ("ticks", "journal") -> stream -> first index still wanted.
@@ -100,7 +101,7 @@ class Client:
 
     def __init__(
         self,
-        address: str = addresses.DEFAULT,
+        address: AddressLike = addresses.DEFAULT,
         topics: Iterable[str | bytes] = ("rails", "inferences"),
         past: Past = None,
         resume: dict[str, dict[bytes, int]] | None = None,
@@ -231,7 +232,7 @@ class Client:
                 yield messages
             elif time.monotonic() > deadline:
                 silence = f"gave no answer for {patience_s:g} s; its last entries are missing"
-                raise Failure(f"{self.address.text}: the daemon {silence}" if known else self._nobody())
+                raise Failure(f"{self.address}: the daemon {silence}" if known else self._nobody())
             else:
                 time.sleep(0.01)
 
@@ -386,7 +387,7 @@ class Client:
         if answer is None:
             raise Failure(self._nobody())
         if answer.reply.error:
-            raise Failure(f"{self.address.text}: {answer.reply.error}")
+            raise Failure(f"{self.address}: {answer.reply.error}")
         return answer
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import zmq
 
+from neuralpower_wire.files import replace_file
+
+from ..address import Address
 from ..errors import Failure, InputError
-from .address import Address
 
 _KEY = re.compile(r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")
 """Z85: 32 bytes as 40 characters."""
@@ -41,7 +43,7 @@ def keys_for(address: Address) -> Keys | None:
         InputError: the daemon's public key is not there; the line says what to copy where, and what to allow.
         Failure: the pair cannot be made or read.
     """
-    if address.host is None:
+    if address.local:
         return None
     try:
         public, secret = _own_pair(folder())
@@ -53,7 +55,7 @@ def keys_for(address: Address) -> Keys | None:
     server = _read(path)
     if server is None:
         raise InputError(
-            f"{address.text}: no key in {path}; copy the device's server.public there, "
+            f"{address}: no key in {path}; copy the device's server.public there, "
             f"and on the device run: neuralpowerd allow '{public.decode()}'"
         )
     return Keys(server, public, secret)
@@ -64,10 +66,8 @@ def _own_pair(where: Path) -> tuple[bytes, bytes]:
     if secret is None:
         where.mkdir(parents=True, exist_ok=True)
         public, secret = zmq.curve_keypair()
-        descriptor = os.open(where / "client.secret", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(secret + b"\n")
-        (where / "client.public").write_bytes(public + b"\n")
+        replace_file(where / "client.public", public + b"\n", 0o644)
+        replace_file(where / "client.secret", secret + b"\n", 0o600)
     return zmq.curve_public(secret), secret
 
 

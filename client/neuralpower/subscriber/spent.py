@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from neuralpower_align.result.energy import energy_between
 from neuralpower_wire import Epoch
 
+from ..address import AddressLike
 from ..errors import Failure
 from .client import Client
 from .messages import Ticks
@@ -44,17 +44,15 @@ def late_ns(epoch: Epoch | None) -> int:
     )
 
 
-def total_power_since(address: str | os.PathLike[str], begin_ns: int) -> tuple[np.ndarray, np.ndarray, Epoch | None]:
+def total_power_since(address: AddressLike, begin_ns: int) -> tuple[np.ndarray, np.ndarray, Epoch | None]:
     """Times (CLOCK_MONOTONIC, ns) and watts of the board from `begin_ns` on, as the daemon's history has them, and the last epoch.
 
     Empty where no daemon answers.
     """
-    folder = os.fspath(address).removeprefix("ipc://").rstrip("/")
-    folder = os.path.dirname(folder) if folder.endswith(".ipc") else folder
     t_ns, power_w, epoch = np.zeros(0, np.int64), np.zeros(0), None
     for margin_s in MARGINS_S:
         try:
-            t_ns, power_w, epoch = _last(f"ipc://{folder}", (time.monotonic_ns() - begin_ns) * 1e-9 + margin_s)
+            t_ns, power_w, epoch = _last(address, (time.monotonic_ns() - begin_ns) * 1e-9 + margin_s)
         except Failure:
             break
         if len(t_ns) and t_ns[0] <= begin_ns:
@@ -62,7 +60,7 @@ def total_power_since(address: str | os.PathLike[str], begin_ns: int) -> tuple[n
     return t_ns, power_w, epoch
 
 
-def _last(address: str, seconds: float) -> tuple[np.ndarray, np.ndarray, Epoch | None]:
+def _last(address: AddressLike, seconds: float) -> tuple[np.ndarray, np.ndarray, Epoch | None]:
     times, watts, epoch = [np.zeros(0, np.int64)], [np.zeros(0)], None
     with Client(address, topics=("rails",), past=seconds) as client:
         for messages in client.catch_up(PATIENCE_S):
@@ -75,7 +73,7 @@ def _last(address: str, seconds: float) -> tuple[np.ndarray, np.ndarray, Epoch |
     return t_ns, np.concatenate(watts)[first], epoch
 
 
-def energy_between_moments(address: str | os.PathLike[str], begin_ns: int, end_ns: int) -> float:
+def energy_between_moments(address: AddressLike, begin_ns: int, end_ns: int) -> float:
     """Joules of the board from `begin_ns` to `end_ns`, nan where the history does not hold all of it.
 
     Readings are taken for the power that they show, :func:`late_ns` earlier.

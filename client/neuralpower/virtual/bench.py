@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 
+from ..address import AddressLike
 from ..errors import InputError
 from ..experiment.around import Around
 from ..experiment.design import InferenceOrder
@@ -64,9 +64,7 @@ class VirtualBench:
 
     simulated = True
 
-    def __init__(
-        self, device: VirtualDevice, load: Load, address: str | os.PathLike[str], session: Session | None = None
-    ) -> None:
+    def __init__(self, device: VirtualDevice, load: Load, address: AddressLike, session: Session | None = None) -> None:
         self._device = device
         self._context = device.load_empty(load)
         self.inference_s = inference_s(load, device.hardware, device.manner)
@@ -104,7 +102,7 @@ def run_loads(
     device: VirtualDevice,
     loads: Iterable[Load],
     around: Around,
-    address: str | os.PathLike[str],
+    address: AddressLike,
     session: Callable[[str], Session] | None = None,
 ) -> Iterator[Outcome]:
     """Each engine's experiment, one after another; `session` makes what an engine's inferences go by, from its name.

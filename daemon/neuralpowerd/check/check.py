@@ -11,6 +11,7 @@ from typing import Any
 
 import zmq
 
+from neuralpower_wire.address import HISTORY, Address
 from neuralpower_wire.errors import WireError
 from neuralpower_wire.history import Reply, Request
 
@@ -48,7 +49,7 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
     }
     now = rails.examine(found)
     # What GPUs offer has a page of its own, which measures it.
-    plan, refusal = _planned(config, behaviours) if config.source != "nvml" else (None, "")
+    plan, refusal = _planned(config, behaviours) if config.source != "nvml" else (None, None)
     findings = [
         *(rails.rails(found, now, config.source) if found.rails or config.source != "nvml" else ()),
         *sensor.drivers(found, behaviours, config),
@@ -94,19 +95,22 @@ def title(examined: dict[str, Any]) -> str:
     return f"neuralpowerd check · {examined['board']} · {shown}"
 
 
-def _planned(config: Config, behaviours: Mapping[str, Behaviour]) -> tuple[Plan | None, str]:
+def _planned(
+    config: Config, behaviours: Mapping[str, Behaviour]
+) -> tuple[Plan | None, ConfigError | DaemonError | None]:
     """What the daemon would do, or its refusal."""
     try:
-        return make_plan(config, lambda monitor, clock: behaviours[monitor.name]), ""
+        return make_plan(config, lambda monitor, clock: behaviours[monitor.name]), None
     except (ConfigError, DaemonError) as error:
-        return None, str(error)
+        return None, error
 
 
-def _wish(config: Config, plan: Plan | None, refusal: str) -> Finding:
+def _wish(config: Config, plan: Plan | None, refusal: ConfigError | DaemonError | None) -> Finding:
     """Whether the daemon would start with this period and these rails, and how often voltages are read then."""
+    if refusal is not None:
+        return Finding(sensor.SENSOR, "period", refusal.what, PROBLEM, refusal.remedy)
     if plan is None:
-        wish, _, remedy = refusal.removeprefix("period_us: ").partition("; ")
-        return Finding(sensor.SENSOR, "period", wish, PROBLEM, remedy.removeprefix("possible: "))
+        return Finding(sensor.SENSOR, "period", "not known", UNKNOWN)
     period_ns, budget = plan.period_ns, plan.budget
     if budget is None:
         return Finding(sensor.SENSOR, "period", f"{period_ns // 1000} µs", GOOD)
@@ -165,12 +169,12 @@ def _estimates(config: Config, status: dict[str, Any] | None) -> Finding:
 
 def ask_status(config: Config) -> dict[str, Any] | None:
     """The status of a daemon in this runtime directory, or None where none answers."""
-    path = Path(config.runtime_dir) / "history.ipc"
-    if not path.exists():
+    address = Address(config.runtime_dir)
+    if not address.file(HISTORY).exists():
         return None
     with zmq.Context() as context, context.socket(zmq.DEALER) as end:
         end.linger = 0
-        end.connect(f"ipc://{path}")
+        end.connect(address.history)
         end.send(Request(1, "status").encode())
         if not end.poll(PATIENCE_MS):
             return None

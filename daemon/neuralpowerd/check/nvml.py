@@ -50,9 +50,8 @@ def gpus(config: Config, found: FoundBoard) -> Iterator[Finding]:
     except DaemonError as error:
         yield Finding(GROUP, "readings", str(error), PROBLEM)
         return
-    for line in seen.refused:
-        what, _, remedy = line.partition("; ")
-        yield Finding(GROUP, "power", what, PROBLEM if asked else BETTER, remedy)
+    for refused in seen.refused:
+        yield Finding(GROUP, "power", refused.what, PROBLEM if asked else BETTER, refused.remedy)
     if not seen.gpus:
         if not seen.refused:
             yield Finding(
@@ -89,8 +88,7 @@ def _plan(config: Config, seen: Seen, asked: bool) -> Iterator[Finding]:
     try:
         period_ns = period_of(config, sensors)
     except ConfigError as error:
-        wish, _, remedy = str(error).removeprefix("period_us: ").partition("; possible: ")
-        yield Finding(GROUP, "period", wish, PROBLEM, remedy)
+        yield Finding(GROUP, "period", error.what, PROBLEM, error.remedy)
         return
     paces = paced(sensors, period_ns, config.nvml.share)
     for pace in paces:

@@ -154,9 +154,11 @@ def _total(found: FoundBoard, now: Sequence[Now]) -> Finding:
         advice = best.says.removeprefix("total unknown: ") if found.rails else "there is nothing to add up"
         return Finding(RAILS, "total", "unknown", PROBLEM if found.totals else UNKNOWN, advice)
     names = " + ".join(best.rails)
-    powers = [each.power_w for each in now if each.rail.name in best.rails]
-    watts = sum(power for power in powers if power is not None)
-    doubt = "" if None in powers else total_limits(found.entry).doubt(watts)
+    powers = {each.rail.name: each.power_w for each in now if each.rail.name in best.rails}
+    unread = ", ".join(rail for rail, power in powers.items() if power is None)
+    if unread:
+        return Finding(RAILS, "total", f"{names}   not known: {unread} cannot be read", PROBLEM, f"see {unread} above")
+    doubt = total_limits(found.entry).doubt(sum(power for power in powers.values() if power is not None))
     if doubt:
         return Finding(
             RAILS,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import zmq
 
+from neuralpower_wire.address import HISTORY, INFERENCES, LIVE, LONGEST_PATH, Address, endpoint
 from neuralpower_wire.batch import MAX_HEADER
 from neuralpower_wire.history import MAX_REQUEST
 from neuralpower_wire.journal import MAX_RECORD
@@ -19,8 +20,6 @@ from ..config import Config
 from ..errors import DaemonError
 from .keys import server_keys
 
-MAX_PATH = 107
-"""Bytes of a local socket's path (sun_path less its end)."""
 HISTORY_HIGH_WATER = 16
 """Replies waiting for one client: a greedy one costs at most this many times 8 MiB, then loses replies."""
 MOST_AGAIN = 16
@@ -49,11 +48,11 @@ class Endpoints:
         self._locals: list[_Local] = []
         self._again = 0
         self._config = config
-        folder = Path(config.runtime_dir)
+        address = Address(config.runtime_dir)
         try:
-            self.live = [self._local(zmq.PUB, folder / "live.ipc", config)]
-            self.history = [self._local(zmq.ROUTER, folder / "history.ipc", config)]
-            self.inferences = self._local(zmq.ROUTER, folder / "inferences.ipc", config)
+            self.live = [self._local(zmq.PUB, address.file(LIVE), config)]
+            self.history = [self._local(zmq.ROUTER, address.file(HISTORY), config)]
+            self.inferences = self._local(zmq.ROUTER, address.file(INFERENCES), config)
             self.zap: zmq.Socket[bytes] | None = None
             if config.tcp.bind:
                 self._listen(config)
@@ -72,12 +71,12 @@ class Endpoints:
 
     def _local(self, kind: int, path: Path, config: Config) -> zmq.Socket[bytes]:
         """A socket at `path`."""
-        if len(os.fsencode(path)) > MAX_PATH:
+        if len(os.fsencode(path)) > LONGEST_PATH:
             raise DaemonError(
-                f"{path}: longer than the {MAX_PATH} bytes of a local socket; choose a shorter runtime_dir"
+                f"{path}: longer than the {LONGEST_PATH} bytes of a local socket; choose a shorter runtime_dir"
             )
         socket = self._make(kind, config)
-        if path.name == "inferences.ipc":
+        if path.name == INFERENCES:
             socket.sndhwm = 1000
         elif kind == zmq.ROUTER:
             socket.maxmsgsize = MAX_REQUEST
@@ -90,7 +89,7 @@ class Endpoints:
         try:
             path.unlink(missing_ok=True)
             with _umask(0o177):
-                socket.bind(f"ipc://{path}")
+                socket.bind(endpoint(path))
             if config.sockets.group:
                 os.chown(path, -1, grp.getgrnam(config.sockets.group).gr_gid)
             os.chmod(path, int(config.sockets.mode, 8))
@@ -121,18 +120,17 @@ class Endpoints:
         return [local.path for local in gone]
 
     def _listen(self, config: Config) -> None:
-        host, _, port = config.tcp.bind.rpartition(":")
+        remote = Address.parse_bind(config.tcp.bind)
         secret, public = server_keys(Path(config.tcp.keys_dir))
         self.zap = self._make(zmq.REP, config)
         self.zap.bind("inproc://zeromq.zap.01")
-        for offset, kind, sockets in ((0, zmq.PUB, self.live), (1, zmq.ROUTER, self.history)):
+        for address, kind, sockets in ((remote.live, zmq.PUB, self.live), (remote.history, zmq.ROUTER, self.history)):
             socket = self._make(kind, config)
             socket.curve_server = True
             socket.curve_secretkey, socket.curve_publickey = secret, public
             socket.zap_domain = b"neuralpower"
             if kind == zmq.ROUTER:
                 socket.maxmsgsize = MAX_REQUEST
-            address = f"tcp://{host}:{int(port) + offset}"
             try:
                 socket.bind(address)
             except zmq.ZMQError as error:

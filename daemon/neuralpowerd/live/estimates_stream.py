@@ -134,19 +134,38 @@ def _told(each: streaming.EngineEstimate) -> EngineEstimate:
     nothing, power = np.zeros(0), each.power
     if power is None:
         return EngineEstimate(
-            each.engine, each.state, each.why, each.inferences, nothing.astype(np.uint32), nothing, nothing
+            engine=each.engine,
+            state=each.state,
+            why=each.why,
+            inferences=each.inferences,
+            unit=nothing.astype(np.uint32),
+            power_w=nothing,
+            power_se_w=nothing,
         )
     withheld = bool(power.withheld)
     if each.whole:
         joules = np.array([np.nan, np.nan] if withheld else [power.window_j, power.window_se_j])
         watts = joules / each.seconds
         return EngineEstimate(
-            each.engine, each.state, each.why, each.inferences, np.zeros(1, np.uint32), watts[:1], watts[1:],
-            float(joules[0]), float(joules[1]),
-        )  # fmt: skip
+            engine=each.engine,
+            state=each.state,
+            why=each.why,
+            inferences=each.inferences,
+            unit=np.zeros(1, np.uint32),
+            power_w=watts[:1],
+            power_se_w=watts[1:],
+            energy_j=float(joules[0]),
+            energy_se_j=float(joules[1]),
+        )
     told = power.units.told[power.unit]
     return EngineEstimate(
-        each.engine, each.state, each.why, each.inferences, power.unit.astype(np.uint32),
-        np.where(told, power.power_w, np.nan), np.where(told, power.power_se_w, np.nan),
-        float("nan") if withheld else power.energy_j, float("nan") if withheld else power.energy_se_j,
-    )  # fmt: skip
+        engine=each.engine,
+        state=each.state,
+        why=each.why,
+        inferences=each.inferences,
+        unit=power.unit.astype(np.uint32),
+        power_w=np.where(told, power.power_w, np.nan),
+        power_se_w=np.where(told, power.power_se_w, np.nan),
+        energy_j=float("nan") if withheld else power.energy_j,
+        energy_se_j=float("nan") if withheld else power.energy_se_j,
+    )

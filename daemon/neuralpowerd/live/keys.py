@@ -10,6 +10,8 @@ from pathlib import Path
 import zmq
 import zmq.utils.z85
 
+from neuralpower_wire.files import replace_file
+
 from ..errors import ConfigError, DaemonError
 
 SECRET, PUBLIC, ALLOWED = "server.secret", "server.public", "allowed"
@@ -23,8 +25,8 @@ def make_keys(folder: Path) -> str:
         public, secret = zmq.curve_keypair()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write_new(folder / PUBLIC, public + b"\n", 0o644)
-            _write_new(folder / SECRET, secret + b"\n", 0o600)
+            replace_file(folder / PUBLIC, public + b"\n", 0o644)
+            replace_file(folder / SECRET, secret + b"\n", 0o600)
             _give_to_owner(folder, PUBLIC, SECRET)
         except OSError as error:
             raise DaemonError(
@@ -74,12 +76,6 @@ def allowed_keys(folder: Path) -> set[bytes]:
         return set()
     words = (line.split()[0] for line in lines if line.strip())
     return {word.encode() for word in words if _KEY.match(word)}
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with open(descriptor, "wb") as file:
-        file.write(data)
 
 
 def _give_to_owner(folder: Path, *names: str) -> None:

@@ -201,8 +201,8 @@ class Journal(JournalReader):
         same = self.capacity == capacity and self.boot_id == boot_id and self._newest() is not None
         return same, self.stream
 
-    def _open(self, path: Path) -> int:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    def _open(self, path: Path, flags: int = 0) -> int:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o640)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -214,7 +214,7 @@ class Journal(JournalReader):
         """Put a new file in the place of the old, which readers may still have mapped."""
         fresh = self.path.with_name(self.path.name + ".new")
         fresh.unlink(missing_ok=True)
-        descriptor = self._open(fresh)
+        descriptor = self._open(fresh, os.O_EXCL)
         try:
             os.posix_fallocate(descriptor, 0, HEADER_BYTES + capacity)
             identity = _IDENTITY.pack(MAGIC, VERSION, 0, capacity, os.urandom(16), previous, boot_id)

@@ -98,14 +98,18 @@ def thinned(budget: Budget, period_ns: int) -> Budget | None:
 
 
 def refusal(budget: Budget, period_ns: int) -> str:
-    """One line on why the period is impossible and what is possible instead."""
+    """Why the period is impossible."""
     reads = budget.reads
     slowest = max(budget.rails, key=lambda rail: rail.read_ns)
     return (
         f"{period_ns // 1000} µs with {_rails(budget.rails)} ({reads} reads a tick) is impossible: a read takes "
-        f"{_time(slowest.read_ns)} ({_why(slowest)}), a tick {_time(budget.tick_ns)}; possible: "
-        f"{'; or '.join(alternatives(budget, period_ns))}"
+        f"{_time(slowest.read_ns)} ({_why(slowest)}), a tick {_time(budget.tick_ns)}"
     )
+
+
+def remedy(budget: Budget, period_ns: int) -> str:
+    """What is possible instead."""
+    return f"possible: {'; or '.join(alternatives(budget, period_ns))}"
 
 
 def alternatives(budget: Budget, period_ns: int) -> list[str]:

@@ -21,6 +21,7 @@ from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
 from .plan import Plan, decimated, period_for, refuse_too_many, slowest_rate, undoubted, wanted_rails
 from .plausible import rail_limits, shunt_doubts, total_limits
 from .probe import Behaviour
+from .registry import planner
 
 _BUS = re.compile(r"^/dev/i2c-(\d+)$")
 
@@ -43,7 +44,8 @@ class RawChip:
     rails: tuple[RawRail, ...]
 
 
-def i2c_plan(config: Config) -> Plan:
+@planner("i2c")
+def i2c_plan(config: Config, _prober: object = None) -> Plan:
     """The chips that [i2c] names, or those of the device tree on one bus."""
     from neuralpower_sampler import I2cChip, I2cSource
 
@@ -121,7 +123,7 @@ def i2c_plan(config: Config) -> Plan:
 def configured(i2c: I2cTable) -> tuple[str, list[RawChip]]:
     """The bus and chips that the configuration spells out."""
     if not i2c.device or not i2c.shunts_uohm:
-        raise ConfigError("i2c.rails: needs i2c.device and i2c.shunts_uohm beside it; give them too")
+        raise ConfigError("needs i2c.device and i2c.shunts_uohm beside it", "give them too", key="i2c.rails")
     shunts, offsets = (_each(values, len(i2c.rails)) for values in (i2c.shunts_uohm, i2c.offsets_uv or (0,)))
     chips = []
     for position, address in enumerate(i2c.addresses):
@@ -143,10 +145,10 @@ def from_tree(i2c: I2cTable, root: Path) -> tuple[str, list[RawChip]]:
     buses = sorted({chip.bus for chip in there})
     if not there or not any(chip.channels for chip in there):
         raise DaemonError(
-            "no INA3221 with labels in the device tree; name i2c.device, addresses, rails and shunts_uohm"
+            "no INA3221 with labels in the device tree", "name i2c.device, addresses, rails and shunts_uohm"
         )
     if len(buses) > 1:
-        raise ConfigError(f"i2c.device: there are chips on the buses {', '.join(map(str, buses))}; name one")
+        raise ConfigError(f"there are chips on the buses {', '.join(map(str, buses))}", "name one", key="i2c.device")
     chips = []
     taken: set[str] = set()
     for chip in there:
@@ -154,7 +156,8 @@ def from_tree(i2c: I2cTable, root: Path) -> tuple[str, list[RawChip]]:
         for each in chip.channels:
             if each.shunt_uohm > LARGEST_SHUNT_UOHM:
                 raise DaemonError(
-                    f"the device tree gives {each.label} a shunt of {each.shunt_uohm} µΩ; correct it, or spell the chip out in [i2c]"
+                    f"the device tree gives {each.label} a shunt of {each.shunt_uohm} µΩ",
+                    "correct it, or spell the chip out in [i2c]",
                 )
             name = (
                 each.label if each.label not in taken else f"{each.label}@{chip.bus}-{chip.address:04x}.{each.channel}"

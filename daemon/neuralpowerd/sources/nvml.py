@@ -24,6 +24,7 @@ from ..config import Config
 from ..errors import ConfigError, DaemonError
 from .plan import Plan, wanted_rails
 from .probe import Behaviour
+from .registry import planner
 
 POWER = ("samples", "instant", "average")
 """The power readings, the one that resolves most first: that is the GPU's rail."""
@@ -88,12 +89,12 @@ class GpuSensor:
 
 @dataclass(frozen=True)
 class Seen:
-    """What NVML offers: GPUs that tell their power, their sensors, the clock of the stamps; and a line for each GPU that does not."""
+    """What NVML offers: GPUs that tell their power, their sensors, the clock of the stamps; and why, for each GPU that does not."""
 
     gpus: tuple[Gpu, ...]
     sensors: tuple[GpuSensor, ...]
     clock: str | None
-    refused: tuple[str, ...]
+    refused: tuple[DaemonError, ...]
 
 
 @dataclass(frozen=True)
@@ -120,19 +121,19 @@ def open_nvml(library: str) -> Nvml:
     try:
         return Nvml(library)
     except SamplerError as error:
-        raise DaemonError(f"nvml.library: {error}; {remedy_of(error.errno)}") from None
+        raise DaemonError(str(error), remedy_of(error.errno), key="nvml.library") from None
 
 
 def look(nvml: Nvml) -> Seen:
     """Measure what all GPUs offer; takes :data:`LOOK_S`."""
     gpus: list[Gpu] = []
     sensors: list[GpuSensor] = []
-    refused: list[str] = []
+    refused: list[DaemonError] = []
     for number in range(nvml.count):
         try:
             gpu = nvml.gpu(number)
         except SamplerError as error:
-            refused.append(f"{error}; {remedy_of(error.errno)}")
+            refused.append(DaemonError(str(error), remedy_of(error.errno)))
             continue
         found, why = _costs(nvml, number)
         if any(sensor.kind in POWER for sensor in found):
@@ -172,15 +173,17 @@ def cost_ns(read: Callable[[], NvmlValue]) -> int:
     return min(whole or own)
 
 
-def _powerless(gpu: Gpu, why: int) -> str:
+def _powerless(gpu: Gpu, why: int) -> DaemonError:
     name = f"GPU {gpu.number} ({gpu.name})"
     if gpu.slice:
-        return (
-            f"{name} is a slice (MIG), which has no power of its own; measure the whole GPU, outside of the container"
+        return DaemonError(
+            f"{name} is a slice (MIG), which has no power of its own", "measure the whole GPU, outside of the container"
         )
     if why == NOT_SUPPORTED:
-        return f"NVML knows no power of {name}; on a Jetson the rails are the board's: use --source hwmon"
-    return f"NVML does not tell the power of {name}; {remedy_of(why)}"
+        return DaemonError(
+            f"NVML knows no power of {name}", "on a Jetson the rails are the board's: use --source hwmon"
+        )
+    return DaemonError(f"NVML does not tell the power of {name}", remedy_of(why))
 
 
 def _watch(nvml: Nvml, sensors: Sequence[GpuSensor]) -> tuple[list[GpuSensor], str | None]:
@@ -211,7 +214,7 @@ def _read(nvml: Nvml, sensor: GpuSensor) -> NvmlValue:
     try:
         return nvml.read(sensor.gpu, sensor.kind)
     except SamplerError as error:
-        raise DaemonError(f"{error}; it was readable a moment ago, dmesg may say more") from None
+        raise DaemonError(str(error), "it was readable a moment ago, dmesg may say more") from None
 
 
 def renewal(values: Sequence[NvmlValue]) -> tuple[int, bool]:
@@ -245,7 +248,8 @@ def clock_of(stamps_us: Sequence[int]) -> str | None:
 # ---- The plan ----------------------------------------------------------------------------------------------------
 
 
-def nvml_plan(config: Config) -> Plan:
+@planner("nvml")
+def nvml_plan(config: Config, _prober: object = None) -> Plan:
     """The GPUs that NVML knows the power of.
 
     Raises:
@@ -255,8 +259,8 @@ def nvml_plan(config: Config) -> Plan:
     nvml = open_nvml(config.nvml.library)
     seen = look(nvml)
     if not seen.gpus:
-        line = seen.refused[0] if seen.refused else "NVML finds no GPU; nvidia-smi -L lists those that it knows"
-        raise DaemonError(line)
+        none = DaemonError("NVML finds no GPU", "nvidia-smi -L lists those that it knows")
+        raise seen.refused[0] if seen.refused else none
     rails = rails_of(fitting(seen.sensors))
     wanted = wanted_rails(config, list(rails))
     chosen = [(rail, sensor) for rail in wanted for sensor in rails[rail]]
@@ -319,8 +323,10 @@ def period_of(config: Config, sensors: Sequence[GpuSensor]) -> int:
     wished_ns = config.period_us * 1000
     if wished_ns > good_ns and any(wished_ns > LONGEST * each for each in rings):
         raise ConfigError(
-            f"period_us: {config.period_us} µs is too long: a tick takes one reading of NVML's ring, which has a new one each "
-            f"{min(rings) / 1e6:.1f} ms; possible: period_us = {good_ns // 1000}, or plan.rails without the ring's"
+            f"{config.period_us} µs is too long: a tick takes one reading of NVML's ring, which has a new one each "
+            f"{min(rings) / 1e6:.1f} ms",
+            f"possible: period_us = {good_ns // 1000}, or plan.rails without the ring's",
+            key="period_us",
         )
     return wished_ns or good_ns
 
@@ -384,7 +390,7 @@ def _board(gpus: Sequence[Gpu]) -> str:
     )[:256]
 
 
-def _note(nvml: Nvml, gpus: Sequence[Gpu], refused: Sequence[str]) -> str:
+def _note(nvml: Nvml, gpus: Sequence[Gpu], refused: Sequence[DaemonError]) -> str:
     parts = ["simulated by a stand-in for NVML"] if nvml.simulated else []
     parts.append("the total is what the GPUs draw, not the machine")
     parts += [f"gpu{gpu.number} is divided (MIG): its power is that of all slices" for gpu in gpus if gpu.mig]

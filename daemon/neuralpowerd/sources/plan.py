@@ -16,7 +16,7 @@ from ..config import Config
 from ..errors import ConfigError
 from ..system.monitors import Monitor
 from .boards import Total
-from .budget import Budget, RailCost, chosen_period_ns, refusal, thinned
+from .budget import Budget, RailCost, chosen_period_ns, refusal, remedy, thinned
 from .plausible import Doubt, PowerLimits
 from .probe import Behaviour
 
@@ -75,16 +75,29 @@ class Plan:
     def epoch(self, number: int, first_index: int, period_ns: int, t0_ns: int) -> Epoch:
         """The epoch of this plan from tick `first_index` on."""
         return Epoch(
-            number, first_index, period_ns, t0_ns, self.source, self.simulated, self.board, self.channels, self.chips,
-            self.totals, self.freshness, self.fresh_rate_hz, self.driver, self.note[:MAX_TEXT], self.covers,
-        )  # fmt: skip
+            number=number,
+            first_index=first_index,
+            period_ns=period_ns,
+            t0_ns=t0_ns,
+            source=self.source,
+            simulated=self.simulated,
+            board=self.board,
+            channels=self.channels,
+            chips=self.chips,
+            totals=self.totals,
+            freshness=self.freshness,
+            fresh_rate_hz=self.fresh_rate_hz,
+            driver=self.driver,
+            note=self.note[:MAX_TEXT],
+            covers=self.covers,
+        )
 
 
 def wanted_rails(config: Config, there: Sequence[str]) -> list[str]:
     """The rails to measure, of those that are there."""
     for rail in config.plan.rails:
         if rail not in there:
-            raise ConfigError(f"plan.rails: {rail!r} is no rail here; there are {', '.join(there) or 'none'}")
+            raise ConfigError(f"{rail!r} is no rail here", f"there are {', '.join(there) or 'none'}", key="plan.rails")
     return [rail for rail in there if rail in config.plan.rails or not config.plan.rails]
 
 
@@ -105,7 +118,9 @@ def refuse_too_many(readings: int, chips: int) -> None:
     """ConfigError where a tick cannot hold the rails."""
     if readings > MAX_READINGS or chips > MAX_CHIPS:
         raise ConfigError(
-            f"plan.rails: all rails are {readings} readings of {chips} chips, and a tick holds {MAX_READINGS} of {MAX_CHIPS}; name fewer"
+            f"all rails are {readings} readings of {chips} chips, and a tick holds {MAX_READINGS} of {MAX_CHIPS}",
+            "name fewer",
+            key="plan.rails",
         )
 
 
@@ -123,7 +138,7 @@ def period_for(
         return chosen_period_ns(budget), budget
     possible = budget if budget.fits(wished_ns) else None if every else thinned(budget, wished_ns)
     if not possible:
-        raise ConfigError(f"period_us: {refusal(budget, wished_ns)}")
+        raise ConfigError(refusal(budget, wished_ns), remedy(budget, wished_ns), key="period_us")
     return wished_ns, possible
 
 

@@ -21,11 +21,13 @@ from .chiptimes import interval_for
 from .plan import Plan, Prober, decimated, period_for, refuse_too_many, slowest_rate, undoubted, wanted_rails
 from .plausible import rail_limits, shunts_of, total_limits
 from .probe import Behaviour, scan_of
+from .registry import Turn, planner
 
 IIO_DRIVER = "ina3221x"
 HWMON, IIO = "hwmon", "iio"
 
 
+@planner(HWMON, IIO, turn=Turn.FIRST)
 def rails_plan(config: Config, prober: Prober) -> Plan | None:
     """The rails of this machine's drivers; None where there are none and none was asked for."""
     root = Path(config.sysfs_root)
@@ -37,7 +39,7 @@ def rails_plan(config: Config, prober: Prober) -> Plan | None:
             return None
         why, remedy = no_rail(found, config.source)
         where = f"{config.sysfs_root.rstrip('/')}/sys"
-        raise DaemonError(f"no power rail found under {where}: {why}; {remedy}, or use --source sim")
+        raise DaemonError(f"no power rail found under {where}: {why}", f"{remedy}, or use --source sim")
     wanted = wanted_rails(config, [rail.name for rail in rails])
     rails = [rail for rail in rails if rail.name in wanted]
     monitors = [monitor for monitor in monitors if any(rail.chip == monitor.name for rail in rails)]
@@ -63,12 +65,18 @@ def _plan(
 ) -> Plan:
     channels = [
         Channel(
-            rail.name, item.quantity, rail.chip, rail.channel,
-            rail.shunt_uohm if item.quantity == "shunt_uv" else 0, 0, item.lsb,
-            budget.every if item.quantity == "bus_uv" and _has_own_voltage(rail) else 1,
+            rail=rail.name,
+            quantity=item.quantity,
+            chip=rail.chip,
+            input=rail.channel,
+            shunt_uohm=rail.shunt_uohm if item.quantity == "shunt_uv" else 0,
+            offset=0,
+            lsb=item.lsb,
+            every=budget.every if item.quantity == "bus_uv" and _has_own_voltage(rail) else 1,
         )
-        for rail in rails for item in rail.inputs
-    ]  # fmt: skip
+        for rail in rails
+        for item in rail.inputs
+    ]
     chips = [
         replace(_chip(monitor, changes.get(monitor.name)), behaviour=behaviours[monitor.name].kind)
         for monitor in monitors

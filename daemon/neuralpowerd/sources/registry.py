@@ -1,42 +1,66 @@
 """The sources that there are, and which of them a configuration means.
 
-A planner says "mine" with a plan, "not here" with None, and "mine, and broken" with an error. To add a source: a planner here, its name
-among the configuration's, and what opens it in the sampler (CONTRIBUTING.md).
+A planner registers itself with :func:`planner`, in a module of this folder, and says "mine" with a plan, "not here" with None, and "mine, and
+broken" with an error. To add a source: such a module, its name among the configuration's, and what opens it in the sampler (CONTRIBUTING.md).
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
 
 from ..config import AUTO, Config
 from ..errors import DaemonError
-from .i2c import i2c_plan
-from .nvml import nvml_plan
 from .plan import Plan, Prober
 from .probe import probe
-from .rails import rails_plan
-from .replay import replay_plan
-from .sim import sim_plan
+
+Make = Callable[[Config, Prober], Plan | None]
+M = TypeVar("M", bound=Make)
+
+
+class Turn(IntEnum):
+    """When a planner is asked without its source being named, in this order."""
+
+    FIRST = 1
+    LAST = 2
+    """What serves where nothing else is here."""
+    NEVER = 3
 
 
 @dataclass(frozen=True)
 class Planner:
-    """Of one way to read: the names of its sources, whether they are found without being asked for, and what makes the plan."""
+    """Of one way to read: the names of its sources, when it is asked, and what makes the plan."""
 
     sources: tuple[str, ...]
-    automatic: bool
-    make: Callable[[Config, Prober], Plan | None]
+    turn: Turn
+    make: Make
 
 
-PLANNERS = (
-    Planner(("hwmon", "iio"), automatic=True, make=rails_plan),
-    Planner(("i2c",), automatic=False, make=lambda config, prober: i2c_plan(config)),
-    Planner(("nvml",), automatic=False, make=lambda config, prober: nvml_plan(config)),
-    Planner(("replay",), automatic=False, make=lambda config, prober: replay_plan(config)),
-    Planner(("sim",), automatic=True, make=lambda config, prober: sim_plan(config)),
-)
-"""The first that is here is taken; the chip in software last."""
+_REGISTERED: list[Planner] = []
+
+
+def planner(*sources: str, turn: Turn = Turn.NEVER) -> Callable[[M], M]:
+    """Register the function as the planner of these sources."""
+
+    def register(make: M) -> M:
+        _REGISTERED.append(Planner(sources, turn, make))
+        return make
+
+    return register
+
+
+@cache
+def planners() -> tuple[Planner, ...]:
+    """All planners of this folder's modules, in their turn."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")
+    return tuple(sorted(_REGISTERED, key=lambda each: (each.turn, each.sources)))
 
 
 def make_plan(config: Config, prober: Prober = probe) -> Plan:
@@ -46,9 +70,9 @@ def make_plan(config: Config, prober: Prober = probe) -> Plan:
         DaemonError: the source asked for is not there.
         ConfigError: the period or a rail wished for is impossible; the line says what is possible.
     """
-    for planner in PLANNERS:
-        if config.source in planner.sources or (config.source == AUTO and planner.automatic):
-            plan = planner.make(config, prober)
+    for each in planners():
+        if config.source in each.sources or (config.source == AUTO and each.turn is not Turn.NEVER):
+            plan = each.make(config, prober)
             if plan is not None:
                 return plan
-    raise DaemonError(f"source {config.source} is not here; neuralpowerd check says what is")
+    raise DaemonError(f"source {config.source} is not here", "neuralpowerd check says what is")

@@ -13,9 +13,11 @@ from neuralpower_wire import Epoch
 from ..config import Config
 from ..errors import DaemonError
 from .plan import Plan
+from .registry import planner
 
 
-def replay_plan(config: Config) -> Plan:
+@planner("replay")
+def replay_plan(config: Config, _prober: object = None) -> Plan:
     """The plan that the recorded epoch tells; DaemonError where the file is not what it should be."""
     path = Path(config.replay)
     try:
@@ -23,7 +25,7 @@ def replay_plan(config: Config) -> Plan:
         epoch = Epoch.from_dict(json.loads(path.with_suffix(".json").read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise DaemonError(
-            f"{path}: cannot be replayed: {error}; it takes a .npy of ticks and its epoch as .json"
+            f"{path}: cannot be replayed: {error}", "it takes a .npy of ticks and its epoch as .json"
         ) from None
     names = ticks.dtype.names or ()
     if "readings" not in names or ticks["readings"].shape[1:] != (len(epoch.channels),):

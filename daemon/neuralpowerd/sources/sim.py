@@ -17,11 +17,13 @@ from .chiptimes import CONVERSION_US, averaging_of_config, scan_of_config
 from .plan import Plan, decimated, period_for, slowest_rate, wanted_rails, wanted_total
 from .probe import Behaviour
 from .rails import no_rail
+from .registry import Turn, planner
 
 _BEHAVIOUR = {"iio": "continuous", "i2c": "continuous"}
 
 
-def sim_plan(config: Config) -> Plan:
+@planner("sim", turn=Turn.LAST)
+def sim_plan(config: Config, _prober: object = None) -> Plan:
     """A board of `sim.rails`, three to a chip, each with voltage and current."""
     sim = config.sim
     wanted = wanted_rails(config, sim.rails)

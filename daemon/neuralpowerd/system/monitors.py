@@ -112,7 +112,19 @@ def _hwmon(root: Path) -> list[Monitor]:
         else:
             continue
         interval, samples = read_int(directory / "update_interval"), read_int(directory / "samples")
-        monitors.append(Monitor(driver, name, address, directory, tuple(rails), interval, samples, enabled, tuple(off)))
+        monitors.append(
+            Monitor(
+                driver=driver,
+                name=name,
+                address=address,
+                directory=directory,
+                rails=tuple(rails),
+                update_interval_ms=interval,
+                samples=samples,
+                enabled=enabled,
+                off=tuple(off),
+            )
+        )
     return monitors
 
 
@@ -180,7 +192,18 @@ def _ina3221_rails(directory: Path, chip: str, address: int) -> tuple[list[Monit
             second = Input("current_ua", current, 1000, 40_000_000 // shunt_uohm if shunt_uohm else 0)
         inputs = (Input("bus_uv", bus, 1000, 8000), second)
         name = label or f"{chip}.{channel}"
-        rails.append(MonitorRail(name, chip, address, channel, shunt_uohm, inputs, label or "", shunt_file))
+        rails.append(
+            MonitorRail(
+                name=name,
+                chip=chip,
+                address=address,
+                channel=channel,
+                shunt_uohm=shunt_uohm,
+                inputs=inputs,
+                label=label or "",
+                shunt_file=shunt_file,
+            )
+        )
     return rails, off
 
 
@@ -196,7 +219,17 @@ def _ina3221x_rails(directory: Path, chip: str, address: int) -> list[MonitorRai
         if exists(both):  # voltage and current of one moment, in one read
             bus = current = both
         inputs = (Input("bus_uv", bus, 1000, 8000), Input("current_ua", current, 1000, 0))
-        rails.append(MonitorRail(label, chip, address, channel + 1, 0, inputs, label))
+        rails.append(
+            MonitorRail(
+                name=label,
+                chip=chip,
+                address=address,
+                channel=channel + 1,
+                shunt_uohm=0,
+                inputs=inputs,
+                label=label,
+            )
+        )
     return rails
 
 
@@ -227,7 +260,18 @@ def _power_rails(
             off.append(OffChannel(label, number, switch))
             continue
         name = label or (f"{chip}.{number}" if len(pairs) > 1 else chip)
-        rails.append(MonitorRail(name, chip, address, number, shunt_uohm, files, label, shunt_file))
+        rails.append(
+            MonitorRail(
+                name=name,
+                chip=chip,
+                address=address,
+                channel=number,
+                shunt_uohm=shunt_uohm,
+                inputs=files,
+                label=label,
+                shunt_file=shunt_file,
+            )
+        )
     return rails, off
 
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuralpower_wire.files import replace_file
+
 from ..config import Config
 from ..errors import DaemonError
 from .sysfs import exists, place_of, read_text
@@ -110,14 +112,4 @@ def _load(saved: Path) -> dict[str, str]:
 
 
 def _store(saved: Path, body: Mapping[str, str]) -> None:
-    fresh = saved.with_name(saved.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with open(fresh, "x", encoding="utf-8", opener=_private) as file:  # no link in a folder of others is followed
-        json.dump(body, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(saved)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o640)
+    replace_file(saved, json.dumps(body).encode(), 0o640)

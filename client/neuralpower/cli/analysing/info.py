@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuralpower.console import Cell, print_json, table
 from neuralpower.errors import InputError
+from neuralpower.models.packaged import packaged
 
 if TYPE_CHECKING:
     from neuralpower.recordings.recording import Recording
@@ -19,7 +20,8 @@ HELP = """What a recording, a dataset or a model file holds, and what is missing
 
 examples:
   neuralpower info monday
-  neuralpower info model.json --formula"""
+  neuralpower info model.json --formula
+  neuralpower info h200-cudnn"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what is there."""
     path = Path(args.path)
+    if not path.exists():
+        path = packaged(args.path) or path
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if _is_json(path):
@@ -89,6 +93,7 @@ def _models(path: Path, args: argparse.Namespace) -> int:
 
 def recording_facts(recording: Recording) -> dict[str, Any]:
     """All that is worth knowing of a recording, as plain values."""
+    from neuralpower.recordings.statistics import missing
     from neuralpower_wire import Kind
 
     losses = recording.losses()
@@ -119,7 +124,7 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
         "ticks_lost": losses.ticks_lost,
         "records_lost": losses.records_lost,
         "losses": [
-            {"log": log, "stream": stream.hex(), "first": hole.start, "count": len(hole)}
+            {"log": log, "stream": stream.hex(), "first": hole.start, "count": missing(hole)}
             for (log, stream), ranges in losses.holes.items()
             for hole in ranges
         ],

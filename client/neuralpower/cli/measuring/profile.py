@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from neuralpower.address import DEFAULT, parse_local
 from neuralpower.console import Cell, print_json, progress, table
 from neuralpower.errors import Failure, InputError
 
@@ -32,7 +33,6 @@ Examples:
   neuralpower profile --zoo -o zoo --seconds 60
   neuralpower profile --sweep 192 --runtime torch -o sweep --budget 30"""
 
-DEFAULT_ADDRESS = "/run/neuralpower"
 SWEEP = "sweep"
 SECONDS = 5.0
 SWEPT = 192
@@ -56,9 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", metavar="FILE", help=".npy of inputs for INT8; without it ranges are random")
     parser.add_argument("--repeat-layers", action="store_true", help="run each layer as an engine of its own, repeated")
     parser.add_argument("--no-unprofiled", action="store_true", help="leave the inferences without the profiler out")
-    parser.add_argument(
-        "--address", default=DEFAULT_ADDRESS, help=f"the daemon's directory (default {DEFAULT_ADDRESS})"
-    )
+    parser.add_argument("--address", default=DEFAULT.folder, help=f"the daemon's directory (default {DEFAULT.folder})")
     parser.add_argument(
         "--runtime",
         default="auto",
@@ -140,10 +138,7 @@ def _checked(args: argparse.Namespace) -> str:
         raise InputError("--runs, --seconds and --until must be positive, and --seed not negative")
     if args.recording and args.until is None:
         raise InputError("--recording says what --until looks at; give --until PERCENT too")
-    rundir: str = args.address.removeprefix("ipc://")
-    if "://" in rundir:
-        raise InputError(f"{args.address}: the profiler must run on the device itself; give the daemon's directory")
-    return rundir
+    return parse_local(args.address).folder
 
 
 def campaign(args: argparse.Namespace) -> bool:

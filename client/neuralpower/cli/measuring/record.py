@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from neuralpower import address as addresses
 from neuralpower.console import print_json, progress
 from neuralpower.errors import InputError
-from neuralpower.subscriber import address as addresses
 
 if TYPE_CHECKING:
     from neuralpower.recordings.recorder import Summary
@@ -28,7 +28,7 @@ example: neuralpower record ipc:///run/neuralpower -o monday --seconds 60 --past
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "address", nargs="?", default=addresses.DEFAULT, help="ipc:///run/neuralpower or tcp://host:port"
+        "address", nargs="?", default=str(addresses.DEFAULT), help="ipc:///run/neuralpower or tcp://host:port"
     )
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the recording")
     parser.add_argument("--seconds", type=float, metavar="N", help="end N seconds after the first entry arrived")

@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from neuralpower import address as addresses
 from neuralpower.console import plain, text
 from neuralpower.errors import InputError
 from neuralpower.interval import MEANING, Z95, plus_minus
-from neuralpower.subscriber import address as addresses
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,7 +37,7 @@ FRAME = 18
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "address", nargs="?", default=addresses.DEFAULT, help="ipc:///run/neuralpower or tcp://host:port"
+        "address", nargs="?", default=str(addresses.DEFAULT), help="ipc:///run/neuralpower or tcp://host:port"
     )
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
     parser.add_argument("--json", action="store_true", help="one JSON object a second")
@@ -204,7 +204,7 @@ def view(live: Live, client: Client, width: int = 80) -> RenderableType:
     from rich.panel import Panel
     from rich.text import Text
 
-    title = Text(f"{client.address.text}{' (simulated)' if live.simulated else ''}")
+    title = Text(f"{client.address}{' (simulated)' if live.simulated else ''}")
     if not client.connected and not live.rails:
         return Panel(Text(addresses.nobody(client.address), style="yellow"), title=title)
     parts: list[RenderableType] = [_rails(live, width), Text(sampling_line(live, client), style="dim")]

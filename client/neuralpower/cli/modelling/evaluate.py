@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", type=Path, help="datasets (Parquet); rows of all are joined"
     )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL.json",
+        type=Path,
+        help="what the models were started from, to compute their errors again",
+    )
     parser.add_argument("--json", action="store_true", help="print the errors as JSON")
 
 
@@ -48,9 +55,15 @@ def run(args: argparse.Namespace) -> int:
     dataset = concat([read_dataset(path) for path in args.files])
     trained_on = fingerprint(dataset) == models.sha256_
     again = simpler = None
+    start = store.load(args.start) if args.start else None
+    if (start.sha256_ if start else "") != models.started_from_ and (start or trained_on):
+        started = (
+            "were not started from that model" if start else "were started from another model: name it with --from"
+        )
+        raise InputError(f"{args.model}: these models {started}")
     if trained_on:
         with console.progress("cross-validating again", 6) as advance:
-            again = SixModels(models.folds, models.seed, models.loss).fit(dataset, advance)
+            again = SixModels(models.folds, models.seed, models.loss).fit(dataset, advance=advance, start=start)
             simpler = evaluation.simpler_ways(models, dataset)
     scores = evaluation.scores(models, dataset)
     networks = evaluation.network_errors(models, dataset)

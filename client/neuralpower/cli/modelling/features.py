@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
@@ -23,7 +24,12 @@ file and the engine built from it should not.
 examples:
   neuralpower features resnet18.onnx --batch 4
   neuralpower features resnet18.onnx resnet18_engine.json
+  neuralpower features resnet18.onnx --model h200-cudnn
   neuralpower features torch:my_networks:small"""
+
+
+MOST_DIGITS = 20
+"""Beyond some thousand Python refuses to read a number."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("other", metavar="OTHER", nargs="?", help="another to compare it with")
     parser.add_argument("--batch", type=int, default=1, help="batch size where the model leaves it open (1)")
     add_input_shape(parser)
+    parser.add_argument(
+        "--model",
+        metavar="MODEL.json",
+        type=Path,
+        help="show the network as this model prices it: its precision, and what of each layer is outside its data",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -54,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--batch {args.batch}: 1 or more")
     shape = input_shape(args.input_shape)
     networks = [load_network(spec, args.batch, shape) for spec in (args.network, args.other) if spec is not None]
+    if args.model:
+        networks = [_marked(args.model, network) for network in networks]
     for network in networks:
         say_notes(network)
     if len(networks) == 1:
@@ -70,6 +84,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _marked(path: Path, network: Network) -> Network:
+    """The network as the models of a file price it; the notes of its layers say what lies outside of what they were fitted to."""
+    from neuralpower.models import store
+    from neuralpower.models.conditions import as_priced
+    from neuralpower.models.network import predict_network
+
+    models = store.load(path)
+    say_packaged(path)
+    priced = as_priced(models, network)
+    layers = []
+    for each in predict_network(models, network.name, priced.layers).layers:
+        told = (each.reason, ", ".join(each.unsupported) and f"no support: {', '.join(each.unsupported)}",
+                ", ".join(each.outside) and f"outside the data: {', '.join(each.outside)}")  # fmt: skip
+        layers.append(replace(each.layer, note="; ".join(filter(None, (each.layer.note, *told)))))
+    return replace(priced, layers=layers)
+
+
 def input_shape(given: list[str] | None) -> dict[str, tuple[int, ...]] | None:
     """``1x3x224x224`` (or with commas) is the first input's, ``mask=1x224`` that of the input mask. InputError where it is none."""
     found: dict[str, tuple[int, ...]] = {}
@@ -77,7 +108,7 @@ def input_shape(given: list[str] | None) -> dict[str, tuple[int, ...]] | None:
         name, _, sizes = each.rpartition("=")
         parts = sizes.replace("x", ",").split(",")
         fewest = 1 if name else 2
-        if len(parts) < fewest or not all(part.strip().isdecimal() and 0 < int(part) < 1 << 31 for part in parts):
+        if len(parts) < fewest or not all(0 < whole(part) < 1 << 31 for part in parts):
             raise InputError(f"--input-shape {each}: sizes such as 1x3x224x224, or NAME=1x3x224x224")
         if name in found:
             raise InputError(
@@ -87,10 +118,23 @@ def input_shape(given: list[str] | None) -> dict[str, tuple[int, ...]] | None:
     return found or None
 
 
+def whole(text: str) -> int:
+    """The whole number that a text is; 0 where it is none, or of more digits than anything here has."""
+    return int(text) if text.strip().isdecimal() and len(text) <= MOST_DIGITS else 0
+
+
 def say_notes(network: Network) -> None:
     """What was assumed of a network, on stderr."""
     for note in network.notes:
         print(f"note: {network.name}: {note}", file=sys.stderr)
+
+
+def say_packaged(path: Path) -> None:
+    """What a model that comes with the package was fitted to, on stderr; nothing of a file."""
+    from neuralpower.models.packaged import PACKAGED
+
+    if str(path) in PACKAGED and not path.exists():
+        print(f"note: {path}: {PACKAGED[str(path)]}", file=sys.stderr)
 
 
 def _print_layers(network: Network) -> None:

@@ -21,8 +21,9 @@ HELP = """Fit runtime and power models of convolutions, pools and fully connecte
 Each is a sparse sum of polynomial terms; its degree and its number of terms are chosen by cross-validation. The errors
 shown come from folds that took no part in fitting or choosing; networks are kept whole.
 
-example:
-  neuralpower fit layers.parquet -o model.json"""
+examples:
+  neuralpower fit layers.parquet -o model.json
+  neuralpower fit few.parquet --from h200-cudnn -o model.json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", action=OutputFile, metavar="MODEL.json", type=Path, required=True, help="the models to write"
     )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL.json",
+        type=Path,
+        help="start from another device's models: few layers then do (the models' own file, or a name that comes with the package)",
+    )
     parser.add_argument("--folds", type=int, default=5, help="folds of the cross-validation (5)")
     parser.add_argument("--seed", type=int, default=0, help="which rows go into which fold (0)")
     parser.add_argument(
         "--loss",
-        choices=("relative-y", "relative", "log-ratio", "squared"),
-        default="relative-y",
-        help="what is made small: errors relative to the measurement (RMSPE), which guess low where layers scatter; errors relative to the "
-        "prediction, without that pull; logarithms of the ratio; or squared errors as in the original (relative-y)",
+        choices=("relative", "log-ratio", "relative-y", "squared"),
+        default="relative",
+        help="what is made small: logarithms of the ratio, times what makes sums come out right (relative); these logarithms alone (log-ratio); "
+        "errors relative to the measurement, RMSPE, which guess low where layers scatter (relative-y); or squared errors as in the original",
     )
     parser.add_argument("--formula", action="store_true", help="print each model as a formula with its units")
     parser.add_argument("--json", action="store_true", help="print the models as JSON")
@@ -53,16 +61,23 @@ def run(args: argparse.Namespace) -> int:
     from neuralpower.dataset import concat, read_dataset
     from neuralpower.models import store
     from neuralpower.models.regression.rows import left_out
+    from neuralpower.models.regression.transfer import OtherQuantities
     from neuralpower.models.six import SixModels
 
     dataset = concat([read_dataset(path) for path in args.files])
+    start = store.load(args.start) if args.start else None
     with console.progress("fitting", 6) as advance:
-        models = SixModels(args.folds, args.seed, args.loss).fit(dataset, advance)
+        try:
+            models = SixModels(args.folds, args.seed, args.loss).fit(dataset, advance=advance, start=start)
+        except OtherQuantities as error:
+            raise InputError(f"{args.start}: {error}; fit it again to data with the same columns") from None
     store.save(models, args.output)
     if args.json:
         console.print_json(store.document(models))
         return 0
     print_models(models, "The six models")
+    if start:
+        print(f"started from {args.start}: {start.rows_} rows of {', '.join(start.devices_) or 'a device not named'}")
     if several := devices(dataset):
         print(f"warning: rows of several devices ({several}): one model of them all tells none of them")
     for reason, count in left_out(dataset).items():

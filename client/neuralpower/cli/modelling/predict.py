@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes
+from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes, say_packaged
 from neuralpower.errors import Failure, InputError
 
 if TYPE_CHECKING:
-    from neuralpower.features.layers import Layer
     from neuralpower.features.network import Network
     from neuralpower.models.network import NetworkPrediction, Prediction, WholePrediction
     from neuralpower.models.six import SixModels
 
 HELP = """Predict runtime, power and energy of each layer of a network and of the whole.
+
+Where layers have FP32 weights they are priced in the precision in which most layers in training ran, as an engine there would be built, and a
+note says so. A batch size, precision or clock that was never measured is refused.
 
 NETWORK is TensorRT engine JSON (inspector, verbosity DETAILED), an ONNX model, or torch:module:callable. Every layer is
 listed; what has no model says so and is not in the sums, which are then lower bounds (≥). Models of runtime alone give runtimes.
@@ -25,6 +27,7 @@ Intervals hold 90 % of layers like those in training; those of the sums are wide
 can be predicted.
 
 examples:
+  neuralpower predict h200-cudnn resnet18.onnx
   neuralpower predict model.json resnet18_trt_engine_info.json
   neuralpower predict model.json resnet18.onnx --batch 4 --precision FP16"""
 
@@ -33,10 +36,20 @@ MOST_NAMES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL.json", type=Path, help="what neuralpower fit wrote")
+    parser.add_argument(
+        "model",
+        metavar="MODEL.json",
+        type=Path,
+        help="what neuralpower fit wrote, or h200-cudnn or neurstrucenergy-conv, which come with the package",
+    )
     parser.add_argument("network", metavar="NETWORK", help="engine JSON, ONNX, or torch:module:callable")
     parser.add_argument("--batch", type=int, default=1, help="batch size where the model leaves it open (1)")
-    parser.add_argument("--precision", metavar="P", help="FP32, FP16, INT8, ... of a network from ONNX or torch")
+    parser.add_argument(
+        "--precision",
+        metavar="P",
+        help="FP32, FP16, INT8, ... of a network from ONNX or torch (FP32 weights: that of most training data)",
+    )
+    add_gpu_mhz(parser)
     add_input_shape(parser)
     parser.add_argument("--json", action="store_true", help="print the prediction as JSON")
 
@@ -46,14 +59,17 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--batch {args.batch}: 1 or more")
     from neuralpower.features.network import load_network
     from neuralpower.models import store
+    from neuralpower.models.conditions import as_priced
     from neuralpower.models.network import predict_network
 
     models = store.load(args.model)
     network = load_network(args.network, args.batch, input_shape(args.input_shape))
-    predicted = predict_network(models, network.name, _layers(args.precision, network))
+    network = as_priced(models, network, precision_asked(args.precision, network), gpu_mhz(args.gpu_mhz))
+    predicted = predict_network(models, network.name, network.layers)
+    say_packaged(args.model)
     say_notes(network)
     if args.json:
-        console.print_json(document(models, predicted))
+        console.print_json(document(models, predicted) | {"notes": list(network.notes)})
     else:
         _print_layers(models, predicted)
         _print_totals(models, predicted)
@@ -62,17 +78,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _layers(precision: str | None, network: Network) -> list[Layer]:
-    """The network's layers in the precision asked for. InputError where it is none, or an engine has its own."""
-    from neuralpower.ranking import PRECISIONS, with_precision
+def precision_asked(given: str | None, network: Network) -> str:
+    """A precision as it is written, "" where none is given. InputError where it is none, or an engine has its own."""
+    from neuralpower.models.conditions import PRECISIONS
 
-    if precision is None:
-        return network.layers
-    if precision.upper() not in PRECISIONS:
-        raise InputError(f"--precision {precision}: one of {', '.join(PRECISIONS)}")
+    if given is None:
+        return ""
+    if given.upper() not in PRECISIONS:
+        raise InputError(f"--precision {given}: one of {', '.join(PRECISIONS)}")
     if network.source == "engine":
-        raise InputError(f"--precision {precision}: {network.name} is an engine, which has its own")
-    return with_precision(network.layers, precision.upper())
+        raise InputError(f"--precision {given}: {network.name} is an engine, which has its own")
+    return given.upper()
+
+
+def add_gpu_mhz(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--gpu-mhz``."""
+    parser.add_argument(
+        "--gpu-mhz",
+        type=int,
+        metavar="MHZ",
+        help="clock of the GPU, where the training data vary it (that of most of them)",
+    )
+
+
+def gpu_mhz(given: int | None) -> int | None:
+    """The clock asked for. InputError where it is none."""
+    from neuralpower.features.layers import MOST_MHZ
+
+    if given is not None and not 0 < given < MOST_MHZ:
+        raise InputError(f"--gpu-mhz {given}: from 1 to {MOST_MHZ - 1}")
+    return given
 
 
 def _print_layers(models: SixModels, predicted: NetworkPrediction) -> None:

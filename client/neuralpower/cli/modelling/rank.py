@@ -6,13 +6,15 @@ import argparse
 import csv
 import json
 import math
+import sys
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
-from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_notes
+from neuralpower.cli.modelling.features import add_input_shape, input_shape, say_packaged, whole
+from neuralpower.cli.modelling.predict import add_gpu_mhz, gpu_mhz
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
 
@@ -40,7 +42,12 @@ LARGEST_FILE = 16 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("models", metavar="MODEL.json", type=Path, help="what neuralpower fit wrote")
+    parser.add_argument(
+        "models",
+        metavar="MODEL.json",
+        type=Path,
+        help="what neuralpower fit wrote, or a model that comes with the package",
+    )
     parser.add_argument("networks", metavar="NETWORK", nargs="+", help="engine JSON, ONNX, or torch:module:callable")
     parser.add_argument("--model", metavar="NAME=FILE", action="append", default=[], help="another model, repeatable")
     parser.add_argument("--accuracy", metavar="FILE", type=Path, help="accuracy of the networks, JSON or CSV")
@@ -53,7 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--alpha", type=float, default=1.0, help="weight of the error in the energy-precision ratio (1)"
     )
     parser.add_argument("--batch", default="1", metavar="N,...", help="batch sizes where the model leaves it open (1)")
-    parser.add_argument("--precision", default="", metavar="P,...", help="FP32, FP16, INT8, ... for ONNX and torch")
+    parser.add_argument(
+        "--precision",
+        default="",
+        metavar="P,...",
+        help="FP32, FP16, INT8, ... for ONNX and torch (FP32 weights: that of most training data)",
+    )
+    add_gpu_mhz(parser)
     add_input_shape(parser)
     parser.add_argument("--max-runtime-ms", type=float, metavar="MS", help="limit of one inference")
     parser.add_argument("--max-energy-mj", type=float, metavar="MJ", help="limit of one item")
@@ -67,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict every candidate, order them, print."""
     from neuralpower.ranking import CRITERIA, Limits, front, ranked
 
-    batches, precisions = _sizes(args.batch), _precisions(args.precision)
+    batches, precisions = sizes_asked(args.batch), precisions_asked(args.precision)
     limits = Limits(_limit("--max-runtime-ms", args.max_runtime_ms), _limit("--max-energy-mj", args.max_energy_mj))
     if not (math.isfinite(args.alpha) and args.alpha >= 0):
         raise InputError(f"--alpha {args.alpha}: 0 or more")
@@ -79,10 +92,12 @@ def run(args: argparse.Namespace) -> int:
     assert by in CRITERIA
     models = _models(args)
     errors = read_errors(args.accuracy) if args.accuracy else {}
-    networks, refused = _networks(args, batches, precisions)
-    if len(networks) * len(models) > MOST_CANDIDATES:
-        raise InputError(f"{len(networks) * len(models)} candidates, at most {MOST_CANDIDATES} are ranked at once")
-    found, unpredicted = _candidates(models, networks, errors)
+    networks, refused = _networks(args, batches)
+    asked = len(networks) * len(models) * len(precisions)
+    if asked > MOST_CANDIDATES:
+        raise InputError(f"{asked} candidates, at most {MOST_CANDIDATES} are ranked at once")
+    forms = [(precision, gpu_mhz(args.gpu_mhz)) for precision in precisions]
+    found, unpredicted, notes = _candidates(models, networks, errors, forms)
     refused += unpredicted
     if args.by is None and all(each.energy_j is None for each in found):
         by = "runtime"
@@ -92,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
         if all(each.energy_j is None for each in found):
             raise InputError(f"{args.plot}: a plot of energy, and no power model for any layer of these networks")
         _plot(args.plot, order, best, limits)
-    for network in {each.name: each for each in networks}.values():
-        say_notes(network)
+    for line in notes:
+        print(f"note: {line}", file=sys.stderr)
     if args.json:
         console.print_json(_document(args, by, order, best, refused))
     else:
@@ -114,16 +129,18 @@ def _models(args: argparse.Namespace) -> dict[str, SixModels]:
     twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
     if twice:
         raise InputError(f"two models are called {twice[0]}; give them names with --model NAME=FILE")
-    return {name: load(path) for name, path in named}
+    found = {name: load(path) for name, path in named}
+    for _, path in named:
+        say_packaged(path)
+    return found
 
 
-def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str]) -> tuple[list[Network], list[str]]:
-    """Every network in every batch size and precision, an engine once; and a line for each batch size that a network cannot have.
+def _networks(args: argparse.Namespace, batches: list[int]) -> tuple[list[Network], list[str]]:
+    """Every network in every batch size, an engine once; and a line for each batch size that a network cannot have.
 
     Names that occur twice are told apart by their path. InputError where a network can be read in no batch size.
     """
     from neuralpower.features.network import load_network
-    from neuralpower.ranking import with_precision
 
     twice = [spec for spec, count in Counter(args.networks).items() if count > 1]
     if twice:
@@ -145,13 +162,7 @@ def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str
                 break
         if not every:
             raise InputError(refused[-1])
-        if every[0].source == "engine":
-            loaded.append((spec, every[0]))
-            continue
-        for network in every:
-            for precision in precisions:
-                layers = with_precision(network.layers, precision) if precision else network.layers
-                loaded.append((spec, replace(network, layers=layers)))
+        loaded += [(spec, network) for network in every]
     owners: dict[str, set[str]] = {}
     for spec, network in loaded:
         owners.setdefault(network.name, set()).add(spec)
@@ -160,25 +171,36 @@ def _networks(args: argparse.Namespace, batches: list[int], precisions: list[str
 
 
 def _candidates(
-    models: dict[str, SixModels], networks: list[Network], errors: dict[str, float]
-) -> tuple[list[Candidate], list[str]]:
-    """The candidates, and a line for each network that cannot be predicted. InputError where none can."""
+    models: dict[str, SixModels], networks: list[Network], errors: dict[str, float], forms: list[tuple[str, int | None]]
+) -> tuple[list[Candidate], list[str], list[str]]:
+    """The candidates in every form, (precision, clock), an engine in its own precision; a line for each that cannot be predicted; and what was assumed.
+
+    InputError where none can be predicted.
+    """
     from neuralpower.features.network import network_name
+    from neuralpower.models.conditions import as_priced
     from neuralpower.models.network import predict_network
     from neuralpower.ranking import candidate
 
     found, refused = [], []
+    notes: dict[str, None] = {}
     for name, six in models.items():
         for network in networks:
             short = network_name(Path(network.name))
             error = errors.get(network.name, errors.get(short))
-            try:
-                found.append(candidate(predict_network(six, network.name, network.layers), name, error, six.simulated_))
-            except InputError as reason:
-                refused.append(f"{reason} by {name}")
+            for precision, mhz in [("", forms[0][1])] if network.source == "engine" else forms:
+                try:
+                    priced = as_priced(six, network, precision, mhz)
+                    predicted = predict_network(six, network.name, priced.layers)
+                    found.append(candidate(predicted, name, error, six.simulated_))
+                except InputError as reason:
+                    refused.append(f"{reason}, by {name}")
+                    continue
+                by = f" by {name}" if len(models) > 1 else ""
+                notes |= {f"{network.name}{'' if line in network.notes else by}: {line}": None for line in priced.notes}
     if not found:
         raise InputError(refused[0])
-    return found, refused
+    return found, list(dict.fromkeys(refused)), list(notes)
 
 
 def read_errors(path: Path) -> dict[str, float]:
@@ -236,15 +258,17 @@ def _from_csv(path: Path, text: str) -> list[tuple[str, Any]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def _sizes(given: str) -> list[int]:
+def sizes_asked(given: str) -> list[int]:
+    """Batch sizes of a list such as 1,4. InputError where it is none."""
     parts = [part.strip() for part in given.split(",")]
-    if not all(part.isdecimal() and 0 < int(part) < 1 << 20 for part in parts):
+    if not all(0 < whole(part) < 1 << 20 for part in parts):
         raise InputError(f"--batch {given}: sizes such as 1,4,16")
     return list(dict.fromkeys(map(int, parts)))
 
 
-def _precisions(given: str) -> list[str]:
-    from neuralpower.ranking import PRECISIONS
+def precisions_asked(given: str) -> list[str]:
+    """Precisions of a list such as FP16,INT8; one that is empty where none is given. InputError where it is none."""
+    from neuralpower.models.conditions import PRECISIONS
 
     parts = [part.strip().upper() for part in given.split(",")] if given else [""]
     if given and not all(part in PRECISIONS for part in parts):

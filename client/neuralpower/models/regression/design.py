@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -49,6 +49,11 @@ class Dictionary:
         whether the largest value measured is a limit.
     law
         What the target grows in proportion to beyond the training data, beside a constant (:mod:`.law`).
+    whole_law
+        Whether every amount of work (physical, ridges, cases, tiles) may stand in the law, not only what `law` names.
+    factors
+        Whether the terms multiply (:meth:`proportional`): rates then enter by their logarithms alone, since a rate of which the
+        runtime model is not sure would else count without end.
     """
 
     columns: tuple[str, ...]
@@ -65,6 +70,8 @@ class Dictionary:
     rates: tuple[str, ...] = ()
     capped: bool = False
     law: tuple[str, ...] = ()
+    whole_law: bool = False
+    factors: bool = False
 
     @classmethod
     def plain(cls, columns: int) -> Dictionary:
@@ -75,10 +82,11 @@ class Dictionary:
     def terms(self, degree: int, column: Mapping[str, Floats]) -> list[Term]:
         """All terms to the given degree, without repetition. Octaves are taken from `column`: quantity -> values (rows,)."""
         nested = [name for name in self.nested if name in column]
-        terms = [plain(name) for name in (*self.physical, *nested)]
+        plainly = [] if self.factors else nested
+        terms = [plain(name) for name in (*self.physical, *plainly)]
         for condition, amounts in self.cases:
             terms.append(Term(((condition, 1),)))
-            terms += [Term(((condition, 1), (name, 1))) for name in (*amounts, *nested)]
+            terms += [Term(((condition, 1), (name, 1))) for name in (*amounts, *plainly)]
         for name in (*self.hinges, *nested):
             terms.append(Term(((log2(name), 1),)))
             terms += [Term(((hinge(name, k), 1),)) for k in _octaves(column[name])]
@@ -89,6 +97,37 @@ class Dictionary:
         terms += monomials([log2(name) for name in self.logarithms], degree)
         return list(dict.fromkeys(terms))
 
+    def amounts_of_work(self, column: Mapping[str, Floats]) -> list[Term]:
+        """The amounts a law is made of (:mod:`.law`)."""
+        terms = [plain(name) for name in self.law if name in column]
+        if self.whole_law:
+            terms += [plain(name) for name in self.physical]
+            terms += [
+                Term(((condition, 1), *more)) for condition, amounts in self.cases for more in _alone_and(amounts)
+            ]
+            for one, other in self.ridges:
+                terms += [Term(((roofline(one, other, k), 1),)) for k in _octaves(column[one] / column[other])]
+            terms += _tiles() if self.tiled else []
+        return list(dict.fromkeys(terms))
+
+    def proportional(self) -> Dictionary:
+        """The terms of what multiplies a law: logarithms of all quantities with their hinges, monomials of those of sizes, and cases."""
+        sizes = (*(name for name in self.columns if name not in ("batch", "element_bytes")), "batch")
+        work = tuple(log2(name) for name in ("operations", "bytes", "out_pixels") if name in self.columns)
+        return replace(
+            self,
+            physical=(),
+            powers=(),
+            logarithms=self.powers or self.logarithms,
+            hinges=sizes,
+            ridges=(),
+            cases=tuple((condition, work) for condition, _ in self.cases),
+            tiled=False,
+            regions=(*self.regions, "operations", "bytes", *self.nested),
+            amounts=(log2("operations"),) if "operations" in self.columns else (),
+            factors=True,
+        )
+
     def matrix(self, terms: Sequence[Term], column: Mapping[str, Floats]) -> Floats:
         """The terms' values for quantities (rows,): shape (rows, terms)."""
         return evaluate(terms, column, len(next(iter(column.values()))))
@@ -96,6 +135,10 @@ class Dictionary:
     def named(self, x: Floats) -> dict[str, Floats]:
         """Quantity -> its values, for rows of shape (rows, columns)."""
         return {name: x[:, index] for index, name in enumerate(self.columns)}
+
+
+def _alone_and(amounts: Sequence[str]) -> list[tuple[tuple[str, int], ...]]:
+    return [(), *(((name, 1),) for name in amounts)]
 
 
 def monomials(features: Sequence[str], degree: int) -> list[Term]:
@@ -130,17 +173,17 @@ def _octaves(values: Floats) -> range:
 
 _CONV = ("batch", "in_c", "out_c", "in_side", "out_side", "kernel_side", "stride", "dilation", "groups", "element_bytes",
          "out_pixels", "pixels", "filters", "window", "operations", "unrolled", "inputs", "outputs", "weights", "bytes",
-         "intensity")  # fmt: skip
+         "intensity", "inside")  # fmt: skip
 _POOL = ("batch", "out_c", "in_side", "out_side", "kernel_side", "stride", "element_bytes",
-         "out_pixels", "operations", "inputs", "outputs", "bytes", "intensity")  # fmt: skip
+         "out_pixels", "operations", "inputs", "outputs", "bytes", "intensity", "averaging")  # fmt: skip
 _FC = ("batch", "in_features", "out_c", "element_bytes",
        "operations", "inputs", "outputs", "weights", "bytes", "intensity")  # fmt: skip
 _CONV_SIZES = ("batch", "out_side", "kernel_side", "in_c", "out_c", "in_side")
 _POOL_SIZES = ("batch", "out_side", "kernel_side", "out_c", "in_side")
 _FC_SIZES = ("batch", "in_features", "out_c")
 _CONV_REGIONS = ("batch", "in_c", "out_c", "in_side", "out_side", "kernel_side", "stride", "dilation", "groups",
-                 "element_bytes", "window", "out_pixels")  # fmt: skip
-_POOL_REGIONS = ("batch", "out_c", "in_side", "out_side", "kernel_side", "stride", "element_bytes")
+                 "element_bytes", "window", "out_pixels", "inside")  # fmt: skip
+_POOL_REGIONS = ("batch", "out_c", "in_side", "out_side", "kernel_side", "stride", "element_bytes", "averaging")
 _FC_REGIONS = ("batch", "in_features", "out_c", "element_bytes")
 _RIDGE = ("operations", "bytes")
 _DEPTHWISE = step("filters", "<=", 1)
@@ -148,6 +191,8 @@ _STRIDED = step("stride", ">", 1)
 _GROUPED = step("groups", ">", 1)
 _WIDE = step("element_bytes", ">", 2)
 _GLOBAL = step("out_side", "<=", 1)
+_AVERAGING = step("averaging", ">", 1)
+_APART = step("inside", "<=", 1)
 
 DICTIONARIES: dict[tuple[str, str], Dictionary] = {
     ("conv", "runtime"): Dictionary(
@@ -160,6 +205,7 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
             (_DEPTHWISE, ("operations", "bytes", "unrolled")),
             (_STRIDED, ("operations",)),
             (_WIDE, ("operations", "bytes", "unrolled")),
+            (_APART, ("outputs",)),
             (_GROUPED, ("operations", "bytes", "unrolled", "outputs", "inputs", "weights", "groups")),
         ),
         tiled=True,
@@ -167,12 +213,13 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         amounts=("operations", "unrolled"),
         rates=_RIDGE,
         law=_RIDGE,
+        whole_law=True,
     ),
     ("conv", "power"): Dictionary(
         columns=_CONV,
         logarithms=(*_CONV_SIZES, "groups", "stride"),
         hinges=("operations", "out_pixels", "in_c", "filters", "window", "intensity", "bytes"),
-        cases=((_DEPTHWISE, ()),),
+        cases=((_DEPTHWISE, ()), (_APART, ())),
         nested=("operation_rate", "byte_rate", "output_rate", "input_rate", "weight_rate", "launch_rate"),
         regions=_CONV_REGIONS,
         capped=True,
@@ -184,16 +231,18 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         powers=_POOL_SIZES,
         hinges=("operations", "bytes"),
         ridges=(_RIDGE,),
-        cases=((_WIDE, ("operations",)), (_GLOBAL, ("operations", "outputs"))),
+        cases=((_WIDE, ("operations",)), (_GLOBAL, ("operations", "outputs")), (_AVERAGING, ("operations",))),
         regions=_POOL_REGIONS,
         amounts=("operations", "bytes"),
         rates=_RIDGE,
         law=_RIDGE,
+        whole_law=True,
     ),
     ("pool", "power"): Dictionary(
         columns=_POOL,
         logarithms=(*_POOL_SIZES, "stride"),
         hinges=("operations", "out_pixels", "out_c", "bytes"),
+        cases=((_AVERAGING, ()),),
         nested=("operation_rate", "byte_rate", "launch_rate"),
         regions=_POOL_REGIONS,
         capped=True,
@@ -209,6 +258,7 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
         amounts=("bytes",),
         rates=_RIDGE,
         law=_RIDGE,
+        whole_law=True,
     ),
     ("fc", "power"): Dictionary(
         columns=_FC,
@@ -226,6 +276,32 @@ Runtime adds up, so its terms are amounts of work and the monomials of sizes. Po
 logarithms, which grow as slowly, and what is worked off in a second at the predicted runtime, which is what draws it. Both have
 hinges, because a GPU's efficiency rises with the size of its work and then stays.
 """
+
+
+def with_clock(dictionary: Dictionary) -> Dictionary:
+    """The same for data that vary the clock: work takes longer by the clock, moving does not; and what work draws grows with the clock."""
+    amount = ("clocked",)
+    columns = (*dictionary.columns, "gpu_mhz", *amount)
+    if dictionary.nested:
+        return replace(
+            dictionary,
+            columns=columns,
+            logarithms=(*dictionary.logarithms, "gpu_mhz"),
+            cases=(*dictionary.cases, (log2("gpu_mhz"), ())),
+        )
+    cases = tuple(
+        (case, (*amounts, *amount) if "operations" in amounts else amounts) for case, amounts in dictionary.cases
+    )
+    return replace(
+        dictionary,
+        columns=columns,
+        physical=(*dictionary.physical, *amount),
+        hinges=(*dictionary.hinges, "gpu_mhz"),
+        ridges=(*dictionary.ridges, ("clocked", "bytes")),
+        cases=cases,
+        amounts=(*dictionary.amounts, *amount),
+        law=(*dictionary.law, *amount),
+    )
 
 
 def dictionary_of(kind: str, target: str) -> Dictionary:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from heapq import heapreplace
+from heapq import heapify, heapreplace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: multiplying by it spreads bits (Knuth)."""
 
 
 def labels(values: Sequence[object]) -> Ints:
@@ -28,7 +32,14 @@ def relabelled(numbers: Ints) -> Ints:
 def configurations_of(x: NDArray[np.float64]) -> Ints:
     """A number for each distinct row of `x`, in order of first appearance: shape (rows,)."""
     whole = np.ascontiguousarray(x)
-    return labels(whole.view(np.dtype((np.void, whole.itemsize * whole.shape[1]))).reshape(-1).tolist())
+    hashed = np.zeros(len(whole), dtype=np.uint64)
+    for column in whole.T:
+        hashed = (hashed ^ column.copy().view(np.uint64)) * _ODD
+        hashed ^= hashed >> np.uint64(29)
+    _, first, inverse = np.unique(hashed, return_index=True, return_inverse=True)
+    if not np.array_equal(whole[first[inverse]], whole):  # two rows of one hash, or a nan
+        return labels(whole.view(np.dtype((np.void, whole.itemsize * whole.shape[1]))).reshape(-1).tolist())
+    return relabelled(inverse.reshape(-1))
 
 
 def assign(groups: Ints, folds: int, seed: int) -> Ints:
@@ -41,10 +52,24 @@ def assign(groups: Ints, folds: int, seed: int) -> Ints:
     order = order[np.argsort(-sizes[order], kind="stable")]
     filled = [(0, number) for number in range(min(folds, len(names)))]
     fold_of = np.empty(len(names), dtype=np.int64)
-    for group, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+    sorted_sizes, at = sizes[order], 0
+    while at < len(order):
+        size = int(sorted_sizes[at])
+        alike = int(np.searchsorted(-sorted_sizes, -size, side="right")) - at
+        if alike > len(filled) and max(filled)[0] - filled[0][0] < size:
+            # Groups of one size go round the folds in the order in which these are filled.
+            turn = sorted(filled)
+            places = np.arange(alike) % len(turn)
+            fold_of[order[at : at + alike]] = np.array([number for _, number in turn])[places]
+            given = np.bincount(places, minlength=len(turn)).tolist()
+            filled = [(rows + size * count, number) for (rows, number), count in zip(turn, given, strict=True)]
+            heapify(filled)
+            at += alike
+            continue
         rows, least = filled[0]
-        fold_of[group] = least
+        fold_of[order[at]] = least
         heapreplace(filled, (rows + size, least))
+        at += 1
     return fold_of[np.searchsorted(names, groups)]
 
 

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+try:
+    from sklearn.utils.validation import validate_data
+except ImportError:  # scikit-learn before 1.6 has it as a method
+    validate_data = None
 
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.folds import assign, configurations_of, labels, relabelled
@@ -18,7 +23,8 @@ from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.polynomial import Interval, Polynomial
 from neuralpower.models.regression.quantities import rates
 from neuralpower.models.regression.rough import rough
-from neuralpower.models.regression.search import LOSSES, Choice, Sum, TermSearch
+from neuralpower.models.regression.search import FARTHEST, LOSSES, Choice, Sum, TermSearch
+from neuralpower.models.regression.terms import Term
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,6 +34,8 @@ MODEL_ERROR = 0.1
 SEARCH_TRAINING, SEARCH_TEST = 2000, 1000
 """Of more units than these together so many choose degree, penalty and regions, by one split: they tell as much as folds of fewer do.
 All of them fit what was chosen."""
+LAW_ROWS = 20_000
+"""Of more rows so many tell the law, which has a dozen numbers."""
 ITERATED, ROUNDS = ("relative", "log-ratio"), 2
 """Losses about what is expected, and how often that is found anew: by terms of the least degree, for folds that did not hold a layer."""
 INNER_SEED = 7919
@@ -42,7 +50,8 @@ class Nested:
     polynomial: Polynomial
 
 
-def _numbered(groups: NDArray[Any]) -> Ints:
+def numbered(groups: NDArray[Any]) -> Ints:
+    """A number for each group, (rows,), in order of first appearance."""
     return relabelled(groups) if groups.dtype.kind in "iu" else labels(groups.tolist())
 
 
@@ -74,6 +83,8 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     Attributes:
         polynomial_: the fitted ``Polynomial``.
+        n_features_in_, feature_names_in_: how many columns X had, and their names where it was a frame. A frame with others, or with these in
+            another order, is refused.
         degree_, penalty_: K, and α as a share of the least α that leaves no term.
         held_out_: predictions for the rows by the inner folds at K and α, shape (rows,), nan where no fold could make one.
         selection_error_: the root of the mean (weighted) cost that chose them. It was minimised: never quote it, cross-validate
@@ -122,19 +133,24 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         if nested is not None:
             column |= rates(column, nested.runtime_s)
         configurations = configurations_of(x)
-        group = configurations if groups is None else _numbered(np.asarray(groups))
+        group = configurations if groups is None else numbered(np.asarray(groups))
         se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
         trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
         parts = self._parts(rows, group, configurations)
+        work = dictionary.amounts_of_work(column)
+        law = self._law(work, dictionary, x, column, target, rows.share) if work else None
+        base = law.at(column) if law and self.loss in ITERATED else None
+        if base is not None:
+            dictionary = dictionary.proportional()
         search = TermSearch(
             dictionary, column, rows, rows.first(target), trust, parts,
-            np.geomspace(1.0, 1e-4, self.penalties), self.loss, self.seed,
+            np.geomspace(1.0, 1e-4, self.penalties), self.loss, self.seed, None, base,
         )  # fmt: skip
         few = search.sampled(SEARCH_TRAINING, SEARCH_TEST)
         asked = few or search
         if self.loss in ITERATED:
             asked = asked.guessed()
-            for _ in range(ROUNDS):
+            for _ in range(ROUNDS if base is None else 1):
                 asked = asked.towards(asked.degree(self.degrees[:1]).held_out)
         best, held_out = self._choose(asked)
         found = asked.final(best)
@@ -145,8 +161,38 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             held_out = few.among(len(rows.first(target)), held_out)
         self.degree_, self.penalty_, self.selection_error_ = best.degree, best.penalty, best.error
         self.held_out_ = rows.spread(held_out)
-        self.polynomial_ = self._polynomial(found, best.degree, x, target, rows, dictionary, nested)
+        if law and base is not None and self.loss == "relative" and not dictionary.capped:
+            law = law.times(self._calibrate(rows.first(target), held_out))
+        self.polynomial_ = self._polynomial(
+            found, best.degree, x, target, rows, dictionary, nested, law, base is not None
+        )
         return self
+
+    def _law(
+        self,
+        work: Sequence[Term],
+        dictionary: Dictionary,
+        x: Floats,
+        column: dict[str, Floats],
+        y: Floats,
+        share: Floats,
+    ) -> Law:
+        """What launches and work cost, from at most LAW_ROWS rows."""
+        some: slice | NDArray[np.intp] = slice(None)
+        if len(y) > LAW_ROWS:
+            some = np.sort(np.random.default_rng(self.seed).permutation(len(y))[:LAW_ROWS])
+        expected = rough(dictionary.named(x[some]), y[some], share[some])
+        return Law.of({name: values[some] for name, values in column.items()}, work, y[some], share[some], expected)
+
+    def _calibrate(self, y: Floats, held_out: Floats) -> float:
+        """The mean of measured over predicted of held-out units (units,), by which logarithms, which have the middle of y, fall short of its mean.
+
+        What is more than FARTHEST times as long counts as that; the predictions of held-out rows are moved along.
+        """
+        known = np.isfinite(held_out)
+        factor = float(np.minimum(y[known] / held_out[known], FARTHEST).mean())
+        self.held_out_ = factor * self.held_out_
+        return factor
 
     def _choose(self, search: TermSearch) -> tuple[Choice, Floats]:
         """Degree, penalty and whether there are regions, and what is predicted for held-out units (units,)."""
@@ -167,30 +213,35 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _columns(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)
-        x: Floats = check_array(X, dtype=np.float64)
-        if x.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {x.shape[1]} features, but SparsePolynomial is expecting {self.n_features_in_} features as input"
-            )
-        return x
+        return self._validated(X, reset=False)
+
+    def _validated(self, X: ArrayLike, reset: bool) -> Floats:
+        """X as numbers; `reset` notes how many columns there are and what a frame calls them, otherwise they have to be the same in the same order."""
+        if validate_data is None:
+            return np.asarray(self._validate_data(X, dtype=np.float64, reset=reset), dtype=np.float64)
+        return np.asarray(validate_data(self, X, dtype=np.float64, reset=reset), dtype=np.float64)
 
     def _checked(self, X: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, Dictionary]:
         if self.loss not in LOSSES:
             raise ValueError(f"loss {self.loss!r} is none of {', '.join(LOSSES)}")
         if y is None:
             raise ValueError("This SparsePolynomial estimator requires y to be passed, but the target y is None")
-        x: Floats = check_array(X, dtype=np.float64)
+        x = self._validated(X, reset=True)
         target: Floats = np.asarray(column_or_1d(y, warn=True), dtype=np.float64)
         check_consistent_length(x, target)
         dictionary = self.dictionary or Dictionary.plain(x.shape[1])
         if x.shape[1] != len(dictionary.columns):
             raise ValueError(f"need X of shape (rows, {len(dictionary.columns)}), got {x.shape}")
+        named = list(getattr(self, "feature_names_in_", dictionary.columns))
+        if self.dictionary and named != list(dictionary.columns):
+            raise ValueError(
+                f"X has the columns {', '.join(named)}, and the dictionary {', '.join(dictionary.columns)}, in this order"
+            )
         # Monomials alone bear a zero; logarithms do not.
         if not (x > 0).all() and (self.dictionary or not (x >= 0).all()):
             raise ValueError("Negative values in data, or values that are not positive, are no sizes of layers")
         if not (np.isfinite(target).all() and (target > 0).all()):
             raise ValueError("y has values that are not positive and finite, such as NaN or infinity")
-        self.n_features_in_ = x.shape[1]
         return x, target, dictionary
 
     def _parts(
@@ -212,15 +263,26 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return parts
 
     def _polynomial(
-        self, found: Sum, degree: int, x: Floats, y: Floats, rows: Merged, dictionary: Dictionary, nested: Nested | None
+        self,
+        found: Sum,
+        degree: int,
+        x: Floats,
+        y: Floats,
+        rows: Merged,
+        dictionary: Dictionary,
+        nested: Nested | None,
+        law: Law | None,
+        proportional: bool,
     ) -> Polynomial:
         known = np.isfinite(self.held_out_)
         units = rows.first(known)
         ratios = rows.first(y / self.held_out_)[units]
+        if proportional:
+            # The rows that say how far off the folds' models were have chosen the terms: as for least squares of so many, by the share of terms.
+            ratios = ratios ** np.sqrt(1 + len(found.terms) / len(ratios))
         column = dictionary.named(x)
-        names = [name for name in (*dictionary.regions, *dictionary.rates) if name in column]
+        names = [name for name in dict.fromkeys((*dictionary.regions, *dictionary.rates)) if name in column]
         told = {name: rows.mean(values)[units] for name, values in column.items()} if names else None
-        with_rates = {**column, **(rates(column, nested.runtime_s) if nested else {})}
         return Polynomial(
             columns=dictionary.columns,
             degree=degree,
@@ -232,9 +294,8 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             interval=Interval.of(ratios, names, told),
             domain={name: (float(values.min()), float(values.max())) for name, values in column.items()},
             runtime=nested.polynomial if nested else None,
-            law=Law.of(with_rates, dictionary.law, y, rows.share, rough(column, y, rows.share))
-            if dictionary.law
-            else None,
+            law=law,
+            proportional=proportional,
         )
 
     def __sklearn_tags__(self) -> Any:

@@ -1,4 +1,4 @@
-"""How a machine goes on beyond what was measured: a launch plus work over rates, fitted to the same rows as the model."""
+"""What a machine's work costs by physics alone: a launch plus amounts of work over rates, fitted to the same rows as the model."""
 
 from __future__ import annotations
 
@@ -8,45 +8,67 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuralpower.models.regression.terms import Term, evaluate, feature_quantities
+
 Floats = NDArray[np.float64]
 
 ROUNDS = 5
 """Least squares under weights from the last round; more change nothing that counts."""
 FARTHEST = 3.0
 """A value this many times the law's pulls no more if it is still farther off: the law is for what most layers do."""
+MOST_STEPS = 3000
+"""Of the active-set method for each round; hundreds of near-equal amounts of work take a few hundred."""
 
 
 @dataclass(frozen=True)
 class Law:
-    """constant + Σ slope·quantity, nothing of it negative: launch + operations/rate + bytes/rate for a runtime, s; for a power, W,
-    what is drawn without work and what each operation and byte a second adds.
+    """constant + Σ slope·amount, nothing of it negative: launch + operations/rate + bytes/rate + … for a runtime, s; for a power, W,
+    what is drawn without work and what each operation and byte a second adds. More work never costs less.
+
+    `amounts` and `slopes`, per unit of them, are of one length; amounts whose slope is 0 are left out.
     """
 
     constant: float
-    slopes: Mapping[str, float]
+    amounts: tuple[Term, ...]
+    slopes: tuple[float, ...]
 
     @classmethod
     def of(
-        cls, column: Mapping[str, Floats], names: Sequence[str], y: Floats, weights: Floats, expected: Floats
+        cls, column: Mapping[str, Floats], amounts: Sequence[Term], y: Floats, weights: Floats, expected: Floats
     ) -> Law:
         """The law of least relative error both ways, for quantities and values (rows,) that count by `weights` (rows,) and of which
         so much is `expected` at first (rows,).
         """
         from scipy.optimize import nnls  # type: ignore[import-untyped]  # it has no stubs
 
-        used = [name for name in names if name in column]
-        matrix = np.column_stack([np.ones(len(y)), *(column[name] for name in used)])
+        matrix = np.column_stack([np.ones(len(y)), evaluate(amounts, column, len(y))])
+        used = np.flatnonzero(matrix.max(axis=0) > 0)
+        matrix = matrix[:, used]
         scale = matrix.max(axis=0)
         found = np.zeros(len(scale))
         for _ in range(ROUNDS):
             root = np.sqrt(weights) / np.maximum(expected, y / FARTHEST)
-            found = nnls(matrix / scale * root[:, None], y * root)[0] / scale
+            found = nnls(matrix / scale * root[:, None], y * root, maxiter=MOST_STEPS)[0] / scale
             expected = np.maximum(matrix @ found, 1e-3 * y)
-        return cls(float(found[0]), {name: float(slope) for name, slope in zip(used, found[1:], strict=True)})
+        kept = [(amounts[at - 1], float(slope)) for at, slope in zip(used, found, strict=True) if at and slope > 0]
+        constant = float(found[0]) if used[0] == 0 else 0.0
+        return cls(constant, tuple(term for term, _ in kept), tuple(slope for _, slope in kept))
 
     def at(self, column: Mapping[str, Floats]) -> Floats:
         """The law's values, (rows,)."""
-        first = next(iter(column.values()))
-        return np.asarray(
-            sum((slope * column[name] for name, slope in self.slopes.items()), np.full(len(first), self.constant))
-        )
+        rows = len(next(iter(column.values())))
+        return np.asarray(self.constant + evaluate(self.amounts, column, rows) @ np.asarray(self.slopes))
+
+    def times(self, factor: float) -> Law:
+        """The law of a machine that takes so many times as much."""
+        return Law(factor * self.constant, self.amounts, tuple(factor * slope for slope in self.slopes))
+
+    def quantities(self) -> list[str]:
+        """The quantities and rates that it is made of."""
+        features = (feature for term in self.amounts for feature, _ in term.exponents)
+        return list(dict.fromkeys(name for feature in features for name in feature_quantities(feature)))
+
+    def formula(self) -> str:
+        """The law as text, the units being the target's over the amounts'."""
+        listed = zip(self.slopes, self.amounts, strict=True)
+        return " + ".join([f"{self.constant:.4g}", *(f"{slope:.4g} * {term.name}" for slope, term in listed)])

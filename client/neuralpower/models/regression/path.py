@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dposv  # type: ignore[import-untyped]  # it has no stubs
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +40,12 @@ class Moments:
         """The moments of some of the terms."""
         chosen = np.concatenate([[0], terms + 1, [len(self.products) - 1]])
         return Moments(self.products[np.ix_(chosen, chosen)])
+
+
+def _solved(matrix: Floats, right: Floats) -> Floats:
+    """The solution for a symmetric matrix, by Cholesky where rounding left it positive."""
+    _, found, failed = dposv(matrix, right, lower=1)
+    return np.asarray(np.linalg.solve(matrix, right) if failed else found)
 
 
 class Lasso:
@@ -93,7 +100,8 @@ class Lasso:
                 active, signs, left = self._descend(active, signs, penalty)
                 if left:
                     continue
-            gradient = self._correlation - self._gram[:, active] @ c[active]
+            # Rows of a symmetric matrix lie together, its columns do not.
+            gradient = self._correlation - c[active] @ self._gram.take(active, 0)
             excess = np.abs(gradient) - (penalty + SLACK * self._highest) * self._factor
             excess[active] = -1.0
             entering = (excess > 0).nonzero()[0]
@@ -111,8 +119,9 @@ class Lasso:
     ) -> tuple[NDArray[np.intp], Floats, bool]:
         """Towards the minimum for these terms and signs, as far as no coefficient changes its sign; True where one left."""
         c = self._coefficients
-        aim = np.linalg.solve(
-            self._gram[active[:, None], active], self._correlation[active] - penalty * self._factor[active] * signs
+        aim = _solved(
+            self._gram.reshape(-1).take(active[:, None] * len(c) + active),
+            self._correlation[active] - penalty * self._factor[active] * signs,
         )
         now = c[active]
         against = (aim * signs <= 0).nonzero()[0]

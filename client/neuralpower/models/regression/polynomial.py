@@ -24,6 +24,18 @@ UNSURE = 0.25
 The law's two extremes, nothing but launch and nothing but work, are a whole way apart; this is half of it, around the law."""
 
 
+AT_ONCE = 50_000
+"""Rows whose terms are held together: 100 terms of a million rows are a gigabyte."""
+
+MOST_OCTAVES = 40.0
+"""No layer is so far from what the law says; a wild sum shall not become infinite."""
+
+
+def octaves(values: Floats) -> Floats:
+    """2^values."""
+    return np.asarray(np.exp2(np.clip(values, -MOST_OCTAVES, MOST_OCTAVES)))
+
+
 @dataclass(frozen=True)
 class PredictionBounds:
     """What the machine was seen to do, which a prediction may not leave.
@@ -104,10 +116,10 @@ def _ends(ratios: Floats) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """ŷ = intercept + Σ coefficient·term, within bounds.
+    """ŷ = intercept + Σ coefficient·term, or, where `proportional`, ŷ = law · 2^(intercept + Σ coefficient·term), within bounds.
 
     `columns` names the quantities that a row holds; `scales` are the terms' weighted standard deviations in training, so
-    that coefficient·scale tells how much a term moves the prediction; `domain` maps a quantity to its smallest and largest
+    that coefficient·scale tells how much a term moves the prediction (in octaves where proportional); `domain` maps a quantity to its smallest and largest
     value in training. `runtime` is the model whose prediction stands in the terms that are made of rates, or None.
 
     Beyond the domain the sum and its bounds are those of the nearest place within, times what `law` makes of the way from there.
@@ -125,13 +137,18 @@ class Polynomial:
     domain: Mapping[str, tuple[float, float]]
     runtime: Polynomial | None = None
     law: Law | None = None
+    proportional: bool = False
 
     def predict(self, x: Floats) -> Floats:
         """Predictions, shape (rows,), for quantities of shape (rows, columns)."""
+        if len(x) > AT_ONCE:
+            return np.concatenate([self.predict(x[at : at + AT_ONCE]) for at in range(0, len(x), AT_ONCE)])
         near = self.nearest(x) if self.law else x
         column = self.with_rates(self.named(near), near)
-        matrix = evaluate(self.terms, column, len(x))
-        values = self.bounds.apply(self.intercept + matrix @ np.asarray(self.coefficients), column)
+        values = self.intercept + evaluate(self.terms, column, len(x)) @ np.asarray(self.coefficients)
+        if self.proportional and self.law:
+            values = self.law.at(column) * octaves(values)
+        values = self.bounds.apply(values, column)
         far = np.flatnonzero((near != x).any(axis=1))
         if self.law and len(far):
             there = self.with_rates(self.named(x[far]), x[far])
@@ -160,7 +177,7 @@ class Polynomial:
         if self.runtime is None or self.law is None:
             return sizes
         there, here = self.with_rates(self.named(x), x), self.with_rates(self.named(near), near)
-        ways = [np.abs(np.log(there[name] / here[name])) for name in self.law.slopes]
+        ways = [np.abs(np.log(there[name] / here[name])) for name in self.law.quantities()]
         return np.asarray(np.maximum.reduce([sizes / 4, *ways]))
 
     def nearest(self, x: Floats) -> Floats:
@@ -202,7 +219,10 @@ class Polynomial:
         """The sum as text, the terms that move it most first, one to a line."""
         listed = zip(self.coefficients, self.scales, self.terms, strict=True)
         ordered = sorted(listed, key=lambda item: -abs(item[0] * item[1]))
-        lines = [f"{target} [{unit}] = {self.intercept:.6g}"]
+        first = f"{target} [{unit}] = "
+        if self.proportional and self.law:
+            first += f"({self.law.formula()})\n  * 2^ of "
+        lines = [f"{first}{self.intercept:.6g}"]
         return "\n  ".join([*lines, *(f"{coefficient:+.6g} * {term.name}" for coefficient, _, term in ordered)])
 
     def quantities(self) -> list[str]:
@@ -215,7 +235,7 @@ class Polynomial:
 
     def with_rates(self, column: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:
         """`column`, and the rates where this model has a runtime model to find them with."""
-        used = {*self.quantities(), *(self.law.slopes if self.law else ())}
+        used = {*self.quantities(), *(self.law.quantities() if self.law else ())}
         if self.runtime is None or not used & set(RATES):
             return dict(column)
         return {**column, **rates(column, self.runtime.predict(x))}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy import sqrt
 from numpy.typing import NDArray
 
-from neuralpower.features.layers import ELEMENT_BYTES, Layer
+from neuralpower.features.layers import ELEMENT_BYTES, TOLD, Layer
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +47,15 @@ def _bytes(layer: Layer) -> float:
     return layer.memory_accesses() * element_bytes(layer)
 
 
+AVERAGES = ("av", "gap", "mean")
+"""Parts of a pooling layer's type that say that it averages, where others take the maximum."""
+
+
+def averages(kind: str, layer_type: str) -> bool:
+    """Whether a layer is a pool that averages, by its type: ``AveragePool``, ``GlobalAveragePool``, ``avg``, ``gap``."""
+    return kind == "pool" and any(part in layer_type.lower() for part in AVERAGES)
+
+
 QUANTITIES: Mapping[str, Quantity] = {
     "batch": Quantity("1", "images in one inference, N", lambda x: x.batch),
     "in_c": Quantity("1", "input channels, Cin", lambda x: x.in_c),
@@ -74,7 +83,15 @@ QUANTITIES: Mapping[str, Quantity] = {
     "weights": Quantity("element", "weights, Kh·Kw·(Cin/groups)·Cout", lambda x: x.weights()),
     "image_outputs": Quantity("element", "outputs of one image, Cout·Ho·Wo", lambda x: x.out_c * x.out_h * x.out_w),
     "bytes": Quantity("B", "(inputs + weights + outputs)·element bytes: what must move at least once", _bytes),
+    "gpu_mhz": Quantity("MHz", "clock that the GPU was set to", lambda x: x.gpu_mhz),
+    "clocked": Quantity("1/MHz", "operations over the clock", lambda x: _operations(x) / np.maximum(x.gpu_mhz, 1)),
     "intensity": Quantity("1/B", "operations for each byte", lambda x: _operations(x) / _bytes(x)),
+    "inside": Quantity(
+        "1", "kernels' work in one: the layer, and bias, activation and sum fused into it", lambda x: 1 + x.fused
+    ),
+    "averaging": Quantity(
+        "1", "2 of a pool that averages, 1 of one that takes the maximum", lambda x: 1 + averages(x.kind, x.layer_type)
+    ),
 }
 """Name -> quantity. The names are those of the columns and terms in a stored model."""
 
@@ -103,9 +120,9 @@ def rates(columns: Mapping[str, Floats], runtime_s: Floats) -> dict[str, Floats]
 def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
     """The named quantities of each layer: shape (layers, names), in the units of ``QUANTITIES``."""
     values = np.empty((len(layers), len(names)))
-    alike: dict[tuple[str, str], list[int]] = {}
+    alike: dict[tuple[str, str, bool], list[int]] = {}
     for place, layer in enumerate(layers):
-        alike.setdefault((layer.kind, layer.precision), []).append(place)
+        alike.setdefault((layer.kind, layer.precision, averages(layer.kind, layer.layer_type)), []).append(place)
     for places in alike.values():
         stacked = _stacked([layers[place] for place in places])
         for column, name in enumerate(names):
@@ -113,13 +130,33 @@ def measure(layers: Sequence[Layer], names: Sequence[str]) -> Floats:
     return values
 
 
-_SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
-          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups")  # fmt: skip
+def measure_rows(table: Mapping[str, NDArray[Any]], rows: NDArray[np.intp], kind: str, names: Sequence[str]) -> Floats:
+    """The same for rows of a dataset's columns that are all of one kind, without making layers of them: shape (rows, names)."""
+    values = np.empty((len(rows), len(names)))
+    precisions = table["precision"][rows]
+    types = table["layer_type"][rows]
+    average = {name: averages(kind, name) for name in set(types.tolist())}
+    of_average = np.array([average[name] for name in types.tolist()], dtype=bool)
+    for precision, averaging in dict.fromkeys(zip(precisions.tolist(), of_average.tolist(), strict=True)):
+        mine = np.flatnonzero((precisions == precision) & (of_average == averaging))
+        stacked = object.__new__(Layer)
+        sizes = {name: table[name][rows[mine]].astype(np.float64) for name in SIZES}
+        layer_type = str(types[mine[0]])
+        stacked.__dict__.update(
+            kind=kind, precision=precision, layer_type=layer_type, **dict.fromkeys(TOLD, 0), **sizes
+        )
+        for column, name in enumerate(names):
+            values[mine, column] = QUANTITIES[name].of(stacked)
+    return values
+
+
+SIZES = ("batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
+          "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "fused", "gpu_mhz")  # fmt: skip
 
 
 def _stacked(layers: Sequence[Layer]) -> Layer:
-    """Layers of one kind and precision as one, whose sizes are arrays (layers,): its methods and the formulas above are of numbers alike."""
-    sizes = np.array(list(map(attrgetter(*_SIZES), layers)), dtype=np.float64).T
+    """Layers of one kind, precision and pool type as one, whose sizes are arrays (layers,): its methods and the formulas above are of numbers alike."""
+    sizes = np.array(list(map(attrgetter(*SIZES), layers)), dtype=np.float64).T
     stacked = object.__new__(Layer)
-    stacked.__dict__.update(layers[0].__dict__, **dict(zip(_SIZES, sizes, strict=True)))
+    stacked.__dict__.update(layers[0].__dict__, **dict(zip(SIZES, sizes, strict=True)))
     return stacked

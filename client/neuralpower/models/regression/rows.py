@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,10 @@ from neuralpower.dataset import COLUMNS, LATER, Dataset
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.models.others import means
-from neuralpower.models.regression.design import KINDS, dictionary_of
+from neuralpower.models.regression.design import KINDS, dictionary_of, with_clock
 from neuralpower.models.regression.folds import configurations_of, labels, relabelled
 from neuralpower.models.regression.merged import Merged
-from neuralpower.models.regression.quantities import measure
+from neuralpower.models.regression.quantities import SIZES, measure_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,12 +43,12 @@ class LayerRows:
     one number in `units` (rows,), one value, and count by `shares` (rows,).
     """
 
-    layers: list[Layer]
+    dataset: Dataset
     x: Floats
     y: Floats
     relative_se: Floats
     configurations: Ints
-    networks: list[str]
+    networks: NDArray[np.object_]
     index: NDArray[np.intp]
     unresolved: int
     units: Ints
@@ -56,25 +57,27 @@ class LayerRows:
     def __len__(self) -> int:
         return len(self.y)
 
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The rows as layers, made when they are asked for: a million of them are a gigabyte."""
+        return self.dataset.take(self.index).layers()
+
     @property
     def merged(self) -> Merged:
         return Merged.of(len(self), self.units, self.shares)
 
     def where(self, chosen: Bools) -> LayerRows:
         """Some of the rows, shape (rows,)."""
-        layers = [layer for layer, keep in zip(self.layers, chosen.tolist(), strict=True) if keep]
-        networks = [name for name, keep in zip(self.networks, chosen.tolist(), strict=True) if keep]
-        arrays = ("x", "y", "relative_se", "configurations", "index", "units", "shares")
-        return replace(self, layers=layers, networks=networks, **{name: getattr(self, name)[chosen] for name in arrays})
+        arrays = ("x", "y", "relative_se", "configurations", "networks", "index", "units", "shares")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """All rows of one layer type: where they are in the dataset (rows,), their layers, the quantities (rows, columns) of their models,
-    and a number for each distinct row of these."""
+    """All rows of one layer type: where they are in the dataset (rows,), the quantities (rows, columns) of their models, and a number for each
+    distinct row of these."""
 
     index: NDArray[np.intp]
-    layers: list[Layer]
     x: Floats
     configurations: Ints
 
@@ -82,9 +85,20 @@ class Geometry:
     def of(cls, dataset: Dataset, kind: str) -> Geometry:
         """Runtime, power and energy have the same quantities, so this serves all of them."""
         index = np.flatnonzero(dataset["kind"] == kind)
-        layers = dataset.take(index).layers()
-        x = measure(layers, dictionary_of(kind, "runtime").columns)
-        return cls(index, layers, x, configurations_of(x))
+        dictionary = dictionary_of(kind, "runtime")
+        columns = (with_clock(dictionary) if clocks(dataset, kind) else dictionary).columns
+        x = measure_rows(dataset.table, index, kind, columns)
+        return cls(index, x, configurations_of(x))
+
+    def taken(self, places: NDArray[np.intp]) -> Floats:
+        """Some of the quantities, (places, columns); where all are taken no copy, since three targets of a million rows have one geometry."""
+        return self.x if len(places) == len(self.index) else self.x[places]
+
+
+def clocks(dataset: Dataset, *kinds: str) -> dict[int, int]:
+    """The GPU's clocks, MHz, of the layers of the kinds -> how many; empty where it is not varied or not known of all."""
+    found = Counter(dataset["gpu_mhz"][np.isin(dataset["kind"], kinds)].tolist())
+    return dict(sorted(found.items())) if len(found) > 1 and 0 not in found else {}
 
 
 def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None = None) -> LayerRows:
@@ -102,11 +116,11 @@ def rows_of(dataset: Dataset, kind: str, target: str, geometry: Geometry | None 
     index = np.flatnonzero(measured & resolved)
     known = geometry or Geometry.of(dataset, kind)
     at = np.searchsorted(known.index, index)
-    layers, x = [known.layers[place] for place in at.tolist()], known.x[at]
+    x = known.taken(at)
     configurations = relabelled(known.configurations[at])
     relative_se = np.nan_to_num(error[index] / value[index], nan=0.0)
     return LayerRows(
-        layers, x, value[index], relative_se, configurations, dataset["network"][index].tolist(), index,
+        dataset, x, value[index], relative_se, configurations, dataset["network"][index], index,
         int((measured & ~resolved).sum()), unit[index], share[index],
     )  # fmt: skip
 
@@ -196,6 +210,8 @@ def _values(dataset: Dataset, kind: str, target: str) -> tuple[Floats, Floats, F
 
 def _units(dataset: Dataset) -> list[NDArray[np.intp]]:
     """The rows of each unit that has several: neighbours in an engine with the very same power, which says so."""
+    if not any("unit of" in method for method in set(dataset["method"].tolist())):
+        return []
     runs: list[list[int]] = []
     last: tuple[object, ...] | None = None
     columns = (dataset[name].tolist() for name in ("engine", "network", "power_w", "method", "runtime_s"))
@@ -235,9 +251,11 @@ def groups_of(dataset: Dataset, rows: LayerRows, folds: int) -> tuple[Ints, str]
     they share its power, which would tell one side of a fold about the other.
     """
     networks = networks_of(dataset)
+    if not networks:
+        return _sharing(dataset, rows), "configuration"
     keys: list[object] = [
         name if name in networks else number
-        for name, number in zip(rows.networks, rows.configurations.tolist(), strict=True)
+        for name, number in zip(rows.networks.tolist(), rows.configurations.tolist(), strict=True)
     ]
     group = labels(keys)
     if len(np.unique(group)) < folds or all(isinstance(key, int) for key in keys):
@@ -247,6 +265,8 @@ def groups_of(dataset: Dataset, rows: LayerRows, folds: int) -> tuple[Ints, str]
 
 def _sharing(dataset: Dataset, rows: LayerRows) -> Ints:
     """A number per row: its unit where rows of its engine have the very same power, otherwise its configuration."""
+    if not any(dataset["engine"][rows.index].tolist()):
+        return relabelled(rows.configurations)
     units = list(zip(dataset["engine"][rows.index].tolist(), dataset["power_w"][rows.index].tolist(), strict=True))
     shared = Counter(unit for unit in units if unit[0])
     return labels([u if shared[u] > 1 else c for u, c in zip(units, rows.configurations.tolist(), strict=True)])
@@ -254,11 +274,16 @@ def _sharing(dataset: Dataset, rows: LayerRows) -> Ints:
 
 def networks_of(dataset: Dataset) -> set[str]:
     """The networks that hold at least two different modelled layers."""
-    some = dataset.take(np.flatnonzero(dataset["network"] != ""))
-    named = zip(some["network"].tolist(), some.layers(), strict=True)
-    shapes = {(network, layer.shape) for network, layer in named if layer.modelled}
-    counts = Counter(network for network, _ in shapes)
-    return {network for network, count in counts.items() if network and count > 1}
+    rows = np.flatnonzero((dataset["network"] != "") & np.isin(dataset["kind"], KINDS))
+    if not len(rows):
+        return set()
+    names = dataset["network"][rows].tolist()
+    words = [labels(names), labels(dataset["kind"][rows].tolist()), labels(dataset["precision"][rows].tolist())]
+    sizes = [dataset[name][rows].astype(np.float64) for name in SIZES]
+    different = configurations_of(np.column_stack([*words, *sizes]).astype(np.float64))
+    _, first = np.unique(different, return_index=True)
+    counts = Counter(names[place] for place in first.tolist())
+    return {network for network, count in counts.items() if count > 1}
 
 
 def fingerprint(dataset: Dataset) -> str:

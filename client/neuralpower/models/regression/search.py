@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.path import Lasso, Moments
-from neuralpower.models.regression.polynomial import PredictionBounds
-from neuralpower.models.regression.regions import regions_of
+from neuralpower.models.regression.polynomial import AT_ONCE, PredictionBounds, octaves
+from neuralpower.models.regression.regions import FACTORS, SUMS, regions_of
 from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.terms import Term, plain
 
@@ -23,6 +24,10 @@ Indices = NDArray[np.intp]
 LOSSES = ("relative", "log-ratio", "relative-y", "squared")
 FARTHEST = 3.0
 """A value so many times its prediction, or that part of it, pulls no more if it is still farther off: a few strange layers carry no fit."""
+MOST_TERMS = 64
+"""Of a sum that multiplies a law, which has amounts of its own: more than 80 together nobody reads."""
+FEWER = np.geomspace(1.0, 1e-6, 60)
+"""Penalties along which terms are given up until no more than these are left."""
 PATIENCE = 5
 """Penalties without a lower error after which no lesser one is tried."""
 
@@ -108,6 +113,7 @@ class TermSearch:
         dictionary: the terms. column: quantities and rates, (rows,) each. rows: which of them are one unit.
         y, trust: targets and how much each counts, (units,). parts: (training, test) of each fold, (units,).
         penalties: in falling order, as shares. loss, seed: as of the estimator. expected: what is expected of y so far, (units,).
+        base: what the terms' sum multiplies by its power of two, (rows,); without it the sum is the prediction.
     """
 
     def __init__(
@@ -122,15 +128,30 @@ class TermSearch:
         loss: str,
         seed: int,
         expected: Floats | None = None,
+        base: Floats | None = None,
     ) -> None:
         self._dictionary, self._column, self._rows, self._y = dictionary, column, rows, y
         self._trust, self._parts, self._penalties, self._loss, self._seed = trust, parts, penalties, loss, seed
         self._place: Indices | None = None
-        self._expected = expected
-        self._response, scale = working(y, expected, loss)
-        self._weights = trust / scale**2
+        self._expected, self._base = expected, base
+        if base is None:
+            self._level, self._means = None, rows
+            self._response, scale = working(y, expected, loss)
+            self._weights = trust / scale**2
+        else:
+            # A small change of its rows' logarithms changes a unit by their mean, each counting as much as it makes of the unit.
+            self._level = rows.mean(base)
+            self._means = rows if rows.alone else Merged.of(len(base), rows.unit, rows.share * base)
+            about = y if expected is None else expected
+            self._response = np.log2(about / self._level) + np.clip(
+                np.log2(y / about), -np.log2(FARTHEST), np.log2(FARTHEST)
+            )
+            self._weights = trust
         self._unit_column = {name: rows.mean(values) for name, values in column.items()}
-        self._bounds = [self._bound(train) for train, _ in parts]
+
+    @cached_property
+    def _bounds(self) -> list[PredictionBounds]:
+        return [self._bound(train) for train, _ in self._parts]
 
     @property
     def has_regions(self) -> bool:
@@ -155,6 +176,7 @@ class TermSearch:
         few = TermSearch(
             self._dictionary, column, self._rows.where(rows), self._y[place], self._trust[place], [(part[0], part[1])],
             self._penalties, self._loss, self._seed, None if self._expected is None else self._expected[place],
+            None if self._base is None else self._base[rows],
         )  # fmt: skip
         few._place = place
         return few
@@ -163,7 +185,7 @@ class TermSearch:
         """The same search with the loss about what is `expected`, (units,); about the value itself where that is nan."""
         known = np.where(np.isfinite(expected), expected, self._y)
         found = TermSearch(self._dictionary, self._column, self._rows, self._y, self._trust, self._parts, self._penalties,
-                       self._loss, self._seed, known)  # fmt: skip
+                       self._loss, self._seed, known, self._base)  # fmt: skip
         found._place = self._place
         return found
 
@@ -174,8 +196,15 @@ class TermSearch:
 
     def predicted(self, found: Sum) -> Floats:
         """What a sum says of all units, (units,)."""
-        matrix = self._rows.mean(self._dictionary.matrix(found.terms, self._column))
-        return found.bounds.apply(found.intercept + matrix @ np.asarray(found.coefficients), self._unit_column)
+        coefficients = np.asarray(found.coefficients)
+        sums = found.intercept + np.concatenate([matrix @ coefficients for _, matrix in self._blocks(found.terms)])
+        return found.bounds.apply(self._scaled(sums, np.ones(len(self._y), dtype=bool)), self._unit_column)
+
+    def _scaled(self, sums: Floats, units: Bools) -> Floats:
+        """What sums of terms say of some units, (units,) or (units, models)."""
+        if self._level is None:
+            return sums
+        return np.asarray(self._level[units].reshape(-1, *[1] * (sums.ndim - 1)) * octaves(sums))
 
     def among(self, units: int, values: Floats) -> Floats:
         """Values of the sampled units at their places among all (units,), nan elsewhere."""
@@ -185,8 +214,30 @@ class TermSearch:
 
     def refitted(self, terms: Sequence[Term], penalty: float) -> Sum:
         """The sum of given terms fitted to all rows."""
-        design = self._standardised(list(terms), np.ones(len(self._y), dtype=bool), look_for_equal=False)
-        return self._sum(design, Moments.of(design.z, self._response, self._weights), penalty)
+        weights = self._weights / self._weights.sum()
+        mean, largest = np.zeros(len(terms)), np.zeros(len(terms))
+        for at, matrix in self._blocks(terms):
+            mean += weights[at] @ matrix
+            largest = np.maximum(largest, np.abs(matrix).max(axis=0))
+        products = np.zeros((len(terms) + 2, len(terms) + 2))
+        for at, matrix in self._blocks(terms):
+            products += Moments.of(matrix - mean, self._response[at], self._weights[at]).products
+        scale = np.sqrt(np.diag(products)[1:-1] / products[0, 0])
+        kept = np.flatnonzero(scale > 1e-9 * largest)
+        mean, scale = mean[kept], scale[kept]
+        over = np.concatenate([[1.0], scale, [1.0]])
+        moments = Moments(Moments(products).only(kept).products / np.outer(over, over))
+        design = _Design([terms[index] for index in kept.tolist()], np.zeros((0, len(kept))), mean, scale)
+        return self._sum(design, moments, penalty)
+
+    def _blocks(self, terms: Sequence[Term]) -> Iterator[tuple[slice, Floats]]:
+        """The terms' values, (units, terms), some units at a time; units of several rows all at once, for they may be anywhere."""
+        if not self._rows.alone:
+            yield slice(None), self._means.mean(self._dictionary.matrix(terms, self._column))
+            return
+        for begin in range(0, len(self._y), AT_ONCE):
+            at = slice(begin, begin + AT_ONCE)
+            yield at, self._dictionary.matrix(terms, {name: values[at] for name, values in self._column.items()})
 
     def degree(self, degrees: Sequence[int]) -> Choice:
         """The best of the degrees at its best penalty, without regions."""
@@ -231,14 +282,24 @@ class TermSearch:
 
     def _sum(self, design: _Design, moments: Moments, penalty: float) -> Sum:
         solver = Lasso(moments)
-        coefficients, intercepts = solver.follow(self._penalties[self._penalties >= penalty])
+        penalties, scales = self._penalties[self._penalties >= penalty], solver.scales
+        coefficients, intercepts = solver.follow(penalties)
+        used = np.flatnonzero(coefficients[:, -1])
+        if self._level is not None and len(used) > MOST_TERMS:
+            # Terms that move less go first (adaptive Lasso, Zou 2006): the path's own first terms fit worse than as many of its last.
+            moved = np.abs(coefficients[used, -1]) * scales[used]
+            path, _ = Lasso(moments.only(used), moved.max() / moved).follow(FEWER)
+            few = int(np.flatnonzero((path != 0).sum(axis=0) <= MOST_TERMS)[-1])
+            kept = used[path[:, few] != 0]
+            coefficients = np.zeros((len(coefficients), len(penalties)))
+            coefficients[kept], intercepts = Lasso(moments.only(kept)).follow(penalties)
         used = np.flatnonzero(coefficients[:, -1])
         slopes = coefficients[used, -1] / design.scale[used]
         return Sum(
             float(intercepts[-1] - slopes @ design.mean[used]),
             tuple(design.terms[index] for index in used),
             tuple(slopes.tolist()),
-            tuple((solver.scales[used] * design.scale[used]).tolist()),
+            tuple((scales[used] * design.scale[used]).tolist()),
             self._bound(np.ones(len(self._y), dtype=bool)),
         )
 
@@ -252,7 +313,7 @@ class TermSearch:
             held_out = np.full((len(self._y), len(chunk)), np.nan)
             for (_, test), solver, z, bounds in zip(self._parts, solvers, designs, self._bounds, strict=True):
                 coefficients, intercepts = solver.follow(chunk)
-                held_out[test] = bounds.apply(intercepts + z @ coefficients, self._at(test))
+                held_out[test] = bounds.apply(self._scaled(intercepts + z @ coefficients, test), self._at(test))
             errors = [self._error(held_out[:, number]) for number in range(len(chunk))]
             least = int(np.argmin(errors))
             if errors[least] < best.error:
@@ -272,14 +333,16 @@ class TermSearch:
         solver = Lasso(moments.only(choice.terms))
         z = self._design.z[:, choice.terms]
         coefficients, intercepts = solver.follow(self._penalties[self._penalties >= choice.penalty])
-        smooth = self._bound(train).apply(intercepts[-1] + z @ coefficients[:, -1], self._unit_column)
+        everything = np.ones(len(self._y), dtype=bool)
+        sums = self._scaled(intercepts[-1] + z @ coefficients[:, -1], everything)
+        smooth = self._bound(train).apply(sums, self._unit_column)
         names = [name for name in self._dictionary.regions if name in self._column]
         x = np.column_stack([self._unit_column[name][train] for name in names])
         ratio, weights = (self._y / smooth)[train], (self._weights * smooth**2)[train]
         if self._loss not in ("relative-y", "squared"):
             # One layer that takes fifty times as long says nothing of its neighbours: logarithms, bounded.
             ratio, weights = np.log(np.clip(ratio, FARTHEST**-2, FARTHEST**2)), self._trust[train]
-        boxes = regions_of(names, x, ratio, weights, self._seed)
+        boxes = regions_of(names, x, ratio, weights, self._seed, SUMS if self._level is None else FACTORS)
         amounts = [plain(name).exponents for name in self._dictionary.amounts]
         terms = [Term((*box.exponents, *amount)) for amount in [(), *amounts] for box in boxes]
         # Boxes are all different: no need to look for equal columns among so many.
@@ -289,15 +352,19 @@ class TermSearch:
         """The terms that differ among the training rows, with zero mean and unit deviation there under the weights."""
         if not terms:
             return _Design([], np.zeros((len(self._y), 0)), np.zeros(0), np.zeros(0))
-        matrix = self._rows.mean(self._dictionary.matrix(terms, self._column))
+        matrix = self._means.mean(self._dictionary.matrix(terms, self._column))
         kept = distinct(matrix[train]) if look_for_equal else np.arange(len(terms))
         weights = self._weights[train] / self._weights[train].sum()
-        trained = matrix[np.ix_(train, kept)]
+        trained = matrix[train][:, kept] if look_for_equal else matrix[train]
         mean = weights @ trained
         scale = np.sqrt(weights @ (trained - mean) ** 2)
         varied = scale > 1e-9 * np.abs(trained).max(axis=0)
         kept, mean, scale = kept[varied], mean[varied], scale[varied]
-        return _Design([terms[index] for index in kept], (matrix[:, kept] - mean) / scale, mean, scale)
+        if len(kept) < matrix.shape[1]:
+            matrix = matrix[:, kept]
+        matrix -= mean
+        matrix /= scale
+        return _Design([terms[index] for index in kept], matrix, mean, scale)
 
     def _bound(self, train: Bools) -> PredictionBounds:
         return PredictionBounds.of(self._at(train), self._y[train], self._dictionary.rates, self._dictionary.capped)

@@ -94,12 +94,12 @@ def feature_quantities(feature: str) -> list[str]:
 def evaluate(terms: Sequence[Term], columns: Mapping[str, Floats], rows: int) -> Floats:
     """The terms' values: shape (rows, terms). `columns` maps a quantity to its values, shape (rows,)."""
     features: dict[str, Floats] = {}
-    matrix = np.ones((rows, len(terms)))
+    matrix = np.ones((rows, len(terms)), order="F")  # it is filled column by column
     for index, term in enumerate(terms):
         for feature, power in term.exponents:
             if feature not in features:
                 features[feature] = _feature(feature, columns)
-            matrix[:, index] *= features[feature] ** power
+            matrix[:, index] *= features[feature] if power == 1 else features[feature] ** power
     return matrix
 
 

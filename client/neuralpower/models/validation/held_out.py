@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.models.regression.folds import assign, relabelled
-from neuralpower.models.regression.rows import Geometry, LayerRows, groups_of, rows_of
+from neuralpower.models.regression.rows import Geometry, LayerRows, clocks, groups_of, rows_of
 from neuralpower.models.validation.score import Score, rmspe, without_worst
 
 Floats = NDArray[np.float64]
@@ -43,13 +43,15 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class KindFolds:
-    """The rows of one layer type by target, and in which fold each lies; `group`: by row of the dataset, -1 where of no use."""
+    """The rows of one layer type by target, and in which fold each lies; `group`: by row of the dataset, -1 where of no use; `clocked`: whether
+    the rows vary the GPU's clock, which is then a feature."""
 
     rows: Mapping[str, LayerRows]
     group: Ints
     grouped_by: str
     fold: Ints
     configuration: Ints
+    clocked: bool = False
 
     @classmethod
     def of(cls, dataset: Dataset, kind: str, targets: tuple[str, ...], folds: int, seed: int) -> KindFolds:
@@ -58,7 +60,7 @@ class KindFolds:
         rows = {target: rows_of(dataset, kind, target, geometry) for target in targets}
         index = np.unique(np.concatenate([each.index for each in rows.values()]))
         # Runtime and power have the same quantities, so any target's rows tell the configuration.
-        of_kind = _all(rows, index, geometry)
+        of_kind = _all(dataset, rows, index, geometry)
         some, grouped_by = groups_of(dataset, of_kind, folds)
         unit = relabelled(of_kind.units)
         joined = _joined(some, unit)
@@ -66,7 +68,7 @@ class KindFolds:
         group[index], configuration[index] = joined, of_kind.configurations
         if len(index):
             fold[index] = assign(joined, folds, seed)
-        return cls(rows, group, grouped_by, fold, configuration)
+        return cls(rows, group, grouped_by, fold, configuration, bool(clocks(dataset, kind)))
 
     def parts(self) -> Iterator[tuple[Bools, Bools]]:
         """(training, test) of each fold by row of the dataset; no configuration is in both, and no unit is cut."""
@@ -86,17 +88,16 @@ class KindFolds:
         return len(np.unique(self.group[chosen])) < 2 or len(np.unique(self.configuration[chosen])) < 2
 
 
-def _all(rows: Mapping[str, LayerRows], index: NDArray[np.intp], geometry: Geometry) -> LayerRows:
+def _all(dataset: Dataset, rows: Mapping[str, LayerRows], index: NDArray[np.intp], geometry: Geometry) -> LayerRows:
     """One `LayerRows` of all rows of a layer type, whatever was measured of them; `y` means nothing."""
     networks, units = np.empty(len(index), dtype=object), np.empty(len(index), dtype=np.int64)
     for each in rows.values():
         at = np.searchsorted(index, each.index)
         networks[at], units[at] = each.networks, each.units
     of_kind = np.searchsorted(geometry.index, index)
-    layers = [geometry.layers[place] for place in of_kind.tolist()]
     configurations, blank = relabelled(geometry.configurations[of_kind]), np.zeros(len(index))
     return LayerRows(
-        layers, geometry.x[of_kind], blank, blank, configurations, networks.tolist(), index, 0, units, blank + 1
+        dataset, geometry.taken(of_kind), blank, blank, configurations, networks, index, 0, units, blank + 1
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower_wire.files import replace_file
+
 from .load import Floats, Load
 from .plan import PLAIN, Chunk, Rest
 
@@ -170,7 +172,7 @@ class Truth:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Store as JSON."""
-        Path(path).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        replace_file(path, json.dumps(asdict(self)).encode())
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Truth:

@@ -42,8 +42,10 @@ LATER: dict[str, Callable[[], Json]] = {
 
 
 def build(name: str) -> Json:
-    """The engine JSON of the zoo's network `name`; InputError where there is none."""
+    """The engine JSON of the zoo's network `name`, a point in it written as such or as torchvision does, `_`; InputError where there is none."""
     known = NETWORKS | LATER
-    if name not in known:
+    written = {each.replace(".", "_"): each for each in known}
+    found = written.get(name.replace(".", "_"))
+    if found is None:
         raise InputError(f"no network {name!r} in the zoo; there are {', '.join(known)}")
-    return known[name]()
+    return known[found]()
