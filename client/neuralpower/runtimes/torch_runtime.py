@@ -18,6 +18,7 @@ from ..address import AddressLike
 from ..errors import Failure, InputError
 from ..experiment.experiment import Bench, Declares, Outcome
 from ..features.layers import Layer
+from ..features.torch_export import first_line
 from ..profiler.events import EventClock
 from . import cuda
 from .build import Options
@@ -66,7 +67,7 @@ class TorchRuntime:
         try:
             import torch
         except (ImportError, OSError) as error:
-            return f"PyTorch is installed and cannot be loaded: {str(error).partition(chr(10))[0]}"
+            return f"PyTorch is installed and cannot be loaded: {first_line(error)}"
         if torch.version.cuda is None:
             return "this PyTorch was built without CUDA"
         return (
@@ -94,7 +95,7 @@ class TorchRuntime:
             except OSError as error:
                 raise InputError(f"{spec}: {error.strerror}") from None
             except Exception as error:  # whatever is in the file
-                raise InputError(f"{spec}: not an exported program: {str(error).partition(chr(10))[0]}") from None
+                raise InputError(f"{spec}: not an exported program: {first_line(error)}") from None
         model, shapes, named = self._module(spec, options)
         return self.module(model, shapes, named, options, title(spec))
 
@@ -112,7 +113,7 @@ class TorchRuntime:
         """
         import torch
 
-        from ..features.torch_export import ANY, first_line, output_to_stderr, plain_attention
+        from ..features.torch_export import ANY, output_to_stderr, plain_attention
 
         kind = self._kind(options)
         model = model.to(self._device(), kind)
@@ -210,7 +211,7 @@ class TorchRuntime:
             try:
                 context = self._tried(name, steps, native, stream, begin, how, captured)
             except (Failure, RuntimeError, TypeError) as error:  # RuntimeError is what CUDA raises in PyTorch
-                told = str(error).strip().partition("\n")[0]
+                told = first_line(error)
                 if number + 1 == len(ways):
                     raise Failure(f"{name}: it cannot be timed: {told}") from error
                 notes.append(f"{name}: {'captured' if captured else 'eager'} with {how}: {told}")
@@ -225,7 +226,7 @@ class TorchRuntime:
         except ModuleNotFoundError:
             notes.append("layers are timed by CUDA events: with cupti-python installed, CUPTI times each kernel")
         except Exception as error:  # whatever a library of another version raises
-            notes.append(f"layers are timed by CUDA events: CUPTI cannot be used: {str(error).partition(chr(10))[0]}")
+            notes.append(f"layers are timed by CUDA events: CUPTI cannot be used: {first_line(error)}")
         else:
             return [CUPTI, EVENTS]
         return [EVENTS]
