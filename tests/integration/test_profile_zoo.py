@@ -167,7 +167,7 @@ def arguments_of(process: Path) -> list[bytes]:
         (["--zoo", "nonet", "-o", "x"], "no network 'nonet' in the zoo; there are lenet5, alexnet"),
         (["--zoo", "-o", "x", "--repeat-layers"], "--zoo goes without"),
         (["--zoo", "-o", "x", "--batch", "2"], "runs at fp16 and batch 1"),
-        (["lenet5", "-o", "x"], "-o and --again go with --zoo"),
+        (["lenet5", "-o", "x"], "-o, --again and --budget go with --zoo and --sweep"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ it is as strict as it could be: a graph that was captured while nobody looked le
 from __future__ import annotations
 
 import enum
+import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -254,3 +255,21 @@ class Cupti:
         times = {"start": round(begin_ns) + CUPTI_OFFSET_NS, "end": round(end_ns) + CUPTI_OFFSET_NS}
         kernel = types.SimpleNamespace(kind=ActivityKind.CONCURRENT_KERNEL, name=name, correlation_id=call, **times)
         self._waiting.insert(0, kernel)  # buffers come in any order
+
+
+class RealTimeGpu(Gpu):
+    """The same in the host's own time: a launch takes what it takes, and waiting sleeps."""
+
+    @property
+    def now_ns(self) -> float:
+        """CLOCK_MONOTONIC."""
+        return float(time.monotonic_ns())
+
+    @now_ns.setter
+    def now_ns(self, value: float) -> None:
+        """What the host does takes its own time."""
+
+    def wait(self) -> None:
+        """Until all has run."""
+        while (left_ns := self._free_ns - time.monotonic_ns()) > 0:
+            time.sleep(left_ns * 1e-9)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 
+from ..address import AddressLike
 from ..experiment.design import InferenceOrder
 from ..experiment.experiment import Declares, Outcome
 from ..profiler.layer_profiler import LayerProfiler
@@ -24,7 +24,7 @@ class DeviceBench:
     """As :class:`neuralpower.experiment.experiment.Bench`; warms up when it is made, until the GPU's temperature and clocks stand still."""
 
     program: Program
-    address: str | os.PathLike[str]
+    address: AddressLike
     warm_up_s: float = WARM_UP_S
     inference_s: float = 0.0
     simulated: bool = False

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..address import AddressLike
 from ..experiment.around import Around
 from ..experiment.experiment import Outcome
 from ..experiment.repeat import TARGET_S, TRIAL, copies_needed, distinct_of
@@ -57,7 +57,7 @@ def built(every: Iterable[Job]) -> list[Job]:
     return [Job(name, lambda program=program: program) for name, program in programs]  # type: ignore[misc]  # mypy takes no default
 
 
-def run(runtime: Runtime, every: Iterable[Job], around: Around, address: str | os.PathLike[str]) -> Iterator[Outcome]:
+def run(runtime: Runtime, every: Iterable[Job], around: Around, address: AddressLike) -> Iterator[Outcome]:
     """The experiment of each; building is declared as no part of any. What must be said of the whole run is noted with the last."""
     held: Outcome | None = None
     for job in every:

@@ -6,12 +6,12 @@ So whatever else runs networks shows the same face (:class:`Context`), and the p
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..address import AddressLike
 from ..experiment.experiment import Bench, Declares, Outcome
 from ..features.layers import Layer
 from ..profiler.events import EventClock
@@ -88,7 +88,7 @@ class Runtime(Protocol):
         """What it is and on which device, in one line."""
         ...
 
-    def opened(self, address: str | os.PathLike[str]) -> AbstractContextManager[None]:
+    def opened(self, address: AddressLike) -> AbstractContextManager[None]:
         """Hold the device while networks run; `address` is the daemon's directory."""
         ...
 
@@ -117,7 +117,7 @@ class Runtime(Protocol):
         """How long an inference takes without the profiler, roughly."""
         ...
 
-    def bench(self, program: Program, address: str | os.PathLike[str]) -> Bench:
+    def bench(self, program: Program, address: AddressLike) -> Bench:
         """The program with its profiler, warm, ready for an experiment."""
         ...
 

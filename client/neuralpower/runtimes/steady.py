@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from neuralpower_wire import Kind
 
+from ..address import AddressLike
 from ..errors import Failure, InputError
 from ..recordings.conditions import CLOCK, TEMPERATURE, of_gpu, throttled
 from ..subscriber.client import Client
@@ -87,10 +87,10 @@ def _agree(seen: list[tuple[float, float]]) -> bool:
 class DaemonLooks:
     """Conditions as the daemon at `address` writes them down; none where it does not answer."""
 
-    def __init__(self, address: str | os.PathLike[str]) -> None:
+    def __init__(self, address: AddressLike) -> None:
         self._client: Client | None = None
         try:
-            self._client = Client(f"ipc://{os.fspath(address)}", topics=("inferences",))
+            self._client = Client(address, topics=("inferences",))
         except (Failure, InputError):
             return
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from ..address import AddressLike
 from ..errors import InputError
 from ..experiment import repeat
 from ..experiment.experiment import Bench, Declares, Outcome
@@ -42,7 +42,7 @@ class TensorrtRuntime:
         version = getattr(self._module(), "__version__", "of an unknown version")
         return f"{self.name} {version} on {cuda.device_name()}"
 
-    def opened(self, address: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
+    def opened(self, address: AddressLike) -> contextlib.AbstractContextManager[None]:
         """Nothing to hold."""
         return contextlib.nullcontext()
 
@@ -78,7 +78,7 @@ class TensorrtRuntime:
         """By the host's clock."""
         return seconds_of(program)
 
-    def bench(self, program: Program, address: str | os.PathLike[str]) -> Bench:
+    def bench(self, program: Program, address: AddressLike) -> Bench:
         """Warm."""
         return DeviceBench(program, address)
 

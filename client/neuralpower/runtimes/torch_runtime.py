@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..address import AddressLike
 from ..errors import Failure, InputError
 from ..experiment.experiment import Bench, Declares, Outcome
 from ..features.layers import Layer
+from ..features.torch_export import first_line
 from ..profiler.events import EventClock
 from . import cuda
 from .build import Options
@@ -66,7 +67,7 @@ class TorchRuntime:
         try:
             import torch
         except (ImportError, OSError) as error:
-            return f"PyTorch is installed and cannot be loaded: {str(error).partition(chr(10))[0]}"
+            return f"PyTorch is installed and cannot be loaded: {first_line(error)}"
         if torch.version.cuda is None:
             return "this PyTorch was built without CUDA"
         return (
@@ -80,7 +81,7 @@ class TorchRuntime:
         where = "a stand-in for CUDA (simulated)" if self._native is not None else cuda.device_name()
         return f"PyTorch {torch.__version__} on {where}, {'eager' if self._eager else 'captured in CUDA graphs'}"
 
-    def opened(self, address: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
+    def opened(self, address: AddressLike) -> contextlib.AbstractContextManager[None]:
         """Nothing to hold."""
         return contextlib.nullcontext()
 
@@ -94,7 +95,7 @@ class TorchRuntime:
             except OSError as error:
                 raise InputError(f"{spec}: {error.strerror}") from None
             except Exception as error:  # whatever is in the file
-                raise InputError(f"{spec}: not an exported program: {str(error).partition(chr(10))[0]}") from None
+                raise InputError(f"{spec}: not an exported program: {first_line(error)}") from None
         model, shapes, named = self._module(spec, options)
         return self.module(model, shapes, named, options, title(spec))
 
@@ -112,7 +113,7 @@ class TorchRuntime:
         """
         import torch
 
-        from ..features.torch_export import ANY, first_line, output_to_stderr, plain_attention
+        from ..features.torch_export import ANY, output_to_stderr, plain_attention
 
         kind = self._kind(options)
         model = model.to(self._device(), kind)
@@ -165,7 +166,7 @@ class TorchRuntime:
         """By the host's clock."""
         return seconds_of(program)
 
-    def bench(self, program: Program, address: str | os.PathLike[str]) -> Bench:
+    def bench(self, program: Program, address: AddressLike) -> Bench:
         """Warm."""
         return DeviceBench(program, address)
 
@@ -210,7 +211,7 @@ class TorchRuntime:
             try:
                 context = self._tried(name, steps, native, stream, begin, how, captured)
             except (Failure, RuntimeError, TypeError) as error:  # RuntimeError is what CUDA raises in PyTorch
-                told = str(error).strip().partition("\n")[0]
+                told = first_line(error)
                 if number + 1 == len(ways):
                     raise Failure(f"{name}: it cannot be timed: {told}") from error
                 notes.append(f"{name}: {'captured' if captured else 'eager'} with {how}: {told}")
@@ -225,7 +226,7 @@ class TorchRuntime:
         except ModuleNotFoundError:
             notes.append("layers are timed by CUDA events: with cupti-python installed, CUPTI times each kernel")
         except Exception as error:  # whatever a library of another version raises
-            notes.append(f"layers are timed by CUDA events: CUPTI cannot be used: {str(error).partition(chr(10))[0]}")
+            notes.append(f"layers are timed by CUDA events: CUPTI cannot be used: {first_line(error)}")
         else:
             return [CUPTI, EVENTS]
         return [EVENTS]

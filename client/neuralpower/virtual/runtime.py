@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..address import AddressLike, parse_local
 from ..experiment.experiment import Bench, Declares, Outcome
 from ..features.engine import layers_from_engine
 from ..features.layers import Layer
@@ -62,9 +62,9 @@ class VirtualRuntime:
         return f"simulated device ({self._reason}), seed {self._seed}"
 
     @contextmanager
-    def opened(self, address: str | os.PathLike[str]) -> Iterator[None]:
+    def opened(self, address: AddressLike) -> Iterator[None]:
         """The device of this daemon, kept ahead of the time; its truth is stored at the end."""
-        with preferred(), VirtualDevice(Path(address) / "timeline", self._seed) as device:
+        with preferred(), VirtualDevice(Path(parse_local(address).folder) / "timeline", self._seed) as device:
             self._device = device
             try:
                 with device.kept_ahead():
@@ -98,7 +98,7 @@ class VirtualRuntime:
         assert isinstance(program, VirtualProgram) and program.load is not None
         return inference_s(program.load, self._hardware)
 
-    def bench(self, program: Program, address: str | os.PathLike[str]) -> Bench:
+    def bench(self, program: Program, address: AddressLike) -> Bench:
         """Loaded on the device."""
         assert isinstance(program, VirtualProgram) and program.load is not None
         return VirtualBench(self.device, program.load, address)

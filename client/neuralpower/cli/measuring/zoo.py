@@ -30,7 +30,9 @@ def run(args: argparse.Namespace, rundir: str, runtime: Runtime) -> int:
     networks = chosen(args.network) if args.zoo else []
     if args.sweep is not None:
         if simulated:
-            raise InputError("--sweep is for a GPU; the network `sweep` is that of the simulated device")
+            raise InputError(
+                f"--sweep is for a GPU, and this is the {runtime.about()}; its own sweep is the network named sweep"
+            )
         networks += swept(args.seed, args.sweep)
     if not args.output:
         raise InputError("--zoo and --sweep make recordings: say where with -o DIR")
