@@ -27,7 +27,7 @@ from neuralpower.profiler.marks import Marks, spans
 from neuralpower.recordings.conditions import conditions_of
 from neuralpower.recordings.recording import Recording
 from neuralpower.runtimes.build import Options
-from neuralpower.runtimes.cupti import KernelTimes, Records
+from neuralpower.runtimes.cupti import Activities, KernelTimes
 from neuralpower.runtimes.device_bench import THROTTLED, DeviceBench
 from neuralpower.runtimes.run import jobs, run
 from neuralpower.runtimes.runtime import Program, seconds_of
@@ -46,7 +46,7 @@ class StandInRuntime:
 
     def __init__(self) -> None:
         self.gpu = RealTimeGpu()
-        self.cuda, self.records = Cuda(self.gpu), Records(self.gpu.cupti)
+        self.cuda, self.records = Cuda(self.gpu), Activities(self.gpu.cupti)
 
     def why_not(self) -> str:
         return ""

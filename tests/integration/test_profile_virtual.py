@@ -208,7 +208,7 @@ def test_bad_input_is_one_line(
         ("{", "broken JSON"),
         ("[]", "no list Layers"),
         ('{"Layers": ["a"]}', "mine: the engine lists only its layers' names"),
-        ('{"Layers": []}', "mine: not TensorRT engine information"),
+        ('{"Layers": []}', "mine: TensorRT engine information with an empty list of Layers"),
     ],
 )
 def test_bad_engine_files_are_one_line(rundir: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,9 +117,8 @@ def test_a_result_of_something_else_is_not_taken(
 ) -> None:
     """Of other contents of the same size, of another estimator, of other options under its name: made anew without a word."""
     attributed(folder)
-    document = folder / layout.DOCUMENT
-    text = document.read_text()
-    document.write_text(text.replace("ipc:///run/neuralpower", "ipc:///run/neuralpowes"))
+    document = layout.read_document(folder)
+    layout.write_document(folder, replace(document, address=document.address[:-1] + "s"))
     assert attributed(folder)[1] == [] and len(made) == 2
     head, _, rest = the_file(folder).read_bytes().partition(b"\n")
     changed = json.loads(head)

@@ -46,7 +46,7 @@ def test_no_bytes_are_too_strange(data: bytes, shaken: bool) -> None:
     for side in (
         Incoming(BOUNDS),
         Incoming(PeerBounds("NULL", 100, 100, 1, subscribes=True, unanswered=50)),
-        Outgoing(),
+        Outgoing(BOUNDS),
     ):
         try:
             side.feed(memoryview(SHAKEN + data if shaken else data))
@@ -105,10 +105,12 @@ def test_a_peer_waits_for_its_answers() -> None:
 
 
 def test_answers_are_seen() -> None:
-    """A ping is none; a refusal in the handshake is told."""
-    outgoing = Outgoing()
+    """A ping is none; an answer is one whatever its last frame holds, as a question is; a refusal in the handshake is told."""
+    outgoing = Outgoing(BOUNDS)
     outgoing.feed(memoryview(SHAKEN + frame(b"\x04PING\x00\x00", 4) + frame(b"a" * 80, 1) + frame(b"b" * 300)))
     assert outgoing.shaken and outgoing.answers == 1 and not outgoing.refused
-    refused = Outgoing()
+    outgoing.feed(memoryview(frame(b"a" * 80, 1) + frame(b"one tick") + frame(b"a" * 80, 1) + frame(b"")))
+    assert outgoing.answers == 3
+    refused = Outgoing(BOUNDS)
     refused.feed(memoryview(GREETING + frame(b"\x05ERROR\x03400", 4)))
     assert refused.refused and not refused.shaken

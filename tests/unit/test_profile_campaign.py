@@ -26,7 +26,7 @@ from neuralpower.experiment.sweep import drawn, layers_of, spec
 from neuralpower.experiment.zoo import Zoo, ZooNetwork, swept
 from neuralpower.features.onnx_graph import layers_from_onnx
 from neuralpower.recordings.conditions import EngineConditions, of_bodies, throttled
-from neuralpower.runtimes.steady import LOOKS, Steady, warm_up
+from neuralpower.runtimes.steady import LOOKS, SteadyState, warm_up
 from neuralpower_wire import Channel, Chip, Epoch
 
 
@@ -78,7 +78,7 @@ def bodies(temperature: list[float], mhz: list[float], reasons: str = "none") ->
         yield []
 
 
-def warmed(looks: Iterator[list[dict[str, Any]]], least_s: float = 2.0) -> tuple[Steady, int]:
+def warmed(looks: Iterator[list[dict[str, Any]]], least_s: float = 2.0) -> tuple[SteadyState, int]:
     """How it ended and after how many seconds; a run takes one."""
     seconds = itertools.count()
     ran = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.worlds.event_world import EventWorld, Floats, Gpu, found_in
+from tests.worlds.event_world import EventGpu, EventWorld, Floats, found_in
 
 from neuralpower.profiler.clock_offset import RESOLUTION_NS
 from neuralpower.profiler.events import LONGEST_MS, BindingsEvents, EventClock, PycudaEvents, event_clock, handle_of
@@ -81,7 +81,7 @@ def test_a_jump_of_a_clock_is_forgotten(world: EventWorld) -> None:
 
 def test_the_first_inference_keeps_the_hosts_end() -> None:
     """Nothing else is known of it, and the uncertainty is the room between both readings of the host's clock."""
-    gpu = Gpu(EventWorld(stamp_ns=1))
+    gpu = EventGpu(EventWorld(stamp_ns=1))
     clock = EventClock(gpu)
     assert clock.uncertainty_ns == (math.inf, math.inf)
     gpu.run(1e9, 1.002e9)
@@ -94,7 +94,7 @@ def test_the_first_inference_keeps_the_hosts_end() -> None:
 
 def test_a_long_pause_begins_the_window_anew() -> None:
     """Beyond ten seconds a float of milliseconds is too coarse to bridge."""
-    gpu = Gpu(EventWorld(stamp_ns=1))
+    gpu = EventGpu(EventWorld(stamp_ns=1))
     clock = EventClock(gpu)
     gpu.run(1e9, 1.002e9)
     clock.anchors(999_000_000, 1_002_050_000)

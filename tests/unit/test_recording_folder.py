@@ -20,6 +20,7 @@ from neuralpower.recordings.statistics import TickSummary
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.messages import Found, Records, Ticks
 from neuralpower_wire import Channel, Epoch, Kind, ReadingState, Record, tick_dtype
+from neuralpower_wire.files import replace_file
 
 STREAM, OTHER, JOURNAL = b"T" * 16, b"U" * 16, b"J" * 16
 PERIOD_NS = 1_000_000
@@ -305,7 +306,7 @@ def test_indices_of_a_damaged_file_are_counted(tmp_path: Path) -> None:
     recorded(tmp_path)
     far, last = ticks(0, 1), (1 << 64) - 1
     far["index"] = last
-    layout.write_whole(layout.segment_path(tmp_path, "ticks", STREAM, 200, last), to_parquet(ticks_to_table(far), {}))
+    replace_file(layout.segment_path(tmp_path, "ticks", STREAM, 200, last), to_parquet(ticks_to_table(far), {}))
     facts = recording_facts(Recording(tmp_path))
     assert facts["ticks_lost"] == facts["losses"][0]["count"] == last - 200
     assert facts["streams"][0]["lost"] == facts["ticks_lost"]

@@ -15,7 +15,7 @@ from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler import LayerProfiler
 from neuralpower.profiler.events import EventClock
-from neuralpower.runtimes.cupti import KernelTimes, Records
+from neuralpower.runtimes.cupti import Activities, KernelTimes
 from neuralpower.runtimes.torch_context import Step, StepTimes, TorchContext, TorchStream
 from neuralpower.runtimes.torch_events import AroundEvents, EventTimes, span_of
 from neuralpower.runtimes.windows import compare, laid_apart
@@ -44,7 +44,7 @@ def context(gpu: Gpu, how: str, captured: bool, of: list[Step] | None = None) ->
     cuda, parts = Cuda(gpu), of or steps(gpu)
     times: StepTimes
     if how == "cupti":
-        times = KernelTimes(Records(gpu.cupti), len(parts), captured)
+        times = KernelTimes(Activities(gpu.cupti), len(parts), captured)
     else:
         times = EventTimes(cuda, len(parts), captured)
     return TorchContext(

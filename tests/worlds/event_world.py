@@ -36,7 +36,7 @@ class EventWorld:
     """By how much the GPU's clock jumps in the middle."""
 
 
-class Gpu:
+class EventGpu:
     """A GPU with a clock of its own; each inference has a true begin and end on the host's clock."""
 
     def __init__(self, world: EventWorld, jump_at_ns: float = math.inf) -> None:
@@ -92,7 +92,7 @@ def found_in(world: EventWorld, count: int = 400) -> Found:
     """Inferences in that world, one after another; anchors never leave the host's, nor do they turn round."""
     random = np.random.default_rng(world.seed)
     now, rows = 1e12, []
-    gpu = Gpu(world)
+    gpu = EventGpu(world)
     clock = EventClock(gpu)
     for number in range(count):
         if number == count // 2:

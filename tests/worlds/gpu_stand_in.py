@@ -88,7 +88,7 @@ def cuda_of(gpu: Gpu) -> Cuda:
         ]
         return tuple(made) if isinstance(answer, tuple) else made[0]
 
-    class Kernels(TorchDispatchMode):  # type: ignore[misc]  # PyTorch has no types here
+    class RealTimeKernels(TorchDispatchMode):  # type: ignore[misc]  # PyTorch has no types here
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             answer = answered(function, args, kwargs or {})
             name = str(function)
@@ -97,7 +97,7 @@ def cuda_of(gpu: Gpu) -> Cuda:
                 gpu.launch(name, LEAST_NS + NS_AN_ELEMENT * (first.numel() if hasattr(first, "numel") else 1))
             return answer
 
-    return Cuda(gpu, Kernels)
+    return Cuda(gpu, RealTimeKernels)
 
 
 def _on_meta(torch: Any, given: Any) -> Any:

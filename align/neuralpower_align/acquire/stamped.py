@@ -25,16 +25,19 @@ from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
 Floats = npt.NDArray[np.float64]
 
 LONGEST_WINDOW_NS = 1.6e9
-"""NVML's means over a second, and some more."""
+"""Chip: NVML's means over a second, and some more."""
 SHORTEST, WINDOWS = 1 / 16, 1.4
-"""Of the spacing of readings, the shortest window; and by how much one is longer than the one before it."""
+"""Tuning: of the spacing of readings, the shortest window; and by how much one is longer than the one before it."""
 EARLIEST, LATEST, DELAYS_A_SPACING = -1.0, 2.0, 8
-"""Where the end of the window lies before the stamp, in spacings of readings, and how finely that is looked through."""
+"""Tuning: where the end of the window lies before the stamp, in spacings of readings, and how finely that is looked through."""
 NO_LAG = 1 / 64
+"""Tuning: a lag of so much of the spacing of readings stands for none, as the response divides by it."""
 FINER = (0.5, 0.25, 0.1, 0.04, 0.015, 0.005)
-"""Steps of window, centre and lag, in spacings of readings."""
+"""Tuning: steps of window, centre and lag, in spacings of readings."""
 MOST_MOVES = 12
+"""Tuning: so many steps of one size at most; a search that goes on is farther than the grid before it was coarse."""
 UNVARIED_NS = 2e6
+"""Prior: where gaps hardly vary another delay fits as well; it is unsure by so much."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 LONGEST_HOLE_NS, HOLE_SPACINGS = 50_000_000, 4.0
-"""Energy is summed over no longer hole in the readings than this, or so many times their usual spacing."""
+"""Rule: energy is summed over no longer hole in the readings than this, or so many times their usual spacing."""
 
 
 @dataclass(frozen=True)

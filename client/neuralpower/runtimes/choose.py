@@ -15,7 +15,7 @@ CHOICES = (AUTO, *NAMES, VIRTUAL)
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenRuntime:
     """The runtime that was chosen, None where none works, and a line for each that was looked at before it."""
 
     runtime: Runtime | None
@@ -24,7 +24,7 @@ class Choice:
 
 def choose(
     name: str = AUTO, makers: Mapping[str, Callable[[], Runtime]] | None = None, *, eager: bool = False
-) -> Choice:
+) -> ChosenRuntime:
     """The runtime called `name`, or the first of `makers` that works; `eager`: as of PyTorch's.
 
     Raises:
@@ -37,15 +37,15 @@ def choose(
         runtime = makers[name]()
         if reason := runtime.why_not():
             raise InputError(f"--runtime {name}: {reason}")
-        return Choice(runtime)
+        return ChosenRuntime(runtime)
     passed: list[str] = []
     for each, make in makers.items():
         runtime = make()
         reason = runtime.why_not()
         if not reason:
-            return Choice(runtime, tuple(passed))
+            return ChosenRuntime(runtime, tuple(passed))
         passed.append(f"{each}: {reason}")
-    return Choice(None, tuple(passed))
+    return ChosenRuntime(None, tuple(passed))
 
 
 def _makers(eager: bool = False) -> dict[str, Callable[[], Runtime]]:

@@ -27,7 +27,7 @@ _WORK = ("CONCURRENT_KERNEL", "MEMCPY", "MEMSET")
 _FLUSH_FORCED = 1
 
 
-class Work(NamedTuple):
+class KernelWork(NamedTuple):
     """A kernel, copy or fill: when it began and ended, ns, the number of the call that launched it, and its name."""
 
     begin_ns: int
@@ -36,7 +36,7 @@ class Work(NamedTuple):
     name: str
 
 
-class Records:
+class Activities:
     """Collects activity records of this process. There may be one at a time: CUPTI's callbacks are the process's."""
 
     def __init__(self, cupti: Any = None) -> None:
@@ -45,7 +45,7 @@ class Records:
         self._kinds = [getattr(kinds, name) for name in _WORK]
         self._tied = kinds.EXTERNAL_CORRELATION
         self._own = self._cupti.ExternalCorrelationKind.CUSTOM0
-        self._work: list[Work] = []
+        self._work: list[KernelWork] = []
         self._steps: dict[int, int] = {}
         self._cupti.activity_register_callbacks(lambda: (BUFFER_BYTES, 0), self._take)
 
@@ -65,7 +65,7 @@ class Records:
         finally:
             self._cupti.activity_pop_external_correlation_id(self._own)
 
-    def collect(self) -> tuple[list[Work], dict[int, int]]:
+    def collect(self) -> tuple[list[KernelWork], dict[int, int]]:
         """What came in since the last time, in the order of time, and the step of each call that was tied to one."""
         self._cupti.activity_flush_all(_FLUSH_FORCED)
         work, steps = sorted(self._work), self._steps
@@ -79,7 +79,7 @@ class Records:
                     self._steps[each.correlation_id] = each.external_id - 1
             elif each.kind in self._kinds:
                 name = str(getattr(each, "name", "") or each.kind)
-                self._work.append(Work(int(each.start), int(each.end), int(each.correlation_id), name))
+                self._work.append(KernelWork(int(each.start), int(each.end), int(each.correlation_id), name))
 
 
 class KernelTimes:
@@ -91,7 +91,7 @@ class KernelTimes:
         captured: whether the inference is a CUDA graph.
     """
 
-    def __init__(self, records: Records, steps: int, captured: bool) -> None:
+    def __init__(self, records: Activities, steps: int, captured: bool) -> None:
         self._records, self._steps, self._captured = records, steps, captured
         self._names: list[list[str]] = []
 
@@ -130,8 +130,8 @@ class KernelTimes:
             last = end
         return np.array(found, np.int64)
 
-    def _by_call(self, work: Sequence[Work], steps: Mapping[int, int]) -> list[list[Work]]:
-        parts: list[list[Work]] = [[] for _ in range(self._steps)]
+    def _by_call(self, work: Sequence[KernelWork], steps: Mapping[int, int]) -> list[list[KernelWork]]:
+        parts: list[list[KernelWork]] = [[] for _ in range(self._steps)]
         for each in work:
             if 0 <= (step := steps.get(each.call, -1)) < self._steps:
                 parts[step].append(each)
@@ -139,7 +139,7 @@ class KernelTimes:
             raise Failure("CUPTI: no kernel was recorded")
         return parts
 
-    def _by_order(self, work: Sequence[Work]) -> list[list[Work]]:
+    def _by_order(self, work: Sequence[KernelWork]) -> list[list[KernelWork]]:
         if [each.name for each in work] != [name for names in self._names for name in names]:
             wanted = sum(map(len, self._names))
             raise Failure(

@@ -10,7 +10,7 @@ from ..experiment.design import InferenceOrder
 from ..experiment.experiment import Declares, Outcome
 from ..profiler.layer_profiler import LayerProfiler
 from .runtime import Program, seconds_of
-from .steady import DaemonLooks, Steady, warm_up
+from .steady import DaemonLooks, SteadyState, warm_up
 
 WARM_UP_S = 2.0
 """At least: caches, lazily loaded kernels and the clocks' first steps take about a second."""
@@ -29,7 +29,7 @@ class DeviceBench:
     inference_s: float = 0.0
     simulated: bool = False
     profiler: LayerProfiler = field(init=False)
-    warm: Steady = field(init=False)
+    warm: SteadyState = field(init=False)
     """How the warm-up ended."""
     began_ns: int = field(init=False)
 

@@ -26,7 +26,7 @@ SILENT_S = 3.0
 """Without conditions for so long nobody writes them down."""
 
 
-class Steady(NamedTuple):
+class SteadyState(NamedTuple):
     """How the warm-up ended: whether all stood still, None where nobody could tell; the last of both; why clocks are held back, or ""."""
 
     steady: bool | None
@@ -55,7 +55,7 @@ Looks = Callable[[], "list[Mapping[str, Any]]"]
 
 def warm_up(
     run: Callable[[], None], looks: Looks, least_s: float, clock_s: Callable[[], float] = time.monotonic
-) -> Steady:
+) -> SteadyState:
     """Run until conditions agree, at least `least_s`; so long alone where none come."""
     began = last = clock_s()
     seen: deque[tuple[float, float]] = deque(maxlen=LOOKS)
@@ -66,7 +66,7 @@ def warm_up(
         for body in looks():
             seen.append((of_gpu(body, TEMPERATURE), of_gpu(body, CLOCK)))
             reasons, last = throttled(body), now
-        found = Steady(None, *seen[-1], ", ".join(reasons)) if seen else Steady(None)
+        found = SteadyState(None, *seen[-1], ", ".join(reasons)) if seen else SteadyState(None)
         known = [pair for pair in seen if math.isfinite(pair[0]) or math.isfinite(pair[1])]
         if now - began >= least_s:
             if now - last >= SILENT_S or (len(seen) == LOOKS and not known):

@@ -22,7 +22,7 @@ from ..features.torch_export import first_line
 from ..profiler.events import EventClock
 from . import cuda
 from .build import Options
-from .cupti import KernelTimes, Records
+from .cupti import Activities, KernelTimes
 from .device_bench import DeviceBench
 from .runtime import Program, seconds_of
 from .sources import HUB, TORCH, hub_module, hub_shape, title
@@ -54,7 +54,7 @@ class TorchRuntime:
             raise InputError(f"no timing {timing!r}; there are {', '.join(TIMINGS)}")
         self._eager, self._timing, self._native, self._cupti = eager, timing, native, cupti
         self.simulated = native is not None
-        self._records: Records | None = None
+        self._records: Activities | None = None
 
     def why_not(self) -> str:
         """PyTorch is missing, was built without CUDA, or has no GPU."""
@@ -231,8 +231,8 @@ class TorchRuntime:
             return [CUPTI, EVENTS]
         return [EVENTS]
 
-    def _kernels(self) -> Records:
-        self._records = self._records or Records(self._cupti)
+    def _kernels(self) -> Activities:
+        self._records = self._records or Activities(self._cupti)
         return self._records
 
     def _tried(

@@ -99,7 +99,7 @@ class Connection:
         self, listener: Listener, client: socket.socket, server: socket.socket, peer: str, now_s: float
     ) -> None:
         self.listener, self.client, self.server, self.peer = listener, client, server, peer
-        self.incoming, self.outgoing = Incoming(listener.bounds), Outgoing()
+        self.incoming, self.outgoing = Incoming(listener.bounds), Outgoing(listener.bounds)
         self.up = self.down = self.kept = memoryview(b"")
         """On its way to the daemon, to the peer, and not looked at yet."""
         self.begun_s = self.moved_s = now_s

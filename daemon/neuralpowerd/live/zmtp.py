@@ -181,10 +181,11 @@ class Incoming(_Frames):
 class Outgoing(_Frames):
     """From the daemon's socket. `answers` are its messages so far; `refused`: it said that the peer may not come in."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: PeerBounds) -> None:
         super().__init__()
         self.answers = 0
         self.refused = False
+        self._bounds = bounds
 
     def _begins(self, flags: int, size: int) -> bool:
         return not self.shaken and size <= MOST_HANDSHAKE
@@ -193,8 +194,9 @@ class Outgoing(_Frames):
         if not self.shaken:
             name = _command(body or b"")
             self.shaken, self.refused = name == b"READY", self.refused or name == b"ERROR"
-        elif not flags & (_COMMAND | _MORE) and size > SMALLEST_ANSWER:
-            self.answers += 1
+        elif not flags & (_COMMAND | _MORE):
+            # As questions are counted, or these would seem to wait for ever.
+            self.answers += size > SMALLEST_ANSWER or self._bounds.mechanism == "NULL"
 
 
 def _command(body: bytes) -> bytes:

@@ -293,7 +293,8 @@ def fingerprint(dataset: Dataset) -> str:
     """
     digest = hashlib.sha256()
     for name in COLUMNS:
-        if name in LATER and not any(dataset[name].tolist()):
+        values = dataset[name].tolist()
+        if name in LATER and not any(value and value == value for value in values):
             continue
-        digest.update(json.dumps([name, dataset[name].tolist()]).encode())
+        digest.update(json.dumps([name, values]).encode())
     return digest.hexdigest()
