@@ -18,6 +18,8 @@ from .experiment import ASIDE, DEVICE_IDLE, Bench, Declares, Experiment, Measure
 from .stopping import Stop
 
 DEVICE_IDLE_S = 1.5
+RATE_PATIENCE_NS, RATE_LOOK_S = 10_000_000_000, 0.5
+"""A daemon that has just begun knows after 3 s how often NVML's readings renew; of what never tells it no more is waited for."""
 
 
 class Watches(Measures, Protocol):
@@ -50,6 +52,13 @@ def fresh_rate_hz(epoch: Epoch, status: Mapping[str, Any]) -> float:
     rates = status.get("fresh_rates")
     found = [each.get("rate_hz") for name, each in rates.items() if name in chips] if isinstance(rates, dict) else []
     return min((float(each) for each in found if each), default=0.0)
+
+
+def no_rate_yet(epoch: Epoch, status: Mapping[str, Any]) -> bool:
+    """Whether the daemon may yet find how often a total is read anew whose chips tell no scan."""
+    totals = {c.chip for c in epoch.channels if c.rail in epoch.totals}
+    silent = [chip for chip in epoch.chips if chip.name in totals and not chip.scan_ns]
+    return bool(silent) and status.get("freshness") == "unknown"
 
 
 class Around:
@@ -100,6 +109,9 @@ class Around:
         end_ns = self._clock_ns()
         if not power.reach(end_ns) or power.epoch is None:
             raise Failure("the daemon publishes no ticks")
+        while no_rate_yet(power.epoch, status) and self._clock_ns() < end_ns + RATE_PATIENCE_NS:
+            idle(RATE_LOOK_S)
+            status = power.status()
         rate_hz = fresh_rate_hz(power.epoch, status)
         sensor = (
             SensorTiming.stamped(rate_hz) if rate_hz else SensorTiming.of(power.epoch.chips, status.get("filter_s"))
