@@ -57,7 +57,7 @@ def test_a_window_has_the_energy_of_its_time(daemon: Daemon) -> None:
     """The board idles, so a window draws the idle power; its mark lies in the journal, and so does a plain one."""
     address, idle_w = daemon.folder, 3.0
     # What a virtual device has planned ahead still passes.
-    daemon.until(lambda: abs(daemon.ask("status").body.get("total_w", 0.0) - idle_w) < 0.05)
+    daemon.until(lambda: abs((daemon.ask("status").body.get("total_w") or 0.0) - idle_w) < 0.05)
     neuralpower.mark("before", "a window", address=address)
     windows = []
 
