@@ -143,7 +143,10 @@ def test_a_crowd_of_one_user_that_shook_hands(daemon: Daemon, ends: list[socket.
         with contextlib.suppress(OSError):
             ends.append(greeted(daemon, "live", b"SUB"))
     until(lambda: sum(closed(end, 0.0) for end in ends) >= 70)
-    assert sum(not closed(end, 0.0) for end in ends) > 60
+    standing = [end for end in ends if not closed(end, 0.0)]
+    assert len(standing) > 60
+    for end in standing[:4]:  # whoever has all that one may have must let go of some to come in again
+        end.close()
     steady(daemon)
 
 
