@@ -177,7 +177,8 @@ int ring_make(const char *path, uint32_t readings, uint64_t capacity, const uint
 		free(fresh);
 		return err;
 	}
-	err = allocate(fd, bytes);
+	/* The group reads the ring, whatever the umask of the service. */
+	err = fchmod(fd, 0640) ? -errno : allocate(fd, bytes);
 	if (!err)
 		err = map_file(ring, fd, (size_t)bytes, true);
 	if (!err)

@@ -220,6 +220,18 @@ def test_keys_and_the_allow_list(tmp_path: Path) -> None:
         server_keys(tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
+def test_root_shows_the_keys_of_the_daemons_user_and_of_no_other(tmp_path: Path) -> None:
+    """The folder's owner is the daemon's user; a secret of somebody else could be replaced by him."""
+    public = make_keys(tmp_path)
+    os.chown(tmp_path, 4321, 4321)
+    os.chown(tmp_path / "server.secret", 4321, 4321)
+    assert make_keys(tmp_path) == public
+    os.chown(tmp_path / "server.secret", 4322, 4322)
+    with pytest.raises(DaemonError, match="belongs to user 4322"):
+        make_keys(tmp_path)
+
+
 def test_a_key_taken_back(tmp_path: Path) -> None:
     """It is gone from the list, whoever else is in it stays, and lines that are none let nobody in."""
     make_keys(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,17 @@ def test_the_tick_is_the_wires() -> None:
     for readings in (1, 6, 64):
         assert tick_dtype(readings) == wire_tick.tick_dtype(readings)
     assert tick_bytes(6) == 40 + 6 * 24
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0])
+def test_the_group_reads_the_ring_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+    """The service's umask leaves nothing to others; its group is meant to map the ring, and nobody else."""
+    before = os.umask(mask)
+    try:
+        make(tmp_path / "ring").close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "ring").stat().st_mode) == 0o640
 
 
 def test_a_reader_gets_what_was_written(tmp_path: Path) -> None:

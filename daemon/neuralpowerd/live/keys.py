@@ -45,11 +45,14 @@ def server_keys(folder: Path) -> tuple[bytes, bytes]:
         modes = {path: path.stat(), folder: folder.stat()}
     except (OSError, UnicodeDecodeError):
         raise DaemonError(f"{path}: no key to read; make one with: neuralpowerd keys") from None
+    owners = {0, os.geteuid()}
+    if os.geteuid() == 0:
+        owners.add(modes[folder].st_uid)  # the daemon's user, whose keys root shows
     for place, found in modes.items():
         wanted, verb = ("700", "enter") if stat.S_ISDIR(found.st_mode) else ("600", "read")
         if found.st_mode & 0o077:
             raise DaemonError(f"{place}: others may {verb} it; run: chmod {wanted} {place}")
-        if found.st_uid not in (0, os.geteuid()):
+        if found.st_uid not in owners:
             raise DaemonError(
                 f"{place}: belongs to user {found.st_uid}, who could change it; give it to the daemon's user"
             )
