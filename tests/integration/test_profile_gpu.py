@@ -17,7 +17,7 @@ from tests.patience import until
 from tests.worlds.cuda_stand_in import Cuda, RealTimeGpu
 
 from neuralpower.experiment.around import Around
-from neuralpower.experiment.experiment import CONTEXT_IDLE, DEVICE_IDLE, Bench, Declares, Outcome
+from neuralpower.experiment.experiment import CONTEXT_IDLE, DEVICE_IDLE, Bench
 from neuralpower.experiment.power_log import PowerLog
 from neuralpower.experiment.stopping import Seconds
 from neuralpower.experiment.sweep import layers_of
@@ -28,7 +28,7 @@ from neuralpower.recordings.conditions import conditions_of
 from neuralpower.recordings.recording import Recording
 from neuralpower.runtimes.build import Options
 from neuralpower.runtimes.cupti import Activities, KernelTimes
-from neuralpower.runtimes.device_bench import THROTTLED, DeviceBench
+from neuralpower.runtimes.device_bench import THROTTLED, DeviceBench, DeviceRuntime
 from neuralpower.runtimes.run import jobs, run
 from neuralpower.runtimes.runtime import Program, seconds_of
 from neuralpower.runtimes.torch_context import Step, TorchContext, TorchStream
@@ -39,7 +39,7 @@ from neuralpower_wire.power import stamps_ns
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="needs the C sampler")
 
 
-class StandInRuntime:
+class StandInRuntime(DeviceRuntime):
     """As a runtime, with the context of PyTorch's and no PyTorch: each layer is a kernel of 0.5 ms."""
 
     name, simulated = "stand-in", True
@@ -73,13 +73,6 @@ class StandInRuntime:
 
     def bench(self, program: Program, address: Any) -> Bench:
         return DeviceBench(program, address, warm_up_s=0.2)
-
-    def ended(self, bench: Bench, outcome: Outcome, marks: Declares) -> None:
-        assert isinstance(bench, DeviceBench)
-        bench.close(outcome, marks)
-
-    def notes(self) -> list[str]:
-        return []
 
     def idle(self, seconds: float) -> None:
         self.gpu.wait()

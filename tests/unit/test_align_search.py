@@ -72,11 +72,11 @@ def test_maxima_are_compared_on_the_readings_that_all_have() -> None:
     other = replace(some, value_w=some.value_w + 0.01 * (np.arange(some.number.size) % 9 == 0))
     states = [search.at((model, [each], noise), EVERY) for each in (piece, other)]
     assert abs(states[0].cost - states[1].cost) > 20
-    found = search.compared(states)
+    found = search.compared(states, EVERY)
     assert found[0].level == pytest.approx(found[1].level, abs=1e-6)
     worse = replace(model, power_w=model.power_w + 0.3)
     states = [search.at((each, [rows], noise), EVERY) for each, rows in ((worse, some), (model, piece))]
-    assert [each.model.power_w[0] for each in search.compared(states)] == [model.power_w[0], worse.power_w[0]]
+    assert [each.model.power_w[0] for each in search.compared(states, EVERY)] == [model.power_w[0], worse.power_w[0]]
 
 
 def test_where_a_maximum_of_other_readings_lies_engines_keep_what_is_their_own() -> None:

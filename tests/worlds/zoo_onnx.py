@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from neuralpower.virtual.networks import known, zoo, zoo_later
 from neuralpower.virtual.networks.graph import Json, NetworkBuilder, Tensor
+
+from .zoo_built import built
 
 OPSET = 17
 INT8_SCALE = 0.05
@@ -172,13 +173,5 @@ def _activation(act: str) -> list[str]:
 
 def write(name: str, target: Path, quantised: bool = False) -> Path:
     """Write the zoo's network `name` as an ONNX model."""
-    made: list[OnnxBuilder] = []
-
-    def builder(channels: int = 3, size: int = 224) -> OnnxBuilder:
-        made.append(OnnxBuilder(channels, size, quantised=quantised))
-        return made[0]
-
-    with mock.patch.object(zoo, "NetworkBuilder", builder), mock.patch.object(zoo_later, "NetworkBuilder", builder):
-        known.build(name)
-    onnx.save(made[0].model(), str(target))
+    onnx.save(built(name, partial(OnnxBuilder, quantised=quantised)).model(), str(target))
     return target

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
-from neuralpower.virtual.networks import known, zoo, zoo_later
 from neuralpower.virtual.networks.graph import NetworkBuilder, Tensor
+
+from .zoo_built import built
 
 Call = tuple[str, list[str], str, dict[str, Any]]
 """What is called, on which tensors, what its answer is named, and how."""
@@ -95,15 +95,6 @@ def module(name: str) -> Any:
     import torch
     from torch import nn
 
-    made: list[Recorder] = []
-
-    def builder(channels: int = 3, size: int = 224) -> Recorder:
-        made.append(Recorder(channels, size))
-        return made[0]
-
-    with mock.patch.object(zoo, "NetworkBuilder", builder), mock.patch.object(zoo_later, "NetworkBuilder", builder):
-        known.build(name)
-
     def shuffled(x: Any) -> Any:
         n, c, h, w = x.shape
         return x.reshape(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
@@ -143,4 +134,4 @@ def module(name: str) -> Any:
                     values[output] = (plain[kind] if kind in plain else self.parts[str(at)])(*given)
             return values[self.calls[-1][2]]
 
-    return ZooNetwork(made[0]).eval()
+    return ZooNetwork(built(name, Recorder)).eval()

@@ -42,9 +42,9 @@ WORTH_A_POLE = 8.0
 """Rule: a second pole is kept if the likelihood grows by more than this (natural logarithm)."""
 WIDE_NS, SHARP_NS = 60e3, 15e3
 """Tuning: edges are so wide at first, and then so sharp: of sharp ones the likelihood has many maxima, of wide ones one."""
-FOLLOWED, GAPS_FOLLOWED = 2, 1
-"""Tuning: so many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines, which take long, one
-for each of the likeliest gaps."""
+FOLLOWED = 2
+"""Tuning: so many starts that lie apart are followed with sharp edges, and from where that ends to their maxima; of many engines, which take long, one,
+of the likeliest gap."""
 AROUND_NS, AROUND_GAP_NS, AROUND_GAPS = tuple(range(-45_000, 46_000, 15_000)), 12e3, 3
 """Tuning: around the best maximum others are looked for by so much of delay, and by gaps that move the first and last layers by so much, so many to
 either side: what lies apart by half of that ends in the same one."""
@@ -187,17 +187,17 @@ class Search(Surface):
         for state in self.unlike(sharp, len(sharp)):
             point = self.loosened(state, model.layout.apart, rows)
             found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
-        best = self.compared(found)[0]
+        best = self.compared(found, self.some)[0]
         if not found_at.alone and best.model.kernel.lag_ns < AROUND_LAG_NS:
             for state in self.around_of(best):
                 point = (state.model, state.pieces, state.noise)
                 found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
-        found = self.compared(found)
+        found = self.compared(found, self.some)
         rivals = tuple(replace(each, whitening=None) for each in found if each.settled)
         return replace(found[0], rivals=rivals if found[0].settled else ())
 
-    def compared(self, states: Sequence[State], blocks: Blocks = 0) -> list[State]:
-        """The likeliest first, by their `level` on some blocks (0: on which the maximum is approached): each under the variances that are likeliest there.
+    def compared(self, states: Sequence[State], blocks: Blocks) -> list[State]:
+        """The likeliest first, by their `level` on some blocks, each under the variances that are likeliest there.
 
         A reading near the end of a conversion is one row or another as the sensor lies, and may be none: costs of other rows differ by more
         than what one place is likelier by.
@@ -205,7 +205,7 @@ class Search(Surface):
         if len(states) < 2:
             return list(states)
         common = [_common(pieces) for pieces in zip(*(each.pieces for each in states), strict=True)]
-        found, blocks = [], self.some if blocks == 0 else blocks
+        found = []
         for number, each in enumerate(states):
             pieces = [piece.taken(rows[number]) for piece, rows in zip(each.pieces, common, strict=True)]
             noise = self.likelier(each.model, pieces, each.noise, NOISE_BLOCKS if blocks is EVERY else self.some)
@@ -223,8 +223,8 @@ class Search(Surface):
             acquired = replace(begin, model=replace(begin.model, layout=rough.model.layout))
             both = (start for each in (acquired, rough) for start in self.nearby(each))
             return self.apart(self.ranked(both, square, START_BLOCKS), APART_NS, FOLLOWED)
-        gaps = self.apart(self.ranked(self.by_gap(rough), square, self.some), APART_NS, GAPS_FOLLOWED)
-        return [self.ranked(self.nearby(each), square, START_BLOCKS)[0] for each in gaps]
+        likeliest = self.ranked(self.by_gap(rough), square, self.some)[0]
+        return self.ranked(self.nearby(likeliest), square, START_BLOCKS)[:1]
 
     def laid(self, there: Maximum, begin: StartingPoint) -> StartingPoint:
         """A start at a maximum that was found of other readings."""
@@ -296,14 +296,9 @@ class Search(Surface):
 
     def contested(self, state: State, rivals: Sequence[State]) -> tuple[State, tuple[State, ...]]:
         """The maximum on all rows, and the maxima that were followed, with it first: of some that are nearly as likely by a part of the rows all tell."""
-        close = (
-            [each for each in rivals if each.level - rivals[0].level < CLOSE]
-            if rivals and not state.model.second
-            else []
-        )
-        close = self.unlike(close, CONTESTED)
+        close = self.unlike([each for each in rivals if each.level - rivals[0].level < CLOSE], CONTESTED)
         rows = sum(piece.number.size for piece in state.pieces)
-        if len(close) < 2 or rows < MORE * state.normal.rows:
+        if len(close) < 2 or state.model.second or rows < MORE * state.normal.rows:
             return self.finish(state), tuple(rivals)
         ends = self.compared(
             [self.finish(each) for each in close], EVERY if rows <= MOST_BLOCKS * BLOCK else MOST_BLOCKS

@@ -46,7 +46,7 @@ BLURS = 4.0
 LEVELS = np.asarray(4.0 * 1.25 ** -np.arange(17.0), np.float64)
 """Tuning: deviations of inferences' steps over the mean one for which there are tables: a step lies within 12 % of the nearest. One that is beyond them
 all has so wide an answer that it no longer matters."""
-APART = 8.0
+CLEAR = 8.0
 """Tuning: so many deviations lie between what is kept of a transform and its ends: what comes around from the other one is then below rounding."""
 MOST_SKEW = 1.0
 """Tuning: skewness beyond this is taken for this: the curve would fall below 0 within 2.3 deviations, where errors still are."""
@@ -106,7 +106,7 @@ class Kernel:
 
     @property
     def widest_ns(self) -> float:
-        """Deviation of the step's time of which all else is the least."""
+        """The largest deviation of which there is a table."""
         return self.blur_ns * float(self.levels[0])
 
     @property
@@ -209,7 +209,7 @@ class _Blur:
     @classmethod
     def of(cls, kernel: Kernel, size: int) -> _Blur:
         """For `size` entries from -ahead on."""
-        wide = int(np.ceil(APART * kernel.widest_ns / STEP_NS))
+        wide = int(np.ceil(CLEAR * kernel.widest_ns / STEP_NS))
         count = _fast(size + 2 * wide) if wide else size
         z = kernel.levels[:, None] * (2 * np.pi * np.fft.rfftfreq(count) * kernel.blur_ns / STEP_NS)
         gauss = np.exp(-(z**2) / 2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from math import prod
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ MOST_MACS, MOST_ELEMENTS, MOST_WEIGHTS = 3e10, 1.1e8, 1.1e8
 LEAST_MACS, LEAST_ELEMENTS = 1e6, 8e3
 """Smaller ones are all launch."""
 _KERNELS = ((0.42, 1), (0.84, 3), (0.91, 5), (0.96, 7), (1.0, 11))
+"""Cumulative share of each kernel size; the widest input it meets in networks is in :data:`_WIDEST`."""
 _WIDEST = {1: 2048, 3: 1024, 5: 256, 7: 64, 11: 16}
 _ELEMENTWISE = ("Relu", "Add", "Mul", "Gelu", "Sigmoid")
 _LENGTHS = (16, 49, 64, 128, 196, 197, 256, 512, 1024)
@@ -92,21 +93,77 @@ def halton(dimensions: int, seed: list[int]) -> Iterator[list[float]]:
         yield point
 
 
+class ConvShape(NamedTuple):
+    """A convolution of one square image."""
+
+    size: int
+    channels: int
+    out: int
+    kernel: int
+    stride: int
+    groups: int
+
+    @property
+    def pad(self) -> int:
+        """To each side."""
+        return self.kernel // 2
+
+    @property
+    def side(self) -> int:
+        """Of what comes out."""
+        return (self.size + 2 * self.pad - self.kernel) // self.stride + 1
+
+    @property
+    def weights(self) -> int:
+        """How many."""
+        return self.kernel**2 * self.channels * self.out // self.groups
+
+    @classmethod
+    def drawn(cls, point: list[float]) -> ConvShape:
+        """As networks have them, from the first six coordinates of a point."""
+        kernel = next(size for share, size in _KERNELS if point[0] < share)
+        size, first = between(point[1], 7, 224), point[2] < 0.12 and kernel > 1
+        channels = 3 if first else eights(point[2], 8, _WIDEST[kernel])
+        out = eights(point[3], 16, 2048 if kernel == 1 else 1024)
+        stride = 4 if kernel == 11 else 2 if point[4] < (0.8 if kernel == 7 else 0.25) else 1
+        groups = 1
+        if kernel in (3, 5) and not first and point[5] < 0.5:
+            groups = channels if point[5] < 0.38 else 32 if channels % 32 == 0 else 1
+            out = channels if groups > 1 else out
+        return cls(size, channels, out, kernel, stride, groups)
+
+
+class PoolShape(NamedTuple):
+    """A pool of one square image; `everything`: over all of it."""
+
+    everything: bool
+    size: int
+    channels: int
+    kernel: int
+    stride: int
+    pad: int
+
+    @property
+    def side(self) -> int:
+        """Of what comes out."""
+        return (self.size + 2 * self.pad - self.kernel) // self.stride + 1
+
+    @classmethod
+    def drawn(cls, point: list[float]) -> PoolShape:
+        """As networks have them, from the first four coordinates of a point."""
+        everything = point[0] < 0.25
+        kernel, stride, pad = (
+            (0, 1, 0) if everything else ((2, 2, 0), (3, 2, 1), (3, 1, 1), (7, 7, 0))[int(point[1] * 4)]
+        )
+        size = between(point[2], 6, 14) if everything else between(point[2], 7, 224)
+        return cls(everything, size, eights(point[3], 16, 2048), kernel or size, stride, pad)
+
+
 def _conv(point: list[float]) -> Layer | None:
-    kernel = next(size for share, size in _KERNELS if point[0] < share)
-    size, batch = _between(point[1], 7, 224), _one_of(point[6], BATCHES)
-    first = point[2] < 0.12 and kernel > 1
-    channels = 3 if first else _eights(point[2], 8, _WIDEST[kernel])
-    out = _eights(point[3], 16, 2048 if kernel == 1 else 1024)
-    stride = 4 if kernel == 11 else 2 if point[4] < (0.8 if kernel == 7 else 0.25) else 1
-    groups = 1
-    if kernel in (3, 5) and not first and point[5] < 0.5:
-        groups = channels if point[5] < 0.38 else 32 if channels % 32 == 0 else 1
-        out = channels if groups > 1 else out
-    pad = kernel // 2
-    side = (size + 2 * pad - kernel) // stride + 1
+    shape, batch = ConvShape.drawn(point), _one_of(point[6], BATCHES)
+    size, channels, out, kernel, stride, groups = shape
+    side, weights, pad = shape.side, shape.weights, shape.pad
     data, output = (batch, channels, size, size), (batch, out, side, side)
-    weights = kernel * kernel * channels * out // groups
     if not _fits(weights * side * side * batch, data, output, weights, 1e5 if groups > 1 else LEAST_MACS):
         return None
     name = f"conv {kernel}x{kernel}/{stride} g{groups} {batch}x{channels}x{size}x{size} to {out}"
@@ -115,11 +172,9 @@ def _conv(point: list[float]) -> Layer | None:
 
 
 def _pool(point: list[float]) -> Layer | None:
-    everything, batch = point[0] < 0.25, _one_of(point[5], BATCHES)
-    kernel, stride, pad = (0, 1, 0) if everything else ((2, 2, 0), (3, 2, 1), (3, 1, 1), (7, 7, 0))[int(point[1] * 4)]
-    size = _between(point[2], 6, 14) if everything else _between(point[2], 7, 224)
-    channels, kernel = _eights(point[3], 16, 2048), kernel or size
-    side = (size + 2 * pad - kernel) // stride + 1
+    shape, batch = PoolShape.drawn(point), _one_of(point[5], BATCHES)
+    everything, size, channels, kernel, stride, pad = shape
+    side = shape.side
     data, output = (batch, channels, size, size), (batch, channels, side, side)
     if side < (1 if everything else 2) or not _fits(LEAST_MACS, data, output):
         return None
@@ -130,8 +185,8 @@ def _pool(point: list[float]) -> Layer | None:
 
 def _fc(point: list[float]) -> Layer | None:
     inputs, outputs, rows = (
-        _eights(point[0], 64, 25088),
-        _between(point[1], 10, 4096),
+        eights(point[0], 64, 25088),
+        between(point[1], 10, 4096),
         _one_of(point[2], (*BATCHES, 197)),
     )
     if not _fits(LEAST_MACS, (rows, inputs), (rows, outputs), inputs * outputs, least=0):
@@ -141,14 +196,14 @@ def _fc(point: list[float]) -> Layer | None:
 
 def _other(point: list[float]) -> Layer | None:
     kind, batch = _one_of(point[0], _ELEMENTWISE), _one_of(point[3], BATCHES)
-    data = (batch, _eights(point[1], 16, 2048), *(_between(point[2], 7, 112),) * 2)
+    data = (batch, eights(point[1], 16, 2048), *(between(point[2], 7, 112),) * 2)
     if not _fits(LEAST_MACS, data, data):
         return None
     return not_modelled("other", Operation(f"{kind} {_by(data)}", kind, note="elementwise"), data, data)
 
 
 def _norm(point: list[float]) -> Layer | None:
-    rows, width = _one_of(point[0], BATCHES) * _one_of(point[1], _LENGTHS), _eights(point[2], 64, 4096)
+    rows, width = _one_of(point[0], BATCHES) * _one_of(point[1], _LENGTHS), eights(point[2], 64, 4096)
     if not _fits(LEAST_MACS, (rows, width), (rows, width)):
         return None
     return normalisation(Operation(f"layer norm {rows}x{width}", "LayerNormalization"), (rows, width), 0)
@@ -206,10 +261,11 @@ def _one_of(share: float, several: tuple[_T, ...]) -> _T:
     return several[int(share * len(several))]
 
 
-def _between(share: float, low: int, high: int) -> int:
+def between(share: float, low: int, high: int) -> int:
     """The integer at `share` of the way from `low` to `high` on a logarithmic scale."""
     return int(low * (high / low) ** share + 0.5)
 
 
-def _eights(share: float, low: int, high: int) -> int:
-    return max(8, 8 * round(_between(share, low, high) / 8))
+def eights(share: float, low: int, high: int) -> int:
+    """The same, in whole eights."""
+    return max(8, 8 * round(between(share, low, high) / 8))

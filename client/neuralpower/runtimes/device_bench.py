@@ -1,13 +1,14 @@
-"""A program of a real runtime, ready for an experiment."""
+"""A program of a real runtime, ready for an experiment, and what such runtimes have in common."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
 from ..address import AddressLike
 from ..experiment.design import InferenceOrder
-from ..experiment.experiment import Declares, Outcome
+from ..experiment.experiment import Bench, Declares, Outcome
 from ..profiler.layer_profiler import LayerProfiler
 from .runtime import Program, seconds_of
 from .steady import DaemonLooks, SteadyState, warm_up
@@ -73,3 +74,32 @@ class DeviceBench:
         outcome.notes += self.warm.notes(self.program.name)
         if self.warm.throttled:
             marks.span(THROTTLED, self.warm.throttled, self.began_ns, time.monotonic_ns(), engine=outcome.name)
+
+
+class DeviceRuntime:
+    """The part of :class:`~neuralpower.runtimes.runtime.Runtime` that is the same for whatever runs on a GPU of this machine."""
+
+    def opened(self, address: AddressLike) -> contextlib.AbstractContextManager[None]:
+        """Nothing to hold."""
+        return contextlib.nullcontext()
+
+    def seconds(self, program: Program) -> float:
+        """By the host's clock."""
+        return seconds_of(program)
+
+    def bench(self, program: Program, address: AddressLike) -> Bench:
+        """Warm."""
+        return DeviceBench(program, address)
+
+    def ended(self, bench: Bench, outcome: Outcome, marks: Declares) -> None:
+        """Memory goes with the program."""
+        assert isinstance(bench, DeviceBench)
+        bench.close(outcome, marks)
+
+    def notes(self) -> list[str]:
+        """None."""
+        return []
+
+    def idle(self, seconds: float) -> None:
+        """One long sleep."""
+        time.sleep(seconds)

@@ -6,26 +6,22 @@ Written from the documentation of TensorRT 8.6 to 11 and PyCUDA. The names that 
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from ..address import AddressLike
 from ..errors import InputError
 from ..experiment import repeat
-from ..experiment.experiment import Bench, Declares, Outcome
 from ..features.layers import Layer
 from ..features.onnx_graph import layers_from_onnx
 from . import build, cuda
-from .device_bench import DeviceBench
-from .runtime import Program, seconds_of
+from .device_bench import DeviceRuntime
+from .runtime import Program
 from .sources import is_exported, onnx_of, title
 
 
-class TensorrtRuntime:
+class TensorrtRuntime(DeviceRuntime):
     """As :class:`~neuralpower.runtimes.runtime.Runtime`; `name` is the Python module: `tensorrt` or `tensorrt_rtx`."""
 
     simulated = False
@@ -41,10 +37,6 @@ class TensorrtRuntime:
         """The version and the GPU."""
         version = getattr(self._module(), "__version__", "of an unknown version")
         return f"{self.name} {version} on {cuda.device_name()}"
-
-    def opened(self, address: AddressLike) -> contextlib.AbstractContextManager[None]:
-        """Nothing to hold."""
-        return contextlib.nullcontext()
 
     def load(self, spec: str, options: build.Options) -> Program:
         """The engine of an ONNX model, `torch:`, `hub:`, or a serialized engine."""
@@ -73,27 +65,6 @@ class TensorrtRuntime:
         with tempfile.TemporaryDirectory() as folder:
             path = repeat.write(layer, copies, Path(folder) / "repeated.onnx")
             return _program(trt, str(path), build.build(trt, str(path), options), name, shared=True)
-
-    def seconds(self, program: Program) -> float:
-        """By the host's clock."""
-        return seconds_of(program)
-
-    def bench(self, program: Program, address: AddressLike) -> Bench:
-        """Warm."""
-        return DeviceBench(program, address)
-
-    def ended(self, bench: Bench, outcome: Outcome, marks: Declares) -> None:
-        """Memory goes with the program."""
-        assert isinstance(bench, DeviceBench)
-        bench.close(outcome, marks)
-
-    def notes(self) -> list[str]:
-        """None."""
-        return []
-
-    def idle(self, seconds: float) -> None:
-        """One long sleep."""
-        time.sleep(seconds)
 
     def _module(self) -> Any:
         return importlib.import_module(self.name)

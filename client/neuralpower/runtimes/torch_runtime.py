@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..address import AddressLike
 from ..errors import Failure, InputError
-from ..experiment.experiment import Bench, Declares, Outcome
 from ..features.layers import Layer
 from ..features.torch_export import first_line
 from ..profiler.events import EventClock
 from . import cuda
 from .build import Options
 from .cupti import Activities, KernelTimes
-from .device_bench import DeviceBench
-from .runtime import Program, seconds_of
+from .device_bench import DeviceRuntime
+from .runtime import Program
 from .sources import HUB, TORCH, hub_module, hub_shape, title
 from .torch_context import Step, StepTimes, TorchContext, TorchStream
 from .torch_events import AroundEvents, EventTimes, span_of
@@ -35,7 +32,7 @@ TIMINGS = (CUPTI, EVENTS)
 _SEED = 0
 
 
-class TorchRuntime:
+class TorchRuntime(DeviceRuntime):
     """As :class:`~neuralpower.runtimes.runtime.Runtime`.
 
     Args:
@@ -80,10 +77,6 @@ class TorchRuntime:
 
         where = "a stand-in for CUDA (simulated)" if self._native is not None else cuda.device_name()
         return f"PyTorch {torch.__version__} on {where}, {'eager' if self._eager else 'captured in CUDA graphs'}"
-
-    def opened(self, address: AddressLike) -> contextlib.AbstractContextManager[None]:
-        """Nothing to hold."""
-        return contextlib.nullcontext()
 
     def load(self, spec: str, options: Options) -> Program:
         """A network of `torch:module:callable`, `hub:repository:model`, or a program that `torch.export.save` wrote (.pt2)."""
@@ -161,27 +154,6 @@ class TorchRuntime:
         one = calls(layer, copies, self._kind(options), self._device())
         step = Step(tuple(layer.renamed(f"{layer.name} ×{copy}") for copy in range(1, copies + 1)), one)
         return self._program(name, [step], lambda: None, [], timing=EVENTS)
-
-    def seconds(self, program: Program) -> float:
-        """By the host's clock."""
-        return seconds_of(program)
-
-    def bench(self, program: Program, address: AddressLike) -> Bench:
-        """Warm."""
-        return DeviceBench(program, address)
-
-    def ended(self, bench: Bench, outcome: Outcome, marks: Declares) -> None:
-        """Memory goes with the program."""
-        assert isinstance(bench, DeviceBench)
-        bench.close(outcome, marks)
-
-    def notes(self) -> list[str]:
-        """None."""
-        return []
-
-    def idle(self, seconds: float) -> None:
-        """One long sleep."""
-        time.sleep(seconds)
 
     def _module(self, spec: str, options: Options) -> tuple[Any, Sequence[Sequence[int]], dict[str, tuple[int, ...]]]:
         if spec.startswith(HUB):

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..experiment.sweep import halton
+from ..experiment.sweep import ConvShape, PoolShape, between, eights, halton
 from .device.hardware import Hardware
 from .device.load import Load
 from .device.plan import DevicePlanner
@@ -19,9 +19,6 @@ TARGET_S = 0.020
 MOST_REPEATS = 6144
 """Even a layer that is all launch, 3.5 µs, reaches 20 ms within this."""
 _PROBE_RUNS = 16
-_KERNELS = ((0.42, 1), (0.84, 3), (0.91, 5), (0.96, 7), (1.0, 11))
-"""Cumulative share of each kernel size; the widest input it meets in the networks is in :data:`_WIDEST`."""
-_WIDEST = {1: 2048, 3: 1024, 5: 256, 7: 64, 11: 16}
 _MOST_MACS, _MOST_ACTIVATIONS, _MOST_WEIGHTS = 2e9, 3.3e6, 5e6
 _LEAST_MACS, _LEAST_ACTIVATIONS = 1e6, 8e3
 """Smaller layers are all launch, and no network for images of 224 has them."""
@@ -84,20 +81,10 @@ def repeated(probe: Probe, hardware: Hardware, seed: int) -> Json:
 
 
 def _conv(point: list[float]) -> Probe | None:
-    kernel = next(size for share, size in _KERNELS if point[0] < share)
-    size = _between(point[1], 7, 224)
-    first = point[2] < 0.12 and kernel > 1
-    channels = 3 if first else _eights(point[2], 8, _WIDEST[kernel])
-    out = _eights(point[3], 16, 2048 if kernel == 1 else 1024)
-    stride = 4 if kernel == 11 else 2 if point[4] < (0.8 if kernel == 7 else 0.25) else 1
-    groups = 1
-    if kernel in (3, 5) and not first and point[5] < 0.5:
-        groups = channels if point[5] < 0.38 else 32 if channels % 32 == 0 else 1
-        out = channels if groups > 1 else out
-    pad = kernel // 2
-    side = (size + 2 * pad - kernel) // stride + 1
+    shape = ConvShape.drawn(point)
+    size, channels, out, kernel, stride, groups = shape
+    side, weights, pad = shape.side, shape.weights, shape.pad
     x, y = Tensor("input", channels, size, size), Tensor("output", out, side, side)
-    weights = kernel * kernel * channels * out / groups
     activations = max(channels * size * size, out * side * side)
     macs, least = weights * side * side, 1e5 if groups > 1 else _LEAST_MACS
     if not (least <= macs <= _MOST_MACS and _LEAST_ACTIVATIONS <= activations <= _MOST_ACTIVATIONS):
@@ -111,12 +98,9 @@ def _conv(point: list[float]) -> Probe | None:
 
 
 def _pool(point: list[float]) -> Probe | None:
-    everything = point[0] < 0.25
-    kernel, stride, pad = (0, 1, 0) if everything else ((2, 2, 0), (3, 2, 1), (3, 1, 1), (7, 7, 0))[int(point[1] * 4)]
-    size = _between(point[2], 6, 14) if everything else _between(point[2], 7, 224)
-    channels = _eights(point[3], 16, 2048)
-    kernel = kernel or size
-    side = (size + 2 * pad - kernel) // stride + 1
+    shape = PoolShape.drawn(point)
+    everything, size, channels, kernel, stride, pad = shape
+    side = shape.side
     if not _LEAST_ACTIVATIONS <= channels * size * size <= _MOST_ACTIVATIONS or side < (1 if everything else 2):
         return None
     x, y = Tensor("input", channels, size, size), Tensor("output", channels, side, side)
@@ -126,20 +110,11 @@ def _pool(point: list[float]) -> Probe | None:
 
 
 def _fc(point: list[float]) -> Probe:
-    inputs = _eights(point[0], 64, 25088)
-    outputs = _between(point[1], 10, 4096)
+    inputs = eights(point[0], 64, 25088)
+    outputs = between(point[1], 10, 4096)
     x, y = Tensor("input", inputs, 1, 1), Tensor("output", outputs, 1, 1)
     return Probe(f"fc {inputs} to {outputs}", "fc", x, y, "CaskGemmConvolution", convolution(x, y, 1, 1, 0, 1, "RELU"))
 
 
 def _brief(tensor: Tensor) -> Json:
     return {"Name": tensor.name, "Dimensions": [1, tensor.c, tensor.h, tensor.w], "Format/Datatype": "Half"}
-
-
-def _between(share: float, low: int, high: int) -> int:
-    """The integer at `share` of the way from `low` to `high` on a logarithmic scale."""
-    return int(low * (high / low) ** share + 0.5)
-
-
-def _eights(share: float, low: int, high: int) -> int:
-    return max(8, 8 * round(_between(share, low, high) / 8))

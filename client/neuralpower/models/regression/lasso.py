@@ -26,6 +26,7 @@ from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.search import FARTHEST, LOSSES, Choice, Sum, TermSearch
 from neuralpower.models.regression.terms import Term
 
+Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -132,11 +133,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         column = dictionary.named(x)
         if nested is not None:
             column |= rates(column, nested.runtime_s)
-        configurations = configurations_of(x)
-        group = configurations if groups is None else numbered(np.asarray(groups))
-        se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
-        trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
-        parts = self._parts(rows, group, configurations)
+        trust, parts = self._trust_and_parts(x, rows, groups, relative_se)
         work = dictionary.amounts_of_work(column)
         law = self._law(work, dictionary, x, column, target, rows.share) if work else None
         base = law.at(column) if law and self.loss in ITERATED else None
@@ -167,6 +164,15 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             found, best.degree, x, target, rows, dictionary, nested, law, base is not None
         )
         return self
+
+    def _trust_and_parts(
+        self, x: Floats, rows: Merged, groups: ArrayLike | None, relative_se: ArrayLike | None
+    ) -> tuple[Floats, list[tuple[Bools, Bools]]]:
+        """What each unit counts beside the others, by its error; and the inner folds."""
+        configurations = configurations_of(x)
+        group = configurations if groups is None else numbered(np.asarray(groups))
+        se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), (len(x),))
+        return 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2), self._parts(rows, group, configurations)
 
     def _law(
         self,
@@ -244,9 +250,7 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             raise ValueError("y has values that are not positive and finite, such as NaN or infinity")
         return x, target, dictionary
 
-    def _parts(
-        self, rows: Merged, group: Ints, configurations: Ints
-    ) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    def _parts(self, rows: Merged, group: Ints, configurations: Ints) -> list[tuple[Bools, Bools]]:
         """(training, test) of each inner fold, shape (units,) each; no configuration is on both sides."""
         if len(np.unique(group)) < 2:
             raise ValueError("cross-validation needs at least two groups of rows (n_samples = 1 or all rows alike)")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.folds import configurations_of
-from neuralpower.models.regression.lasso import MODEL_ERROR, Nested, SparsePolynomial, numbered
+from neuralpower.models.regression.lasso import Nested, SparsePolynomial
 from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.polynomial import Interval, Polynomial, PredictionBounds, octaves
@@ -88,12 +88,8 @@ class StartedPolynomial(SparsePolynomial):
                 f"the start is made of {', '.join(self.start.columns)}, and X holds {', '.join(dictionary.columns)}"
             )
         rows = Merged.of(len(target), units, shares)
-        configurations = configurations_of(x)
-        group = configurations if groups is None else numbered(np.asarray(groups))
-        se = np.broadcast_to(np.asarray(0.0 if relative_se is None else relative_se, dtype=np.float64), target.shape)
-        trust = 1 / (1 + (rows.first(se) / MODEL_ERROR) ** 2)
-        parts = self._parts(rows, group, configurations)
-        if len(np.unique(configurations)) >= ENOUGH:
+        trust, parts = self._trust_and_parts(x, rows, groups, relative_se)
+        if len(np.unique(configurations_of(x))) >= ENOUGH:
             super().fit(X, y, groups, relative_se, units, shares, nested)
             own = self.selection_error_
         else:
