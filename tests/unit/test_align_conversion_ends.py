@@ -10,7 +10,7 @@ from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.model.conversion_ends import ends_late, evened
 from neuralpower_align.model.nuisance import DRIFTS, Model, Spline
-from neuralpower_align.model.rows import Late, piece_of
+from neuralpower_align.model.piece import Late, piece_of
 from neuralpower_align.sensor.kernel import Kernel
 
 PERIOD_NS, WINDOW_NS, DELAY_NS = 840_000.0, 140_000.0, 100_000.0

@@ -16,7 +16,8 @@ from neuralpower_align.fit.gls import Normal, accumulate
 from neuralpower_align.fit.information import Information, within
 from neuralpower_align.model.noise import Noise, Sample, estimate_noise
 from neuralpower_align.model.nuisance import Model, Spline, between, columns, moved, prior, said
-from neuralpower_align.model.rows import Design, Piece, blocks_of, designs
+from neuralpower_align.model.piece import Piece
+from neuralpower_align.model.rows import Design, blocks_of, designs
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, lag_rate, measured_ns
 
 LAYERS = 5

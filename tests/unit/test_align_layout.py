@@ -31,7 +31,8 @@ from neuralpower_align.activity.layout import (
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model, columns
-from neuralpower_align.model.rows import Design, Piece, designs
+from neuralpower_align.model.piece import Piece
+from neuralpower_align.model.rows import Design, designs
 from neuralpower_align.sensor.kernel import Kernel
 
 Floats = npt.NDArray[np.float64]

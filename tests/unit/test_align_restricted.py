@@ -13,7 +13,7 @@ from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.fit.surface import EVERY, PULL_NS, Surface
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import DRIFTS, Model, Spline, prior
-from neuralpower_align.model.rows import Piece
+from neuralpower_align.model.piece import Piece
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
 
 LAYERS, NOISE = 60, Noise.even(0.05**2)

@@ -11,7 +11,8 @@ from neuralpower_align.activity.layout import Room
 from neuralpower_align.activity.schedule import Laid, Schedule, Stretch, schedule
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
-from neuralpower_align.model.rows import Piece, blocks_of, designs, piece_of
+from neuralpower_align.model.piece import Piece, piece_of
+from neuralpower_align.model.rows import blocks_of, designs
 from neuralpower_align.sensor.kernel import STEP_NS, Kernel
 
 POWER = np.array([9.0, 6.0, 12.0, 3.5, 3.0, 2.0, 1.5])

@@ -14,7 +14,7 @@ from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Maximu
 from neuralpower_align.fit.surface import EVERY
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model, prior
-from neuralpower_align.model.rows import Piece
+from neuralpower_align.model.piece import Piece
 from neuralpower_align.sensor.kernel import Kernel
 
 US = 1e3

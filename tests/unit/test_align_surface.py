@@ -15,7 +15,8 @@ from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.fit.surface import EVERY, NEAR, START_BLOCKS, Surface, _as_wide, _spread
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import DRIFTS, WIDEST, Model, Spline, columns
-from neuralpower_align.model.rows import BLOCK, Piece, designs
+from neuralpower_align.model.piece import Piece
+from neuralpower_align.model.rows import BLOCK, designs
 from neuralpower_align.sensor.kernel import Kernel
 
 Floats = npt.NDArray[np.float64]

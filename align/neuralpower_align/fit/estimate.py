@@ -20,7 +20,8 @@ from neuralpower_align.fit.surface import EVERY, MARGIN_NS, NEAR, best_measured,
 from neuralpower_align.model.conversion_ends import evened
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model, between, moved, prior
-from neuralpower_align.model.rows import BLOCK, Piece, piece_of
+from neuralpower_align.model.piece import Piece, piece_of
+from neuralpower_align.model.rows import BLOCK
 from neuralpower_align.sensor.kernel import lag_rate
 
 Floats = npt.NDArray[np.float64]

@@ -27,7 +27,8 @@ from neuralpower_align.fit.surface import (
 from neuralpower_align.model.drifts import drift_means, drift_sums
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import DRIFTS, Model, Spline, moved
-from neuralpower_align.model.rows import BLOCK, Piece
+from neuralpower_align.model.piece import Piece
+from neuralpower_align.model.rows import BLOCK
 from neuralpower_align.sensor.kernel import SHORTEST_NS, Kernel
 
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from neuralpower_align.fit.gls import Normal
 from neuralpower_align.fit.information import Information, Solved, inverted, within
 from neuralpower_align.model.noise import Noise, Root
 from neuralpower_align.model.nuisance import NO_PULL, Model, prior, room_to_bounds
-from neuralpower_align.model.rows import Piece
+from neuralpower_align.model.piece import Piece
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -21,7 +21,8 @@ from neuralpower_align.fit.state import State, Whitening
 from neuralpower_align.model.conversion_ends import ends_late
 from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, blurred, estimate_noise
 from neuralpower_align.model.nuisance import WIDEST, Model, moved, said
-from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of, seen_ns
+from neuralpower_align.model.piece import Piece, piece_of
+from neuralpower_align.model.rows import BLOCK, Design, blocks_of, designs, seen_ns
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
 
 Floats = npt.NDArray[np.float64]

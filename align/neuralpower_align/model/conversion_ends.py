@@ -10,7 +10,8 @@ import numpy.typing as npt
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
 from neuralpower_align.model.nuisance import Model, Spline, said
-from neuralpower_align.model.rows import Late, Piece, blocks_of, designs
+from neuralpower_align.model.piece import Late, Piece
+from neuralpower_align.model.rows import blocks_of, designs
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.activity.layout import US, Layout
-from neuralpower_align.model.rows import Design, Piece
+from neuralpower_align.model.piece import Piece
+from neuralpower_align.model.rows import Design
 from neuralpower_align.sensor.kernel import MOST_SKEW, SHORTEST_NS, Kernel, lag_of_ns, lag_rate, measured_ns
 
 Floats = npt.NDArray[np.float64]

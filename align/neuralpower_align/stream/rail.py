@@ -23,7 +23,8 @@ from neuralpower_align.fit.surface import MARGIN_NS
 from neuralpower_align.model.drifts import drift_sums
 from neuralpower_align.model.noise import Noise, Sample, blurred, estimate_noise
 from neuralpower_align.model.nuisance import HELD, KNOT_S, Model, Spline, columns, prior, room_to_bounds
-from neuralpower_align.model.rows import BLOCK, Design, Piece, blocks_of, designs, piece_of
+from neuralpower_align.model.piece import Piece, piece_of
+from neuralpower_align.model.rows import BLOCK, Design, blocks_of, designs
 from neuralpower_align.sensor.kernel import Kernel
 from neuralpower_align.stream.packed import packed, unpacked
 from neuralpower_align.stream.spans import legendre_within, reexpanded
