@@ -71,12 +71,13 @@ def test_blur_is_the_mean_over_times(skew: float) -> None:
             at = round((tau - table.first_ns) / STEP_NS)
             seen = kernel.step(table.first_ns + at * STEP_NS - deviation * z)
             mean = float(weight @ seen)
-            assert table.step[level, at] == pytest.approx(mean, abs=2e-3)
-            if skew == 0.0 and deviation < 60e3:
+            assert table.step[level, at] == pytest.approx(mean, abs=5e-4)
+            if skew == 0.0 and deviation < 40e3:  # of wider ones more than two terms count
                 spread = float(np.sqrt(weight @ (seen - mean) ** 2))
                 variance = (slope[at] ** 2 + bend[at] ** 2) * deviation**2
-                assert np.sqrt(variance) == pytest.approx(spread, abs=0.02)
-                assert abs(variance - spread**2) < abs((slope[at] * deviation) ** 2 - spread**2) + 1e-3
+                assert np.sqrt(variance) == pytest.approx(spread, abs=4e-3)
+                # Of narrow ones the slopes' means between entries are off by more than what the second term adds.
+                assert abs(variance - spread**2) < abs((slope[at] * deviation) ** 2 - spread**2) + 1e-4
 
 
 def test_an_inference_is_seen_by_the_table_that_is_as_wide_as_it_scatters() -> None:
