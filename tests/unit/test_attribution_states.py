@@ -7,7 +7,7 @@ import pytest
 
 from neuralpower.attribution.sources import MeasuredEngine, Rails
 from neuralpower.attribution.states import at_one_clock
-from neuralpower_align.activity.states import FEWEST, other_states
+from neuralpower_align.activity.states import FEWEST, beside_usual, other_states, usual_times
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.layer_power import EngineRuns
 
@@ -42,6 +42,49 @@ def test_the_wander_of_a_clock_is_one_state(seed: int) -> None:
         wander[i] = wander[i - 1] * keep + 0.004 * np.sqrt(1 - keep**2) * random.standard_normal()
     spent = 5e6 * (1 + wander) * (1 + 0.01 * random.standard_normal(wander.size))
     assert other_states(*laid(spent), spent) == []
+
+
+def layers(count: int, clock: np.ndarray | float, seed: int = 0) -> np.ndarray:
+    """Durations (m, 10), ns, in steps of 1.024 us, of a network whose three large layers wait for memory and whose others follow the clock."""
+    random = np.random.default_rng(seed)
+    usual = np.array([12e3, 52e3, 10e3, 144e3, 90e3, 100e3, 70e3, 1525e3, 680e3, 168e3])
+    slower = np.ones((count, 10))
+    slower[:, :7] /= np.reshape(clock, (-1, 1))
+    scatter = 1 + 0.012 * random.standard_normal((count, 10)) + 0.009 * random.standard_normal((count, 1))
+    return 1024 * np.rint(usual * slower * scatter / 1024).astype(np.int64)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_step_shows_in_layers_though_most_of_the_time_waits_for_memory(seed: int) -> None:
+    clock = np.ones(600)
+    clock[100:220] = 0.92
+    durations = layers(600, clock, seed)
+    begin, end = laid(durations.sum(axis=1))
+    (found,) = other_states(begin, end, beside_usual(durations))
+    assert begin[88] <= found[0] <= begin[112] and end[207] <= found[1] <= end[231]
+    steady = layers(600, 1.0, seed)
+    assert other_states(*laid(steady.sum(axis=1)), beside_usual(steady)) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_layers_at_another_clock_than_usual_are_known_from_the_usual_times(seed: int) -> None:
+    usual, other = usual_times(layers(400, 1.0, 99)), layers(200, 0.95, seed)
+    begin, end = laid(other.sum(axis=1))
+    ((low, high),) = other_states(begin, end, beside_usual(other, usual), usual=1.0)
+    assert low == begin[0] and high == end[-1]
+    same = layers(200, 1.0, seed)
+    assert other_states(*laid(same.sum(axis=1)), beside_usual(same, usual), usual=1.0) == []
+
+
+def test_a_layer_that_took_no_time_at_times_tells_no_clock() -> None:
+    durations = layers(300, 1.0)
+    durations[::3, 4] = 0
+    durations[:, 9] = 0
+    told = beside_usual(durations)
+    assert np.isfinite(told).all() and told.std() < 0.03
+    assert usual_times(durations)[9] == 0 and usual_times(durations)[4] == pytest.approx(90e3, rel=0.01)
+    assert beside_usual(np.zeros((5, 3), np.int64)).tolist() == [1.0] * 5
+    assert beside_usual(np.zeros((0, 3), np.int64)).size == 0
 
 
 @pytest.mark.parametrize("step", [0.02, -0.02, 0.07, -0.07, 0.4])

@@ -1,4 +1,4 @@
-"""States of the clocks: a governor's step changes the time of all layers at once, and shows in how long inferences take.
+"""States of the clocks: a governor's step changes the time of all layers that do not wait for memory, and shows in how long inferences take.
 
 A thermal drift, and the clock's own wander, move that by little and steadily; steps are found by segmentation, and only they count.
 """
@@ -22,29 +22,54 @@ change the time of a network that waits for memory by no more than 1 to 2 %, and
 change less within a second."""
 SCALES = (FEWEST, 20, 40, 80, 160, 320)
 """Tuning: so many inferences before an edge are compared with as many behind it."""
+STEADY = 0.01
+"""Tuning: layers whose times scatter by no more weigh the same: of the steadiest alone too little is told."""
 NEAR_NS, NEAR = 1_000_000_000, 128
 """Tuning: a step is measured on inferences no farther from it than this, or on so many where they are fewer: with a scatter of 1 % to 0.13 %."""
 
 
+def beside_usual(durations_ns: Ints, usual_ns: Floats | None = None) -> Floats:
+    """How many times longer than usual inferences (m,) took, by the mean of their layers' ratios (geometric), the steadier the heavier.
+
+    durations_ns: (m, n); usual_ns: (n,), `usual_times` of these where not given. A clock's step changes layers that compute, and none that
+    wait for memory: where these take most of an inference, as large fully connected layers do, its time as a whole hardly tells the step.
+    """
+    usual = usual_times(durations_ns) if usual_ns is None else usual_ns
+    told = (durations_ns > 0).all(axis=0) & (usual > 0)
+    if not told.any():
+        return np.ones(len(durations_ns))
+    ratio = np.log(durations_ns[:, told] / usual[told])
+    scatter = np.abs(np.diff(ratio, axis=0)).mean(axis=0) if len(ratio) > 1 else np.zeros(ratio.shape[1])
+    weight = 1 / (scatter**2 + STEADY**2)
+    return np.asarray(np.exp(ratio @ (weight / weight.sum())), np.float64)
+
+
+def usual_times(durations_ns: Ints) -> Floats:
+    """Geometric means (n,), ns, of durations (m, n) that are any; 0 where none is."""
+    ran = durations_ns > 0
+    logs = np.log(np.where(ran, durations_ns, 1)).sum(axis=0)
+    return np.asarray(np.where(ran.any(axis=0), np.exp(logs / np.maximum(ran.sum(axis=0), 1)), 0.0), np.float64)
+
+
 def other_states(
-    begin_ns: Ints, end_ns: Ints, spent_ns: Floats, beside_ns: Sequence[Ints] = (), usual_ns: float = 0.0
+    begin_ns: Ints, end_ns: Ints, spent: Floats, beside_ns: Sequence[Ints] = (), usual: float = 0.0
 ) -> list[tuple[int, int]]:
-    """Stretches (begin, end), ns, of an engine's inferences (m,) in order that took another time `spent_ns` than most.
+    """Stretches (begin, end), ns, of an engine's inferences (m,) in order that took another time `spent` than most.
 
     `beside_ns`: begins of other inferences of the same network, which count among most with the state that was nearest in time.
-    `usual_ns`: than this, where it is known, rather than than most.
+    `usual`: than this, where it is known, rather than than most. Both are in one unit, whichever.
     """
-    count = spent_ns.size
-    if count < (2 if usual_ns else 2 * FEWEST) or np.any(spent_ns <= 0):
+    count = spent.size
+    if count < (2 if usual else 2 * FEWEST) or np.any(spent <= 0):
         return []
-    log = np.log(spent_ns)
+    log = np.log(spent)
     scatter = 1.4826 * float(np.median(np.abs(np.diff(log)))) / np.sqrt(2)
     calm = _calm(log, scatter)
     edges, steps = _steps(calm, begin_ns, scatter)
-    if usual_ns:
+    if usual:
         size = np.diff(edges)
         means = np.add.reduceat(calm, edges[:-1]) / size
-        other = np.abs(means - np.log(usual_ns)) > np.maximum(APART, APART_SE * scatter / np.sqrt(size))
+        other = np.abs(means - np.log(usual)) > np.maximum(APART, APART_SE * scatter / np.sqrt(size))
     else:
         other = _unlike_most(edges, steps, begin_ns, end_ns, beside_ns)
     found = []

@@ -59,6 +59,8 @@ GAP_STEP_NS, APART_US = 25e3, 0.4
 """Tuning: gaps between kernels that are tried move the first and last layers by so much."""
 APART_NS = 15e3
 """Tuning: starts whose first layers lie nearer are one: sharp edges lead from either to the same maximum."""
+SAME_NS, SAME_US = 1e3, 0.02
+"""Tuning: maxima whose delays and lags together, and gaps, are nearer than this are one that was ended at twice."""
 START_LAGS, START_SHORT_NS, START_SHORTS_NS = (0.5, 0.8, 1.0, 1.25), 150e3, (0.0, 40e3, 120e3)
 START_SHIFTS_NS, NEAR_SHIFTS_NS = tuple(range(-240_000, 241_000, 30_000)), tuple(range(-75_000, 76_000, 15_000))
 NEAR_LAGS_NS, NEAR_SHORT_NS = (0.0, 25e3, 60e3), 400e3
@@ -194,8 +196,7 @@ class Search(Surface):
                 point = (state.model, state.pieces, state.noise)
                 found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
         found = self.compared(found, self.some)
-        rivals = tuple(replace(each, whitening=None) for each in found if each.settled)
-        return replace(found[0], rivals=rivals if found[0].settled else ())
+        return replace(found[0], rivals=settled_maxima(found))
 
     def compared(self, states: Sequence[State], blocks: Blocks) -> list[State]:
         """The likeliest first, by their `level` on some blocks, each under the variances that are likeliest there.
@@ -304,8 +305,7 @@ class Search(Surface):
         ends = self.compared(
             [self.finish(each) for each in close], EVERY if rows <= MOST_BLOCKS * BLOCK else MOST_BLOCKS
         )
-        kept = tuple(replace(each, whitening=None) for each in ends if each.settled)
-        return ends[0], kept if ends[0].settled else ()
+        return ends[0], settled_maxima(ends)
 
     def finish(self, state: State) -> State:
         """The maximum on all rows; of long recordings on a part of them, and from there one step on all (`Estimate`)."""
@@ -394,6 +394,14 @@ class Search(Surface):
         states = (self.at((replace(each.model, sensor=False), each.pieces, noise), blocks) for each in every)
         left = [each.profiled + each.restricted for each in states]
         return [every[i] for i in np.argsort(left, kind="stable")]
+
+
+def settled_maxima(found: Sequence[State]) -> tuple[State, ...]:
+    """Those that settled, the best first and each once; none where the best has not."""
+    if not found[0].settled:
+        return ()
+    settled = [replace(each, whitening=None) for each in found if each.settled]
+    return tuple(settled[i] for i in _unlike([each.model for each in settled], SAME_NS, SAME_US, len(settled)))
 
 
 def _worth(found: Sequence[State]) -> float:

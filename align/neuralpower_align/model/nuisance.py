@@ -425,6 +425,7 @@ def room_to_bounds(model: Model) -> tuple[Floats, Floats]:
     if model.sensor:
         least, most = model.layout.bounds
         down[index.layout], up[index.layout] = least - model.layout.value, most - model.layout.value
+        down[index.blur], up[index.blur] = -WIDEST - model.wider, WIDEST - model.wider
         down[index.skew], up[index.skew] = -MOST_SKEW - model.kernel.skew, MOST_SKEW - model.kernel.skew
         down[index.lag] = (measured_ns(SHORTEST_NS) - measured_ns(model.kernel.lag_ns)) / US
     return down, up

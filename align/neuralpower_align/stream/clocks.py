@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
-from neuralpower_align.activity.states import other_states
+from neuralpower_align.activity.states import beside_usual, other_states, usual_times
 from neuralpower_align.stream.arrivals import Arrivals
+
+Floats = npt.NDArray[np.float64]
 
 SINCE_NS = 20e9
 """Tuning: whether the board ran at other clocks is told from inferences of so long before a chunk until the newest."""
@@ -20,9 +23,9 @@ LATEST_NS = 2.0**62
 
 @dataclass
 class UsualClocks:
-    """The usual time of each engine's inferences, ns, and for how long nothing has run but at other clocks."""
+    """The usual times (n,) of each engine's layers, ns, and for how long nothing has run but at other clocks."""
 
-    spent_ns: dict[str, float] = field(default_factory=dict)
+    layers_ns: dict[str, Floats] = field(default_factory=dict)
     elsewhere_ns: float = 0.0
 
     def take(self, arrived: Arrivals, names: Sequence[str], since_ns: float, chunk_ns: float = 0.0) -> None:
@@ -33,14 +36,14 @@ class UsualClocks:
 
     def _leave_out(self, arrived: Arrivals, name: str, since_ns: float) -> bool:
         """Of one engine; whether there was any."""
-        each, usual_ns = arrived.engines[name], self.spent_ns.get(name, 0.0)
+        each, usual_ns = arrived.engines[name], self.layers_ns.get(name)
         some = each.between(since_ns, LATEST_NS)
-        spent = some.durations_ns.sum(axis=1).astype(np.float64)
-        stretches = other_states(some.begin_ns, some.end_ns, spent, usual_ns=usual_ns)
+        spent = beside_usual(some.durations_ns, usual_ns)
+        stretches = other_states(some.begin_ns, some.end_ns, spent, usual=0.0 if usual_ns is None else 1.0)
         for stretch in stretches:
             arrived.leave_out(*stretch)
-        rest = each.between(since_ns, LATEST_NS, every=False).durations_ns.sum(axis=1)
-        if rest.size and rest.min() > 0:
-            level_ns = float(np.exp(np.log(rest).mean()))
-            self.spent_ns[name] = usual_ns * (level_ns / usual_ns) ** FOLLOWS if usual_ns else level_ns
+        rest = each.between(since_ns, LATEST_NS, every=False).durations_ns
+        if len(rest):
+            level_ns = usual_times(rest)
+            self.layers_ns[name] = level_ns if usual_ns is None else usual_ns ** (1 - FOLLOWS) * level_ns**FOLLOWS
         return bool(stretches)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower.attribution.sources import MeasuredEngine, Rails
-from neuralpower_align.activity.states import APART, other_states
+from neuralpower_align.activity.states import APART, beside_usual, other_states
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -55,9 +55,9 @@ def _inside(each: MeasuredEngine, begin: Ints, end: Ints) -> npt.NDArray[np.bool
 
 
 def _spent(each: MeasuredEngine) -> Floats:
-    """Time of each inference (m,), ns: of its layers, or between its anchors."""
+    """Time of each inference (m,): of its layers, beside the usual, or ns between its anchors."""
     runs = each.runs
-    return np.asarray(runs.end_ns - runs.begin_ns if runs.whole else runs.durations_ns.sum(axis=1), np.float64)
+    return np.asarray(runs.end_ns - runs.begin_ns, np.float64) if runs.whole else beside_usual(runs.durations_ns)
 
 
 def _joined(stretches: Sequence[tuple[int, int]]) -> tuple[Ints, Ints]:
