@@ -10,8 +10,6 @@ import pytest
 from neuralpower_align.activity.layout import US, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.activity.windows import layer_windows
-from neuralpower_align.fit.search import SAME_NS, settled_maxima
-from neuralpower_align.fit.state import State
 from neuralpower_align.fit.surface import EVERY, PULL_NS, Surface
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import DRIFTS, WIDEST, Model, Spline, prior
@@ -102,17 +100,3 @@ def test_a_width_at_its_bound_goes_no_further_and_promises_nothing(surface: Surf
     assert state.newton()[0][model.index.blur][0] == pytest.approx(0.0, abs=1e-12)
     inside = surface.at((replace(model, wider=WIDEST - 0.3), [piece], NOISE), EVERY)
     assert 0 < inside.newton()[0][model.index.blur][0] <= 0.3 + 1e-9
-
-
-def test_a_maximum_that_was_ended_at_twice_is_one_rival(surface: Surface) -> None:
-    """Weighed twice it would leave others half of their chance."""
-    piece = piece_of(surface.plan)
-    state = surface.at((model_of(surface, piece, 50e3), [piece], NOISE), EVERY)
-
-    def at(later_ns: float, settled: bool = True) -> State:
-        shifted = tuple(each + later_ns / US for each in state.model.shift_us)
-        return replace(state, model=replace(state.model, shift_us=shifted), settled=settled)
-
-    every = [at(0.0), at(SAME_NS / 2), at(9 * SAME_NS), at(9.5 * SAME_NS), at(20 * SAME_NS, settled=False)]
-    assert [each.model.shift_us[0][0] for each in settled_maxima(every)] == [0.0, 9 * SAME_NS / US]
-    assert settled_maxima([at(0.0, settled=False), at(9 * SAME_NS)]) == ()

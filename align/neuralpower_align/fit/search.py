@@ -191,8 +191,9 @@ class Search(Surface):
             point = self.loosened(state, model.layout.apart, rows)
             found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
         best = self.compared(found, self.some)[0]
-        if not found_at.alone and best.model.kernel.lag_ns < AROUND_LAG_NS:
-            for state in self.around_of(best):
+        if not found_at.alone:
+            around = self.around_of(best) if best.model.kernel.lag_ns < AROUND_LAG_NS else []
+            for state in [*around, *self.told_otherwise(best)]:
                 point = (state.model, state.pieces, state.noise)
                 found.append(self.settled(point, self.some, NEAR, NOISE_BLOCKS, worth=_worth(found)))
         found = self.compared(found, self.some)
@@ -248,32 +249,45 @@ class Search(Surface):
         shared = replace(quiet, slack=quiet.slack / 2, late=quiet.slack / 2, stretch=quiet.slack / 4, far=quiet.slack)
         return free, state.pieces, shared
 
+    def told_otherwise(self, best: State) -> list[State]:
+        """The best with gaps that durations have in them, if its own have not, or with usual ones: a runtime does either, and under a long lag a part of
+        the rows hardly tells which."""
+        layout = best.model.layout
+        apart_us = AROUND_GAP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0)
+        usual_us = min(GAP_CENTRE_US, layout.most_gap_us)
+        gap_us = 0.0 if layout.value[GAP] > apart_us else usual_us
+        return [self.beginning(best, gap_us, 0.0)] if abs(gap_us - layout.value[GAP]) > apart_us else []
+
+    def beginning(self, best: State, gap_us: float, shift_ns: float) -> State:
+        """The best with another common gap, all seen later by so much: where its likeliest powers set out, with all parameters free."""
+        layout = best.model.layout
+        # What engines have of their own was found with the gap that they have in common.
+        common = np.where(np.arange(layout.size) < COMMON, layout.value, 0.0)
+        sharp = replace(best.model, edge_ns=SHARP_NS, layout=replace(layout, value=common, apart=False))
+        start = _with_gap(_later(StartingPoint(sharp, best.pieces), shift_ns), gap_us)
+        square = 4 * best.noise.white
+        state = self.scaled(self.begun(start, square, START_BLOCKS), square)
+        return self.at(self.loosened(state, layout.apart, START_BLOCKS), START_BLOCKS)
+
     def around_of(self, best: State) -> list[State]:
         """Other maxima around the best: sharp edges of short layers have some that lie a few microseconds apart.
 
         Which of them is the likeliest only their own scatter says: while edges are wide on purpose there may be one alone.
         """
-        layout, square = best.model.layout, 4 * best.noise.white
-        # What engines have of their own was found with the gap that they have in common.
-        common = np.where(np.arange(layout.size) < COMMON, layout.value, 0.0)
-        sharp = replace(best.model, edge_ns=SHARP_NS, layout=replace(layout, value=common, apart=False))
+        layout = best.model.layout
         step_us = min(AROUND_GAP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
         near = layout.value[GAP] + step_us * np.arange(-AROUND_GAPS, AROUND_GAPS + 1)
         gaps = np.unique(np.clip(near, 0.0, layout.most_gap_us))
-        tried = []
-        for gap, shift_ns in product(gaps.tolist(), AROUND_NS):
-            start = _with_gap(_later(StartingPoint(sharp, best.pieces), shift_ns), gap)
-            state = self.scaled(self.begun(start, square, START_BLOCKS), square)
-            tried.append(self.tried(self.loosened(state, layout.apart, START_BLOCKS)))
+        tried = [self.tried(self.beginning(best, gap, by_ns)) for gap, by_ns in product(gaps.tolist(), AROUND_NS)]
         tried.sort(key=lambda each: each.cost)
         left = tried[: -(-len(tried) // LEFT)]
         for _ in range(TRIALS):
-            left = [self.tried((each.model, each.pieces, each.noise)) for each in left]
+            left = [self.tried(self.at((each.model, each.pieces, each.noise), START_BLOCKS)) for each in left]
         return self.unlike([best, *sorted(left, key=lambda each: each.cost)], 1 + PROBED)[1:]
 
-    def tried(self, point: Point) -> State:
-        """A few rounds on, on some blocks, and under the variances that are likeliest there."""
-        state = self.climbed(self.at(point, START_BLOCKS), START_BLOCKS, TRIED, NEAR)
+    def tried(self, state: State) -> State:
+        """A few rounds on, on some blocks, and under the variances that are likeliest there; sharp sensors are counted as where it set out."""
+        state = self.climbed(state, START_BLOCKS, TRIED, NEAR, pulled=False)
         noise = self.likelier(state.model, state.pieces, state.noise, START_BLOCKS)
         return replace(self.at((state.model, state.pieces, noise), START_BLOCKS), whitening=None)
 

@@ -187,13 +187,16 @@ class Surface:
             state = self.at((state.model, state.pieces, state.noise), blocks)
         return state
 
-    def climbed(self, state: State, blocks: Blocks, rounds: int, near: float, part: float = 0.25) -> State:
+    def climbed(
+        self, state: State, blocks: Blocks, rounds: int, near: float, part: float = 0.25, pulled: bool = True
+    ) -> State:
         """Levenberg-Marquardt at fixed variances and weights: only steps that lower the cost are taken, else shorter ones are tried.
 
-        It ends where a step is below `near` standard errors, or promises less than `part` of what one is worth.
+        It ends where a step is below `near` standard errors, or promises less than `part` of what one is worth. `pulled`: with what the restricted
+        likelihood says of the sensor here, and not as before.
         """
         damping, whitening = 0.0, state.whitening
-        state = replace(state, model=self.pulled(state, blocks))
+        state = replace(state, model=self.pulled(state, blocks)) if pulled else state
         for _ in range(rounds):
             change, far = state.newton()
             if far < near or state.promised < part * _worth_of(state):
