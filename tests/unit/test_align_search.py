@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from neuralpower_align.activity.classes import Classes, EngineRuns
 from neuralpower_align.activity.layout import GAP, GAP_CENTRE_US, US, Layout
-from neuralpower_align.activity.schedule import Laid, Schedule, schedule
-from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.fit.search import SAME_NS, Search, settled_maxima
 from neuralpower_align.fit.state import State
 from neuralpower_align.fit.surface import EVERY
@@ -19,28 +18,27 @@ from neuralpower_align.model.piece import Piece
 from neuralpower_align.sensor.kernel import Kernel
 
 
-def plan_of(layers: int, inferences: int = 120) -> Schedule:
+def engine_of(layers: int, inferences: int = 120) -> EngineRuns:
     """Layers of 10 to 60 us with a kernel each, random gaps between inferences."""
     random = np.random.default_rng(layers)
     mean = random.uniform(10e3, 60e3, layers)
     durations = np.rint(mean * (1 + 0.01 * random.standard_normal((inferences, layers)))).astype(np.int64)
-    total = durations.sum(axis=1) + 2000 * layers + 60_000
+    total = durations.sum(axis=1) + 5000 * layers + random.integers(40_000, 80_000, inferences)
     begin = 10_000_000 + np.cumsum(total + random.integers(100_000, 1_200_000, inferences)) - total
-    windows, which = layer_windows(begin, begin + total, durations), np.arange(layers)
-    laid = Laid(windows, which, layers + 2, begin, begin + total, layers, layers + 1)
-    return schedule([laid], layers + 3, layers + 4)
+    return EngineRuns(begin, begin + total, durations, np.arange(layers))
 
 
 def state_of(layers: int, gap_us: float) -> tuple[Search, State]:
     """A search, and a state of it with this gap between kernels."""
-    plan = plan_of(layers)
-    layer = np.arange(layers + 4) < layers
+    engine = engine_of(layers)
+    classes = Classes.of([engine])
+    plan, layer, count = classes.schedule([engine], ()), classes.is_layer(), classes.is_layer().size
     search = Search(plan, layer, (), 200, 1e6, 1e6)
     at = np.arange(5e6, float(plan.edges_ns[-1]) + 3e6, 0.84e6)
     piece = Piece(np.arange(at.size), at, 5 + 0.1 * np.sin(np.arange(at.size)), 140e3, 1, None, 0.0)
     spline = Spline.over(float(at[0]), float(at[-1]))
     model = Model(
-        np.where(layer, 8.0, 4.0), layer, Kernel(50e3, 140e3), (spline,), float(at[0]), float(at[-1]), Layout.usual(1, gap_us), stall_of=np.zeros(layer.size),
+        np.where(layer, 8.0, 4.0), layer, Kernel(50e3, 140e3), (spline,), float(at[0]), float(at[-1]), Layout.usual(1, gap_us), stall_of=np.zeros(count),
         drift=np.zeros(DRIFTS), idle_drift=np.zeros(DRIFTS), shift_us=(np.zeros(spline.columns),), lag_from_ns=50e3, each=False, centre_w=8.0, level_w=6.0,
         blurs=True,
     )  # fmt: skip
