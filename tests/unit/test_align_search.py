@@ -9,7 +9,7 @@ import pytest
 
 from neuralpower_align.activity.classes import Classes, EngineRuns
 from neuralpower_align.activity.layout import GAP, GAP_CENTRE_US, US, Layout
-from neuralpower_align.fit.search import SAME_NS, Search, settled_maxima
+from neuralpower_align.fit.search import SAME_NS, Search, gap_agreed_on, settled_maxima
 from neuralpower_align.fit.state import State
 from neuralpower_align.fit.surface import EVERY
 from neuralpower_align.model.noise import Noise
@@ -72,3 +72,31 @@ def test_a_maximum_that_was_ended_at_twice_is_one_rival() -> None:
     every = [at(0.0), at(SAME_NS / 2), at(9 * SAME_NS), at(9.5 * SAME_NS), at(20 * SAME_NS, settled=False)]
     assert [each.model.shift_us[0][0] for each in settled_maxima(every)] == [0.0, 9 * SAME_NS / US]
     assert settled_maxima([at(0.0, settled=False), at(9 * SAME_NS)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("gaps_us", "kernels", "agreed_us"),
+    [
+        ([0.73, 1.27, 0.53, 0.41], [3, 54, 28, 27], 0.53),  # one in a valley of its own
+        ([0.73, 0.45, 0.53, 0.41], [3, 54, 28, 27], None),  # what few gaps tell is no doubt
+        ([1.9, 0.45, 0.4], [20, 54, 28], 0.45),
+        ([0.4, 0.72], [11, 30], None),  # 9 us at the first and last layers
+        ([0.4, 0.9], [11, 30], 0.4),
+        ([0.4, 9.0], [3, 60], None),  # nobody to agree with
+    ],
+)
+def test_an_engine_whose_gap_is_not_that_of_others_is_doubted(
+    gaps_us: list[float], kernels: list[int], agreed_us: float | None
+) -> None:
+    assert gap_agreed_on(np.array(gaps_us), np.array(kernels, np.float64)) == agreed_us
+
+
+def test_of_maxima_that_cannot_be_told_apart_one_that_settled_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    search, state = state_of(6, 0.5)
+    costs = iter([-100.0, -97.5, -80.0, -100.0, -95.0])
+    monkeypatch.setattr(State, "cost", property(lambda self: next(costs)))
+    monkeypatch.setattr(Search, "likelier", lambda self, model, pieces, noise, blocks: noise)
+    loose, settled = replace(state, settled=False), replace(state, settled=True)
+    found = search.compared([loose, settled, settled], EVERY)
+    assert [each.level for each in found] == [-97.5, -100.0, -80.0] and found[0].settled
+    assert not search.compared([loose, settled], EVERY)[0].settled, "one that is worse by more is not taken for it"

@@ -9,7 +9,17 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.layout import COMMON, GAP, GAP_CENTRE_US, LEAD_LESS, LEAD_MORE, US, Layout
+from neuralpower_align.activity.layout import (
+    COMMON,
+    GAP,
+    GAP_CENTRE_US,
+    LEAD_LESS,
+    LEAD_MORE,
+    OWN,
+    OWN_GAP_US,
+    US,
+    Layout,
+)
 from neuralpower_align.clock.scan_clock import Sensor
 from neuralpower_align.fit.pace import ALL, END, MAXIMA, STARTS
 from neuralpower_align.fit.state import State
@@ -17,6 +27,7 @@ from neuralpower_align.fit.surface import (
     EVERY,
     MOST_BLOCKS,
     NEAR,
+    NO_BETTER,
     SETTLED,
     START_BLOCKS,
     WIDE_ROUNDS,
@@ -55,6 +66,9 @@ are followed."""
 CLOSE, CONTESTED, MORE = 60.0, 3, 1.5
 """Tuning: maxima whose cost is no more above the best one's, so many at most, are ended on all rows before one is chosen, where there are so many times
 as many as it was approached by."""
+ALONE, FEW_GAPS = 2.0, 10
+"""Rule: an engine's gap that is more than so many of the prior's deviations from the one that most have is doubted, where that moves its first and last
+layers by AROUND_GAP_NS. Engines with fewer gaps before their middle than the second tell too little of them."""
 GAP_STEP_NS, APART_US = 25e3, 0.4
 """Tuning: gaps between kernels that are tried move the first and last layers by so much."""
 APART_NS = 15e3
@@ -213,7 +227,10 @@ class Search(Surface):
             pieces = [piece.taken(rows[number]) for piece, rows in zip(each.pieces, common, strict=True)]
             noise = self.likelier(each.model, pieces, each.noise, NOISE_BLOCKS if blocks is EVERY else self.some)
             found.append(replace(each, level=self.at((each.model, pieces, noise), blocks).cost))
-        return sorted(found, key=lambda each: each.level)
+        found.sort(key=lambda each: each.level)
+        # One that has not settled is no better than one that has if their costs cannot be told apart.
+        best = next((each for each in found if each.settled and each.level < found[0].level + NO_BETTER), found[0])
+        return [best, *(each for each in found if each is not best)]
 
     def chosen(self, begin: StartingPoint, square: float) -> list[StartingPoint]:
         """The best of several starts, compared with wide edges first and then with sharp ones.
@@ -256,13 +273,15 @@ class Search(Surface):
         apart_us = AROUND_GAP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0)
         usual_us = min(GAP_CENTRE_US, layout.most_gap_us)
         gap_us = 0.0 if layout.value[GAP] > apart_us else usual_us
-        return [self.beginning(best, gap_us, 0.0)] if abs(gap_us - layout.value[GAP]) > apart_us else []
+        return [self.beginning(best, gap_us)] if abs(gap_us - layout.value[GAP]) > apart_us else []
 
-    def beginning(self, best: State, gap_us: float, shift_ns: float) -> State:
-        """The best with another common gap, all seen later by so much: where its likeliest powers set out, with all parameters free."""
+    def beginning(self, best: State, gap_us: float, shift_ns: float = 0.0, lead_us: float = 0.0) -> State:
+        """The best with another common gap and all engines' leads alike, all seen later by so much: where its likeliest powers set out, with all
+        parameters free."""
         layout = best.model.layout
         # What engines have of their own was found with the gap that they have in common.
         common = np.where(np.arange(layout.size) < COMMON, layout.value, 0.0)
+        common[COMMON::OWN] = lead_us
         sharp = replace(best.model, edge_ns=SHARP_NS, layout=replace(layout, value=common, apart=False))
         start = _with_gap(_later(StartingPoint(sharp, best.pieces), shift_ns), gap_us)
         square = 4 * best.noise.white
@@ -300,13 +319,14 @@ class Search(Surface):
             state = two if two.cost < state.cost - 2 * WORTH_A_POLE else state
         self.pace.begin(END)
         found, rivals = self.contested(state, rivals)
+        found, rivals = self.agreed(found, rivals)
         if not found.model.second:
             split = found.split
         if found.may_have_second:
             # On the same rows, or their likelihoods would not compare.
             blocks = EVERY if found.normal.rows <= MOST_BLOCKS * BLOCK else MOST_BLOCKS
             other = self.settled(found.with_second(), blocks, SETTLED, FINAL_NOISE_BLOCKS, reread=False)
-            other = other if blocks is EVERY else self.everywhere(other)
+            other = other if blocks is EVERY else self.everywhere(other, reread=False)
             found = other if other.cost < found.cost - 2 * WORTH_A_POLE else found
         return replace(found, rivals=() if found.model.second else rivals), split
 
@@ -321,6 +341,24 @@ class Search(Surface):
         )
         return ends[0], settled_maxima(ends)
 
+    def agreed(self, found: State, rivals: tuple[State, ...]) -> tuple[State, tuple[State, ...]]:
+        """The maximum once more from a gap that engines agree on, if one of them has found another: each alone may have ended in a valley of its own."""
+        layout, plan = found.model.layout, self.plan
+        if not layout.apart or found.model.second:
+            return found, rivals
+        named = np.flatnonzero(plan.moves >= 0)
+        kernels = np.zeros(layout.engines)
+        np.maximum.at(kernels, plan.engine[plan.moves[named]], np.abs(plan.gaps[named]))
+        agreed_us = gap_agreed_on(np.array([layout.gap_us(engine) for engine in range(layout.engines)]), kernels)
+        if agreed_us is None:
+            return found, rivals
+        # How much later than the middle layers lie engines share: the host's waits before and behind them differ.
+        begin = self.beginning(found, agreed_us, lead_us=float(np.median(layout.value[COMMON::OWN])))
+        some = self.settled((begin.model, begin.pieces, begin.noise), self.some, NEAR, NOISE_BLOCKS)
+        blocks = EVERY if found.normal.rows <= MOST_BLOCKS * BLOCK else MOST_BLOCKS
+        ends = self.compared([found, self.finish(some)], blocks)
+        return ends[0], settled_maxima(ends)
+
     def finish(self, state: State) -> State:
         """The maximum on all rows; of long recordings on a part of them, and from there one step on all (`Estimate`)."""
         point = (state.model, state.pieces, state.noise)
@@ -330,10 +368,11 @@ class Search(Surface):
             return self.everywhere(state)
         return self.everywhere(self.settled(point, MOST_BLOCKS, SETTLED, FINAL_NOISE_BLOCKS))
 
-    def everywhere(self, state: State) -> State:
+    def everywhere(self, state: State, reread: bool = True) -> State:
         """The same point with the sums of all rows, of which few steps are gone where they are few enough."""
         self.pace.begin(ALL)
-        every = self.at((state.model, state.pieces, state.noise), EVERY)
+        pieces = self.reread(state.model, state.pieces) if reread else state.pieces
+        every = self.at((state.model, pieces, state.noise), EVERY)
         if every.whitening is not None and every.whitening.roots:
             every = self.climbed(every, EVERY, EVERY_ROUNDS, NEAR)
         return replace(every, settled=state.settled)
@@ -408,6 +447,17 @@ class Search(Surface):
         states = (self.at((replace(each.model, sensor=False), each.pieces, noise), blocks) for each in every)
         left = [each.profiled + each.restricted for each in states]
         return [every[i] for i in np.argsort(left, kind="stable")]
+
+
+def gap_agreed_on(gaps_us: Floats, kernels: Floats) -> float | None:
+    """The gap that most engines (e,) have, where one of them is to be doubted for having another; `kernels` (e,): gaps before their middle."""
+    many = np.sort(gaps_us[kernels >= FEW_GAPS])
+    if many.size < 2:
+        return None
+    agreed_us = float(many[(many.size - 1) // 2])
+    off_us = np.abs(gaps_us - agreed_us)
+    doubted = (off_us > ALONE * OWN_GAP_US) & (off_us * kernels * US > AROUND_GAP_NS)
+    return agreed_us if doubted.any() else None
 
 
 def settled_maxima(found: Sequence[State]) -> tuple[State, ...]:

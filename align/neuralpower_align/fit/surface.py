@@ -144,7 +144,7 @@ class Surface:
         `worth`: a search whose cost is far above this for each row after REREAD turns is given up.
         """
         state = self.at(point, blocks)
-        share, last = 1.0, None
+        share, last, read_last = 1.0, None, not reread or near > SETTLED
         for sweep in range(SWEEPS):
             if reread and sweep < REREAD:
                 again = self.reread(state.model, state.pieces)
@@ -175,6 +175,12 @@ class Surface:
                 and not loud
                 and (rests or (sweep >= TURNS and ended and far < REWEIGHED))
             ):
+                again = state.pieces if read_last else self.reread(state.model, state.pieces)
+                read_last = True
+                if any(one.number.size != other.number.size for one, other in zip(again, state.pieces, strict=True)):
+                    # One that holds another conversion than it is taken for may be off by a hundred deviations.
+                    state, (share, last) = self.at((state.model, again, state.noise), blocks), (1.0, None)
+                    continue
                 return replace(self.polished(state, blocks, near) if near <= SETTLED else state, settled=True)
         return state
 
@@ -257,8 +263,8 @@ class Surface:
             for some in [mine] if _kept(pieces, blocks) else _in_turns(mine):
                 plan = self._around(number, piece, kernel, some, blocks).placed(model.layout)
                 every = designs(
-                    plan, number, piece, kernel, model.slope_w, some, model.stall_shares, scatter, portions is None
-                )
+                    plan, number, piece, kernel, model.slope_w, some, model.stall_shares, scatter, portions is None, model.sensor
+                )  # fmt: skip
                 for design in every:
                     yield piece.averaging, design
                     self.pace.step(len(design.rows))
@@ -322,7 +328,7 @@ class Surface:
         """The likeliest variances, from residuals of some blocks."""
         samples = [
             Sample(design.value_w - said(model, design), design, averaging)
-            for averaging, design in self._each(model, pieces, blocks)
+            for averaging, design in self._each(replace(model, sensor=False), pieces, blocks)
         ]
         register = max(piece.step_w for piece in pieces) ** 2 / 12
         return estimate_noise(samples, noise, register, times_ns, self.farthest_ns)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from neuralpower_align.activity.layout import COMMON, LEAD_FAR, LEADS, NEAR, TOLD, US, WIDTH
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.model.piece import Piece
-from neuralpower_align.sensor.kernel import STEP_NS, Kernel
+from neuralpower_align.sensor.kernel import SLOPES, STEP_NS, Kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -121,17 +121,18 @@ def designs(
     stalls: Floats | None = None,
     scatter: bool = True,
     cut: bool = True,
+    sensor: bool = True,
 ) -> Iterator[Design]:
     """The rows of a piece some blocks at a time. `power_w` (c,): of the classes, for the slopes; `number`: of the piece.
 
     `stalls` (c,): the stall share of each class, where that is known; else what stalls are is kept apart. `scatter`: whether the rows
     have what inferences scatter by. `cut`: whether blocks are cut into portions; they come as they are where
-    they were already.
+    they were already. `sensor`: whether they have changes with the sensor and the layout, which take half of the time; else these are 0.
     """
     slopes = _Slopes.of(plan, kernel, power_w, stalls)
     blocks = blocks_of(piece.number.size) if blocks is None else blocks
     for rows in _portions(plan, piece, blocks, kernel.reach_ns) if cut else blocks:
-        yield _design(plan, number, piece, kernel, slopes, rows, scatter)
+        yield _design(plan, number, piece, kernel, slopes, rows, scatter, sensor)
 
 
 def seen_ns(piece: Piece, kernel: Kernel, blocks: list[Ints]) -> tuple[Floats, Floats]:
@@ -179,7 +180,7 @@ def _portions(plan: Schedule, piece: Piece, blocks: list[Ints], reach_ns: float)
 
 
 def _design(
-    plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _Slopes, rows: Ints, scatter: bool
+    plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _Slopes, rows: Ints, scatter: bool, sensor: bool
 ) -> Design:
     number = piece.number[rows]
     if piece.averaging == 1:
@@ -188,7 +189,8 @@ def _design(
         span = _span(piece, number)
         every = number[:, -1:] - span + np.arange(span + 1)
         at, picked = piece.at(every), number - every[:, :1]
-    seen = _overlap(plan, at.ravel(), kernel, slopes.level)
+    by_place = 2 if kernel.blur_ns else 1
+    seen = _overlap(plan, at.ravel(), kernel, slopes.level, SLOPES if sensor else by_place if scatter else 0)
     present = np.zeros(plan.count, bool)
     classes = plan.classes[seen.edge]
     present[classes] = True
@@ -209,13 +211,16 @@ def _design(
         share += _summed(seen.row * touched.size + (np.cumsum(present) - 1)[rests], seen.share * more, shape)
     by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
     pulls = seen.slopes * slopes.steps[seen.edge]
-    slide, bend, by_lag, by_second, by_blur, by_skew = np.add.reduceat(pulls, seen.first, axis=1).reshape(6, *at.shape)
-    moves = _Moves.of(seen, slopes)
-    moved, layout = _by_layout(plan, seen, slopes, moves, pulls[0], at.shape)
+    changes, moved, layout = np.zeros((SLOPES, *at.shape)), np.zeros(0, np.int64), np.zeros((*at.shape, 0))
     scattered = Scatter.none()
-    if scatter:
+    moves = _Moves.of(seen, slopes) if sensor or scatter else None
+    if sensor and moves is not None:
+        changes = np.add.reduceat(pulls, seen.first, axis=1).reshape(SLOPES, *at.shape)
+        moved, layout = _by_layout(plan, seen, slopes, moves, pulls[0], at.shape)
+    slide, bend, by_lag, by_second, by_blur, by_skew = changes
+    if scatter and moves is not None:
         whole = picked is not None  # a filter spreads over all rows of a block
-        scattered = _scatter(plan, seen, slopes, moves, pulls[: 2 if kernel.blur_ns else 1], at.shape, whole)
+        scattered = _scatter(plan, seen, slopes, moves, pulls[:by_place], at.shape, whole)
     if picked is not None:
         share, bend, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew = (
             _read(_filtered(part, piece.averaging), picked)
@@ -289,8 +294,9 @@ class _Overlap:
     slopes: Floats
 
 
-def _overlap(plan: Schedule, at: Floats, kernel: Kernel, level: Ints) -> _Overlap:
-    edges, table = plan.edge_ns, kernel.table
+def _overlap(plan: Schedule, at: Floats, kernel: Kernel, level: Ints, slopes: int) -> _Overlap:
+    """Of conversions that end `at` (k,), with the first so many slopes."""
+    edges, table = plan.edge_ns, kernel.table if slopes else kernel.answer
     first = np.maximum(np.searchsorted(edges, at - kernel.reach_ns, side="right") - 1, 0)
     last = np.maximum(np.searchsorted(edges, at + kernel.ahead_ns, side="right") - 1, first)
     count = last - first + 1
@@ -307,7 +313,7 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel, level: Ints) -> _Overla
     index = place.astype(np.int64)
     place -= index
     index += level[edge] * table.size
-    step, rise, every = table.flat
+    step, rise = table.flat
     on = step[index]
     place *= rise[index]
     on += place
@@ -315,9 +321,9 @@ def _overlap(plan: Schedule, at: Floats, kernel: Kernel, level: Ints) -> _Overla
     share = on.copy()
     share[:-1] -= on[1:]
     share[ends - 1] = on[ends - 1]
-    slopes = every.take(index, axis=1)
-    slopes[:, starts] = 0.0
-    return _Overlap(row, edge, starts, share, slopes)
+    pulls = kernel.table.flat_slopes[:slopes].take(index, axis=1) if slopes else np.zeros((0, index.size))
+    pulls[:, starts] = 0.0
+    return _Overlap(row, edge, starts, share, pulls)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ LEVELS = np.asarray(4.0 * 1.25 ** -np.arange(17.0), np.float64)
 all has so wide an answer that it no longer matters."""
 CLEAR = 8.0
 """Tuning: so many deviations lie between what is kept of a transform and its ends: what comes around from the other one is then below rounding."""
+SLOPES = 6
+"""Number: slopes that a table has."""
 MOST_SKEW = 1.0
 """Tuning: skewness beyond this is taken for this: the curve would fall below 0 within 2.3 deviations, where errors still are."""
 SHORTEST_NS = 500.0
@@ -124,20 +126,31 @@ class Kernel:
         return replace(self, lag_ns=float(max(lag_ns, 0.0)), second_ns=float(max(second_ns, 0.0)))
 
     @cached_property
+    def _unblurred(self) -> tuple[_Blur, Floats]:
+        """What blurs, and R on the grid and around."""
+        blur = _Blur.of(self, int((self.ahead_ns + self.reach_ns) / STEP_NS) + 3)
+        return blur, self._around(blur)
+
+    @cached_property
+    def answer(self) -> KernelAnswer:
+        """The answer on the grid."""
+        blur, here = self._unblurred
+        on = blur.blurred(here)
+        return KernelAnswer(-self.ahead_ns, on.shape[1], on)
+
+    @cached_property
     def table(self) -> KernelTable:
         """Answer and slopes on the grid."""
-        size = int((self.ahead_ns + self.reach_ns) / STEP_NS) + 3
-        blur = _Blur.of(self, size)
-        here = self._around(blur)
+        blur, here = self._unblurred
         if self.second_ns:
             by_second = self._by("second_ns", blur)
         else:
             split = replace(self, lag_ns=(1 - SPLIT) * self.lag_ns, second_ns=SPLIT * self.lag_ns)
             by_second = split._around(blur) - here
-        on, curved, by_skew = blur.blurred(here), blur.curved(here), blur.skewed(here)
+        on, curved, by_skew = self.answer.step, blur.curved(here), blur.skewed(here)
         return KernelTable(
             first_ns=-self.ahead_ns,
-            size=size,
+            size=self.answer.size,
             step=on,
             slopes=np.stack(
                 [
@@ -245,18 +258,29 @@ def _between(values: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class KernelTable:
-    """For each of l deviations of steps' times, B (l, size) at first_ns + i STEP_NS, and between that and the next `slopes` (6, l, size): the slope and
-    bend, by both of which readings scatter for each ns of s; its change with either pole (per ns), with the logarithm of the variance, and with the
-    skewness. Without a second pole: its change if the one were split in two (SPLIT)."""
+class KernelAnswer:
+    """For each of l deviations of steps' times, B (l, size) at first_ns + i STEP_NS."""
 
     first_ns: float
     size: int
     step: Floats
+
+    @cached_property
+    def flat(self) -> tuple[Floats, Floats]:
+        """B one after the other (l size,), and what it rises by from each to the next."""
+        rise = np.diff(self.step, append=self.step[:, -1:])
+        return self.step.ravel(), rise.ravel()
+
+
+@dataclass(frozen=True)
+class KernelTable(KernelAnswer):
+    """Beside it, between each entry and the next, `slopes` (SLOPES, l, size): the slope and
+    bend, by both of which readings scatter for each ns of s; its change with either pole (per ns), with the logarithm of the variance, and with the
+    skewness. Without a second pole: its change if the one were split in two (SPLIT)."""
+
     slopes: Floats
 
     @cached_property
-    def flat(self) -> tuple[Floats, Floats, Floats]:
-        """B one after the other (l size,), what it rises by from each to the next, and the slopes (6, l size)."""
-        rise = np.diff(self.step, append=self.step[:, -1:])
-        return self.step.ravel(), rise.ravel(), self.slopes.reshape(len(self.slopes), -1)
+    def flat_slopes(self) -> Floats:
+        """(SLOPES, l size)."""
+        return self.slopes.reshape(SLOPES, -1)
