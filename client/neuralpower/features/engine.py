@@ -22,7 +22,7 @@ from neuralpower.features.classify import (
     transposed,
 )
 from neuralpower.features.inspected import Entry, Unreadable
-from neuralpower.features.layers import Layer
+from neuralpower.features.layers import ImpossibleLayer, Layer
 from neuralpower.features.told import IDLE_NOTE, told_layer
 
 DETAILED = "build it with profiling verbosity DETAILED (trtexec --profilingVerbosity=detailed)"
@@ -147,8 +147,8 @@ def _layer(entry: Entry) -> tuple[Layer, bool]:
         return (_classify(entry) if told is None else told), False
     except Unreadable as reason:
         dynamic, note = reason.dynamic, f"{reason}; {SHAPES}" if reason.dynamic else str(reason)
-    except ValueError as error:
-        note = str(error).removeprefix(f"layer {entry.name}: ")
+    except ImpossibleLayer as error:
+        note = error.reason
     return not_modelled("unclassified", Operation(entry.name, entry.layer_type, note=note)), dynamic
 
 

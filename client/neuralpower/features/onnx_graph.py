@@ -23,7 +23,7 @@ from neuralpower.features.classify import (
 from neuralpower.features.fusion import Fusion, Group
 from neuralpower.features.graph import Graph, Node, Shape
 from neuralpower.features.inspected import Unreadable
-from neuralpower.features.layers import Layer
+from neuralpower.features.layers import ImpossibleLayer, Layer
 from neuralpower.features.onnx_inputs import InputShape
 from neuralpower.features.onnx_model import graph_of
 from neuralpower.features.onnx_shapes import WINDOWED, padding, window
@@ -89,8 +89,8 @@ class _Reader:
             return self._classify(group, anchor, operation)
         except Unreadable as reason:
             return not_modelled("unclassified", _noted(operation, str(reason)))
-        except ValueError as error:
-            return not_modelled("unclassified", _noted(operation, str(error).removeprefix(f"layer {operation.name}: ")))
+        except ImpossibleLayer as error:
+            return not_modelled("unclassified", _noted(operation, error.reason))
 
     def _precision(self, group: Group) -> str:
         """That of the data: the first computed operand of the anchor."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from neuralpower.features.layers import Layer
+from neuralpower.features.layers import ImpossibleLayer, Layer
 
 KEY = "Layer"
 IDLE = "Idle"
@@ -31,13 +31,13 @@ def told(layer: Layer, name: str) -> dict[str, Any]:
 
 
 def told_layer(entry: Mapping[str, Any], name: str) -> Layer | None:
-    """The layer that an entry tells; None where it tells none. Raises ValueError where what it tells is no layer."""
+    """The layer that an entry tells; None where it tells none. Raises ImpossibleLayer where what it tells is no layer."""
     given = entry.get(KEY)
     if given is None:
         return None
     if not isinstance(given, dict) or "kind" not in given:
-        raise ValueError(f"layer {name}: its key {KEY} holds no layer")
+        raise ImpossibleLayer(name, f"its key {KEY} holds no layer")
     for key, value in given.items():
         if key not in _FIELDS or type(value) is not _TYPES[str(_FIELDS[key].type)]:
-            raise ValueError(f"layer {name}: its key {KEY} has a field {key[:60]!r} that no layer has so")
+            raise ImpossibleLayer(name, f"its key {KEY} has a field {key[:60]!r} that no layer has so")
     return Layer(name, **given)
