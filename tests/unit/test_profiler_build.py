@@ -18,9 +18,10 @@ from neuralpower.errors import InputError
 from neuralpower.experiment import repeat
 from neuralpower.features.layers import Layer
 from neuralpower.features.onnx_graph import layers_from_onnx
-from neuralpower.runtimes import build, clocks, sources
-from neuralpower.runtimes.half import to_half
+from neuralpower.runtimes import clocks, sources
 from neuralpower.runtimes.run import jobs
+from neuralpower.runtimes.tensorrt import build
+from neuralpower.runtimes.tensorrt.half import to_half
 from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.device.load import Load
 from neuralpower.virtual.networks.onnx_engine import engine_from_onnx

@@ -14,9 +14,9 @@ from neuralpower.errors import InputError
 from neuralpower.features.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler import LayerProfiler
-from neuralpower.runtimes.build import Options
+from neuralpower.runtimes.options import Options
 from neuralpower.runtimes.runtime import Program
-from neuralpower.runtimes.torch_runtime import TorchRuntime
+from neuralpower.runtimes.torch.runtime import TorchRuntime
 
 torch: Any = pytest.importorskip("torch", reason="needs PyTorch")
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning", "default::UserWarning")
@@ -88,7 +88,7 @@ def test_a_module_becomes_layers_with_their_times(spec: str, eager: bool, timing
 def test_what_is_computed_is_what_the_module_computes(spec: str) -> None:
     """The answer of the steps, one after another, twice, is the module's."""
     from neuralpower.features.torch_export import module_of, program_layers
-    from neuralpower.runtimes.torch_program import ProgramCourse
+    from neuralpower.runtimes.torch.program import ProgramCourse
 
     model, _, _ = module_of(spec)
     given = torch.randn(1, 3, 16, 16)

@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import Failure, InputError
-from ..features.layers import Layer
-from ..features.torch_export import first_line
-from ..profiler.events import EventClock
-from . import cuda
-from .build import Options
+from ...errors import Failure, InputError
+from ...features.layers import Layer
+from ...features.torch_export import first_line
+from ...profiler.events import EventClock
+from .. import cuda
+from ..device_bench import DeviceRuntime
+from ..options import Options
+from ..runtime import Program
+from ..sources import HUB, TORCH, hub_module, hub_shape, title
+from .context import Step, StepTimes, TorchContext, TorchStream
 from .cupti import Activities, KernelTimes
-from .device_bench import DeviceRuntime
-from .runtime import Program
-from .sources import HUB, TORCH, hub_module, hub_shape, title
-from .torch_context import Step, StepTimes, TorchContext, TorchStream
-from .torch_events import AroundEvents, EventTimes, span_of
+from .events import AroundEvents, EventTimes, span_of
 
 EXPORTED = ".pt2"
 CUPTI, EVENTS = "cupti", "events"
@@ -106,7 +106,7 @@ class TorchRuntime(DeviceRuntime):
         """
         import torch
 
-        from ..features.torch_export import ANY, output_to_stderr, plain_attention
+        from ...features.torch_export import ANY, output_to_stderr, plain_attention
 
         kind = self._kind(options)
         model = model.to(self._device(), kind)
@@ -127,8 +127,8 @@ class TorchRuntime(DeviceRuntime):
         """A program that `torch.export` traced, with its inputs; None: random numbers of the shapes that it was traced with."""
         import torch
 
-        from ..features.torch_export import program_layers
-        from .torch_program import ProgramCourse
+        from ...features.torch_export import program_layers
+        from .program import ProgramCourse
 
         layers = program_layers(program, name)
         given = self._given(program) if inputs is None else inputs
@@ -139,8 +139,8 @@ class TorchRuntime(DeviceRuntime):
 
     def layers(self, spec: str, options: Options) -> list[Layer]:
         """As PyTorch runs them: none fused with another."""
-        from ..features.onnx_graph import layers_of
-        from ..features.torch_export import graph_from_torch
+        from ...features.onnx_graph import layers_of
+        from ...features.torch_export import graph_from_torch
 
         if spec.startswith(TORCH):
             return layers_of(graph_from_torch(spec, options.batch))
@@ -148,7 +148,7 @@ class TorchRuntime(DeviceRuntime):
 
     def repeated(self, layer: Layer, copies: int, options: Options, name: str) -> Program:
         """Copies of a layer, timed together: each has an even share."""
-        from .torch_layer import calls
+        from .layer import calls
 
         self._exact()
         one = calls(layer, copies, self._kind(options), self._device())
@@ -159,7 +159,7 @@ class TorchRuntime(DeviceRuntime):
         if spec.startswith(HUB):
             return hub_module(spec), [hub_shape(spec, options.batch)], {}
         if spec.startswith(TORCH):
-            from ..features.torch_export import module_of
+            from ...features.torch_export import module_of
 
             return module_of(spec, options.batch)
         raise InputError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 
 _KEPT = {"Resize": (1, 2), "Upsample": (1,), "NonMaxSuppression": (1, 3, 4)}
 """Inputs that ONNX wants in single precision: regions and scales."""
@@ -22,7 +22,7 @@ def to_half(source: Path, target: Path) -> Path:
     """
     import onnx
 
-    from ..features.onnx_file import load_model
+    from ...features.onnx_file import load_model
 
     model = load_model(source)
     try:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from itertools import cycle, islice
 from typing import Any
 
-from ..errors import InputError
-from ..features.layers import Layer
+from ...errors import InputError
+from ...features.layers import Layer
 
 SETS = 6
 """Copies take inputs and weights from so many sets in turn, so that a cache does not hold them all; what one layer's takes more than

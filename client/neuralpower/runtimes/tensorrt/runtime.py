@@ -11,14 +11,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..experiment import repeat
-from ..features.layers import Layer
-from ..features.onnx_graph import layers_from_onnx
-from . import build, cuda
-from .device_bench import DeviceRuntime
-from .runtime import Program
-from .sources import is_exported, onnx_of, title
+from ...errors import InputError
+from ...experiment import repeat
+from ...features.layers import Layer
+from ...features.onnx_graph import layers_from_onnx
+from .. import cuda
+from ..device_bench import DeviceRuntime
+from ..options import Options
+from ..runtime import Program
+from ..sources import is_exported, onnx_of, title
+from . import build
 
 
 class TensorrtRuntime(DeviceRuntime):
@@ -38,7 +40,7 @@ class TensorrtRuntime(DeviceRuntime):
         version = getattr(self._module(), "__version__", "of an unknown version")
         return f"{self.name} {version} on {cuda.device_name()}"
 
-    def load(self, spec: str, options: build.Options) -> Program:
+    def load(self, spec: str, options: Options) -> Program:
         """The engine of an ONNX model, `torch:`, `hub:`, or a serialized engine."""
         if spec.endswith(".json"):
             raise InputError(
@@ -53,12 +55,12 @@ class TensorrtRuntime(DeviceRuntime):
             plan = build.EnginePlan(build.read_plan(spec))
         return _program(trt, spec, plan, title(spec))
 
-    def layers(self, spec: str, options: build.Options) -> list[Layer]:
+    def layers(self, spec: str, options: Options) -> list[Layer]:
         """Those of the ONNX model."""
         with onnx_of(spec, options.batch) as path:
             return layers_from_onnx(path, options.batch)
 
-    def repeated(self, layer: Layer, copies: int, options: build.Options, name: str) -> Program:
+    def repeated(self, layer: Layer, copies: int, options: Options, name: str) -> Program:
         """An engine of copies, whose inputs and outputs lie in one piece of memory each."""
         trt = self._module()
         cuda.make_current()

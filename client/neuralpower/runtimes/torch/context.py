@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import Failure
-from ..features.layers import Layer
-from ..features.told import IDLE, told
+from ...errors import Failure
+from ...features.layers import Layer
+from ...features.told import IDLE, told
 
 Ints = npt.NDArray[np.int64]
 

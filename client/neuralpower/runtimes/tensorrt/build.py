@@ -17,34 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Failure, InputError
+from ...errors import Failure, InputError
+from ..options import Options
 from .diagnosis import complaint, logger_of, refusal
 
-PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_BATCHES = 8
 WORKSPACE_BYTES = 1 << 30
 RANDOM_RANGES = (
     "INT8 ranges come from random inputs: time and power are those of the engine, its answers are not to be used"
 )
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to build: `batch` stands for a dynamic first dimension; `calibration` is a .npy file of inputs (n, ...) for INT8.
-
-    `capabilities`: compute capabilities ("8.6") to build for, with TensorRT for RTX alone; none is what the builder takes by itself.
-    """
-
-    precision: str = "fp16"
-    batch: int = 1
-    calibration: str | None = None
-    capabilities: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(f"no precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
-        if self.batch < 1:
-            raise InputError(f"a batch of {self.batch} is impossible")
 
 
 @dataclass(frozen=True)
@@ -161,7 +142,7 @@ def model_for(trt: Any, path: str, options: Options) -> Iterator[Path]:
 
 def has_quantisation(path: str) -> bool:
     """Whether the model itself says where to quantise."""
-    from ..features.onnx_file import load_model
+    from ...features.onnx_file import load_model
 
     model = load_model(Path(path), weights=False)
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
@@ -237,7 +218,7 @@ def calibrator(trt: Any, network: Any, options: Options) -> Any:
         def get_batch(self, names: list[str]) -> list[int] | None:
             if not self._left:
                 return None
-            from .cuda import to_device
+            from ..cuda import to_device
 
             self._memory = to_device(self._left.pop(0), self._memory)
             return [int(self._memory)]

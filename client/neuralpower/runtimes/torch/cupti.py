@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import Failure
-from .torch_context import Ints
+from ...errors import Failure
+from .context import Ints
 
 BUFFER_BYTES = 8 << 20
 """Of records on their way, as NVIDIA's own samples have it: some 30,000 kernels."""
@@ -83,7 +83,7 @@ class Activities:
 
 
 class KernelTimes:
-    """As :class:`~neuralpower.runtimes.torch_context.StepTimes`, from records: nothing is put between the kernels.
+    """As :class:`~neuralpower.runtimes.torch.context.StepTimes`, from records: nothing is put between the kernels.
 
     Args:
         records: where they come from.

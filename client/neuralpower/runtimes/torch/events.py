@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .torch_context import Ints, TorchContext
+from .context import Ints, TorchContext
 
 
 class EventTimes:
-    """As :class:`~neuralpower.runtimes.torch_context.StepTimes`: a pair of events around each step.
+    """As :class:`~neuralpower.runtimes.torch.context.StepTimes`: a pair of events around each step.
 
     An event is a stamp that the GPU makes between kernels: it takes a microsecond or two, and keeps the next kernel from starting
     early. Pairs lie a little outside of the kernels.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..features.layers import Layer
-from .torch_context import Step
+from ...features.layers import Layer
+from .context import Step
 
 
 class ProgramCourse:
