@@ -16,7 +16,7 @@ from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
 from neuralpower.interval import MEANING
 from neuralpower.models.network import NetworkPrediction, Prediction
-from neuralpower.models.regression.rows import fingerprint
+from neuralpower.models.rows import fingerprint
 from neuralpower.models.six import SixModels
 from neuralpower.report import modelled, plots, write_report
 from neuralpower.report.blocks import fixed, known_to, number, percent, plus_minus
