@@ -21,8 +21,8 @@ from neuralpower.features.classify import (
     pooling,
     transposed,
 )
-from neuralpower.features.inspected import Entry, Unreadable
-from neuralpower.features.layers import ImpossibleLayer, Layer
+from neuralpower.features.inspected import Entry
+from neuralpower.features.layers import ImpossibleLayer, Layer, Unreadable
 from neuralpower.features.told import IDLE_NOTE, told_layer
 
 DETAILED = "build it with profiling verbosity DETAILED (trtexec --profilingVerbosity=detailed)"

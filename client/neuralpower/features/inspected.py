@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from neuralpower.features.classify import Operation
-from neuralpower.features.layers import LARGEST
+from neuralpower.features.layers import LARGEST, Unreadable
 
 Shape = tuple[int, ...]
 
@@ -28,14 +28,6 @@ _PRECISIONS = {
     "INT4": "INT4",
 }
 _WORD = re.compile(r"[A-Z]+[0-9]*")
-
-
-class Unreadable(Exception):
-    """Why one layer cannot be classified. ``dynamic`` tells that a dimension is only known at run time."""
-
-    def __init__(self, reason: str, *, dynamic: bool = False) -> None:
-        super().__init__(reason)
-        self.dynamic = dynamic
 
 
 class Entry:

@@ -37,6 +37,14 @@ TOLD = ("told_flops", "told_weights", "told_accesses", "fused")
 _SHAPE = attrgetter("kind", *POSITIVE, "pad_h", "pad_w", "precision", "gpu_mhz", *TOLD)
 
 
+class Unreadable(Exception):
+    """Why one layer cannot be classified. ``dynamic`` tells that a dimension is only known at run time."""
+
+    def __init__(self, reason: str, *, dynamic: bool = False) -> None:
+        super().__init__(reason)
+        self.dynamic = dynamic
+
+
 class ImpossibleLayer(ValueError):
     """Sizes that no layer can have; ``reason`` says which, without the layer's name."""
 

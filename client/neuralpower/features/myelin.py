@@ -16,8 +16,8 @@ from neuralpower.features.classify import (
     normalisation,
     not_modelled,
 )
-from neuralpower.features.inspected import Entry, Shape, Unreadable
-from neuralpower.features.layers import Layer
+from neuralpower.features.inspected import Entry, Shape
+from neuralpower.features.layers import Layer, Unreadable
 from neuralpower.features.operators import NORMS
 
 _PRODUCTS = {"Gemm", "MatMul", "addmm", "Linear", "FullyConnected"}

@@ -22,8 +22,7 @@ from neuralpower.features.classify import (
 )
 from neuralpower.features.fusion import Fusion, Group
 from neuralpower.features.graph import Graph, Node, Shape
-from neuralpower.features.inspected import Unreadable
-from neuralpower.features.layers import ImpossibleLayer, Layer
+from neuralpower.features.layers import ImpossibleLayer, Layer, Unreadable
 from neuralpower.features.onnx_inputs import InputShape
 from neuralpower.features.onnx_model import graph_of
 from neuralpower.features.onnx_shapes import WINDOWED, padding, window

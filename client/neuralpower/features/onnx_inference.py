@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from neuralpower.features.graph import Node, Shape
-from neuralpower.features.inspected import Unreadable
+from neuralpower.features.layers import Unreadable
 from neuralpower.features.onnx_shapes import PLAIN, WINDOWED
 
 LARGEST_VALUE = 1024

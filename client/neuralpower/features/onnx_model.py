@@ -9,7 +9,7 @@ from typing import Any
 
 from neuralpower.errors import InputError
 from neuralpower.features.graph import Graph
-from neuralpower.features.inspected import Unreadable
+from neuralpower.features.layers import Unreadable
 from neuralpower.features.onnx_file import LARGEST_LIST, load_model
 from neuralpower.features.onnx_inference import ShapeInference
 from neuralpower.features.onnx_inputs import InputShape, by_name, is_other, static_inputs

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from heapq import heappop, heappush
 from typing import Any
 
-from neuralpower.features.inspected import Unreadable
+from neuralpower.features.layers import Unreadable
 from neuralpower.features.onnx_inference import captured_by
 
 MOST_TOLD = 3

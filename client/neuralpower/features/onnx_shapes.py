@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from neuralpower.features.inspected import Unreadable
+from neuralpower.features.layers import Unreadable
 
 Shape = tuple[int, ...]
 Given = Mapping[str, Any]

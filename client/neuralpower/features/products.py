@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from neuralpower.features.inspected import Unreadable
+from neuralpower.features.layers import Unreadable
 from neuralpower.features.onnx_shapes import broadcast, operands
 
 Shape = tuple[int, ...]
