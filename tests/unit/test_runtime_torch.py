@@ -11,7 +11,7 @@ from tests.worlds.cuda_stand_in import Gpu
 from tests.worlds.torch_stand_in import LEAST_NS, NS_AN_ELEMENT, cuda_of
 
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler import LayerProfiler
 from neuralpower.runtimes.options import Options
@@ -87,7 +87,7 @@ def test_a_module_becomes_layers_with_their_times(spec: str, eager: bool, timing
 
 def test_what_is_computed_is_what_the_module_computes(spec: str) -> None:
     """The answer of the steps, one after another, twice, is the module's."""
-    from neuralpower.features.torch_export import module_of, program_layers
+    from neuralpower.features.torch.export import module_of, program_layers
     from neuralpower.runtimes.torch.program import ProgramCourse
 
     model, _, _ = module_of(spec)
@@ -124,7 +124,7 @@ def test_what_does_not_work_is_passed_over_and_said(spec: str) -> None:
 
 def test_an_exported_program_runs_as_its_module(spec: str, tmp_path: Path) -> None:
     """Of a file; one that is none is refused in one line, as is a file that is not there."""
-    from neuralpower.features.torch_export import module_of
+    from neuralpower.features.torch.export import module_of
 
     model, _, _ = module_of(spec)
     with torch.no_grad():

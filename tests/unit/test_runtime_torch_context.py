@@ -11,7 +11,7 @@ import pytest
 from tests.worlds.cuda_stand_in import Cuda, Gpu, Ran
 
 from neuralpower.errors import Failure
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler import LayerProfiler
 from neuralpower.profiler.events import EventClock

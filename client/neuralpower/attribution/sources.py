@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from neuralpower.attribution.results import Systematic
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
+from neuralpower.features.inspector.told import IDLE
 from neuralpower.features.layers import Layer
-from neuralpower.features.told import IDLE
 from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
 from neuralpower_align.activity.classes import Baseline, EngineRuns, slices_of

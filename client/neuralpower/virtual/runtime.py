@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..address import AddressLike, parse_local
 from ..experiment.experiment import Bench, Declares, Outcome
-from ..features.engine import layers_from_engine
+from ..features.inspector.engine import layers_from_engine
 from ..features.layers import Layer
 from ..runtimes.options import Options
 from ..runtimes.runtime import Program

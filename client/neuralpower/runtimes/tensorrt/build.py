@@ -142,7 +142,7 @@ def model_for(trt: Any, path: str, options: Options) -> Iterator[Path]:
 
 def has_quantisation(path: str) -> bool:
     """Whether the model itself says where to quantise."""
-    from ...features.onnx_file import load_model
+    from ...features.onnx.file import load_model
 
     model = load_model(Path(path), weights=False)
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)

@@ -22,7 +22,7 @@ def to_half(source: Path, target: Path) -> Path:
     """
     import onnx
 
-    from ...features.onnx_file import load_model
+    from ...features.onnx.file import load_model
 
     model = load_model(source)
     try:

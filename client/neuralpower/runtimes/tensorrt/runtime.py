@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import InputError
 from ...experiment import repeat
 from ...features.layers import Layer
-from ...features.onnx_graph import layers_from_onnx
+from ...features.onnx.fused import layers_from_onnx
 from .. import cuda
 from ..device_bench import DeviceRuntime
 from ..options import Options

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import Failure
+from ...features.inspector.told import IDLE, told
 from ...features.layers import Layer
-from ...features.told import IDLE, told
 
 Ints = npt.NDArray[np.int64]
 

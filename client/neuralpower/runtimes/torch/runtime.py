@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import Failure, InputError
 from ...features.layers import Layer
-from ...features.torch_export import first_line
+from ...features.torch.export import first_line
 from ...profiler.events import EventClock
 from .. import cuda
 from ..device_bench import DeviceRuntime
@@ -106,7 +106,7 @@ class TorchRuntime(DeviceRuntime):
         """
         import torch
 
-        from ...features.torch_export import ANY, output_to_stderr, plain_attention
+        from ...features.torch.export import ANY, output_to_stderr, plain_attention
 
         kind = self._kind(options)
         model = model.to(self._device(), kind)
@@ -127,7 +127,7 @@ class TorchRuntime(DeviceRuntime):
         """A program that `torch.export` traced, with its inputs; None: random numbers of the shapes that it was traced with."""
         import torch
 
-        from ...features.torch_export import program_layers
+        from ...features.torch.export import program_layers
         from .program import ProgramCourse
 
         layers = program_layers(program, name)
@@ -139,8 +139,8 @@ class TorchRuntime(DeviceRuntime):
 
     def layers(self, spec: str, options: Options) -> list[Layer]:
         """As PyTorch runs them: none fused with another."""
-        from ...features.onnx_graph import layers_of
-        from ...features.torch_export import graph_from_torch
+        from ...features.onnx.fused import layers_of
+        from ...features.torch.export import graph_from_torch
 
         if spec.startswith(TORCH):
             return layers_of(graph_from_torch(spec, options.batch))
@@ -159,7 +159,7 @@ class TorchRuntime(DeviceRuntime):
         if spec.startswith(HUB):
             return hub_module(spec), [hub_shape(spec, options.batch)], {}
         if spec.startswith(TORCH):
-            from ...features.torch_export import module_of
+            from ...features.torch.export import module_of
 
             return module_of(spec, options.batch)
         raise InputError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from neuralpower.errors import InputError
-from neuralpower.features import myelin
 from neuralpower.features.classify import (
     Operation,
     Sliding,
@@ -21,9 +20,10 @@ from neuralpower.features.classify import (
     pooling,
     transposed,
 )
-from neuralpower.features.inspected import Entry
+from neuralpower.features.inspector import myelin
+from neuralpower.features.inspector.entry import Entry
+from neuralpower.features.inspector.told import IDLE_NOTE, told_layer
 from neuralpower.features.layers import ImpossibleLayer, Layer, Unreadable
-from neuralpower.features.told import IDLE_NOTE, told_layer
 
 DETAILED = "build it with profiling verbosity DETAILED (trtexec --profilingVerbosity=detailed)"
 SHAPES = "inspect the engine with an execution context whose input shapes are set"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from neuralpower.features.operators import COPIES, STANDARD, VIEWS
+from neuralpower.features.operators.kinds import COPIES, STANDARD, VIEWS
 
 Shape = tuple[int, ...]
 

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from neuralpower.features.layers import Unreadable
-from neuralpower.features.onnx_shapes import broadcast, operands
+from neuralpower.features.operators.shapes import broadcast, operands
 
 Shape = tuple[int, ...]
 

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from neuralpower.features.layers import Unreadable
-from neuralpower.features.onnx_inference import captured_by
+from neuralpower.features.onnx.inference import captured_by
 
 MOST_TOLD = 3
 """Tensors that nothing makes which are told: where a file is a part of one, the first ones tell where that begins."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from neuralpower.documents import HEAD, encoding_of, foreign, json_of, opened, read_bytes
 from neuralpower.errors import InputError
-from neuralpower.features.onnx_light import without_weights
+from neuralpower.features.onnx.light import without_weights
 
 LARGEST_ONNX = (2 << 30) - 1
 """Bytes. Protocol buffers end here; larger models keep their weights in files of their own."""

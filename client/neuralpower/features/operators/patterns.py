@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from math import prod
 
-from neuralpower.features.graph import Graph, Node
-from neuralpower.features.operators import ELEMENTWISE, PRODUCTS, REDUCTIONS, STANDARD
+from neuralpower.features.operators.graph import Graph, Node
+from neuralpower.features.operators.kinds import ELEMENTWISE, PRODUCTS, REDUCTIONS, STANDARD
 
 MOST_STEPS = 24
 """Nodes between the ends of a pattern: a normalisation has nine, attention with two masks and changes of precision a dozen."""

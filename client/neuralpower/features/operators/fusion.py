@@ -9,9 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from neuralpower.features.graph import Graph, Node
-from neuralpower.features.operators import CONVOLUTIONS, ELEMENTWISE, MOVES, NORMS, PRODUCTS, SCALES, STANDARD, SUMS
-from neuralpower.features.patterns import attentions, norms
+from neuralpower.features.operators.graph import Graph, Node
+from neuralpower.features.operators.kinds import (
+    CONVOLUTIONS,
+    ELEMENTWISE,
+    MOVES,
+    NORMS,
+    PRODUCTS,
+    SCALES,
+    STANDARD,
+    SUMS,
+)
+from neuralpower.features.operators.patterns import attentions, norms
 
 MOST_STEPS = 24
 """Nodes of one activation; the longest known, GELU by tanh in half precision, has a dozen."""

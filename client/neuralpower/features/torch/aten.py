@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from neuralpower.features.graph import Graph, Node, Shape
+from neuralpower.features.operators.graph import Graph, Node, Shape
 
 _NAMES = {
     "BatchNormalization": "batch_norm _native_batch_norm_legit_no_training",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neuralpower.errors import InputError
-from neuralpower.features.graph import Shape
+from neuralpower.features.operators.graph import Shape
 
 FIRST = ""
 """Stands for the first input where a shape is given without a name."""

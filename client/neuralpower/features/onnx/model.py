@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from neuralpower.errors import InputError
-from neuralpower.features.graph import Graph
 from neuralpower.features.layers import Unreadable
-from neuralpower.features.onnx_file import LARGEST_LIST, load_model
-from neuralpower.features.onnx_inference import ShapeInference
-from neuralpower.features.onnx_inputs import InputShape, by_name, is_other, static_inputs
-from neuralpower.features.onnx_order import put_in_order
-from neuralpower.features.onnx_quantised import plain
+from neuralpower.features.onnx.file import LARGEST_LIST, load_model
+from neuralpower.features.onnx.inference import ShapeInference
+from neuralpower.features.onnx.inputs import InputShape, by_name, is_other, static_inputs
+from neuralpower.features.onnx.order import put_in_order
+from neuralpower.features.onnx.quantised import plain
+from neuralpower.features.operators.graph import Graph
 
 _PRECISIONS = {
     1: "FP32",

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from neuralpower.features.graph import Node, Shape
 from neuralpower.features.layers import Unreadable
-from neuralpower.features.onnx_shapes import PLAIN, WINDOWED
+from neuralpower.features.operators.graph import Node, Shape
+from neuralpower.features.operators.shapes import PLAIN, WINDOWED
 
 LARGEST_VALUE = 1024
 """Elements of a tensor whose values are kept: shapes, axes and indices are short, and tables of weights are not needed."""

@@ -16,9 +16,9 @@ from neuralpower.features.classify import (
     normalisation,
     not_modelled,
 )
-from neuralpower.features.inspected import Entry, Shape
+from neuralpower.features.inspector.entry import Entry, Shape
 from neuralpower.features.layers import Layer, Unreadable
-from neuralpower.features.operators import NORMS
+from neuralpower.features.operators.kinds import NORMS
 
 _PRODUCTS = {"Gemm", "MatMul", "addmm", "Linear", "FullyConnected"}
 _GLOBAL_POOLS = {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"}

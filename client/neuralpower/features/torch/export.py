@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from neuralpower.errors import InputError
-from neuralpower.features.aten import graph_of_program
-from neuralpower.features.graph import Graph
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_graph import layers_apart
-from neuralpower.features.onnx_inputs import FIRST, InputShape, by_name
+from neuralpower.features.onnx.fused import layers_apart
+from neuralpower.features.onnx.inputs import FIRST, InputShape, by_name
+from neuralpower.features.operators.graph import Graph
+from neuralpower.features.torch.aten import graph_of_program
 
 ANY = (Exception, SystemExit)
 """What a user's code may raise: a script that reads its own arguments, or ends where it is imported, exits."""

@@ -20,13 +20,12 @@ from neuralpower.features.classify import (
     pooling,
     transposed,
 )
-from neuralpower.features.fusion import Fusion, Group
-from neuralpower.features.graph import Graph, Node, Shape
 from neuralpower.features.layers import ImpossibleLayer, Layer, Unreadable
-from neuralpower.features.onnx_inputs import InputShape
-from neuralpower.features.onnx_model import graph_of
-from neuralpower.features.onnx_shapes import WINDOWED, padding, window
-from neuralpower.features.operators import (
+from neuralpower.features.onnx.inputs import InputShape
+from neuralpower.features.onnx.model import graph_of
+from neuralpower.features.operators.fusion import Fusion, Group
+from neuralpower.features.operators.graph import Graph, Node, Shape
+from neuralpower.features.operators.kinds import (
     CONVOLUTIONS,
     ELEMENTWISE,
     GLOBAL_POOLS,
@@ -37,7 +36,8 @@ from neuralpower.features.operators import (
     REDUCTIONS,
     STANDARD,
 )
-from neuralpower.features.products import Product, product_of
+from neuralpower.features.operators.products import Product, product_of
+from neuralpower.features.operators.shapes import WINDOWED, padding, window
 
 
 def layers_from_onnx(path: str | os.PathLike[str], batch: int = 1, input_shape: InputShape = None) -> list[Layer]:
