@@ -369,7 +369,7 @@ def test_it_begins_anew_where_the_clock_is_lost(ran: Online, monkeypatch: pytest
         return real(*given, found_at=found_at, **more)  # type: ignore[arg-type]  # as it is called
 
     monkeypatch.setattr(streaming, "estimate", noted)
-    _, readings, engine = drawn("fast", 1004, 16_000)
+    _, readings, engine = drawn("fast", 1004, 10_000)
     middle = int(readings.read_ns[0]) + 13_000_000_000
     hole = (readings.read_ns > middle) & (readings.read_ns < middle + 7_000_000_000)
     online = streamed(Online(1, window_ns=10e9), readings.take(~hole), engine)
