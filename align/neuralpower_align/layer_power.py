@@ -70,7 +70,8 @@ def layer_power(
 
     rails: the stretches of readings of each rail; their powers are added up, their errors taken as independent. sensors: what is known
     of each rail's sensor, nearly right; near: what was found of each rail of other classes, from the same stretches of readings. Without
-    either the sensor is acquired. pace: is told how far it is. Raises ValueError if inferences overlap or readings lack.
+    either the sensor is acquired. pace: is told how far it is. Raises Unattributable if inferences overlap, readings
+    lack, or these never change.
     """
     rails = [[replace(each, power_w=EVEN_W * np.rint(each.power_w / EVEN_W)) for each in rail] for rail in rails]
     classes = Classes.of(engines)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower.dataset import Dataset, dataset_of, row
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.models.judging.baselines import Mean, Trees
 from neuralpower.models.regression.design import KINDS, TARGETS

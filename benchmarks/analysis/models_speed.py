@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from neuralpower.console import progress
 from neuralpower.dataset import Dataset, dataset_of, row
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, dictionary_of
 from neuralpower.models.regression.lasso import SparsePolynomial

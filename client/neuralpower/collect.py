@@ -35,7 +35,7 @@ def collect(
         try:
             found = attributed(recording, method, told=share, say=say)
         except InputError as error:  # of several the one that holds nothing to attribute is named
-            raise InputError(f"{recording.directory}: {str(error).removeprefix('attribution: ')}") from None
+            raise InputError(f"{recording.directory}: {error}") from None
         rows.append(rows_of(found, str(recording.directory), conditions_of(recording)))
     return concat(rows)
 

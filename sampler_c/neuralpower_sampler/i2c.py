@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import _calls
+from . import _source_calls
+from ._calls import Handle
 from .errors import SamplerError
 from .sources import Source
 
@@ -86,17 +87,17 @@ class I2cSource(Source):
             raise SamplerError(f"{device}: writing a config needs a file to save the original in")
         if self._saved is not None:
             i2c_restore(self._saved)
-        bus = _calls.i2c_open(device)
+        bus = _source_calls.i2c_open(device)
         try:
             for chip in chips:
                 _identify(bus, device, chip.address, force)
             self.configs = self._configure(bus, device, chips)
             options = [
-                _calls.I2cChipOptions(chip.address, config, chip.offset_uv)
+                _source_calls.I2cChipOptions(chip.address, config, chip.offset_uv)
                 for chip, config in zip(chips, self.configs, strict=True)
             ]
-            places = [(place, channel - 1, _calls.QUANTITIES[quantity]) for place, channel, quantity in channels]
-            super().__init__(_calls.source_i2c(bus, options, places, wait_ns), len(channels), "known")
+            places = [(place, channel - 1, _source_calls.QUANTITIES[quantity]) for place, channel, quantity in channels]
+            super().__init__(_source_calls.source_i2c(bus, options, places, wait_ns), len(channels), "known")
         except BaseException:
             if not bus.closed:
                 bus.close()
@@ -104,8 +105,8 @@ class I2cSource(Source):
                 i2c_restore(self._saved)
             raise
 
-    def _configure(self, bus: _calls.Handle, device: str, chips: Sequence[I2cChip]) -> list[int]:
-        found = [_calls.i2c_read(bus, chip.address, CONFIG) for chip in chips]
+    def _configure(self, bus: Handle, device: str, chips: Sequence[I2cChip]) -> list[int]:
+        found = [_source_calls.i2c_read(bus, chip.address, CONFIG) for chip in chips]
         changed = {
             chip.address: config
             for chip, config in zip(chips, found, strict=True)
@@ -115,7 +116,7 @@ class I2cSource(Source):
             _save(self._saved, device, changed)
         for chip in chips:
             if chip.address in changed and chip.config is not None:
-                _calls.i2c_write(bus, chip.address, CONFIG, chip.config)
+                _source_calls.i2c_write(bus, chip.address, CONFIG, chip.config)
         return [config if chip.config is None else chip.config for chip, config in zip(chips, found, strict=True)]
 
     def close(self) -> None:
@@ -147,17 +148,17 @@ def i2c_restore(saved: str | os.PathLike[str]) -> list[str]:
         return []
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise SamplerError(f"{path}: no saved config ({error}); remove it once the chip's config is right") from None
-    with closing(_calls.i2c_open(device)) as bus:
+    with closing(_source_calls.i2c_open(device)) as bus:
         for address, config in configs.items():
-            _calls.i2c_write(bus, address, CONFIG, config)
+            _source_calls.i2c_write(bus, address, CONFIG, config)
     path.unlink()
     _sync_folder(path)
     return [f"{device}: config {config:#06x} restored at {address:#04x}" for address, config in configs.items()]
 
 
-def _identify(bus: _calls.Handle, device: str, address: int, force: bool) -> None:
+def _identify(bus: Handle, device: str, address: int, force: bool) -> None:
     try:
-        _calls.i2c_claim(bus, address)
+        _source_calls.i2c_claim(bus, address)
     except SamplerError as error:
         if error.errno != errno.EBUSY:
             raise
@@ -168,7 +169,7 @@ def _identify(bus: _calls.Handle, device: str, address: int, force: bool) -> Non
                 "driver, or set force",
                 errno.EBUSY,
             ) from None
-    found = _calls.i2c_read(bus, address, MANUFACTURER), _calls.i2c_read(bus, address, DIE)
+    found = _source_calls.i2c_read(bus, address, MANUFACTURER), _source_calls.i2c_read(bus, address, DIE)
     if found != IDENTITY:
         raise SamplerError(
             f"{device}: no INA3221 at {address:#04x}: registers 0xfe, 0xff are {found[0]:#06x}, {found[1]:#06x}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import _calls
+from . import _source_calls
 from .sources import Source
 
 KINDS = ("instant", "average", "energy", "samples")
@@ -61,29 +61,29 @@ class Nvml:
     """
 
     def __init__(self, library: str) -> None:
-        self._handle = _calls.nvml_open(library)
-        self.count, self.simulated, self.driver = _calls.nvml_describe(self._handle)
+        self._handle = _source_calls.nvml_open(library)
+        self.count, self.simulated, self.driver = _source_calls.nvml_describe(self._handle)
 
     def gpu(self, number: int) -> Gpu:
         """What GPU number `number` is; SamplerError where NVML does not say."""
-        name, uuid, mig, is_slice = _calls.nvml_gpu(self._handle, number)
+        name, uuid, mig, is_slice = _source_calls.nvml_gpu(self._handle, number)
         return Gpu(number, name, uuid, mig, is_slice)
 
     def read(self, number: int, kind: str) -> NvmlValue:
         """One reading of GPU `number`, now; of the ring its newest. SamplerError with Own.NVML + n where NVML refuses."""
-        return NvmlValue(*_calls.nvml_read(self._handle, number, KINDS.index(kind)))
+        return NvmlValue(*_source_calls.nvml_read(self._handle, number, KINDS.index(kind)))
 
     def samples(self, number: int, since_us: int = 0) -> list[NvmlValue]:
         """What the ring holds with a stamp after `since_us`, oldest first. SamplerError as above."""
-        return [NvmlValue(*each) for each in _calls.nvml_samples(self._handle, number, since_us)]
+        return [NvmlValue(*each) for each in _source_calls.nvml_samples(self._handle, number, since_us)]
 
     def conditions(self, number: int) -> NvmlConditions:
         """Clocks, temperature, power limit, throttle reasons."""
-        return NvmlConditions(*_calls.nvml_conditions(self._handle, number))
+        return NvmlConditions(*_source_calls.nvml_conditions(self._handle, number))
 
     def xids(self) -> list[tuple[int, int]]:
         """Critical errors since the last call: GPU and XID of each."""
-        return _calls.nvml_xids(self._handle)
+        return _source_calls.nvml_xids(self._handle)
 
     def close(self) -> None:
         """Let the library go; a source made from it goes on. A second time does nothing."""
@@ -118,6 +118,6 @@ class NvmlSource(Source):
 
     def __init__(self, nvml: Nvml, channels: Sequence[NvmlChannel], clock: str | None = None) -> None:
         rows = [(each.gpu, KINDS.index(each.kind), each.every, each.again, each.stamped) for each in channels]
-        handle = _calls.source_nvml(nvml._handle, rows, -1 if clock is None else CLOCKS[clock])
+        handle = _source_calls.source_nvml(nvml._handle, rows, -1 if clock is None else CLOCKS[clock])
         certain = all(each.stamped or each.kind in ("energy", "samples") for each in channels)
         super().__init__(handle, len(rows), "known" if certain else "unknown")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
-from . import _calls
+from . import _source_calls
+from ._calls import Handle
 from .errors import SamplerError
 from .sources import CERTAIN_READS, Freshness, Source
 from .tick import Ticks
@@ -136,9 +137,9 @@ class SimSource(Source):
         channels: Sequence[tuple[int, int, str]],
         **settings: Unpack[SimSettings],
     ) -> None:
-        line = _calls.timeline_open(timeline)
+        line = _source_calls.timeline_open(timeline)
         names = {name for chip in chips for name in chip.rails if name}
-        columns = {name: _calls.timeline_rail(line, name) for name in names}
+        columns = {name: _source_calls.timeline_rail(line, name) for name in names}
         for name, column in columns.items():
             if column is None:
                 raise SamplerError(f"{os.fspath(timeline)}: no rail called {name}")
@@ -156,12 +157,12 @@ def _freshness(channels: Sequence[tuple[int, int, str]], driver: Driver) -> Fres
 
 
 def _open(
-    line: _calls.Handle,
+    line: Handle,
     rails: Mapping[str, int],
     chips: Sequence[SimChip],
     channels: Sequence[tuple[int, int, str]],
     settings: SimSettings,
-) -> _calls.Handle:
+) -> Handle:
     """The chips over a timeline, which they take over; `rails` gives the column of each name."""
     unknown = settings.keys() - SimSettings.__annotations__.keys()
     if unknown:
@@ -170,18 +171,20 @@ def _open(
     for chip, channel, quantity in channels:
         if not 0 <= chip < len(chips) or not 1 <= channel <= CHANNELS or quantity not in quantities:
             raise SamplerError(f"no channel {channel} with {quantity} on simulated chip {chip}")
-    places = [(chip, channel - 1, _calls.QUANTITIES[quantity]) for chip, channel, quantity in channels]
+    places = [(chip, channel - 1, _source_calls.QUANTITIES[quantity]) for chip, channel, quantity in channels]
     errors = settings.get("errors", ())
-    return _calls.source_sim(line, [_chip_options(chip, rails) for chip in chips], places, _options(settings), errors)
+    return _source_calls.source_sim(
+        line, [_chip_options(chip, rails) for chip in chips], places, _options(settings), errors
+    )
 
 
-def _chip_options(chip: SimChip, rails: Mapping[str, int]) -> _calls.ChipOptions:
+def _chip_options(chip: SimChip, rails: Mapping[str, int]) -> _source_calls.ChipOptions:
     missing = [0] * (CHANNELS - len(chip.rails))
     try:
         columns = [rails[name] if name else -1 for name in chip.rails]
     except KeyError as error:
         raise SamplerError(f"{chip.name}: no rail called {error.args[0]} in the timeline") from None
-    return _calls.ChipOptions(
+    return _source_calls.ChipOptions(
         config=chip.config,
         rail=columns + [-1] * len(missing),
         bus_uv=[*map(int, chip.bus_uv), *missing],
@@ -189,11 +192,11 @@ def _chip_options(chip: SimChip, rails: Mapping[str, int]) -> _calls.ChipOptions
     )
 
 
-def _options(settings: SimSettings) -> _calls.SimOptions:
+def _options(settings: SimSettings) -> _source_calls.SimOptions:
     driver = settings.get("driver", "continuous")
     if driver not in DRIVERS:
         raise SamplerError(f"no driver {driver}, only {', '.join(DRIVERS)}")
-    return _calls.SimOptions(
+    return _source_calls.SimOptions(
         delay_ns=settings.get("delay_ns", 0),
         lag_ns=settings.get("lag_ns", 0),
         noise_uv=settings.get("noise_uv", DEFAULT_NOISE_UV),
@@ -261,12 +264,12 @@ def simulate(
     rows = np.zeros(len(records), RECORD)
     rows["start_ns"], rows["end_ns"] = records["start_ns"], records["end_ns"]
     rows["power_uw"][:, : records["power_uw"].shape[1]] = records["power_uw"]
-    line = _calls.timeline_memory(rows, [*idle_uw.values()] + [0] * (8 - len(idle_uw)))
+    line = _source_calls.timeline_memory(rows, [*idle_uw.values()] + [0] * (8 - len(idle_uw)))
     rails = {name: column for column, name in enumerate(idle_uw)}
     source = _open(line, rails, chips, channels, settings)
     try:
         if every is not None:
-            _calls.source_decimate(source, every)
-        return _calls.simulate(source, times, len(channels), epoch)
+            _source_calls.source_decimate(source, every)
+        return _source_calls.simulate(source, times, len(channels), epoch)
     finally:
         source.close()

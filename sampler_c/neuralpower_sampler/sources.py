@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from . import _calls
+from . import _source_calls
+from ._calls import Handle
 from .errors import SamplerError
 from .tick import READING, Ticks
 
@@ -25,7 +26,7 @@ class Source:
     that one read again, "unknown" where only a changed value is certainly new.
     """
 
-    def __init__(self, handle: _calls.Handle, readings: int, freshness: Freshness = "unknown") -> None:
+    def __init__(self, handle: Handle, readings: int, freshness: Freshness = "unknown") -> None:
         self._handle = handle
         self.readings = readings
         self.freshness: Freshness = freshness
@@ -35,7 +36,7 @@ class Source:
 
         Calls less than a second apart do nothing. Returns how many files were opened.
         """
-        return _calls.source_revive(self._handle)
+        return _source_calls.source_revive(self._handle)
 
     def decimate(self, every: Sequence[int]) -> None:
         """Read reading i in every `every[i]`-th tick only; 1: in each. Before a sampler has it.
@@ -49,12 +50,12 @@ class Source:
         """
         if len(every) != self.readings or not all(1 <= each <= 255 for each in every):
             raise SamplerError(f"a source of {self.readings} readings needs as many numbers from 1 to 255, not {every}")
-        _calls.source_decimate(self._handle, every)
+        _source_calls.source_decimate(self._handle, every)
 
     @property
     def underruns(self) -> int:
         """Reads for which the power timeline came too late; 0 for other sources."""
-        return _calls.source_underruns(self._handle)
+        return _source_calls.source_underruns(self._handle)
 
     def close(self) -> None:
         """Close its files; a second time does nothing.
@@ -89,7 +90,7 @@ class HwmonSource(Source):
 
     def __init__(self, inputs: Sequence[HwmonInput], waits: bool = False, scan_ns: int = 0) -> None:
         paths = [os.fspath(entry.path) for entry in inputs]
-        handle = _calls.source_hwmon(paths, [entry.scale for entry in inputs], waits, scan_ns)
+        handle = _source_calls.source_hwmon(paths, [entry.scale for entry in inputs], waits, scan_ns)
         reads = Counter(os.path.dirname(path) for path in paths)
         super().__init__(handle, len(paths), "known" if waits and min(reads.values()) >= CERTAIN_READS else "unknown")
 
@@ -117,8 +118,8 @@ class IioSource(Source):
         for entry in inputs:
             if entry.quantity not in self.QUANTITIES:
                 raise SamplerError(f"{entry.path}: no quantity {entry.quantity}, only {', '.join(self.QUANTITIES)}")
-        quantities = [_calls.QUANTITIES[entry.quantity] for entry in inputs]
-        super().__init__(_calls.source_iio([os.fspath(entry.path) for entry in inputs], quantities), len(inputs))
+        quantities = [_source_calls.QUANTITIES[entry.quantity] for entry in inputs]
+        super().__init__(_source_calls.source_iio([os.fspath(entry.path) for entry in inputs], quantities), len(inputs))
 
 
 class ReplaySource(Source):
@@ -132,4 +133,4 @@ class ReplaySource(Source):
         rows = np.ascontiguousarray(ticks["readings"])
         if rows.dtype != READING or rows.ndim != 2 or not rows.size:
             raise SamplerError(f"cannot replay ticks of shape {rows.shape}")
-        super().__init__(_calls.source_replay(rows, len(rows), rows.shape[1], repeat), rows.shape[1])
+        super().__init__(_source_calls.source_replay(rows, len(rows), rows.shape[1], repeat), rows.shape[1])

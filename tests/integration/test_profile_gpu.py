@@ -26,13 +26,13 @@ from neuralpower.profiler.events import EventClock
 from neuralpower.profiler.marks import Marks, spans
 from neuralpower.recordings.conditions import conditions_of
 from neuralpower.recordings.recording import Recording
-from neuralpower.runtimes.build import Options
-from neuralpower.runtimes.cupti import Activities, KernelTimes
 from neuralpower.runtimes.device_bench import THROTTLED, DeviceBench, DeviceRuntime
+from neuralpower.runtimes.options import Options
 from neuralpower.runtimes.run import jobs, run
 from neuralpower.runtimes.runtime import Program, seconds_of
-from neuralpower.runtimes.torch_context import Step, TorchContext, TorchStream
-from neuralpower.runtimes.torch_events import AroundEvents, EventTimes, span_of
+from neuralpower.runtimes.torch.context import Step, TorchContext, TorchStream
+from neuralpower.runtimes.torch.cupti import Activities, KernelTimes
+from neuralpower.runtimes.torch.events import AroundEvents, EventTimes, span_of
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire.power import stamps_ns
 

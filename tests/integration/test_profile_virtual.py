@@ -16,7 +16,7 @@ import zmq
 from neuralpower.cli import main
 from neuralpower.experiment import experiment
 from neuralpower.experiment.repeat import distinct, write
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.virtual.device.hardware import RAILS
 from neuralpower.virtual.device.truth import Truth
 from neuralpower.virtual.networks.known import build

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_graph import layers_from_onnx
+from neuralpower.features.onnx.fused import layers_from_onnx
 
 node = helper.make_node
 

@@ -13,10 +13,12 @@ from tests.worlds.attribution.world import World, draw
 from neuralpower_align.acquire.acquire import acquire, gaps_vary
 from neuralpower_align.acquire.choice import SearchRange
 from neuralpower_align.acquire.sensing import sensor_of
+from neuralpower_align.acquire.stamped import stamped_sensor
 from neuralpower_align.activity.activity import Activity
 from neuralpower_align.activity.schedule import Laid, schedule
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor, latched_ns, waits
+from neuralpower_align.errors import Unattributable
 from neuralpower_sampler import AVAILABLE
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
@@ -119,8 +121,22 @@ def test_too_few_readings_are_refused() -> None:
     """A handful of readings is no recording."""
     world = drawn("fast", 1006, 60)
     what, readings, search = problem(world)
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(Unattributable, match="too few"):
         acquire(what, [readings.take(slice(3000, 3100))], search)
+
+
+@pytest.mark.parametrize("scan_ns", [840e3, 0.0])
+@pytest.mark.parametrize("stamped", [False, True])
+def test_readings_that_never_change_tell_no_sensor(scan_ns: float, stamped: bool) -> None:
+    """Neither do none at all: both are said, and are no fault of the program."""
+    world = drawn("fast", 1006, 400)
+    what, readings, search = problem(world)
+    still = replace(readings, power_w=np.full(readings.read_ns.size, 7.5), scan_ns=scan_ns)
+    way = stamped_sensor if stamped else sensor_of
+    with pytest.raises(Unattributable, match=r"are 7\.5 W"):
+        way(what, [still], search.alone)
+    with pytest.raises(Unattributable, match="no readings"):
+        way(what, [readings.take(slice(0, 0))], search.alone)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ POWER = np.array([9.0, 6.0, 12.0, 8.0, 10.5, 3.6, 3.4, 3.0, 2.0])
 LAYER = np.arange(POWER.size) < LAYERS
 KERNEL = Kernel(150e3, 140e3)
 NOISE = Noise(0.06**2, 0.0, 0.1**2, (20e3) ** 2)
+OF_TABLES = {"lag", "second", "blur", "skew", "layout"}
+"""Parameters that move what tables of the sensor's response or the layout say: tests of their own hold their columns."""
 
 
 def plan_of(seed: int, inferences: int = 400) -> Schedule:
@@ -207,7 +209,8 @@ def test_columns_are_derivatives() -> None:
         idle_drift=np.array([0.02, 0.0, 0.01]),
     )  # fmt: skip
     index = model.index
-    checked = (0, 3, 7, index.stall.start, index.stall_of.start + 2, index.drift.start + 1, index.idle_drift.start)
+    named = {name: where for name, where in vars(index).items() if isinstance(where, slice) and name not in OF_TABLES}
+    checked = {0, 3, 7, *(number for where in named.values() for number in range(where.stop - 1, where.start - 1, -2))}
     seen = set()
     for design in every(plan, piece, model):
         numbers, dense, said = columns(model, design)
@@ -219,7 +222,7 @@ def test_columns_are_derivatives() -> None:
             if place.size:
                 seen.add(number)
                 np.testing.assert_allclose((other - said) / 1e-6, dense[..., place[0]], atol=0.05)
-    assert seen == set(checked)
+    assert seen == checked
 
 
 @pytest.mark.parametrize("lag_ns", [1e3, 8e3, 40e3, 150e3, 900e3])

@@ -7,7 +7,9 @@ import pytest
 
 from neuralpower_align.activity.layout import Layout
 from neuralpower_align.fit.information import Information
-from neuralpower_align.model.nuisance import Model
+from neuralpower_align.model.nuisance import DRIFTS, Model, Spline
+from neuralpower_align.sensor.kernel import Kernel
+from neuralpower_align.stream.packed import packed, unpacked
 from neuralpower_align.stream.spans import reexpanded
 
 
@@ -75,3 +77,17 @@ def test_its_size_does_not_grow() -> None:
         state = state.without(19).placed(np.arange(19), 20).forget(0.99)
         state = Information(state.gram + known(20, number).gram, state.slope, state.scatter, 0.0, 1.0, 2)
     assert state.nbytes == size == (20 * 20 * 2 + 20) * 8
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_vector_of_parameters_is_that_of_the_model_made_of_it(second: bool) -> None:
+    """Each parameter has its place both ways."""
+    spline = Spline.over(0.0, 3e10)
+    model = Model(
+        np.full(4, 5.0), np.arange(4) < 2, Kernel(150e3, 140e3), (spline,), 0.0, 3e10, Layout.usual(1), second=second,
+        stall_of=np.zeros(4), drift=np.zeros(DRIFTS), idle_drift=np.zeros(DRIFTS), shift_us=(np.zeros(spline.columns),),
+    )  # fmt: skip
+    drawn = np.random.default_rng(5).uniform(0.1, 0.5, model.index.size)
+    drawn[model.index.lag] = 120.0
+    drawn[model.index.second] = 60.0 if second else 0.0
+    np.testing.assert_allclose(packed(unpacked(model, drawn)), drawn, rtol=1e-9, atol=1e-9)

@@ -11,6 +11,7 @@ from neuralpower_align.activity.layout import Room
 from neuralpower_align.activity.schedule import Laid, Schedule, Stretch, schedule
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock
+from neuralpower_align.errors import Unattributable
 from neuralpower_align.model.piece import Piece, piece_of
 from neuralpower_align.model.rows import blocks_of, designs
 from neuralpower_align.sensor.kernel import STEP_NS, Kernel
@@ -250,5 +251,5 @@ def test_named_stretches_and_gaps() -> None:
     assert seconds[6] >= 0.03 and seconds[3] == pytest.approx(60 * 40e-6, rel=1e-6)
     assert set(plan.moves[plan.moves >= 0].tolist()) == set(range(1, 61))
     laid = Laid(layer_windows([0, 100], [50, 150], [[50], [50]]), np.array([0]), 1)
-    with pytest.raises(ValueError, match="overlap"):
+    with pytest.raises(Unattributable, match="overlap"):
         schedule([laid, replace(laid, gap=2)], 3, 4)

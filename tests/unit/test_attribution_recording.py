@@ -23,6 +23,7 @@ from neuralpower.attribution.sources import measured_engines, named_stretches, r
 from neuralpower.cli.analysing import attribute as command
 from neuralpower.collect import rows_of
 from neuralpower.errors import InputError
+from neuralpower_align.errors import Unattributable
 from neuralpower_wire import Channel, Chip, Epoch, Flag, Kind, ReadingState, Record, tick_dtype
 
 IDLE_W, NETWORK_W, REPEATED_W = 4.0, np.array([9.0, 6.5, 12.0, 8.0, 10.0, 7.0]), 10.5
@@ -201,6 +202,28 @@ def test_what_cannot_be_attributed_is_refused_in_one_line(memory: Memory) -> Non
         attribute(replace(memory, epoch=replace(memory.epoch, totals=())))
     with pytest.raises(InputError, match="window-mean"):
         attribute(memory, "guess")
+
+
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError("Singular matrix"), ValueError("shapes do not fit")])
+def test_a_fault_of_the_estimator_is_not_taken_for_bad_input(
+    error: Exception, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes up as it is; what the estimator says of the readings is one line for whoever asked."""
+    module = importlib.import_module("neuralpower.attribution.attribute")
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    def refuses(*_: Any, **__: Any) -> None:
+        raise Unattributable("inferences overlap in time")
+
+    monkeypatch.setattr(module.align, "layer_power", fails)
+    with pytest.raises(type(error)) as caught:
+        attribute(memory)
+    assert caught.value is error
+    monkeypatch.setattr(module.align, "layer_power", refuses)
+    with pytest.raises(InputError, match=r"^inferences overlap in time$"):
+        attribute(memory)
 
 
 def test_inferences_that_cannot_be_used_are_counted(memory: Memory) -> None:

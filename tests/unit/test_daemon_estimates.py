@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.patience import PATIENCE_S, until
 
+from neuralpower_align.errors import Unattributable
 from neuralpower_align.readings.channel_readings import FIRST_TICKS, RailReadings, rail_readings
 from neuralpower_align.stream.online import HOLD_NS
 from neuralpower_sampler import AVAILABLE, Ring
@@ -91,7 +92,7 @@ def test_readings_are_those_of_the_rail() -> None:
     assert found.read_ns[3] == BEGIN_NS + 5 * MS + 70_000 * 30 // 48
     assert (found.window_ns, found.scan_ns, found.averaging) == (140e3, 840e3, 1)
     np.testing.assert_allclose(found.step_w, 0.04)
-    with pytest.raises(ValueError, match="no reading of power"):
+    with pytest.raises(Unattributable, match="no reading of power"):
         RailReadings(EPOCH, "VDD_SOC")
 
 

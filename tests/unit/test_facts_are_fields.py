@@ -10,7 +10,11 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("align", "client", "daemon", "sampler_c", "wire")
 PROSE = {"driver", "lock_note", "note", "policy", "reason", "state", "text", "why"}
 """Fields that hold words for people."""
-LOOKS = {"startswith", "endswith", "find", "index", "count", "partition", "rpartition", "split"}
+LOOKS = {"startswith", "endswith", "find", "index", "count", "partition", "rpartition", "split"} | {
+    "removeprefix",
+    "removesuffix",
+    "replace",
+}
 
 
 def is_prose(node: ast.AST) -> bool:
@@ -47,6 +51,7 @@ def test_the_search_finds_what_it_is_for() -> None:
         'x.policy.startswith("fifo")',
         'epoch.driver.endswith("registers")',
         '"a" in self.why',
+        'str(error).removeprefix("attribution: ")',
     ):
         assert list(parsed(ast.parse(line))), line
     for line in ("error.errno == 3", 'name.startswith("cpu.")', "x in names"):

@@ -17,7 +17,7 @@ from neuralpower.cli import main
 from neuralpower.features.differences import compare, geometry
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network
-from neuralpower.features.onnx_graph import layers_from_onnx
+from neuralpower.features.onnx.fused import layers_from_onnx
 
 node = helper.make_node
 

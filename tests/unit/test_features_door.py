@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from neuralpower.cli import main
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.network import load_network
 
 ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"

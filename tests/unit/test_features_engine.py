@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
+from neuralpower.features.inspector.myelin import onnx_operators
 from neuralpower.features.layers import KINDS, Layer
-from neuralpower.features.myelin import onnx_operators
 from neuralpower.features.network import load_network
 
 ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from neuralpower.errors import InputError
-from neuralpower.features import onnx_file, onnx_light
 from neuralpower.features.network import load_network
+from neuralpower.features.onnx import file as onnx_file
+from neuralpower.features.onnx import light as onnx_light
 
 
 def model(width: int) -> Any:

@@ -13,7 +13,7 @@ from neuralpower import documents
 from neuralpower.errors import InputError
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network, network_name
-from neuralpower.features.torch_export import exported
+from neuralpower.features.torch.export import exported
 
 ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"
 

@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network
-from neuralpower.features.onnx_graph import layers_from_onnx
+from neuralpower.features.onnx.fused import layers_from_onnx
 
 ENGINES = Path(__file__).parents[1] / "fixtures" / "engines"
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"

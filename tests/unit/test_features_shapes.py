@@ -13,7 +13,7 @@ from onnx import TensorProto, TensorShapeProto, helper
 from neuralpower.cli import main
 from neuralpower.errors import InputError
 from neuralpower.features.network import load_network
-from neuralpower.features.onnx_shapes import slid
+from neuralpower.features.operators.shapes import slid
 
 PAIR = [node("Conv", ["x", "w"], ["y"], "first", pads=[1] * 4), node("Conv", ["m", "w"], ["u"], "second", pads=[1] * 4)]
 

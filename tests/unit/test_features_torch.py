@@ -17,11 +17,11 @@ import pytest
 from test_features_compare import resnet18
 
 from neuralpower.errors import InputError
-from neuralpower.features.aten import graph_of_program
 from neuralpower.features.differences import compare
 from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network
-from neuralpower.features.onnx_graph import layers_of
+from neuralpower.features.onnx.fused import layers_of
+from neuralpower.features.torch.aten import graph_of_program
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ from benchmarks.accuracy.models_trial import over_seeds
 
 from neuralpower.dataset import dataset_of, row
 from neuralpower.features import Layer
-from neuralpower.models.regression.rows import rows_of
+from neuralpower.models.rows import rows_of
 from neuralpower.models.validation.score import rmspe
 from neuralpower.virtual.networks.known import NETWORKS
 

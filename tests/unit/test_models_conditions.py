@@ -157,7 +157,7 @@ def test_models_that_come_with_the_package_predict(
 def test_they_are_fitted_to_what_they_say(name: str, form: str, source: str, public_data: Path, tmp_path: Path) -> None:
     """The rows of the published measurements have the hash that the file tells."""
     from neuralpower.dataset import read_dataset
-    from neuralpower.models.regression.rows import fingerprint
+    from neuralpower.models.rows import fingerprint
 
     assert main(["import", form, str(public_data / source), "-o", str(tmp_path / "d.parquet")]) == 0
     assert packaged(name) is not None

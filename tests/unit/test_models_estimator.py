@@ -16,8 +16,8 @@ from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.lasso import Nested, SparsePolynomial
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.polynomial import LEVEL, Interval, Polynomial, PredictionBounds
-from neuralpower.models.regression.rows import rows_of
 from neuralpower.models.regression.terms import step
+from neuralpower.models.rows import rows_of
 from neuralpower.models.validation.held_out import KindFolds
 from neuralpower.models.validation.score import rmspe
 

@@ -15,7 +15,7 @@ from neuralpower.cli import main
 from neuralpower.dataset import COLUMNS, LATER, Dataset, write_dataset
 from neuralpower.models import store
 from neuralpower.models.judging import evaluation
-from neuralpower.models.regression.rows import fingerprint
+from neuralpower.models.rows import fingerprint
 from neuralpower.models.six import TOO_FEW_GROUPS, SixModels
 
 LOCKED = "its period is locked to the chip's scan"

@@ -20,7 +20,7 @@ from neuralpower.features import Layer
 from neuralpower.models import store
 from neuralpower.models.judging import evaluation
 from neuralpower.models.network import predict_network
-from neuralpower.models.regression.rows import groups_of, rows_of
+from neuralpower.models.rows import groups_of, rows_of
 from neuralpower.models.six import SixModels
 
 

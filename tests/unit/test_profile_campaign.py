@@ -24,7 +24,7 @@ from neuralpower.experiment.around import fresh_rate_hz
 from neuralpower.experiment.design import SensorTiming
 from neuralpower.experiment.sweep import drawn, layers_of, spec
 from neuralpower.experiment.zoo import Zoo, ZooNetwork, swept
-from neuralpower.features.onnx_graph import layers_from_onnx
+from neuralpower.features.onnx.fused import layers_from_onnx
 from neuralpower.recordings.conditions import EngineConditions, of_bodies, throttled
 from neuralpower.runtimes.steady import LOOKS, SteadyState, warm_up
 from neuralpower_wire import Channel, Chip, Epoch

@@ -17,10 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 from neuralpower.errors import InputError
 from neuralpower.experiment import repeat
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_graph import layers_from_onnx
-from neuralpower.runtimes import build, clocks, sources
-from neuralpower.runtimes.half import to_half
+from neuralpower.features.onnx.fused import layers_from_onnx
+from neuralpower.runtimes import clocks, sources
 from neuralpower.runtimes.run import jobs
+from neuralpower.runtimes.tensorrt import build
+from neuralpower.runtimes.tensorrt.half import to_half
 from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.device.load import Load
 from neuralpower.virtual.networks.onnx_engine import engine_from_onnx
@@ -176,7 +177,7 @@ def test_an_onnx_model_is_simulated_as_an_engine(tmp_path: Path, precision: str)
     inspector = engine_from_onnx(path, 4, precision)
     load = Load.of("net", inspector, Hardware())
     expected = [geometry(layer) for layer in layers_from_onnx(path, 4) if layer.modelled]
-    from neuralpower.features.engine import layers_from_engine
+    from neuralpower.features.inspector.engine import layers_from_engine
 
     layers = layers_from_engine(inspector)
     assert [geometry(layer) for layer in layers if layer.modelled] == expected

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from neuralpower.errors import InputError
-from neuralpower.runtimes import build
-from neuralpower.runtimes.diagnosis import MOST_CHARACTERS, complaint, logger_of, refusal
+from neuralpower.runtimes.tensorrt import build
+from neuralpower.runtimes.tensorrt.diagnosis import MOST_CHARACTERS, complaint, logger_of, refusal
 
 INVALID = "Invalid Node - stem\nconvolution: image size is smaller than filter size.\nCuda Runtime (cudaError 35)"
 

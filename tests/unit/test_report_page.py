@@ -16,7 +16,7 @@ from neuralpower.errors import Failure, InputError
 from neuralpower.features.layers import Layer
 from neuralpower.interval import MEANING
 from neuralpower.models.network import NetworkPrediction, Prediction
-from neuralpower.models.regression.rows import fingerprint
+from neuralpower.models.rows import fingerprint
 from neuralpower.models.six import SixModels
 from neuralpower.report import modelled, plots, write_report
 from neuralpower.report.blocks import fixed, known_to, number, percent, plus_minus
@@ -162,7 +162,7 @@ def test_plots_are_written_in_known_formats(tmp_path: Path) -> None:
     for name, begin in (("a.svg", b"<?xml"), ("a.png", b"\x89PNG")):
         plots.save(layer_power(networks, simulated=True), tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(begin)
-    with pytest.raises(ValueError, match=r"\.svg"):
+    with pytest.raises(InputError, match=r"a\.txt: a plot ends in \.svg"):
         plots.save(layer_power(networks, simulated=True), tmp_path / "a.txt")
     svg = plots.inline(layer_power(networks, simulated=True), "x", "power")
     assert "var(--ink)" in svg and plots.INK not in svg and 'aria-label="power"' in svg

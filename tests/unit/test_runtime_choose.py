@@ -15,8 +15,8 @@ from neuralpower.errors import InputError
 from neuralpower.runtimes import choose as choosing
 from neuralpower.runtimes import cuda
 from neuralpower.runtimes.choose import NAMES, choose
-from neuralpower.runtimes.tensorrt_runtime import TensorrtRuntime
-from neuralpower.runtimes.torch_runtime import TorchRuntime
+from neuralpower.runtimes.tensorrt.runtime import TensorrtRuntime
+from neuralpower.runtimes.torch.runtime import TorchRuntime
 
 
 def made(name: str, reason: str) -> Callable[[], Any]:
@@ -76,7 +76,7 @@ def test_tensorrt_for_rtx_is_tensorrt_under_another_name(monkeypatch: pytest.Mon
 def test_what_torch_does_not_run_is_told(tmp_path: Path) -> None:
     """ONNX, INT8, a timing that there is not."""
     pytest.importorskip("torch")
-    from neuralpower.runtimes.build import Options
+    from neuralpower.runtimes.options import Options
 
     with pytest.raises(InputError, match="TensorRT runs ONNX"):
         TorchRuntime().load(str(tmp_path / "a.onnx"), Options())

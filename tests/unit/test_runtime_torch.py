@@ -11,12 +11,12 @@ from tests.worlds.cuda_stand_in import Gpu
 from tests.worlds.torch_stand_in import LEAST_NS, NS_AN_ELEMENT, cuda_of
 
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler import LayerProfiler
-from neuralpower.runtimes.build import Options
+from neuralpower.runtimes.options import Options
 from neuralpower.runtimes.runtime import Program
-from neuralpower.runtimes.torch_runtime import TorchRuntime
+from neuralpower.runtimes.torch.runtime import TorchRuntime
 
 torch: Any = pytest.importorskip("torch", reason="needs PyTorch")
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning", "default::UserWarning")
@@ -87,8 +87,8 @@ def test_a_module_becomes_layers_with_their_times(spec: str, eager: bool, timing
 
 def test_what_is_computed_is_what_the_module_computes(spec: str) -> None:
     """The answer of the steps, one after another, twice, is the module's."""
-    from neuralpower.features.torch_export import module_of, program_layers
-    from neuralpower.runtimes.torch_program import ProgramCourse
+    from neuralpower.features.torch.export import module_of, program_layers
+    from neuralpower.runtimes.torch.program import ProgramCourse
 
     model, _, _ = module_of(spec)
     given = torch.randn(1, 3, 16, 16)
@@ -124,7 +124,7 @@ def test_what_does_not_work_is_passed_over_and_said(spec: str) -> None:
 
 def test_an_exported_program_runs_as_its_module(spec: str, tmp_path: Path) -> None:
     """Of a file; one that is none is refused in one line, as is a file that is not there."""
-    from neuralpower.features.torch_export import module_of
+    from neuralpower.features.torch.export import module_of
 
     model, _, _ = module_of(spec)
     with torch.no_grad():

@@ -11,13 +11,13 @@ import pytest
 from tests.worlds.cuda_stand_in import Cuda, Gpu, Ran
 
 from neuralpower.errors import Failure
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.profiler import LayerProfiler
 from neuralpower.profiler.events import EventClock
-from neuralpower.runtimes.cupti import Activities, KernelTimes
-from neuralpower.runtimes.torch_context import Step, StepTimes, TorchContext, TorchStream
-from neuralpower.runtimes.torch_events import AroundEvents, EventTimes, span_of
+from neuralpower.runtimes.torch.context import Step, StepTimes, TorchContext, TorchStream
+from neuralpower.runtimes.torch.cupti import Activities, KernelTimes
+from neuralpower.runtimes.torch.events import AroundEvents, EventTimes, span_of
 from neuralpower.runtimes.windows import compare, laid_apart
 
 KERNELS = {"conv": (("conv kernel", 40e3), ("bias kernel", 3e3)), "view": (), "relu": (("relu kernel", 5e3),),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from neuralpower_sampler import AVAILABLE, I2cChip, I2cSource, SamplerError, _calls, i2c_restore
+from neuralpower_sampler import AVAILABLE, I2cChip, I2cSource, SamplerError, _source_calls, i2c_restore
+from neuralpower_sampler._calls import Handle
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the C sampler is not installed")
 
@@ -47,14 +48,14 @@ class FakeBus:
 @pytest.fixture
 def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeBus:
     fake = FakeBus(tmp_path / "saved")
-    monkeypatch.setattr(_calls, "i2c_open", lambda device: fake)
-    monkeypatch.setattr(_calls, "i2c_claim", lambda fake, address: fake.claim(address))
-    monkeypatch.setattr(_calls, "i2c_read", lambda fake, address, register: fake.read(address, register))
+    monkeypatch.setattr(_source_calls, "i2c_open", lambda device: fake)
+    monkeypatch.setattr(_source_calls, "i2c_claim", lambda fake, address: fake.claim(address))
+    monkeypatch.setattr(_source_calls, "i2c_read", lambda fake, address, register: fake.read(address, register))
     monkeypatch.setattr(
-        _calls, "i2c_write", lambda fake, address, register, value: fake.write(address, register, value)
+        _source_calls, "i2c_write", lambda fake, address, register, value: fake.write(address, register, value)
     )
     monkeypatch.setattr(
-        _calls, "source_i2c", lambda fake, chips, channels, wait_ns: _calls.Handle(object(), lambda pointer: 0, "x")
+        _source_calls, "source_i2c", lambda fake, chips, channels, wait_ns: Handle(object(), lambda pointer: 0, "x")
     )
     return fake
 

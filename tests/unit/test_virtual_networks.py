@@ -11,7 +11,7 @@ from drawn_onnx import node, saved
 
 from neuralpower.errors import InputError
 from neuralpower.experiment.zoo import NETWORKS as ZOO
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.networks.known import LATER, NETWORKS, build
 from neuralpower.virtual.networks.onnx_engine import engine_from_onnx

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.virtual.device.hardware import Hardware
 from neuralpower.virtual.device.load import Load
 from neuralpower.virtual.sweep import MOST_REPEATS, TARGET_S, halton, repeated, sweep

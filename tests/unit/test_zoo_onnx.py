@@ -8,9 +8,9 @@ import onnx
 import pytest
 from tests.worlds import zoo_onnx
 
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_graph import layers_from_onnx
+from neuralpower.features.onnx.fused import layers_from_onnx
 from neuralpower.virtual.networks import known
 
 

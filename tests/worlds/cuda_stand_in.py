@@ -210,7 +210,7 @@ class ExternalCorrelationKind(enum.IntEnum):
 
 
 class Cupti:
-    """As the module `cupti.cupti`, as far as `runtimes/cupti.py` goes."""
+    """As the module `cupti.cupti`, as far as `runtimes/torch/cupti.py` goes."""
 
     ActivityKind, ExternalCorrelationKind = ActivityKind, ExternalCorrelationKind
 

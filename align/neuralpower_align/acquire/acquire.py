@@ -30,7 +30,16 @@ from neuralpower_align.acquire.groups import FINE_GROUPS, FINE_NS, grouped
 from neuralpower_align.acquire.guess import Guess, Held, RowVariance
 from neuralpower_align.acquire.phase import Phase, find_clock
 from neuralpower_align.acquire.rows import Series
-from neuralpower_align.acquire.start import FEWEST_READS, START_ROWS, TOO_FEW, Start, outcome, polished, seen, start
+from neuralpower_align.acquire.start import (
+    START_ROWS,
+    Start,
+    check_readings,
+    first_read_ns,
+    outcome,
+    polished,
+    seen,
+    start,
+)
 from neuralpower_align.acquire.trace import Course
 from neuralpower_align.activity.activity import Activity
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock, Sensor
@@ -88,16 +97,18 @@ microseconds off, and whole scans. The standard error is at least the second the
 
 
 def acquire(activity: Activity, pieces: Sequence[ChannelReadings], search: SearchRange | None = None) -> Sensor:
-    """Find the sensor of one channel; `activity` in all its classes. Raises ValueError with too few readings while anything changed."""
+    """Find the sensor of one channel; `activity` in all its classes.
+
+    Raises Unattributable with too few readings while anything changed, and where they never change.
+    """
     search = search or SearchRange()
-    origin = int(min(piece.read_ns[0] for piece in pieces if piece.read_ns.size))
+    origin = first_read_ns(pieces)
     every = Course.of(activity, origin, search.alone)
     coarse = every.regrouped(grouped(activity, search.alone, together=activity.count > MOST_CLASSES))
     bounded = [bounded_clock(piece, search.scan_tolerance) for piece in pieces]
     clocks = [None if each is None else each.clock.moved(-float(origin)) for each in bounded]
     series = [search.informative(coarse, Series.of(piece, origin)) for piece in pieces]
-    if sum(each.t_ns.size for each in series) < FEWEST_READS:
-        raise ValueError(TOO_FEW)
+    check_readings(series)
     measured = best_measured(activity, every, series, search)
     full = Course.of(measured.activity, origin, measured.alone)
     problem = _Problem(

@@ -20,7 +20,7 @@ def sensor_of(activity: Activity, readings: Sequence[ChannelReadings], alone: tu
 
     `alone`: classes that are no layers, and are not joined with any while the sensor is searched.
 
-    Raises ValueError where there are too few readings while anything changed.
+    Raises Unattributable where there are too few readings while anything changed, and where they never change.
     """
     search, reasons = SearchRange(alone=alone), ""
     if all(piece.scan_ns > piece.window_ns for piece in readings):

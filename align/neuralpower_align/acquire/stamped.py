@@ -17,7 +17,7 @@ from neuralpower_align.acquire.acquire import gaps_vary
 from neuralpower_align.acquire.choice import thinned
 from neuralpower_align.acquire.groups import grouped
 from neuralpower_align.acquire.rows import Series
-from neuralpower_align.acquire.start import FEWEST_READS, START_ROWS, TOO_FEW, Start, outcome
+from neuralpower_align.acquire.start import START_ROWS, Start, check_readings, first_read_ns, outcome
 from neuralpower_align.acquire.trace import Course
 from neuralpower_align.activity.activity import Activity
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
@@ -59,16 +59,15 @@ def stamped_sensor(
 ) -> tuple[list[ChannelReadings], Sensor]:
     """The pieces with the window that fits best, and the sensor that goes with it.
 
-    `alone`: classes that are no layers, and are joined with none. Raises ValueError with too few readings.
+    `alone`: classes that are no layers, and are joined with none. Raises Unattributable with too few readings, and where they never change.
     """
-    origin = int(min(piece.read_ns[0] for piece in pieces if piece.read_ns.size))
+    origin = first_read_ns(pieces)
     full = Course.of(activity, origin, alone)
     coarse = full.regrouped(grouped(activity, alone))
     series = thinned(
         [Series.of(piece, origin) for piece in pieces], (None,) * len(pieces), START_ROWS, np.random.default_rng(0)
     )
-    if sum(each.t_ns.size for each in series) < FEWEST_READS:
-        raise ValueError(TOO_FEW)
+    check_readings(series)
     spacing = float(np.median(np.concatenate([np.diff(piece.read_ns) for piece in pieces])))
 
     def tried(guess: _Guess) -> Start:

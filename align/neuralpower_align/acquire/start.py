@@ -14,13 +14,13 @@ from neuralpower_align.acquire.rows import Series
 from neuralpower_align.acquire.trace import Course, Rows, design, solved
 from neuralpower_align.activity.activity import Activity
 from neuralpower_align.clock.scan_clock import ChannelReadings, ScanClock, Sensor
+from neuralpower_align.errors import Unattributable
 from neuralpower_align.sensor.kernel import Kernel
 
 Floats = npt.NDArray[np.float64]
 
 FEWEST_READS, START_ROWS = 300, 3000
 """Rule: fewer readings while anything changed tell no sensor. Tuning: rows on which starts are compared."""
-TOO_FEW = "acquire: too few readings while anything changed"
 DELAY_STEP_NS, STEPS_A_LAG = 150e3, 12
 """Tuning: delays are so far apart, or further if lags may be so many times longer."""
 FIRST_LAG_NS = 500e3
@@ -43,6 +43,28 @@ class Start:
     lag_ns: float
     power_w: Floats
     error: float
+
+
+def first_read_ns(pieces: Sequence[ChannelReadings]) -> int:
+    """The time of the first reading, from which others are counted. Raises Unattributable without any."""
+    first = [piece.read_ns[0] for piece in pieces if piece.read_ns.size]
+    if not first:
+        raise Unattributable("no readings")
+    return int(min(first))
+
+
+def check_readings(series: Sequence[Series]) -> None:
+    """Raises Unattributable where readings while anything changed are too few to tell a sensor, or never change themselves."""
+    count = sum(each.t_ns.size for each in series)
+    if count < FEWEST_READS:
+        raise Unattributable(
+            f"too few readings while anything changed: {count}, and {FEWEST_READS} are needed; record for longer"
+        )
+    value = np.concatenate([each.value_w for each in series])
+    if value.min() == value.max():
+        raise Unattributable(
+            f"all {count} readings while anything changed are {value[0]:g} W: the sensor does not follow the load"
+        )
 
 
 Seen = tuple[Rows, float, float]
@@ -122,14 +144,13 @@ def polished(course: Course, parts: Sequence[Seen], begin: Start) -> Start:
 def unplaced(activity: Activity, pieces: Sequence[ChannelReadings], search: SearchRange) -> Sensor:
     """Delay and lag alone, for conversions that may have ended any time in the last scan, if that is known; filters count as lag.
 
-    Raises ValueError with too few readings while anything changed.
+    Raises Unattributable with too few readings while anything changed, and where they never change.
     """
-    origin = int(min(piece.read_ns[0] for piece in pieces if piece.read_ns.size))
+    origin = first_read_ns(pieces)
     every = Course.of(activity, origin, search.alone)
     plain = [Series.of(replace(piece, averaging=1), origin) for piece in pieces]
     measured = best_measured(activity, every, [search.informative(every, each) for each in plain], search)
-    if sum(each.t_ns.size for each in measured.series) < FEWEST_READS:
-        raise ValueError(TOO_FEW)
+    check_readings(measured.series)
     full = Course.of(measured.activity, origin, measured.alone)
     coarse = full.regrouped(grouped(measured.activity, measured.alone))
     nowhere = (None,) * len(pieces)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.activity import BEFORE_NS, Activity
 from neuralpower_align.activity.layout import COMMON, GAP, LEADS, NEAR, ROOMS, SPREAD, TOLD, US, WIDTH, Layout, Room
+from neuralpower_align.errors import Unattributable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -231,11 +232,11 @@ def schedule(
     """Join the inferences of all engines, and stretches between them that have names.
 
     A gap between two inferences of one engine belongs to that engine; other gaps, and gaps longer than `longest_gap_ns`, are
-    idling. Neighbouring copies of one layer are one stretch. Raises ValueError if inferences overlap, or there are none.
+    idling. Neighbouring copies of one layer are one stretch. Raises Unattributable if inferences overlap, or there are none.
     """
     parts = [_edges(number, laid) for number, laid in enumerate(engines) if laid.windows_ns.size]
     if not parts:
-        raise ValueError("schedule: no inferences")
+        raise Unattributable("no inferences")
     for stretch in named:
         time = np.array([[stretch.begin_ns, stretch.end_ns]])
         nothing = np.zeros((1, 2))
@@ -246,7 +247,7 @@ def schedule(
     whose = np.concatenate([np.full(len(part.time), part.engine) for part in parts])
     order = np.argsort(first, kind="stable")
     if np.any(first[order][1:] < last[order][:-1]):
-        raise ValueError("schedule: inferences overlap in time")
+        raise Unattributable("inferences overlap in time")
     starts = np.empty(order.size, np.int64)
     starts[order] = np.cumsum(size[order]) - size[order]
     rank = np.empty(order.size, np.int64)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from neuralpower_align.activity.layout import Layout
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings, Sensor
+from neuralpower_align.errors import Unattributable
 from neuralpower_align.fit.gls import Normal
 from neuralpower_align.fit.information import Information, Solved, inverted
 from neuralpower_align.fit.pace import Pace
@@ -152,7 +153,7 @@ def estimate(
             for each, piece in zip(kept, near.pieces, strict=True)
         ]
     if not pieces:
-        raise ValueError("estimate: no readings")
+        raise Unattributable("no readings whose place among the chip's conversions is known")
     some = max(SEARCH_BLOCKS, plan.count * ROWS_A_CLASS // BLOCK)
     fit = _Fit(
         plan,

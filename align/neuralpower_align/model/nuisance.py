@@ -206,9 +206,20 @@ class Index:
         self.size = at
 
     @property
+    def constant(self) -> tuple[slice, ...]:
+        """Of the sensor what is the same all the time: poles, blur, skewness, layout."""
+        return self.lag, self.second, self.blur, self.skew, self.layout
+
+    @property
+    def lasting(self) -> tuple[slice, ...]:
+        """What means the same over another time: powers, the stall that layers have in common, and what is constant of the sensor. Drifts and
+        shifts are of a time, stalls of single classes are not fitted everywhere."""
+        return self.power, self.stall, *self.constant
+
+    @property
     def of_sensor(self) -> Ints:
-        """Numbers of all that says when and how the sensor saw the power: poles, blur, skewness, layout, shifts."""
-        every = (self.lag, self.second, self.blur, self.skew, self.layout, *self.shift)
+        """Numbers of all that says when and how the sensor saw the power: what is constant of it, and shifts."""
+        every = (*self.constant, *self.shift)
         return np.concatenate([np.arange(each.start, each.stop) for each in every])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralpower_align.clock.scan_clock import ChannelReadings, latched_ns, transfer_ns, waits
+from neuralpower_align.errors import Unattributable
 from neuralpower_align.readings.droop import Supply, supply
 from neuralpower_wire import Channel, Chip, Epoch, Flag, ReadingState, Ticks
 from neuralpower_wire.power import stamps_ns
@@ -48,7 +49,7 @@ class RailReadings:
 
     def __init__(self, epoch: Epoch, rail: str) -> None:
         if _place(epoch, rail) is None:
-            raise ValueError(f"rail {rail} has no reading of power")
+            raise Unattributable(f"rail {rail} has no reading of power")
         self._epoch, self._name = epoch, rail
         self._rail: _Rail | None = None
         self._first: deque[Ticks] = deque()

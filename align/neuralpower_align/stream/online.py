@@ -25,6 +25,7 @@ from neuralpower_align.activity.classes import Classes, EngineRuns, Usual
 from neuralpower_align.activity.schedule import Schedule
 from neuralpower_align.activity.unnamed import named
 from neuralpower_align.clock.scan_clock import ChannelReadings
+from neuralpower_align.errors import Unattributable
 from neuralpower_align.fit.estimate import estimate
 from neuralpower_align.fit.search import FoundAt, Maximum
 from neuralpower_align.result.results import Fitted
@@ -187,7 +188,7 @@ class Online:
         self._clocks.take(self.arrived, many, begin)
         try:
             return self._acquire(self.names if known else many, begin, ready_ns, again=known)
-        except ValueError as reason:
+        except Unattributable as reason:
             self._forget_sensors()
             self.acquiring, self.why = True, f"a sensor that can be acquired: {reason}"
         return True
@@ -217,7 +218,7 @@ class Online:
             self._acquire(
                 [name for name in self.names if name in self.arrived.engines], ready_ns - self.window_ns, ready_ns
             )
-        except ValueError as reason:
+        except Unattributable as reason:
             self.kept_because = str(reason)
 
     def _at_one_clock(self, begin_ns: float, end_ns: float) -> None:
@@ -250,18 +251,18 @@ class Online:
         for recent, known_maxima in zip(self.recent, self._maxima, strict=True):
             readings = recent.between(begin_ns, end_ns)
             if readings is None:
-                raise ValueError("no readings")
+                raise Unattributable("no readings")
             known = self.arrived.known(readings, names) & named(plan, classes, readings.read_ns)
             readings = readings.take(known)
             if not readings.read_ns.size:
-                raise ValueError("no readings in which nothing else ran")
+                raise Unattributable("no readings in which nothing else ran")
             alone = tuple(np.flatnonzero(~classes.is_layer()).tolist())
             sensor = sensor_of(plan.activity, [readings], alone)
             some = known_maxima[:1] if again and self._full else known_maxima
             found_at = FoundAt(some, alone=again) if alike else FoundAt()
             found = estimate(plan, [readings], sensor, classes.is_layer(), classes.layout, found_at=found_at)
             if not found.settled:
-                raise ValueError("the fit of this window does not settle")
+                raise Unattributable("the fit of this window does not settle")
             marked = sensor.found[0] not in ("", "fit") if sensor.found else False
             doubt = contradiction(
                 engines,
@@ -269,7 +270,7 @@ class Online:
             )
             rails.append(Rail.of(found, marked, doubt))
             if again and doubt:
-                raise ValueError(doubt)
+                raise Unattributable(doubt)
             maxima.append(() if doubt else found.maxima)
         self.rails, self.classes, self.whole, self.names, self._maxima = rails, classes, None, names, maxima
         self.kept_because = ""

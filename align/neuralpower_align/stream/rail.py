@@ -129,8 +129,8 @@ class Rail:
         spent = np.zeros((model.power_w.size, 1 + nothing.size))
         rivals = np.zeros((len(found.rivals), ref.index.size))
         # Their drifts are of the window alone: over a longer time they would grow to whatever.
-        for name in ("power", "stall", "lag", "second", "blur", "skew", "layout"):
-            rivals[:, getattr(ref.index, name)] = found.rivals[:, getattr(found.model.index, name)]
+        for to, where in zip(ref.index.lasting, found.model.index.lasting, strict=True):
+            rivals[:, to] = found.rivals[:, where]
         return cls(
             ref,
             known,

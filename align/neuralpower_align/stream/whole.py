@@ -118,10 +118,21 @@ def _model(rail: Rail, classes: Classes) -> Model:
     """Powers alone, about the mean of the layers."""
     now = rail.model
     mean = float(np.mean(now.power_w[now.layer])) if np.any(now.layer) else 1.0
-    return Model(
-        np.full(classes.count, mean), classes.is_layer(), now.kernel, (), now.begin_ns, now.end_ns, now.layout,
-        stalls=False, sensor=False, drift=np.zeros(DRIFTS), idle_drift=np.zeros(DRIFTS), level_w=now.level_w,
-    )  # fmt: skip
+    return replace(
+        now,
+        power_w=np.full(classes.count, mean),
+        layer=classes.is_layer(),
+        splines=(),
+        shift_us=(),
+        stall_of=None,
+        drift=np.zeros(DRIFTS),
+        idle_drift=np.zeros(DRIFTS),
+        own_phi=None,
+        likely_w=None,
+        stalls=False,
+        sensor=False,
+        centre_w=0.0,
+    )
 
 
 def _prior(model: Model) -> tuple[Floats, Floats]:

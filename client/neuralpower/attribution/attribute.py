@@ -31,6 +31,7 @@ from neuralpower.errors import InputError
 from neuralpower.interval import Z95
 from neuralpower_align import layer_power as align
 from neuralpower_align.activity.windows import layer_windows
+from neuralpower_align.errors import Unattributable
 from neuralpower_align.fit.pace import Pace
 from neuralpower_align.result.energy import energy_between
 from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH
@@ -83,7 +84,7 @@ def attribute(
 def check_method(method: str) -> None:
     """Raises InputError where there is no such method."""
     if method not in METHODS:
-        raise InputError(f"attribution: no method {method!r}; there are {', '.join(METHODS)}")
+        raise InputError(f"no method {method!r}; there are {', '.join(METHODS)}")
 
 
 def _attribute(
@@ -108,8 +109,8 @@ def _attribute(
         whole = found
         if blind:
             whole = align.layer_power([e.runs for e in measured], rails.readings, (), named, near=near, pace=last)
-    except ValueError as error:
-        raise InputError(f"attribution: {error}") from None
+    except Unattributable as error:
+        raise InputError(str(error)) from None
     every = {}
     for number, each in enumerate(layered):
         engine = _engine(each, found, number, rails, half_width, group_error)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from neuralpower.attribution.results import Systematic
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
+from neuralpower.features.inspector.told import IDLE
 from neuralpower.features.layers import Layer
-from neuralpower.features.told import IDLE
 from neuralpower.profiler.description import UNPROFILED
 from neuralpower.profiler.marks import spans
 from neuralpower_align.activity.classes import Baseline, EngineRuns, slices_of
@@ -98,7 +98,7 @@ def rails_of(recording: RecordingSource, rail: str | None, notes: list[str]) -> 
     """The rails whose sum is the total, or one by its name, of the longest tick stream. InputError where there is none."""
     streams = sorted(recording.streams, key=lambda stream: len(recording.ticks(stream)))
     if not streams or not len(recording.ticks(streams[-1])):
-        raise InputError("attribution: the recording holds no ticks")
+        raise InputError("the recording holds no ticks")
     if len(streams) > 1:
         notes.append(f"{len(streams) - 1} shorter tick streams, which have clocks of their own, were left out")
     ticks, epochs = recording.ticks(streams[-1]), recording.epochs(streams[-1])
@@ -116,7 +116,7 @@ def rails_of(recording: RecordingSource, rail: str | None, notes: list[str]) -> 
                     by_rail[name].append(each)
     if not names or not all(by_rail.values()):
         raise InputError(
-            f"attribution: the recording has no reading of {f'rail {rail}' if rail else 'the total power of the board'}"
+            f"the recording has no reading of {f'rail {rail}' if rail else 'the total power of the board'}"
         )
     readings = tuple(tuple(sorted(by_rail[name], key=lambda piece: int(piece.read_ns[0]))) for name in names)
     return Rails(tuple(names), readings, epochs[0].board, _systematic(epochs, names, readings))
@@ -126,7 +126,7 @@ def check_rail(rail: str, epochs: Sequence[Epoch]) -> None:
     """Raises InputError where no epoch has such a rail."""
     known = {name for epoch in epochs for name in epoch.rails()}
     if rail not in known:
-        raise InputError(f"attribution: no rail {rail!r} in this recording; there are {', '.join(sorted(known))}")
+        raise InputError(f"no rail {rail!r} in this recording; there are {', '.join(sorted(known))}")
 
 
 def _systematic(
@@ -178,7 +178,7 @@ def measured_engines(recording: RecordingSource, first_ns: int, last_ns: int, no
             f"{dropped} inferences left out: outside the readings, overlapping another, or of an undescribed engine"
         )
     if all(profiled_of(bodies[name]) for name in kept):
-        raise InputError("attribution: the recording holds no inference of a described engine during its ticks")
+        raise InputError("the recording holds no inference of a described engine during its ticks")
     found = [_one(bodies[name], inferences, notes) for name, inferences in kept.items()]
     return sorted(found, key=lambda each: bool(each.profiled))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..features.layers import Layer
-from ..features.onnx_graph import layers_from_onnx
+from ..features.onnx.fused import layers_from_onnx
 
 TARGET_S = 0.020
 TRIAL = 16

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from neuralpower.features.layers import LARGEST, Layer
+from neuralpower.features.layers import LARGEST, ImpossibleLayer, Layer
 
 Shape = Sequence[int]
 
@@ -67,8 +67,8 @@ def transposed(operation: Operation, data: Shape, output: Shape, window: Sliding
 
 def _check_groups(operation: Operation, data: Shape, output: Shape, groups: int) -> None:
     if groups > 0 and (data[1] % groups or output[1] % groups):
-        raise ValueError(
-            f"layer {operation.name}: {groups} groups, which do not divide its {data[1]} and {output[1]} channels"
+        raise ImpossibleLayer(
+            operation.name, f"{groups} groups, which do not divide its {data[1]} and {output[1]} channels"
         )
 
 
@@ -209,7 +209,7 @@ def _told(
     """A layer whose counts its sizes do not tell."""
     plain = not_modelled(kind, operation, data, output)
     if 0 in (*data, *output):
-        raise ValueError(f"layer {operation.name}: a {kind} layer with an impossible size of 0")
+        raise ImpossibleLayer(operation.name, f"a {kind} layer with an impossible size of 0")
     return replace(plain, told_flops=flops, told_weights=weights, told_accesses=accesses)
 
 

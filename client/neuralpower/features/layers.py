@@ -37,6 +37,22 @@ TOLD = ("told_flops", "told_weights", "told_accesses", "fused")
 _SHAPE = attrgetter("kind", *POSITIVE, "pad_h", "pad_w", "precision", "gpu_mhz", *TOLD)
 
 
+class Unreadable(Exception):
+    """Why one layer cannot be classified. ``dynamic`` tells that a dimension is only known at run time."""
+
+    def __init__(self, reason: str, *, dynamic: bool = False) -> None:
+        super().__init__(reason)
+        self.dynamic = dynamic
+
+
+class ImpossibleLayer(ValueError):
+    """Sizes that no layer can have; ``reason`` says which, without the layer's name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"layer {name}: {reason}")
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer. Sizes are in elements; 0 means not known, which no ``conv``, ``deconv``, ``pool``, ``fc`` or ``matmul`` may have.
@@ -51,7 +67,7 @@ class Layer:
     ``layer_type`` is the name the source gave (``CaskConvolution``, ``Conv``). ``fused`` counts what runs within the layer beside its work: a bias,
     an activation, the sum with another tensor; 0 also where the source does not tell.
 
-    Raises ValueError when ``kind`` is none of ``KINDS``, a size that its kind needs is not positive or absurd, or a told count is.
+    Raises ImpossibleLayer when ``kind`` is none of ``KINDS``, a size that its kind needs is not positive or absurd, or a told count is.
     """
 
     name: str
@@ -83,16 +99,16 @@ class Layer:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"layer {self.name}: kind {self.kind!r} is none of {', '.join(KINDS)}")
+            raise ImpossibleLayer(self.name, f"kind {self.kind!r} is none of {', '.join(KINDS)}")
         if self.kind in SIZED:
             bad = [name for name in POSITIVE if not 1 <= getattr(self, name) < LARGEST]
             if bad:
-                raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(bad)}")
+                raise ImpossibleLayer(self.name, f"a {self.kind} layer with an impossible {', '.join(bad)}")
         if not 0 <= self.gpu_mhz < MOST_MHZ:
-            raise ValueError(f"layer {self.name}: an impossible gpu_mhz of {self.gpu_mhz}")
+            raise ImpossibleLayer(self.name, f"an impossible gpu_mhz of {self.gpu_mhz}")
         absurd = [name for name in TOLD if not 0 <= getattr(self, name) < MOST_TOLD]
         if absurd:
-            raise ValueError(f"layer {self.name}: a {self.kind} layer with an impossible {', '.join(absurd)}")
+            raise ImpossibleLayer(self.name, f"a {self.kind} layer with an impossible {', '.join(absurd)}")
 
     @property
     def shape(self) -> tuple[str | int, ...]:

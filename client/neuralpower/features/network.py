@@ -8,13 +8,13 @@ from pathlib import Path
 
 from neuralpower.documents import encoding_of, foreign, opened, printable, read_json
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
-from neuralpower.features.graph import Graph
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
-from neuralpower.features.onnx_graph import layers_of, of_weights_alone
-from neuralpower.features.onnx_inputs import InputShape
-from neuralpower.features.onnx_model import graph_of
-from neuralpower.features.operators import CONVOLUTIONS, PRODUCTS
+from neuralpower.features.onnx.fused import layers_of, of_weights_alone
+from neuralpower.features.onnx.inputs import InputShape
+from neuralpower.features.onnx.model import graph_of
+from neuralpower.features.operators.graph import Graph
+from neuralpower.features.operators.kinds import CONVOLUTIONS, PRODUCTS
 
 _OF_ONNX = {"graph", "irVersion", "ir_version", "opsetImport", "opset_import"}
 """Fields of ONNX's JSON form."""
@@ -44,7 +44,7 @@ def load_network(spec: str | os.PathLike[str], batch: int = 1, input_shape: Inpu
     Raises InputError, one line, when it cannot be read.
     """
     if isinstance(spec, str) and spec.startswith("torch:"):
-        from neuralpower.features.torch_export import graph_from_torch
+        from neuralpower.features.torch.export import graph_from_torch
 
         return _of_graph(spec.rpartition(":")[2], graph_from_torch(spec, batch, input_shape), "torch")
     path = Path(spec)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from neuralpower.dataset import dataset_of, why_implausible
 from neuralpower.documents import Pairs, read_json, read_pairs, read_text, whole_lines
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.importers import tegrastats
 from neuralpower.importers.imported import Imported, MeasuredLayer, NetworkJoin, distinct, folders_below

@@ -30,7 +30,7 @@ _DOES = {
     "softmax": "softmax",
     "copy": "copy",
 }
-"""What an operation is called as a layer that has no model (features/engine.py has the same words)."""
+"""What an operation is called as a layer that has no model (features/inspector/engine.py has the same words)."""
 
 
 def read(path: Path) -> Imported:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neuralpower.dataset import dataset_of, row
 from neuralpower.errors import InputError
-from neuralpower.features.layers import KINDS, Layer
+from neuralpower.features.layers import KINDS, ImpossibleLayer, Layer
 from neuralpower.importers.columns import CONTRADICTED, ColumnTable, contradicts, read_columns
 from neuralpower.importers.imported import Imported
 
@@ -164,7 +164,7 @@ def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
         precision = _precision(table.text("precision", at))
         sizes |= {name: size(name, 0) or 0 for name in ("fused", "gpu_mhz")}
         return Layer(name, kind, groups=groups, precision=precision, **words, **sizes)  # type: ignore[arg-type]  # words and sizes
-    except ValueError as error:
+    except ImpossibleLayer as error:
         table.left_out.append(f"{table.place(at)}: {error}: left out")
         return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from neuralpower.dataset import dataset_of
 from neuralpower.documents import read_json
 from neuralpower.errors import InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.network import network_name
 from neuralpower.importers.imported import Imported, MeasuredLayer, NetworkJoin, distinct, folders_below
 from neuralpower.profiler.description import content_hash

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import COLUMNS, MEASURED, Dataset, dataset_of, row
 from neuralpower.errors import InputError
-from neuralpower.features.layers import MODELLED, Layer
+from neuralpower.features.layers import MODELLED, ImpossibleLayer, Layer
 
 FEATURES = ("kind", "batch", "in_c", "in_h", "in_w", "out_c", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w",
             "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "precision")  # fmt: skip
@@ -112,7 +112,7 @@ def _row(place: int, names: Sequence[str], values: Sequence[Any]) -> dict[str, o
     sizes = {name: told.pop(name) for name in names if name in _OF_LAYERS and name != "layer"}
     try:
         layer = Layer(**{**_DEFAULTS, "name": told.pop("layer", f"row {place}"), **sizes})
-    except ValueError as error:
+    except ImpossibleLayer as error:
         raise InputError(f"X, row {place}: {error}") from None
     network, origin = told.pop("network", ""), told.pop("origin", "import")
     return row(layer, network=network, origin=origin, **told)

@@ -22,7 +22,7 @@ from neuralpower.models.regression.design import DICTIONARIES, KINDS, TARGETS, d
 from neuralpower.models.regression.folds import configurations_of
 from neuralpower.models.regression.polynomial import Polynomial
 from neuralpower.models.regression.quantities import measure, measure_rows
-from neuralpower.models.regression.rows import clocks, fingerprint, networks_of, no_power, rows_of
+from neuralpower.models.rows import clocks, fingerprint, networks_of, no_power, rows_of
 from neuralpower.models.validation.held_out import CrossValidation, HeldOut, KindFolds
 from neuralpower.models.validation.score import geometric_error
 from neuralpower.models.whole import WholeModel, fit_whole

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -14,6 +13,7 @@ from neuralpower import __version__
 from neuralpower.errors import InputError
 from neuralpower.features.layers import MOST_MHZ
 from neuralpower.files import write_whole
+from neuralpower.models import fields
 from neuralpower.models.packaged import PACKAGED, packaged
 from neuralpower.models.regression.design import DICTIONARIES, KINDS
 from neuralpower.models.regression.law import Law
@@ -184,30 +184,32 @@ def parse(found: object) -> SixModels:
         raise ValueError(f'no "format": "{FORMAT}" in it')
     if found.get("version") not in (VERSION, OLDER):
         raise ValueError(f"version {found.get('version')!r}, this program reads {OLDER} and {VERSION}; fit again")
-    trained = _object(found, "trained_on")
+    trained = fields.mapping(found, "trained_on")
     models = SixModels.fitted(
-        folds=_integer(found, "folds", least=2, most=1000),
-        seed=_integer(found, "seed", least=0, most=2**63),
-        loss=_choice(found, "loss", LOSSES),
+        folds=fields.integer(found, "folds", least=2, most=1000),
+        seed=fields.integer(found, "seed", least=0, most=2**63),
+        loss=fields.choice(found, "loss", LOSSES),
         remainder_=_remainder(found.get("remainder")),
-        whole_=None if found.get("whole") is None else _whole(_object(found, "whole")),
-        sha256_=_text(trained, "sha256"),
-        rows_=_integer(trained, "rows", least=0, most=2**53),
-        networks_=_texts(trained, "networks"),
-        devices_=_texts(found, "devices"),
-        simulated_=_flag(found, "simulated"),
+        whole_=None if found.get("whole") is None else _whole(fields.mapping(found, "whole")),
+        sha256_=fields.text(trained, "sha256"),
+        rows_=fields.integer(trained, "rows", least=0, most=2**53),
+        networks_=fields.texts(trained, "networks"),
+        devices_=fields.texts(found, "devices"),
+        simulated_=fields.flag(found, "simulated"),
     )
     if "columns" in trained:  # files of earlier versions do not have it
-        models.see(_texts(trained, "columns"))
-        models.started_from_ = _text(trained, "started_from")
-        told = {name: _object(trained, name) for name in ("precisions", "gpu_mhz")}
+        models.see(fields.texts(trained, "columns"))
+        models.started_from_ = fields.text(trained, "started_from")
+        told = {name: fields.mapping(trained, name) for name in ("precisions", "gpu_mhz")}
         models.precisions_ = {
-            name: _integer(told["precisions"], name, least=1, most=2**53) for name in told["precisions"]
+            name: fields.integer(told["precisions"], name, least=1, most=2**53) for name in told["precisions"]
         }
-        models.clocks_ = {_mhz(name): _integer(told["gpu_mhz"], name, least=1, most=2**53) for name in told["gpu_mhz"]}
-    for entry in _list(found, "skipped"):
-        models.skipped_[_key(entry)] = _text(entry, "reason")
-    for entry in _list(found, "models"):
+        models.clocks_ = {
+            _mhz(name): fields.integer(told["gpu_mhz"], name, least=1, most=2**53) for name in told["gpu_mhz"]
+        }
+    for entry in fields.entries(found, "skipped"):
+        models.skipped_[_key(entry)] = fields.text(entry, "reason")
+    for entry in fields.entries(found, "models"):
         key = _key(entry)
         if key in models.models_:
             raise ValueError(f"two models of {key[0]} {key[1]}")
@@ -215,10 +217,10 @@ def parse(found: object) -> SixModels:
             models.models_[key] = _model(entry, *key, models)
         except ValueError as error:
             raise ValueError(f"{key[0]} {key[1]}: {error}") from None
-    for entry in _list(found, "energy"):
-        product, direct = (_cross_validation(_object(entry, name)) for name in ("product", "direct"))
-        terms = _integer(entry, "direct_terms", least=0, most=2**31)
-        models.energy_[_choice(entry, "kind", KINDS)] = EnergyErrors(product, direct, terms)
+    for entry in fields.entries(found, "energy"):
+        product, direct = (_cross_validation(fields.mapping(entry, name)) for name in ("product", "direct"))
+        terms = fields.integer(entry, "direct_terms", least=0, most=2**31)
+        models.energy_[fields.choice(entry, "kind", KINDS)] = EnergyErrors(product, direct, terms)
     return models
 
 
@@ -231,11 +233,11 @@ def _mhz(name: str) -> int:
 def _model(entry: Mapping[str, Any], kind: str, target: str, models: SixModels) -> LayerModel:
     if entry.get("unit") != UNITS[target]:
         raise ValueError(f"unit {entry.get('unit')!r}, not {UNITS[target]}")
-    if unknown := set(_object(entry, "domain")) - set(QUANTITIES):
+    if unknown := set(fields.mapping(entry, "domain")) - set(QUANTITIES):
         raise ValueError(f"unknown quantity {min(unknown)!r}")
     runtime = models.models_.get((kind, "runtime")) if target == "power" else None
     polynomial = read_polynomial(entry, runtime.polynomial if runtime else None)
-    return LayerModel(kind, target, polynomial, _cross_validation(_object(entry, "cross_validation")))
+    return LayerModel(kind, target, polynomial, _cross_validation(fields.mapping(entry, "cross_validation")))
 
 
 def read_polynomial(entry: Mapping[str, Any], runtime: Polynomial | None, zeros: bool = False) -> Polynomial:
@@ -243,26 +245,26 @@ def read_polynomial(entry: Mapping[str, Any], runtime: Polynomial | None, zeros:
 
     Raises ValueError, one line with the place.
     """
-    domain = {name: _range(name, value, zeros) for name, value in _object(entry, "domain").items()}
+    domain = {name: _range(name, value, zeros) for name, value in fields.mapping(entry, "domain").items()}
     columns = tuple(domain)
     known = (*columns, *(RATES if runtime else ()))
-    items = _list(entry, "terms")
+    items = fields.entries(entry, "terms")
     terms = [_term(item, known) for item in items]
     if len({term.name for term in terms}) < len(terms):
         raise ValueError("a term is listed twice")
     polynomial = Polynomial(
         columns=columns,
-        degree=_integer(entry, "degree", least=1, most=MAX_POWER),
-        intercept=_number(entry, "intercept"),
+        degree=fields.integer(entry, "degree", least=1, most=MAX_POWER),
+        intercept=fields.number(entry, "intercept"),
         terms=tuple(terms),
-        coefficients=tuple(_number(item, "coefficient") for item in items),
-        scales=tuple(_number(item, "scale", above=0.0) for item in items),
-        bounds=_bounds(_object(entry, "bounds"), columns),
-        interval=_interval(_object(entry, "interval"), columns),
+        coefficients=tuple(fields.number(item, "coefficient") for item in items),
+        scales=tuple(fields.number(item, "scale", above=0.0) for item in items),
+        bounds=_bounds(fields.mapping(entry, "bounds"), columns),
+        interval=_interval(fields.mapping(entry, "interval"), columns),
         domain=domain,
         runtime=runtime,
-        law=None if _get(entry, "law") is None else _law(_object(entry, "law"), known),
-        proportional="proportional" in entry and _flag(entry, "proportional"),
+        law=None if fields.value(entry, "law") is None else _law(fields.mapping(entry, "law"), known),
+        proportional="proportional" in entry and fields.flag(entry, "proportional"),
     )
     if polynomial.proportional and polynomial.law is None:
         raise ValueError("a sum that multiplies a law, and no law")
@@ -275,30 +277,30 @@ def read_polynomial(entry: Mapping[str, Any], runtime: Polynomial | None, zeros:
 
 
 def _term(item: object, columns: tuple[str, ...], name: str = "term") -> Term:
-    exponents = _object(item, "exponents")
+    exponents = fields.mapping(item, "exponents")
     for feature in exponents:
         check_feature(feature, columns)
-        _integer(exponents, feature, least=1, most=MAX_POWER)
+        fields.integer(exponents, feature, least=1, most=MAX_POWER)
     term = Term(tuple(exponents.items()))
-    if not exponents or term.name != _text(item, name):
-        raise ValueError(f"{name} {_text(item, name)!r} does not agree with its exponents")
+    if not exponents or term.name != fields.text(item, name):
+        raise ValueError(f"{name} {fields.text(item, name)!r} does not agree with its exponents")
     return term
 
 
 def _law(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Law:
     if "slopes" in entry and "amounts" not in entry:
-        slopes = _object(entry, "slopes")
+        slopes = fields.mapping(entry, "slopes")
         entry = {
             **entry,
             "amounts": [
                 {"term": name, "exponents": {name: 1}, "slope": slopes[name]} for name in slopes if slopes[name] != 0
             ],
         }
-    items = _list(entry, "amounts")
+    items = fields.entries(entry, "amounts")
     law = Law(
-        _number(entry, "constant", least=0.0),
+        fields.number(entry, "constant", least=0.0),
         tuple(_term(item, columns) for item in items),
-        tuple(_number(item, "slope", above=0.0) for item in items),
+        tuple(fields.number(item, "slope", above=0.0) for item in items),
     )
     if not law.constant and not law.slopes:
         raise ValueError("a law by which nothing takes anything")
@@ -306,51 +308,51 @@ def _law(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Law:
 
 
 def _range(name: str, value: object, zeros: bool) -> tuple[float, float]:
-    low, high = _number(value, "from", least=0.0), _number(value, "to", least=0.0)
+    low, high = fields.number(value, "from", least=0.0), fields.number(value, "to", least=0.0)
     if low > high or (low == 0.0 and not zeros):
         raise ValueError(f"domain of {name} from {low} to {high}")
     return low, high
 
 
 def _interval(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Interval:
-    if _number(entry, "level") != LEVEL:
+    if fields.number(entry, "level") != LEVEL:
         raise ValueError(f"an interval of level {entry['level']}, not {LEVEL}")
-    groups = [(_term(item, columns, "where"), *_factors(item)) for item in _list(entry, "groups")]
+    groups = [(_term(item, columns, "where"), *_factors(item)) for item in fields.entries(entry, "groups")]
     return Interval(*_factors(entry), tuple(groups))
 
 
 def _factors(entry: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = _number(entry, "low", above=0.0), _number(entry, "high", above=0.0)
+    low, high = fields.number(entry, "low", above=0.0), fields.number(entry, "high", above=0.0)
     if low > high:
         raise ValueError(f"interval from {low} to {high}")
     return low, high
 
 
 def _bounds(entry: Mapping[str, Any], columns: tuple[str, ...]) -> PredictionBounds:
-    rates = _object(entry, "rates")
+    rates = fields.mapping(entry, "rates")
     unknown = set(rates) - set(columns)
     if unknown:
         raise ValueError(f"a rate of the unknown quantity {min(unknown)!r}")
-    lowest = _number(entry, "lowest", above=0.0)
-    highest = None if entry.get("highest") is None else _number(entry, "highest", above=0.0)
+    lowest = fields.number(entry, "lowest", above=0.0)
+    highest = None if entry.get("highest") is None else fields.number(entry, "highest", above=0.0)
     if highest is not None and highest < lowest:
         raise ValueError(f"bounds from {lowest} to {highest}")
-    return PredictionBounds(lowest, highest, {name: _number(rates, name, above=0.0) for name in rates})
+    return PredictionBounds(lowest, highest, {name: fields.number(rates, name, above=0.0) for name in rates})
 
 
 def _cross_validation(entry: Mapping[str, Any]) -> CrossValidation:
-    score = _object(entry, "score")
-    errors = (_number(score, name, least=0.0) for name in ("rmspe", "rmse", "median_ape"))
-    both_ways = (_number_or_none(score, name) for name in ("sum_bias", "geometric"))
+    score = fields.mapping(entry, "score")
+    errors = (fields.number(score, name, least=0.0) for name in ("rmspe", "rmse", "median_ape"))
+    both_ways = (fields.number_or_none(score, name) for name in ("sum_bias", "geometric"))
     return CrossValidation(
-        score=Score(_integer(score, "rows", least=1, most=2**53), *errors, *both_ways),
-        low=_number(entry, "low", least=0.0),
-        high=_number(entry, "high", least=0.0),
-        without_worst=_number_or_none(entry, "without_worst"),
-        folds=_integer(entry, "folds", least=1, most=1000),
-        grouped_by=_text(entry, "grouped_by"),
-        unresolved=_integer(entry, "unresolved", least=0, most=2**53),
-        coverage=_number_or_none(entry, "coverage"),
+        score=Score(fields.integer(score, "rows", least=1, most=2**53), *errors, *both_ways),
+        low=fields.number(entry, "low", least=0.0),
+        high=fields.number(entry, "high", least=0.0),
+        without_worst=fields.number_or_none(entry, "without_worst"),
+        folds=fields.integer(entry, "folds", least=1, most=1000),
+        grouped_by=fields.text(entry, "grouped_by"),
+        unresolved=fields.integer(entry, "unresolved", least=0, most=2**53),
+        coverage=fields.number_or_none(entry, "coverage"),
     )
 
 
@@ -358,120 +360,52 @@ def _remainder(entry: object) -> Remainder | None:
     if entry is None:
         return None
     return Remainder(
-        _integer(entry, "layers", least=1, most=2**53),
-        _number(entry, "runtime_s", least=0.0),
-        None if _get(entry, "power_w") is None else _number(entry, "power_w", above=0.0),
+        fields.integer(entry, "layers", least=1, most=2**53),
+        fields.number(entry, "runtime_s", least=0.0),
+        None if fields.value(entry, "power_w") is None else fields.number(entry, "power_w", above=0.0),
     )
 
 
 def _whole(entry: Mapping[str, Any]) -> WholeModel:
     factors = {}
     for name in OF_NETWORKS:
-        ends = _object(_object(entry, "factors"), name)
-        factors[name] = _number(ends, "low", above=0.0), _number(ends, "high", above=0.0)
+        ends = fields.mapping(fields.mapping(entry, "factors"), name)
+        factors[name] = fields.number(ends, "low", above=0.0), fields.number(ends, "high", above=0.0)
         if factors[name][0] > factors[name][1]:
             raise ValueError(f"interval of {name} of networks from {factors[name][0]} to {factors[name][1]}")
     networks = []
-    for item in _list(entry, "networks"):
+    for item in fields.entries(entry, "networks"):
         pairs = [
-            tuple(_number(_object(item, name), side, above=0.0) for side in ("predicted", "measured"))
+            tuple(fields.number(fields.mapping(item, name), side, above=0.0) for side in ("predicted", "measured"))
             for name in ("runtime_s", "energy_j")
         ]
-        networks.append(HeldOutNetwork(_text(item, "network"), (pairs[0][0], pairs[0][1]), (pairs[1][0], pairs[1][1])))
+        networks.append(
+            HeldOutNetwork(fields.text(item, "network"), (pairs[0][0], pairs[0][1]), (pairs[1][0], pairs[1][1]))
+        )
     if len(networks) < FEWEST:
         raise ValueError(f"whole inferences of {len(networks)} networks, {FEWEST} needed")
-    runtime, energy = (_fitted_remainder(_object(entry, name)) for name in ("runtime", "energy"))
-    return WholeModel(_flag(entry, "unprofiled"), runtime, energy, factors, tuple(networks))
+    runtime, energy = (_fitted_remainder(fields.mapping(entry, name)) for name in ("runtime", "energy"))
+    return WholeModel(fields.flag(entry, "unprofiled"), runtime, energy, factors, tuple(networks))
 
 
 def _fitted_remainder(entry: Mapping[str, Any]) -> FittedRemainder:
-    factors = _object(entry, "factors") if "factors" in entry else {}
+    factors = fields.mapping(entry, "factors") if "factors" in entry else {}
     return FittedRemainder(
-        _number(entry, "inference"),
-        _number(entry, "modelled_layer"),
-        _number(entry, "other_layer"),
-        _number(entry, "relative_error", least=0.0),
-        _number(entry, "least_share", above=0.0),
-        _number(entry, "other_byte", least=0.0) if "other_byte" in entry else 0.0,
-        {_choice({"kind": kind}, "kind", KINDS): _number(factors, kind, least=0.0) for kind in factors},
+        fields.number(entry, "inference"),
+        fields.number(entry, "modelled_layer"),
+        fields.number(entry, "other_layer"),
+        fields.number(entry, "relative_error", least=0.0),
+        fields.number(entry, "least_share", above=0.0),
+        fields.number(entry, "other_byte", least=0.0) if "other_byte" in entry else 0.0,
+        {fields.choice({"kind": kind}, "kind", KINDS): fields.number(factors, kind, least=0.0) for kind in factors},
     )
 
 
 def _key(entry: object) -> tuple[str, str]:
-    key = _text(entry, "kind"), _text(entry, "target")
+    key = fields.text(entry, "kind"), fields.text(entry, "target")
     if key not in DICTIONARIES:
         raise ValueError(f"no model of {key[0]!r} {key[1]!r}")
     return key
-
-
-def _get(container: object, key: str) -> Any:
-    if not isinstance(container, dict):
-        raise ValueError(f"no object where {key!r} should be")
-    if key not in container:
-        raise ValueError(f"{key!r} is missing")
-    return container[key]
-
-
-def _object(container: object, key: str) -> dict[str, Any]:
-    value = _get(container, key)
-    if not isinstance(value, dict):
-        raise ValueError(f"{key!r} is not an object")
-    return value
-
-
-def _list(container: object, key: str) -> list[Any]:
-    value = _get(container, key)
-    if not isinstance(value, list):
-        raise ValueError(f"{key!r} is not a list")
-    return value
-
-
-def _text(container: object, key: str) -> str:
-    value = _get(container, key)
-    if not isinstance(value, str):
-        raise ValueError(f"{key!r} is not a text")
-    return value
-
-
-def _texts(container: object, key: str) -> list[str]:
-    values = _list(container, key)
-    if not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{key!r} is not a list of texts")
-    return values
-
-
-def _flag(container: object, key: str) -> bool:
-    value = _get(container, key)
-    if not isinstance(value, bool):
-        raise ValueError(f"{key!r} is neither true nor false")
-    return value
-
-
-def _integer(container: object, key: str, least: int, most: int) -> int:
-    value = _get(container, key)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{key!r} is {value!r}, not a whole number from {least} to {most}")
-    return value
-
-
-def _number(container: object, key: str, least: float = -math.inf, above: float = -math.inf) -> float:
-    value = _get(container, key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{key!r} is {value!r}, not a number")
-    if value < least or value <= above:
-        raise ValueError(f"{key!r} is {value!r}, which is too small")
-    return float(value)
-
-
-def _number_or_none(container: object, key: str) -> float | None:
-    return None if _get(container, key) is None else _number(container, key, least=0.0)
-
-
-def _choice(container: object, key: str, choices: Sequence[str]) -> str:
-    value = _text(container, key)
-    if value not in choices:
-        raise ValueError(f"{key!r} is {value!r}, none of {', '.join(choices)}")
-    return value
 
 
 def _not_a_number(constant: str) -> NoReturn:

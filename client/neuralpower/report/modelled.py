@@ -14,7 +14,7 @@ from neuralpower.interval import Z95
 from neuralpower.models.judging.evaluation import network_errors, scores
 from neuralpower.models.judging.published import PUBLISHED
 from neuralpower.models.network import NetworkPrediction
-from neuralpower.models.regression.rows import fingerprint, networks_of, rows_of
+from neuralpower.models.rows import fingerprint, networks_of, rows_of
 from neuralpower.models.six import LayerModel, SixModels
 from neuralpower.ranking import PredictedValue, sums
 from neuralpower.report import plots

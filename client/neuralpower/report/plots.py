@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuralpower.errors import InputError
+
 Floats = npt.NDArray[np.float64]
 Figure = Any
 
@@ -151,10 +153,10 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def check_ending(path: Path) -> None:
-    """Raises ValueError where no plot can be written with such an ending."""
+    """Raises InputError where no plot can be written with such an ending."""
     ending = path.suffix.lower()
     if ending not in (".svg", ".png", ".pdf"):
-        raise ValueError(f"a plot ends in .svg, .png or .pdf, not in {ending or 'nothing'}")
+        raise InputError(f"{path}: a plot ends in .svg, .png or .pdf, not in {ending or 'nothing'}")
 
 
 def inline(figure: Figure, name: str, description: str) -> str:

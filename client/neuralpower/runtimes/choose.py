@@ -49,8 +49,8 @@ def choose(
 
 
 def _makers(eager: bool = False) -> dict[str, Callable[[], Runtime]]:
-    from .tensorrt_runtime import TensorrtRuntime
-    from .torch_runtime import TorchRuntime
+    from .tensorrt.runtime import TensorrtRuntime
+    from .torch.runtime import TorchRuntime
 
     return {
         "tensorrt": TensorrtRuntime,

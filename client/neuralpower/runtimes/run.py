@@ -11,7 +11,7 @@ from ..experiment.experiment import Outcome
 from ..experiment.repeat import TARGET_S, TRIAL, copies_needed, distinct_of
 from ..experiment.sweep import PREFIX, layers_of
 from ..features.layers import Layer
-from .build import Options
+from .options import Options
 from .runtime import Program, Runtime
 
 

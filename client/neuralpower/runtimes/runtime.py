@@ -15,7 +15,7 @@ from ..address import AddressLike
 from ..experiment.experiment import Bench, Declares, Outcome
 from ..features.layers import Layer
 from ..profiler.events import EventClock
-from .build import Options
+from .options import Options
 
 WARM_UP_RUNS = 20
 TIMED = 50

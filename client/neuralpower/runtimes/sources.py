@@ -37,7 +37,7 @@ def onnx_of(spec: str, batch: int = 1, input_shape: Sequence[int] | None = None)
         InputError: no such file, or a network that cannot be loaded or exported.
     """
     if spec.startswith(TORCH):
-        from ..features.torch_export import exported
+        from ..features.torch.export import exported
 
         with exported(spec, batch, input_shape) as path:
             yield path
@@ -64,7 +64,7 @@ def hub_module(spec: str) -> Any:
         import torch
     except ModuleNotFoundError:
         raise InputError(f"{spec}: needs PyTorch: pip install torch") from None
-    from ..features.torch_export import ANY, first_line, output_to_stderr
+    from ..features.torch.export import ANY, first_line, output_to_stderr
 
     local = {"source": "local"} if Path(repository).is_dir() else {}
     try:
@@ -83,7 +83,7 @@ def _from_hub(spec: str, target: Path, shape: Sequence[int]) -> Path:
     model = hub_module(spec)
     import torch
 
-    from ..features.torch_export import ANY, first_line, output_to_stderr
+    from ..features.torch.export import ANY, first_line, output_to_stderr
 
     # The exporter that needs only torch itself; the newer default needs onnxscript.
     plain = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.windows import layer_windows
 
-from .torch_context import Ints
-
+Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..features.engine import layers_from_engine
+from ..features.inspector.engine import layers_from_engine
 from .networks.graph import Json, Tensor
 from .sweep import Probe
 

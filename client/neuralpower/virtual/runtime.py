@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..address import AddressLike, parse_local
 from ..experiment.experiment import Bench, Declares, Outcome
-from ..features.engine import layers_from_engine
+from ..features.inspector.engine import layers_from_engine
 from ..features.layers import Layer
-from ..runtimes.build import Options
+from ..runtimes.options import Options
 from ..runtimes.runtime import Program
 from .bench import VirtualBench, document_of, inference_s, load_of, name_of
 from .device.device import VirtualDevice

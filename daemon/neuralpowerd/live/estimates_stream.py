@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuralpower_align.errors import Unattributable
 from neuralpower_align.readings.channel_readings import RailReadings
 from neuralpower_align.stream import told as streaming
 from neuralpower_align.stream.online import Online
@@ -90,7 +91,7 @@ class EstimatesStream:
         self._number, self.epoch = number, epoch
         try:
             self._rails = [RailReadings(epoch, rail) for rail in epoch.totals]
-        except ValueError as reason:
+        except Unattributable as reason:
             self.counts.why = str(reason)
             return
         if self._rails:

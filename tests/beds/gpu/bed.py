@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralpower.runtimes.build import Options
+from neuralpower.runtimes.options import Options
 from neuralpower_sampler import RingReader
 from neuralpower_wire import Epoch, ReadingState, Ticks
 from neuralpower_wire.batch import unpack
@@ -87,7 +87,7 @@ class Device:
 
     def runtime(self, timing: str | None = None) -> Any:
         """PyTorch's."""
-        from neuralpower.runtimes.torch_runtime import TorchRuntime
+        from neuralpower.runtimes.torch.runtime import TorchRuntime
 
         return TorchRuntime(timing=timing, native=self._native, cupti=self._gpu.cupti if self._gpu else None)
 

@@ -11,7 +11,7 @@ import numpy as np
 from bed import Bed, Row
 
 from neuralpower.errors import Failure, InputError
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.features.layers import Layer
 from neuralpower.runtimes.run import repeated
 from neuralpower.virtual.sweep import sweep

@@ -22,7 +22,7 @@ from neuralpower.experiment.around import Around
 from neuralpower.experiment.design import PLAIN_RUN, PROFILED_RUN
 from neuralpower.experiment.outcomes import document, energy_ratio, time_ratio
 from neuralpower.experiment.power_log import PowerLog
-from neuralpower.features.engine import layers_from_engine
+from neuralpower.features.inspector.engine import layers_from_engine
 from neuralpower.profiler.marks import Marks
 from neuralpower.runtimes.device_bench import DeviceBench
 from neuralpower.runtimes.windows import compare, laid_apart

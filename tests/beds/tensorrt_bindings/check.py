@@ -21,8 +21,9 @@ from typing import Any
 from neuralpower.errors import InputError
 from neuralpower.profiler.callback import Burst, bindings_of, callback_for
 from neuralpower.profiler.layer_profiler import LayerProfiler
-from neuralpower.runtimes import build
-from neuralpower.runtimes.diagnosis import complaint, logger_of
+from neuralpower.runtimes.options import PRECISIONS
+from neuralpower.runtimes.tensorrt import build
+from neuralpower.runtimes.tensorrt.diagnosis import complaint, logger_of
 from neuralpower_wire.link import Inference
 
 trt = importlib.import_module(sys.argv[2])
@@ -251,7 +252,7 @@ def the_builder_is_told_to_keep_layers_apart() -> None:
     """DETAILED verbosity and no auxiliary streams in every precision that this version builds."""
     with tempfile.TemporaryDirectory() as folder:
         model = _model(Path(folder) / "net.onnx")
-        for precision in build.PRECISIONS:
+        for precision in PRECISIONS:
             config = Config()
             options = build.Options(precision, 4)
             try:

@@ -18,7 +18,8 @@ import tensorrt_rtx as trt
 from tests.worlds import zoo_onnx
 
 from neuralpower.errors import Failure, InputError
-from neuralpower.runtimes import build
+from neuralpower.runtimes.options import PRECISIONS
+from neuralpower.runtimes.tensorrt import build
 
 CAPABILITIES = ("8.6", "12.0")
 """GeForce 30 and 50."""
@@ -70,7 +71,7 @@ def refused(folder: Path) -> None:
     for at, each in enumerate(broken.models()):
         path = folder / f"broken{at}.onnx"
         path.write_bytes(each.content)
-        for precision in build.PRECISIONS:
+        for precision in PRECISIONS:
             begin = time.perf_counter()
             wrong, said = verdict(path, precision, each.names if precision == "fp32" else ())
             report(f"refused: {each.name}, {precision}", time.perf_counter() - begin, 0, wrong, said)

@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     recording = Recording(args.directory)
     check(recording, args.method, args.rail, args.engine)
     if args.plot:
-        _check_ending(args.plot)
+        from neuralpower.report.plots import check_ending
+
+        check_ending(args.plot)
     attribution = attributed(recording, args.method, rail=args.rail)
     chosen = choose(attribution, args.engine)
     if args.plot:
@@ -143,15 +145,6 @@ def _unprofiled(found: Unprofiled) -> dict[str, Any]:
         name: dict(zip(("value", "se"), getattr(found, name), strict=True)) for name in ("time_ratio", "energy_ratio")
     }
     return {"profiled": vars(found.profiled), "unprofiled": vars(found.unprofiled), **ratios}
-
-
-def _check_ending(path: Path) -> None:
-    from neuralpower.report.plots import check_ending
-
-    try:
-        check_ending(path)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _plot(engines: list[EngineAttribution], path: Path, attribution: Attribution) -> None:

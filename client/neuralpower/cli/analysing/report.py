@@ -117,7 +117,7 @@ def _unseen(recording: Recording | None, models: SixModels | None) -> list[Netwo
     """Predictions of the recorded networks that the models were not fitted to; engines of one or two layers left out."""
     if recording is None or models is None:
         return []
-    from neuralpower.features.engine import layers_from_engine
+    from neuralpower.features.inspector.engine import layers_from_engine
     from neuralpower.models.network import predict_network
 
     unseen = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from neuralpower.experiment.around import Around
     from neuralpower.experiment.experiment import Outcome
     from neuralpower.experiment.stopping import Stop
-    from neuralpower.runtimes.build import Options
+    from neuralpower.runtimes.options import Options
     from neuralpower.runtimes.run import Job
     from neuralpower.runtimes.runtime import Runtime
 
@@ -147,7 +147,7 @@ def campaign(args: argparse.Namespace) -> bool:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from neuralpower.runtimes.build import Options
+    from neuralpower.runtimes.options import Options
 
     return Options(args.precision, args.batch, args.calibration)
 

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from neuralpower.dataset import concat, read_dataset
     from neuralpower.models import store
     from neuralpower.models.judging import evaluation
-    from neuralpower.models.regression.rows import fingerprint
+    from neuralpower.models.rows import fingerprint
     from neuralpower.models.six import SixModels
 
     models = store.load(args.model)

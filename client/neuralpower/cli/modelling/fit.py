@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed {args.seed}: 0 or more")
     from neuralpower.dataset import concat, read_dataset
     from neuralpower.models import store
-    from neuralpower.models.regression.rows import left_out
     from neuralpower.models.regression.transfer import OtherQuantities
+    from neuralpower.models.rows import left_out
     from neuralpower.models.six import SixModels
 
     dataset = concat([read_dataset(path) for path in args.files])

@@ -365,7 +365,5 @@ def _plot(path: Path, order: list[tuple[Candidate, str]], best: list[Candidate],
 
     try:
         save(pareto([each for each, _ in order], best, limits), path)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise Failure(f"{path}: cannot write the plot: {error.strerror or error}") from None

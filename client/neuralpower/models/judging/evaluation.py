@@ -14,7 +14,7 @@ from neuralpower.dataset_networks import whole_networks
 from neuralpower.models.judging.baselines import BaselineModel, baselines
 from neuralpower.models.network import predict_network
 from neuralpower.models.regression.design import KINDS
-from neuralpower.models.regression.rows import networks_of, rows_of
+from neuralpower.models.rows import networks_of, rows_of
 from neuralpower.models.six import Key, SixModels
 from neuralpower.models.validation.held_out import CrossValidation, HeldOut, KindFolds
 from neuralpower.models.validation.score import Score

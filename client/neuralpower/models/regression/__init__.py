@@ -1,1 +1,1 @@
-"""Sparse polynomial regression: terms, rows, the path of the Lasso, and the choice along it."""
+"""Sparse polynomial regression: terms, the path of the Lasso, and the choice along it."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuralpower.dataset import Dataset
 from neuralpower.models.regression.folds import assign, relabelled
-from neuralpower.models.regression.rows import Geometry, LayerRows, clocks, groups_of, rows_of
+from neuralpower.models.rows import Geometry, LayerRows, clocks, groups_of, rows_of
 from neuralpower.models.validation.score import Score, rmspe, without_worst
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputError
-from ...features.engine import layers_from_engine
+from ...features.inspector.engine import layers_from_engine
 from ...features.layers import Layer
 from ...profiler.description import content_hash, layer_names
 from ..networks.graph import Json

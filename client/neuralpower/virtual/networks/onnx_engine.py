@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...features.layers import Layer
-from ...features.onnx_graph import layers_from_onnx
+from ...features.onnx.fused import layers_from_onnx
 from .graph import Json
 
 _FORMATS = {"fp32": "Row major linear FP32", "fp16": "Row major linear FP16 format", "int8": "Row major Int8 format"}

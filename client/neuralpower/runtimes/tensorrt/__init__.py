@@ -1,0 +1,1 @@
+"""TensorRT, and TensorRT for RTX: engines are built, and why a model is refused is told."""

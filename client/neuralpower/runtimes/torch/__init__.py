@@ -1,0 +1,1 @@
+"""PyTorch on any NVIDIA GPU: modules and exported programs, step by step."""
