@@ -78,7 +78,7 @@ arrows: $(READY)
 	@echo "check: import arrows" && $(BIN)/lint-imports --no-logo
 
 warnings:
-	@echo "check: C warnings" && for source in sampler_c/src/*.c benchmarks/*/*.c; do \
+	@echo "check: C warnings" && for source in sampler_c/src/*.c benchmarks/*/*.c examples/*/*.c; do \
 		$(CC) $(WARNINGS) -Isampler_c/include -Isampler_c/src -c $$source -o /dev/null || exit 1; done
 
 sanitize: ## C tests under ASan + UBSan, then under TSan
