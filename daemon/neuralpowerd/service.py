@@ -33,6 +33,7 @@ from .parts.inferences import InferencesPart
 from .parts.machine import MachinePart
 from .parts.observer import ObserverPart
 from .parts.part import DaemonPart, Intake, Intakes
+from .parts.prometheus import PrometheusPart
 from .parts.rails import RailsPart
 from .parts.sampler import SamplerPart
 from .parts.sockets import SocketsPart
@@ -47,7 +48,7 @@ SECOND_NS = 1_000_000_000
 FULL_BATCH, LONGEST_BATCH_NS = 12, 200_000_000
 """Ticks in a batch, unless they take longer than this: at 16 ms a tick, batches of three each 50 ms were half of what the daemon's Python
 costs. Who watches hardly feels a fifth of a second."""
-FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates")
+FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates", "prometheus")
 """What a reload cannot change, because sockets and files stay as they are."""
 
 
@@ -76,6 +77,7 @@ class Service:
     def _make_parts(self, clock: ClockWatch) -> list[DaemonPart]:
         """All parts, in the order in which each has its turn. To add one: a class of the protocol in `parts`, and its line here."""
         config, sampling, ledger = self.config, self.sampling, self.ledger
+        prometheus = PrometheusPart(config, lambda: self._latest)
         self._endpoints = endpoints = Endpoints(config)
         refusals = Refusals()
         history = History(sampling.readers, ledger, lambda: self._latest)
@@ -91,6 +93,7 @@ class Service:
             FreshnessPart(),
             ObserverPart(sampling),
             MachinePart(),
+            prometheus,
             SocketsPart(endpoints, ledger, history, refusals),
             SamplerPart(sampling, ledger),
         ]
