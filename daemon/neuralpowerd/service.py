@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from .parts.sockets import SocketsPart
 from .parts.watchdog import WatchdogPart
 from .sampling import Sampling
 from .system.notify import Notifier
+from .system.state import state_lines
 from .watch.clocks import Clocks, ClockWatch, glance
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class Service:
         prometheus = PrometheusPart(config, lambda: self._latest)
         self._endpoints = endpoints = Endpoints(config)
         refusals = Refusals()
-        history = History(sampling.readers, ledger, lambda: self._latest)
+        history = History(sampling.readers, ledger, lambda: self._latest, partial(refusals.note, "history"))
         inferences = InferencesPart(config, ledger, endpoints, refusals)
         return [
             ClockPart(clock, ledger, lambda: self._change_epoch("resume", self.config)),
@@ -101,12 +103,12 @@ class Service:
     # ---- life ----------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP reloads. DaemonError where the sampler ends by itself."""
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 logs the state. DaemonError where the sampler ends by itself."""
         wake, woken = socket.socketpair()
         wake.setblocking(False)
         woken.setblocking(False)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, lambda *_: None)
         self.ledger.event("daemon-started", f"neuralpowerd {os.getpid()}", pid=os.getpid())
         self._begin_epoch("resumed" if self.sampling.resumed else "a new stream")
@@ -157,6 +159,9 @@ class Service:
             self._publish()
 
     def _take_signals(self, numbers: bytes) -> int:
+        if signal.SIGUSR1 in numbers:
+            for line in state_lines(self.config, self._latest):
+                log.info("%s", line)
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self._stopping = True
         elif signal.SIGHUP in numbers:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Kind, WireError, by_epoch, records_to_batch, ticks_to_batch
+from neuralpower_wire import Kind, VersionError, WireError, by_epoch, records_to_batch, ticks_to_batch
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS, Reply, Request
 
@@ -53,14 +53,22 @@ class MarkLimit:
 
 
 class History:
-    """Serves the rings that `readers()` gives (the newest first), the ledger's journal, and what `status()` says."""
+    """Serves the rings that `readers()` gives (the newest first), the ledger's journal, and what `status()` says.
+
+    `foreign(peer, error)` hears of a peer that speaks another version of the wire: it is answered in this one's, and so knows it too.
+    """
 
     def __init__(
-        self, readers: Callable[[], list[RingReader]], ledger: Ledger, status: Callable[[], dict[str, Any]]
+        self,
+        readers: Callable[[], list[RingReader]],
+        ledger: Ledger,
+        status: Callable[[], dict[str, Any]],
+        foreign: Callable[[bytes, WireError], None] = lambda peer, error: None,
     ) -> None:
         self._readers = readers
         self._ledger = ledger
         self._status = status
+        self._foreign = foreign
         self._marks = MarkLimit(ledger.journal.capacity)
 
     def answer(self, frame: bytes, role: Role = Role.CONTROL, peer: bytes = b"") -> Reply:
@@ -77,6 +85,9 @@ class History:
             if request.do == "mark":
                 self._marks.take(peer, len(request.name) + len(request.text))
             return _ANSWERS[request.do](self, request)
+        except VersionError as error:
+            self._foreign(peer, error)
+            return Reply(identity, error=str(error))
         except WireError as error:
             return Reply(identity, error=str(error)[:1000])
 
