@@ -232,6 +232,26 @@ class PrometheusTable:
 
 
 @dataclass(frozen=True)
+class RecorderTable:
+    """The flight recorder: when something happens, the minutes around it are saved. Off unless it has a folder."""
+
+    folder: str = key("", "folder on the disk, this daemon's own; empty: nothing is saved", high=1024)
+    mebibytes: int = key(64, "what all files there may take together; the oldest go first", low=1, high=1_048_576)
+    before_s: float = key(
+        60.0, "saved of the time before it happened, as far as history_seconds has it", low=1, high=3600
+    )
+    after_s: float = key(30.0, "saved of the time after", low=0, high=3600)
+    power_w: float = key(
+        0.0, "save when the total is above this, as a mean of ten ticks; 0: never", low=0, high=100_000
+    )
+    energy_j: float = key(0.0, "save when the total takes more than this in energy_s; 0: never", low=0, high=1e9)
+    energy_s: float = key(60.0, "the time that energy_j is of", low=1, high=3600)
+    throttling: bool = key(True, "save when heat or overcurrent begins to slow the machine down")
+    contradiction: bool = key(True, "save when readings cannot be, or contradict what is known of the sensor")
+    mark: str = key("save", "save when somebody puts a mark of this name; empty: at no mark", high=256)
+
+
+@dataclass(frozen=True)
 class Config:
     """All of it. Tables of the file are the fields that are dataclasses."""
 
@@ -269,6 +289,7 @@ class Config:
     sockets: SocketsTable = field(default_factory=SocketsTable)
     tcp: TcpTable = field(default_factory=TcpTable)
     prometheus: PrometheusTable = field(default_factory=PrometheusTable)
+    recorder: RecorderTable = field(default_factory=RecorderTable)
 
 
 def load(path: Path | None) -> Config:

@@ -36,6 +36,7 @@ from .parts.observer import ObserverPart
 from .parts.part import DaemonPart, Intake, Intakes
 from .parts.prometheus import PrometheusPart
 from .parts.rails import RailsPart
+from .parts.recorder import RecorderPart
 from .parts.sampler import SamplerPart
 from .parts.sockets import SocketsPart
 from .parts.watchdog import WatchdogPart
@@ -50,7 +51,7 @@ SECOND_NS = 1_000_000_000
 FULL_BATCH, LONGEST_BATCH_NS = 12, 200_000_000
 """Ticks in a batch, unless they take longer than this: at 16 ms a tick, batches of three each 50 ms were half of what the daemon's Python
 costs. Who watches hardly feels a fifth of a second."""
-FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates", "prometheus")
+FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates", "prometheus", "recorder")
 """What a reload cannot change, because sockets and files stay as they are."""
 
 
@@ -80,9 +81,12 @@ class Service:
         """All parts, in the order in which each has its turn. To add one: a class of the protocol in `parts`, and its line here."""
         config, sampling, ledger = self.config, self.sampling, self.ledger
         prometheus = PrometheusPart(config, lambda: self._latest)
+        recorder = RecorderPart(config, ledger, lambda: self._latest)
         self._endpoints = endpoints = Endpoints(config)
         refusals = Refusals()
-        history = History(sampling.readers, ledger, lambda: self._latest, partial(refusals.note, "history"))
+        history = History(
+            sampling.readers, ledger, lambda: self._latest, partial(refusals.note, "history"), recorder.saved
+        )
         inferences = InferencesPart(config, ledger, endpoints, refusals)
         return [
             ClockPart(clock, ledger, lambda: self._change_epoch("resume", self.config)),
@@ -96,6 +100,7 @@ class Service:
             ObserverPart(sampling),
             MachinePart(),
             prometheus,
+            recorder,
             SocketsPart(endpoints, ledger, history, refusals),
             SamplerPart(sampling, ledger),
         ]

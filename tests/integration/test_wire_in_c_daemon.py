@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +19,10 @@ from neuralpower_wire import Kind
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
 
 
-LENGTH_NS = 20_000_000
-
-
 @pytest.fixture(scope="module")
 def subscriber(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, with sanitizers."""
     return built(tmp_path_factory.mktemp("c"))
-
-
-def infer(daemon: Daemon, count: int) -> None:
-    """So many inferences of a process of its own, one after the other."""
-    process = Process(daemon)
-    process.hello()
-    begin_ns = time.monotonic_ns() - count * LENGTH_NS
-    for seq in range(count):
-        process.infer(seq, begin_ns + seq * LENGTH_NS, begin_ns + (seq + 1) * LENGTH_NS)
 
 
 def test_the_same_numbers_as_the_client(daemon: Daemon, subscriber: Path) -> None:
@@ -45,7 +32,9 @@ def test_the_same_numbers_as_the_client(daemon: Daemon, subscriber: Path) -> Non
     ) as running:
         assert running.stdout is not None
         lines = [running.stdout.readline()]  # it has ticks: what comes now it sees
-        infer(daemon, 7)
+        process = Process(daemon)
+        process.hello()
+        process.infer_many(7)
         lines.append(running.communicate(timeout=PATIENCE_S)[0])
     assert running.returncode == 0 and "simulated" in lines[0]
     told = Summary.parse("".join(lines))
