@@ -71,7 +71,11 @@ class Service:
         self.sampling = Sampling(config)
         journal = Journal(Path(config.runtime_dir) / "journal.ring", config.journal.mebibytes << 20, boot_id())
         self.ledger = Ledger(journal, time.monotonic_ns, config.inferences.max_engines)
-        self.parts = self._make_parts(ClockWatch(read_clocks, glance if read_clocks is clocks else None))
+        try:
+            self.parts = self._make_parts(ClockWatch(read_clocks, glance if read_clocks is clocks else None))
+        except BaseException:
+            self._forget_new_logs()
+            raise
         self._latest: dict[str, Any] = {}
         self._latest_ns = 0
         self._new: list[Ticks] = []
@@ -104,6 +108,13 @@ class Service:
             SocketsPart(endpoints, ledger, history, refusals),
             SamplerPart(sampling, ledger),
         ]
+
+    def _forget_new_logs(self) -> None:
+        """A start that is refused leaves no logs that were not there, or the next one would seem to resume. Their locks are still held."""
+        journal = self.ledger.journal
+        for path, resumed in ((self.sampling.path, self.sampling.resumed), (journal.path, journal.resumed)):
+            if not resumed:
+                path.unlink(missing_ok=True)
 
     # ---- life ----------------------------------------------------------------------------------
 

@@ -149,6 +149,33 @@ def keys(daemon: Daemon, port: int) -> Path:
     return daemon.file
 
 
+def test_a_refused_start_leaves_no_logs(daemon: Daemon) -> None:
+    """Or the next one would seem to resume; logs that were there before stay."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    keys(daemon, port)
+    process = daemon.spawn()
+    _, logged = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1 and "no key to read; make one with: neuralpowerd keys" in logged
+    assert not list(daemon.folder.glob("*.ring"))
+    subprocess.run(
+        [sys.executable, "-m", "neuralpowerd", "keys", "--config", daemon.file], check=True, capture_output=True
+    )
+    daemon.start()
+    stream = daemon.ask("ticks").stream
+    code, logged = daemon.stop()
+    assert code == 0 and "a new stream" in logged
+    assert f"clients with an allowed key: tcp://127.0.0.1:{port}, live at port {port}, history at {port + 1}" in logged
+    (daemon.folder / "keys/server.secret").unlink()
+    daemon.spawn().communicate(timeout=PATIENCE_S)
+    keys(daemon, port)
+    subprocess.run(
+        [sys.executable, "-m", "neuralpowerd", "keys", "--config", daemon.file], check=True, capture_output=True
+    )
+    daemon.start()
+    assert daemon.ask("ticks").stream == stream
+
+
 def test_tcp_lets_in_only_allowed_keys(daemon: Daemon) -> None:
     """A client with an allowed key hears the ticks and may ask; one with another key, or none, hears nothing."""
     with socket.create_server(("127.0.0.1", 0)) as free:

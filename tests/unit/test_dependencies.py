@@ -38,7 +38,12 @@ OWN = {
     "benchmarks",
     "tests",
 }
-DISTRIBUTIONS = {"google": "protobuf", "prometheus_client": "prometheus-client", "sklearn": "scikit-learn", "zmq": "pyzmq"}
+DISTRIBUTIONS = {
+    "google": "protobuf",
+    "prometheus_client": "prometheus-client",
+    "sklearn": "scikit-learn",
+    "zmq": "pyzmq",
+}
 """What installs a module, where it has another name."""
 GIVEN = {
     "tensorrt": "comes with JetPack",
