@@ -7,6 +7,7 @@ import json
 import math
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,22 @@ def test_energy_is_the_integral_over_readings(tmp_path: Path) -> None:
     assert told.rails["IN"].seconds == told.rails["GPU"].seconds == pytest.approx(1.6)
     assert told.rails["IN"].mean_w == pytest.approx(8.0)
     assert told.total is not None and told.total.joules == pytest.approx(6.8 + 1.6)
+
+
+def test_gpus_are_no_host(tmp_path: Path) -> None:
+    """What all GPUs draw is not what the machine draws: each is told by itself, and no total."""
+    of = replace(epoch("gpu0", "gpu1", totals=("gpu0", "gpu1")), source="nvml")
+    found = told(watch(tmp_path, ticks([0, 1], [300.0, 300.0], [100.0, 100.0]), of=of))
+    assert [(labels["hw_id"], labels["hw_type"], value) for labels, value in found["hw_energy_joules_total"]] == [
+        ("gpu0", "gpu", 300.0),
+        ("gpu1", "gpu", 100.0),
+    ]
+    assert not [name for name in found if name.startswith("hw_host")]
+    of = replace(of, source="hwmon", covers="module")
+    (host, joules), *_ = told(watch(tmp_path, ticks([2, 3], [1.0, 1.0], [1.0, 1.0]), of=of))[
+        "hw_host_energy_joules_total"
+    ]
+    assert host["covers"] == "module" and joules == 2.0
 
 
 def test_no_counter_falls(tmp_path: Path) -> None:

@@ -20,11 +20,15 @@ import numpy as np
 
 from neuralpower_wire import Epoch, Ticks, rail_power_w
 
+from ..logs.feeds import in_one
+
 log = logging.getLogger(__name__)
 
 GAP_NS = 1_000_000_000
 """Between two readings farther apart nobody measured: a sum of guesses would be told as energy."""
 GAP_PERIODS = 3
+GPUS = "nvml"
+"""The source whose total is that of GPUs, beside a machine that nobody measures."""
 MOST_FILE = 64 * 1024
 """Bytes: 64 rails of 256 characters with their numbers are a third of it."""
 _FORMAT = 1
@@ -56,6 +60,10 @@ class EnergyCounters:
     total_of: Rails = ()
     board: str = ""
     simulated: bool = False
+    gpus: bool = False
+    """The rails are whole GPUs: their sum is no host's."""
+    covers: str = ""
+    """What the total is the power of, as in the epoch."""
 
 
 class EnergyWatch:
@@ -77,7 +85,8 @@ class EnergyWatch:
 
     def begin_epoch(self, epoch: Epoch) -> None:
         """The readings that come are of this epoch. Another board's, and simulated ones, are counted from 0."""
-        kept, total_of = self._kept, tuple(epoch.totals)
+        gpus = epoch.source == GPUS
+        kept, total_of = self._kept, () if gpus else tuple(epoch.totals)
         if (kept.board, kept.simulated) != (epoch.board, epoch.simulated):
             kept = EnergyCounters({}, board=epoch.board, simulated=epoch.simulated)
         rails = {rail: kept.rails.get(rail) or EnergyCounter(self._now_s()) for rail in epoch.rails()}
@@ -85,13 +94,14 @@ class EnergyWatch:
         if total_of and total is None:
             total = EnergyCounter(self._now_s())
         self._kept = replace(kept, rails=rails, total=total if total_of else None, total_of=total_of)
+        self._kept = replace(self._kept, gpus=gpus, covers=epoch.covers)
         self._epoch = epoch
         self._gap_ns = max(GAP_NS, GAP_PERIODS * epoch.period_ns)
         self._last: Ticks | None = None
 
     def see(self, ticks: Ticks) -> None:
         """Count these ticks of the epoch, which follow the ones before."""
-        joined = ticks if self._last is None else np.concatenate([self._last, ticks])
+        joined = ticks if self._last is None else in_one([self._last, ticks])
         self._last = ticks[-1:].copy()
         t_ns = joined["t_ns"]
         powers = rail_power_w(self._epoch, joined)

@@ -37,8 +37,8 @@ LATE_NS = (
 )
 """Upper edges of the buckets of lateness: a quiet SCHED_FIFO loop is within the first three, a busy machine within the last."""
 ESTIMATOR_STATES = ("off", "waiting", "acquiring", "running")
-RAIL = "rail"
-"""hw.type of a rail: none of the well-known values is one, and others are allowed then."""
+RAIL, GPU = "rail", "gpu"
+"""hw.type: of a rail none of the well-known values holds, and others are allowed then; a GPU's is one of them."""
 
 
 @dataclass
@@ -189,10 +189,11 @@ def _energies(told: EnergyCounters, parents: Mapping[str, str]) -> Iterator[Any]
 
     simulated = _word(told.simulated)
     rail_labels = ("hw_id", "hw_name", "hw_type", "hw_parent", "simulated")
-    host_labels = ("hw_id", "hw_name", "rails", "simulated")
+    host_labels = ("hw_id", "hw_name", "rails", "covers", "simulated")
     parts = {rail: each for rail, each in told.rails.items() if told.total_of != (rail,)}
-    rails = [((rail, rail, RAIL, parents.get(rail, ""), simulated), each) for rail, each in parts.items()]
-    hosts = [(("total", told.board, "+".join(told.total_of), simulated), told.total)] if told.total else []
+    kind = GPU if told.gpus else RAIL
+    rails = [((rail, rail, kind, parents.get(rail, ""), simulated), each) for rail, each in parts.items()]
+    hosts = [(("total", told.board, "+".join(told.total_of), told.covers, simulated), told.total)] if told.total else []
     for name, labels, found in (("hw", rail_labels, rails), ("hw_host", host_labels, hosts)):
         power = GaugeMetricFamily(f"{name}_power_watts", "Mean power of the last second", labels=labels)
         energy = CounterMetricFamily(
