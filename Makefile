@@ -24,7 +24,7 @@ endef
 export KEEP_A_FINDING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-builder test-gpu test-memory-model test-systemd test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick siege siege-quick
+.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-builder test-gpu test-memory-model test-systemd test-prometheus test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick siege siege-quick
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ arrows: $(READY)
 	@echo "check: import arrows" && $(BIN)/lint-imports --no-logo
 
 warnings:
-	@echo "check: C warnings" && for source in sampler_c/src/*.c benchmarks/*/*.c; do \
+	@echo "check: C warnings" && for source in sampler_c/src/*.c benchmarks/*/*.c examples/*/*.c; do \
 		$(CC) $(WARNINGS) -Isampler_c/include -Isampler_c/src -c $$source -o /dev/null || exit 1; done
 
 sanitize: ## C tests under ASan + UBSan, then under TSan
@@ -100,6 +100,9 @@ test-memory-model: ## the ring's protocol in a weak memory model, as it is and w
 
 test-systemd: $(READY) ## the unit under a real systemd in a container; as root; needs systemd-container and mmdebstrap
 	@$(BIN)/python tests/beds/systemd/run.py
+
+test-prometheus: $(READY) ## a real Prometheus scrapes a real daemon through a kill; needs Debian's prometheus
+	@$(BIN)/python tests/beds/prometheus/run.py
 
 test-vm: $(READY) ## the real ina3221 driver in a virtual machine judges chip, sources and loop (docs/testbed.md)
 	@tests/beds/vm/run.sh $(abspath $(BIN))/python

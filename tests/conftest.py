@@ -45,7 +45,9 @@ def public_data() -> Path:
 @pytest.fixture
 def signals() -> Iterator[None]:
     """Puts the handlers of signals back after a service ran in this process."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    kept = {
+        number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    }
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)

@@ -144,7 +144,8 @@ def _run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise DaemonError(f"{config.runtime_dir}: {error.strerror}; choose another --runtime-dir") from None
     logs.set_up()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload before there is anything to reload
+    for number in (signal.SIGHUP, signal.SIGUSR1):  # before there is anything to reload, or to tell
+        signal.signal(number, signal.SIG_IGN)
     Service(lambda: _config(args), Notifier()).run()
     return 0
 

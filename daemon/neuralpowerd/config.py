@@ -6,6 +6,7 @@ docs/configuration.md lists the same keys for people; a test compares the two.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -223,6 +224,34 @@ class TcpTable:
 
 
 @dataclass(frozen=True)
+class PrometheusTable:
+    """A page for Prometheus: off unless it has a port. It asks for no key; who reaches it reads it."""
+
+    port: int = key(0, "TCP port of the page /metrics; 0: there is none", low=0, high=65535)
+    host: str = key("127.0.0.1", "address to listen at, in numbers; 0.0.0.0 is every interface", low=1, high=45)
+
+
+@dataclass(frozen=True)
+class RecorderTable:
+    """The flight recorder: when something happens, the minutes around it are saved. Off unless it has a folder."""
+
+    folder: str = key("", "folder on the disk, this daemon's own; empty: nothing is saved", high=1024)
+    mebibytes: int = key(64, "what all files there may take together; the oldest go first", low=1, high=1_048_576)
+    before_s: float = key(
+        60.0, "saved of the time before it happened, as far as history_seconds has it", low=1, high=3600
+    )
+    after_s: float = key(30.0, "saved of the time after", low=0, high=3600)
+    power_w: float = key(
+        0.0, "save when the total is above this, as a mean of ten ticks; 0: never", low=0, high=100_000
+    )
+    energy_j: float = key(0.0, "save when the total takes more than this in energy_s; 0: never", low=0, high=1e9)
+    energy_s: float = key(60.0, "the time that energy_j is of", low=1, high=3600)
+    throttling: bool = key(True, "save when heat or overcurrent begins to slow the machine down")
+    contradiction: bool = key(True, "save when readings cannot be, or contradict what is known of the sensor")
+    mark: str = key("save", "save when somebody puts a mark of this name; empty: at no mark", high=256)
+
+
+@dataclass(frozen=True)
 class Config:
     """All of it. Tables of the file are the fields that are dataclasses."""
 
@@ -259,6 +288,8 @@ class Config:
     sim: SimTable = field(default_factory=SimTable)
     sockets: SocketsTable = field(default_factory=SocketsTable)
     tcp: TcpTable = field(default_factory=TcpTable)
+    prometheus: PrometheusTable = field(default_factory=PrometheusTable)
+    recorder: RecorderTable = field(default_factory=RecorderTable)
 
 
 def load(path: Path | None) -> Config:
@@ -372,6 +403,14 @@ def _fit_together(config: Config, name: str) -> None:
             Address.parse_bind(config.tcp.bind)
         except WireError as error:
             raise ConfigError(f"{name}: tcp.bind: {error}") from None
+    try:
+        if "%" in config.prometheus.host:  # which interface: a name again
+            raise ValueError
+        ipaddress.ip_address(config.prometheus.host)
+    except ValueError:
+        raise ConfigError(
+            f'{name}: prometheus.host: {config.prometheus.host!r} is no address; write numbers, as "127.0.0.1"'
+        ) from None
     if config.source == "replay" and not config.replay:
         raise ConfigError(f"{name}: replay: source replay needs a file of ticks; name one")
     if 0 < config.period_us < 100:

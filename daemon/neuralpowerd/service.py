@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,15 @@ from .parts.inferences import InferencesPart
 from .parts.machine import MachinePart
 from .parts.observer import ObserverPart
 from .parts.part import DaemonPart, Intake, Intakes
+from .parts.prometheus import PrometheusPart
 from .parts.rails import RailsPart
+from .parts.recorder import RecorderPart
 from .parts.sampler import SamplerPart
 from .parts.sockets import SocketsPart
 from .parts.watchdog import WatchdogPart
 from .sampling import Sampling
 from .system.notify import Notifier
+from .system.state import state_lines
 from .watch.clocks import Clocks, ClockWatch, glance
 
 log = logging.getLogger(__name__)
@@ -47,7 +51,7 @@ SECOND_NS = 1_000_000_000
 FULL_BATCH, LONGEST_BATCH_NS = 12, 200_000_000
 """Ticks in a batch, unless they take longer than this: at 16 ms a tick, batches of three each 50 ms were half of what the daemon's Python
 costs. Who watches hardly feels a fifth of a second."""
-FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates")
+FIXED_KEYS = ("runtime_dir", "journal", "sockets", "tcp", "inferences", "estimates", "prometheus", "recorder")
 """What a reload cannot change, because sockets and files stay as they are."""
 
 
@@ -67,7 +71,11 @@ class Service:
         self.sampling = Sampling(config)
         journal = Journal(Path(config.runtime_dir) / "journal.ring", config.journal.mebibytes << 20, boot_id())
         self.ledger = Ledger(journal, time.monotonic_ns, config.inferences.max_engines)
-        self.parts = self._make_parts(ClockWatch(read_clocks, glance if read_clocks is clocks else None))
+        try:
+            self.parts = self._make_parts(ClockWatch(read_clocks, glance if read_clocks is clocks else None))
+        except BaseException:
+            self._forget_new_logs()
+            raise
         self._latest: dict[str, Any] = {}
         self._latest_ns = 0
         self._new: list[Ticks] = []
@@ -76,9 +84,13 @@ class Service:
     def _make_parts(self, clock: ClockWatch) -> list[DaemonPart]:
         """All parts, in the order in which each has its turn. To add one: a class of the protocol in `parts`, and its line here."""
         config, sampling, ledger = self.config, self.sampling, self.ledger
+        prometheus = PrometheusPart(config, lambda: self._latest)
+        recorder = RecorderPart(config, ledger, lambda: self._latest)
         self._endpoints = endpoints = Endpoints(config)
         refusals = Refusals()
-        history = History(sampling.readers, ledger, lambda: self._latest)
+        history = History(
+            sampling.readers, ledger, lambda: self._latest, partial(refusals.note, "history"), recorder.saved
+        )
         inferences = InferencesPart(config, ledger, endpoints, refusals)
         return [
             ClockPart(clock, ledger, lambda: self._change_epoch("resume", self.config)),
@@ -91,19 +103,28 @@ class Service:
             FreshnessPart(),
             ObserverPart(sampling),
             MachinePart(),
+            prometheus,
+            recorder,
             SocketsPart(endpoints, ledger, history, refusals),
             SamplerPart(sampling, ledger),
         ]
 
+    def _forget_new_logs(self) -> None:
+        """A start that is refused leaves no logs that were not there, or the next one would seem to resume. Their locks are still held."""
+        journal = self.ledger.journal
+        for path, resumed in ((self.sampling.path, self.sampling.resumed), (journal.path, journal.resumed)):
+            if not resumed:
+                path.unlink(missing_ok=True)
+
     # ---- life ----------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP reloads. DaemonError where the sampler ends by itself."""
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 logs the state. DaemonError where the sampler ends by itself."""
         wake, woken = socket.socketpair()
         wake.setblocking(False)
         woken.setblocking(False)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, lambda *_: None)
         self.ledger.event("daemon-started", f"neuralpowerd {os.getpid()}", pid=os.getpid())
         self._begin_epoch("resumed" if self.sampling.resumed else "a new stream")
@@ -154,6 +175,9 @@ class Service:
             self._publish()
 
     def _take_signals(self, numbers: bytes) -> int:
+        if signal.SIGUSR1 in numbers:
+            for line in state_lines(self.config, self._latest):
+                log.info("%s", line)
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self._stopping = True
         elif signal.SIGHUP in numbers:

@@ -14,7 +14,8 @@ from tests.patience import PATIENCE_S, until
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Batch, Kind, encode
-from neuralpower_wire.link import Credit, Describe, Engine, Inference, RefusedInference
+from neuralpower_wire.batch import pack, unpack
+from neuralpower_wire.link import Credit, Describe, Engine, Hello, Inference, RefusedInference
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
 
@@ -117,3 +118,20 @@ def test_hostile_bytes_change_nothing(daemon: Daemon) -> None:
     assert ", peer " in daemon.ask("status").body["last_broken_message"]
     _, logged = daemon.stop()
     assert 1 <= logged.count("a message was refused: inferences") < 50
+
+
+def test_a_profiler_of_another_version_is_told(daemon: Daemon) -> None:
+    """It hears why it gets no credit, in the daemon's version; the log has the same line, and SIGUSR1 counts it."""
+    daemon.start()
+    process = Process(daemon)
+    topic, header = encode(Hello(SESSION, 1, "later").batch())
+    process.end.send_multipart([topic, pack({**unpack(header), "v": 2})])
+    line = "the other end speaks version 2 of the wire and this one version 1: install the same neuralpower on both"
+    assert RefusedInference.of(process.hear(b"refused")).reason == line
+    daemon.until(lambda: daemon.ask("status").body["broken_messages"] == 1)
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGUSR1)
+    daemon.until(lambda: daemon.ask("status").body["uptime_s"] > 0)
+    code, logged = daemon.stop()
+    assert code == 0 and "a message was refused: inferences, peer " in logged and f": {line} (1 so far)" in logged
+    assert "state: broken_messages: 1\n" in logged

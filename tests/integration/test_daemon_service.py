@@ -19,7 +19,7 @@ import zmq
 from daemon_process import SMALL, Daemon, Process, receive
 from tests.patience import PATIENCE_S
 
-from neuralpower_sampler import AVAILABLE
+from neuralpower_sampler import AVAILABLE, RingReader
 from neuralpower_wire import (
     Channel,
     Epoch,
@@ -31,6 +31,7 @@ from neuralpower_wire import (
     total_power_w,
 )
 from neuralpower_wire.history import Reply, Request
+from neuralpowerd.live.keys import make_keys
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
 
@@ -147,6 +148,28 @@ def keys(daemon: Daemon, port: int) -> Path:
     """Configure TCP at the port."""
     daemon.configure("", tables=f'{SMALL}[tcp]\nbind = "127.0.0.1:{port}"\nkeys_dir = "{daemon.folder}/keys"\n')
     return daemon.file
+
+
+def test_a_refused_start_leaves_no_logs(daemon: Daemon) -> None:
+    """Or the next one would seem to resume; logs that were there before stay."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    keys(daemon, port)
+    process = daemon.spawn()
+    _, logged = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1 and "no key to read; make one with: neuralpowerd keys" in logged
+    assert not list(daemon.folder.glob("*.ring"))
+    make_keys(daemon.folder / "keys")
+    daemon.start()
+    stream = daemon.ask("ticks").stream
+    code, logged = daemon.stop()
+    assert code == 0 and "a new stream" in logged
+    assert f"clients with an allowed key: tcp://127.0.0.1:{port}, live at port {port}, history at {port + 1}" in logged
+    (daemon.folder / "keys/server.secret").unlink()
+    assert daemon.spawn().communicate(timeout=PATIENCE_S)[1]
+    with RingReader(daemon.folder / "ticks.ring") as ring:
+        assert ring.stream == stream
+    assert (daemon.folder / "journal.ring").exists()
 
 
 def test_tcp_lets_in_only_allowed_keys(daemon: Daemon) -> None:

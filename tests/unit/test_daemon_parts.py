@@ -220,6 +220,24 @@ def test_keys_and_the_allow_list(tmp_path: Path) -> None:
         server_keys(tmp_path)
 
 
+def test_who_may_not_is_told_to_use_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where keys are written and where they are read; without a key it says how one is made."""
+    with pytest.raises(DaemonError, match=r"no key to read; make one with: neuralpowerd keys, and the same --config"):
+        server_keys(tmp_path)
+    make_keys(tmp_path)
+
+    def refuse(path: object, *args: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(DaemonError, match=r"server\.secret: Permission denied; use sudo, or be the daemon's user$"):
+        server_keys(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr("neuralpowerd.live.keys._replace", lambda folder, *more: refuse(folder))
+    with pytest.raises(DaemonError, match=r"Permission denied; use sudo, or be the daemon's user$"):
+        allow(tmp_path, "a" * 40, "")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
 def test_root_shows_the_keys_of_the_daemons_user_and_of_no_other(tmp_path: Path) -> None:
     """The folder's owner is the daemon's user; a secret of somebody else could be replaced by him."""

@@ -24,10 +24,10 @@ ROOTS = {  # folder: the extras that it may count on beside the base
     "align": [],
     "client/neuralpower/profiler": [],  # the inference process has the base alone
     "sampler_c": ["daemon"],
-    "daemon": ["daemon"],
+    "daemon": ["daemon", "prometheus"],
     "client": ["client", "tensorrt"],
     "benchmarks": ["daemon", "client", "dev"],
-    "tests": ["daemon", "client", "dev"],
+    "tests": ["daemon", "prometheus", "client", "dev"],
 }
 OWN = {
     "neuralpower",
@@ -38,7 +38,12 @@ OWN = {
     "benchmarks",
     "tests",
 }
-DISTRIBUTIONS = {"google": "protobuf", "sklearn": "scikit-learn", "zmq": "pyzmq"}
+DISTRIBUTIONS = {
+    "google": "protobuf",
+    "prometheus_client": "prometheus-client",
+    "sklearn": "scikit-learn",
+    "zmq": "pyzmq",
+}
 """What installs a module, where it has another name."""
 GIVEN = {
     "tensorrt": "comes with JetPack",
@@ -94,4 +99,4 @@ def test_imports_are_declared(root: str) -> None:
 def test_requirements_are_imported() -> None:
     """A requirement that nothing imports is not a requirement; tools are run."""
     found = {name for root in ROOTS for name in of_others(root)}
-    assert declared(["daemon", "client", "tensorrt", "dev"]) - found - TOOLS == {"neuralpower"}
+    assert declared(["daemon", "prometheus", "client", "tensorrt", "dev"]) - found - TOOLS == {"neuralpower"}

@@ -96,7 +96,7 @@ def test_named_modules_and_members_exist(page: Path) -> None:
     assert not [name for name in sorted(names) if not is_there(name)]
 
 
-FOLDERS = ("align", "benchmarks", "client", "daemon", "docs", "sampler_c", "systemd", "tests", "wire")
+FOLDERS = ("align", "benchmarks", "client", "daemon", "docs", "examples", "sampler_c", "systemd", "tests", "wire")
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)

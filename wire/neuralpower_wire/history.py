@@ -30,7 +30,7 @@ MAX_RECORDS = 1024
 MAX_REPLY = 8 * 1024 * 1024
 """A reply of the journal ends before the record that would pass this size, but holds at least one record."""
 MAX_REQUEST = 16 * 1024
-QUESTIONS = ("ticks", "journal", "status", "epochs", "engine", "mark")
+QUESTIONS = ("ticks", "journal", "status", "epochs", "engine", "mark", "saved", "fetch")
 _END = 2**63 - 1
 
 
@@ -39,7 +39,8 @@ class Request:
     """A question; `id` comes back with the answer.
 
     `ticks` and `journal` take `first`, `count` and, optionally, `stream`; without it the newest stream is meant.
-    `engine` takes `hash`. `mark` takes `name` and `text` and journals them.
+    `engine` takes `hash`. `mark` takes `name` and `text` and journals them. `fetch` takes `name`, `first` and `count`: bytes of a file
+    that `saved` lists.
     """
 
     id: int

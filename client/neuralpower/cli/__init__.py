@@ -21,6 +21,7 @@ COMMANDS = {
     "profile": ("measuring.profile", "run a network with the profiler attached"),
     "watch": ("measuring.watch", "live rails, rates, layers and losses in the terminal"),
     "record": ("measuring.record", "record everything a daemon publishes"),
+    "fetch": ("measuring.fetch", "bring what a device's flight recorder has saved"),
     "info": ("analysing.info", "what a recording or dataset holds, and what is missing"),
     "attribute": ("analysing.attribute", "power and energy per layer of a recording"),
     "dataset": ("analysing.dataset", "layers with features and measurements, as Parquet"),

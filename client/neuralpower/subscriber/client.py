@@ -389,6 +389,26 @@ class Client:
         """Put a mark into the journal, now. Raises Failure if no daemon answers or it refuses."""
         self._asked("mark", name=name, text=text)
 
+    def saved(self) -> list[dict[str, Any]]:
+        """The flight recorder's files, the oldest first: name, bytes, at, begin_ns, end_ns, board, simulated, reasons.
+
+        Raises Failure if no daemon answers, or its flight recorder is off.
+        """
+        body = self._asked("saved").reply.body
+        if body.get("on") is not True:
+            raise Failure(
+                f"{self.address}: the flight recorder is off; the device's configuration names recorder.folder"
+            )
+        files = body.get("files")
+        return [each for each in files if isinstance(each, dict)] if isinstance(files, list) else []
+
+    def saved_bytes(self, name: str, first: int, count: int) -> bytes:
+        """Some bytes of a saved file from `first` on, at most 256 KiB; none behind its end. Raises Failure where there is no such file (any more)."""
+        data = self._asked("fetch", name=name, first=first, count=count).reply.body.get("data")
+        if not isinstance(data, bytes) or len(data) > count:
+            raise Failure(f"{self.address}: an answer without the bytes that were asked for")
+        return data
+
     def _asked(self, do: str, **fields: Any) -> Answer:
         answer = self._history.ask(do, **fields)
         if answer is None:

@@ -7,6 +7,7 @@ nobody else may enter.
 from __future__ import annotations
 
 import grp
+import logging
 import os
 import resource
 import socket as sockets
@@ -32,6 +33,8 @@ from .front_process import Door, FrontProcess
 from .gate import Gate
 from .keys import server_keys
 from .zmtp import PeerBounds
+
+log = logging.getLogger(__name__)
 
 HISTORY_HIGH_WATER = 16
 """Replies waiting for one client: a greedy one costs at most this many times 8 MiB, then loses replies."""
@@ -198,6 +201,9 @@ class Endpoints:
             self._front_at(replace(remote, port=remote.port + offset), door)
             (self.live if kind == zmq.XPUB else self.history).append(socket)
         self.gate = Gate(Path(config.tcp.keys_dir), zap, self.live[1])
+        log.info(
+            "clients with an allowed key: %s, live at port %d, history at %d", remote, remote.port, remote.port + 1
+        )
 
     def _front_at(self, address: Address, door: Door) -> None:
         assert self._front is not None

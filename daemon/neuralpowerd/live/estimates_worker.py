@@ -141,6 +141,7 @@ def bounded(share: float) -> Iterator[None]:
 
 def run(folder: Path, window_s: float, every_s: float, most_cpu: float, first: int) -> int:
     """Until the daemon ends."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # meant for the daemon, where all processes of a unit get it
     os.nice(NICE)
     with bounded(most_cpu):
         return _followed(folder, window_s, every_s, first)

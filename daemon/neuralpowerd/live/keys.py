@@ -43,8 +43,12 @@ def server_keys(folder: Path) -> tuple[bytes, bytes]:
     try:
         secret = path.read_text("ascii").strip()
         modes = {path: path.stat(), folder: folder.stat()}
+    except PermissionError as error:
+        raise _unwritable(error) from None
     except (OSError, UnicodeDecodeError):
-        raise DaemonError(f"{path}: no key to read; make one with: neuralpowerd keys") from None
+        raise DaemonError(
+            f"{path}: no key to read; make one with: neuralpowerd keys, and the same --config where there is one"
+        ) from None
     owners = {0, os.geteuid()}
     if os.geteuid() == 0:
         owners.add(modes[folder].st_uid)  # the daemon's user, whose keys root shows
@@ -121,6 +125,8 @@ def _check(key: str) -> None:
 
 
 def _unwritable(error: OSError) -> DaemonError:
+    if isinstance(error, PermissionError):
+        return DaemonError(f"{error.filename}: {error.strerror}; use sudo, or be the daemon's user")
     return DaemonError(f"{error.filename}: {error.strerror}; choose a folder that can be written in tcp.keys_dir")
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Kind, WireError, by_epoch, records_to_batch, ticks_to_batch
+from neuralpower_wire import Kind, VersionError, WireError, by_epoch, records_to_batch, ticks_to_batch
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS, Reply, Request
 
 from .ledger import Ledger
 from .roles import NEEDED, Role
+from .saved import SavedFolder
 
 MARKS_S = 300.0
 MARK_BYTES = 64
@@ -53,14 +54,24 @@ class MarkLimit:
 
 
 class History:
-    """Serves the rings that `readers()` gives (the newest first), the ledger's journal, and what `status()` says."""
+    """Serves the rings that `readers()` gives (the newest first), the ledger's journal, and what `status()` says.
+
+    `foreign(peer, error)` hears of a peer that speaks another version of the wire: it is answered in this one's, and so knows it too. `saved` is the flight recorder's folder, if it has one.
+    """
 
     def __init__(
-        self, readers: Callable[[], list[RingReader]], ledger: Ledger, status: Callable[[], dict[str, Any]]
+        self,
+        readers: Callable[[], list[RingReader]],
+        ledger: Ledger,
+        status: Callable[[], dict[str, Any]],
+        foreign: Callable[[bytes, WireError], None] = lambda peer, error: None,
+        saved: SavedFolder | None = None,
     ) -> None:
         self._readers = readers
         self._ledger = ledger
         self._status = status
+        self._foreign = foreign
+        self._saved = saved
         self._marks = MarkLimit(ledger.journal.capacity)
 
     def answer(self, frame: bytes, role: Role = Role.CONTROL, peer: bytes = b"") -> Reply:
@@ -77,6 +88,9 @@ class History:
             if request.do == "mark":
                 self._marks.take(peer, len(request.name) + len(request.text))
             return _ANSWERS[request.do](self, request)
+        except VersionError as error:
+            self._foreign(peer, error)
+            return Reply(identity, error=str(error))
         except WireError as error:
             return Reply(identity, error=str(error)[:1000])
 
@@ -133,6 +147,22 @@ class History:
         index = self._ledger.write(Kind.MARK, {"name": request.name, "text": request.text})
         return Reply(request.id, stream=self._ledger.journal.stream, body={"index": index})
 
+    def _list_saved(self, request: Request) -> Reply:
+        files = self._saved.files if self._saved else []
+        told = [{"name": each.name, "bytes": each.bytes, **_said(each.told)} for each in files]
+        return Reply(request.id, body={"on": self._saved is not None, "files": told})
+
+    def _fetch(self, request: Request) -> Reply:
+        if self._saved is None:
+            raise WireError("the flight recorder is off: it has no recorder.folder")
+        size, data = self._saved.read(request.name, request.first, request.count)
+        return Reply(request.id, body={"bytes": size, "data": data})
+
+
+def _said(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list tells of a file."""
+    return {name: told.get(name) for name in ("at", "begin_ns", "end_ns", "board", "simulated", "reasons")}
+
 
 _ANSWERS: dict[str, Callable[[History, Request], Reply]] = {
     "ticks": History._ticks,
@@ -141,4 +171,6 @@ _ANSWERS: dict[str, Callable[[History, Request], Reply]] = {
     "epochs": History._epochs,
     "engine": History._engine,
     "mark": History._mark,
+    "saved": History._list_saved,
+    "fetch": History._fetch,
 }

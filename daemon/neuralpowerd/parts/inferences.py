@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from neuralpower_wire import Batch, Epoch, Ticks, WireError, decode, encode
-from neuralpower_wire.link import MOST_HEADER
+from neuralpower_wire import Batch, Epoch, Ticks, VersionError, WireError, decode, encode
+from neuralpower_wire.link import MOST_HEADER, RefusedInference
 
 from ..config import Config
 from ..live.endpoints import Endpoints, received, send
@@ -76,6 +76,10 @@ class InferencesPart(DaemonPart):
                 self._ingest.handle(peer, decode(frames, MOST_HEADER))
             except WireError as error:
                 self._refusals.note("inferences", peer, error)
+                if isinstance(
+                    error, VersionError
+                ):  # in this version's words: a process that waits for credit learns why it gets none
+                    self._answer(peer, RefusedInference(0, str(error)).batch())
         self._ingest.acknowledge()
         now = time.monotonic_ns()
         if taken > min(BUSY_ROUND, self._credit // 4):
