@@ -33,7 +33,7 @@ def test_a_bit_turned_over_is_told(tmp_path: Path, killed: bool) -> None:
     assert len(sound) == 4 and not sound[3]
     silent = []
     files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file() and path.name != layout.LOCK]
-    assert {path.suffix for path in files} == {".json", ".parquet", ".wal"}
+    assert {path.suffix for path in files} == {".json", ".parquet", ".summary", ".wal"}
     for path in files:
         whole = path.read_bytes()
         for at in (

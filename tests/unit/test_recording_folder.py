@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,11 @@ def test_a_newer_format_is_refused_by_version(tmp_path: Path) -> None:
     """A recording of a later format names both versions."""
     recorded(tmp_path / "rec")
     path = tmp_path / "rec" / layout.DOCUMENT
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 9}))
+    body = {**json.loads(path.read_text()), "version": 9}
+    del body[layout.CHECKSUM]
+    path.write_text(
+        json.dumps({**body, layout.CHECKSUM: f"{zlib.crc32(json.dumps(body, sort_keys=True).encode()):08x}"})
+    )
     with pytest.raises(InputError, match="format version 9; this neuralpower reads version 1"):
         Recording(tmp_path / "rec")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,10 @@ class Document:
     version: int = VERSION
 
 
+UNKNOWN = Document("unknown", "unknown", "unknown")
+"""Stands in for a document that is damaged."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """A Parquet file of one log ("ticks" or "journal") and stream; `first` and `last` are the indices at its ends."""
@@ -50,37 +55,54 @@ class Segment:
     last: int
 
 
-def read_document(folder: Path) -> Document:
-    """The document of the recording in `folder`. Raises InputError if there is none, or one this version cannot read."""
+def read_document(folder: Path, tell: Callable[[str], None] | None = None) -> Document:
+    """The document of the recording in `folder`. Raises InputError if there is none, or one this version cannot read.
+
+    tell: takes the line instead where the document is damaged and the folder is a recording nevertheless; what the document said is
+    then taken as not known.
+    """
     path = folder / DOCUMENT
     try:
         text = path.read_text("utf-8", errors="replace")
     except NotADirectoryError:
         raise InputError(f"{folder}: a file, not a recording") from None
     except FileNotFoundError:
+        if tell is not None and (folder / "wal").is_dir():
+            tell(f"{path}: is missing; where and when this was recorded is not known")
+            return UNKNOWN
         missing = f"not a recording, it has no {DOCUMENT}" if folder.is_dir() else "no such folder, not a recording"
         raise InputError(f"{folder}: {missing}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        body = json.loads(text)
-        version = body.pop("version")
-        if body.pop("format") != FORMAT:
-            raise ValueError("of another format")
-        if version != VERSION:
-            raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")
-        checksum = body.pop(CHECKSUM, None)
-        known = {name: body[name] for name in Document.__dataclass_fields__ if name in body}
-        document = Document(**known)
-        # Without one it is of an early version, which wrote no other keys either.
-        if len(known) != len(body) if checksum is None else checksum != _checksum({**body, **_named(document)}):
-            raise ValueError("its checksum does not fit")
+        return _document(path, text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not the document of a recording ({error})") from None
+        line = f"{path}: not the document of a recording ({error})"
+        if tell is not None and (folder / "wal").is_dir():
+            tell(f"{line}; where and when this was recorded is not known")
+            return UNKNOWN
+        advice = "; read the rest with --skip-damaged, or make it anew with neuralpower info --repair"
+        raise InputError(line + (advice if (folder / "wal").is_dir() else "")) from None
+
+
+def _document(path: Path, text: str) -> Document:
+    body = json.loads(text)
+    version = body.pop("version")
+    if body.pop("format") != FORMAT:
+        raise ValueError("of another format")
+    checksum = body.pop(CHECKSUM, None)
+    # A later version's checksum fits as it stands; a flipped bit in the number is damage.
+    if version != VERSION and checksum in (None, _checksum({**body, "format": FORMAT, "version": version})):
+        raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")
+    known = {name: body[name] for name in Document.__dataclass_fields__ if name in body}
+    document = Document(**known)
+    # Without one it is of an early version, which wrote no other keys either.
+    if len(known) != len(body) if checksum is None else checksum != _checksum({**body, **_named(document)}):
+        raise ValueError("its checksum does not fit")
     if not isinstance(document.streams, list) or not all(isinstance(name, str) for name in document.streams):
-        raise InputError(f"{path}: streams must be a list of names")
+        raise ValueError("streams must be a list of names")
     return document
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from neuralpower_wire import Kind, PackedRecords, TickColumns, encode, records_to_batch
-from neuralpower_wire.files import LEFT, replace_file, sync_folder
+from neuralpower_wire import EpochBegun, Kind, PackedRecords, encode, records_to_batch
+from neuralpower_wire.files import LEFT
 
 from .. import __version__
 from ..errors import InputError
 from ..subscriber import messages
-from . import layout, segments
-from .entries import columns_of
-from .wal import Message, Wal, read
+from . import compaction, layout
+from .wal import Wal
 
 SEGMENT_S = 60.0
 """A minute: small enough to hold in memory (11 MB at 1 kHz with six readings), large enough for Parquet to pay."""
@@ -50,6 +48,7 @@ class Writer:
         self._notice = notice
         _make(folder)
         self._lock = _lock(folder)
+        self._epochs = compaction.KnownEpochs(folder)
         try:
             self._document = self._open_document(address)
             self._recover()
@@ -73,6 +72,8 @@ class Writer:
         wal = Wal(path)
         if wal.bytes_cut:
             self._notice(f"{path}: cut {wal.bytes_cut} bytes of a half-written end; what comes before them is kept")
+        for hole in wal.holes:
+            self._notice(f"{path}: {len(hole)} bytes from byte {hole.start} on are damaged; what they held is lost")
         return wal
 
     def _recover(self) -> None:
@@ -101,6 +102,8 @@ class Writer:
         if isinstance(message, messages.Ticks):
             self._wal.append(encode(message.batch()))
             self.ticks += len(message)
+            if message.epoch:
+                self._epochs.add(message.stream, message.epoch)
             self._saw(message.stream, message.epoch.simulated if message.epoch else None)
         elif isinstance(message, messages.Records):
             records = PackedRecords.of(message.records)
@@ -108,6 +111,8 @@ class Writer:
             self.records += len(records)
             self.inferences += records.count(Kind.INFERENCE)
         elif isinstance(message, messages.Found):
+            if isinstance(begun := message.record.body, EpochBegun):
+                self._epochs.add(begun.stream, begun.epoch)
             self._facts.append(encode(records_to_batch(FACTS_STREAM, 0, [message.record])))
 
     def _saw(self, stream: bytes, simulated: bool | None) -> None:
@@ -138,17 +143,7 @@ class Writer:
         self._compact(full.path)
 
     def _compact(self, path: Path) -> None:
-        """Turn a closed log into segments, then remove it. Doing it twice writes the same files again."""
-        for (log, stream, _), table in _tables(read(path).messages):
-            index = table.column("index")
-            target = layout.segment_path(self.folder, log, stream, index[0].as_py(), index[-1].as_py())
-            target.parent.mkdir(parents=True, exist_ok=True)
-            about = {"format": layout.FORMAT, "version": layout.VERSION, "log": log, "stream": stream.hex()}
-            replace_file(target, segments.to_parquet(table, about))
-            sync_folder(target.parent.parent)
-        sync_folder(self.folder)
-        path.unlink()
-        sync_folder(path.parent)
+        compaction.compact(self.folder, path, self._epochs)
 
     def finish(self) -> None:
         """Sync, turn everything into segments, close."""
@@ -194,17 +189,3 @@ def _lock(folder: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-def _tables(log: Iterable[Message]) -> Iterator[tuple[tuple[str, bytes, int], Any]]:
-    """(log, stream, readings in a tick) and the Arrow table of each run in the messages of a write-ahead log, column by column."""
-    ticks: dict[tuple[str, bytes, int], list[TickColumns]] = {}
-    records: dict[tuple[str, bytes, int], list[tuple[int, PackedRecords]]] = {}
-    for message in log:
-        name, stream, first, entries = columns_of(message)
-        if isinstance(entries, TickColumns):
-            ticks.setdefault((name, stream, entries.width), []).append(entries)
-        else:
-            records.setdefault((name, stream, 0), []).append((first, entries))
-    yield from ((key, segments.columns_to_table(parts)) for key, parts in ticks.items())
-    yield from ((key, segments.records_to_table(parts)) for key, parts in records.items())
