@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -259,14 +260,14 @@ def test_a_folder_that_may_not_be_read_is_not_taken_for_empty(
 ) -> None:
     """A recording with forbidden parts is refused; as an empty one it would seem to have lost everything."""
     recorded(tmp_path, killed=True)
-    listed = Path.iterdir
+    listed = os.listdir
 
     def refuse(path: Path) -> Any:
-        if path.name == hidden:
+        if Path(path).name == hidden:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return listed(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(InputError, match=f"{hidden}: cannot be read: Permission denied"):
         recording = Recording(tmp_path)
         recording.ticks()

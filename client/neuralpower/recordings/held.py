@@ -46,6 +46,7 @@ class Held:
     def __init__(self, folder: Path, skip_damaged: bool) -> None:
         self.folder, self.skip_damaged = folder, skip_damaged
         self.damaged: list[str] = []
+        self._segments: dict[str, dict[bytes, list[Segment]]] = {}
         self._spans: dict[Path, Span | None] = {}
         self._bodies: dict[Path, dict[str, Any]] = {}
         self._last: tuple[Path, dict[str, Any] | None] | None = None
@@ -78,14 +79,21 @@ class Held:
 
     def streams(self, log: str) -> set[bytes]:
         """All streams of a log."""
-        waiting = set(self.pending[log])
-        return waiting | {segment.stream for segment in layout.segments(self.folder, log)}
+        return {*self.pending[log], *self._listed(log)}
+
+    def _listed(self, log: str) -> dict[bytes, list[Segment]]:
+        """Stream -> its segments by their first index, as they were when they were first asked for: behind :attr:`pending`."""
+        if log not in self._segments:
+            self.pending  # noqa: B018  # first of all, as it says
+            found: dict[bytes, list[Segment]] = {}
+            for segment in layout.segments(self.folder, log):
+                found.setdefault(segment.stream, []).append(segment)
+            self._segments[log] = {name: sorted(each, key=lambda one: one.first) for name, each in found.items()}
+        return self._segments[log]
 
     def segments(self, log: str, stream: bytes, within: Span | None = None) -> list[Segment]:
         """The segments of a stream by their first index; of a span of time those that may have something in it."""
-        self.pending  # noqa: B018  # first of all, as it says
-        found = [each for each in layout.segments(self.folder, log) if each.stream == stream]
-        found.sort(key=lambda each: each.first)
+        found = self._listed(log).get(stream, [])
         if within is None:
             return found
         late = LATE_NS if log == "journal" else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable
@@ -130,9 +131,11 @@ def segments(folder: Path, log: str) -> list[Segment]:
     """The segments of a log, by stream and first index. Raises InputError where a folder may not be looked into."""
     found = []
     for stream in _content(folder / log):
-        for path in _content(stream) if _STREAM.fullmatch(stream.name) else []:
-            if match := _SEGMENT.fullmatch(path.name):
-                found.append(Segment(path, log, bytes.fromhex(stream.name), int(match[1]), int(match[2])))
+        if _STREAM.fullmatch(stream):
+            path = folder / log / stream
+            for name in _content(path):
+                if match := _SEGMENT.fullmatch(name):
+                    found.append(Segment(path / name, log, bytes.fromhex(stream), int(match[1]), int(match[2])))
     return found
 
 
@@ -143,14 +146,15 @@ def wal_path(folder: Path, number: int) -> Path:
 
 def wals(folder: Path) -> list[tuple[int, Path]]:
     """The write-ahead logs not yet turned into segments, oldest first. Raises InputError as :func:`segments`."""
-    return sorted((int(m[1]), path) for path in _content(folder / "wal") if (m := _WAL.fullmatch(path.name)))
+    waiting = folder / "wal"
+    return sorted((int(m[1]), waiting / name) for name in _content(waiting) if (m := _WAL.fullmatch(name)))
 
 
-def _content(folder: Path) -> list[Path]:
-    """What lies in `folder`, sorted; nothing if it is not there. `Path.glob` would take a forbidden folder for an empty one."""
+def _content(folder: Path) -> list[str]:
+    """The names in `folder`, sorted; nothing if it is not there. `Path.glob` would take a forbidden folder for an empty one."""
     try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror}") from None

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -244,9 +245,15 @@ def read_ticks(path: Path, within: tuple[int, int] | None = None) -> pa.Table:
 def as_ticks(path: Path, table: pa.Table) -> pa.Table:
     """The table of `path`, if it is one of ticks; InputError otherwise."""
     width = (table.num_columns - len(TICK_WORDS)) // len(READING_WORDS)
-    if width > MAX_READINGS or not table.schema.equals(ticks_to_table(np.zeros(0, tick_dtype(max(width, 0)))).schema):
+    if not 0 <= width <= MAX_READINGS or not table.schema.equals(_schema(width)):
         raise damaged(path, ValueError("not the columns of ticks"))
     return table
+
+
+@lru_cache(8)
+def _schema(width: int) -> pa.Schema:
+    """Of ticks of so many readings."""
+    return ticks_to_table(np.zeros(0, tick_dtype(width))).schema
 
 
 def span_ns(path: Path) -> tuple[int, int]:

@@ -8,6 +8,7 @@ A summary is a copy of what can be made of its segment again. One that is missin
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -93,7 +94,8 @@ def read(segment: Path, whole: bool = False) -> dict[str, Any]:
     """The summary beside a segment, or of it what :data:`REST` does not name. Raises Unusable where it is not whole, or of another segment."""
     path = path_of(segment)
     try:
-        data, size = path.read_bytes(), segment.stat().st_size
+        with open(path, "rb") as file:
+            data, size = file.read(), os.stat(segment).st_size
     except FileNotFoundError:
         raise Unusable("") from None
     except OSError as error:
