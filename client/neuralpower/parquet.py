@@ -62,16 +62,19 @@ def pack(table: pa.Table, **options: Any) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def groups_of(packed: memoryview) -> list[int]:
-    """Where each row group of a Parquet file begins."""
+def groups_of(packed: memoryview) -> list[tuple[int, int]]:
+    """Where the bytes of each row group of a Parquet file begin and end."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     footer = pq.read_metadata(pa.BufferReader(pa.py_buffer(packed)))
-    return [
-        min(footer.row_group(group).column(at).data_page_offset for at in range(footer.num_columns))
-        for group in range(footer.num_row_groups)
-    ]
+    begins = []
+    for group in range(footer.num_row_groups):
+        columns = [footer.row_group(group).column(at) for at in range(footer.num_columns)]
+        begins.append(min(each.dictionary_page_offset or each.data_page_offset for each in columns))
+    at = footer_at(packed)
+    sealed = packed[at - SEAL_BYTES : at - 4] == _MARK
+    return list(zip(begins, [*begins[1:], at - SEAL_BYTES if sealed else at], strict=True))
 
 
 def footer_at(packed: memoryview) -> int:

@@ -140,9 +140,12 @@ def test_a_span_opens_the_segments_it_is_in(folder: Path, monkeypatch: pytest.Mo
     """Ticks of one segment's time are read from it alone; inferences that lie in it are given, and all engines."""
     opened: list[str] = []
     read = parquet.read_range
-    monkeypatch.setattr(
-        parquet, "read_range", lambda path, *rest: (opened.append(Path(path).name), read(path, *rest))[1]
-    )
+
+    def counted(path: Path, *rest: Any) -> Any:
+        opened.append(path.name)
+        return read(path, *rest)
+
+    monkeypatch.setattr(parquet, "read_range", counted)
     part = Recording(folder).between(T0_NS + 750 * PERIOD_NS, T0_NS + 1000 * PERIOD_NS)
     assert part.ticks()["index"].tolist() == list(range(750, 1000))
     assert opened == ["000000000700-000000001399.parquet"]

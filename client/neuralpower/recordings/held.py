@@ -170,6 +170,23 @@ class Held:
             self.tell(str(error))
             return []
 
+    def table(self, segment: Segment, whole: Callable[[Path], T], rest: Callable[[Any], T]) -> list[T]:
+        """What `whole` makes of a segment's file; of a damaged one that may be skipped what `rest` makes of the table of its sound row groups."""
+        found = self.read(whole, segment.path)
+        if found or not self.skip_damaged:
+            return found
+        try:
+            from .segments import salvaged
+
+            table, lost = salvaged(segment.path, summaries.read(segment.path, whole=True).get("frames", {}))
+            found = [rest(table)]
+        except (summaries.Unusable, InputError, WireError, ValueError, KeyError, TypeError):
+            return []
+        self.tell(
+            f"{segment.path}: {table.num_rows} entries in its sound row groups are read, {lost} row groups are lost"
+        )
+        return found
+
     def tell(self, line: str) -> None:
         """Add a line to :attr:`damaged`, once."""
         if line not in self.damaged:

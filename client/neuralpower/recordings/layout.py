@@ -37,6 +37,8 @@ class Document:
     neuralpower: str
     simulated: bool | None = None
     streams: list[str] = field(default_factory=list)
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Log -> stream -> the index up to which entries were removed because the disk was full."""
     format: str = FORMAT
     version: int = VERSION
 
@@ -104,6 +106,8 @@ def _document(path: Path, text: str) -> Document:
         raise ValueError("its checksum does not fit")
     if not isinstance(document.streams, list) or not all(isinstance(name, str) for name in document.streams):
         raise ValueError("streams must be a list of names")
+    if not isinstance(document.dropped, dict) or not all(isinstance(each, dict) for each in document.dropped.values()):
+        raise ValueError("dropped must be a map of maps")
     return document
 
 

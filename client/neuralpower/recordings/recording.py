@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,11 +137,10 @@ class Recording:
     def _load(self, stream: bytes) -> Ticks:
         import pyarrow as pa
 
-        from .segments import read_ticks, table_to_ticks
+        from .segments import table_to_ticks
 
         parts = [ticks for _, ticks in self._held.pending["ticks"].get(stream, [])]
-        paths = [segment.path for segment in self._held.segments("ticks", stream)]
-        tables = [table for path in paths for table in self._held.read(read_ticks, path)]
+        tables = self._tables(self._held.segments("ticks", stream))
         if len({table.num_columns for table in tables}) == 1:
             parts.insert(0, table_to_ticks(pa.concat_tables(tables)))
         if len({part.dtype for part in parts}) > 1 or len({table.num_columns for table in tables}) > 1:
@@ -155,13 +154,9 @@ class Recording:
 
     def _ticks_of(self, run: Run, stream: bytes) -> list[Ticks]:
         """The ticks of a run that are in the span, as one array, or none at all."""
-        from .segments import read_ticks, table_to_ticks
+        from .segments import table_to_ticks
 
-        tables = [
-            table
-            for each in run.segments
-            for table in self._held.read(lambda path: read_ticks(path, self._within), each.path)
-        ]
+        tables = self._tables(run.segments)
         parts = [table_to_ticks(table) for table in tables] + [ticks for _, ticks in run.pending]
         if len({part.dtype for part in parts}) > 1:
             raise self._mixed(stream)
@@ -170,6 +165,15 @@ class Recording:
             begin_ns, end_ns = self._within
             found = found[(found["t_ns"] >= begin_ns) & (found["t_ns"] < end_ns)]
         return [found] if len(found) else []
+
+    def _tables(self, held: Sequence[layout.Segment]) -> list[pa.Table]:
+        """Ticks of these segments, as far as they may be in the span."""
+        from .segments import as_ticks, read_ticks
+
+        def whole(path: Path) -> pa.Table:
+            return read_ticks(path, self._within)
+
+        return [table for each in held for table in self._held.table(each, whole, partial(as_ticks, each.path))]
 
     def _mixed(self, stream: bytes) -> InputError:
         return InputError(f"{self.directory}: stream {stream.hex()} mixes ticks of different layouts")
@@ -200,11 +204,13 @@ class Recording:
                 yield [record for record in found if self._spans(record)]
 
     def _records_of(self, run: Run, kinds: Sequence[Kind] = ()) -> Journal:
-        from .segments import read_journal
+        from .segments import read_journal, table_to_journal
 
         parts: list[tuple[int, list[Record]]] = list(run.pending)
         for each in run.segments:
-            for journal in self._held.read(lambda path: read_journal(path, kinds), each.path):
+            for journal in self._held.table(
+                each, lambda path: read_journal(path, kinds), lambda table: table_to_journal(table, kinds)
+            ):
                 parts += [(index, [record]) for index, record in journal]
         return [(at, record) for at, record in journal_in_order(parts) if not kinds or record.kind in kinds]
 
@@ -387,9 +393,9 @@ class Recording:
 
     def _packed_of(self, run: Run) -> list[tuple[npt.NDArray[np.uint64], PackedRecords]]:
         """Indices and records of a run, not unpacked."""
-        from .segments import read_records
+        from .segments import read_records, table_to_records
 
-        parts = [part for each in run.segments for part in self._held.read(read_records, each.path)]
+        parts = [part for each in run.segments for part in self._held.table(each, read_records, table_to_records)]
         waiting = ((first + np.arange(len(items), dtype=np.uint64), items) for first, items in run.pending)
         return parts + [(index, PackedRecords.of(items)) for index, items in waiting]
 

@@ -201,10 +201,8 @@ def frames_of(packed: memoryview) -> dict[str, Any]:
 
     `groups`: where each begins, ends, and the CRC-32 of its bytes. `footer`: a copy of the footer, and where it begins.
     """
-    begins = parquet.groups_of(packed)
     at = parquet.footer_at(packed)
-    ends = [*begins[1:], at - parquet.SEAL_BYTES]
-    groups = [[begin, end, zlib.crc32(packed[begin:end])] for begin, end in zip(begins, ends, strict=True)]
+    groups = [[begin, end, zlib.crc32(packed[begin:end])] for begin, end in parquet.groups_of(packed)]
     return {"groups": groups, "footer": bytes(packed[at:]), "footer_at": at}
 
 
@@ -214,7 +212,8 @@ def salvaged(path: Path, frames: Mapping[str, Any]) -> tuple[pa.Table, int]:
         whole = path.read_bytes()
         at, footer = int(frames["footer_at"]), bytes(frames["footer"])
         groups = [(int(begin), int(end), int(crc)) for begin, end, crc in frames["groups"]]
-        sound = [n for n, (begin, end, crc) in enumerate(groups) if zlib.crc32(whole[begin:end]) == crc]
+        view = memoryview(whole)
+        sound = [n for n, (begin, end, crc) in enumerate(groups) if zlib.crc32(view[begin:end]) == crc]
         if not sound or at > MOST_BYTES:
             raise ValueError("nothing in it is whole")
         return parquet.read_groups(whole[:at].ljust(at, b"\0") + footer, sound), len(groups) - len(sound)

@@ -145,7 +145,9 @@ class Wal:
             elif content.holes[:1] == [range(HEADER.size)]:
                 os.pwrite(self._file, HEADER.pack(MAGIC, VERSION, 0), 0)
             self.sync()
-            if fresh:
+            if (
+                fresh or not content.valid_bytes
+            ):  # of one that could not be begun the name may not be on the disk either
                 sync_folder(path.parent)
         except OSError:
             os.close(self._file)
