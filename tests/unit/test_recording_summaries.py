@@ -174,6 +174,31 @@ def test_one_that_is_damaged_costs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("log", "key"),
+    [
+        *(("ticks", key) for key in ("whole", "edges", "unexplained", "3600")),
+        *(("journal", key) for key in ("whole", "described", "clocks")),
+    ],
+)
+def test_one_that_nobody_of_ours_wrote_is_one_line(tmp_path: Path, log: str, key: str) -> None:
+    """Its checksum fits and what it holds does not: a line that says what to do, and nothing else is raised."""
+    write(tmp_path)
+    segment, refused = layout.segments(tmp_path, log)[0].path, 0
+    body = summaries.read(segment, whole=True)
+    for value in ({}, [5], {"a": b"x"}, 7, [["x", 1, {}]]):
+        size, seal = body["segment"]
+        summaries.write(segment, {**body, key: value}, size, seal)
+        try:
+            recording = Recording(tmp_path)
+            recording_facts(recording)
+            refused += bool(recording.damaged)
+        except InputError as error:
+            assert "remove the files *.summary" in str(error)
+            refused += 1
+    assert refused
+
+
+@pytest.mark.parametrize(
     ("begin", "end", "span"),
     [
         ("1", None, (1000, 4200)),

@@ -114,8 +114,7 @@ class Held:
     def _span(self, segment: Segment) -> Span | None:
         body = self.summary(segment)
         if body is not None:
-            begin, end = body["whole"]["t_ns" if segment.log == "ticks" else "span_ns"]
-            return int(begin), int(end)
+            return summaries.span_ns(body, segment.log)
         from .segments import span_ns
 
         return next(iter(self.read(span_ns, segment.path)), None)

@@ -186,7 +186,7 @@ class Recording:
         known = {epoch.number for epoch in self.epochs(stream)}
         for run in self._held.runs("ticks", stream, self._within):
             body = self._held.summary(run.alone, whole) if run.alone and self._inside(run.alone) else None
-            if body is not None and known.isdisjoint(body["unexplained"]):
+            if body is not None and summaries.explained(body, known):
                 yield body
             else:
                 yield from self._ticks_of(run, stream)
@@ -289,7 +289,7 @@ class Recording:
         if chosen not in self._summaries:
             summary = TickSummary(self.epochs(chosen))
             for portion in self._portions(chosen):
-                summary.join(portion["whole"]) if isinstance(portion, dict) else summary.take(portion)
+                summaries.join(summary, portion) if isinstance(portion, dict) else summary.take(portion)
             self._summaries[chosen] = summary
         return self._summaries[chosen]
 
@@ -388,7 +388,7 @@ class Recording:
                 if body is None:
                     found[stream].take(self._packed_of(run), self._within)
                 else:
-                    found[stream].join(body["whole"])
+                    summaries.join(found[stream], body)
         return found
 
     def _packed_of(self, run: Run) -> list[tuple[npt.NDArray[np.uint64], PackedRecords]]:
@@ -401,8 +401,10 @@ class Recording:
 
     def clock_maps(self) -> npt.NDArray[np.int64]:
         """(n, 4) monotonic, boottime, realtime and bracket width in ns, a row each second: what maps ticks to wall time."""
-        rows = [[r.body[name] for name in _CLOCK_FIELDS] for part in self.record_parts(Kind.CLOCK) for r in part]
-        return np.array(rows, dtype=np.int64).reshape(-1, len(_CLOCK_FIELDS))
+        rows = [
+            [r.body[name] for name in summaries.CLOCK_FIELDS] for part in self.record_parts(Kind.CLOCK) for r in part
+        ]
+        return np.array(rows, dtype=np.int64).reshape(-1, len(summaries.CLOCK_FIELDS))
 
     def clock_points(self) -> npt.NDArray[np.int64]:
         """The same, but the first and the last of each segment alone, a minute apart: of summaries where there are any. Not cut to a span."""
@@ -411,11 +413,12 @@ class Recording:
             for run in self._held.runs("journal", stream):
                 body = self._held.summary(run.alone) if run.alone else None
                 if body is None:
-                    told = [dict(record.body) for _, record in self._records_of(run, (Kind.CLOCK,))]
+                    told = [record.body for _, record in self._records_of(run, (Kind.CLOCK,))]
+                    found = [[each[name] for name in summaries.CLOCK_FIELDS] for each in told]
                 else:
-                    told = summaries.clocks(body)
-                rows += [[each[name] for name in _CLOCK_FIELDS] for each in [*told[:1], *told[1:][-1:]]]
-        return np.array(rows, dtype=np.int64).reshape(-1, len(_CLOCK_FIELDS))
+                    found = summaries.clocks(body)
+                rows += [*found[:1], *found[1:][-1:]]
+        return np.array(rows, dtype=np.int64).reshape(-1, len(summaries.CLOCK_FIELDS))
 
     # What it is, and what is missing
 
@@ -456,9 +459,6 @@ def _all(parts: list[Ticks]) -> Ticks:
     if len({part.dtype for part in parts}) > 1:
         raise InputError("the span has ticks of different layouts; choose one within which they are alike")
     return np.concatenate(parts) if parts else np.zeros(0, tick_dtype(0))
-
-
-_CLOCK_FIELDS = ("monotonic_ns", "boottime_ns", "realtime_ns", "bracket_ns")
 
 
 def _stream_bytes(name: str) -> bytes:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgpack
 import numpy as np
@@ -23,6 +24,7 @@ from neuralpower_wire import Epoch, Kind, PackedRecord, PackedRecords, Ticks
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.files import replace_file
 
+from ..errors import InputError
 from . import levels
 from .statistics import JournalContents, TickSummary
 
@@ -39,7 +41,10 @@ MOST_BYTES = 64 * 1024 * 1024
 """Bound: a thousand times what one of a minute takes unpacked."""
 DESCRIBED_BYTES = 256 * 1024
 """Bound: larger descriptions of engines stay in the segment alone, which is then looked into for them."""
+CLOCK_FIELDS = ("monotonic_ns", "boottime_ns", "realtime_ns", "bracket_ns")
 Body = Mapping[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Unusable(ValueError):
@@ -133,23 +138,70 @@ def _map(packed: bytes) -> dict[str, Any]:
     return body
 
 
+def _trusting_nothing(read: Callable[P, T]) -> Callable[P, T]:
+    """A checksum tells of damage, not of who wrote the file: what is not as a recorder writes it becomes one line, an InputError."""
+
+    @wraps(read)
+    def checked(*args: P.args, **options: P.kwargs) -> T:
+        try:
+            return read(*args, **options)
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
+            reason = f"{type(error).__name__}: {error}"[:120]
+            raise InputError(
+                f"a summary beside a segment is none that a recorder writes ({reason}); remove the files *{SUFFIX} of the recording"
+            ) from None
+
+    return checked
+
+
+@_trusting_nothing
+def join(whole: TickSummary | JournalContents, body: Body) -> None:
+    """Add what a summary says to what is told of a stream."""
+    whole.join(body["whole"])
+
+
+@_trusting_nothing
+def span_ns(body: Body, log: str) -> tuple[int, int]:
+    """Times of the earliest and the latest entry."""
+    begin, end = body["whole"]["t_ns" if log == "ticks" else "span_ns"]
+    return int(begin), int(end)
+
+
+@_trusting_nothing
+def explained(body: Body, known: set[int]) -> bool:
+    """Whether a summary of ticks needs none of these epochs, which are known by now, to be made anew."""
+    return known.isdisjoint(body["unexplained"])
+
+
+@_trusting_nothing
 def level(body: Body, seconds: int) -> levels.PowerLevel:
     """One level of a summary of ticks."""
     return levels.unpacked_level(body[str(seconds)])
 
 
+@_trusting_nothing
 def edges(body: Body) -> tuple[levels.Edge, levels.Edge]:
     """The first and the last tick of a summary of ticks."""
-    first, last = body["edges"]
-    return levels.Edge(**first), levels.Edge(**last)
+    first, last = (
+        levels.Edge(
+            int(each["index"]),
+            int(each["epoch"]),
+            int(each["t_ns"]),
+            {str(rail): float(watts) for rail, watts in each["watts"].items()},
+        )
+        for each in body["edges"]
+    )
+    return first, last
 
 
+@_trusting_nothing
 def described(body: Body) -> list[PackedRecord] | None:
     """Engines and epochs of a summary of records; None where they are too large for it."""
     told = body["described"]
-    return None if told is None else [PackedRecord(kind, t_ns, packed) for kind, t_ns, packed in told]
+    return None if told is None else [PackedRecord(int(kind), int(t_ns), bytes(packed)) for kind, t_ns, packed in told]
 
 
-def clocks(body: Body) -> list[dict[str, Any]]:
-    """The first and the last clock map of a summary of records."""
-    return [unpack(packed) for packed in body["clocks"]]
+@_trusting_nothing
+def clocks(body: Body) -> list[list[int]]:
+    """Rows of the first and the last clock map of a summary of records, as :meth:`Recording.clock_maps` has them."""
+    return [[int(told[name]) for name in CLOCK_FIELDS] for told in (unpack(packed) for packed in body["clocks"])]
