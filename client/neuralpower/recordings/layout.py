@@ -158,7 +158,7 @@ def _content(folder: Path) -> list[str]:
     """The names in `folder`, sorted; nothing if it is not there. `Path.glob` would take a forbidden folder for an empty one."""
     try:
         return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror}") from None
