@@ -62,7 +62,55 @@ def pack(table: pa.Table, **options: Any) -> memoryview:
     return memoryview(sink.getvalue())
 
 
+def groups_of(packed: memoryview) -> list[tuple[int, int]]:
+    """Where the bytes of each row group of a Parquet file begin and end."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    footer = pq.read_metadata(pa.BufferReader(pa.py_buffer(packed)))
+    begins = []
+    for group in range(footer.num_row_groups):
+        columns = [footer.row_group(group).column(at) for at in range(footer.num_columns)]
+        begins.append(min(each.dictionary_page_offset or each.data_page_offset for each in columns))
+    at = footer_at(packed)
+    sealed = packed[at - SEAL_BYTES : at - 4] == _MARK
+    return list(zip(begins, [*begins[1:], at - SEAL_BYTES if sealed else at], strict=True))
+
+
+def footer_at(packed: memoryview) -> int:
+    """Where the footer of a Parquet file begins; less than nothing where its length cannot be right."""
+    return len(packed) - _FOOTER - int.from_bytes(packed[-_FOOTER:-4], "little")
+
+
+def read_groups(data: bytes | memoryview, groups: Sequence[int]) -> pa.Table:
+    """These row groups of a Parquet file that is given as its bytes. Raises pyarrow.ArrowException where it is not Parquet, or damaged there."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held = pa.allocate_buffer(len(data))  # Arrow's own memory, see above
+    memoryview(held).cast("B")[:] = data
+    with pq.ParquetFile(pa.BufferReader(held), page_checksum_verification=True) as file:
+        return file.read_row_groups(list(groups), use_threads=False)
+
+
+def read_range(path: str | os.PathLike[str], column: str, low: int, high: int) -> pa.Table:
+    """The row groups of the file that may hold a value of `column` from `low` on and before `high`. Raises as `read_table` does."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pa.OSFile(os.fsencode(path)) as file, pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        place = opened.schema_arrow.get_field_index(column)
+        kept = []
+        for group in range(opened.num_row_groups):
+            known = opened.metadata.row_group(group).column(place).statistics if place >= 0 else None
+            if known is None or not known.has_min_max or (known.min < high and known.max >= low):
+                kept.append(group)
+        return opened.read_row_groups(kept)
+
+
 _MARK = b"NPCRC32\0"
+SEAL_BYTES = len(_MARK) + 4
+"""Of the checksum and its mark."""
 _FOOTER = 8
 """Bytes at the end of a Parquet file: the footer's length and the magic."""
 
@@ -72,7 +120,7 @@ def sealed(packed: memoryview) -> memoryview:
 
     Parquet has checksums of pages only. Nothing in the file names a place behind its pages, so it stays a Parquet file to every reader.
     """
-    at = len(packed) - _FOOTER - int.from_bytes(packed[-_FOOTER:-4], "little")
+    at = footer_at(packed)
     seal = _MARK + zlib.crc32(packed).to_bytes(4, "little")
     return memoryview(b"".join([packed[:at], seal, packed[at:]]))
 
@@ -81,10 +129,9 @@ def seal_of(path: str | os.PathLike[str]) -> bool | None:
     """Whether the file is as :func:`sealed` made it; None where it bears no checksum. OSError where it cannot be read."""
     with open(path, "rb") as file:
         whole = memoryview(file.read())
-    size = len(_MARK) + 4
-    at = len(whole) - _FOOTER - int.from_bytes(whole[-_FOOTER:-4], "little")
-    if len(whole) < size + _FOOTER or not size <= at <= len(whole) - _FOOTER:
+    at = footer_at(whole)
+    if len(whole) < SEAL_BYTES + _FOOTER or not SEAL_BYTES <= at <= len(whole) - _FOOTER:
         return None
-    if whole[at - size : at - 4] != _MARK:
+    if whole[at - SEAL_BYTES : at - 4] != _MARK:
         return None
-    return zlib.crc32(whole[at:], zlib.crc32(whole[: at - size])) == int.from_bytes(whole[at - 4 : at], "little")
+    return zlib.crc32(whole[at:], zlib.crc32(whole[: at - SEAL_BYTES])) == int.from_bytes(whole[at - 4 : at], "little")

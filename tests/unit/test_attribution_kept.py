@@ -131,11 +131,11 @@ def test_a_result_of_something_else_is_not_taken(
 
 def test_a_segment_that_changed_is_noticed(folder: Path) -> None:
     """Each file counts by its content: one byte more or less, or another one in its place."""
-    one = kept._made_from(folder, {})
+    one = kept._made_from(Recording(folder), {})
     (segment,) = (folder / "journal").rglob("*.parquet")
     data = segment.read_bytes()
     segment.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    other = kept._made_from(folder, {})
+    other = kept._made_from(Recording(folder), {})
     assert one != other and one["files"].keys() == other["files"].keys()
     assert any(name.startswith("ticks/") for name in one["files"])
 

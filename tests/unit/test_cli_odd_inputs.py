@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +93,7 @@ def recordings(folder: Path) -> None:
     (folder / "document-is-a-folder" / "recording.json").mkdir()
     for path in [*(folder / "ticks-is-a-file" / "ticks").rglob("*.parquet")]:
         path.unlink()
-        path.parent.rmdir()
+        shutil.rmtree(path.parent)
     (folder / "ticks-is-a-file" / "ticks").rmdir()
     (folder / "ticks-is-a-file" / "ticks").write_text("x")
     for path in [*(folder / "segment-is-a-folder").rglob("*.parquet")]:

@@ -58,19 +58,29 @@ def test_a_cut_at_any_byte_keeps_the_whole_messages_before_it(
 
 @SHARED_FOLDER
 @given(MESSAGES, st.data())
-def test_a_flipped_bit_keeps_the_messages_before_it(
-    tmp_path: Path, messages: list[list[bytes]], data: st.DataObject
+def test_a_flipped_bit_costs_the_message_it_lies_in(
+    tmp_path: Path, bodies: list[list[bytes]], data: st.DataObject
 ) -> None:
-    """A damaged byte ends the log at the message before it; nothing damaged is ever taken for a message."""
+    """The messages before and behind it are read, every byte is accounted for, and a log opened again goes on."""
     path = tmp_path / "flip.wal"
+    messages = [[data.draw(st.sampled_from([b"rails", b"inferences"])), *body] for body in bodies]
     ends = written(path, messages)
-    at = data.draw(st.integers(HEADER.size, ends[-1] - 1))
+    at = data.draw(st.integers(0, ends[-1] - 1))
     whole = bytearray(path.read_bytes())
     whole[at] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(whole)
+    hit = sum(end <= at for end in ends) - 1
+    kept = [message for number, message in enumerate(messages) if number != hit]
     content = read(path)
-    assert content.messages == messages[: sum(end <= at for end in ends[1:])]
+    assert content.messages == kept
+    lost = [range(HEADER.size)] if at < HEADER.size else [range(ends[hit], ends[hit + 1])]
+    tail = at >= HEADER.size and hit == len(messages) - 1
+    assert content.holes == ([] if tail else lost) and bool(content.damaged_bytes) == tail
     assert content.valid_bytes + content.damaged_bytes == len(whole)
+    wal = Wal(path)
+    wal.append([b"rails"])
+    wal.close()
+    assert read(path).messages == [*kept, [b"rails"]]
 
 
 @pytest.mark.parametrize("start", [b"PAR1" + bytes(30), b"NPWALOG\n" + (99).to_bytes(4, "little") + bytes(4)])

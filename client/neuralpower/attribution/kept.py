@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,6 @@ import neuralpower_wire
 from neuralpower import __version__
 from neuralpower.attribution.attribute import attribute
 from neuralpower.attribution.results import Attribution
-from neuralpower.recordings import layout
 from neuralpower.recordings.recording import Recording
 from neuralpower_align.result.resolution import GROUP_ERROR, HALF_WIDTH
 from neuralpower_wire.files import replace_file
@@ -63,11 +62,13 @@ def attributed(
     told: is told the share that is done. say: takes a line where a kept result was damaged, or the new one could not be kept, which is
     no error; it is called once at most. Raises as `attribute` does.
     """
-    options = {"method": method, "rail": rail, "half_width": half_width, "group_error": group_error}
+    options: dict[str, Any] = {"method": method, "rail": rail, "half_width": half_width, "group_error": group_error}
+    if recording.within is not None:
+        options["within"] = list(recording.within)
     path = recording.directory / FOLDER / f"{method}-{_digest(options)[:8]}.json"
     line, made_from = "", None
     try:
-        made_from = _made_from(recording.directory, options)
+        made_from = _made_from(recording, options)
         return _read(path, made_from)
     except _NotKept as reason:
         line = str(reason)
@@ -76,7 +77,7 @@ def attributed(
     found = attribute(recording, method, rail=rail, half_width=half_width, group_error=group_error, told=told)
     try:
         # What a recorder at work has added meanwhile may be in it or not; and what was left out is told each time.
-        if made_from and not recording.damaged and made_from == _made_from(recording.directory, options):
+        if made_from and not recording.damaged and made_from == _made_from(recording, options):
             _write(path, made_from, found)
     except OSError as error:
         line = f"{path}: the result cannot be kept there: {error.strerror or error}"
@@ -85,21 +86,16 @@ def attributed(
     return found
 
 
-def _made_from(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def _made_from(recording: Recording, options: Mapping[str, Any]) -> dict[str, Any]:
     """All that a result hangs on, as JSON has it: files by their contents, method and options, and what makes it."""
     return {
-        "files": {str(path.relative_to(folder)): [path.stat().st_size, _checksum(path)] for path in _files(folder)},
+        "files": {
+            str(path.relative_to(recording.directory)): [path.stat().st_size, _checksum(path)]
+            for path in recording.files()
+        },
         "options": dict(options),
         "estimator": _estimator(),
     }
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """What a recording is read from."""
-    logs = [segment.path for log in ("ticks", "journal") for segment in layout.segments(folder, log)]
-    waiting = [path for _, path in layout.wals(folder)]
-    every = (folder / layout.DOCUMENT, folder / layout.FACTS, *waiting, *logs)
-    return (path for path in every if path.is_file())
 
 
 @cache

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -35,8 +37,14 @@ class Document:
     neuralpower: str
     simulated: bool | None = None
     streams: list[str] = field(default_factory=list)
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Log -> stream -> the index up to which entries were removed because the disk was full."""
     format: str = FORMAT
     version: int = VERSION
+
+
+UNKNOWN = Document("unknown", "unknown", "unknown")
+"""Stands in for a document that is damaged."""
 
 
 @dataclass(frozen=True)
@@ -50,37 +58,56 @@ class Segment:
     last: int
 
 
-def read_document(folder: Path) -> Document:
-    """The document of the recording in `folder`. Raises InputError if there is none, or one this version cannot read."""
+def read_document(folder: Path, tell: Callable[[str], None] | None = None) -> Document:
+    """The document of the recording in `folder`. Raises InputError if there is none, or one this version cannot read.
+
+    tell: takes the line instead where the document is damaged and the folder is a recording nevertheless; what the document said is
+    then taken as not known.
+    """
     path = folder / DOCUMENT
     try:
         text = path.read_text("utf-8", errors="replace")
     except NotADirectoryError:
         raise InputError(f"{folder}: a file, not a recording") from None
     except FileNotFoundError:
+        if tell is not None and (folder / "wal").is_dir():
+            tell(f"{path}: is missing; where and when this was recorded is not known")
+            return UNKNOWN
         missing = f"not a recording, it has no {DOCUMENT}" if folder.is_dir() else "no such folder, not a recording"
         raise InputError(f"{folder}: {missing}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        body = json.loads(text)
-        version = body.pop("version")
-        if body.pop("format") != FORMAT:
-            raise ValueError("of another format")
-        if version != VERSION:
-            raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")
-        checksum = body.pop(CHECKSUM, None)
-        known = {name: body[name] for name in Document.__dataclass_fields__ if name in body}
-        document = Document(**known)
-        # Without one it is of an early version, which wrote no other keys either.
-        if len(known) != len(body) if checksum is None else checksum != _checksum({**body, **_named(document)}):
-            raise ValueError("its checksum does not fit")
+        return _document(path, text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not the document of a recording ({error})") from None
+        line = f"{path}: not the document of a recording ({error})"
+        if tell is not None and (folder / "wal").is_dir():
+            tell(f"{line}; where and when this was recorded is not known")
+            return UNKNOWN
+        advice = "; read the rest with --skip-damaged, or make it anew with neuralpower info --repair"
+        raise InputError(line + (advice if (folder / "wal").is_dir() else "")) from None
+
+
+def _document(path: Path, text: str) -> Document:
+    body = json.loads(text)
+    version = body.pop("version")
+    if body.pop("format") != FORMAT:
+        raise ValueError("of another format")
+    checksum = body.pop(CHECKSUM, None)
+    # A later version's checksum fits as it stands; a flipped bit in the number is damage.
+    if version != VERSION and checksum in (None, _checksum({**body, "format": FORMAT, "version": version})):
+        raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")
+    known = {name: body[name] for name in Document.__dataclass_fields__ if name in body}
+    document = Document(**known)
+    # Without one it is of an early version, which wrote no other keys either.
+    if len(known) != len(body) if checksum is None else checksum != _checksum({**body, **_named(document)}):
+        raise ValueError("its checksum does not fit")
     if not isinstance(document.streams, list) or not all(isinstance(name, str) for name in document.streams):
-        raise InputError(f"{path}: streams must be a list of names")
+        raise ValueError("streams must be a list of names")
+    if not isinstance(document.dropped, dict) or not all(isinstance(each, dict) for each in document.dropped.values()):
+        raise ValueError("dropped must be a map of maps")
     return document
 
 
@@ -108,9 +135,11 @@ def segments(folder: Path, log: str) -> list[Segment]:
     """The segments of a log, by stream and first index. Raises InputError where a folder may not be looked into."""
     found = []
     for stream in _content(folder / log):
-        for path in _content(stream) if _STREAM.fullmatch(stream.name) else []:
-            if match := _SEGMENT.fullmatch(path.name):
-                found.append(Segment(path, log, bytes.fromhex(stream.name), int(match[1]), int(match[2])))
+        if _STREAM.fullmatch(stream):
+            path = folder / log / stream
+            for name in _content(path):
+                if match := _SEGMENT.fullmatch(name):
+                    found.append(Segment(path / name, log, bytes.fromhex(stream), int(match[1]), int(match[2])))
     return found
 
 
@@ -121,13 +150,14 @@ def wal_path(folder: Path, number: int) -> Path:
 
 def wals(folder: Path) -> list[tuple[int, Path]]:
     """The write-ahead logs not yet turned into segments, oldest first. Raises InputError as :func:`segments`."""
-    return sorted((int(m[1]), path) for path in _content(folder / "wal") if (m := _WAL.fullmatch(path.name)))
+    waiting = folder / "wal"
+    return sorted((int(m[1]), waiting / name) for name in _content(waiting) if (m := _WAL.fullmatch(name)))
 
 
-def _content(folder: Path) -> list[Path]:
-    """What lies in `folder`, sorted; nothing if it is not there. `Path.glob` would take a forbidden folder for an empty one."""
+def _content(folder: Path) -> list[str]:
+    """The names in `folder`, sorted; nothing if it is not there. `Path.glob` would take a forbidden folder for an empty one."""
     try:
-        return sorted(folder.iterdir())
+        return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
     except OSError as error:

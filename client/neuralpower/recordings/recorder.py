@@ -6,7 +6,6 @@ that second of its own disk, and asks the daemon's history for it when it is sta
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -21,6 +20,7 @@ from ..errors import Failure
 from ..subscriber.client import Client
 from ..subscriber.follower import Past
 from ..subscriber.messages import Lost, Message, Refused, Ticks
+from .space import FULL, STOP
 from .statistics import MissedSlots
 from .writer import Writer
 
@@ -28,8 +28,6 @@ SYNC_S = 1.0
 """What a crash may cost. A sync takes milliseconds on a laptop's disk; ten times a second would wear it for nothing."""
 POLL_S = 0.2
 """How soon a stop is noticed."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""Errors that mean the disk, the quota or the allowed file size is used up."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ def record(
     on_progress: Callable[[Summary], None] | None = None,
     on_notice: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
+    when_full: str = STOP,
 ) -> Summary:
     """Record until `seconds` after the first entry, or until `stop` is set; then fetch what is missing and finish the files.
 
@@ -67,25 +66,28 @@ def record(
         directory: made if missing; an existing recording of this daemon is continued and the gap since then fetched.
         past: also take what the daemon holds from before now: True for all, or seconds.
         on_progress: called each second.
-        on_notice: told one line for each thing found damaged or refused.
+        on_notice: told one line for each thing found damaged, refused or dropped.
+        when_full: what a full disk does: "stop", or "drop-oldest", which lets the oldest minutes go for the newest.
 
     Raises:
         InputError: the address, or a folder that is something else or in use by another recorder.
         Failure: the disk is full or failed (what was synced stays readable), or the daemon was gone at the end.
     """
-    with _Session(address, Path(directory), past, on_notice or (lambda line: None)) as session:
+    with _Session(address, Path(directory), past, on_notice or (lambda line: None), when_full) as session:
         return session.run(seconds, on_progress or (lambda summary: None), stop or threading.Event())
 
 
 class _Session:
     """One run of the recorder: a client that reads, a writer that keeps, and the errors of the disk made into one line."""
 
-    def __init__(self, address: AddressLike, folder: Path, past: Past, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self, address: AddressLike, folder: Path, past: Past, notice: Callable[[str], None], when_full: str
+    ) -> None:
         self._folder, self._notice = folder, notice
         self._began: float | None = None
         self._missed = MissedSlots()
         try:
-            self._writer = Writer(folder, str(addresses.parse(address)), notice)
+            self._writer = Writer(folder, str(addresses.parse(address)), notice, when_full)
         except OSError as error:
             raise Failure(_disk_line(folder, error, "nothing was recorded")) from None
         try:

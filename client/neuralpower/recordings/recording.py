@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from neuralpower_wire import (
     PackedRecords,
     Record,
     Ticks,
-    WireError,
     explained,
     rail_power_w,
     tick_dtype,
@@ -29,8 +29,9 @@ from neuralpower_wire import (
 )
 
 from ..errors import InputError
-from . import layout, wal
-from .entries import in_order, journal_in_order, rows_of
+from . import layout, levels, summaries
+from .entries import Journal, in_order, journal_in_order
+from .held import Held, Run, Span
 from .statistics import JournalContents, Losses, TickStatistics, TickSummary
 
 if TYPE_CHECKING:
@@ -52,10 +53,21 @@ class Inference:
     durations_ns: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Energy:
+    """Joules of each rail and of the whole board, and the seconds they are of: without lost ticks, missing readings and changes of epoch."""
+
+    rails_j: dict[str, float]
+    covered_s: dict[str, float]
+    total_j: float
+    total_covered_s: float
+
+
 class Recording:
     """A recording, also one that is still being written or whose recorder was killed.
 
-    Nothing is read before it is asked for; what was read is kept. Ticks of different streams (after a reboot of the device or
+    Nothing is read before it is asked for, and of months only what a question needs: see :meth:`between`, :meth:`power_levels`
+    and :meth:`energy`. Ticks of different streams (after a reboot of the device or
     a change of the set of readings) have different clocks and layouts and are never joined: name a stream where there are
     several.
 
@@ -69,19 +81,44 @@ class Recording:
 
     def __init__(self, directory: str | os.PathLike[str], skip_damaged: bool = False) -> None:
         self.directory = Path(directory)
-        self.document = layout.read_document(self.directory)
-        self.damaged: list[str] = []
-        """One line for each file that was skipped or cut."""
-        self._skip_damaged = skip_damaged
+        self._held = Held(self.directory, skip_damaged)
+        self.document = layout.read_document(self.directory, self._held.tell if skip_damaged else None)
+        self._within: Span | None = None
         self._ticks: dict[bytes, Ticks] = {}
         self._summaries: dict[bytes, TickSummary] = {}
+
+    @property
+    def damaged(self) -> list[str]:
+        """One line for each file that was skipped, cut, or gone round because it can be made of others."""
+        return self._held.damaged
+
+    @property
+    def within(self) -> Span | None:
+        """The span of :meth:`between`; None of a whole recording."""
+        return self._within
+
+    def between(self, begin_ns: int, end_ns: int) -> Recording:
+        """The same recording, as if there were nothing before `begin_ns` and from `end_ns` on, in ns of the device's CLOCK_MONOTONIC.
+
+        Only segments that may have something in between are opened. Inferences count if they lie wholly in between; all engines and
+        epochs stay known. ValueError where the span ends before it begins.
+        """
+        if end_ns < begin_ns:
+            raise ValueError(f"a span from {begin_ns} to {end_ns} ns ends before it begins")
+        low, high = self._within or (begin_ns, end_ns)
+        part = copy(self)
+        for name in ("_journal", "_inferences", "journal_contents"):
+            part.__dict__.pop(name, None)
+        part._within = max(low, begin_ns), max(min(high, end_ns), low, begin_ns)
+        part._ticks, part._summaries = {}, {}
+        return part
 
     # Ticks
 
     @cached_property
     def streams(self) -> list[bytes]:
         """The tick streams (16 bytes each), in the order they began."""
-        found = set(self._pending["ticks"]) | {segment.stream for segment in self._segments("ticks")}
+        found = self._held.streams("ticks")
         listed = [stream for stream in map(_stream_bytes, self.document.streams) if stream in found]
         return listed + sorted(found - set(listed))
 
@@ -94,69 +131,97 @@ class Recording:
         if chosen is None:
             return np.zeros(0, tick_dtype(0))
         if chosen not in self._ticks:
-            self._ticks[chosen] = self._load(chosen)
+            self._ticks[chosen] = self._load(chosen) if self._within is None else _all(list(self.tick_parts(chosen)))
         return self._ticks[chosen]
 
     def _load(self, stream: bytes) -> Ticks:
         import pyarrow as pa
 
-        from .segments import read_ticks, table_to_ticks
+        from .segments import table_to_ticks
 
-        parts = [ticks for _, ticks in self._pending["ticks"].get(stream, [])]
-        paths = [segment.path for segment in self._segments("ticks") if segment.stream == stream]
-        tables = [table for path in paths for table in self._read(read_ticks, path)]
+        parts = [ticks for _, ticks in self._held.pending["ticks"].get(stream, [])]
+        tables = self._tables(self._held.segments("ticks", stream))
         if len({table.num_columns for table in tables}) == 1:
             parts.insert(0, table_to_ticks(pa.concat_tables(tables)))
         if len({part.dtype for part in parts}) > 1 or len({table.num_columns for table in tables}) > 1:
-            raise InputError(f"{self.directory}: stream {stream.hex()} mixes ticks of different layouts")
+            raise self._mixed(stream)
         return in_order(parts) if parts else np.zeros(0, tick_dtype(0))
 
     def tick_parts(self, stream: bytes) -> Iterator[Ticks]:
         """The same ticks a segment at a time, in order: about a minute and 64 MiB each. Nothing is kept."""
-        from .segments import read_ticks, table_to_ticks
+        for run in self._held.runs("ticks", stream, self._within):
+            yield from self._ticks_of(run, stream)
 
-        for paths, pending in self._runs("ticks", stream):
-            parts = [table_to_ticks(table) for path in paths for table in self._read(read_ticks, path)]
-            parts += [ticks for _, ticks in pending]
-            if len({part.dtype for part in parts}) > 1:
-                raise InputError(f"{self.directory}: stream {stream.hex()} mixes ticks of different layouts")
-            if parts:
-                yield in_order(parts)
+    def _ticks_of(self, run: Run, stream: bytes) -> list[Ticks]:
+        """The ticks of a run that are in the span, as one array, or none at all."""
+        from .segments import table_to_ticks
+
+        tables = self._tables(run.segments)
+        parts = [table_to_ticks(table) for table in tables] + [ticks for _, ticks in run.pending]
+        if len({part.dtype for part in parts}) > 1:
+            raise self._mixed(stream)
+        found = in_order(parts) if parts else np.zeros(0, tick_dtype(0))
+        if self._within is not None:
+            begin_ns, end_ns = self._within
+            found = found[(found["t_ns"] >= begin_ns) & (found["t_ns"] < end_ns)]
+        return [found] if len(found) else []
+
+    def _tables(self, held: Sequence[layout.Segment]) -> list[pa.Table]:
+        """Ticks of these segments, as far as they may be in the span."""
+        from .segments import as_ticks, read_ticks
+
+        def whole(path: Path) -> pa.Table:
+            return read_ticks(path, self._within)
+
+        return [table for each in held for table in self._held.table(each, whole, partial(as_ticks, each.path))]
+
+    def _mixed(self, stream: bytes) -> InputError:
+        return InputError(f"{self.directory}: stream {stream.hex()} mixes ticks of different layouts")
+
+    def _portions(self, stream: bytes, whole: bool = False) -> Iterator[Ticks | dict[str, Any]]:
+        """What a stream holds, in order: a segment's summary where that says it all, else ticks."""
+        if stream in self._ticks:
+            yield from [self._ticks[stream]] if len(self._ticks[stream]) else []
+            return
+        known = {epoch.number for epoch in self.epochs(stream)}
+        for run in self._held.runs("ticks", stream, self._within):
+            body = self._held.summary(run.alone, whole) if run.alone and self._inside(run.alone) else None
+            if body is not None and summaries.explained(body, known):
+                yield body
+            else:
+                yield from self._ticks_of(run, stream)
+
+    def _inside(self, segment: layout.Segment) -> bool:
+        """Whether all of a segment is in the span."""
+        span = self._held.span(segment)
+        return self._within is None or (span is not None and self._within[0] <= span[0] and span[1] < self._within[1])
 
     def record_parts(self, *kinds: Kind) -> Iterator[list[Record]]:
         """The journal's records of these kinds, or all, a segment at a time, in the order they were written. Nothing is kept."""
-        from .segments import read_journal
+        for stream in sorted(self._held.streams("journal")):
+            for run in self._held.runs("journal", stream, self._within):
+                found = [record for _, record in self._records_of(run, kinds)]
+                yield [record for record in found if self._spans(record)]
 
-        for stream in self._journals():
-            for paths, pending in self._runs("journal", stream):
-                parts: list[tuple[int, list[Record]]] = list(pending)
-                for path in paths:
-                    for journal in self._read(lambda each: read_journal(each, kinds), path):
-                        parts += [(index, [record]) for index, record in journal]
-                yield [record for _, record in journal_in_order(parts) if not kinds or record.kind in kinds]
+    def _records_of(self, run: Run, kinds: Sequence[Kind] = ()) -> Journal:
+        from .segments import read_journal, table_to_journal
 
-    def _journals(self) -> list[bytes]:
-        """The streams of the journal."""
-        return sorted(set(self._pending["journal"]) | {segment.stream for segment in self._segments("journal")})
+        parts: list[tuple[int, list[Record]]] = list(run.pending)
+        for each in run.segments:
+            for journal in self._held.table(
+                each, lambda path: read_journal(path, kinds), lambda table: table_to_journal(table, kinds)
+            ):
+                parts += [(index, [record]) for index, record in journal]
+        return [(at, record) for at, record in journal_in_order(parts) if not kinds or record.kind in kinds]
 
-    def _runs(self, log: str, stream: bytes) -> Iterator[tuple[list[Path], list[tuple[int, Any]]]]:
-        """Segments and pending batches of one stream by index; those whose indices overlap come together."""
-        pending = self._pending[log].get(stream, [])
-        pieces: list[tuple[int, int, Path | None]] = [
-            (segment.first, segment.last, segment.path) for segment in self._segments(log) if segment.stream == stream
-        ]
-        if pending:
-            ends = [first + len(items) - 1 for first, items in pending]
-            pieces.append((min(first for first, _ in pending), max(ends), None))
-        run: list[Path | None] = []
-        reach = -1
-        for first, last, path in sorted(pieces, key=lambda piece: piece[0]):
-            if run and first > reach:
-                yield [each for each in run if each], pending if None in run else []
-                run = []
-            run, reach = [*run, path], max(reach, last)
-        if run:
-            yield [each for each in run if each], pending if None in run else []
+    def _spans(self, record: Record) -> bool:
+        """Whether a record tells of the span: an inference that lies in it, anything else at a time in it."""
+        if self._within is None:
+            return True
+        begin_ns, end_ns = self._within
+        if isinstance(each := record.body, wire.Inference):
+            return begin_ns <= each.begin_ns and each.end_ns <= end_ns
+        return begin_ns <= record.t_ns < end_ns
 
     def arrow_ticks(self, stream: bytes | None = None) -> pa.Table:
         """The ticks as an Arrow table: index, slot, t_ns, epoch, then value_0, begin_ns_0, end_ns_0, state_0, error_0, …"""
@@ -182,19 +247,49 @@ class Recording:
             parts.append(total_power_w(epoch, ticks) if epoch else np.full(len(ticks), np.nan))
         return np.concatenate(parts)
 
+    def power_levels(self, seconds: int = levels.MINUTE, stream: bytes | None = None) -> levels.PowerLevel:
+        """Count, least, greatest and mean power and energy of each rail in rows of 1, 60 or 3600 s. Made of summaries where there are any.
+
+        Raises ValueError for other lengths.
+        """
+        if seconds not in levels.LEVELS:
+            raise ValueError(f"rows of {seconds} s: there are {', '.join(map(str, levels.LEVELS))} s")
+        parts: list[levels.PowerLevel] = []
+        ends: list[levels.Edge] = []
+        chosen = self._chosen(stream)
+        epochs = [] if chosen is None else self.epochs(chosen)
+        for portion in [] if chosen is None else self._portions(chosen, seconds == levels.SECOND):
+            if isinstance(portion, dict):
+                ends += summaries.edges(portion)
+                parts.append(summaries.level(portion, seconds))
+            else:
+                names, watts = levels.watts_of(portion, epochs)
+                ends += levels.edges_of(portion, names, watts)
+                parts.append(levels.seconds_of(portion, names, watts).coarser(seconds))
+        across = levels.between(list(zip(ends[1:-1:2], ends[2::2], strict=True)))
+        return levels.together([*parts, across.coarser(seconds)])
+
+    def energy(self, stream: bytes | None = None) -> Energy:
+        """Joules of each rail from the first to the last tick, by :mod:`neuralpower.recordings.levels`, and of how many seconds they are."""
+        found = self.power_levels(levels.HOUR, stream).energy_j()
+        total = found.pop(levels.TOTAL, (0.0, 0.0))
+        return Energy(
+            {rail: joules for rail, (joules, _) in found.items()}, {r: s for r, (_, s) in found.items()}, *total
+        )
+
     def tick_statistics(self, stream: bytes | None = None) -> TickStatistics:
         """Rate, lateness, missed slots, losses and freshness of a stream."""
         return self.tick_summary(stream).statistics()
 
     def tick_summary(self, stream: bytes | None = None) -> TickSummary:
-        """What is told of a stream as a whole, mean powers too. Ticks are read once for it, a segment at a time, and not kept."""
+        """What is told of a stream as a whole, mean powers too: of summaries, and of the ticks, not kept, where there is none."""
         chosen = self._chosen(stream)
         if chosen is None:
             return TickSummary([])
         if chosen not in self._summaries:
             summary = TickSummary(self.epochs(chosen))
-            for ticks in self._parts(chosen):
-                summary.take(ticks)
+            for portion in self._portions(chosen):
+                summaries.join(summary, portion) if isinstance(portion, dict) else summary.take(portion)
             self._summaries[chosen] = summary
         return self._summaries[chosen]
 
@@ -203,40 +298,34 @@ class Recording:
         """Seconds from the first to the last tick, summed over the streams."""
         return float(sum(self.tick_summary(stream).duration_s for stream in self.streams))
 
-    def _parts(self, stream: bytes) -> Iterable[Ticks]:
-        """The ticks of a stream, in portions where they are not loaded."""
-        return [self._ticks[stream]] if stream in self._ticks else self.tick_parts(stream)
-
     def _epoch_parts(self, stream: bytes | None) -> Iterator[tuple[Epoch | None, Ticks]]:
         """The ticks cut where their epoch changes, each run with its epoch where it is known."""
         chosen = self._chosen(stream)
         if chosen is None:
             return
         known = self.epochs(chosen)
-        for part in self._parts(chosen):
+        for part in [self._ticks[chosen]] if chosen in self._ticks else self.tick_parts(chosen):
             yield from explained(part, known)
 
     # Journal
 
     @cached_property
-    def _journal(self) -> dict[bytes, list[tuple[int, Record]]]:
+    def _journal(self) -> dict[bytes, Journal]:
         """Stream -> its records by index."""
-        from .segments import read_journal
-
-        parts = {stream: list(pending) for stream, pending in self._pending["journal"].items()}
-        for segment in self._segments("journal"):
-            for journal in self._read(read_journal, segment.path):
-                parts.setdefault(segment.stream, []).extend((index, [record]) for index, record in journal)
-        return {stream: journal_in_order(found) for stream, found in parts.items()}
+        found: dict[bytes, Journal] = {}
+        for stream in sorted(self._held.streams("journal")):
+            runs = self._held.runs("journal", stream, self._within)
+            found[stream] = [each for run in runs for each in self._records_of(run) if self._spans(each[1])]
+        return found
 
     @cached_property
     def _facts(self) -> list[Record]:
         """Engines and epochs that had to be asked for."""
         path = self.directory / layout.FACTS
-        return [record for records in self._read(self._told, path) for record in records]
+        return [record for records in self._held.read(self._told, path) for record in records]
 
     def _told(self, path: Path) -> list[Record]:
-        entries = self._unpacked(path)
+        entries = self._held.unpacked(path)
         if any(log != "journal" for log, _, _, _ in entries):
             raise InputError(f"{path}: ticks, where engines and epochs are kept; move it out of the folder")
         return [record for _, _, _, items in entries for record in items]
@@ -263,9 +352,16 @@ class Recording:
     @cached_property
     def _described(self) -> list[Record]:
         """All engines and epochs, those that had to be asked for first; found without the inferences between them."""
-        if "_journal" in self.__dict__:
-            return [*self._facts, *(r for r in self.records() if r.kind in (Kind.ENGINE, Kind.EPOCH))]
-        return [*self._facts, *(r for part in self.record_parts(Kind.ENGINE, Kind.EPOCH) for r in part)]
+        found = list(self._facts)
+        for stream in sorted(self._held.streams("journal")):
+            for run in self._held.runs("journal", stream):
+                body = self._held.summary(run.alone) if run.alone else None
+                told = summaries.described(body) if body is not None else None
+                if told is None:
+                    found += [record for _, record in self._records_of(run, (Kind.ENGINE, Kind.EPOCH))]
+                else:
+                    found += [Record.unpack(each.kind, each.t_ns, each.body) for each in told]
+        return found
 
     def engines(self) -> dict[str, dict[str, Any]]:
         """Hash -> description (hash, name, inspector, layers, simulated) of every engine described or asked for."""
@@ -280,22 +376,49 @@ class Recording:
 
     @cached_property
     def journal_contents(self) -> dict[bytes, JournalContents]:
-        """Stream -> how much its journal holds of what. The journal is read once for it, a segment at a time, and not kept."""
-        from .segments import read_records
+        """Stream -> how much its journal holds of what: of summaries, and of the records, not kept, where there is none.
 
+        Of a span all is counted whose record is at a time in it, inferences too.
+        """
         found: dict[bytes, JournalContents] = {}
-        for stream in self._journals():
+        for stream in sorted(self._held.streams("journal")):
             found[stream] = JournalContents()
-            for paths, pending in self._runs("journal", stream):
-                parts = [part for path in paths for part in self._read(read_records, path)]
-                parts += [(first + np.arange(len(items)), PackedRecords.of(items)) for first, items in pending]
-                found[stream].take(parts)
+            for run in self._held.runs("journal", stream, self._within):
+                body = self._held.summary(run.alone) if run.alone and self._inside(run.alone) else None
+                if body is None:
+                    found[stream].take(self._packed_of(run), self._within)
+                else:
+                    summaries.join(found[stream], body)
         return found
+
+    def _packed_of(self, run: Run) -> list[tuple[npt.NDArray[np.uint64], PackedRecords]]:
+        """Indices and records of a run, not unpacked."""
+        from .segments import read_records, table_to_records
+
+        parts = [part for each in run.segments for part in self._held.table(each, read_records, table_to_records)]
+        waiting = ((first + np.arange(len(items), dtype=np.uint64), items) for first, items in run.pending)
+        return parts + [(index, PackedRecords.of(items)) for index, items in waiting]
 
     def clock_maps(self) -> npt.NDArray[np.int64]:
         """(n, 4) monotonic, boottime, realtime and bracket width in ns, a row each second: what maps ticks to wall time."""
-        rows = [[r.body[name] for name in _CLOCK_FIELDS] for part in self.record_parts(Kind.CLOCK) for r in part]
-        return np.array(rows, dtype=np.int64).reshape(-1, len(_CLOCK_FIELDS))
+        rows = [
+            [r.body[name] for name in summaries.CLOCK_FIELDS] for part in self.record_parts(Kind.CLOCK) for r in part
+        ]
+        return np.array(rows, dtype=np.int64).reshape(-1, len(summaries.CLOCK_FIELDS))
+
+    def clock_points(self) -> npt.NDArray[np.int64]:
+        """The same, but the first and the last of each segment alone, a minute apart: of summaries where there are any. Not cut to a span."""
+        rows: list[list[int]] = []
+        for stream in sorted(self._held.streams("journal")):
+            for run in self._held.runs("journal", stream):
+                body = self._held.summary(run.alone) if run.alone else None
+                if body is None:
+                    told = [record.body for _, record in self._records_of(run, (Kind.CLOCK,))]
+                    found = [[each[name] for name in summaries.CLOCK_FIELDS] for each in told]
+                else:
+                    found = summaries.clocks(body)
+                rows += [*found[:1], *found[1:][-1:]]
+        return np.array(rows, dtype=np.int64).reshape(-1, len(summaries.CLOCK_FIELDS))
 
     # What it is, and what is missing
 
@@ -311,7 +434,17 @@ class Recording:
         found |= {("journal", stream): contents.holes for stream, contents in self.journal_contents.items()}
         return Losses({key: ranges for key, ranges in found.items() if ranges})
 
-    # Files
+    def files(self) -> list[Path]:
+        """What it is read from, or of a span what may hold something of it; without summaries, which are made of these."""
+        waiting = [path for _, path in layout.wals(self.directory)]
+        logs = [
+            segment.path
+            for log in ("ticks", "journal")
+            for stream in sorted(self._held.streams(log))
+            for segment in self._held.segments(log, stream, self._within)
+        ]
+        every = [self.directory / layout.DOCUMENT, self.directory / layout.FACTS, *waiting, *logs]
+        return [path for path in every if path.is_file()]
 
     def _chosen(self, stream: bytes | None) -> bytes | None:
         if stream is not None:
@@ -321,47 +454,11 @@ class Recording:
             raise InputError(f"{self.directory}: holds {len(self.streams)} tick streams, name one of {names}")
         return self.streams[0] if self.streams else None
 
-    def _segments(self, log: str) -> list[layout.Segment]:
-        return layout.segments(self.directory, log)
 
-    @cached_property
-    def _pending(self) -> dict[str, dict[bytes, list[tuple[int, Any]]]]:
-        """Log -> stream -> batches that are still in write-ahead logs.
-
-        Always read before the segments: what a recorder at work moves meanwhile is then seen twice rather than not at all.
-        """
-        logs: dict[str, dict[bytes, list[tuple[int, Any]]]] = {"ticks": {}, "journal": {}}
-        for _, path in layout.wals(self.directory):
-            for entries in self._read(self._unpacked, path):
-                for log, stream, first, items in entries:
-                    logs[log].setdefault(stream, []).append((first, items))
-        return logs
-
-    def _unpacked(self, path: Path) -> list[tuple[str, bytes, int, Any]]:
-        try:
-            content = wal.read(path)
-        except FileNotFoundError:  # there are no facts, or a recorder at work has just turned it into segments
-            return []
-        if content.damaged_bytes:
-            self.damaged.append(f"{path}: {content.damaged_bytes} bytes of a half-written end left out")
-        try:
-            return [rows_of(message) for message in content.messages]
-        except WireError as error:
-            raise InputError(f"{path}: not written by this version of neuralpower ({error})") from None
-
-    def _read(self, reader: Any, path: Path) -> list[Any]:
-        """What `reader` makes of `path`: one thing, or none if it is damaged and may be skipped."""
-        try:
-            return [reader(path)]
-        except InputError as error:
-            if not self._skip_damaged:
-                raise
-            if str(error) not in self.damaged:
-                self.damaged.append(str(error))
-            return []
-
-
-_CLOCK_FIELDS = ("monotonic_ns", "boottime_ns", "realtime_ns", "bracket_ns")
+def _all(parts: list[Ticks]) -> Ticks:
+    if len({part.dtype for part in parts}) > 1:
+        raise InputError("the span has ticks of different layouts; choose one within which they are alike")
+    return np.concatenate(parts) if parts else np.zeros(0, tick_dtype(0))
 
 
 def _stream_bytes(name: str) -> bytes:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from neuralpower_wire import READING, Kind, PackedRecords, TickColumns, Ticks, WireError, tick_dtype
 from neuralpower_wire.tick import MAX_READINGS
@@ -29,8 +30,13 @@ T = TypeVar("T")
 TICK_WORDS = ("index", "slot", "t_ns", "epoch")
 READING_WORDS = READING.names or ()
 JOURNAL_COLUMNS = ("index", "t_ns", "kind", "body")
+MOST_BYTES = 1 << 30
+"""Bound: of a damaged segment that is read in parts; a recorder turns over at 64 MiB."""
 SEALED = "checksum"
 """Key of the metadata that says that the file bears a checksum of its own."""
+GROUP_ROWS = 15_000
+"""Rows of a row group, a quarter of a minute at 1 kHz: what damage costs at most, and the least that is read for a slice. Four of them
+make a segment a hundredth larger than one."""
 ZSTD_LEVEL = 3
 """Level 3 packs a minute of six readings in about a tenth of a second; higher levels save little and stall the recorder."""
 
@@ -130,7 +136,7 @@ def table_to_records(table: pa.Table) -> tuple[npt.NDArray[np.uint64], PackedRec
 def table_to_journal(table: pa.Table, kinds: Sequence[Kind] = ()) -> Journal:
     """The records of such a table, those of `kinds` or all; ValueError or KeyError where it is none."""
     if kinds and Kind.UNKNOWN not in kinds:
-        table = table.filter(pc.is_in(table.column("kind"), pa.array([int(kind) for kind in kinds], pa.uint8())))
+        table = table.filter(np.isin(_numpy(table, "kind"), [int(kind) for kind in kinds]))
     index, records = table_to_records(table)
     with _uncollected():
         found = list(zip(index.tolist(), records, strict=True))
@@ -152,20 +158,33 @@ def _uncollected() -> Iterator[None]:
 def to_parquet(table: pa.Table, metadata: dict[str, Any]) -> memoryview:
     """The bytes of a Parquet file with a checksum of all of them; `metadata` goes under its key "neuralpower" as JSON.
 
-    Times and indices grow evenly, so their differences are stored; everything else is left to zstd.
+    Times and indices grow evenly, and times of reading vary little, so their differences are stored; everything else is left to zstd.
     """
-    encodings = {name: "DELTA_BINARY_PACKED" for name in table.column_names if name in ("index", "slot", "t_ns")}
+    even = (*TICK_WORDS[:3], "begin_ns", "end_ns")
+    encodings = {name: "DELTA_BINARY_PACKED" for name in table.column_names if name.startswith(even)}
     described = table.replace_schema_metadata({b"neuralpower": json.dumps({**metadata, SEALED: True}).encode()})
-    packed = parquet.pack(described, compression_level=ZSTD_LEVEL, use_dictionary=False, column_encoding=encodings)
+    packed = parquet.pack(
+        described,
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=False,
+        column_encoding=encodings,
+        row_group_size=GROUP_ROWS,
+        write_statistics=["t_ns"],
+    )
     return parquet.sealed(packed)
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in `path`. Raises InputError, one line that says what to do, where it cannot be read."""
+def read_parquet(path: Path, columns: Sequence[str] | None = None, within: tuple[int, int] | None = None) -> pa.Table:
+    """The table in `path`, its columns or those named, or the row groups with times from the first of `within` on and before the second.
+
+    Raises InputError, one line that says what to do, where it cannot be read.
+    """
     try:
         whole = parquet.seal_of(path)
-        table = parquet.read_table(path, columns) if whole is not False else None
-        if table is None or (whole is None and _says_sealed(table)):
+        if whole is False:
+            raise ValueError("its checksum does not fit")
+        table = parquet.read_table(path, columns) if within is None else parquet.read_range(path, "t_ns", *within)
+        if whole is None and _says_sealed(table):
             raise ValueError("its checksum does not fit")
         return table
     except FileNotFoundError:
@@ -174,6 +193,31 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         if isinstance(error, OSError) and error.errno:
             reason = error.strerror or os.strerror(error.errno)
             raise InputError(f"{path}: cannot be read: {reason}; or read the rest with --skip-damaged") from None
+        raise damaged(path, error) from None
+
+
+def frames_of(packed: memoryview) -> dict[str, Any]:
+    """What a summary keeps of its segment's bytes, so that damage costs a row group at most.
+
+    `groups`: where each begins, ends, and the CRC-32 of its bytes. `footer`: a copy of the footer, and where it begins.
+    """
+    at = parquet.footer_at(packed)
+    groups = [[begin, end, zlib.crc32(packed[begin:end])] for begin, end in parquet.groups_of(packed)]
+    return {"groups": groups, "footer": bytes(packed[at:]), "footer_at": at}
+
+
+def salvaged(path: Path, frames: Mapping[str, Any]) -> tuple[pa.Table, int]:
+    """The rows of a damaged segment whose row groups are whole, and how many groups there are not. Raises InputError where there are none."""
+    try:
+        whole = path.read_bytes()
+        at, footer = int(frames["footer_at"]), bytes(frames["footer"])
+        groups = [(int(begin), int(end), int(crc)) for begin, end, crc in frames["groups"]]
+        view = memoryview(whole)
+        sound = [n for n, (begin, end, crc) in enumerate(groups) if zlib.crc32(view[begin:end]) == crc]
+        if not sound or at > MOST_BYTES:
+            raise ValueError("nothing in it is whole")
+        return parquet.read_groups(whole[:at].ljust(at, b"\0") + footer, sound), len(groups) - len(sound)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from None
 
 
@@ -192,13 +236,32 @@ def damaged(path: Path, error: Exception) -> InputError:
     )
 
 
-def read_ticks(path: Path) -> pa.Table:
-    """The table of a segment of ticks; InputError where it is damaged or holds something else."""
-    table = read_parquet(path)
+def read_ticks(path: Path, within: tuple[int, int] | None = None) -> pa.Table:
+    """The table of a segment of ticks, or the part of it that may have some of a span; InputError where it is damaged or something else."""
+    return as_ticks(path, read_parquet(path, within=within))
+
+
+def as_ticks(path: Path, table: pa.Table) -> pa.Table:
+    """The table of `path`, if it is one of ticks; InputError otherwise."""
     width = (table.num_columns - len(TICK_WORDS)) // len(READING_WORDS)
-    if width > MAX_READINGS or not table.schema.equals(ticks_to_table(np.zeros(0, tick_dtype(max(width, 0)))).schema):
+    if not 0 <= width <= MAX_READINGS or not table.schema.equals(_schema(width)):
         raise damaged(path, ValueError("not the columns of ticks"))
     return table
+
+
+@lru_cache(8)
+def _schema(width: int) -> pa.Schema:
+    """Of ticks of so many readings."""
+    return ticks_to_table(np.zeros(0, tick_dtype(width))).schema
+
+
+def span_ns(path: Path) -> tuple[int, int]:
+    """The earliest and the latest time of a segment's entries; InputError where it is damaged."""
+    t_ns = read_parquet(path, ["t_ns"]).column("t_ns") if path.exists() else None
+    if t_ns is None or not len(t_ns) or t_ns.type != pa.int64():
+        raise damaged(path, ValueError("it has no times"))
+    times = t_ns.to_numpy()
+    return int(times.min()), int(times.max())
 
 
 def read_journal(path: Path, kinds: Sequence[Kind] = ()) -> Journal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,8 +112,9 @@ class Spread:
     """Quantiles of whole numbers as they come, to a thousandth of their size, in memory that does not grow with their count."""
 
     def __init__(self) -> None:
-        self._bins: dict[int, list[float]] = {}
-        """Numbers of one sign and binary exponent, in 512 steps between its powers of two: how many, and their sum."""
+        self._bins = _no_bins()
+        """(3, n): numbers of one sign and binary exponent, in 512 steps between its powers of two: their step, how many, and their sum."""
+        self._waiting: list[npt.NDArray[np.float64]] = []
 
     def take(self, values: npt.NDArray[np.int64]) -> None:
         """Add some."""
@@ -121,19 +122,35 @@ class Spread:
         keys, at = np.unique(
             exponent.astype(np.int64) * 4096 + np.floor(mantissa * 1024).astype(np.int64), return_inverse=True
         )
-        counts, sums = np.bincount(at), np.bincount(at, weights=values)
-        for key, count, total in zip(keys.tolist(), counts.tolist(), sums.tolist(), strict=True):
-            found = self._bins.setdefault(key, [0, 0.0])
-            found[0] += count
-            found[1] += total
+        self.join(np.array([keys, np.bincount(at), np.bincount(at, weights=values)], np.float64))
+
+    def join(self, bins: npt.NDArray[np.float64]) -> None:
+        """Add what another holds in its :attr:`bins`."""
+        self._waiting.append(bins)
+        if sum(each.shape[1] for each in self._waiting) > 1 << 16:
+            self._bins = self.bins
+            self._waiting = []
+
+    @property
+    def bins(self) -> npt.NDArray[np.float64]:
+        """(3, n): step, count and sum of each bin in which there is anything."""
+        every = np.concatenate([self._bins, *self._waiting], axis=1)
+        keys, at = np.unique(every[0], return_inverse=True)
+        return np.array([keys, *(np.bincount(at, weights, len(keys)) for weights in every[1:])]).reshape(3, -1)
 
     def quantile(self, share: float) -> float:
         """The number that `share` of all do not exceed, as the mean of its bin; nan without numbers."""
-        if not self._bins:
+        _, counts, sums = self.bins
+        if not len(counts):
             return float("nan")
-        ordered = sorted((total / count, count) for count, total in self._bins.values())
-        upto = np.cumsum([count for _, count in ordered])
-        return ordered[int(np.searchsorted(upto, share * (upto[-1] - 1), side="right"))][0]
+        means = sums / counts
+        order = np.argsort(means)
+        upto = np.cumsum(counts[order])
+        return float(means[order[int(np.searchsorted(upto, share * (upto[-1] - 1), side="right"))]])
+
+
+def _no_bins() -> npt.NDArray[np.float64]:
+    return np.zeros((3, 0))
 
 
 class RunningMean:
@@ -145,7 +162,16 @@ class RunningMean:
     def take(self, values: npt.NDArray[np.float64]) -> None:
         """Add some."""
         known = values[~np.isnan(values)]
-        self._sum, self._count = self._sum + float(known.sum()), self._count + len(known)
+        self.join(float(known.sum()), len(known))
+
+    def join(self, total: float, count: int) -> None:
+        """Add the sum of so many."""
+        self._sum, self._count = self._sum + total, self._count + count
+
+    @property
+    def parts(self) -> tuple[float, int]:
+        """The sum, and of how many."""
+        return self._sum, self._count
 
     @property
     def value(self) -> float:
@@ -170,6 +196,14 @@ class TickSummary:
         self._begin_ns = self._end_ns = self._index = 0
         self.mean_power_w: dict[str, RunningMean] = {}
         self.mean_total_w = RunningMean()
+        self._first = 0
+        self._runs: list[list[int]] = []
+        """Epoch, and slot and index of the first and the last of the ticks of each run of one epoch."""
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """When the first and the last tick were."""
+        return self._begin_ns, self._end_ns
 
     @property
     def duration_s(self) -> float:
@@ -180,30 +214,70 @@ class TickSummary:
         """Add ticks."""
         if not len(ticks):
             return
-        index = ticks["index"]
-        if not self.ticks:
-            self._begin_ns = int(ticks["t_ns"][0])
-        elif int(index[0]) > self._index + 1:
-            self.holes.append(range(self._index + 1, int(index[0])))
-        self.holes += holes(index)
-        self.ticks, self._end_ns, self._index = self.ticks + len(ticks), int(ticks["t_ns"][-1]), int(index[-1])
+        index, t_ns = ticks["index"], ticks["t_ns"]
+        self._begin(len(ticks), (int(index[0]), int(index[-1])), (int(t_ns[0]), int(t_ns[-1])), holes(index))
         states = np.bincount(ticks["readings"]["state"].ravel(), minlength=len(ReadingState))
         self._states += states[: len(ReadingState)]
         for epoch, run in explained(ticks, self._epochs.values()):
-            self._take_epoch(run, epoch)
+            first, last = run[0], run[-1]
+            ends = [int(each[name]) for each in (first, last) for name in ("slot", "index")]
+            self._take_run([int(first["epoch"]), *ends])
+            if epoch is None:
+                continue
+            self._late.take(lateness_ns(run, [epoch]))
+            for rail, watts in rail_power_w(epoch, run).items():
+                self.mean_power_w.setdefault(rail, RunningMean()).take(watts)
+            self.mean_total_w.take(total_power_w(epoch, run))
 
-    def _take_epoch(self, ticks: Ticks, epoch: Epoch | None) -> None:
-        first, last = ticks[0], ticks[-1]
-        self._missed.take(
-            b"", epoch, (int(first["slot"]), int(first["index"])), (int(last["slot"]), int(last["index"]))
-        )
-        if epoch is None:
-            return
-        self._seen.add(epoch.number)
-        self._late.take(lateness_ns(ticks, [epoch]))
-        for rail, watts in rail_power_w(epoch, ticks).items():
-            self.mean_power_w.setdefault(rail, RunningMean()).take(watts)
-        self.mean_total_w.take(total_power_w(epoch, ticks))
+    def _begin(self, ticks: int, index: tuple[int, int], t_ns: tuple[int, int], inner: list[range]) -> None:
+        """Count ticks from one index and time to another, among which `inner` are missing."""
+        if not self.ticks:
+            self._begin_ns, self._first = t_ns[0], index[0]
+        elif index[0] > self._index + 1:
+            self.holes.append(range(self._index + 1, index[0]))
+        self.holes += inner
+        self.ticks, self._end_ns, self._index = self.ticks + ticks, t_ns[1], index[1]
+
+    def _take_run(self, run: list[int]) -> None:
+        number, *ends = run
+        epoch = self._epochs.get(number)
+        self._missed.take(b"", epoch, (ends[0], ends[1]), (ends[2], ends[3]))
+        if epoch is not None:
+            self._seen.add(number)
+        if self._runs and self._runs[-1][0] == number:
+            self._runs[-1][3:] = ends[2:]
+        else:
+            self._runs.append(run)
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain values that msgpack has: what :meth:`join` takes, once there is at least one tick."""
+        return {
+            "ticks": self.ticks,
+            "index": [self._first, self._index],
+            "t_ns": list(self.span_ns),
+            "holes": [[hole.start, hole.stop] for hole in self.holes],
+            "states": self._states.tolist(),
+            "runs": self._runs,
+            "late": self._late.bins.astype("<f8").tobytes(),
+            "means": {rail: list(mean.parts) for rail, mean in self.mean_power_w.items()},
+            "total": list(self.mean_total_w.parts),
+        }
+
+    def join(self, state: Mapping[str, Any]) -> None:
+        """Add ticks that come behind all others, as :meth:`state` told of them; KeyError, TypeError or ValueError where it is none."""
+        (first, last), (begin_ns, end_ns) = state["index"], state["t_ns"]
+        late = np.frombuffer(state["late"], "<f8").reshape(3, -1)
+        states = np.array(state["states"], np.int64).reshape(len(self._states))
+        means = {str(rail): (float(total), int(count)) for rail, (total, count) in state["means"].items()}
+        total_w, total_count = state["total"]
+        self._begin(int(state["ticks"]), (first, last), (begin_ns, end_ns), [range(*hole) for hole in state["holes"]])
+        self._states += states
+        for run in state["runs"]:
+            self._take_run(list(map(int, run)))
+        self._late.join(late)
+        for rail, parts in means.items():
+            self.mean_power_w.setdefault(rail, RunningMean()).join(*parts)
+        self.mean_total_w.join(float(total_w), int(total_count))
 
     def statistics(self) -> TickStatistics:
         """Rate, lateness, missed slots, losses and freshness so far."""
@@ -237,20 +311,65 @@ class JournalContents:
         self.holes: list[range] = []
         """Of the index."""
         self._last: int | None = None
+        self._first = 0
+        self.span_ns: tuple[int, int] | None = None
+        """The earliest and the latest time of a record."""
 
-    def take(self, parts: Sequence[tuple[npt.NDArray[Any], PackedRecords]]) -> None:
-        """Add runs of records with their indices, of which some may come twice."""
+    def take(
+        self, parts: Sequence[tuple[npt.NDArray[Any], PackedRecords]], within: tuple[int, int] | None = None
+    ) -> None:
+        """Add runs of records with their indices, of which some may come twice; of a span of time those whose time is in it."""
         index, first = np.unique(
             np.concatenate([[], *(each for each, _ in parts)]).astype(np.uint64), return_index=True
         )
         if not len(index):
             return
-        if self._last is not None and int(index[0]) > self._last + 1:
-            self.holes.append(range(self._last + 1, int(index[0])))
-        self.holes += holes(index)
-        self._last = int(index[-1])
         records = PackedRecords.joined([each for _, each in parts])
+        if within is not None:
+            inside = (records.t_ns[first] >= within[0]) & (records.t_ns[first] < within[1])
+            index, first = index[inside], first[inside]
+            if not len(index):
+                return
         kinds, counts = np.unique(records.kind[first], return_counts=True)
+        found = Counter[Kind]()
         for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
-            self.kinds[Kind(kind) if kind in BODIES else Kind.UNKNOWN] += count
-        self.engines += records.engines(first)
+            found[Kind(kind) if kind in BODIES else Kind.UNKNOWN] += count
+        t_ns = records.t_ns[first]
+        span = int(t_ns.min()), int(t_ns.max())
+        self._add((int(index[0]), int(index[-1])), holes(index), found, records.engines(first), span)
+
+    def _add(
+        self,
+        index: tuple[int, int],
+        inner: list[range],
+        kinds: Mapping[Kind, int],
+        engines: Mapping[str, int],
+        span_ns: tuple[int, int],
+    ) -> None:
+        if self._last is None:
+            self._first = index[0]
+        elif index[0] > self._last + 1:
+            self.holes.append(range(self._last + 1, index[0]))
+        self.holes += inner
+        self._last = index[1]
+        self.kinds.update(kinds)
+        self.engines.update(engines)
+        low, high = self.span_ns or span_ns
+        self.span_ns = min(low, span_ns[0]), max(high, span_ns[1])
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain values that msgpack has: what :meth:`join` takes, once there is at least one record."""
+        return {
+            "index": [self._first, self._last],
+            "holes": [[hole.start, hole.stop] for hole in self.holes],
+            "kinds": {int(kind): count for kind, count in self.kinds.items()},
+            "engines": dict(self.engines),
+            "span_ns": list(self.span_ns or (0, 0)),
+        }
+
+    def join(self, state: Mapping[str, Any]) -> None:
+        """Add records that come behind all others, as :meth:`state` told of them; KeyError, TypeError or ValueError where it is none."""
+        (first, last), (begin_ns, end_ns) = state["index"], state["span_ns"]
+        kinds = {Kind(kind): int(count) for kind, count in state["kinds"].items()}
+        engines = {str(name): int(count) for name, count in state["engines"].items()}
+        self._add((first, last), [range(*hole) for hole in state["holes"]], kinds, engines, (begin_ns, end_ns))

@@ -5,29 +5,27 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from neuralpower_wire import Kind, PackedRecords, TickColumns, encode, records_to_batch
-from neuralpower_wire.files import LEFT, replace_file, sync_folder
+from neuralpower_wire import EpochBegun, Kind, PackedRecords, encode, records_to_batch
+from neuralpower_wire.files import LEFT, sync_folder
 
 from .. import __version__
 from ..errors import InputError
 from ..subscriber import messages
-from . import layout, segments
-from .entries import columns_of
-from .wal import Message, Wal, read
+from . import compaction, layout
+from .space import DROP_OLDEST, FACTS_STREAM, FULL, STOP, Space
+from .wal import Wal
 
 SEGMENT_S = 60.0
 """A minute: small enough to hold in memory (11 MB at 1 kHz with six readings), large enough for Parquet to pay."""
 SEGMENT_BYTES = 64 * 1024 * 1024
 """A recorder that fetches ten minutes of the past, or runs faster than 1 kHz, turns over by size: a bound on memory."""
-FACTS_STREAM = bytes(16)
-"""The stream that facts are filed under: they belong to no log."""
-
 Notice = Callable[[str], None]
+T = TypeVar("T")
 
 
 class Writer:
@@ -36,24 +34,29 @@ class Writer:
     Args:
         folder: made if missing; a folder with other things in it is refused.
         address: of the daemon, for the document.
-        notice: told one line for each thing that had to be repaired.
+        notice: told one line for each thing that had to be repaired, or dropped.
+        when_full: "stop", where a full disk is an OSError, or "drop-oldest", where the oldest segments are removed as long as there are any.
 
     Raises:
         InputError: another recorder has it, or the folder is no recording.
         OSError: the disk.
     """
 
-    def __init__(self, folder: Path, address: str, notice: Notice = lambda line: None) -> None:
+    def __init__(self, folder: Path, address: str, notice: Notice = lambda line: None, when_full: str = STOP) -> None:
         self.folder = folder
         self.ticks = self.records = self.inferences = 0
         """Written by this writer."""
         self._notice = notice
+        self._unwritten = False
+        self._space = Space(folder, notice) if when_full == DROP_OLDEST else None
         _make(folder)
-        self._lock = _lock(folder)
+        self._lock = take_lock(folder)
+        self._epochs = compaction.KnownEpochs(folder)
         try:
             self._document = self._open_document(address)
-            self._recover()
             self._facts = self._open_wal(folder / layout.FACTS)
+            self._recover()
+            self._list_streams()
             self._number = max([number for number, _ in layout.wals(folder)], default=0) + 1
             self._wal = self._open_wal(layout.wal_path(folder, self._number))
         except BaseException:
@@ -69,10 +72,18 @@ class Writer:
         layout.write_document(self.folder, document)
         return document
 
+    def _list_streams(self) -> None:
+        """A recorder that was killed may have left ticks of a stream that the document does not list yet."""
+        for segment in layout.segments(self.folder, "ticks"):
+            self._saw(segment.stream, None)
+        self._write_document()
+
     def _open_wal(self, path: Path) -> Wal:
         wal = Wal(path)
         if wal.bytes_cut:
             self._notice(f"{path}: cut {wal.bytes_cut} bytes of a half-written end; what comes before them is kept")
+        for hole in wal.holes:
+            self._notice(f"{path}: {len(hole)} bytes from byte {hole.start} on are damaged; what they held is lost")
         return wal
 
     def _recover(self) -> None:
@@ -99,16 +110,32 @@ class Writer:
     def keep(self, message: messages.Message) -> None:
         """Append what belongs into a recording; safe after the next :meth:`sync`."""
         if isinstance(message, messages.Ticks):
-            self._wal.append(encode(message.batch()))
+            self._append(self._wal, encode(message.batch()))
             self.ticks += len(message)
+            if message.epoch:
+                self._epochs.add(message.stream, message.epoch)
             self._saw(message.stream, message.epoch.simulated if message.epoch else None)
         elif isinstance(message, messages.Records):
             records = PackedRecords.of(message.records)
-            self._wal.append(encode(records_to_batch(message.stream, message.first, records)))
+            self._append(self._wal, encode(records_to_batch(message.stream, message.first, records)))
             self.records += len(records)
             self.inferences += records.count(Kind.INFERENCE)
         elif isinstance(message, messages.Found):
-            self._facts.append(encode(records_to_batch(FACTS_STREAM, 0, [message.record])))
+            if isinstance(begun := message.record.body, EpochBegun):
+                self._epochs.add(begun.stream, begun.epoch)
+            self._append(self._facts, encode(records_to_batch(FACTS_STREAM, 0, [message.record])))
+
+    def _append(self, wal: Wal, frames: list[bytes]) -> None:
+        self._with_room(lambda: wal.append(frames))
+
+    def _with_room(self, step: Callable[[], T]) -> T:
+        """Do something that needs room on the disk, and may be done again; where there is none, as it was asked for."""
+        while True:
+            try:
+                return step()
+            except OSError as error:
+                if error.errno not in FULL or not self._space or not self._space.free(self._facts, self._document):
+                    raise
 
     def _saw(self, stream: bytes, simulated: bool | None) -> None:
         document = self._document
@@ -119,12 +146,19 @@ class Writer:
             document.streams.append(stream.hex())
         if simulated is not None:
             document.simulated = bool(document.simulated) or simulated
-        layout.write_document(self.folder, document)
+        self._unwritten = True
+
+    def _write_document(self) -> None:
+        """Only behind the ticks that it tells of: the document is never ahead of what is on the disk."""
+        if self._unwritten:
+            self._with_room(lambda: layout.write_document(self.folder, self._document))
+            self._unwritten = False
 
     def sync(self) -> None:
         """Return once everything kept is on the disk; turns the log over when it is a minute old."""
         self._wal.sync()
         self._facts.sync()
+        self._write_document()
         if time.monotonic() - self._began >= SEGMENT_S or self._wal.size >= SEGMENT_BYTES:
             self.turn_over()
 
@@ -132,36 +166,28 @@ class Writer:
         """Begin a new write-ahead log and turn the one before into segments."""
         full = self._wal
         self._number += 1
-        self._wal = self._open_wal(layout.wal_path(self.folder, self._number))
+        self._wal = self._with_room(lambda: self._open_wal(layout.wal_path(self.folder, self._number)))
         self._began = time.monotonic()
         full.close()
+        self._write_document()
         self._compact(full.path)
 
     def _compact(self, path: Path) -> None:
-        """Turn a closed log into segments, then remove it. Doing it twice writes the same files again."""
-        for (log, stream, _), table in _tables(read(path).messages):
-            index = table.column("index")
-            target = layout.segment_path(self.folder, log, stream, index[0].as_py(), index[-1].as_py())
-            target.parent.mkdir(parents=True, exist_ok=True)
-            about = {"format": layout.FORMAT, "version": layout.VERSION, "log": log, "stream": stream.hex()}
-            replace_file(target, segments.to_parquet(table, about))
-            sync_folder(target.parent.parent)
-        sync_folder(self.folder)
-        path.unlink()
-        sync_folder(path.parent)
+        self._with_room(lambda: compaction.compact(self.folder, path, self._epochs))
 
     def finish(self) -> None:
         """Sync, turn everything into segments, close."""
         self._wal.close()
+        self._write_document()
         self._compact(self._wal.path)
         self._facts.close()
         self._unlock()
 
     def abandon(self) -> None:
         """Close without turning anything into segments, after an error; everything synced stays readable."""
-        for wal in (self._wal, self._facts):
+        for step in (self._wal.close, self._facts.close, self._write_document):
             try:
-                wal.close()
+                step()
             except OSError:
                 continue  # the disk said no already; the error that brought us here is the one to report
         self._unlock()
@@ -179,11 +205,15 @@ def _make(folder: Path) -> None:
         strange = sorted(path.name for path in folder.iterdir() if path.name not in (layout.LOCK, "wal"))
         if strange:
             raise InputError(f"{folder}: holds {strange[0]!r} and is no recording; name a new or empty folder")
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     (folder / "wal").mkdir(parents=True, exist_ok=True)
+    for each in (folder, *made):
+        sync_folder(each.parent)
+    sync_folder(folder)
 
 
-def _lock(folder: Path) -> int:
-    """Take the folder for this process: the lock goes with the process, however it ends."""
+def take_lock(folder: Path) -> int:
+    """Take the folder for this process: the lock goes with the process, however it ends. InputError where another has it."""
     descriptor = os.open(folder / layout.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -194,17 +224,3 @@ def _lock(folder: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-def _tables(log: Iterable[Message]) -> Iterator[tuple[tuple[str, bytes, int], Any]]:
-    """(log, stream, readings in a tick) and the Arrow table of each run in the messages of a write-ahead log, column by column."""
-    ticks: dict[tuple[str, bytes, int], list[TickColumns]] = {}
-    records: dict[tuple[str, bytes, int], list[tuple[int, PackedRecords]]] = {}
-    for message in log:
-        name, stream, first, entries = columns_of(message)
-        if isinstance(entries, TickColumns):
-            ticks.setdefault((name, stream, entries.width), []).append(entries)
-        else:
-            records.setdefault((name, stream, 0), []).append((first, entries))
-    yield from ((key, segments.columns_to_table(parts)) for key, parts in ticks.items())
-    yield from ((key, segments.records_to_table(parts)) for key, parts in records.items())

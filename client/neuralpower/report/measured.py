@@ -58,7 +58,7 @@ def sampling(recording: Recording) -> Section:
         "a tick; lost are ticks that were taken and are not held here."
     )
     blocks.append(Table(columns, rows, range(1, 9), caption))
-    longest = max(recording.streams, key=lambda each: len(recording.ticks(each)), default=None)
+    longest = max(recording.streams, key=lambda each: recording.tick_summary(each).ticks, default=None)
     text = ""
     if longest is not None and len(recording.ticks(longest)) > 100:
         late = lateness_ns(recording.ticks(longest), recording.epochs(longest)) / 1e3
@@ -86,7 +86,7 @@ def losses(recording: Recording) -> Section:
 
 def rails(recording: Recording, attribution: Attribution | None) -> Section | None:
     """Power of the rails over time; None for a recording without power."""
-    stream = max(recording.streams, key=lambda each: len(recording.ticks(each)), default=None)
+    stream = max(recording.streams, key=lambda each: recording.tick_summary(each).ticks, default=None)
     if stream is None or len(recording.ticks(stream)) < 2:
         return None
     t_ns = recording.ticks(stream)["t_ns"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
+from neuralpower.cli.analysing.span import add_span, chosen
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
 from neuralpower.show.attribution import print_attribution
@@ -25,7 +26,8 @@ An engine whose powers cannot be believed has one line that says why; --json lis
   window-mean    a baseline: the mean of the readings that fall into a layer's window; most layers get none
 
 example:
-  neuralpower attribute run1 --engine resnet18 --plot resnet18.svg"""
+  neuralpower attribute run1 --engine resnet18 --plot resnet18.svg
+  neuralpower attribute monday --from 2h --to 3h"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="least-squares", help="least-squares (default) or window-mean")
     parser.add_argument("--rail", metavar="NAME", help="this rail instead of the board's total")
     parser.add_argument("--engine", metavar="NAME", help="only this engine, by name or the start of its hash")
+    add_span(parser)
     parser.add_argument(
         "--plot",
         action=OutputFile,
@@ -47,20 +50,20 @@ def run(args: argparse.Namespace) -> int:
     from neuralpower.attribution.asked import check
     from neuralpower.recordings.recording import Recording
 
-    recording = Recording(args.directory)
+    recording = chosen(Recording(args.directory), args)
     check(recording, args.method, args.rail, args.engine)
     if args.plot:
         from neuralpower.report.plots import check_ending
 
         check_ending(args.plot)
     attribution = attributed(recording, args.method, rail=args.rail)
-    chosen = choose(attribution, args.engine)
+    engines = choose(attribution, args.engine)
     if args.plot:
-        _plot(chosen, args.plot, attribution)
+        _plot(engines, args.plot, attribution)
     if args.json:
-        console.print_json(document(attribution, chosen))
+        console.print_json(document(attribution, engines))
         return 0
-    print_attribution(attribution, chosen)
+    print_attribution(attribution, engines)
     if args.plot:
         print(f"wrote {args.plot}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from neuralpower.cli.analysing.span import add_span, chosen
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.console import print_json, progress
 from neuralpower.errors import Failure, InputError
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="trace for ui.perfetto.dev; compressed if the name ends in .gz",
     )
+    add_span(parser)
     parser.add_argument("--skip-damaged", action="store_true", help="read past damaged files")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.csv and not args.perfetto:
         raise InputError("nothing to write: give --csv OUT, --perfetto FILE or both")
-    recording = Recording(args.recording, args.skip_damaged)
+    recording = chosen(Recording(args.recording, args.skip_damaged), args)
     written: dict[str, int] = {}
     with progress(f"exporting {args.recording}"):
         try:

@@ -9,8 +9,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuralpower.cli.analysing.span import add_span, chosen
 from neuralpower.console import Cell, print_json, table
-from neuralpower.errors import InputError
+from neuralpower.errors import Failure, InputError
 from neuralpower.models.packaged import packaged
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ HELP = """What a recording, a dataset or a model file holds, and what is missing
 
 examples:
   neuralpower info monday
+  neuralpower info monday --from 2h --to 3h
+  neuralpower info monday --verify
   neuralpower info model.json --formula
   neuralpower info h200-cudnn"""
 
@@ -28,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("path", help="folder of a recording, a dataset file or a model file")
     parser.add_argument("--formula", action="store_true", help="write out the models of a model file, with units")
+    add_span(parser)
+    parser.add_argument("--verify", action="store_true", help="read every byte of a recording; 1 where one is damaged")
+    parser.add_argument(
+        "--repair", action="store_true", help="the same, and mend it; what was damaged is kept beside it"
+    )
     parser.add_argument("--skip-damaged", action="store_true", help="read past damaged files of a recording")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -45,7 +53,14 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{path}: only a model file has formulas")
     from neuralpower.recordings.recording import Recording
 
-    facts = recording_facts(Recording(path, args.skip_damaged)) if path.is_dir() else dataset_facts(path)
+    if args.verify or args.repair:
+        return _verified(path, args)
+    if path.is_dir():
+        facts = recording_facts(chosen(Recording(path, args.skip_damaged), args))
+    elif args.begin or args.end:
+        raise InputError(f"{path}: --from and --to choose a part of a recording, and this is none")
+    else:
+        facts = dataset_facts(path)
     if args.json:
         print_json(facts)
     elif path.is_dir():
@@ -53,6 +68,32 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_dataset(facts)
     return 0
+
+
+def _verified(path: Path, args: argparse.Namespace) -> int:
+    """What is damaged in a recording; 1 where anything is, or was lost before it was mended."""
+    from neuralpower.recordings.verifying import repair, verify
+
+    if not path.is_dir():
+        raise InputError(f"{path}: --verify and --repair are for recordings")
+    try:
+        found = repair(path) if args.repair else verify(path)
+    except OSError as error:
+        raise Failure(f"{error.filename or path}: cannot be mended: {error.strerror or error}") from None
+    if args.json:
+        print_json(
+            {"recording": str(path), "mended": args.repair, "found": [{**vars(f), "path": str(f.path)} for f in found]}
+        )
+    elif not found:
+        print(f"{path}: every byte is as it was written")
+    else:
+        rows: list[list[Cell]] = [
+            [str(f.path.relative_to(path)), f.what, "lost" if f.lost else "no loss"] for f in found
+        ]
+        table(f"{path}: {'mended' if args.repair else 'damaged'}", ["file", "what", "entries"], rows)
+        if args.repair and (path / "damaged").is_dir():
+            print(f"the files as they were are in {path / 'damaged'}")
+    return int(any(each.lost for each in found) if args.repair else bool(found))
 
 
 def _is_json(path: Path) -> bool:
@@ -128,21 +169,30 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
             for (log, stream), ranges in losses.holes.items()
             for hole in ranges
         ],
+        "dropped": [
+            {"log": log, "stream": stream, "before": before}
+            for log, streams in recording.document.dropped.items()
+            for stream, before in streams.items()
+        ],
         "damaged": recording.damaged,
     }
 
 
 def _began(recording: Recording) -> str | None:
-    """Wall time of the first clock map, which is within a second of the first tick."""
-    maps = recording.clock_maps()
-    if not len(maps):
-        return None
-    return datetime.fromtimestamp(int(maps[0, 2]) * 1e-9, timezone.utc).isoformat(timespec="seconds")
+    """Wall time of the first tick, by the clock map nearest to it; of the first clock map where there are several clocks."""
+    from neuralpower.recordings.span import wall_time
+
+    if len(recording.streams) == 1 and recording.tick_summary().ticks:
+        began = wall_time(recording, recording.tick_summary().span_ns[0])
+    else:
+        points = recording.clock_points()
+        began = datetime.fromtimestamp(int(points[0, 2]) * 1e-9, timezone.utc) if len(points) else None
+    return began.isoformat(timespec="seconds") if began else None
 
 
 def _stream_facts(recording: Recording, stream: bytes) -> dict[str, Any]:
     epochs = recording.epochs(stream)
-    summary = recording.tick_summary(stream)
+    summary, energy = recording.tick_summary(stream), recording.energy(stream)
     return {
         "stream": stream.hex(),
         "board": epochs[-1].board if epochs else None,
@@ -150,6 +200,9 @@ def _stream_facts(recording: Recording, stream: bytes) -> dict[str, Any]:
         **asdict(summary.statistics()),
         "mean_power_w": {rail: mean.value for rail, mean in summary.mean_power_w.items()},
         "mean_total_w": summary.mean_total_w.value,
+        "energy_j": energy.rails_j,
+        "energy_total_j": energy.total_j if energy.total_covered_s else None,
+        "energy_covered_s": energy.total_covered_s or max(energy.covered_s.values(), default=0.0),
     }
 
 
@@ -164,6 +217,10 @@ def _print_recording(facts: dict[str, Any]) -> None:
     for number, stream in enumerate(facts["streams"]):
         name = f"stream {number + 1}: " if len(facts["streams"]) > 1 else ""
         rows += [[name + label, value] for label, value in _stream_rows(stream)]
+    rows += [
+        ["dropped, disk full", f"{each['log']} {each['stream'][:8]} before {each['before']}"]
+        for each in facts["dropped"]
+    ]
     rows += [["damaged", line] for line in facts["damaged"]]
     table(facts["recording"], ["", "value"], rows, simulated=facts["simulated"])
     if facts["losses"]:
@@ -197,6 +254,8 @@ def _stream_rows(stream: dict[str, Any]) -> list[tuple[str, Cell]]:
         ("epochs", stream["epochs"]),
         *watts,
         ("mean total W", stream["mean_total_w"]),
+        ("energy total J", stream["energy_total_j"]),
+        ("seconds it is of", round(stream["energy_covered_s"], 3)),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
 from neuralpower.cli.analysing.attribute import attributed
+from neuralpower.cli.analysing.span import add_span, chosen
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
 
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truth", metavar="FILE", type=Path, help="what a virtual device really did, to draw beside it"
     )
+    add_span(parser)
     parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
@@ -49,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
     check_method(args.method)
     true_w = _true_power(args.truth) if args.truth else None
     recording, models, dataset = _opened(args.sources)
+    if recording is not None:
+        recording = chosen(recording, args)
+    elif args.begin or args.end:
+        raise InputError("--from and --to choose a part of a recording: give one")
     attribution = None
     if recording is not None and recording.inferences():
         check(recording, args.method)

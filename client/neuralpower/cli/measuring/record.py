@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--past", metavar="N|all", help="also what the daemon holds of the last N seconds, or all of it"
     )
+    parser.add_argument(
+        "--when-full",
+        choices=("stop", "drop-oldest"),
+        default="stop",
+        help="what a full disk does: stop (default), or drop-oldest: the oldest minutes go for the newest",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -56,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
             on_progress=_shown(args.address, advance),
             on_notice=_say,
             stop=stop,
+            when_full=args.when_full,
         )
     if args.json:
         print_json({"recording": args.output, **asdict(summary)})
