@@ -20,8 +20,7 @@ from .keys import Keys
 REQUEST_TIMEOUT_S = 2.0
 """A reply takes milliseconds; a daemon that is busy for 2 s is not waited for by who wants one thing of it."""
 REPAIR_TIMEOUT_S = 5.0
-"""A portion of a log may be 8 MiB: a second of the daemon's time for an engine of 8192 layers, and 5 s on a link of 15 Mbit/s.
-An answer that is dropped for being late would be asked for, and dropped, for ever."""
+"""A portion of a log is a MiB, or one engine's description, which may be 8: 5 s on a link of 2 Mbit/s, or of 15. An answer that is dropped for being late would be asked for, and dropped, for ever."""
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 """How soon a lost daemon is looked for again: a restart takes about a second, so it is found within the next one."""
 GONE_MS = 6000

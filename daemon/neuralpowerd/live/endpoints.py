@@ -34,7 +34,7 @@ from .keys import server_keys
 from .zmtp import PeerBounds
 
 HISTORY_HIGH_WATER = 16
-"""Replies waiting for one client: a greedy one costs at most this many times 8 MiB, then loses replies."""
+"""Replies waiting for one client: a greedy one costs at most this many times a MiB, then loses replies."""
 MOST_AGAIN = 16
 """Times that deleted sockets are made anew: somebody who deletes on is not outrun."""
 INNER = "inner"
