@@ -31,6 +31,8 @@ from neuralpower_wire import (
 from ..errors import InputError
 from . import layout, wal
 from .entries import in_order, journal_in_order, rows_of
+from .lost import Told, of_records
+from .lost import explained as explained_by
 from .statistics import JournalContents, Losses, TickStatistics, TickSummary
 
 if TYPE_CHECKING:
@@ -310,6 +312,28 @@ class Recording:
         found = {("ticks", stream): self.tick_summary(stream).holes for stream in self.streams}
         found |= {("journal", stream): contents.holes for stream, contents in self.journal_contents.items()}
         return Losses({key: ranges for key, ranges in found.items() if ranges})
+
+    @cached_property
+    def told(self) -> list[Told]:
+        """What the recorder was told of entries that cannot be had any more, and of streams that ended."""
+        return of_records(self._facts)
+
+    def explained_losses(self) -> dict[tuple[str, bytes], list[tuple[range, str]]]:
+        """(log, stream) -> ranges of indices that are missing, each with why: :meth:`losses`, and what is told lost before and after it."""
+        holes, keys = self.losses().holes, [("ticks", stream) for stream in self.streams]
+        keys += [("journal", stream) for stream in self._journals()]
+        keys += [(each.log, each.stream) for each in self.told]
+        found = {
+            (log, stream): explained_by(log, stream, self._held(log, stream), holes.get((log, stream), []), self.told)
+            for log, stream in dict.fromkeys(keys)
+        }
+        return {key: ranges for key, ranges in found.items() if ranges}
+
+    def _held(self, log: str, stream: bytes) -> range:
+        """From the first index held to the last."""
+        ends = [(first, first + len(items)) for first, items in self._pending[log].get(stream, [])]
+        ends += [(each.first, each.last + 1) for each in self._segments(log) if each.stream == stream]
+        return range(min((first for first, _ in ends), default=0), max((end for _, end in ends), default=0))
 
     # Files
 

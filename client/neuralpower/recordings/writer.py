@@ -10,14 +10,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from neuralpower_wire import Kind, PackedRecords, TickColumns, encode, records_to_batch
+from neuralpower_wire import Kind, PackedRecords, Record, TickColumns, encode, records_to_batch
 from neuralpower_wire.files import LEFT, replace_file, sync_folder
 
 from .. import __version__
 from ..errors import InputError
 from ..subscriber import messages
-from . import layout, segments
-from .entries import columns_of
+from . import layout, lost, segments
+from .entries import columns_of, rows_of
 from .wal import Message, Wal, read
 
 SEGMENT_S = 60.0
@@ -89,12 +89,20 @@ class Writer:
         return bool(self._document.simulated)
 
     def resume(self) -> dict[str, dict[bytes, int]]:
-        """Log -> stream -> the first index not yet recorded, of the segments."""
+        """Log -> stream -> the first index not yet recorded, of the segments; streams that are known to have ended are left out."""
         logs: dict[str, dict[bytes, int]] = {"ticks": {}, "journal": {}}
+        ended = self._ended()
         for log, nexts in logs.items():
             for segment in layout.segments(self.folder, log):
-                nexts[segment.stream] = max(nexts.get(segment.stream, 0), segment.last + 1)
+                if (log, segment.stream) not in ended:
+                    nexts[segment.stream] = max(nexts.get(segment.stream, 0), segment.last + 1)
         return logs
+
+    def _ended(self) -> set[tuple[str, bytes]]:
+        """Log and stream of those of which a recorder before heard that they have ended."""
+        rows = [rows_of(message) for message in read(self.folder / layout.FACTS).messages]
+        facts = [record for log, _, _, records in rows if log == "journal" for record in records]
+        return {(told.log, told.stream) for told in lost.of_records(facts) if isinstance(told, messages.Ended)}
 
     def keep(self, message: messages.Message) -> None:
         """Append what belongs into a recording; safe after the next :meth:`sync`."""
@@ -108,7 +116,12 @@ class Writer:
             self.records += len(records)
             self.inferences += records.count(Kind.INFERENCE)
         elif isinstance(message, messages.Found):
-            self._facts.append(encode(records_to_batch(FACTS_STREAM, 0, [message.record])))
+            self._keep_fact(message.record)
+        elif isinstance(message, (messages.Lost, messages.Ended)):
+            self._keep_fact(lost.to_record(message))
+
+    def _keep_fact(self, record: Record) -> None:
+        self._facts.append(encode(records_to_batch(FACTS_STREAM, 0, [record])))
 
     def _saw(self, stream: bytes, simulated: bool | None) -> None:
         document = self._document
@@ -123,8 +136,8 @@ class Writer:
 
     def sync(self) -> None:
         """Return once everything kept is on the disk; turns the log over when it is a minute old."""
+        self._facts.sync()  # first: why something is missing is known wherever it is seen to be
         self._wal.sync()
-        self._facts.sync()
         if time.monotonic() - self._began >= SEGMENT_S or self._wal.size >= SEGMENT_BYTES:
             self.turn_over()
 

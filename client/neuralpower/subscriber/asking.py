@@ -26,6 +26,9 @@ RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 GONE_MS = 6000
 """A peer that vanished without closing (power, cable) is noticed after this, by TCP itself, and the connection made anew. libzmq's own
 heartbeat would abort this process where a daemon ends while more waits to be read than the high-water mark (4.3.5, stream_engine_base.cpp)."""
+CONNECT_MS, HANDSHAKE_MS = 3000, 10_000
+"""A network that was cut lets an attempt to connect hang for two minutes, in the kernel's own ever longer steps; after this it is made anew,
+so that a client is back within some seconds of its network. The daemon gives a handshake as long."""
 
 
 _HANDSHAKES = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -141,6 +144,8 @@ def configure(socket: zmq.Socket[bytes], keys: Keys | None = None) -> None:
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.TCP_MAXRT, GONE_MS)
     for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 2), (zmq.TCP_KEEPALIVE_INTVL, 2)):
         socket.setsockopt(option, value)

@@ -94,9 +94,14 @@ def _models(path: Path, args: argparse.Namespace) -> int:
 def recording_facts(recording: Recording) -> dict[str, Any]:
     """All that is worth knowing of a recording, as plain values."""
     from neuralpower.recordings.statistics import missing
+    from neuralpower.subscriber.messages import Ended
     from neuralpower_wire import Kind
 
-    losses = recording.losses()
+    losses = [
+        {"log": log, "stream": stream.hex(), "first": hole.start, "count": missing(hole), "why": why}
+        for (log, stream), ranges in recording.explained_losses().items()
+        for hole, why in ranges
+    ]
     journals = recording.journal_contents.values()
     inferences = sum((each.engines for each in journals), Counter[str]())
     kinds = sum((each.kinds for each in journals), Counter[Kind]())
@@ -121,15 +126,20 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
             for engine in dict.fromkeys([*inferences, *engines])
         ],
         "records": {kind.name.lower(): kinds[kind] for kind in Kind},
-        "ticks_lost": losses.ticks_lost,
-        "records_lost": losses.records_lost,
-        "losses": [
-            {"log": log, "stream": stream.hex(), "first": hole.start, "count": missing(hole)}
-            for (log, stream), ranges in losses.holes.items()
-            for hole in ranges
+        "ticks_lost": _entries("ticks", losses),
+        "records_lost": _entries("journal", losses),
+        "losses": losses,
+        "ends_not_known": [
+            {"log": told.log, "stream": told.stream.hex(), "after": told.next - 1}
+            for told in recording.told
+            if isinstance(told, Ended) and not told.known
         ],
         "damaged": recording.damaged,
     }
+
+
+def _entries(log: str, losses: list[dict[str, Any]]) -> int:
+    return sum(each["count"] for each in losses if each["log"] == log)
 
 
 def _began(recording: Recording) -> str | None:
@@ -164,14 +174,28 @@ def _print_recording(facts: dict[str, Any]) -> None:
     for number, stream in enumerate(facts["streams"]):
         name = f"stream {number + 1}: " if len(facts["streams"]) > 1 else ""
         rows += [[name + label, value] for label, value in _stream_rows(stream)]
+    rows += [
+        [
+            f"{each['log']}: the end of {each['stream'][:8]}",
+            f"not known: what came after {each['after']}, if anything, is lost",
+        ]
+        for each in facts["ends_not_known"]
+    ]
     rows += [["damaged", line] for line in facts["damaged"]]
     table(facts["recording"], ["", "value"], rows, simulated=facts["simulated"])
     if facts["losses"]:
         lost: list[list[Cell]] = [
-            [hole["log"], hole["stream"][:8], hole["first"], hole["first"] + hole["count"] - 1, hole["count"]]
+            [
+                hole["log"],
+                hole["stream"][:8],
+                hole["first"],
+                hole["first"] + hole["count"] - 1,
+                hole["count"],
+                hole["why"],
+            ]
             for hole in facts["losses"]
         ]
-        table("lost", ["log", "stream", "first index", "last index", "entries"], lost)
+        table("lost", ["log", "stream", "first index", "last index", "entries", "why"], lost)
     if facts["engines"]:
         engines: list[list[Cell]] = [
             [e["name"], e["hash"][:12], e["layers"], e["inferences"]] for e in facts["engines"]
