@@ -254,6 +254,12 @@ class Endpoints:
         refused = self.gate.refused if self.gate else 0
         return {"open": dict(self._front.open), "cut": self._front.cut, "refused_keys": refused}
 
+    @property
+    def clients(self) -> list[dict[str, Any]]:
+        """What went through each connection, of the oldest ones."""
+        assert self._front is not None
+        return [each._asdict() for each in self._front.clients]
+
     def publish(self, frames: list[bytes]) -> None:
         """Send to every subscriber that keeps up."""
         for socket in self.live:

@@ -57,6 +57,7 @@ class SocketsPart(DaemonPart):
     def status(self, span_ns: int) -> dict[str, Any]:
         return {
             "connections": self._endpoints.status,
+            "clients": self._endpoints.clients,
             "broken_messages": self._refusals.count,
             "last_broken_message": self._refusals.last,
         }

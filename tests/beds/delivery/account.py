@@ -112,7 +112,9 @@ def _place(index: Prints) -> Prints:
 
 def record_prints(first: int, kinds: Sequence[int], bodies: Sequence[bytes]) -> Prints:
     """(n,) fingerprints of journal records from index `first` on."""
-    crc = np.array([zlib.crc32(body, zlib.crc32(bytes([kind]))) for kind, body in zip(kinds, bodies, strict=True)], dtype=np.uint64)
+    crc = np.array(
+        [zlib.crc32(body, zlib.crc32(bytes([kind]))) for kind, body in zip(kinds, bodies, strict=True)], dtype=np.uint64
+    )
     index = np.arange(first, first + len(crc), dtype=np.uint64)
     return (crc + np.uint64(_WEIGHTS[1])) * np.uint64(_WEIGHTS[0]) * _place(index)
 

@@ -134,8 +134,21 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
             for told in recording.told
             if isinstance(told, Ended) and not told.known
         ],
+        "pauses": _pauses(recording),
         "damaged": recording.damaged,
     }
+
+
+def _pauses(recording: Recording) -> list[dict[str, Any]]:
+    """Where the daemon did not sample for a while, as it tells in its journal."""
+    from neuralpower_wire import Event, Kind
+
+    events = (each.body for part in recording.record_parts(Kind.EVENT) for each in part)
+    return [
+        {"next": each.more.get("next"), "slots": each.more.get("slots"), "told": each.text}
+        for each in events
+        if isinstance(each, Event) and each.name == "sampling-paused"
+    ]
 
 
 def _entries(log: str, losses: list[dict[str, Any]]) -> int:
@@ -181,6 +194,7 @@ def _print_recording(facts: dict[str, Any]) -> None:
         ]
         for each in facts["ends_not_known"]
     ]
+    rows += [["not sampled", pause["told"]] for pause in facts["pauses"]]
     rows += [["damaged", line] for line in facts["damaged"]]
     table(facts["recording"], ["", "value"], rows, simulated=facts["simulated"])
     if facts["losses"]:
