@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
-from neuralpower_wire import Batch, Kind, Record, WireError, batch_to_records, bodies, decode, encode
+from neuralpower_wire import Batch, Epoch, Kind, Record, WireError, batch_to_records, bodies, decode, encode
 from neuralpower_wire.batch import pack
 from neuralpower_wire.link import CREDIT, Credit, Engine, EngineHead, Hello, Inference
 from neuralpowerd.config import Config
+from neuralpowerd.live.endpoints import Endpoints
 from neuralpowerd.live.inferences import Ingest, public_session
+from neuralpowerd.live.refusals import Refusals
 from neuralpowerd.logs.feeds import JournalFeed
 from neuralpowerd.logs.journal import Journal
 from neuralpowerd.logs.ledger import Ledger
+from neuralpowerd.parts.inferences import InferencesPart
 
 SESSION = bytes(range(16))
 MS = 1_000_000
@@ -46,6 +50,22 @@ def test_nothing_is_taken_twice_though_the_journal_holds_what_is_not_known(tmp_p
     assert journal.next_index == before and ingest.taken == 0
     ingest.handle(b"peer", inference(2).batch())
     assert ingest.taken == 1
+
+
+def test_a_daemon_samples_before_it_looks_through_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large journal takes seconds to read; after a crash no tick waits for that. What was taken is known before the first message."""
+    ledger = Ledger(Journal(tmp_path / "j", 1 << 16, bytes(16)), lambda: 10**12, 4)
+    ledger.write(Kind.INFERENCE, replace(inference(0), session=public_session(SESSION)))
+    looked: list[int] = []
+    read = ledger.journal.read_packed
+    monkeypatch.setattr(ledger.journal, "read_packed", lambda first, count: looked.append(first) or read(first, count))
+    part = InferencesPart(Config(), ledger, cast(Endpoints, None), Refusals())
+    assert not looked
+    part.begin_epoch(cast(Epoch, None))
+    assert looked and part._ingest._sessions[public_session(SESSION)].upto == 0
+    looked.clear()
+    part.begin_epoch(cast(Epoch, None))
+    assert not looked
 
 
 def test_between_ingest_and_publisher_a_record_is_packed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
