@@ -57,8 +57,8 @@ class Plan:
     seed: int
 
     @classmethod
-    def drawn(cls, length_s: float, seed: int, daemon_kills: int | None) -> Plan:
-        """Of this length: for ten minutes 100 kills of clients, 20 of the daemon, cuts of 1 to 60 s, a stop of 30 s, 50 that join."""
+    def drawn(cls, length_s: float, seed: int, daemon_kills: int | None, cuts: bool = True) -> Plan:
+        """Of this length: for ten minutes 100 kills of clients, 20 of the daemon, six cuts of 1 to 60 s, a stop of 30 s, 50 that join."""
         draw, scale, long = random.Random(seed), length_s / 600, length_s >= LONG_S
         most_cut_s, stop_s = (60.0, 30.0) if long else (length_s / 12, length_s / 8)
         steps = []
@@ -69,10 +69,10 @@ class Plan:
             ("join", round(50 * scale)),
         ):
             steps += [(draw.uniform(0.05 * length_s, last_s), what, draw.uniform(1.0, 10.0)) for _ in range(count)]
-        cuts = max(1, round(6 * scale))
-        for number in range(cuts):
+        times = max(1, round(6 * scale)) if cuts else 0
+        for number in range(times):
             cut_s = most_cut_s if number == 0 else draw.uniform(1.0, most_cut_s)
-            steps.append((length_s * (0.1 + 0.75 * number / cuts), "cut", min(cut_s, 0.7 * length_s / cuts)))
+            steps.append((length_s * (0.1 + 0.75 * number / times), "cut", min(cut_s, 0.7 * length_s / times)))
         steps.append((draw.uniform(0.1, 0.5) * length_s, "stop", stop_s))
         return cls(length_s, 300 if long else 120, 96 if long else 32, sorted(steps), seed)
 
@@ -84,9 +84,10 @@ class Plan:
     def told(self) -> str:
         """In a line."""
         cuts = ", ".join(f"{each:.0f}" for _, what, each in self.steps if what == "cut")
+        cut = f"the network cut for {cuts} s, " if cuts else ""
         return (
             f"seed {self.seed}, {self.length_s:.0f} s: {self.count('kill')} kills of clients, {self.count('kill daemon')} of the daemon, "
-            f"the network cut for {cuts} s, a client stopped, one at {SLOW:.0%} speed, {self.count('join')} that join and leave"
+            f"{cut}a client stopped, one at {SLOW:.0%} speed, {self.count('join')} that join and leave"
         )
 
 

@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder of what everybody said")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="npd"))
-    plan = Plan.drawn(args.minutes * 60.0, args.seed, 0 if args.address else args.daemon_kills)
+    plan = Plan.drawn(args.minutes * 60.0, args.seed, 0 if args.address else args.daemon_kills, not args.address)
     print(plan.told, flush=True)
     bed = Bed(folder, plan, args.address)
     try:
