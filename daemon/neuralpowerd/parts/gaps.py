@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from neuralpower_wire import Epoch, Event, Kind, Record, Ticks
+from neuralpower_wire import Epoch, EpochBegun, Event, Kind, Record, Ticks
 from neuralpower_wire.batch import unpack
 
 from ..logs.journal import Journal
@@ -13,20 +14,19 @@ from ..logs.ledger import Ledger
 from ..sampling import Sampling
 from .part import DaemonPart
 
-LOOK_BACK = 64
-"""Records at the journal's end: a daemon that stops writes its last word as nearly the last one."""
+LOOK_BACK = 256
+"""Records at the journal's end: what a daemon writes when it starts and stops is some ten of them; a service's inferences may come between."""
+KILLED, STOPPED = "the daemon was killed, or crashed", "the daemon was stopped"
 
 
-@dataclass(frozen=True)
-class _Last:
-    """The tick before an epoch."""
+@dataclass
+class LastWords:
+    """What the end of the journal says of the daemons before this one."""
 
-    stream: bytes
-    index: int
-    slot: int
-    t_ns: int
-    grid: tuple[int, int] | None
-    """Origin and period of its grid; None where its epoch is not known any more."""
+    ended: str = ""
+    """How the last one ended; empty where there was none."""
+    untold: dict[tuple[bytes, int], str] = field(default_factory=dict)
+    """Stream and first index of epochs of which the pause before was not told, as that daemon ended too soon, and why they began."""
 
 
 class GapsPart(DaemonPart):
@@ -36,55 +36,64 @@ class GapsPart(DaemonPart):
         self._sampling = sampling
         self._ledger = ledger
         self._why = why
-        self._before = how_it_ended(ledger.journal)
-        self._last: _Last | None = None
+        self._words = last_words(ledger.journal)
+        self._waits = False
 
     def begin_epoch(self, epoch: Epoch) -> None:
-        self._epoch = epoch
-        self._last = self._tick_before(epoch.first_index)
-
-    def _tick_before(self, first: int) -> _Last | None:
-        reader = self._sampling.reader
-        if first <= reader.oldest:
-            return None
-        got = reader.read(first - 1, max_ticks=1).ticks
-        if not len(got) or int(got["index"][0]) != first - 1:
-            return None
-        documents = {number: document for number, _, document in reader.epochs()}
-        known = unpack(documents.get(int(got["epoch"][0]), b"\x80"))
-        grid = (known["t0_ns"], known["period_ns"]) if "t0_ns" in known and "period_ns" in known else None
-        return _Last(reader.stream, first - 1, int(got["slot"][0]), int(got["t_ns"][0]), grid)
+        for (stream, first), why in self._words.untold.items():
+            if stream == self._sampling.stream and first < epoch.first_index:
+                self._tell(first, why)
+        self._words.untold.clear()
+        self._first, self._waits = epoch.first_index, True
 
     def see(self, ticks: Ticks) -> None:
-        last, self._last = self._last, None
-        if last is None or last.stream != self._sampling.stream:
+        if self._waits:
+            self._waits = False
+            self._tell(self._first, self._words.ended or self._why())
+            self._words.ended = ""
+
+    def _tell(self, first: int, why: str) -> None:
+        """Journal the pause before tick `first`, unless there was none, or it is the oldest that the ring holds."""
+        reader = self._sampling.reader
+        if first <= reader.oldest:
             return
-        pause_ns = int(ticks["t_ns"][0]) - last.t_ns
-        same = last.grid == (self._epoch.t0_ns, self._epoch.period_ns)
-        slots = int(ticks["slot"][0]) - last.slot - 1 if same else None
-        why, self._before = self._before or self._why(), ""
+        both = reader.read(first - 1, max_ticks=2).ticks
+        if both["index"].tolist() != [first - 1, first]:
+            return
+        documents = {number: unpack(document) for number, _, document in reader.epochs()}
+        grids = [_grid(documents.get(number)) for number in both["epoch"].tolist()]
+        same = grids[0] == grids[1] and grids[0] is not None
+        slots = int(both["slot"][1]) - int(both["slot"][0]) - 1 if same else None
+        pause_ns = int(both["t_ns"][1]) - int(both["t_ns"][0])
         if slots == 0:
             return
         missed = "on another grid from here on" if slots is None else f"{slots} deadlines passed without a tick"
-        self._ledger.event(
-            "sampling-paused",
-            f"{pause_ns / 1e9:.3f} s between ticks {last.index} and {last.index + 1}, {missed}: {why}",
-            stream=last.stream,
-            next=last.index + 1,
-            pause_ns=pause_ns,
-            slots=slots,
-            why=why,
-        )
+        text = f"{pause_ns / 1e9:.3f} s between ticks {first - 1} and {first}, {missed}: {why}"
+        told = {"stream": reader.stream, "next": first, "pause_ns": pause_ns, "slots": slots, "why": why}
+        self._ledger.event("sampling-paused", text, **told)
 
 
-def how_it_ended(journal: Journal) -> str:
-    """What became of the daemon before this one, by the end of its journal; nothing where there was none."""
+def _grid(epoch: dict[str, Any] | None) -> tuple[int, int] | None:
+    """Origin and period of the grid of an epoch; None where it is not known any more."""
+    return (epoch["t0_ns"], epoch["period_ns"]) if epoch and "t0_ns" in epoch and "period_ns" in epoch else None
+
+
+def last_words(journal: Journal) -> LastWords:
+    """Read the end of the journal."""
+    found = LastWords(KILLED if journal.next_index else "")
+    began = ""
     first = max(journal.oldest, journal.next_index - LOOK_BACK)
-    names = []
     for each in journal.read_packed(first, LOOK_BACK).records:
-        if each.kind == Kind.EVENT and isinstance(event := Record.unpack(each.kind, each.t_ns, each.body).body, Event):
-            names.append(event.name)
-    ends = [name for name in names if name in ("daemon-started", "daemon-stopped")]
-    if ends[-1:] == ["daemon-stopped"]:
-        return "the daemon was stopped"
-    return "the daemon was killed, or crashed" if journal.next_index else ""
+        if each.kind not in (Kind.EVENT, Kind.EPOCH):
+            continue
+        body = Record.unpack(each.kind, each.t_ns, each.body).body
+        if isinstance(body, EpochBegun):
+            found.untold[body.stream, body.epoch.first_index] = began or str(body.more.get("reason", ""))
+            began = ""
+        elif isinstance(body, Event) and body.name == "daemon-started":
+            began, found.ended = found.ended, KILLED
+        elif isinstance(body, Event) and body.name == "daemon-stopped":
+            found.ended = STOPPED
+        elif isinstance(body, Event) and body.name == "sampling-paused":
+            found.untold.pop((body.more.get("stream"), body.more.get("next")), None)  # type: ignore[arg-type]  # what is no key is not there
+    return found

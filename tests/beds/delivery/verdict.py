@@ -11,7 +11,7 @@ import numpy as np
 
 from neuralpower.recordings.lost import NOT_TOLD
 from neuralpower.recordings.recording import Recording
-from neuralpower_wire import Event, Inference
+from neuralpower_wire import Event, Inference, Kind
 
 from .account import Account, Entries, Reference, account, record_prints, size, tick_prints, united
 from .chaos import Bed, Recorder
@@ -54,6 +54,7 @@ def judge(bed: Bed) -> bool:
     _print(rows)
     sound = all(found.sound and not within for _, _, _, found, within in rows) and sound
     sound = _inferences(bed) and sound
+    sound = _pauses(Recording(bed.recorders[0].folder), bytes.fromhex(bed.ends["ticks"][0])) and sound
     for when, held, descriptors in bed.held:
         print(f"daemon {when}: {held / 1e6:.1f} MB of its own, {descriptors} descriptors, both processes")
     return sound
@@ -154,6 +155,31 @@ def _inferences(bed: Bed) -> bool:
         f"{counts['refused']} refused)"
     )
     return not twice and not unaccounted
+
+
+def _pauses(recording: Recording, stream: bytes) -> bool:
+    """Of each place where an epoch begins and deadlines passed without a tick: whether the journal tells how many."""
+    told = {
+        each.body.more["next"]: each.body.more["slots"]
+        for part in recording.record_parts(Kind.EVENT)
+        for each in part
+        if isinstance(each.body, Event) and each.body.name == "sampling-paused" and each.body.more["stream"] == stream
+    }
+    found: dict[int, int] = {}
+    before: tuple[int, int, int] | None = None
+    for part in recording.tick_parts(stream) if stream in recording.streams else ():
+        for at in [0, *(np.flatnonzero(np.diff(part["epoch"])) + 1).tolist()]:
+            if at:
+                before = int(part["index"][at - 1]), int(part["slot"][at - 1]), int(part["epoch"][at - 1])
+            index, slot, epoch = (int(part[name][at]) for name in ("index", "slot", "epoch"))
+            if before is not None and before[0] + 1 == index and before[2] != epoch and slot > before[1] + 1:
+                found[index] = slot - before[1] - 1
+        before = int(part["index"][-1]), int(part["slot"][-1]), int(part["epoch"][-1])
+    untold = [index for index, slots in found.items() if told.get(index) not in (slots, None) or index not in told]
+    print(
+        f"pauses of sampling: {len(found)}, {sum(found.values())} deadlines without a tick; untold before ticks {untold or 'none'}"
+    )
+    return not untold
 
 
 def _print(rows: Iterable[tuple[str, int, str, Account, int]]) -> None:
