@@ -68,6 +68,13 @@ def test_an_altered_record_is_different() -> None:
         assert summed(record_prints(first, kinds, bodies)) != sound
 
 
+def test_what_a_client_was_to_get_from_the_beginning_is_missed() -> None:
+    """Where it is known that the log began with 0."""
+    assert account(Entries([got(10, 100)]), 100, REFERENCE).sound
+    assert account(Entries([got(10, 100)]), 100, REFERENCE, 0).unaccounted == 10
+    assert account(Entries(), 100, REFERENCE, 0).unaccounted == 100
+
+
 def test_stretches_are_united() -> None:
     """Those that overlap or touch."""
     assert united([(5, 7), (0, 2), (2, 3), (6, 9), (9, 9)]) == [(0, 3), (5, 9)]

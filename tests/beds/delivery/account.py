@@ -60,11 +60,14 @@ def size(stretches: Iterable[Stretch]) -> int:
     return sum(stop - first for first, stop in stretches)
 
 
-def account(said: Entries, stop: int | None = None, reference: Reference | None = None) -> Account:
-    """What becomes of each index from the first that the client spoke of to `stop`, by default the last one that it spoke of."""
+def account(
+    said: Entries, stop: int | None = None, reference: Reference | None = None, first: int | None = None
+) -> Account:
+    """What becomes of each index from `first` to `stop`, by default the first and the last that the client spoke of."""
     delivered = [(first, end) for first, end, _ in said.delivered]
     every = united([*delivered, *said.lost])
     begin = every[0][0] if every else 0
+    begin = begin if first is None else min(first, begin)
     end = max(stop or 0, every[-1][1] if every else 0)
     got = united(delivered)
     once = united([*got, *said.lost])

@@ -246,8 +246,8 @@ class Daemon:
 class Bed:
     """Everybody, and the plan done to them."""
 
-    def __init__(self, folder: Path, plan: Plan, address: str | None) -> None:
-        self.folder, self.plan = folder, plan
+    def __init__(self, folder: Path, plan: Plan, address: str | None, relay: bool) -> None:
+        self.folder, self.plan, self._relay = folder, plan, relay
         self._draw = random.Random(plan.seed + 1)
         CONTEXT.set_forkserver_preload(["tests.beds.delivery.reader", "tests.beds.delivery.inferences"])
         self.daemon = Daemon(folder, plan, address)
@@ -285,7 +285,7 @@ class Bed:
         prefix: list[str] = []
         if self.daemon.mine:
             os.environ["NEURALPOWER_KEYS"] = str(self.folder / "mine")
-            self.net = network(self.daemon.port)
+            self.net = network(self.daemon.port, self._relay)
             print(f"the network is {self.net.how}", flush=True)
             far = self.net.address(self.daemon.port)
             self._keys(far)
@@ -363,6 +363,7 @@ class Bed:
 
     def _end(self, first: dict[str, Any]) -> None:
         if self._infers is not None and self._infers.pid is not None:
+            assert self._infers.is_alive(), f"the process that infers ended by itself with {self._infers.exitcode}"
             os.kill(self._infers.pid, signal.SIGTERM)
             self._infers.join(PATIENCE_S)
             assert self._infers.exitcode == 0, f"the process that infers ended with {self._infers.exitcode}"

@@ -32,12 +32,15 @@ def main() -> int:
     parser.add_argument("--address", metavar="ADDRESS", help="a running daemon; without it one is started, simulated")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of when what happens (default: 1)")
     parser.add_argument("--daemon-kills", type=int, metavar="N", help="default: two a minute")
+    parser.add_argument(
+        "--relay", action="store_true", help="cut the network without a network namespace, as where there is no root"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder of what everybody said")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="npd"))
     plan = Plan.drawn(args.minutes * 60.0, args.seed, 0 if args.address else args.daemon_kills, not args.address)
     print(plan.told, flush=True)
-    bed = Bed(folder, plan, args.address)
+    bed = Bed(folder, plan, args.address, args.relay)
     try:
         bed.run()
         sound = judge(bed)

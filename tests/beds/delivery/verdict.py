@@ -42,14 +42,14 @@ def judge(bed: Bed) -> bool:
         for log, (stream, stop) in bed.ends.items():
             entries, reference = _recorded(recording, log, stream)
             references.setdefault((log, stream), reference)
-            found = account(entries, stop, references[log, stream])
+            found = account(entries, stop, references[log, stream], 0 if bed.daemon.mine else None)
             within = size(
                 entries.lost
             )  # a recorder that is at work keeps up: what it lost, the daemon had for long enough
             rows.append((recorder.name, recorder.killed + 1, log, found, within))
         sound = _complains(recorder, recording) and sound
     for reader in bed.readers:
-        rows += _rows(bed, references, reader.name, reader.accounts, True)
+        rows += _rows(bed, references, reader.name, reader.accounts, True, reader.past is True)
     rows += _rows(bed, references, "joined", [path for each in bed.joined for path in each.accounts], False)
     _print(rows)
     sound = all(found.sound and not within for _, _, _, found, within in rows) and sound
@@ -61,9 +61,14 @@ def judge(bed: Bed) -> bool:
 
 
 def _rows(
-    bed: Bed, references: dict[tuple[str, str], Reference], name: str, paths: list[Path], whole: bool
+    bed: Bed,
+    references: dict[tuple[str, str], Reference],
+    name: str,
+    paths: list[Path],
+    whole: bool,
+    everything: bool = False,
 ) -> list[tuple[str, int, str, Account, int]]:
-    """One row for each log, all sessions of a client together; with `whole` the last session must reach the end."""
+    """One row for each log, all sessions of a client together; with `whole` the last session must reach the end, with `everything` the first begin with the log."""
     said = [Said(path) for path in paths]
     for each in said:
         for failure in each.failures:
@@ -77,7 +82,8 @@ def _rows(
             entries = each.entries.get((log, stream), Entries())
             last = stop if whole and each is said[-1] else None
             if entries.delivered or entries.lost or last:
-                accounts.append(account(entries, last, references[log, stream]))
+                begin = 0 if whole and each is said[0] and everything and bed.daemon.mine else None
+                accounts.append(account(entries, last, references[log, stream], begin))
         within = sum(each.within_retention for each in said) if log == "ticks" else 0
         rows.append((name, len(said), log, _total(accounts), within))
     return rows
