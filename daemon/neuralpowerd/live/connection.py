@@ -82,7 +82,7 @@ class Connection:
         return bool(self.listener.bounds.unanswered) and self.incoming.messages - self.answers >= QUESTIONS_UNDER_WAY
 
     def told(self, now_s: float) -> list[Any]:
-        """The fields of :class:`neuralpowerd.live.front_process.Client`."""
+        """The fields of :class:`neuralpowerd.live.front_process.ConnectedPeer`."""
         waiting_s = round(now_s - self.moved_s, 1) if self.down else 0.0
         questions = self.incoming.messages if self.listener.bounds.unanswered else None
         told = [

@@ -43,7 +43,7 @@ class Door:
         return {**asdict(self), "most_pending": pending, "all": [4 * self.rate, 4 * self.burst]}
 
 
-class Client(NamedTuple):
+class ConnectedPeer(NamedTuple):
     """A connection that is in, and what went through it. `process`: of a peer on this machine. `waiting_bytes`, for `waiting_s`: what it has not
     taken yet, beside what its socket and libzmq hold."""
 
@@ -64,7 +64,7 @@ class FrontProcess:
 
     def __init__(self) -> None:
         self.open: dict[str, int] = {}
-        self.clients: list[Client] = []
+        self.clients: list[ConnectedPeer] = []
         self._doors: dict[str, tuple[Door, socket.socket]] = {}
         self._cut_before = self._cut = 0
         self._start()
@@ -111,7 +111,7 @@ class FrontProcess:
             while packet := self._control.recv(65536):
                 said = json.loads(packet)
                 self.open, self._cut = said["open"], said["cut"]
-                self.clients = [Client(*each) for each in said["clients"]]
+                self.clients = [ConnectedPeer(*each) for each in said["clients"]]
                 lines += said["lines"]
         code = self._process.poll()
         if code is not None:
