@@ -19,6 +19,7 @@ from typing import Any
 
 from neuralpower.errors import Failure
 from neuralpower.recordings import layout
+from neuralpower.recordings.wal import HEADER
 from neuralpower.subscriber.client import Client
 
 from .inferences import infer
@@ -118,8 +119,8 @@ class Reader:
 
     @property
     def ready(self) -> bool:
-        """Whether it has begun."""
-        return self.accounts[-1].exists()
+        """Whether it has met the daemon: it was given something, or told that it is lost."""
+        return self.accounts[-1].exists() and self.accounts[-1].stat().st_size > 0
 
     def signal(self, number: int) -> None:
         """Send it one."""
@@ -170,9 +171,10 @@ class Recorder:
 
     @property
     def ready(self) -> bool:
-        """Whether it has begun: it holds the lock of its folder."""
-        lock = self.folder / layout.LOCK
-        return self.process is not None and lock.exists() and lock.read_text().strip() == str(self.process.pid)
+        """Whether it has met the daemon: it holds the lock of its folder, and something is in its log."""
+        lock, logs = self.folder / layout.LOCK, layout.wals(self.folder)
+        mine = self.process is not None and lock.exists() and lock.read_text().strip() == str(self.process.pid)
+        return mine and len(logs) == 1 and logs[0][1].stat().st_size > HEADER.size
 
     def signal(self, number: int) -> None:
         """Send it one."""
@@ -370,8 +372,11 @@ class Bed:
         self._hold(f"after {self.plan.length_s:.0f} s") if len(self.held) < 2 else None
         last = self.daemon.status()
         self.ends = {log: (_stream(last, log), last[log]["next"]) for log in ("ticks", "journal")}
-        for each in [*self.recorders, *self.readers]:  # one that was just started again does not know the signal yet
-            until(lambda each=each: each.ready, PATIENCE_S, f"{each.name} has started")  # type: ignore[misc]  # bound at once
+        for each in [
+            *self.recorders,
+            *self.readers,
+        ]:  # one that was just started again has not met the daemon yet, and would give up
+            until(lambda each=each: each.ready, PATIENCE_S, f"{each.name} meets the daemon")  # type: ignore[misc]  # bound at once
         for each in [*self.recorders, *self.readers, *self.joined]:
             each.signal(signal.SIGTERM)
         for each in [*self.recorders, *self.readers, *self.joined]:

@@ -70,9 +70,8 @@ def _rows(
 ) -> list[tuple[str, int, str, Account, int]]:
     """One row for each log, all sessions of a client together; with `whole` the last session must reach the end, with `everything` the first begin with the log."""
     said = [Said(path) for path in paths]
-    for each in said:
-        for failure in each.failures:
-            print(f"{name}: {failure}")
+    for failure, times in Counter(failure for each in said for failure in each.failures).items():
+        print(f"{name}: {times} of {len(said)} sessions: {failure}")
     if whole and not said[-1].ended:
         print(f"{name}: it ended by itself")
     rows = []
