@@ -52,6 +52,30 @@ def test_nothing_is_taken_twice_though_the_journal_holds_what_is_not_known(tmp_p
     assert ingest.taken == 1
 
 
+def test_of_each_session_only_the_last_inference_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that starts over a journal of 3,000 inferences of three sessions opens three, and knows all; the newest sessions are kept."""
+    ledger = Ledger(Journal(tmp_path / "j", 1 << 20, bytes(16)), lambda: 10**12, 4)
+    names = [bytes([number]) * 16 for number in range(3)]
+    ledger.write(Kind.ENGINE, Engine("e0", "n", {"Layers": []}, ["a"], True))
+    for seq in range(1000):
+        for name in names:
+            ledger.write(Kind.INFERENCE, replace(inference(seq), session=name))
+    ledger.write(Kind.ENGINE, Engine("e1", "n", {"Layers": []}, ["a"], True))
+    unpacked: list[int] = []
+    unpack = Record.unpack
+    monkeypatch.setattr(Record, "unpack", lambda kind, t_ns, body: unpacked.append(kind) or unpack(kind, t_ns, body))
+    for most, kept in ((32, names), (2, names[1:])):
+        unpacked.clear()
+        limits = replace(Config().inferences, max_sessions=most)
+        ingest = Ingest(ledger, limits, lambda peer, batch: None, lambda index, taken: None)
+        assert unpacked == [Kind.INFERENCE] * 3
+        assert [*ingest._sessions] == kept
+        assert {(each.upto, each.seen, each.last_end_ns) for each in ingest._sessions.values()} == {
+            (999, 999, inference(999).end_ns)
+        }
+        assert [*ledger._engines] == ["e0", "e1"]
+
+
 def test_a_daemon_samples_before_it_looks_through_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large journal takes seconds to read; after a crash no tick waits for that. What was taken is known before the first message."""
     ledger = Ledger(Journal(tmp_path / "j", 1 << 16, bytes(16)), lambda: 10**12, 4)

@@ -23,7 +23,7 @@ def to_record(told: Told) -> Record:
     about = {"log": told.log, "stream": told.stream}
     if isinstance(told, Lost):
         return Record(
-            Kind.EVENT, 0, {"name": LOST, "text": told.why, **about, "first": told.first, "count": told.count}
+            Kind.EVENT, 0, {"name": LOST, "text": told.why[:1000], **about, "first": told.first, "count": told.count}
         )
     return Record(Kind.EVENT, 0, {"name": ENDED, "text": str(told), **about, "next": told.next, "known": told.known})
 
