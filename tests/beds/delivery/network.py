@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 
-HOST, GUEST = "10.213.7.1", "10.213.7.2"
+NETWORK = f"10.{213 + os.getpid() // 16384 % 40}.{os.getpid() // 64 % 256}.{os.getpid() % 64 * 4}"
+"""Four addresses of each run's own: several may go on at a time."""
+HOST, GUEST = (f"{NETWORK.rpartition('.')[0]}.{int(NETWORK.rpartition('.')[2]) + number}" for number in (1, 2))
 
 
 class NoNamespace(Exception):
