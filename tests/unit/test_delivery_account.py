@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.beds.delivery.account import Entries, Reference, account, record_prints, summed, tick_prints, united
+from tests.beds.delivery.chaos import Recorder
 
+from neuralpower.subscriber.messages import GONE, OLDER, Lost
 from neuralpower_wire import tick_dtype
 
 TICKS = np.zeros(100, tick_dtype(2))
@@ -78,3 +82,15 @@ def test_what_a_client_was_to_get_from_the_beginning_is_missed() -> None:
 def test_stretches_are_united() -> None:
     """Those that overlap or touch."""
     assert united([(5, 7), (0, 2), (2, 3), (6, 9), (9, 9)]) == [(0, 3), (5, 9)]
+
+
+def test_what_a_recorder_tells_lost_is_heard_once(tmp_path: Path) -> None:
+    """As it stands in its log, whole lines only; a bed that misread them would let losses within retention pass."""
+    recorder = Recorder("r", "ipc:///nowhere", tmp_path, [])
+    log = tmp_path / "r.log"
+    log.write_text(
+        f"neuralpower: {Lost('ticks', bytes(16), 10, 5, OLDER)}\nneuralpower: {Lost('journal', bytes(16), 3, 1, GONE)}\nhalf"
+    )
+    assert recorder.told_lost() == [("ticks", 10, 14), ("journal", 3, 3)]
+    assert recorder.told_lost() == []
+    recorder.end()

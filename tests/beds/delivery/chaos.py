@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from neuralpower.subscriber.client import Client
 
 from .inferences import infer
 from .network import Cable, Relay, end, free_port, network, until
-from .reader import read
+from .reader import STATUS_S, read
 
 PATIENCE_S = 120.0
 """A busy machine stands still for seconds; nothing waits so long where all is well."""
@@ -149,6 +150,8 @@ class Recorder:
     def __init__(self, name: str, address: str, folder: Path, prefix: list[str]) -> None:
         self.name, self.folder, self.killed = name, folder / name, 0
         self._log = (folder / f"{name}.log").open("ab")
+        self._read, self.within_retention = 0, 0
+        """How far its log was read; entries that it reported lost although the daemon still held them."""
         self._command = [*prefix, sys.executable, "-m", "neuralpower.cli", "record", address, "-o", str(self.folder)]
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -156,6 +159,13 @@ class Recorder:
         """Begin or go on. AssertionError where it had ended by itself."""
         assert self.process is None or self.process.poll() == -signal.SIGKILL, f"{self.name} ended by itself"
         self.process = subprocess.Popen([*self._command, "--past", "all"], stdout=self._log, stderr=self._log)
+
+    def told_lost(self) -> list[tuple[str, int, int]]:
+        """Log, first and last index of what it has told lost since the last call."""
+        text = Path(self._log.name).read_bytes()
+        new, self._read = text[self._read : text.rfind(b"\n") + 1], text.rfind(b"\n") + 1
+        found = re.findall(rb"(ticks|journal): \d+ entries \((\d+) to (\d+)\) are lost", new)
+        return [(log.decode(), int(first), int(last)) for log, first, last in found]
 
     def kill(self) -> None:
         """Kill it."""
@@ -273,6 +283,7 @@ class Bed:
         for when, what, how_long in [*self.plan.steps, (self.plan.length_s, "", 0.0)]:
             while (now := time.monotonic() - begin) < when:
                 self._do_later(now)
+                self._hear_losses()
                 if now > hold_s[0]:
                     self._hold(f"after {hold_s.pop(0):.0f} s")
                 time.sleep(0.05)
@@ -356,6 +367,15 @@ class Bed:
         for _, action in sorted(due, key=lambda each: each[0]):
             action()
 
+    def _hear_losses(self) -> None:
+        """Hold what the recorders tell lost against what the daemon holds a moment later; a status is up to a second old."""
+        for recorder in self.recorders:
+            if told := recorder.told_lost():
+                time.sleep(STATUS_S)
+                status = self.daemon.status()
+                for log, first, last in told:
+                    recorder.within_retention += max(0, last + 1 - max(first, status[log]["oldest"]))
+
     def _hold(self, when: str) -> None:
         """Write down what the daemon holds."""
         process = self.daemon.status().get("pid")
@@ -381,6 +401,7 @@ class Bed:
             each.signal(signal.SIGTERM)
         for each in [*self.recorders, *self.readers, *self.joined]:
             each.end()
+        self._hear_losses()
         self.began = {log: first[log]["next"] for log in ("ticks", "journal")}
         self.missed_slots = last.get("missed_slots")
 

@@ -43,9 +43,7 @@ def judge(bed: Bed) -> bool:
             entries, reference = _recorded(recording, log, stream)
             references.setdefault((log, stream), reference)
             found = account(entries, stop, references[log, stream], 0 if bed.daemon.mine else None)
-            within = size(
-                entries.lost
-            )  # a recorder that is at work keeps up: what it lost, the daemon had for long enough
+            within = recorder.within_retention if log == "ticks" else 0
             rows.append((recorder.name, recorder.killed + 1, log, found, within))
         sound = _complains(recorder, recording) and sound
     for reader in bed.readers:
