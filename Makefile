@@ -24,7 +24,7 @@ endef
 export KEEP_A_FINDING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-builder test-gpu test-memory-model test-systemd test-prometheus test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick siege siege-quick
+.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-builder test-gpu test-memory-model test-systemd test-prometheus test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick siege siege-quick delivery delivery-quick soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,15 @@ siege: $(READY) ## a million mutated messages at each socket of a daemon; MESSAG
 
 siege-quick: ## the same with 20,000 at each, fit for CI
 	@$(MAKE) -s siege MESSAGES=20000 SEED=$(or $(SEED),1)
+
+delivery: $(READY) ## clients and daemon killed, the network cut: every entry delivered or told lost; MINUTES=n (10), ADDRESS=a of a running daemon, SEED=n
+	@$(BIN)/python -m tests.beds.delivery.run --minutes $(MINUTES) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SEED),--seed $(SEED))
+
+delivery-quick: ## the same for half a minute, fit for CI
+	@$(MAKE) -s delivery MINUTES=0.5 SEED=$(or $(SEED),1)
+
+soak: $(READY) ## the same for an hour with a daemon that nobody kills: memory and descriptors at start and end; MINUTES=n (60), SEED=n
+	@$(BIN)/python -m tests.beds.delivery.run --daemon-kills 0 --minutes $(if $(filter file,$(origin MINUTES)),60,$(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 check: format-check lint types arrows warnings ## format, lint, types, import arrows, C warnings (-k: go on after a failure)
 

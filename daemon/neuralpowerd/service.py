@@ -30,6 +30,7 @@ from .parts.clock import ClockPart
 from .parts.estimates import EstimatesPart
 from .parts.feeds import JournalPart, TicksPart
 from .parts.freshness import FreshnessPart
+from .parts.gaps import GapsPart
 from .parts.inferences import InferencesPart
 from .parts.machine import MachinePart
 from .parts.observer import ObserverPart
@@ -79,6 +80,7 @@ class Service:
         self._latest: dict[str, Any] = {}
         self._latest_ns = 0
         self._new: list[Ticks] = []
+        self._reason = ""
         self._stopping = False
 
     def _make_parts(self, clock: ClockWatch) -> list[DaemonPart]:
@@ -96,6 +98,7 @@ class Service:
             ClockPart(clock, ledger, lambda: self._change_epoch("resume", self.config)),
             JournalPart(JournalFeed(ledger.journal, ledger.journal.next_index), endpoints),
             TicksPart(sampling, endpoints, self._see),
+            GapsPart(sampling, ledger, lambda: self._reason),
             inferences,
             WatchdogPart(self._notifier, ledger, sampling),
             EstimatesPart(EstimatesProcess(config), endpoints, lambda: inferences.taken),
@@ -190,6 +193,7 @@ class Service:
         for part in self.parts:
             part.configure(self.config)
         epoch = self.sampling.start()
+        self._reason = reason
         body = {**epoch.to_dict(), "stream": self.sampling.stream, "reason": reason}
         if self.sampling.previous:
             body["previous"] = self.sampling.previous

@@ -308,3 +308,25 @@ def test_a_refused_key_is_told(daemon: Daemon) -> None:
     assert not live.poll(0)
     _, logged = daemon.stop()
     assert logged.count(f"neuralpowerd allow '{stranger.key}'") == 1
+
+
+def test_the_status_counts_for_each_client(daemon: Daemon) -> None:
+    """Which process of which user, over which socket, how many bytes went to it and how many questions came; who does not read waits."""
+    daemon.start()
+    live, asker = daemon.connect(zmq.SUB, "live"), daemon.connect(zmq.DEALER, "history")
+    asker.send(Request(1, "ticks").encode())
+    assert live.poll(1000 * PATIENCE_S) and asker.poll(1000 * PATIENCE_S)
+    deaf = greeted(daemon, "live", b"SUB")
+    deaf.sendall(frame(b"\x01", more=False))
+
+    def clients() -> list[dict[str, object]]:
+        return daemon.ask("status").body.get("clients", [])
+
+    daemon.until(lambda: any(each["waiting_bytes"] for each in clients()))
+    deaf.close()
+    told = clients()
+    assert {(each["process"], each["peer"]) for each in told} == {(os.getpid(), f"user {os.getuid()}")}
+    heard = next(each for each in told if each["socket"] == "live")
+    asked = next(each for each in told if each["socket"] == "history" and each["questions"])
+    assert heard["bytes_out"] > 1000 and heard["questions"] is None and heard["since_s"] > 0  # type: ignore[operator]
+    assert asked["questions"] >= 1 and asked["bytes_in"] > 0  # type: ignore[operator]

@@ -66,6 +66,9 @@ def test_publishes_what_it_holds(daemon: Daemon) -> None:
     assert np.array_equal(Epoch.from_dict(daemon.records(Kind.EPOCH)[0].body).to_dict(), epoch.to_dict())
     assert status is not None and status["simulated"] and status["rails"]["VDD_IN"] == pytest.approx(3.0, rel=0.1)
     assert status["ticks"]["lost"] == status["underruns"] == 0
+    assert status["ticks"]["holds_s"] == pytest.approx(30) and 0 < status["ticks"]["held_s"] < 30 + PATIENCE_S
+    assert status["ticks"]["bytes"] == 30_000 * ticks.dtype.itemsize and status["journal"]["bytes"] == 2 << 20
+    assert status["journal"]["held_s"] > 0
     assert daemon.ask("status").body["pid"] == daemon.process.pid  # type: ignore[union-attr]  # the fixture started it
     assert [oct(path.stat().st_mode & 0o777) for path in daemon.folder.glob("*.ipc")] == ["0o660"] * 3
     code, _ = daemon.stop()
@@ -91,6 +94,14 @@ def test_kill_and_restart_go_on_in_the_same_logs(daemon: Daemon) -> None:
     assert late_ns[: border + 1].min() == pytest.approx(late_ns[border + 1 :].min(), abs=50e6)
     reply = daemon.ask("ticks", first=int(border), count=10)
     assert reply.batch is not None and reply.batch.header["count"] == 1, "a batch spans two epochs"
+    (paused,) = [record.body for record in daemon.records(Kind.EVENT) if record.body["name"] == "sampling-paused"]
+    assert paused["slots"] == int(ticks["slot"][border + 1] - ticks["slot"][border]) - 1
+    assert paused["next"] == border + 1 and paused["why"] == "the daemon was killed, or crashed"
+    daemon.stop()
+    daemon.start()
+    daemon.until(lambda: daemon.events().count("sampling-paused") == 2)
+    last = [record.body for record in daemon.records(Kind.EVENT) if record.body["name"] == "sampling-paused"][-1]
+    assert last["why"] == "the daemon was stopped" and last["slots"] > 0 and last["stream"] == tick_stream
 
 
 def test_reload_begins_an_epoch_and_a_bad_file_changes_nothing(daemon: Daemon) -> None:
@@ -104,7 +115,9 @@ def test_reload_begins_an_epoch_and_a_bad_file_changes_nothing(daemon: Daemon) -
     assert len(daemon.records(Kind.EPOCH)) == 1
     daemon.configure("period_us = 2000")
     daemon.process.send_signal(signal.SIGHUP)
-    daemon.until(lambda: len(daemon.records(Kind.EPOCH)) == 2)
+    daemon.until(lambda: "sampling-paused" in daemon.events())
+    (paused,) = [record.body for record in daemon.records(Kind.EVENT) if record.body["name"] == "sampling-paused"]
+    assert paused["why"] == "reload" and paused["slots"] is None, "slots of two grids were compared"
     assert daemon.ask("ticks").stream == stream and daemon.records(Kind.EPOCH)[-1].body["period_ns"] == 2_000_000
     daemon.configure("", tables=SMALL + '[sim]\nrails = ["VDD_IN"]\nidle_uw = [2000000]\n')
     daemon.process.send_signal(signal.SIGHUP)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neuralpower.subscriber.asking import Answer
 from neuralpower.subscriber.follower import RETRY_S, TICKS, Follower
-from neuralpower.subscriber.messages import Lost, Ticks
+from neuralpower.subscriber.messages import GONE, OLDER, UNREADABLE, Ended, Lost, Short, Ticks
 from neuralpower_wire import Batch, tick_dtype, ticks_to_batch
 from neuralpower_wire.history import Reply
 
@@ -55,6 +55,9 @@ class Reader:
     follower: Follower
     delivered: dict[bytes, list[int]] = field(default_factory=dict)
     lost: dict[bytes, list[int]] = field(default_factory=dict)
+    why: set[str] = field(default_factory=set)
+    ended: list[tuple[bytes, int, bool]] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
 
     def take(self, messages: list[Any]) -> None:
         """Sort messages into delivered and lost."""
@@ -62,7 +65,12 @@ class Reader:
             if isinstance(message, Ticks):
                 self.delivered.setdefault(message.stream, []).extend(message.ticks["index"].tolist())
             elif isinstance(message, Lost):
-                self.lost.setdefault(message.stream, []).extend(range(message.first, message.first + message.count))
+                self.lost.setdefault(message.stream, []).extend(range(message.first, message.last + 1))
+                self.why.add(message.why)
+            elif isinstance(message, Ended):
+                self.ended.append((message.stream, message.next, message.known))
+            elif isinstance(message, Short):
+                self.short.append(str(message))
 
     def settle(self, daemon: Daemon, now: float = 0.0) -> None:
         """Ask until nothing is missing."""
@@ -118,6 +126,7 @@ def test_what_came_after_joining_and_is_overwritten_is_lost() -> None:
     reader.settle(daemon)
     assert reader.delivered == {daemon.stream: list(range(150, 200))}
     assert reader.lost == {daemon.stream: list(range(100, 150))}
+    assert reader.why == {OLDER}
 
 
 @given(st.integers(0, 300), st.integers(1, 3000), st.floats(0.001, 4.0))
@@ -129,6 +138,12 @@ def test_seconds_of_the_past_begin_at_the_first_tick_within(oldest: int, count: 
     newest = (daemon.next - 1) * MILLISECOND
     wanted = [i for i in range(oldest, daemon.next) if i * MILLISECOND >= newest - int(seconds * 1e9)]
     assert reader.delivered[daemon.stream] == wanted
+    short_s = seconds - (count - 1) * MILLISECOND * 1e-9
+    assert reader.short == (
+        [f"ticks: the daemon holds the last {seconds - short_s:.0f} s, and not {seconds:.0f} s"]
+        if short_s >= 1.5
+        else []
+    )
 
 
 def test_a_recording_goes_on_where_it_ended() -> None:
@@ -163,6 +178,7 @@ def test_an_unreadable_entry_is_narrowed_down_to_itself() -> None:
             answer = Answer(answer.reply, None, "bent")
         reader.take(reader.follower.answered(question, answer, float(now)))
     assert reader.lost == {daemon.stream: [poison]}
+    assert reader.why == {f"{UNREADABLE}: bent"}
     assert reader.delivered == {daemon.stream: [i for i in range(100) if i != poison]}
 
 
@@ -183,6 +199,40 @@ def test_a_new_stream_is_taken_from_its_beginning() -> None:
         assert reader.delivered[new] == list(range(9))
         assert reader.lost.get(old, []) == tail
         assert reader.delivered[old] == [i for i in range(30) if i not in tail]
+        assert reader.ended == [(old, 30, bool(keeps))]
+        assert reader.why == ({GONE} if tail else set())
+
+
+def test_where_a_stream_ended_is_asked_for_even_where_nothing_of_it_is_missing() -> None:
+    """What the daemon took after the last batch that was heard is delivered, or it is told that nobody knows how much that was."""
+    old, new = b"A" * 16, b"B" * 16
+    for keeps, delivered, ended in (({old: (0, 30)}, 30, (old, 30, True)), ({}, 10, (old, 10, False))):
+        reader = Reader(Follower(TICKS, past=True))
+        reader.settle(Daemon(stream=old, next=10))
+        reader.follower.locate()
+        reader.settle(Daemon(stream=new, next=7, keeps=keeps))
+        assert len(reader.delivered[old]) == delivered and reader.ended == [ended]
+        assert reader.delivered[new] == list(range(7)) and reader.lost == {}
+
+
+def test_the_beginning_of_a_stream_that_began_meanwhile_is_lost_where_it_was_overwritten() -> None:
+    """A client that slept over a reboot, and longer than the new ring holds, counts what it missed of the new stream too."""
+    old, new = b"A" * 16, b"B" * 16
+    reader = Reader(Follower(TICKS))
+    reader.settle(Daemon(stream=old, next=10))
+    reader.follower.locate()
+    reader.settle(Daemon(stream=new, oldest=50, next=90))
+    assert reader.lost == {new: list(range(50))} and reader.delivered == {new: list(range(50, 90))}
+
+
+def test_a_recording_that_goes_on_after_a_reboot_hears_what_became_of_the_stream_before() -> None:
+    """The recorder was off when the device began another stream: the rest of the one before is not passed over in silence."""
+    old, new = b"A" * 16, b"B" * 16
+    for keeps, tail, ended in (({old: (0, 60)}, list(range(40, 60)), (old, 60, True)), ({}, [], (old, 40, False))):
+        reader = Reader(Follower(TICKS, resume={old: 40}))
+        reader.settle(Daemon(stream=new, oldest=2, next=9, keeps=keeps))
+        assert reader.delivered.get(old, []) == tail and reader.delivered[new] == list(range(2, 9))
+        assert reader.ended == [ended] and reader.lost == {new: [0, 1]} and reader.why == {OLDER}
 
 
 @st.composite
@@ -232,4 +282,6 @@ def test_every_tick_of_every_stream_is_delivered_once_or_lost_once(life: list[tu
         assert delivered == sorted(delivered)
         assert sorted(delivered + lost) == list(range(len(delivered) + len(lost)))
     last = daemon.stream
+    ends = {stream: len(reader.delivered.get(stream, [])) + len(reader.lost.get(stream, [])) for stream in starts}
+    assert reader.ended == [(stream, end, False) for stream, end in ends.items() if stream != last]
     assert len(reader.delivered.get(last, [])) + len(reader.lost.get(last, [])) == daemon.next

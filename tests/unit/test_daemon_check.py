@@ -14,7 +14,7 @@ from neuralpowerd.check import check, effect
 from neuralpowerd.check import i2c as check_i2c
 from neuralpowerd.check import machine as check_machine
 from neuralpowerd.check.findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding, page
-from neuralpowerd.config import Config, I2cTable, RealtimeTable
+from neuralpowerd.config import Config, I2cTable, JournalTable, RealtimeTable
 from neuralpowerd.system import latency
 from neuralpowerd.system.conditions import Machine
 
@@ -189,3 +189,19 @@ def _name(task: str) -> str:
         return Path(f"/proc/self/task/{task}/comm").read_text().strip()
     except OSError:
         return ""
+
+
+def test_how_far_back_and_who_reads_too_slowly() -> None:
+    """The history's seconds with what they take, and what a running daemon holds; a client that reads nothing is named, and what it says of itself is data."""
+    config = Config(history_seconds=100, journal=JournalTable(mebibytes=10))
+    assert check._history(config, 6, 1_000_000, {}).value.startswith("100 s of ticks in 18 MB, a journal of 10 MB")
+    status = {"ticks": {"held_s": 61.7}, "journal": {"held_s": 1e3}}
+    told = check._history(config, 6, 1_000_000, status).value
+    assert told.endswith("holds the last 62 s of ticks and 1000 s of the journal")
+    assert list(check._clients({})) == []
+    quick = {"socket": "live", "peer": "user 1", "process": 7, "bytes_out": 2_000_000, "waiting_s": 0.0}
+    (finding,) = check._clients({"clients": [quick, quick]})
+    assert (finding.value, finding.verdict) == ("2 connections, 4.0 MB went to them", GOOD)
+    (finding,) = check._clients({"clients": [quick, {**quick, "peer": "\x1b[2J", "waiting_s": 9.0}]})
+    assert finding.verdict == BETTER and "process 7 has read nothing from live for 9 s" in finding.value
+    assert "\x1b" not in finding.value

@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
-from neuralpower_wire import Batch, Kind, Record, WireError, batch_to_records, bodies, decode, encode
+from neuralpower_wire import Batch, Epoch, Kind, Record, WireError, batch_to_records, bodies, decode, encode
 from neuralpower_wire.batch import pack
 from neuralpower_wire.link import CREDIT, Credit, Engine, EngineHead, Hello, Inference
 from neuralpowerd.config import Config
+from neuralpowerd.live.endpoints import Endpoints
 from neuralpowerd.live.inferences import Ingest, public_session
+from neuralpowerd.live.refusals import Refusals
 from neuralpowerd.logs.feeds import JournalFeed
 from neuralpowerd.logs.journal import Journal
 from neuralpowerd.logs.ledger import Ledger
+from neuralpowerd.parts.inferences import InferencesPart
 
 SESSION = bytes(range(16))
 MS = 1_000_000
@@ -46,6 +50,46 @@ def test_nothing_is_taken_twice_though_the_journal_holds_what_is_not_known(tmp_p
     assert journal.next_index == before and ingest.taken == 0
     ingest.handle(b"peer", inference(2).batch())
     assert ingest.taken == 1
+
+
+def test_of_each_session_only_the_last_inference_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that starts over a journal of 3,000 inferences of three sessions opens three, and knows all; the newest sessions are kept."""
+    ledger = Ledger(Journal(tmp_path / "j", 1 << 20, bytes(16)), lambda: 10**12, 4)
+    names = [bytes([number]) * 16 for number in range(3)]
+    ledger.write(Kind.ENGINE, Engine("e0", "n", {"Layers": []}, ["a"], True))
+    for seq in range(1000):
+        for name in names:
+            ledger.write(Kind.INFERENCE, replace(inference(seq), session=name))
+    ledger.write(Kind.ENGINE, Engine("e1", "n", {"Layers": []}, ["a"], True))
+    unpacked: list[int] = []
+    unpack = Record.unpack
+    monkeypatch.setattr(Record, "unpack", lambda kind, t_ns, body: unpacked.append(kind) or unpack(kind, t_ns, body))
+    for most, kept in ((32, names), (2, names[1:])):
+        unpacked.clear()
+        limits = replace(Config().inferences, max_sessions=most)
+        ingest = Ingest(ledger, limits, lambda peer, batch: None, lambda index, taken: None)
+        assert unpacked == [Kind.INFERENCE] * 3
+        assert [*ingest._sessions] == kept
+        assert {(each.upto, each.seen, each.last_end_ns) for each in ingest._sessions.values()} == {
+            (999, 999, inference(999).end_ns)
+        }
+        assert [*ledger._engines] == ["e0", "e1"]
+
+
+def test_a_daemon_samples_before_it_looks_through_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large journal takes seconds to read; after a crash no tick waits for that. What was taken is known before the first message."""
+    ledger = Ledger(Journal(tmp_path / "j", 1 << 16, bytes(16)), lambda: 10**12, 4)
+    ledger.write(Kind.INFERENCE, replace(inference(0), session=public_session(SESSION)))
+    looked: list[int] = []
+    read = ledger.journal.read_packed
+    monkeypatch.setattr(ledger.journal, "read_packed", lambda first, count: looked.append(first) or read(first, count))
+    part = InferencesPart(Config(), ledger, cast(Endpoints, None), Refusals())
+    assert not looked
+    part.begin_epoch(cast(Epoch, None))
+    assert looked and part._ingest._sessions[public_session(SESSION)].upto == 0
+    looked.clear()
+    part.begin_epoch(cast(Epoch, None))
+    assert not looked
 
 
 def test_between_ingest_and_publisher_a_record_is_packed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

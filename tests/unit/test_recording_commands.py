@@ -17,6 +17,7 @@ from neuralpower.cli import main
 from neuralpower.cli.measuring.live import Curve, Live
 from neuralpower.cli.measuring.watch import view
 from neuralpower.dataset import COLUMNS, write_dataset
+from neuralpower.recordings.lost import NOT_TOLD
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.client import Client
 from neuralpower.subscriber.messages import Energies, Found, Records, Status, Ticks
@@ -41,7 +42,7 @@ def test_info_tells_what_is_there_and_what_is_missing(recording: Path, capsys: p
     assert main(["info", str(recording), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["simulated"] and facts["inferences"] == 1 and facts["ticks_lost"] == 10
-    assert facts["losses"] == [{"log": "ticks", "stream": STREAM.hex(), "first": 300, "count": 10}]
+    assert facts["losses"] == [{"log": "ticks", "stream": STREAM.hex(), "first": 300, "count": 10, "why": NOT_TOLD}]
     (stream,) = facts["streams"]
     assert (stream["ticks"], stream["missed_slots"], stream["freshness"]) == (490, 1, "known")
     assert stream["mean_total_w"] == pytest.approx(5.0)
@@ -148,6 +149,11 @@ def test_watching_nobody_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ["watch", "ipc:///x", "--seconds", "-1"],
         ["record", "nowhere", "-o", "x"],
         ["record", "ipc:///x", "-o", "x", "--past", "yesterday"],
+        ["record", "ipc:///x", "-o", "x", "--since", "5"],
+        ["record", "ipc:///x", "-o", "x", "--since", "-5m"],
+        ["record", "ipc:///x", "-o", "x", "--since", "nan h"],
+        ["record", "ipc:///x", "-o", "x", "--since", "m"],
+        ["record", "ipc:///x", "-o", "x", "--since", "5m", "--past", "all"],
         ["record", "ipc:///" + "x" * 120, "-o", "x"],
     ],
 )
@@ -160,3 +166,13 @@ def test_impossible_arguments_are_one_line(
     error = capsys.readouterr().err
     assert error.startswith("neuralpower:") and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1.5h", 5400.0), ("1d", 86400.0), ("0s", 0.0)]
+)
+def test_since_is_a_number_and_a_unit(text: str, seconds: float) -> None:
+    """What people say of the past."""
+    from neuralpower.cli.measuring.record import _since
+
+    assert _since(text) == seconds

@@ -27,8 +27,9 @@ from .ticks import STREAM_BYTES
 MAX_TICKS = 4096
 """Ticks of one reply: 4 s at 1 kHz, about 0.5 MB."""
 MAX_RECORDS = 1024
-MAX_REPLY = 8 * 1024 * 1024
-"""A reply of the journal ends before the record that would pass this size, but holds at least one record."""
+MAX_REPLY = 1024 * 1024
+"""A reply of a log ends before the entry that would pass this size, but holds at least one: some milliseconds of the daemon's time, so
+that who asks for much holds nobody up, and a second on a link of 8 Mbit/s."""
 MAX_REQUEST = 16 * 1024
 QUESTIONS = ("ticks", "journal", "status", "epochs", "engine", "mark", "saved", "fetch")
 _END = 2**63 - 1

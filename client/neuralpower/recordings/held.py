@@ -91,6 +91,12 @@ class Held:
             self._segments[log] = {name: sorted(each, key=lambda one: one.first) for name, each in found.items()}
         return self._segments[log]
 
+    def reach(self, log: str, stream: bytes) -> range:
+        """From the first index of a stream to the last."""
+        ends = [(first, first + len(items)) for first, items in self.pending[log].get(stream, [])]
+        ends += [(each.first, each.last + 1) for each in self.segments(log, stream)]
+        return range(min((first for first, _ in ends), default=0), max((end for _, end in ends), default=0))
+
     def segments(self, log: str, stream: bytes, within: Span | None = None) -> list[Segment]:
         """The segments of a stream by their first index; of a span of time those that may have something in it."""
         found = self._listed(log).get(stream, [])

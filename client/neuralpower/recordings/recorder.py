@@ -19,7 +19,7 @@ from ..address import AddressLike
 from ..errors import Failure
 from ..subscriber.client import Client
 from ..subscriber.follower import Past
-from ..subscriber.messages import Lost, Message, Refused, Ticks
+from ..subscriber.messages import Ended, Lost, Message, Refused, Short, Ticks
 from .space import FULL, STOP
 from .statistics import MissedSlots
 from .writer import Writer
@@ -144,11 +144,8 @@ class _Session:
             self._writer.keep(message)
             if isinstance(message, Ticks):
                 self._missed.take_message(message)
-            elif isinstance(message, Lost):
-                last = message.first + message.count - 1
-                self._notice(
-                    f"{message.log}: {message.count} entries ({message.first} to {last}) are lost, the history has them no more"
-                )
+            elif isinstance(message, (Lost, Short)) or (isinstance(message, Ended) and not message.known):
+                self._notice(str(message))
             elif isinstance(message, Refused):
                 self._notice(f"{message.topic.decode(errors='replace')}: a message was refused: {message.reason}")
         if messages and self._began is None:

@@ -32,6 +32,8 @@ from ..errors import InputError
 from . import layout, levels, summaries
 from .entries import Journal, in_order, journal_in_order
 from .held import Held, Run, Span
+from .lost import Told, of_records
+from .lost import explained as explained_by
 from .statistics import JournalContents, Losses, TickStatistics, TickSummary
 
 if TYPE_CHECKING:
@@ -445,6 +447,24 @@ class Recording:
         ]
         every = [self.directory / layout.DOCUMENT, self.directory / layout.FACTS, *waiting, *logs]
         return [path for path in every if path.is_file()]
+
+    @cached_property
+    def told(self) -> list[Told]:
+        """What the recorder was told of entries that cannot be had any more, and of streams that ended."""
+        return of_records(self._facts)
+
+    def explained_losses(self) -> dict[tuple[str, bytes], list[tuple[range, str]]]:
+        """(log, stream) -> ranges of indices that are missing, each with why: :meth:`losses`, and what is told lost before and after it."""
+        holes, keys = self.losses().holes, [("ticks", stream) for stream in self.streams]
+        keys += [("journal", stream) for stream in sorted(self._held.streams("journal"))]
+        keys += [(each.log, each.stream) for each in self.told]
+        found = {
+            (log, stream): explained_by(
+                log, stream, self._held.reach(log, stream), holes.get((log, stream), []), self.told
+            )
+            for log, stream in dict.fromkeys(keys)
+        }
+        return {key: ranges for key, ranges in found.items() if ranges}
 
     def _chosen(self, stream: bytes | None) -> bytes | None:
         if stream is not None:

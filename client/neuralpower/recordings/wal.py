@@ -26,7 +26,7 @@ VERSION = 1
 HEADER = struct.Struct("<8sII")
 FRAME = struct.Struct("<II")
 MAX_PAYLOAD = 64 * 1024 * 1024
-"""A reply of the history is at most 8 MiB and a column of the wire 16 MiB; a longer length can only be damage."""
+"""A record of the journal is at most 8 MiB and a column of the wire 16 MiB; a longer length can only be damage."""
 
 Message = list[bytes]
 

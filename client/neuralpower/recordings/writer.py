@@ -10,15 +10,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from neuralpower_wire import EpochBegun, Kind, PackedRecords, encode, records_to_batch
+from neuralpower_wire import EpochBegun, Kind, PackedRecords, Record, encode, records_to_batch
 from neuralpower_wire.files import LEFT, sync_folder
 
 from .. import __version__
 from ..errors import InputError
 from ..subscriber import messages
-from . import compaction, layout
+from . import compaction, layout, lost
+from .entries import rows_of
 from .space import DROP_OLDEST, FACTS_STREAM, FULL, STOP, Space
-from .wal import Wal
+from .wal import Wal, read
 
 SEGMENT_S = 60.0
 """A minute: small enough to hold in memory (11 MB at 1 kHz with six readings), large enough for Parquet to pay."""
@@ -100,12 +101,20 @@ class Writer:
         return bool(self._document.simulated)
 
     def resume(self) -> dict[str, dict[bytes, int]]:
-        """Log -> stream -> the first index not yet recorded, of the segments."""
+        """Log -> stream -> the first index not yet recorded, of the segments; streams that are known to have ended are left out."""
         logs: dict[str, dict[bytes, int]] = {"ticks": {}, "journal": {}}
+        ended = self._ended()
         for log, nexts in logs.items():
             for segment in layout.segments(self.folder, log):
-                nexts[segment.stream] = max(nexts.get(segment.stream, 0), segment.last + 1)
+                if (log, segment.stream) not in ended:
+                    nexts[segment.stream] = max(nexts.get(segment.stream, 0), segment.last + 1)
         return logs
+
+    def _ended(self) -> set[tuple[str, bytes]]:
+        """Log and stream of those of which a recorder before heard that they have ended."""
+        rows = [rows_of(message) for message in read(self.folder / layout.FACTS).messages]
+        facts = [record for log, _, _, records in rows if log == "journal" for record in records]
+        return {(told.log, told.stream) for told in lost.of_records(facts) if isinstance(told, messages.Ended)}
 
     def keep(self, message: messages.Message) -> None:
         """Append what belongs into a recording; safe after the next :meth:`sync`."""
@@ -123,7 +132,12 @@ class Writer:
         elif isinstance(message, messages.Found):
             if isinstance(begun := message.record.body, EpochBegun):
                 self._epochs.add(begun.stream, begun.epoch)
-            self._append(self._facts, encode(records_to_batch(FACTS_STREAM, 0, [message.record])))
+            self._keep_fact(message.record)
+        elif isinstance(message, (messages.Lost, messages.Ended)):
+            self._keep_fact(lost.to_record(message))
+
+    def _keep_fact(self, record: Record) -> None:
+        self._append(self._facts, encode(records_to_batch(FACTS_STREAM, 0, [record])))
 
     def _append(self, wal: Wal, frames: list[bytes]) -> None:
         self._with_room(lambda: wal.append(frames))
@@ -156,8 +170,8 @@ class Writer:
 
     def sync(self) -> None:
         """Return once everything kept is on the disk; turns the log over when it is a minute old."""
+        self._facts.sync()  # first: why something is missing is known wherever it is seen to be
         self._wal.sync()
-        self._facts.sync()
         self._write_document()
         if time.monotonic() - self._began >= SEGMENT_S or self._wal.size >= SEGMENT_BYTES:
             self.turn_over()

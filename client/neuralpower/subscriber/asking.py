@@ -20,13 +20,15 @@ from .keys import Keys
 REQUEST_TIMEOUT_S = 2.0
 """A reply takes milliseconds; a daemon that is busy for 2 s is not waited for by who wants one thing of it."""
 REPAIR_TIMEOUT_S = 5.0
-"""A portion of a log may be 8 MiB: a second of the daemon's time for an engine of 8192 layers, and 5 s on a link of 15 Mbit/s.
-An answer that is dropped for being late would be asked for, and dropped, for ever."""
+"""A portion of a log is a MiB, or one engine's description, which may be 8: 5 s on a link of 2 Mbit/s, or of 15. An answer that is dropped for being late would be asked for, and dropped, for ever."""
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 """How soon a lost daemon is looked for again: a restart takes about a second, so it is found within the next one."""
 GONE_MS = 6000
 """A peer that vanished without closing (power, cable) is noticed after this, by TCP itself, and the connection made anew. libzmq's own
 heartbeat would abort this process where a daemon ends while more waits to be read than the high-water mark (4.3.5, stream_engine_base.cpp)."""
+CONNECT_MS, HANDSHAKE_MS = 3000, 10_000
+"""A network that was cut lets an attempt to connect hang for two minutes, in the kernel's own ever longer steps; after this it is made anew,
+so that a client is back within some seconds of its network. The daemon gives a handshake as long."""
 
 
 _HANDSHAKES = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -142,6 +144,8 @@ def configure(socket: zmq.Socket[bytes], keys: Keys | None = None) -> None:
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.TCP_MAXRT, GONE_MS)
     for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 2), (zmq.TCP_KEEPALIVE_INTVL, 2)):
         socket.setsockopt(option, value)

@@ -37,12 +37,17 @@ from .asking import REPAIR_TIMEOUT_S, REQUEST_TIMEOUT_S, Answer, History, config
 from .follower import JOURNAL, TICKS, Follower, Past
 from .keys import keys_for
 from .messages import Energies, Estimates, Found, Lost, Message, Records, Refused, Status, Ticks
+from .newest import Newest
 
 RECEIVE_HIGH_WATER = 4096
 """Live messages that may wait for the caller: about 60 a second come, so this is a minute of a stalled disk and, at 9 KB
 for 50 ticks of six readings, some 40 MB at most. What overflows is dropped and repaired from the history."""
 DRAIN = 256
 """Messages taken in one poll: 4 s of a busy daemon; a bound so that questions are asked in between."""
+LATEST_HIGH_WATER = 256
+"""The same of a client that wants the newest only: some seconds of a busy daemon."""
+STALE_S = 2.0
+"""A client that wants the newest only and did not look for so long connects anew: what waits for it everywhere on the way is old."""
 SILENCE_S = 3.0
 """The daemon says something at least once a second (its status); three missed ones mean it is not there."""
 ENGINE_PATIENCE_S = 2.0
@@ -94,6 +99,8 @@ class Client:
         topics: any of "rails", "inferences", "layers", "status", "estimates".
         past: also deliver what the daemon still holds from before joining: True for all, or seconds.
         resume: for a recording that goes on: log name ("ticks", "journal") -> stream -> first index still wanted.
+        latest: for a live view: the newest of what is published, each entry at most once and in order. What is missed is passed over, not asked
+            for; no `past`, no `resume`.
 
     Not thread-safe. Raises InputError for an address or topic that cannot be, and for a TCP address without keys
     (:mod:`neuralpower.subscriber.keys`).
@@ -105,6 +112,7 @@ class Client:
         topics: Iterable[str | bytes] = ("rails", "inferences"),
         past: Past = None,
         resume: dict[str, dict[bytes, int]] | None = None,
+        latest: bool = False,
     ) -> None:
         self.address = addresses.parse(address)
         self.topics = {topic.encode() if isinstance(topic, str) else topic for topic in topics}
@@ -114,9 +122,14 @@ class Client:
             )
         resume = resume or {}
         followed = [(RAILS, TICKS), (INFERENCES, JOURNAL)]
+        if latest and (past or resume):
+            raise InputError("latest: a client that wants the newest only gets nothing of the past")
+        wanted = [(topic, log) for topic, log in followed if topic in self.topics]
+        self._newest = {topic: Newest(log) for topic, log in wanted} if latest else {}
         self._followers = {
-            topic: Follower(log, past, resume.get(log.name)) for topic, log in followed if topic in self.topics
+            topic: Follower(log, past, resume.get(log.name)) for topic, log in wanted if topic not in self._newest
         }
+        self._latest, self._polled_s = latest, _awake_s()
         self.known_epochs: dict[tuple[bytes, int], Epoch] = _Newest(MAX_KNOWN_EPOCHS)
         """Epochs seen so far, by stream and number, the newest of them."""
         self._known_engines: dict[str, bool] = _Newest(MAX_KNOWN_ENGINES)
@@ -124,15 +137,19 @@ class Client:
         self._heard = float("-inf")
         self._questions: dict[str, _Asked] = {}
         """Under way, by log or by what is asked for."""
-        keys = keys_for(self.address)
+        self._keys = keys = keys_for(self.address)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._history = History(self._context, self.address.history, keys)
-        self._live = self._context.socket(zmq.SUB)
-        configure(self._live, keys)
-        self._live.setsockopt(zmq.RCVHWM, RECEIVE_HIGH_WATER)
+        self._live = self._subscribed()
+
+    def _subscribed(self) -> zmq.Socket[bytes]:
+        live = self._context.socket(zmq.SUB)
+        configure(live, self._keys)
+        live.setsockopt(zmq.RCVHWM, LATEST_HIGH_WATER if self._latest else RECEIVE_HIGH_WATER)
         for topic in self.topics | {STATUS}:  # the status is also the daemon's heartbeat
-            self._live.setsockopt(zmq.SUBSCRIBE, topic)
-        self._live.connect(self.address.live)
+            live.setsockopt(zmq.SUBSCRIBE, topic)
+        live.connect(self.address.live)
+        return live
 
     # Life
 
@@ -181,6 +198,11 @@ class Client:
         """Journal records that were missed and that the history no longer had."""
         return self._followers[INFERENCES].lost if INFERENCES in self._followers else 0
 
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """Log -> entries that a client with `latest` passed over; empty without."""
+        return {newest.log.name: newest.passed_over for newest in self._newest.values()}
+
     # Receiving
 
     def __iter__(self) -> Iterator[Message]:
@@ -208,6 +230,9 @@ class Client:
             VersionError: the daemon speaks another version of the wire.
         """
         messages: list[Message] = []
+        if self._latest and _awake_s() - self._polled_s > STALE_S:
+            self._live.close(linger=0)
+            self._live = self._subscribed()
         deadline = time.monotonic() + timeout_s
         busy = any(follower.question(time.monotonic()) for follower in self._followers.values())
         if self._live.poll(0 if busy else int(timeout_s * 1000)):
@@ -219,6 +244,7 @@ class Client:
                 messages += self._take(frames)
         for follower in self._followers.values():
             messages += self._repair(follower, deadline)
+        self._polled_s = _awake_s()
         return self._explain(messages, deadline)
 
     def catch_up(self, patience_s: float = CATCH_UP_S) -> Iterator[list[Message]]:
@@ -253,8 +279,8 @@ class Client:
             return []
         try:
             batch = decode(frames)
-            if topic in self._followers:
-                return self._followers[topic].live(batch)
+            if follower := self._followers.get(topic) or self._newest.get(topic):
+                return follower.live(batch)
             if topic == ESTIMATES:
                 return [Estimates.of(batch)]
             return [Energies.of(batch)] if topic == LAYERS else [Status.of(batch)]
@@ -416,6 +442,11 @@ class Client:
         if answer.reply.error:
             raise Failure(f"{self.address}: {answer.reply.error}")
         return answer
+
+
+def _awake_s() -> float:
+    """A clock that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _engine_of(answer: Answer | None, hash: str) -> Engine | None:

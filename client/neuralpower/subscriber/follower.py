@@ -12,10 +12,13 @@ from neuralpower_wire.ticks import batch_to_columns
 
 from .asking import Answer
 from .continuity import Continuity
-from .messages import Lost, Message, Records, Refused, Ticks
+from .messages import GONE, OLDER, UNREADABLE, Ended, Lost, Message, Records, Refused, Short, Ticks
 
 RETRY_S = 0.5
 """After an answer that brought nothing (the daemon is starting, or the entry is not there yet) ask again this much later."""
+
+SHORT_NS = 1_500_000_000
+"""By so much less than was asked for may be held without a word: something is journaled each second only."""
 
 Past = bool | float | None
 """How much from before joining is wanted: nothing (None, False), all that is still held (True), or seconds."""
@@ -47,6 +50,10 @@ class _Search:
     low: int
     high: int
     target_ns: int | None = None
+    found_ns: int | None = None
+    """The time of entry `high`, once one was read."""
+    passed: bool = False
+    """Whether an older entry was seen."""
 
     def probe(self) -> int:
         return self.high - 1 if self.target_ns is None else (self.low + self.high) // 2
@@ -56,8 +63,8 @@ class Follower:
     """The state of one log as a client sees it. No socket and no clock in here: answers and times are handed in.
 
     Until the history has said where the log stands, live batches are ignored; they are asked for afterwards. A stream that
-    appears later (another ring after a reboot or a changed stride) is taken from the oldest entry the history still has,
-    and the stream before it is asked for to its end.
+    appears later (another ring after a reboot or a changed stride) is wanted from its beginning, where all streams count from 0,
+    and the stream before it is asked for to its end, which :class:`Ended` then tells.
 
     Args:
         past: what to take from before joining.
@@ -72,6 +79,8 @@ class Follower:
         self._past = past
         self._resume = dict(resume or {})
         self._streams: dict[bytes, Continuity[Any]] = {}
+        self._ending: set[bytes] = set()
+        """Those before the newest of which the end is still to be asked for."""
         self._joined: bytes | None = None
         self._joined_at = 0
         """The stream that was joined, and the index that it had reached: what came before is not lost if it is not there."""
@@ -113,6 +122,8 @@ class Follower:
         for stream, continuity in self._streams.items():
             if gap := continuity.gap(self._most):
                 return {"stream": stream, "first": gap[0], "count": gap[1]}
+            if stream in self._ending:
+                return {"stream": stream, "first": continuity.next, "count": 1}
         return None
 
     def answered(self, question: dict[str, Any], answer: Answer | None, now: float) -> list[Message]:
@@ -126,8 +137,7 @@ class Follower:
         if answer.reply.error or answer.reply.stream != question["stream"]:
             return self._not_served(question["stream"], answer.reply.error, now)
         if self._search:
-            self._searched(answer)
-            return []
+            return self._searched(answer)
         return self._filled(question, answer, now)
 
     def _located(self, answer: Answer, now: float) -> None:
@@ -144,13 +154,14 @@ class Follower:
         joining = self.stream is None and not self._resume
         if joining:
             self._joined, self._joined_at = stream, end
-        start, self._search = oldest, None
-        if joining and not self._past:
-            start = end
-        elif joining and self._past is not True and oldest < end:
-            self._search = _Search(oldest, end)
-        if self.stream is not None and not self._streams[self.stream].gap(1):
-            del self._streams[self.stream]
+        start, self._search = 0, None
+        if joining:
+            start = oldest if self._past else end
+            if self._past and self._past is not True and oldest < end:
+                self._search = _Search(oldest, end)
+        if self.stream is None:
+            self._streams = {each: Continuity(first) for each, first in self._resume.items() if each != stream}
+        self._ending |= self._streams.keys()
         self.stream = stream
         self._streams[stream] = Continuity(self._resume.get(stream, start))
 
@@ -161,28 +172,39 @@ class Follower:
             self._not_before = now + RETRY_S
             return [Refused(self.log.name.encode(), reason)] if reason else []
         continuity = self._streams.pop(stream)
-        lost, ready = continuity.gone(continuity.head)
-        return self._losses(stream, lost) + self._deliver(stream, ready)
+        self._ending.discard(stream)
+        out: list[Message] = []
+        while continuity.gap(1):
+            lost, ready = continuity.gone(continuity.head)
+            out += self._losses(stream, lost, GONE) + self._deliver(stream, ready)
+        return [*out, Ended(self.log.name, stream, continuity.next, known=False)]
 
-    def _searched(self, answer: Answer) -> None:
+    def _searched(self, answer: Answer) -> list[Message]:
         search, stream = self._search, self.stream
         assert search is not None and stream is not None
         t_ns, index = _first_time(self.log, answer)
         if search.target_ns is None:
             if t_ns is None:
                 self._search = None
-                return
+                return []
+            search.found_ns = t_ns
             search.target_ns = t_ns - int(float(self._past or 0) * 1e9)
         elif t_ns is None or index is None or index > search.probe():  # overwritten meanwhile: what is wanted is newer
             search.low = max(search.probe() + 1, answer.reply.oldest)
         elif t_ns < search.target_ns:
-            search.low = index + 1
+            search.low, search.passed = index + 1, True
         else:
-            search.high = index
-        if search.low >= search.high:
-            begun = Continuity[Any](search.low)
-            begun.reaches(self._streams[stream].head)
-            self._streams[stream], self._search = begun, None
+            search.high, search.found_ns = index, t_ns
+        if search.low < search.high:
+            return []
+        begun = Continuity[Any](search.low)
+        begun.reaches(self._streams[stream].head)
+        self._streams[stream], self._search = begun, None
+        short_ns = (search.found_ns or 0) - search.target_ns
+        wanted_s = float(self._past or 0)
+        if search.passed or short_ns < SHORT_NS:
+            return []
+        return [Short(self.log.name, wanted_s, wanted_s - short_ns * 1e-9)]
 
     def _filled(self, question: dict[str, Any], answer: Answer, now: float) -> list[Message]:
         stream = question["stream"]
@@ -201,13 +223,17 @@ class Follower:
             # Of the past that was there when joining, the oldest end is overwritten while one asks for it.
             continuity.start = lost.stop
             lost = range(min(max(lost.start, self._joined_at), lost.stop), lost.stop)
-        out = self._losses(stream, lost) + self._deliver(stream, ready)
+        out = self._losses(stream, lost, OLDER) + self._deliver(stream, ready)
         if items is not None:
             out += self._deliver(stream, continuity.offer(first, items))
         if continuity.next == before:
             self._not_before = now + RETRY_S
+        if stream in self._ending:
+            self._ending.discard(stream)
+            continuity.reaches(answer.reply.next)
         if stream != self.stream and not continuity.gap(1):
             del self._streams[stream]
+            out.append(Ended(self.log.name, stream, continuity.next, known=True))
         return out
 
     def _damaged(self, question: dict[str, Any], reason: str) -> list[Message]:
@@ -219,11 +245,11 @@ class Follower:
         stream = question["stream"]
         lost, ready = self._streams[stream].gone(question["first"] + 1)
         refused = Refused(self.log.name.encode(), reason)
-        return [refused, *self._losses(stream, lost), *self._deliver(stream, ready)]
+        return [refused, *self._losses(stream, lost, f"{UNREADABLE}: {reason}"), *self._deliver(stream, ready)]
 
-    def _losses(self, stream: bytes, lost: range) -> list[Message]:
+    def _losses(self, stream: bytes, lost: range, why: str) -> list[Message]:
         self.lost += len(lost)
-        return [Lost(self.log.name, stream, lost.start, len(lost))] if lost else []
+        return [Lost(self.log.name, stream, lost.start, len(lost), why)] if lost else []
 
     def _deliver(self, stream: bytes, ready: list[tuple[int, Any]]) -> list[Message]:
         return [self.log.deliver(stream, first, items) for first, items in ready]

@@ -88,14 +88,56 @@ class Records:
         return len(self.records)
 
 
+OLDER = "older than what the daemon's history held when they were asked for"
+GONE = "the daemon does not hold this stream any more"
+UNREADABLE = "the daemon's answer could not be read"
+
+
 @dataclass(frozen=True)
 class Lost:
-    """Entries `first` to `first + count - 1` of a log ("ticks" or "journal") were missed and the history has them no more."""
+    """Entries `first` to `last` of a log ("ticks" or "journal") were missed and cannot be had any more; `why` says what became of them."""
 
     log: str
     stream: bytes
     first: int
     count: int
+    why: str
+
+    @property
+    def last(self) -> int:
+        """The index of the last one."""
+        return self.first + self.count - 1
+
+    def __str__(self) -> str:
+        return f"{self.log}: {self.count} entries ({self.first} to {self.last}) are lost: {self.why}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A stream has ended, as each reboot of the device ends one: `next` is one past its last entry where that is `known`, else past the last
+    one heard of."""
+
+    log: str
+    stream: bytes
+    next: int
+    known: bool
+
+    def __str__(self) -> str:
+        if self.known:
+            return f"{self.log}: stream {self.stream.hex()[:8]} ended with entry {self.next - 1}"
+        return f"{self.log}: stream {self.stream.hex()[:8]} ended; what came after entry {self.next - 1}, if anything, is lost: {GONE}"
+
+
+@dataclass(frozen=True)
+class Short:
+    """A client that joined asked for the last `wanted_s` of a log, of which the daemon holds the last `held_s` only."""
+
+    log: str
+    wanted_s: float
+    held_s: float
+
+    def __str__(self) -> str:
+        return f"{self.log}: the daemon holds the last {self.held_s:.0f} s, and not {self.wanted_s:.0f} s"
 
 
 @dataclass(frozen=True)
@@ -164,5 +206,5 @@ class Refused:
     reason: str
 
 
-Message = Ticks | Records | Lost | Found | Energies | Estimates | Status | Refused
+Message = Ticks | Records | Lost | Ended | Short | Found | Energies | Estimates | Status | Refused
 """Everything that :meth:`neuralpower.Client.poll` may return."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from neuralpower_wire import tick_dtype
 from neuralpower_wire.address import HISTORY, Address
 from neuralpower_wire.errors import WireError
 from neuralpower_wire.history import Reply, Request
@@ -28,6 +29,8 @@ from .findings import BETTER, GOOD, PROBLEM, UNKNOWN, Finding
 
 DAEMON = "Daemon"
 PATIENCE_MS = 500
+SLOW_S = 2.0
+"""A client that takes nothing for so long is slow; after 30 s it is cut."""
 USUAL_READINGS = 6
 """Voltage and current of three rails: where there is no plan to tell."""
 
@@ -63,6 +66,10 @@ def examine(config: Config, measure_effect: bool = False) -> dict[str, Any]:
         *machine.machine(config),
         *machine.software(),
         _daemon(status),
+        _history(
+            config, len(plan.channels) if plan else USUAL_READINGS, plan.period_ns if plan else 1_000_000, status or {}
+        ),
+        *_clients(status or {}),
         _estimates(config, status),
         effect.finding(config, found, bool(status or names), measure_effect),
     ]
@@ -146,6 +153,35 @@ def _daemon(status: dict[str, Any] | None) -> Finding:
         return Finding(DAEMON, "running", value, GOOD)
     advice = "the fresh rate shows after a few hundred changed values, if the rails' power changes at all"
     return Finding(DAEMON, "running", value, UNKNOWN, advice)
+
+
+def _history(config: Config, readings: int, period_ns: int, status: Mapping[str, Any]) -> Finding:
+    """How far back a client that comes late may ask, and what that takes."""
+    ring = config.history_seconds * 10**9 // period_ns * tick_dtype(readings).itemsize
+    value = f"{config.history_seconds} s of ticks in {ring / 1e6:.0f} MB, a journal of {(config.journal.mebibytes << 20) / 1e6:.0f} MB"
+    ticks, journal = status.get("ticks"), status.get("journal")
+    if isinstance(ticks, dict) and isinstance(journal, dict):
+        value += f"; holds the last {_number(ticks, 'held_s'):.0f} s of ticks and {_number(journal, 'held_s'):.0f} s of the journal"
+    return Finding(DAEMON, "history", value, GOOD, "history_seconds and journal.mebibytes make it longer")
+
+
+def _clients(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Who is connected, where a daemon runs; who reads too slowly is named."""
+    clients = [each for each in status.get("clients", ()) if isinstance(each, dict)]
+    if "clients" not in status:
+        return
+    slow = [each for each in clients if _number(each, "waiting_s") > SLOW_S]
+    value = (
+        f"{len(clients)} connections, {sum(_number(each, 'bytes_out') for each in clients) / 1e6:.1f} MB went to them"
+    )
+    if not slow:
+        yield Finding(DAEMON, "clients", value, GOOD)
+    for each in slow:
+        who = clean(f"{each.get('peer')}, process {each.get('process') or 'on another machine'}", 120)
+        told = (
+            f"{who} has read nothing from {clean(str(each.get('socket')), 20)} for {_number(each, 'waiting_s'):.0f} s"
+        )
+        yield Finding(DAEMON, "clients", told, BETTER, "what it misses it may ask the history for, or it is lost to it")
 
 
 def _number(status: Mapping[str, Any], key: str) -> float:

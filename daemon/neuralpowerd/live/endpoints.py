@@ -37,7 +37,7 @@ from .zmtp import PeerBounds
 log = logging.getLogger(__name__)
 
 HISTORY_HIGH_WATER = 16
-"""Replies waiting for one client: a greedy one costs at most this many times 8 MiB, then loses replies."""
+"""Replies waiting for one client: a greedy one costs at most this many times a MiB, then loses replies."""
 MOST_AGAIN = 16
 """Times that deleted sockets are made anew: somebody who deletes on is not outrun."""
 INNER = "inner"
@@ -259,6 +259,12 @@ class Endpoints:
         assert self._front is not None
         refused = self.gate.refused if self.gate else 0
         return {"open": dict(self._front.open), "cut": self._front.cut, "refused_keys": refused}
+
+    @property
+    def clients(self) -> list[dict[str, Any]]:
+        """What went through each connection, of the oldest ones."""
+        assert self._front is not None
+        return [each._asdict() for each in self._front.clients]
 
     def publish(self, frames: list[bytes]) -> None:
         """Send to every subscriber that keeps up."""

@@ -24,10 +24,10 @@ import struct
 import sys
 import time
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, field
 from typing import Any
 
-from .zmtp import BrokenPeer, Incoming, Outgoing, PeerBounds
+from .connection import QUESTIONS_UNDER_WAY, Bucket, Connection, Listener
+from .zmtp import BrokenPeer, PeerBounds
 
 CHUNK = 64 * 1024
 """Bytes passed on at a time, and held for an end that does not take them: a connection costs twice as much at most."""
@@ -35,8 +35,6 @@ HANDSHAKE_S = 10.0
 """From connecting to being in: on a local socket milliseconds, and a fifth of a second on a bad link."""
 DEAF_S = 30.0
 """Who takes nothing of an answer for so long is cut, and its memory given back: a process that was stopped, too."""
-QUESTIONS_UNDER_WAY = 4
-"""Of one peer: the next is taken when one is answered, and no more answers than these wait for who does not read."""
 LOST_ANSWER_S = 2.0
 """After this a question without an answer is not waited for: not every broken one gets one."""
 TCP_OPTIONS = {
@@ -51,72 +49,11 @@ FEW_DESCRIPTORS = 32
 """Kept free here: interpreter, epoll, control socket, listeners."""
 TOLD = 16
 """Lines told in one second."""
+MOST_CLIENTS = 32
+"""Connections told of, those that have been there longest: the status goes to everybody once a second."""
 LAST_S = 0.5
 """What the daemon still sends when it ends is passed on for so long."""
 _CREDENTIALS = struct.Struct("3i")
-
-
-@dataclass
-class Bucket:
-    """Bytes that may come: `burst` at once, and `rate` a second."""
-
-    rate: float
-    burst: float
-    level: float = 0.0
-    at_s: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self.level = self.burst
-
-    def take(self, size: int, now_s: float) -> bool:
-        """Take `size` bytes out, which came already; False where it is empty after that."""
-        self.level = min(self.burst, self.level + (now_s - self.at_s) * self.rate) - size
-        self.at_s = now_s
-        return self.level > 0
-
-
-@dataclass
-class Listener:
-    """A socket at which connections are taken, and the daemon's own behind it."""
-
-    name: str
-    socket: socket.socket
-    inner: str
-    bounds: PeerBounds
-    most: int
-    most_of_peer: int
-    most_pending: int
-    pool: str
-    rate: float
-    burst: float
-    all: Bucket
-
-
-class Connection:
-    """A peer's socket, the daemon's, and what is on its way between them."""
-
-    def __init__(
-        self, listener: Listener, client: socket.socket, server: socket.socket, peer: str, now_s: float
-    ) -> None:
-        self.listener, self.client, self.server, self.peer = listener, client, server, peer
-        self.incoming, self.outgoing = Incoming(listener.bounds), Outgoing(listener.bounds)
-        self.up = self.down = self.kept = memoryview(b"")
-        """On its way to the daemon, to the peer, and not looked at yet."""
-        self.begun_s = self.moved_s = now_s
-        self.bucket = Bucket(listener.rate, listener.burst, at_s=now_s)
-        self.paused = self.gone = False
-        """`gone`: the peer takes nothing any more; what it sent before is passed on."""
-        self.answers = 0
-
-    @property
-    def shaken(self) -> bool:
-        """Whether the handshake is over, on both sides."""
-        return self.incoming.shaken and self.outgoing.shaken
-
-    @property
-    def waits(self) -> bool:
-        """Whether as many questions are under way as may be."""
-        return bool(self.listener.bounds.unanswered) and self.incoming.messages - self.answers >= QUESTIONS_UNDER_WAY
 
 
 class Front:
@@ -209,13 +146,18 @@ class Front:
                 self._tell(f"{connection.listener.name}: {connection.peer}: {why}")
                 self._close(connection)
         of_name = Counter(each.listener.name for each, is_client in self._ends.values() if is_client)
-        said = {"open": dict(of_name), "cut": self._cut}
+        said = {"open": dict(of_name), "cut": self._cut, "clients": self._clients(now_s)}
         lines = [line if times == 1 else f"{line} ({times} times)" for line, times in self._told.most_common(TOLD)]
         self._told.clear()
         if lines or said != self._said:
             self._said = said
             with contextlib.suppress(OSError):  # a daemon that does not listen hears the next time
                 self._control.send(json.dumps({**said, "lines": lines}).encode(), socket.MSG_DONTWAIT)
+
+    def _clients(self, now_s: float) -> list[list[Any]]:
+        """What is known of the connections that are in, the oldest ones."""
+        shaken = [each for each, is_client in self._ends.values() if is_client and each.shaken]
+        return [each.told(now_s) for each in sorted(shaken, key=lambda each: each.begun_s)[:MOST_CLIENTS]]
 
     def _tell(self, line: str) -> None:
         self._cut += 1
@@ -232,7 +174,7 @@ class Front:
                 time.sleep(0.01)  # others are served meanwhile, but no faster than this is tried again
             return
         try:
-            peer = _prepared(client, address)
+            peer, process = _prepared(client, address)
         except OSError:  # it has gone again
             client.close()
             return
@@ -253,7 +195,7 @@ class Front:
             server.close()
             client.close()
             return
-        connection = Connection(listener, client, server, peer, time.monotonic())
+        connection = Connection(listener, client, server, peer, process, time.monotonic())
         self._of_pool[listener.pool] += 1
         self._of_peer[listener.pool, peer] += 1
         self._pending[connection] = None
@@ -310,6 +252,7 @@ class Front:
             return
         data = self._buffer[:size]
         if from_client:
+            connection.bytes_in += size
             connection.bucket.take(size, now_s)
             connection.listener.all.take(size, now_s)
             self._pass_up(connection, data, now_s)
@@ -317,6 +260,7 @@ class Front:
             if not connection.outgoing.shaken or connection.listener.bounds.unanswered:
                 self._see_answers(connection, data)
             sent = self._give(connection, data, to_client=True)
+            connection.bytes_out += sent
             connection.down = memoryview(bytes(data[sent:])) if sent < size else memoryview(b"")
         if connection in self._pending and connection.shaken:
             del self._pending[connection]
@@ -370,6 +314,7 @@ class Front:
             held, connection.moved_s = held[sent:], time.monotonic()
         if to_client:
             connection.down = held
+            connection.bytes_out += sent
         else:
             connection.up = held
         self._watch(connection)
@@ -411,16 +356,19 @@ class Front:
         self._watched[descriptor] = events
 
 
-def _prepared(client: socket.socket, address: Any) -> str:
-    """What the peer is called, by user or address; its socket waits for nothing from then on. OSError where it has gone."""
+def _prepared(client: socket.socket, address: Any) -> tuple[str, int | None]:
+    """What the peer is called, by user or address, and its process on this machine; its socket waits for nothing from then on. OSError where
+    it has gone."""
     client.setblocking(False)
     if client.family == socket.AF_UNIX:
-        _, user, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        return f"user {user}"
+        process, user, _ = _CREDENTIALS.unpack(
+            client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        )
+        return f"user {user}", process
     client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in TCP_OPTIONS.items():
         client.setsockopt(socket.IPPROTO_TCP, option, value)
-    return str(address[0])
+    return str(address[0]), None
 
 
 def main() -> None:

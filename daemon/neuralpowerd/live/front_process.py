@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .zmtp import PeerBounds
 
@@ -43,11 +43,28 @@ class Door:
         return {**asdict(self), "most_pending": pending, "all": [4 * self.rate, 4 * self.burst]}
 
 
+class ConnectedPeer(NamedTuple):
+    """A connection that is in, and what went through it. `process`: of a peer on this machine. `waiting_bytes`, for `waiting_s`: what it has not
+    taken yet, beside what its socket and libzmq hold."""
+
+    socket: str
+    peer: str
+    process: int | None
+    since_s: float
+    bytes_in: int
+    bytes_out: int
+    questions: int | None
+    waiting_bytes: int
+    waiting_s: float
+
+
 class FrontProcess:
-    """Runs from construction to `close`. `open` are connections by socket, `cut` all that were refused or cut so far."""
+    """Runs from construction to `close`. `open` are connections by socket, `cut` all that were refused or cut so far, `clients` those that
+    are in, the oldest of them, as of a second ago."""
 
     def __init__(self) -> None:
         self.open: dict[str, int] = {}
+        self.clients: list[ConnectedPeer] = []
         self._doors: dict[str, tuple[Door, socket.socket]] = {}
         self._cut_before = self._cut = 0
         self._start()
@@ -94,6 +111,7 @@ class FrontProcess:
             while packet := self._control.recv(65536):
                 said = json.loads(packet)
                 self.open, self._cut = said["open"], said["cut"]
+                self.clients = [ConnectedPeer(*each) for each in said["clients"]]
                 lines += said["lines"]
         code = self._process.poll()
         if code is not None:

@@ -45,6 +45,9 @@ MIN_TOLERANCE_NS = 100_000
 MAX_HOLE = 1 << 32
 """A hole of more inferences than this is a broken number, not a loss."""
 
+_SESSION_FIRST = b"\xa7session\xc4\x10"
+"""The key "session" and the head of 16 bytes, as msgpack writes them behind the first byte of a map."""
+
 Send = Callable[[bytes, Batch], None]
 
 
@@ -69,6 +72,11 @@ def public_session(session: bytes) -> bytes:
     return hashlib.sha256(b"neuralpower session" + session).digest()[:SESSION_BYTES]
 
 
+def _session_of(body: bytes) -> bytes | None:
+    """The session of a packed inference that this daemon, or one like it, journaled: it comes first; None where it does not."""
+    return body[11:27] if body[1:11] == _SESSION_FIRST else None
+
+
 class Ingest:
     """The inference link's end in the daemon. `on_inference(index, inference)` hears of each that was journaled."""
 
@@ -91,25 +99,30 @@ class Ingest:
         return sum(1 for session in self._sessions.values() if session.peer)
 
     def _restore(self) -> None:
-        """Learn from the journal what a daemon before this one took, so that nothing sent again is taken twice."""
-        journal, index = self.ledger.journal, self.ledger.journal.oldest
-        while index < journal.next_index:
-            entries = journal.read_packed(index, 1024)
-            if not entries.records:
-                break
-            for offset, record in enumerate(entries.records):
+        """Learn from the journal what a daemon before this one took, so that nothing sent again is taken twice.
+
+        From its end: of each session the last inference says all, and no other is unpacked.
+        """
+        journal, end = self.ledger.journal, self.ledger.journal.next_index
+        engines: list[tuple[str, int]] = []
+        last: dict[bytes, Inference] = {}
+        while end > journal.oldest:
+            entries = journal.read_packed(max(journal.oldest, end - 1024), min(1024, end - journal.oldest))
+            for index, record in reversed([*enumerate(entries.records, entries.first)]):
                 if record.kind == Kind.ENGINE:
                     with suppress(WireError):
-                        self.ledger.note_engine(EngineHead.unpack(record.body).hash, entries.first + offset)
-                    continue
-                body = (
-                    Record.unpack(record.kind, record.t_ns, record.body).body if record.kind == Kind.INFERENCE else None
-                )
-                if isinstance(body, Inference):
-                    session = self._session(body.session)
-                    session.upto = session.seen = max(session.upto, body.seq)
-                    session.last_end_ns = max(session.last_end_ns, body.end_ns)
-            index = entries.first + len(entries.records)
+                        engines.append((EngineHead.unpack(record.body).hash, index))
+                elif record.kind == Kind.INFERENCE and _session_of(record.body) not in last:
+                    body = Record.unpack(record.kind, record.t_ns, record.body).body
+                    if isinstance(body, Inference):
+                        last.setdefault(body.session, body)
+            end = entries.first
+        for name, body in reversed(last.items()):
+            session = self._session(name)
+            session.upto = session.seen = body.seq
+            session.last_end_ns = body.end_ns
+        for engine, index in reversed(engines):
+            self.ledger.note_engine(engine, index)
 
     def _session(self, name: bytes) -> Session:
         """The session, made the newest; a silent one makes room for a new one."""

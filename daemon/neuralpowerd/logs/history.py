@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from neuralpower_sampler import RingReader
-from neuralpower_wire import Kind, VersionError, WireError, by_epoch, records_to_batch, ticks_to_batch
+from neuralpower_wire import Kind, VersionError, WireError, by_epoch, records_to_batch, tick_dtype, ticks_to_batch
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS, Reply, Request
 
@@ -100,7 +100,7 @@ class History:
         stream, oldest, following = reader.stream, reader.oldest, reader.next_index
         if request.stream not in (None, stream):
             return Reply(request.id, "this stream of ticks is no longer held", stream, oldest, following, request.count)
-        wanted = min(request.count, MAX_TICKS)
+        wanted = min(request.count, MAX_TICKS, max(1, MAX_REPLY // tick_dtype(reader.readings).itemsize))
         got = reader.read(request.first, max_ticks=wanted) if wanted else None
         if got is None or got.first >= request.first + wanted or not len(got.ticks):
             lost = min(wanted, max(0, oldest - request.first))

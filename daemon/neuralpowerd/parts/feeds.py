@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
-from neuralpower_wire import Ticks, encode
+from neuralpower_wire import Ticks, encode, tick_dtype
 
 from ..live.endpoints import Endpoints
 from ..logs.feeds import JournalFeed, TickFeed
@@ -27,7 +28,9 @@ class JournalPart(DaemonPart):
     def status(self, span_ns: int) -> dict[str, Any]:
         journal = self._feed.journal
         told = {"stream": journal.stream, "oldest": journal.oldest, "next": journal.next_index, "lost": self._feed.lost}
-        return {"journal": told}
+        oldest = journal.read_packed(journal.oldest, 1).records
+        held = {"held_s": _age_s(oldest[0].t_ns) if oldest else 0.0, "bytes": journal.capacity}
+        return {"journal": {**told, **held}}
 
     def close(self) -> None:
         self._feed.journal.close()
@@ -53,9 +56,20 @@ class TicksPart(DaemonPart):
             self._on_ticks(ticks)
 
     def status(self, span_ns: int) -> dict[str, Any]:
-        following = self._sampling.reader.next_index
+        reader, epoch = self._sampling.reader, self._sampling.epoch
+        following = reader.next_index
+        oldest = reader.read(reader.oldest, max_ticks=1).ticks
+        held = {
+            "held_s": _age_s(int(oldest["t_ns"][0])) if len(oldest) else 0.0,
+            "holds_s": reader.capacity * epoch.period_ns * 1e-9 if epoch else None,
+            "bytes": reader.capacity * tick_dtype(reader.readings).itemsize,
+        }
         gained, self._before = following - self._before, following
         return {
             "tick_rate_hz": per_second(gained, span_ns),
-            "ticks": {"oldest": self._sampling.reader.oldest, "next": following, "lost": self._feed.lost},
+            "ticks": {"oldest": reader.oldest, "next": following, "lost": self._feed.lost, **held},
         }
+
+
+def _age_s(t_ns: int) -> float:
+    return (time.monotonic_ns() - t_ns) * 1e-9

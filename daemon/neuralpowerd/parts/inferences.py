@@ -29,11 +29,13 @@ class InferencesPart(DaemonPart):
     """The inference link. It stands behind the feeds, so that what is joined is published after its ticks."""
 
     def __init__(self, config: Config, ledger: Ledger, endpoints: Endpoints, refusals: Refusals) -> None:
+        self._limits = config.inferences
         self._credit = config.inferences.credit
+        self._ledger = ledger
         self._endpoints = endpoints
         self._refusals = refusals
         self._join = Join(ledger.journal.stream)
-        self._ingest = Ingest(ledger, config.inferences, self._answer, self._join.add_inference)
+        self._made: Ingest | None = None
         self._before = 0
 
     @property
@@ -44,7 +46,16 @@ class InferencesPart(DaemonPart):
     def intakes(self) -> Sequence[Intake]:
         return (Intake(self._endpoints.inferences, self._take),)
 
+    @property
+    def _ingest(self) -> Ingest:
+        assert self._made is not None, "nothing is asked before the first epoch"
+        return self._made
+
     def begin_epoch(self, epoch: Epoch) -> None:
+        if (
+            self._made is None
+        ):  # now that the loop samples: it looks through the journal, which takes seconds where that is large
+            self._made = Ingest(self._ledger, self._limits, self._answer, self._join.add_inference)
         self._join.new_epoch(epoch)
 
     def publish(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,23 @@ from .part import DaemonPart, Intake
 
 log = logging.getLogger(__name__)
 
-QUESTIONS_A_ROUND = 32
-"""Taken before the live feed has its turn again: nobody can keep the daemon from the others."""
+QUESTIONS_A_ROUND, ANSWERING_NS = 32, 5_000_000
+"""Taken, and worked for, before the live feed has its turn again: nobody can keep the daemon from the others. A large answer takes
+some milliseconds, and the peers' questions are taken in turn."""
 
 
 class SocketsPart(DaemonPart):
     """Owns the endpoints from here on."""
 
-    def __init__(self, endpoints: Endpoints, ledger: Ledger, history: History, refusals: Refusals) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        ledger: Ledger,
+        history: History,
+        refusals: Refusals,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._now_ns = now_ns
         self._endpoints = endpoints
         self._ledger = ledger
         self._history = history
@@ -47,6 +57,7 @@ class SocketsPart(DaemonPart):
     def status(self, span_ns: int) -> dict[str, Any]:
         return {
             "connections": self._endpoints.status,
+            "clients": self._endpoints.clients,
             "broken_messages": self._refusals.count,
             "last_broken_message": self._refusals.last,
         }
@@ -55,11 +66,14 @@ class SocketsPart(DaemonPart):
         self._endpoints.close()
 
     def _answer_questions(self, end: zmq.Socket[bytes], next_batch_ns: int) -> int:
+        until_ns = self._now_ns() + ANSWERING_NS
         for peer, frames, role in self._endpoints.questions(end, QUESTIONS_A_ROUND):
             if len(frames) == 1:
                 send(end, [peer, *self._history.answer(frames[0], role, peer).encode()])
             else:
                 self._refusals.note("history", peer, WireError(f"a question of {len(frames)} frames"))
+            if self._now_ns() >= until_ns:
+                break
         return 0
 
     def _attend(self, next_batch_ns: int) -> int:

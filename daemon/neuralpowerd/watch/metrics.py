@@ -111,9 +111,11 @@ def page(snapshot: Callable[[], Snapshot]) -> Callable[[bool], tuple[bytes, str]
     registry.register(Families())
     ProcessCollector(registry=registry)
 
+    as_openmetrics: Any = exposition.generate_latest  # has no types
+
     def made(openmetrics: bool) -> tuple[bytes, str]:
         if openmetrics:
-            return exposition.generate_latest(registry), exposition.CONTENT_TYPE_LATEST
+            return as_openmetrics(registry), exposition.CONTENT_TYPE_LATEST
         return generate_latest(registry), "text/plain; version=0.0.4; charset=utf-8"
 
     return made

@@ -135,9 +135,14 @@ def _models(path: Path, args: argparse.Namespace) -> int:
 def recording_facts(recording: Recording) -> dict[str, Any]:
     """All that is worth knowing of a recording, as plain values."""
     from neuralpower.recordings.statistics import missing
+    from neuralpower.subscriber.messages import Ended
     from neuralpower_wire import Kind
 
-    losses = recording.losses()
+    losses = [
+        {"log": log, "stream": stream.hex(), "first": hole.start, "count": missing(hole), "why": why}
+        for (log, stream), ranges in recording.explained_losses().items()
+        for hole, why in ranges
+    ]
     journals = recording.journal_contents.values()
     inferences = sum((each.engines for each in journals), Counter[str]())
     kinds = sum((each.kinds for each in journals), Counter[Kind]())
@@ -162,20 +167,38 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
             for engine in dict.fromkeys([*inferences, *engines])
         ],
         "records": {kind.name.lower(): kinds[kind] for kind in Kind},
-        "ticks_lost": losses.ticks_lost,
-        "records_lost": losses.records_lost,
-        "losses": [
-            {"log": log, "stream": stream.hex(), "first": hole.start, "count": missing(hole)}
-            for (log, stream), ranges in losses.holes.items()
-            for hole in ranges
+        "ticks_lost": _entries("ticks", losses),
+        "records_lost": _entries("journal", losses),
+        "losses": losses,
+        "ends_not_known": [
+            {"log": told.log, "stream": told.stream.hex(), "after": told.next - 1}
+            for told in recording.told
+            if isinstance(told, Ended) and not told.known
         ],
         "dropped": [
             {"log": log, "stream": stream, "before": before}
             for log, streams in recording.document.dropped.items()
             for stream, before in streams.items()
         ],
+        "pauses": _pauses(recording),
         "damaged": recording.damaged,
     }
+
+
+def _pauses(recording: Recording) -> list[dict[str, Any]]:
+    """Where the daemon did not sample for a while, as it tells in its journal."""
+    from neuralpower_wire import Event, Kind
+
+    events = (each.body for part in recording.record_parts(Kind.EVENT) for each in part)
+    return [
+        {"next": each.more.get("next"), "slots": each.more.get("slots"), "told": each.text}
+        for each in events
+        if isinstance(each, Event) and each.name == "sampling-paused"
+    ]
+
+
+def _entries(log: str, losses: list[dict[str, Any]]) -> int:
+    return sum(each["count"] for each in losses if each["log"] == log)
 
 
 def _began(recording: Recording) -> str | None:
@@ -221,14 +244,29 @@ def _print_recording(facts: dict[str, Any]) -> None:
         ["dropped, disk full", f"{each['log']} {each['stream'][:8]} before {each['before']}"]
         for each in facts["dropped"]
     ]
+    rows += [
+        [
+            f"{each['log']}: the end of {each['stream'][:8]}",
+            f"not known: what came after {each['after']}, if anything, is lost",
+        ]
+        for each in facts["ends_not_known"]
+    ]
+    rows += [["not sampled", pause["told"]] for pause in facts["pauses"]]
     rows += [["damaged", line] for line in facts["damaged"]]
     table(facts["recording"], ["", "value"], rows, simulated=facts["simulated"])
     if facts["losses"]:
         lost: list[list[Cell]] = [
-            [hole["log"], hole["stream"][:8], hole["first"], hole["first"] + hole["count"] - 1, hole["count"]]
+            [
+                hole["log"],
+                hole["stream"][:8],
+                hole["first"],
+                hole["first"] + hole["count"] - 1,
+                hole["count"],
+                hole["why"],
+            ]
             for hole in facts["losses"]
         ]
-        table("lost", ["log", "stream", "first index", "last index", "entries"], lost)
+        table("lost", ["log", "stream", "first index", "last index", "entries", "why"], lost)
     if facts["engines"]:
         engines: list[list[Cell]] = [
             [e["name"], e["hash"][:12], e["layers"], e["inferences"]] for e in facts["engines"]

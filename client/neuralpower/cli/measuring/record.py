@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 HELP = """Record everything a daemon publishes, fetch what was missed, survive restarts of either side.
 Ctrl-C ends it cleanly. Started again on the same folder it goes on and fills the gap.
 
-example: neuralpower record ipc:///run/neuralpower -o monday --seconds 60 --past all"""
+examples:
+  neuralpower record ipc:///run/neuralpower -o monday --seconds 60 --past all
+  neuralpower record ipc:///run/neuralpower -o monday --since 5m"""
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="stop",
         help="what a full disk does: stop (default), or drop-oldest: the oldest minutes go for the newest",
     )
+    parser.add_argument(
+        "--since",
+        metavar="5m",
+        help="the same as a time: 90s, 5m, 2h, 1d; says where the daemon no longer holds as much",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -49,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     """Record; 0 also after Ctrl-C."""
     from neuralpower.recordings.recorder import record
 
-    past = _past(args.past)
+    if args.past is not None and args.since is not None:
+        raise InputError("--past and --since: give one of them")
+    past = _past(args.past) if args.since is None else _since(args.since)
     addresses.parse(args.address)
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds:g}: give a positive number")
@@ -116,6 +127,13 @@ def _past(text: str | None) -> Past:
     if not 0 <= seconds < float("inf"):
         raise InputError(f"--past {text}: give seconds, or all")
     return seconds
+
+
+def _since(text: str) -> Past:
+    unit_s, number = UNITS_S.get(text[-1:], 0.0), text[:-1]
+    if not unit_s or not number.isascii() or not number.replace(".", "", 1).isdigit():
+        raise InputError(f"--since {text}: give a number and a unit: 90s, 5m, 2h, 1d")
+    return float(number) * unit_s
 
 
 @contextmanager

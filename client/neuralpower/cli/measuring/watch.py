@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds:g}: give a positive number")
     end = time.monotonic() + (args.seconds or float("inf"))
-    with Client(args.address, topics=("rails", "inferences", "layers", "status", "estimates")) as client:
+    with Client(args.address, topics=("rails", "inferences", "layers", "status", "estimates"), latest=True) as client:
         try:
             if sys.stdout.isatty() and not args.json:
                 _draw(client, end)
@@ -110,8 +110,7 @@ def facts(live: Live, client: Client) -> dict[str, Any]:
         "lateness_p99_us": p99,
         "missed_slots": live.missed_slots,
         "ticks": live.tick_count,
-        "ticks_lost": client.ticks_lost,
-        "records_lost": client.records_lost,
+        "passed_over": client.passed_over,
         "inferences": live.inference_count,
         "last_inferences": [
             {"engine": name_of(live, seen.engine), "ms": seen.duration_ms, "energy_j": seen.energy_j}
@@ -165,12 +164,14 @@ def _last(live: Live) -> str:
 
 
 def sampling_line(live: Live, client: Client) -> str:
-    """Rates, lateness, missed slots and losses."""
+    """Rates, lateness, missed slots, and what this view passed over because it was too slow."""
     p50, p99 = live.lateness_us()
     mark = " (simulated)" if live.simulated else ""
+    skipped = sum(client.passed_over.values())
+    behind = f" | {skipped} entries passed over" if skipped else ""
     return (
         f"{live.rate_hz():.1f} Hz, fresh {live.fresh}{mark} | late p50 {p50:.0f} p99 {p99:.0f} µs | "
-        f"missed {live.missed_slots} | lost {client.ticks_lost} ticks, {client.records_lost} records"
+        f"missed {live.missed_slots}{behind}"
     )
 
 
