@@ -18,6 +18,7 @@ from neuralpower_wire import (
     Engine,
     Epoch,
     EpochBegun,
+    Event,
     Kind,
     PackedRecords,
     Record,
@@ -353,14 +354,14 @@ class Recording:
 
     @cached_property
     def _described(self) -> list[Record]:
-        """All engines and epochs, those that had to be asked for first; found without the inferences between them."""
+        """All engines, epochs and events, those that had to be asked for first; found without the inferences between them."""
         found = list(self._facts)
         for stream in sorted(self._held.streams("journal")):
             for run in self._held.runs("journal", stream):
                 body = self._held.summary(run.alone) if run.alone else None
                 told = summaries.described(body) if body is not None else None
                 if told is None:
-                    found += [record for _, record in self._records_of(run, (Kind.ENGINE, Kind.EPOCH))]
+                    found += [record for _, record in self._records_of(run, summaries.DESCRIBED)]
                 else:
                     found += [Record.unpack(each.kind, each.t_ns, each.body) for each in told]
         return found
@@ -368,6 +369,11 @@ class Recording:
     def engines(self) -> dict[str, dict[str, Any]]:
         """Hash -> description (hash, name, inspector, layers, simulated) of every engine described or asked for."""
         return {record.body.hash: dict(record.body) for record in self._described if isinstance(record.body, Engine)}
+
+    def events(self) -> list[Event]:
+        """What the daemon told of itself, in the order it was written."""
+        found = [record for record in self._described if self._spans(record)]
+        return [record.body for record in found if isinstance(record.body, Event)]
 
     def epochs(self, stream: bytes | None = None) -> list[Epoch]:
         """The epochs of a stream, by number; like :meth:`ticks`, a stream must be named where there are several."""

@@ -40,7 +40,9 @@ SUFFIX = ".summary"
 MOST_BYTES = 64 * 1024 * 1024
 """Bound: a thousand times what one of a minute takes unpacked."""
 DESCRIBED_BYTES = 256 * 1024
-"""Bound: larger descriptions of engines stay in the segment alone, which is then looked into for them."""
+"""Bound: larger descriptions and events stay in the segment alone, which is then looked into for them."""
+DESCRIBED = (Kind.ENGINE, Kind.EPOCH, Kind.EVENT)
+"""Few and small: what is kept as it is."""
 CLOCK_FIELDS = ("monotonic_ns", "boottime_ns", "realtime_ns", "bracket_ns")
 Body = Mapping[str, Any]
 P = ParamSpec("P")
@@ -72,10 +74,10 @@ def of_ticks(ticks: Ticks, epochs: Sequence[Epoch]) -> dict[str, Any]:
 
 
 def of_records(index: npt.NDArray[np.uint64], records: PackedRecords) -> dict[str, Any]:
-    """The summary of a segment's records, at least one: how many of what, its first and last clock map, and its descriptions as they are."""
+    """The summary of a segment's records, at least one: how many of what, its first and last clock map, and its descriptions and events as they are."""
     contents = JournalContents()
     contents.take([(index, records)])
-    told = np.flatnonzero(np.isin(records.kind, (Kind.ENGINE, Kind.EPOCH))).tolist()
+    told = np.flatnonzero(np.isin(records.kind, DESCRIBED)).tolist()
     described = [records.packed(at) for at in told]
     small = sum(len(each.body) for each in described) <= DESCRIBED_BYTES
     clocks = np.flatnonzero(records.kind == Kind.CLOCK)
@@ -196,7 +198,7 @@ def edges(body: Body) -> tuple[levels.Edge, levels.Edge]:
 
 @_trusting_nothing
 def described(body: Body) -> list[PackedRecord] | None:
-    """Engines and epochs of a summary of records; None where they are too large for it."""
+    """Engines, epochs and events of a summary of records; None where they are too large for it."""
     told = body["described"]
     return None if told is None else [PackedRecord(int(kind), int(t_ns), bytes(packed)) for kind, t_ns, packed in told]
 

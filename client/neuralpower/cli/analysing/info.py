@@ -187,13 +187,10 @@ def recording_facts(recording: Recording) -> dict[str, Any]:
 
 def _pauses(recording: Recording) -> list[dict[str, Any]]:
     """Where the daemon did not sample for a while, as it tells in its journal."""
-    from neuralpower_wire import Event, Kind
-
-    events = (each.body for part in recording.record_parts(Kind.EVENT) for each in part)
     return [
         {"next": each.more.get("next"), "slots": each.more.get("slots"), "told": each.text}
-        for each in events
-        if isinstance(each, Event) and each.name == "sampling-paused"
+        for each in recording.events()
+        if each.name == "sampling-paused"
     ]
 
 
