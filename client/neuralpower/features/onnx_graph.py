@@ -148,9 +148,9 @@ class _Reader:
     def _product(self, node: Node, operation: Operation) -> Layer:
         found = self._sizes(node)
         if found.inner == 0:
-            return not_modelled(
-                "other", _noted(operation, "elementwise"), self._shape(node.input[0]), self._shape(node.output[0])
-            )
+            what = "elementwise" if len(node.input) > 1 else "transposition or sum"
+            data, output = self._shape(node.input[0]), self._shape(node.output[0])
+            return not_modelled("other", _noted(operation, what), data, output)
         first, second = (self._graph.constant(name) for name in node.input[:2])
         if not first and not second:
             return matrix_product(operation, found.batch, found.rows, found.inner, found.columns)
