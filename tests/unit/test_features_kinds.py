@@ -332,6 +332,7 @@ def test_an_einsum_of_one_tensor_is_no_product(tmp_path: Path) -> None:
     nodes = [node("Einsum", ["x"], ["t"], "turn", equation="ij->ji"), node("Einsum", ["t"], ["y"], "trace", equation="ii->")]  # fmt: skip
     found = layers(tmp_path, nodes, {"x": (3, 3)})
     assert [(layer.kind, layer.note) for layer in found] == [("other", "transposition or sum")] * 2
+    assert [layer.layer_type for layer in found] == ["Transpose", "ReduceSum"]  # no product, whatever the operator
 
 
 def test_sparse_weights_have_their_sizes(tmp_path: Path) -> None:
