@@ -109,6 +109,16 @@ def test_what_aten_cannot_say_is_unclassified() -> None:
     assert layers["odd"].kind == "unclassified" and "AdaptivePool" in layers["odd"].note
     assert (layers["even"].kind, layers["even"].kernel_h, layers["even"].stride_h) == ("pool", 3, 3)
     assert layers["nms"].kind == "unclassified" and "torchvision.nms" in layers["nms"].note
+    p = Program()
+    x, w = p.given("x", (1, 8)), p.given("w", (4, 8, 8), "PARAMETER")
+    z = p.given("z", (1, 8, 8))
+    work = [p.call("aten.bilinear.default", (x, x, w), (1, 4), "bl"), p.call("aten.fft_rfft2.default", (z,), (1, 8, 5), "fft"), p.call("aten.linalg_inv.default", (z,), (1, 8, 8), "inv")]  # fmt: skip
+    told = {layer.name: (layer.kind, layer.note) for layer in p.layers(*work)}
+    assert {kind for kind, _ in told.values()} == {"unclassified"} and "aten.bilinear" in told["bl"][1]
+    p = Program()
+    v = p.call("aten.mv.default", (p.given("m", (6, 8)), p.given("v", (8,))), (6,), "mv")
+    (product,) = p.layers(v)
+    assert (product.kind, product.macs()) == ("matmul", 48)
     assert layers["swish"].kind == "other"
 
 

@@ -18,12 +18,12 @@ from neuralpower.features.layers import Layer
 from neuralpower.features.network import load_network
 
 SECONDS = 5.0
-"""A command that shows a network answers within this."""
+"""Of the processor. A command that shows a network answers within this."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """What was read from one exporter's file, and the seconds that it took."""
+    """What was read from one exporter's file, and the processor's seconds that it took."""
 
     layers: list[Layer]
     seconds: float
@@ -43,9 +43,9 @@ class Read:
 
 
 def read(file: Path) -> Read:
-    begun = time.monotonic()
+    begun = time.process_time()
     network = load_network(file)
-    return Read(network.layers, time.monotonic() - begun, network.notes)
+    return Read(network.layers, time.process_time() - begun, network.notes)
 
 
 def line(name: str) -> tuple[list[str], bool]:
@@ -64,9 +64,7 @@ def line(name: str) -> tuple[list[str], bool]:
         and any("need weights alone" in note for note in each.notes) == (name in networks.ALONE)
         for each in found
     )
-    both = [
-        f"{each.flops / expected:.4f}" if each.flops != expected else "equal" for each in found
-    ]  # as numbers of operations, not as rounded shares
+    both = ["equal" if each.flops == expected else f"{each.flops / expected:.4f}" for each in found]
     cells = [name, f"{expected:,}", " / ".join(both)]
     cells += [
         " / ".join(str(value) for value in values)
@@ -88,7 +86,7 @@ def main() -> int:
     chosen = parser.parse_args().networks or [*networks.OTHERS, *networks.OWN]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     print(
-        "| network | operations by torch | TorchScript / dynamo | layers | of them other | shape arithmetic | seconds to read |"
+        "| network | operations by torch | TorchScript / dynamo | layers | of them other | shape arithmetic | CPU s to read |"
     )
     print("|---|---|---|---|---|---|---|", flush=True)
     wrong = []
