@@ -78,6 +78,10 @@ _LINES = (
         "what trtexec prints; give what it writes (--exportLayerInfo=FILE)",
     ),
     (re.compile(rb"\[(?:net|network)\]\s"), "a network of Darknet; export ONNX"),
+    (
+        re.compile(rb"(?:Layers:\s+)?Layer\(\w+\): "),
+        "TensorRT's layers as lines of text; ask its inspector for JSON (trtexec --exportLayerInfo=FILE)",
+    ),
     (re.compile(rb"<(?:!doctype|html|head)\b", re.I), "a web page, not the file it may lead to; download that"),
 )
 """How a text begins -> what it is."""

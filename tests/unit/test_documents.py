@@ -138,6 +138,10 @@ def zipped(first: str) -> bytes:
         (b"ARROW1\0\0", "an Arrow"),
         (b"&&&& RUNNING TensorRT.trtexec", "what trtexec prints"),
         ("\ufeff[12/01/2026-00:00:00] [I] Layers:".encode("utf-16-le"), "what trtexec prints"),
+        (
+            b"Layers:\nLayer(CaskConvolution): conv1, Tactic: 0x1, x (Half[1,3,32,32]) -> y (Half[1,16,32,32])",
+            "ask its inspector for JSON",
+        ),
         (b"[net]\nbatch=1\n", "a network of Darknet"),
         (b"PAR1", "a Parquet file"),
         (b"\x80\x02\x8a", "never opened"),

@@ -270,6 +270,36 @@ def test_a_log_that_gives_no_power_says_why(tmp_path: Path, log: str, says: str)
     assert any(says in line for line in imported.skipped)
 
 
+@pytest.mark.parametrize("microwatts", ["-5", "NaN", "Infinity", "1e16"])
+def test_an_idle_power_that_cannot_be_is_left_out_and_named(tmp_path: Path, microwatts: str) -> None:
+    """The layers keep what was measured; true and false are no numbers."""
+    folder = raw(tmp_path / "net", "20250101-00:00:01.00,5000,1000\n")
+    (folder / "idling_power.json").write_text(f'{{"avg_idle_power": {microwatts}}}')
+    imported = edgeprofiler.read(folder)
+    assert imported.dataset.provenance["idle_power_w"] == {} and imported.dataset["power_w"].tolist() == [5.0]
+    assert any("an idle power that is" in line and "avg_idle_power is in µW" in line for line in imported.skipped)
+    (folder / "idling_power.json").write_text('{"avg_idle_power": true}')
+    with pytest.raises(InputError, match="no number avg_idle_power"):
+        edgeprofiler.read(folder)
+
+
+def test_a_runtime_that_is_no_number_costs_no_other(tmp_path: Path) -> None:
+    """Of a layer's cycles those that cannot be are left out and counted, and the file is not called broken."""
+    cycles = [
+        [float("nan"), "20250101-00:00:01.50"],
+        [float("inf"), "20250101-00:00:01.50"],
+        [1000.0, "20250101-00:00:01.50"],
+    ]
+    imported = edgeprofiler.read(raw(tmp_path / "net", "20250101-00:00:01.00,5000,1000\n", cycles))
+    assert imported.dataset["runtime_s"].tolist() == [1.0] and imported.dataset["power_w"].tolist() == [5.0]
+    assert "net: a: 2 of 3 runtimes not a finite number: left out" in imported.skipped
+
+
+def test_a_log_with_nothing_in_it_leaves_the_runtimes(tmp_path: Path) -> None:
+    imported = edgeprofiler.read(raw(tmp_path / "net", ""))
+    assert imported.dataset["runtime_s"].tolist() == [1.0] and "no sample of power in it" in imported.skipped[0]
+
+
 def test_a_log_may_have_names_and_whole_seconds(tmp_path: Path) -> None:
     """A first line without a number, returns, and stamps without a fraction."""
     log = "time,mV,mA\r\n20250101-00:00:01,5000,1100\r\n20250101-00:00:01.200,5000,1200\r\n"
