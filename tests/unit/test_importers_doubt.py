@@ -169,6 +169,14 @@ def test_of_several_pairs_the_words_of_their_names_tell(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_count_that_nothing_runs_is_one_line(tmp_path: Path) -> None:
+    """Found by `make fuzz`."""
+    graph = pair(tmp_path, ["a"], [])
+    graph.with_name("net.profile.json").write_text(f'[{{"count": {"9" * 30}}}, {{"name": "a", "averageMs": 2.0}}]')
+    with pytest.raises(InputError, match="a count of inferences that nothing runs"):
+        trtexec.read(graph)
+
+
 def test_a_mean_is_the_sum_by_the_number_where_it_is_not_told(tmp_path: Path) -> None:
     graph = pair(tmp_path, ["a"], [])
     graph.with_name("net.profile.json").write_text('[{"count": 10}, {"name": "a", "timeMs": 2.0}]')

@@ -139,6 +139,8 @@ def _profile(file: Path, document: object) -> list[tuple[str, MeasuredLayer]]:
         ) from None
     if count < 1:
         raise InputError(f"{file}: a profile of {count} inferences; run trtexec for longer")
+    if count >= 1 << 62:
+        raise InputError(f"{file}: a count of inferences that nothing runs; write it again")
     return [(name, MeasuredLayer([runtime], count=count)) for name, runtime in timed]
 
 
