@@ -38,10 +38,9 @@ _FOREIGN = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself; fetch it with: git lfs pull"),
     (b"ftrt", "a serialised TensorRT engine; give its inspector's JSON (trtexec --exportLayerInfo=FILE)"),
     (b"ptrt", "a serialised TensorRT engine; give its inspector's JSON (trtexec --exportLayerInfo=FILE)"),
-    (
-        b"PK\x03\x04",
-        "a ZIP archive: unpack it; of PyTorch weights export ONNX or name torch:module:callable; save an Excel table as CSV",
-    ),
+    (b"PK\x05\x06", "a ZIP archive with nothing in it"),
+    (b"7z\xbc\xaf\x27\x1c", "packed with 7-Zip; unpack it first"),
+    (b"Rar!\x1a\x07", "packed with RAR; unpack it first"),
     (b"\xd0\xcf\x11\xe0", "an Office document; save its table as CSV"),
     (b"<?xml", "an XML file, such as OpenVINO's; export ONNX"),
     (b"\x1f\x8b", "packed with gzip; unpack it first"),
@@ -49,18 +48,43 @@ _FOREIGN = (
     (b"BZh", "packed with bzip2; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it first"),
     (b"PAR1", "a Parquet file, as datasets are"),
+    (b"ARROW1", "an Arrow (Feather) file; write the table as Parquet or CSV"),
+    (b"FEA1", "a Feather file; write the table as Parquet or CSV"),
     (b"\x89HDF", "an HDF5 file, perhaps Keras weights; export ONNX"),
     (b"\x93NUMPY", "a numpy array; write it as CSV or Parquet"),
-    (b"\x80\x02", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
-    (b"\x80\x04", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
-    (b"\x80\x05", "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX"),
+    *(
+        (bytes((0x80, protocol)), "a Python pickle, perhaps PyTorch weights, which is never opened; export ONNX")
+        for protocol in range(2, 6)
+    ),
     (b"GGUF", "weights of a language model (GGUF), without its operators; export ONNX"),
     (b"\x7fELF", "a program or library"),
     (b"%PDF", "a PDF document"),
     (b"\x89PNG", "a picture"),
     (b"SQLite format 3", "an SQLite database, such as Nsight Systems writes; export what is wanted as CSV"),
 )
-_PAGE = re.compile(rb"<(?:!doctype|html|head)\b", re.I)
+_ZIPPED = (
+    (b"[Content_Types].xml", "an Excel or other Office document; save its table as CSV"),
+    (b"_rels/", "an Excel or other Office document; save its table as CSV"),
+    (b".npy", "numpy arrays (npz); write them as CSV or Parquet"),
+)
+"""How the name of an archive's first file ends or begins -> what the archive is."""
+_OF_TORCH = re.compile(
+    rb"[^/]+/(?:data\.pkl|data/\d+|data/weights/weight_\d+|archive_format|\.format_version|byteorder)$|serialized_exported_program"
+)
+"""The first file's name in what torch.save, torch.jit.save and torch.export.save write."""
+_LINES = (
+    (
+        re.compile(rb"&&&& RUNNING|\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] \["),
+        "what trtexec prints; give what it writes (--exportLayerInfo=FILE)",
+    ),
+    (re.compile(rb"\[(?:net|network)\]\s"), "a network of Darknet; export ONNX"),
+    (
+        re.compile(rb"(?:Layers:\s+)?Layer\(\w+\): "),
+        "TensorRT's layers as lines of text; ask its inspector for JSON (trtexec --exportLayerInfo=FILE)",
+    ),
+    (re.compile(rb"<(?:!doctype|html|head)\b", re.I), "a web page, not the file it may lead to; download that"),
+)
+"""How a text begins -> what it is."""
 
 
 def opened(path: Path) -> tuple[bytes, int]:
@@ -93,7 +117,22 @@ def foreign(head: bytes) -> str:
         return "a TensorFlow Lite model; convert it to ONNX"
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < LARGEST_TEXT:
         return "weights alone (safetensors), without the network's operators; export ONNX"
-    return "a web page, not the file it may lead to; download that" if _PAGE.match(head.lstrip()) else ""
+    if head.startswith(b"PK\x03\x04"):
+        return _archive(head)
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it first"
+    encoding, mark = encoding_of(head)
+    start = head[mark:].lstrip() if encoding == "utf-8" else head[mark:].decode(encoding, "replace").encode().lstrip()
+    return next((what for begins, what in _LINES if begins.match(start)), "")
+
+
+def _archive(head: bytes) -> str:
+    """What a ZIP archive is by the name of its first file."""
+    first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    if _OF_TORCH.match(first):
+        return "a PyTorch file (torch.save or torch.export.save), which is never opened; export ONNX or name torch:module:callable"
+    told = next((what for name, what in _ZIPPED if first.startswith(name) or first.endswith(name)), "")
+    return told or "a ZIP archive; unpack it first"
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
@@ -154,7 +193,7 @@ def whole_lines(path: Path, text: str) -> tuple[list[str], list[str]]:
 
     A number may have been cut in that line, and half a number looks like a number.
     """
-    lines = text.split("\n")
+    lines = (text if "\n" in text else text.replace("\r", "\n")).split("\n")  # some write \r alone
     last = lines.pop()
     lines = [line.removesuffix("\r") for line in lines]
     if not last.strip(" \t\r\0"):

@@ -53,6 +53,8 @@ class Candidate:
     runtime_least: bool = False
     energy_least: bool = False
     no_support: tuple[int, float, float] = (0, 0.0, 0.0)
+    timed_without_energy: tuple[str, ...] = ()
+    """Of the reasons in `not_covered`, those of layers that are in the sum of runtime."""
 
     @property
     def item_energy_j(self) -> PredictedValue | None:
@@ -120,6 +122,7 @@ def candidate(predicted: NetworkPrediction, model: str, error: float | None, sim
         predicted.whole_least if whole else predicted.runtime_least,
         predicted.whole_least if whole else predicted.energy_least,
         predicted.unsupported,
+        tuple(dict.fromkeys(p.reason for p in timed if p.energy_j is None)),
     )  # fmt: skip
 
 

@@ -87,6 +87,24 @@ def test_a_power_that_no_board_draws_has_no_tick(
     seen = findings(config(unpack("nano", tmp_path, change=change)))
     assert seen["POM_5V_IN"].verdict == (PROBLEM if rail else GOOD) and rail in seen["POM_5V_IN"].value
     assert seen["total"].verdict == (PROBLEM if total else GOOD) and ("doubted" in seen["total"].value) == total
+    told = "the rails above say which" if rail else "no rail above is doubted by itself" if total else ""
+    assert told in seen["total"].advice
+
+
+def test_a_current_that_flows_backwards_is_no_matter_of_the_shunts_unit(tmp_path: Path) -> None:
+    """The shunt is as on any board: what is wrong is on which side of it the board lies."""
+    seen = findings(config(unpack("orin_nano", tmp_path, change={"in4_input = 1000": "in4_input = -3000"})))
+    assert seen["VDD_IN"].verdict == PROBLEM and "less than -2 W" in seen["VDD_IN"].value
+    assert "flows backwards" in seen["VDD_IN"].advice and "µΩ" not in seen["VDD_IN"].advice
+
+
+def test_a_driver_that_reads_other_chips_is_not_asked_for(tmp_path: Path) -> None:
+    """One chip of two is not there: to load the driver would change nothing."""
+    seen = findings(config(unpack("agx_orin", tmp_path, drop="1-0041")))
+    assert (
+        seen["missing"].value == "VDDQ_VDD2_1V8AO"
+        and "the driver is there and reads other chips" in seen["missing"].advice
+    )
 
 
 def test_channels_that_are_off_are_said_to_be_off(tmp_path: Path) -> None:

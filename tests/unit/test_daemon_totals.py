@@ -116,6 +116,8 @@ def test_equal_labels_make_no_total(tmp_path: Path) -> None:
         found.total == () and found.note == "total unknown: VDD_IN is there twice (ina3221@1-0040 and ina3221@9-0040)"
     )
     assert len({rail.name for rail in found.rails}) == 4
+    found = find(unpack("orin_nx", tmp_path / "c", change={"in2_label = VDD_CPU_GPU_CV": "in2_label = VDD_IN"}))
+    assert "VDD_IN is there twice (ina3221@1-0040 channel 1 and ina3221@1-0040 channel 2)" in found.note
     unknown = tmp_path / "b"
     chip(unknown, "1-0040", 1, INA3221)
     chip(unknown, "1-0041", 2, INA3221)
@@ -138,6 +140,7 @@ def test_names_stay_apart_where_places_are_not_known(tmp_path: Path) -> None:
     ("why", "change", "drop", "note"),
     [
         ("off", {"in1_enable = 1": "in1_enable = 0"}, "", "VDD_IN is switched off (ina3221@1-0040 channel 1)"),
+        ("off", {"in1_enable = 1": "in1_enable = 0"}, "in1_input", "VDD_IN is switched off (ina3221@1-0040 channel 1)"),
         ("elsewhere", {"1-0040": "1-0043"}, "", "VDD_IN is on ina3221@1-0043, not at 0x40 as on this board"),
         ("other", {"= VDD_IN": "= VDD_12V"}, "", "VDD_IN is not at 0x40: channel 1 of ina3221@1-0040 is VDD_12V"),
         ("other", {}, "in1_label", "VDD_IN is not at 0x40: channel 1 of ina3221@1-0040 has no label"),
@@ -146,7 +149,7 @@ def test_names_stay_apart_where_places_are_not_known(tmp_path: Path) -> None:
     ],
 )
 def test_why_a_rail_is_missing(why: str, change: dict[str, str], drop: str, note: str, tmp_path: Path) -> None:
-    """Off, elsewhere, another label, not connected, not there: each is said as it is."""
+    """Off (also where the channel's values have no files), elsewhere, another label, not connected, not there: each is said as it is."""
     found = find(unpack("orin_nx", tmp_path, drop, change))
     assert found.missing[0].why == why and found.note == f"total unknown: {note}"
 

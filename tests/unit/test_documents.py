@@ -109,8 +109,14 @@ def test_only_a_last_line_without_its_end_is_left_out() -> None:
     """Empty lines, returns and zero bytes at the end cut nothing off."""
     assert whole_lines(HERE, "a\r\nb\n") == (["a", "b"], [])
     assert whole_lines(HERE, "a\n\0\0") == (["a"], [])
+    assert whole_lines(HERE, "a\rb\r") == (["a", "b"], [])
     lines, left_out = whole_lines(HERE, "a\nb,1")
     assert lines == ["a"] and "line 2 has no end" in left_out[0]
+
+
+def zipped(first: str) -> bytes:
+    """The beginning of a ZIP archive, whose first file has this name."""
+    return b"PK\x03\x04".ljust(26, b"\0") + len(first).to_bytes(2, "little") + b"\0\0" + first.encode()
 
 
 @pytest.mark.parametrize(
@@ -120,8 +126,26 @@ def test_only_a_last_line_without_its_end_is_left_out() -> None:
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"<!DOCTYPE html>", "a web page"),
         (b'<?xml version="1.0"?><net/>', "an XML file"),
-        (b"PK\x03\x04", "an Excel table as CSV"),
+        (zipped("[Content_Types].xml"), "an Excel or other Office document; save its table as CSV"),
+        (zipped("net/data.pkl"), "a PyTorch file"),
+        (zipped("net/data/0"), "a PyTorch file"),
+        (zipped("net/data/weights/weight_0"), "a PyTorch file"),
+        (zipped("arr_0.npy"), "numpy arrays"),
+        (zipped("my/data/table.csv"), "a ZIP archive; unpack it first"),
+        (b"PK\x05\x06", "a ZIP archive with nothing in it"),
+        (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+        (b"pickle".ljust(257, b"\0") + b"ustar\x0000", "a tar archive"),
+        (b"ARROW1\0\0", "an Arrow"),
+        (b"&&&& RUNNING TensorRT.trtexec", "what trtexec prints"),
+        ("\ufeff[12/01/2026-00:00:00] [I] Layers:".encode("utf-16-le"), "what trtexec prints"),
+        (
+            b"Layers:\nLayer(CaskConvolution): conv1, Tactic: 0x1, x (Half[1,3,32,32]) -> y (Half[1,16,32,32])",
+            "ask its inspector for JSON",
+        ),
+        (b"[net]\nbatch=1\n", "a network of Darknet"),
         (b"PAR1", "a Parquet file"),
+        (b"\x80\x02\x8a", "never opened"),
+        (b"\x80\x03\x7d", "never opened"),
         (b"\x80\x04\x95", "never opened"),
         (b"ftrt", "serialised TensorRT engine"),
         (b"", "an empty file"),

@@ -165,6 +165,23 @@ def test_a_transposed_convolution_is_one_whatever_runs_it(layer_type: str) -> No
     assert (layer.kind, layer.macs(), layer.weights()) == ("deconv", 64 * 32 * 16 * 4, 32 * 16 * 4)
 
 
+def test_a_window_of_one_number_is_one_of_a_line() -> None:
+    """Over N, C and a length; where the three are C, H and W without a batch, both sides have that size."""
+    one = {"Kernel": [3], "Stride": [1], "PrePadding": [1], "OutMaps": 8}
+    layer = only(entry("CaskConvolution", {"x": [2, 4, 10]}, [2, 8, 10], **one))
+    assert (layer.kind, layer.batch, layer.macs(), layer.kernel_w) == ("conv", 2, 2 * 10 * 8 * 4 * 3, 1)
+    layer = only(entry("CaskConvolution", {"x": [4, 10, 10]}, [8, 10, 10], **one))
+    assert (layer.kind, layer.macs()) == ("conv", 100 * 8 * 4 * 9)
+    layer = only(entry("CaskPooling", {"x": [2, 4, 10]}, [2, 4, 5], WindowSize=[2], Stride=[2]))
+    assert (layer.kind, layer.flops()) == ("pool", 2 * 4 * 5 * 2)
+
+
+def test_a_layer_that_has_its_weights_within_is_fully_connected() -> None:
+    """TensorRT's own layer of that name: all of the data but the batch are features."""
+    layer = only(entry("FullyConnected", {"x": [3, 8, 4, 4]}, [3, 10, 1, 1]))
+    assert (layer.kind, layer.batch, layer.in_c, layer.out_c) == ("fc", 3, 128, 10)
+
+
 def test_windows_of_three_dimensions_have_their_work() -> None:
     """A convolution and a pooling over volumes."""
     fields = {
@@ -185,6 +202,8 @@ def test_attention_and_normalisation_of_an_engine_have_their_work() -> None:
     heads = {"x": [1, 4, 10, 8], "k": [1, 4, 12, 8], "v": [1, 4, 12, 8]}
     assert only(entry("fused_mha_v2", heads, [1, 4, 10, 8])).flops() == 2 * 4 * 10 * 12 * 16
     assert only(entry("fused_mha_v2", {"x": [1, 10, 96]}, [1, 10, 32])).kind == "unclassified"
+    named = entry("kgen", heads, [1, 4, 10, 8]) | {"Name": "_gemm_mha_v2_myl0_9"}
+    assert (only(named).kind, only(entry("_gemm_mha_v2", heads, [1, 4, 10, 8])).kind) == ("attention", "attention")
     written = "".join(
         f"[ONNX Layer: /norm/{name}]\x1e" for name in ("ReduceMean", "Sub", "Pow", "ReduceMean_1", "Sqrt", "Div")
     )
@@ -219,7 +238,9 @@ def test_dynamic_dimensions_are_named() -> None:
         ({"Kernel": [3, 3, 3]}, "Stride has 2 dimensions"),
         ({"Kernel": [3, 3, 3, 3]}, "Kernel has 4 dimensions"),
         ({"Kernel": None}, "no usable Kernel"),
-        ({"Inputs": []}, "no dimensions"),
+        ({"Inputs": []}, "no dimensions under Inputs"),
+        ({"Inputs": [{"Dimensions": ["2", "3", "32", "32"]}]}, "no usable dimensions under Inputs"),
+        ({"Outputs": [{"Dimensions": [4, 8, 16, 16]}]}, "a batch of 4 from one of 2"),
         ({"Stride": [0, 0]}, "a stride of 0"),
         ({"Stride": [1, 1]}, "its window makes 32x32 of its input, and its output is 16x16"),
         ({"OutMaps": 9}, "9 output maps (OutMaps) of an output with 8 channels"),
@@ -256,9 +277,11 @@ def test_padding_to_the_same_size_need_not_be_told() -> None:
 
 
 def test_layers_alone_are_an_engine() -> None:
-    """A list of them, without what stands around it."""
+    """A list of them, without what stands around it, and where each stands in a string, as an inspector answers for one."""
     document = json.loads((ENGINES / "trt10.json").read_text())
     assert layers_from_engine(document["Layers"]) == layers_from_engine(document)
+    told = [json.dumps(each) for each in document["Layers"]]
+    assert layers_from_engine(told) == layers_from_engine({"Layers": told}) == layers_from_engine(document)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from drawn_onnx import layers, node
 from onnx import TensorProto, helper
 
 from neuralpower.features.layers import Layer
+from neuralpower.features.network import load_network
 
 
 def told(layer: Layer) -> tuple[Any, ...]:
@@ -314,6 +315,38 @@ def test_fused_operators_of_onnx_runtime_are_the_plain_ones(tmp_path: Path, opse
         ("attention", 2 * 2 * 8 * 16 * 16 * 16), ("fc", 2 * 32 * 32 * 32),
     ]  # fmt: skip
     assert Counter(layer.kind for layer in found) == {"fc": 4, "attention": 2, "norm": 3, "other": 1}
+
+
+def test_weights_that_are_packed_are_a_matrix(tmp_path: Path) -> None:
+    """ONNX Runtime's product with weights of four bits in blocks, and the turns of positions around it."""
+    ours = {"domain": "com.microsoft"}
+    nodes = [node("MatMulNBits", ["x", "w", "s"], ["a"], "fc", K=64, N=48, bits=4, block_size=32, **ours), node("RotaryEmbedding", ["a", "p", "c", "c"], ["y"], "turn", **ours)]  # fmt: skip
+    weights = {"w": (48, 2, 16), "s": (96,), "c": (64, 24)}
+    found = layers(tmp_path, nodes, {"x": (2, 5, 64)}, weights=weights, types={"w": TensorProto.UINT8}, integers={"p": [0]}, domains=["com.microsoft"])  # fmt: skip
+    first, second = found
+    assert (first.kind, first.batch, first.in_c, first.out_c, second.kind) == ("fc", 10, 64, 48, "other")
+
+
+def test_an_einsum_of_one_tensor_is_no_product(tmp_path: Path) -> None:
+    """A transposition, a diagonal: known, and without work."""
+    nodes = [node("Einsum", ["x"], ["t"], "turn", equation="ij->ji"), node("Einsum", ["t"], ["y"], "trace", equation="ii->")]  # fmt: skip
+    found = layers(tmp_path, nodes, {"x": (3, 3)})
+    assert [(layer.kind, layer.note) for layer in found] == [("other", "transposition or sum")] * 2
+    assert [layer.layer_type for layer in found] == ["Transpose", "ReduceSum"]  # no product, whatever the operator
+
+
+def test_sparse_weights_have_their_sizes(tmp_path: Path) -> None:
+    """Stored as an initializer of few values, and as a constant."""
+    values = helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])
+    sparse = helper.make_sparse_tensor(values, helper.make_tensor("i", TensorProto.INT64, [1], [3]), [8, 3, 3, 3])
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 9, 9])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]  # fmt: skip
+    convolution, constant = node("Conv", ["x", "w"], ["y"], "c"), node("Constant", [], ["w"], sparse_value=sparse)
+    for nodes, stored in (([convolution], [sparse]), ([constant, convolution], [])):
+        graph = helper.make_graph(nodes, "g", *ends, sparse_initializer=stored)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+        (layer,) = load_network(tmp_path / "m.onnx").layers
+        assert told(layer) == ("conv", 49 * 8 * 27, 8 * 27)
 
 
 def test_a_reshape_of_old_files_has_its_sizes(tmp_path: Path) -> None:

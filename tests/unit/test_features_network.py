@@ -77,6 +77,11 @@ def test_the_suffix_does_not_matter(tmp_path: Path) -> None:
         ("alexnet/trt_engine_info.json", "alexnet"),
         ("vgg/trt_profiling/trt_engine_info.json", "vgg"),
         ("x/alexnet_fp16.graph.json", "alexnet_fp16"),
+        ("net.onnx.engine.graph.json", "net"),
+        ("squeezenet1.1.onnx", "squeezenet1.1"),
+        ("yolov8n.v1.2-fp16.ONNX", "yolov8n.v1.2-fp16"),
+        ("squeezenet1.0", "squeezenet1.0"),
+        (".json", ".json"),
     ],
 )
 def test_networks_are_named_after_their_files(path: str, name: str) -> None:

@@ -98,7 +98,7 @@ def test_a_branch_is_not_fused_away(tmp_path: Path) -> None:
     ]
     layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8]))
     assert [(layer.name, layer.kind) for layer in layers] == [("conv + gate + swish", "conv")]
-    nodes.insert(2, node("MaxPool", ["g"], ["p"], "pool", kernel_shape=[1, 1]))
+    nodes.insert(2, node("MaxPool", ["g"], ["p"], "pool", kernel_shape=[3, 3], pads=[1] * 4))
     nodes.append(node("Concat", ["y", "p"], ["z"], "join", axis=1))
     layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(3, 3, 1, 1)), [1, 3, 8, 8]))
     assert [layer.name for layer in layers] == ["conv", "gate", "pool", "swish", "join"]
@@ -182,6 +182,14 @@ def test_a_mean_over_the_map_is_a_pooling(tmp_path: Path) -> None:
         nodes = [node("ReduceMean", ["data"], ["y"], "mean", axes=axes)]
         kinds.append(layers_from_onnx(save(tmp_path / "m.onnx", nodes, [], [1, 3, 8, 8]))[0].kind)
     assert kinds == ["pool", "pool", "other"]
+
+
+def test_a_pooling_to_the_size_that_is_there_is_no_layer(tmp_path: Path) -> None:
+    """As PyTorch's exporters write an adaptive pooling to the map's own size; a window of 1 that takes each second value is one."""
+    nodes = [node("Conv", ["data", "w"], ["a"], "c"), node("AveragePool", ["a"], ["b"], "same", kernel_shape=[1, 1], strides=[1, 1]),
+             node("Relu", ["b"], ["r"], "relu"), node("MaxPool", ["r"], ["y"], "half", kernel_shape=[1, 1], strides=[2, 2])]  # fmt: skip
+    layers = layers_from_onnx(save(tmp_path / "m.onnx", nodes, weights(w=(4, 3, 3, 3)), [1, 3, 8, 8]))
+    assert [(layer.name, layer.kind) for layer in layers] == [("c + relu", "conv"), ("half", "pool")]
 
 
 def test_what_the_kinds_cannot_express_is_unclassified(tmp_path: Path) -> None:

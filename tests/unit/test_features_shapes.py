@@ -83,9 +83,22 @@ def test_a_wrong_input_shape_is_one_line(
 def test_an_input_without_a_shape_asks_for_it(tmp_path: Path) -> None:
     """Nothing is assumed of it, and with a shape it is like any other."""
     path = saved(tmp_path / "bare.onnx", PAIR[:1], {"x": None}, weights={"w": (8, 3, 3, 3)})
-    with pytest.raises(InputError, match="input x has no shape; give --input-shape x="):
+    with pytest.raises(
+        InputError, match="input x has no shape; give --input-shape x=1x3x224x224, or what its shape is"
+    ):
         load_network(path)
     assert load_network(path, input_shape={"x": (1, 3, 6, 6)}).layers[0].in_h == 6
+
+
+def test_a_size_of_nothing_is_called_one(tmp_path: Path) -> None:
+    """A first dimension of 0 is filled like an open one, another one is asked for."""
+    (layer,) = load_network(
+        saved(tmp_path / "m.onnx", PAIR[:1], {"x": (0, 3, 8, 8)}, weights={"w": (8, 3, 3, 3)})
+    ).layers
+    assert layer.batch == 1
+    path = saved(tmp_path / "m.onnx", PAIR[:1], {"x": (1, 3, 0, 8)}, weights={"w": (8, 3, 3, 3)})
+    with pytest.raises(InputError, match=r"input x has a size of 0 in dimension 2; give --input-shape x=1x3xHx8"):
+        load_network(path)
 
 
 def test_a_declared_shape_that_the_node_contradicts_is_not_trusted(tmp_path: Path) -> None:
@@ -188,3 +201,26 @@ def test_small_tensors_beside_the_model_are_found_from_any_folder(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert [layer.kind for layer in load_network(path).layers] == ["pool", "fc"]
+
+
+def test_stored_integers_that_tell_no_shape_need_not_be_there(tmp_path: Path) -> None:
+    """A bias in a file that is not there costs nothing; axes that stand there do."""
+    import onnx
+
+    types = {"w": TensorProto.INT8, "b": TensorProto.INT32, "z": TensorProto.UINT8}
+    nodes = [node("QLinearConv", ["x", "s", "z", "w", "s", "z", "s", "z", "b"], ["y"], "c")]
+    path = saved(tmp_path / "m.onnx", nodes, {"x": (1, 3, 8, 8)}, weights={"w": (8, 3, 3, 3), "s": (), "z": (), "b": (8,)}, types=types)  # fmt: skip
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "b":
+            tensor.raw_data = bytes(32)
+            onnx.external_data_helper.set_external_data(tensor, "gone.data")
+            tensor.ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+    assert [layer.kind for layer in load_network(path).layers] == ["conv"]
+
+
+def test_a_model_without_nodes_is_called_one(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.onnx", [], {"x": (1, 3, 8, 8)}, outputs={"x": None})
+    with pytest.raises(InputError, match="an ONNX model without a node"):
+        load_network(path)

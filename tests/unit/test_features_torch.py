@@ -6,7 +6,6 @@ import importlib.util
 import operator
 import sys
 import types
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,15 @@ from typing import Any
 
 import pytest
 from test_features_compare import resnet18
+from tests.worlds.torch_networks import (
+    OWN,
+    exported,
+    flops_by_torch,
+    make_mixed,
+    make_resnet18,
+    multiplying,
+    of_our_own,
+)
 
 from neuralpower.errors import InputError
 from neuralpower.features.differences import compare
@@ -101,6 +109,16 @@ def test_what_aten_cannot_say_is_unclassified() -> None:
     assert layers["odd"].kind == "unclassified" and "AdaptivePool" in layers["odd"].note
     assert (layers["even"].kind, layers["even"].kernel_h, layers["even"].stride_h) == ("pool", 3, 3)
     assert layers["nms"].kind == "unclassified" and "torchvision.nms" in layers["nms"].note
+    p = Program()
+    x, w = p.given("x", (1, 8)), p.given("w", (4, 8, 8), "PARAMETER")
+    z = p.given("z", (1, 8, 8))
+    work = [p.call("aten.bilinear.default", (x, x, w), (1, 4), "bl"), p.call("aten.fft_rfft2.default", (z,), (1, 8, 5), "fft"), p.call("aten.linalg_inv.default", (z,), (1, 8, 8), "inv")]  # fmt: skip
+    told = {layer.name: (layer.kind, layer.note) for layer in p.layers(*work)}
+    assert {kind for kind, _ in told.values()} == {"unclassified"} and "aten.bilinear" in told["bl"][1]
+    p = Program()
+    v = p.call("aten.mv.default", (p.given("m", (6, 8)), p.given("v", (8,))), (6,), "mv")
+    (product,) = p.layers(v)
+    assert (product.kind, product.macs()) == ("matmul", 48)
     assert layers["swish"].kind == "other"
 
 
@@ -118,58 +136,6 @@ def zoo(monkeypatch: pytest.MonkeyPatch, **networks: Any) -> None:
     module.INPUT_SHAPE = (1, 3, 224, 224)
     module.__dict__.update(networks)
     monkeypatch.setitem(sys.modules, "zoo_here", module)
-
-
-def make_resnet18() -> Any:
-    """ResNet-18 in plain torch."""
-    from torch import nn
-
-    class Block(nn.Module):
-        def __init__(self, inside: int, width: int, stride: int) -> None:
-            super().__init__()
-            self.conv1, self.bn1 = nn.Conv2d(inside, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
-            self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
-            short = nn.Sequential(nn.Conv2d(inside, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-            self.down = short if inside != width else nn.Identity()
-
-        def forward(self, x: Any) -> Any:
-            out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu_()))
-            return (out + self.down(x)).relu_()
-
-    plan = [
-        (64, 64, 1),
-        (64, 64, 1),
-        (64, 128, 2),
-        (128, 128, 1),
-        (128, 256, 2),
-        (256, 256, 1),
-        (256, 512, 2),
-        (512, 512, 1),
-    ]
-    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000)]
-    return nn.Sequential(*stem, *(Block(*each) for each in plan), *head)
-
-
-def make_mixed() -> Any:
-    """Grouped, depthwise, dilated and strided convolutions, pools, squeeze and excitation, two linear layers."""
-    from torch import nn
-
-    class Gate(nn.Module):
-        def __init__(self, width: int) -> None:
-            super().__init__()
-            self.gate = nn.Sequential(
-                nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 8, 1), nn.SiLU(), nn.Conv2d(8, width, 1)
-            )
-
-        def forward(self, x: Any) -> Any:
-            return x * self.gate(x).sigmoid()
-
-    return nn.Sequential(
-        nn.Conv2d(3, 32, 3, 2, 1), nn.SiLU(), nn.Conv2d(32, 32, 3, groups=32, padding="same"), nn.Hardswish(), Gate(32),
-        nn.Conv2d(32, 48, (1, 5), padding=(0, 4), dilation=2, groups=4), nn.AvgPool2d(2), nn.Dropout(), nn.AdaptiveAvgPool2d((7, 7)),
-        nn.Flatten(), nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, 10),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("make", [make_resnet18, make_mixed])
@@ -270,116 +236,14 @@ def test_a_users_module_fails_in_one_line(
     assert str(caught.value) == f"torch:failing_net:net: {says}"
 
 
-def make_small_vit() -> Any:
-    """A vision transformer: patches by a convolution, a class token, two encoder layers with their own attention."""
-    import torch
-    from torch import nn
-
-    class Small(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.patches = nn.Conv2d(3, 32, 32, 32)
-            self.token = nn.Parameter(torch.zeros(1, 1, 32))
-            self.place = nn.Parameter(torch.zeros(1, 50, 32))
-            one = nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True, norm_first=True)
-            self.encoder = nn.TransformerEncoder(one, 2, enable_nested_tensor=False)
-            self.head = nn.Linear(32, 10)
-
-        def forward(self, x: Any) -> Any:
-            x = self.patches(x).flatten(2).transpose(1, 2)
-            x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.place
-            return self.head(self.encoder(x)[:, 0])
-
-    return Small()
-
-
-def make_shuffle() -> Any:
-    """Channel shuffles by computed sizes, and halves by chunk."""
-    import torch
-    from torch import nn
-
-    class Unit(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.branch = nn.Sequential(
-                nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 8, 1)
-            )
-
-        def forward(self, x: Any) -> Any:
-            first, second = x.chunk(2, 1)
-            x = torch.cat([first, self.branch(second)], 1)
-            n, c, h, w = x.shape
-            return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
-
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 8, 8), Unit(), Unit(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)
-    )
-
-
-def make_dimensions() -> Any:
-    """Transposed, one- and three-dimensional convolutions of one picture, joined in a product of two activations."""
-    from torch import nn
-
-    class Mixed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.down, self.up = nn.Conv2d(3, 8, 4, 4), nn.ConvTranspose2d(8, 4, 4, 2, 1)
-            self.line, self.volume = nn.Conv1d(4, 6, 5, 2), nn.Conv3d(1, 2, 3, padding=1)
-
-        def forward(self, x: Any) -> Any:
-            up = self.up(self.down(x))
-            line, volume = self.line(up.flatten(2)), self.volume(up.unsqueeze(1))
-            return line @ line.transpose(1, 2), volume
-
-    return Mixed()
-
-
-OWN = [
-    (make_small_vit, {"conv", "fc", "norm", "attention", "other"}, 2),
-    (make_shuffle, {"conv", "pool", "fc", "other"}, 3),
-    (make_mixed, {"conv", "pool", "fc", "other"}, 1),
-    (make_dimensions, {"conv", "deconv", "conv3d", "matmul"}, 0),
-]
-"""A network of ours, the kinds that it has, and how many layers of other there may be."""
-
-
-def flops_by_torch(torch: Any, model: Any, shape: tuple[int, ...], without: str = "") -> int:
-    """What torch's counter says with attention as products, without computing anything; modules of the name ``without`` left out."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model.to("meta")(torch.zeros(*shape, device="meta"))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-    parts = counter.get_flop_counts().items()
-    left_out = sum(sum(each.values()) for name, each in parts if without and name.rpartition(".")[2] == without)
-    return int(counter.get_total_flops() - left_out)
-
-
-def exported(torch: Any, model: Any, shape: tuple[int, ...], folder: Path, *, dynamo: bool) -> Path:
-    """The network as ONNX, from one of torch's two exporters; both warn of themselves, the older one that it is the older."""
-    file = folder / f"{'dynamo' if dynamo else 'script'}.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(model, (torch.zeros(*shape),), str(file), dynamo=dynamo, verbose=False)
-    return file
-
-
-def multiplying(layers: list[Layer]) -> int:
-    return sum(2 * layer.macs() for layer in layers)
-
-
-@pytest.mark.parametrize(("make", "kinds", "others"), OWN)
+@pytest.mark.parametrize("name", OWN)
 def test_a_network_has_the_same_work_live_and_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any, kinds: set[str], others: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """From torch.export, and as ONNX from both exporters: operations equal to torch's counter, and no arithmetic of shapes left."""
     torch = torch_or_skip()
-    model, shape = make().eval(), (2, 3, 224, 224)
-    model(torch.zeros(*shape))  # a lazy layer learns its size
+    _, kinds, others = OWN[name]
+    model, shape = of_our_own(name)
     newer = [False, True] if importlib.util.find_spec("onnxscript") else [False]
     files = [exported(torch, model, shape, tmp_path, dynamo=dynamo) for dynamo in newer]
     zoo(monkeypatch, net=model)

@@ -139,6 +139,50 @@ def test_the_files_of_a_pair_are_told_by_their_content(tmp_path: Path) -> None:
     assert trtexec.read(graph).dataset["runtime_s"].tolist() == [pytest.approx(1e-4)]
 
 
+@pytest.mark.parametrize(
+    ("layers", "times", "name"),
+    [("layers.json", "profile.json", "vgg"), ("a_layer_info.json", "a_times.json", "a"), ("x.json", "y.json", "x")],
+)
+def test_a_pair_of_other_names_is_told_by_its_content(tmp_path: Path, layers: str, times: str, name: str) -> None:
+    """The only two files of a folder that list layers and their times, from the folder and from either of them."""
+    graph = pair(tmp_path / "vgg", ["a"], [("a", 0.1)])
+    (tmp_path / "vgg" / "notes.json").write_text('{"count": 3}')
+    graph.with_name("net.profile.json").rename(tmp_path / "vgg" / times)
+    graph = graph.rename(tmp_path / "vgg" / layers)
+    for path in (tmp_path, graph, graph.with_name(times)):
+        found = trtexec.read(path).dataset
+        assert found["runtime_s"].tolist() == [pytest.approx(1e-4)] and found["network"].tolist() == [name]
+    with pytest.raises(InputError, match="nothing beside it makes a pair with it"):
+        trtexec.read(tmp_path / "vgg" / "notes.json")
+
+
+def test_of_several_pairs_the_words_of_their_names_tell(tmp_path: Path) -> None:
+    """Which times are of which layers; files whose names do not tell are in no pair."""
+    for stem, ms in (("net1.0", 0.1), ("net1.1", 0.2)):
+        graph = pair(tmp_path, ["a"], [("a", ms)], stem)
+        graph.with_name(f"{stem}.profile.json").rename(tmp_path / f"profile_{stem}.json")
+        graph.rename(tmp_path / f"{stem}_layers.json")
+    pair(tmp_path / "else", ["a"], [("a", 9)]).rename(tmp_path / "third.json")
+    found = trtexec.read(tmp_path).dataset
+    assert dict(zip(found["network"], found["runtime_s"], strict=True)) == {
+        "net1_0": pytest.approx(1e-4), "net1_1": pytest.approx(2e-4),
+    }  # fmt: skip
+
+
+def test_a_count_that_nothing_runs_is_one_line(tmp_path: Path) -> None:
+    """Found by `make fuzz`."""
+    graph = pair(tmp_path, ["a"], [])
+    graph.with_name("net.profile.json").write_text(f'[{{"count": {"9" * 30}}}, {{"name": "a", "averageMs": 2.0}}]')
+    with pytest.raises(InputError, match="a count of inferences that nothing runs"):
+        trtexec.read(graph)
+
+
+def test_a_mean_is_the_sum_by_the_number_where_it_is_not_told(tmp_path: Path) -> None:
+    graph = pair(tmp_path, ["a"], [])
+    graph.with_name("net.profile.json").write_text('[{"count": 10}, {"name": "a", "timeMs": 2.0}]')
+    assert trtexec.read(graph).dataset["runtime_s"].tolist() == [pytest.approx(2e-4)]
+
+
 # ---- Numbers that cannot be --------------------------------------------------------------------
 
 
@@ -234,6 +278,36 @@ def test_a_log_that_gives_no_power_says_why(tmp_path: Path, log: str, says: str)
     assert any(says in line for line in imported.skipped)
 
 
+@pytest.mark.parametrize("microwatts", ["-5", "NaN", "Infinity", "1e16"])
+def test_an_idle_power_that_cannot_be_is_left_out_and_named(tmp_path: Path, microwatts: str) -> None:
+    """The layers keep what was measured; true and false are no numbers."""
+    folder = raw(tmp_path / "net", "20250101-00:00:01.00,5000,1000\n")
+    (folder / "idling_power.json").write_text(f'{{"avg_idle_power": {microwatts}}}')
+    imported = edgeprofiler.read(folder)
+    assert imported.dataset.provenance["idle_power_w"] == {} and imported.dataset["power_w"].tolist() == [5.0]
+    assert any("an idle power that is" in line and "avg_idle_power is in µW" in line for line in imported.skipped)
+    (folder / "idling_power.json").write_text('{"avg_idle_power": true}')
+    with pytest.raises(InputError, match="no number avg_idle_power"):
+        edgeprofiler.read(folder)
+
+
+def test_a_runtime_that_is_no_number_costs_no_other(tmp_path: Path) -> None:
+    """Of a layer's cycles those that cannot be are left out and counted, and the file is not called broken."""
+    cycles = [
+        [float("nan"), "20250101-00:00:01.50"],
+        [float("inf"), "20250101-00:00:01.50"],
+        [1000.0, "20250101-00:00:01.50"],
+    ]
+    imported = edgeprofiler.read(raw(tmp_path / "net", "20250101-00:00:01.00,5000,1000\n", cycles))
+    assert imported.dataset["runtime_s"].tolist() == [1.0] and imported.dataset["power_w"].tolist() == [5.0]
+    assert "net: a: 2 of 3 runtimes not a finite number: left out" in imported.skipped
+
+
+def test_a_log_with_nothing_in_it_leaves_the_runtimes(tmp_path: Path) -> None:
+    imported = edgeprofiler.read(raw(tmp_path / "net", ""))
+    assert imported.dataset["runtime_s"].tolist() == [1.0] and "no sample of power in it" in imported.skipped[0]
+
+
 def test_a_log_may_have_names_and_whole_seconds(tmp_path: Path) -> None:
     """A first line without a number, returns, and stamps without a fraction."""
     log = "time,mV,mA\r\n20250101-00:00:01,5000,1100\r\n20250101-00:00:01.200,5000,1200\r\n"
@@ -282,6 +356,7 @@ def test_a_log_alone_tells_its_rails(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("log", "says"),
     [
         ("RAM 1/2MB CPU [1%@1]\n", "no line has a rail"),
+        ("VDD_IN 4567mW/4567mW", "line 1 has no end and may be cut"),
         ("VDD_SOC 1mW/1mW\n", "the board's total is not told by the rails VDD_SOC"),
         ("VDD_IN 9000000mW/1mW\n", "above 500 W"),
         ("VDD_IN -5/1\n", "below 0.1"),

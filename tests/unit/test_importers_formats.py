@@ -235,7 +235,7 @@ def test_a_profile_without_its_pair_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "net.profile.json").write_text('[{"name": "x"}]')
     with pytest.raises(InputError, match="not a trtexec profile"):
         trtexec.read(graph)
-    with pytest.raises(InputError, match="name a folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         trtexec.read(tmp_path / "net.json")
 
 

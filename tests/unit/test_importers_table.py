@@ -66,7 +66,7 @@ def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
         ("runtime_s", "2", "runtime_s", 2.0), ("runtime_ms", "2", "runtime_s", 2e-3), ("runtime_us", "2", "runtime_s", 2e-6),
         ("runtime_ns", "2", "runtime_s", 2e-9), ("power_mw", "2", "power_w", 2e-3), ("power_uw", "2", "power_w", 2e-6),
         ("Runtime (ms)", "2", "runtime_s", 2e-3), ("runtime [µs]", "2", "runtime_s", 2e-6), ("Power SE (mW)", "2", "power_se_w", 2e-3),
-        ("energy_mj", "2", "energy_j", 2e-3), ("Energy_J", "2", "energy_j", 2.0), ("power_se_mw", "2", "power_se_w", 2e-3),
+        ("energy_mj", "2", "energy_j", 2e-3), ("ENERGY_MJ", "2", "energy_j", 2e-3), ("Energy_J", "2", "energy_j", 2.0), ("power_se_mw", "2", "power_se_w", 2e-3),
     ],
 )  # fmt: skip
 def test_units_stand_in_the_name(tmp_path: Path, column: str, cell: str, name: str, value: float) -> None:
@@ -86,6 +86,8 @@ def test_a_measured_column_without_a_unit_is_asked_for_one(tmp_path: Path, colum
     (told,) = table.read(save(tmp_path, "kind,in_c,out_c,power_mode,energy_j\nfc,3,4,MAXN,1\n")).skipped
     assert "of no use here: power_mode" in told
     path = save(tmp_path, f"kind,in_c,out_c,{column},energy_j\nfc,3,4,1,1\n")
+    (told,) = table.read(save(tmp_path, "kind,in_c,out_c,energy_MJ,runtime_s\nfc,3,4,1,1\n")).skipped
+    assert "column energy_MJ: its name must end in its unit: energy_j, energy_mj" in told  # a million is no thousandth
     with pytest.raises(InputError, match="--map in_c=runtime: its name must end in its unit: runtime_s, runtime_ms"):
         table.read(path, {"in_c": "runtime"})
 
@@ -124,7 +126,7 @@ def test_names_of_others_are_mapped(tmp_path: Path) -> None:
         ("c,conv,1,3,8,8,4,3,1,1,1,,-1,-2", "column runtime_ms: 1 row(s) hold one that is negative"),
         ("c,conv,1,3,8,8,4,3,1,1,1,,nan,4500", "column power_w: 1 row(s) hold one that is above 3000"),
         ("c,conv,1,3,8,8,4,3,1,1,2,,1,1", "row 7: 2 groups do not divide its channels"),
-        ("c,conv,1,3,8,8,4,30,1,0,1,,1,1", "row 7: layer c: a conv layer with an impossible out_h"),
+        ("c,conv,1,3,8,8,4,30,1,0,1,,1,1", "row 7: a conv layer with an impossible out_h"),
         ("c,conv,1,3,8,8,4,3,0,0,1,,1,1", "impossible out_h, out_w, stride_h"),
     ],
 )  # fmt: skip
@@ -142,6 +144,9 @@ def test_what_a_row_lacks_is_said_by_column(tmp_path: Path, row: str, says: str)
     [
         ("", "an empty file"),
         ("\n", "no header"),
+        ("# a remark\n", "no header"),
+        ("kind", "its first line names the columns: line 1 has no end"),
+        ("# a remark\nkind,in_c\nfc\n", "line 3 has 1 cells, the header 2"),
         ("a,b\n1,2\n", "no known column in a, b"),
         ("kind,kind\nfc,fc\n", "two columns are called 'kind'"),
         ("kind,runtime_ms,runtime_us\nfc,1,2\n", "two columns for runtime_s"),
@@ -160,6 +165,29 @@ def test_a_broken_table_is_one_line(tmp_path: Path, text: str, says: str) -> Non
     with pytest.raises(InputError) as caught:
         table.read(save(tmp_path, text))
     assert says in str(caught.value) and "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\nkind;in_c;out_c;runtime_ms\nfc;3;4;1,5\n",
+        "kind|in_c|out_c|runtime_ms\nfc|3|4|1.5\n",
+        "\n# measured twice\nkind,in_c,out_c,runtime_ms\nfc,3,4,1.5\n",
+        "kind,in_c,out_c,runtime_ms\rfc,3,4,1.5\r",
+    ],
+)
+def test_what_programs_put_around_a_table_is_no_part_of_it(tmp_path: Path, text: str) -> None:
+    """Excel's line on what divides the columns, bars, remarks above the header, lines that end in a return alone."""
+    imported = table.read(save(tmp_path, text))
+    assert imported.dataset["runtime_s"].tolist() == [pytest.approx(1.5e-3)] and not imported.skipped
+
+
+def test_columns_of_other_types_cost_no_table(tmp_path: Path) -> None:
+    """Times finer than Python's in a column of no use, and texts kept as bytes."""
+    cells = {"kind": pa.array([b"fc"]), "in_c": [3.0], "out_c": [4], "runtime_ms": [1.5], "when": pa.array([1], pa.timestamp("ns"))}  # fmt: skip
+    pq.write_table(pa.table(cells), tmp_path / "t.parquet")
+    (layer,) = table.read(tmp_path / "t.parquet").dataset.layers()
+    assert (layer.kind, layer.in_c, layer.out_c) == ("fc", 3, 4)
 
 
 def test_a_last_row_without_its_end_is_left_out(tmp_path: Path) -> None:

@@ -119,6 +119,16 @@ def test_predict_says_what_a_sum_lacks(folder: Path, capsys: pytest.CaptureFixtu
     assert (told["runtime_least"], told["energy_least"]) == (False, True)
 
 
+def test_rank_says_which_sum_lacks_what(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What has a runtime and no power is missing in the energy alone, also beside what has neither."""
+    store.save(runtime_only(kinds=("conv",)), folder / "part.json")
+    assert main(["rank", str(folder / "part.json"), str(folder / "tiny.onnx"), "--by", "runtime"]) == 0
+    shown = capsys.readouterr().out
+    assert "not in the energy: tiny: " in shown and "layers: no conv power model" in shown
+    lines = [line for line in shown.splitlines() if line.startswith("not in the sums: ")]
+    assert lines and all("runtime or power model" in line for line in lines)
+
+
 def test_predicting_nothing_ends_with_status_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The layers and why they have no model, null sums, one line of error."""
     fused = engine(folder / "fused.json", {"Name": "{ForeignNode[a...b]}", "LayerType": "Myelin"})

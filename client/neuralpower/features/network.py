@@ -18,6 +18,10 @@ from neuralpower.features.operators.kinds import CONVOLUTIONS, PRODUCTS
 
 _OF_ONNX = {"graph", "irVersion", "ir_version", "opsetImport", "opset_import"}
 """Fields of ONNX's JSON form."""
+_ENDINGS = {
+    "json", "graph", "profile", "onnx", "engine", "plan", "trt", "txt", "onnxtxt", "onnxjson", "textproto", "pbtxt", "pb", "prototxt", "ort",
+}  # fmt: skip
+"""What tools put behind a network's name, one after the other: ``net.onnx.engine.graph.json``. Any other dot belongs to the name."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,10 @@ def _read_onnx(path: Path, batch: int, input_shape: InputShape) -> Network:
 
 
 def network_name(path: Path) -> str:
-    """``resnet18_trt_engine_info.json`` is resnet18; ``alexnet/trt_engine_info.json`` is alexnet."""
-    stem = printable(path.name.partition(".")[0])
+    """``resnet18_trt_engine_info.json`` is resnet18, ``squeezenet1.1.onnx`` squeezenet1.1; ``alexnet/trt_engine_info.json`` is alexnet."""
+    stem = printable(path.name)
+    while (parts := stem.rpartition("."))[0] and parts[2].lower() in _ENDINGS:
+        stem = parts[0]
     if stem == "trt_engine_info":
         folder = path.absolute().parent
         return printable(folder.parent.name if folder.name == "trt_profiling" else folder.name)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from neuralpower.dataset import why_implausible
 from neuralpower.documents import opened, read_text, whole_lines
@@ -40,7 +41,12 @@ _OTHER_UNITS = {
 }  # fmt: skip
 """Ways to write a unit, or units, that are not taken."""
 
-DELIMITERS = ",;\t"
+_MEGA = re.compile(r"[\s_(\[]M[JW][)\]]?$")
+"""A million of a unit, where the rest of the name is not in capitals too: as ours it would be read as a thousandth."""
+
+DELIMITERS = ",;\t|"
+_TOLD_DELIMITER = re.compile(r"sep=(.)\s*$", re.I)
+"""A first line by which Excel is told what divides the columns."""
 
 
 @dataclass
@@ -133,7 +139,10 @@ def read_columns(path: Path, known: Mapping[str, str], mapping: Mapping[str, str
         raise InputError(f"{path}: --map {lost[0]}=…: no such column; there are {', '.join(names[:40])}")
     unknown = []
     for theirs, column in zip(names, cells, strict=True):
-        name, factor = _ours(_plain(mapping.get(theirs, theirs)))
+        called = mapping.get(theirs, theirs)
+        name, factor = _ours(_plain(called))
+        if _MEGA.search(called) and not called.isupper():
+            name = _plain(called).rpartition("_")[0]
         if name not in known:
             units = _units_of(name, known)
             if theirs in mapping:
@@ -207,10 +216,13 @@ _Cells = tuple[list[str], list[list[str]], ColumnTable]
 def _csv(path: Path) -> _Cells:
     """Names, cells by column and an empty table; the delimiter is the one that the header has most of."""
     lines, left_out = whole_lines(path, read_text(path))
-    if not lines or not lines[0].strip():
-        raise InputError(f"{path}: no header; its first line names the columns")
-    delimiter = max(DELIMITERS, key=lines[0].count)
-    reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, strict=True)
+    told = _TOLD_DELIMITER.match(lines[0]) if lines else None
+    above = 1 if told else next((at for at, line in enumerate(lines) if _is_content(line)), len(lines))
+    if above >= len(lines) or not lines[above].strip():
+        why = f": {left_out[0].removeprefix(f'{path}: ')}" if left_out else ""
+        raise InputError(f"{path}: no header; its first line names the columns{why}")
+    delimiter = told[1] if told else max(DELIMITERS, key=lines[above].count)
+    reader = csv.reader(io.StringIO("\n".join(lines[above:])), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     numbers: list[int] = []
     try:
@@ -219,13 +231,20 @@ def _csv(path: Path) -> _Cells:
         for row in reader:
             if any(row):
                 rows.append(row)
-                numbers.append(reader.line_num)
+                numbers.append(above + reader.line_num)
             if row and len(row) != len(header):
-                raise InputError(f"{path}: line {reader.line_num} has {len(row)} cells, the header {len(header)}")
+                raise InputError(
+                    f"{path}: line {above + reader.line_num} has {len(row)} cells, the header {len(header)}"
+                )
     except csv.Error as error:
-        raise InputError(f"{path}: taken for CSV, which breaks at line {reader.line_num}: {error}") from None
+        raise InputError(f"{path}: taken for CSV, which breaks at line {above + reader.line_num}: {error}") from None
     cells = [[row[at].strip() for row in rows] for at in range(len(header))]
     return header, cells, ColumnTable(path, {}, {}, numbers, delimiter == ";", left_out)
+
+
+def _is_content(line: str) -> bool:
+    """Whether a line above the header is the header: empty lines and remarks (#) may stand there."""
+    return bool(line.strip(" \t\r\ufeff")) and not line.lstrip().startswith("#")
 
 
 def _parquet(path: Path) -> _Cells:
@@ -239,13 +258,25 @@ def _parquet(path: Path) -> _Cells:
         table = parquet.read_table(path)
         names = [str(name) for name in table.column_names]
         _check(path, names, rows)
-        cells = [["" if value is None else str(value) for value in column.to_pylist()] for column in table.columns]
+        cells = [_texts(column) for column in table.columns]
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         told = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as Parquet: {told}") from None
     return names, cells, ColumnTable(path, {}, {}, list(range(1, len(table) + 1)))
+
+
+def _texts(column: Any) -> list[str]:
+    """A column's cells as text, empty where there is none."""
+    try:
+        values = column.to_pylist()
+    except ValueError:  # a time finer than Python's
+        values = column.cast("string").to_pylist()
+    return [
+        "" if value is None else value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        for value in values
+    ]
 
 
 def _check(path: Path, names: list[str], rows: int) -> None:

@@ -74,7 +74,7 @@ def read(path: Path) -> Imported:
         kind = kind_of(folder)
         try:
             found = {"raw": _raw, "preprocessed": _preprocessed, "desktop": _desktop}[kind](folder)
-            watts = idle_power_w(folder) if kind == "raw" else None
+            watts, doubt = idle_power_w(folder) if kind == "raw" else (None, [])
         except InputError as error:
             if len(folders) == 1:
                 raise
@@ -83,7 +83,7 @@ def read(path: Path) -> Imported:
         join = NetworkJoin(network, "layer-profile" if kind == "desktop" else "window-mean", found.engine)
         join.add(found.layers, found.measured)
         rows += join.rows
-        skipped += found.left_out + join.skipped
+        skipped += found.left_out + doubt + join.skipped
         seen.append(f"{folder}: {kind}, network {network}, {len(join.rows)} of {len(found.layers)} layers measured")
         if watts is not None:
             idle[network] = watts
@@ -114,17 +114,21 @@ def _owner(folder: Path) -> Path:
     return whole.parent if whole.name == _PROFILING else whole
 
 
-def idle_power_w(folder: Path) -> float | None:
-    """The board's idle power from ``idling_power.json`` in a raw folder or above it; None when there is none."""
+def idle_power_w(folder: Path) -> tuple[float | None, list[str]]:
+    """The board's idle power from ``idling_power.json`` in a raw folder or above it; None when there is none, or one that cannot be,
+    which a line says."""
     for place in (folder, folder.absolute().parent):
         file = place / "idling_power.json"
         if file.is_file():
             document = read_json(file)
             microwatts = document.get("avg_idle_power") if isinstance(document, dict) else None
-            if not isinstance(microwatts, (int, float)):
+            if not isinstance(microwatts, (int, float)) or isinstance(microwatts, bool):
                 raise InputError(f"{file}: no number avg_idle_power")
-            return microwatts * 1e-6
-    return None
+            watts = float(microwatts) * 1e-6
+            if why := why_implausible("power_w", watts):
+                return None, [f"{file}: an idle power that is {why}: left out; avg_idle_power is in µW"]
+            return watts, []
+    return None, []
 
 
 def power_log(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
@@ -133,7 +137,7 @@ def power_log(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], list[
     Lines ``YYYYMMDD-HH:MM:SS.ffffff,mV,mA``, or those of tegrastats, told by their content. A last line without its end may be cut and
     is left out, as are powers that cannot be. Raises InputError on a line of neither form.
     """
-    text = read_text(file)
+    text = read_text(file) if file.stat().st_size else ""
     if tegrastats.is_log(text):
         log = tegrastats.parse(file, text)
         undated = [f"{file}: {len(log.undated_w)} lines without a time: left out"] if log.undated_w else []
@@ -180,7 +184,8 @@ def _raw(folder: Path) -> _Found:
             runtimes_ms = [float(ms) for ms, _ in cycles]
             end_ns = np.array([stamp_ns(stamp) for _, stamp in cycles], dtype=np.int64)
             # Whole microseconds, as the stamps have.
-            begin_ns = end_ns - np.array([round(ms * 1000) * 1000 for ms in runtimes_ms], dtype=np.int64)
+            widths_us = [round(ms * 1000) if not why_implausible("runtime_s", ms * 1e-3) else 0 for ms in runtimes_ms]
+            begin_ns = end_ns - np.array(widths_us, dtype=np.int64) * 1000
         except (TypeError, ValueError, AttributeError, OverflowError):
             raise InputError(f"{file}: {name}: not a list of [ms, stamp]") from None
         powers = window_mean(sample_ns, sample_w, begin_ns, end_ns)

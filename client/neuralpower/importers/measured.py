@@ -82,7 +82,7 @@ def _single(entry: Mapping[str, Any], position: int, about: Mapping[str, Any]) -
     )
     return row(
         layer, network=layer.name, position=position, **about, method="graph-replay", runtime_s=runtime, power_w=power,
-        power_se_w=power_se, energy_j=runtime * power, energy_se_j=runtime * power_se, count=int(entry.get("repeats", 0)),
+        power_se_w=power_se, energy_j=runtime * power, energy_se_j=runtime * power_se, count=_count(entry.get("repeats", 0)),
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _network(entry: Mapping[str, Any]) -> tuple[dict[str, Any], list[Layer]]:
     name = f"{entry['name']} batch {entry['batch']}"
     engine = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
     whole = measured_whole(
-        name, engine, int(entry.get("repeats", 0)), runtime, runtime * power, energy_se_j=runtime * power_se
+        name, engine, _count(entry.get("repeats", 0)), runtime, runtime * power, energy_se_j=runtime * power_se
     )
     return whole, layers
 
@@ -150,6 +150,12 @@ def _data(operation: Mapping[str, Any]) -> list[int] | None:
         return [operation["h"], operation["w"]]
     inputs = operation.get("inputs") or [[]]
     return list(inputs[0][2:]) if len(inputs[0]) == 4 else None
+
+
+def _count(value: Any) -> int:
+    if not 0 <= value < 1 << 62:
+        raise ValueError("repeats that nothing runs")
+    return int(value)
 
 
 def _measured(column: str, value: float) -> float:

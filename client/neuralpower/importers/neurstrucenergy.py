@@ -54,6 +54,8 @@ def _row(cells: list[str], position: int) -> dict[str, object]:
     data, mean_power, time, forward_num, _, _, all_energy = cells
     layer = _layer([int(float(number)) for number in data.split(",")])
     count = int(forward_num)
+    if count >= 1 << 62:
+        raise ValueError("a count that nothing runs")
     return row(
         layer,
         network=layer.name,

@@ -165,15 +165,14 @@ def _layer(table: ColumnTable, at: int, kind: str) -> Layer | None:
         sizes |= {name: size(name, 0) or 0 for name in ("fused", "gpu_mhz")}
         return Layer(name, kind, groups=groups, precision=precision, **words, **sizes)  # type: ignore[arg-type]  # words and sizes
     except ImpossibleLayer as error:
-        table.left_out.append(f"{table.place(at)}: {error}: left out")
+        table.left_out.append(f"{table.place(at)}: {error.reason}: left out")
         return None
 
 
 def _precision(told: str) -> str:
-    """FP16 of fp16, half or float16, and so on; as it is where it is none that is known."""
-    return {"HALF": "FP16", "FLOAT16": "FP16", "FLOAT": "FP32", "FLOAT32": "FP32", "BFLOAT16": "BF16"}.get(
-        told.upper(), told.upper()
-    )
+    """FP16 of fp16, half, float16 or torch.float16, and so on; as it is where it is none that is known."""
+    told = told.lower().removeprefix("torch.").upper()
+    return {"HALF": "FP16", "FLOAT16": "FP16", "FLOAT": "FP32", "FLOAT32": "FP32", "BFLOAT16": "BF16"}.get(told, told)
 
 
 def _slid(sizes: Mapping[str, int], side: str) -> int:

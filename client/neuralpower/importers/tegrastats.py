@@ -104,7 +104,8 @@ def parse(path: Path, text: str) -> TegrastatsLog:
     rows = [(line, {name: float(now) * 1e-3 for name, now, _ in _RAIL.findall(line)}) for line in lines if line.strip()]
     names = Counter(name for _, rails in rows for name in rails)
     if not names:
-        raise InputError(f"{path}: not a log of tegrastats: no line has a rail such as VDD_IN 4567mW/4567mW")
+        cut = f"; {left_out[0].removeprefix(f'{path}: ')}" if left_out else ""
+        raise InputError(f"{path}: not a log of tegrastats: no line has a rail such as VDD_IN 4567mW/4567mW{cut}")
     total = next((rails for rails in TOTALS if all(name in names for name in rails)), ())
     if not total:
         known = "; ".join(" + ".join(rails) for rails in TOTALS)

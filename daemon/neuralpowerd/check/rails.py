@@ -138,7 +138,9 @@ def _rail(now: Now) -> Finding:
     if not now.doubt:
         return Finding(RAILS, rail.name, value, GOOD)
     advice = "compare it with another meter; its device tree may have the shunt in another unit"
-    if rail.shunt_file and rail.shunt_uohm:
+    if now.power_w < 0 and not shunts_of([rail]):
+        advice = "its current flows backwards: the rail is fed from behind, or the wires to its shunt are swapped"
+    elif rail.shunt_file and rail.shunt_uohm:
         advice = f"{rail.shunt_file} is in µΩ: correct it there, or shunt-resistor-micro-ohms in the device tree (5 mΩ are 5000)"
     return Finding(RAILS, rail.name, f"{value}   doubted: {now.doubt}", PROBLEM, advice)
 
@@ -160,13 +162,10 @@ def _total(found: FoundBoard, now: Sequence[Now]) -> Finding:
         return Finding(RAILS, "total", f"{names}   not known: {unread} cannot be read", PROBLEM, f"see {unread} above")
     doubt = total_limits(found.entry).doubt(sum(power for power in powers.values() if power is not None))
     if doubt:
-        return Finding(
-            RAILS,
-            "total",
-            f"{names}   doubted: {doubt}",
-            PROBLEM,
-            "the rails above say which: their shunts or units are wrong",
-        )
+        advice = "no rail above is doubted by itself: a running board draws more, so that not all of it flows through these shunts"
+        if any(each.doubt for each in now if each.rail.name in best.rails):
+            advice = "the rails above say which, and what to do"
+        return Finding(RAILS, "total", f"{names}   doubted: {doubt}", PROBLEM, advice)
     if not best.covers:
         return Finding(RAILS, "total", names, UNKNOWN, best.note)
     return Finding(RAILS, "total", f"{names}   covers {COVERS[best.covers]}", GOOD, best.note)
@@ -179,7 +178,9 @@ def _missing(found: FoundBoard, source: str) -> Iterator[Finding]:
         if source == "i2c" and missing.why in (UNBOUND, ABSENT):
             continue  # it needs no driver
         advice = _MISSING[missing.why] + (f": echo 1 > {missing.switch}" if missing.switch else "")
-        if missing.why == ABSENT and (others := _others(found)):
+        if missing.why == ABSENT and any(monitor.driver in INA3221 for monitor in found.monitors):
+            advice = "the driver is there and reads other chips; the device tree lacks this one, or its driver failed: see dmesg"
+        elif missing.why == ABSENT and (others := _others(found)):
             advice = f"this carrier has {others} in their place, which is read; load ina3221 only if its device tree names one: see dmesg"
         says.setdefault(advice, []).append(missing.label if missing.why == ABSENT else missing.says)
     for advice, phrases in says.items():

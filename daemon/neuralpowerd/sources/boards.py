@@ -241,7 +241,9 @@ def _missing(
 
 
 def _twice(each: BoardRail, rails: Sequence[MonitorRail]) -> Missing:
-    where = " and ".join(rail.chip for rail in rails if each.is_this(rail))
+    these = [rail for rail in rails if each.is_this(rail)]
+    apart = len({rail.chip for rail in these}) == len(these)
+    where = " and ".join(rail.chip if apart else f"{rail.chip} channel {rail.channel}" for rail in these)
     return Missing(each.label, each.address, TWICE, where)
 
 

@@ -178,10 +178,12 @@ def _ina3221_rails(directory: Path, chip: str, address: int) -> tuple[list[Monit
         label = read_label(directory / f"in{channel}_label")
         switch = directory / f"in{channel}_enable"
         bus = directory / f"in{channel}_input"
-        if label == _SUM_LABEL or label in _UNCONNECTED or not exists(bus):
+        if label == _SUM_LABEL or label in _UNCONNECTED:
             continue
-        if read_int(switch) == 0:
+        if read_int(switch) == 0:  # its values cannot be read, and a copy of the tree lacks their files
             off.append(OffChannel(label or "", channel, switch))
+            continue
+        if not exists(bus):
             continue
         shunt_file = directory / f"shunt{channel}_resistor"
         shunt_uohm = max(0, read_int(shunt_file) or 0)

@@ -315,7 +315,7 @@ def _print(
     told: dict[str, None] = {}
     for each, _ in order:
         for reason, count in each.not_covered.items():
-            which = "sums" if each.runtime_least or each.energy_j is not None else "energy"
+            which = "energy" if reason in each.timed_without_energy else "sums"
             told[f"not in the {which}: {each.network}: {count} of {each.layers} layers: {reason}"] = None
         if each.no_support[0]:
             count, seconds, joules = each.no_support

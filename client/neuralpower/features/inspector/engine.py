@@ -6,8 +6,11 @@ never from its type alone: a ``CaskGemmConvolution`` is as often a 1×1 convolut
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+from neuralpower.documents import json_of
 from neuralpower.errors import InputError
 from neuralpower.features.classify import (
     Operation,
@@ -35,6 +38,9 @@ _REGIONS = {
     "plugin": "a plugin: what it computes is not in the engine's information",
 }
 """Part of a layer type -> why such a layer cannot be told."""
+
+_FUSED_ATTENTION = re.compile(r"(?:^|_)f?mha(?:_|$)")
+"""Within the name that Myelin gives to a kernel of attention: ``_gemm_mha_v2_myl0_9``."""
 
 _BUILDERS = {"reformat": "reformat", "noop": "no operation", "idle": IDLE_NOTE}
 """Part of the type of a layer that the builder put between those of the network -> what it does."""
@@ -107,7 +113,9 @@ def layers_from_engine(inspector: object, name: str = "engine", batch: int | Non
 
 def _entries(inspector: object, name: str) -> list[dict[str, Any]]:
     entries = inspector.get("Layers") if isinstance(inspector, dict) else None
-    if isinstance(inspector, list) and any(isinstance(each, dict) and "LayerType" in each for each in inspector):
+    if isinstance(inspector, list) and any(
+        isinstance(_unwrapped(each), dict) and "LayerType" in each for each in inspector
+    ):
         entries = inspector  # the layers alone, as tools write them that ask for one after the other
     if isinstance(inspector, dict) and entries is None and "LayerType" in inspector:
         raise InputError(f"{name}: information of one layer; give the whole engine's (get_engine_information)")
@@ -115,11 +123,23 @@ def _entries(inspector: object, name: str) -> list[dict[str, Any]]:
         raise InputError(f"{name}: TensorRT engine information with an empty list of Layers; build the engine again")
     if not isinstance(entries, list):
         raise InputError(f"{name}: not TensorRT engine information: it has no list of Layers{_times(inspector)}")
+    entries = [_unwrapped(entry) for entry in entries]
     if any(isinstance(entry, str) for entry in entries):
         raise InputError(f"{name}: the engine lists only its layers' names; {DETAILED}")
     if not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{name}: not TensorRT engine information: a layer is not an object")
     return entries
+
+
+def _unwrapped(entry: object) -> object:
+    """A layer that stands in a string of JSON, as an inspector asked for one layer answers; anything else as it is."""
+    if not isinstance(entry, str) or not entry.lstrip().startswith("{"):
+        return entry
+    try:
+        held = json_of(Path(), entry)
+    except InputError:  # a name such as {ForeignNode[a...b]}
+        return entry
+    return held if isinstance(held, dict) else entry
 
 
 def _times(document: object) -> str:
@@ -161,6 +181,8 @@ def _classify(entry: Entry) -> Layer:
         return _convolution(entry, "deconv" in kind)
     if "pool" in kind:
         return _pooling(entry)
+    if "mha" in kind or "attention" in kind or ("kgen" in kind and _FUSED_ATTENTION.search(entry.name)):
+        return _attention(entry)
     if any(part in kind for part in ("gemm", "matrixmultiply", "matmul", "fullyconnected")):
         return myelin.product(entry)
     if "kgen" in kind:
@@ -168,8 +190,6 @@ def _classify(entry: Entry) -> Layer:
     data, output = entry.shapes("Inputs"), entry.shapes("Outputs")
     if "reduce" in kind and data and output and myelin.is_global_pooling(data[0], output[0]):
         return global_pooling(entry.operation("a reduction over height and width"), data[0])
-    if "mha" in kind or "attention" in kind:
-        return _attention(entry)
     if "normalization" in kind or "lrn" in kind:
         return normalisation(entry.operation(), entry.static_shape("Inputs"), 0)
     for of_kind, parts in (("reformat", _BUILDERS), ("other", _OTHERS)):
@@ -181,7 +201,7 @@ def _classify(entry: Entry) -> Layer:
 
 def _convolution(entry: Entry, backwards: bool) -> Layer:
     """A convolution, or a transposed one, with or without a pooling fused behind it (``ConvActPool`` prefixes its keys)."""
-    kernel = entry.window("ConvKernel", "Kernel")
+    kernel = _one_dimension(entry, entry.window("Kernel", "ConvKernel"), "Kernel", "ConvKernel")
     rank = len(kernel)
     data, batch_note = _maps(entry, "Inputs", rank)
     output, _ = _maps(entry, "Outputs", rank)
@@ -205,13 +225,22 @@ def _convolution(entry: Entry, backwards: bool) -> Layer:
     elif channels != output[1]:
         raise Unreadable(f"{channels} output maps (OutMaps) of an output with {output[1]} channels")
     else:
-        _check(entry, convolved, output)
+        _check(entry, data, convolved, output)
     note = "; ".join(filter(None, notes))
     return convolution(entry.operation(note), data, (output[0], channels, *output[2:]), window, groups)
 
 
+def _one_dimension(entry: Entry, kernel: tuple[int, ...], *keys: str) -> tuple[int, ...]:
+    """A window of one number is one of one dimension where data and output are N, C and a length; else both sides have that size."""
+    sides = [entry.shapes(side)[:1] for side in ("Inputs", "Outputs")]
+    lines = all(len(shape) == 3 for side in sides for shape in side) and all(sides)
+    same_channels = lines and entry.integer("ConvOutMaps", "OutMaps", default=sides[0][0][1]) == sides[1][0][1]
+    return kernel[:1] if entry.single(*keys) and same_channels else kernel
+
+
 def _pooling(entry: Entry) -> Layer:
-    kernel = entry.window("WindowSize", "PoolingWindowSize", "Kernel")
+    keys = ("WindowSize", "PoolingWindowSize", "Kernel")
+    kernel = _one_dimension(entry, entry.window(*keys), *keys)
     data, note = _maps(entry, "Inputs", len(kernel))
     output, _ = _maps(entry, "Outputs", len(kernel))
     window = Sliding(
@@ -219,7 +248,8 @@ def _pooling(entry: Entry) -> Layer:
         entry.window("Stride", "PoolingStride", default=kernel),
         entry.window("PrePadding", "PoolingPrePadding", default=(0,) * len(kernel)),
     )
-    _check(entry, _slid(data, window, entry.window("PostPadding", "PoolingPostPadding", default=window.pad)), output)
+    slid = _slid(data, window, entry.window("PostPadding", "PoolingPostPadding", default=window.pad))
+    _check(entry, data, slid, output)
     return pooling(entry.operation(note), data, output, window)
 
 
@@ -241,8 +271,10 @@ def _maps(entry: Entry, side: str, rank: int) -> tuple[tuple[int, ...], str]:
     return shape, ""
 
 
-def _check(entry: Entry, slid: tuple[int, ...], output: tuple[int, ...]) -> None:
+def _check(entry: Entry, data: tuple[int, ...], slid: tuple[int, ...], output: tuple[int, ...]) -> None:
     """Whether a window makes the output that is told; one more or less is a matter of how it rounds. SAME padding need not be told."""
+    if data[0] != output[0]:
+        raise Unreadable(f"a batch of {output[0]} from one of {data[0]}")
     if "SAME" not in entry.text("PaddingMode") and any(
         abs(made - told) > 1 for made, told in zip(slid, output[2:], strict=True)
     ):

@@ -94,7 +94,7 @@ class Entry:
         value = self._fields.get(key) if key else None
         values = [value] if isinstance(value, int) else value
         if not isinstance(values, list) or not all(_is_size(item) for item in values):
-            raise Unreadable(f"no usable {keys[-1]}")
+            raise Unreadable(f"no usable {key or keys[0]}")
         if len(values) == 1:
             return tuple(values * (2 if default is None else len(default)))
         if len(values) not in ((2, 3) if default is None else (len(default),)):
@@ -102,6 +102,12 @@ class Entry:
                 f"{key} has {len(values)} dimensions, where {2 if default is None else len(default)} are known"
             )
         return tuple(values)
+
+    def single(self, *keys: str) -> bool:
+        """Whether the first of ``keys`` that exists holds one number in a list."""
+        key = self._first(keys)
+        value = self._fields.get(key) if key else None
+        return isinstance(value, list) and len(value) == 1
 
     def integer(self, *keys: str, default: int) -> int:
         """The first of ``keys`` that exists."""
@@ -126,12 +132,16 @@ class Entry:
         """The dimensions of the first tensor of ``Inputs`` or ``Outputs``, all of them positive."""
         shapes = self.shapes(side)
         if not shapes or not shapes[0]:
-            raise Unreadable(f"no dimensions under {side}")
+            raise Unreadable(f"no {'usable ' if self._told(side) else ''}dimensions under {side}")
         if -1 in shapes[0]:
             raise Unreadable("dynamic dimensions (-1)", dynamic=True)
         if not all(1 <= size < LARGEST for size in shapes[0]):
             raise Unreadable(f"impossible dimensions under {side}")
         return shapes[0]
+
+    def _told(self, side: str) -> bool:
+        """Whether a tensor there tells dimensions, of whatever type."""
+        return any(tensor.get("Dimensions") for tensor in self._tensors(side))
 
     def _filled(self, dims: list[int]) -> Shape:
         return (self._batch, *dims[1:]) if self._batch is not None and len(dims) > 1 and dims[0] == -1 else tuple(dims)

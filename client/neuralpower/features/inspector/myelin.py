@@ -38,6 +38,11 @@ def product(entry: Entry) -> Layer:
     features = None if both else _features(entry)
     if features is not None:
         return _fully_connected(entry, features, "")
+    if (
+        len(shapes) == 1 and "fullyconnected" in entry.layer_type.lower()
+    ):  # TensorRT's own layer: all but the batch are features
+        data, output = entry.static_shape("Inputs"), entry.static_shape("Outputs")
+        return fully_connected(entry.operation(), data[0], prod(data[1:]), prod(output[1:]))
     if len(shapes) == 1 and plain:  # its weights are part of it
         return _fully_connected(entry, entry.static_shape("Inputs")[-1], "")
     return _of_activations(entry, shapes)

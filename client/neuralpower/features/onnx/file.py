@@ -26,6 +26,11 @@ LARGEST_LIST = 64
 """Integers of a stored tensor worth fetching: axes and shapes are short."""
 
 _INTEGERS = (6, 7)
+_NUMBERS = {
+    "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "QLinearMatMul", "MatMulInteger", "MatMul", "Gemm", "QGemm", "DequantizeLinear", "FusedConv",
+    "NhwcConv",
+}  # fmt: skip
+"""Operators whose stored integers are weights, biases and zero points: they tell no shape, and may stand where they like."""
 _NEITHER = "neither TensorRT engine information (JSON) nor an ONNX model"
 
 
@@ -42,7 +47,8 @@ def load_model(path: Path, weights: bool = True) -> Any:
     if model is None:
         model = _parsed(path, read_bytes(path, LARGEST_ONNX))
     if not model.graph.node:
-        raise InputError(f"{path}: {_NEITHER} with layers")
+        empty = model.ir_version and model.opset_import
+        raise InputError(f"{path}: {'an ONNX model without a node' if empty else f'{_NEITHER} with layers'}")
     _fetch_integers(path, model)
     return model
 
@@ -108,9 +114,13 @@ def _fetch_integers(path: Path, model: Any) -> None:
     """Read small integer tensors that stand in a file beside the model's, so that axes and shapes are known."""
     from onnx import TensorProto, external_data_helper
 
+    read = {name for node in model.graph.node for name in node.input}
+    telling = {name for node in model.graph.node if node.op_type not in _NUMBERS for name in node.input}
     for tensor in _tensors(model.graph):
         outside = tensor.data_location == TensorProto.EXTERNAL
         if not outside or tensor.data_type not in _INTEGERS or not 0 <= prod(tensor.dims) <= LARGEST_LIST:
+            continue
+        if tensor.name in read and tensor.name not in telling:
             continue
         place = next((each.value for each in tensor.external_data if each.key == "location"), "")
         try:

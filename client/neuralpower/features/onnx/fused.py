@@ -147,9 +147,11 @@ class _Reader:
     def _product(self, node: Node, operation: Operation) -> Layer:
         found = self._sizes(node)
         if found.inner == 0:
-            return not_modelled(
-                "other", _noted(operation, "elementwise"), self._shape(node.input[0]), self._shape(node.output[0])
-            )
+            data, output = self._shape(node.input[0]), self._shape(node.output[0])
+            single = "Transpose" if prod(data) == prod(output) else "ReduceSum"
+            does, what = ("Mul", "elementwise") if len(node.input) > 1 else (single, "transposition or sum")
+            plain = Operation(operation.name, does, operation.precision, what)
+            return not_modelled("other", plain, data, output)
         first, second = (self._graph.constant(name) for name in node.input[:2])
         if not first and not second:
             return matrix_product(operation, found.batch, found.rows, found.inner, found.columns)

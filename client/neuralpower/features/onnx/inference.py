@@ -57,6 +57,8 @@ class ShapeInference:
         }
         self._names = _dimensions(model.graph.input, inputs)
         self._weights(model.graph.initializer)
+        for sparse in model.graph.sparse_initializer:
+            self._set(sparse.values.name, tuple(sparse.dims), sparse.values.data_type)
         for value in model.graph.input:
             if value.name in inputs:
                 self._set(value.name, inputs[value.name], value.type.tensor_type.elem_type)
@@ -185,6 +187,9 @@ class ShapeInference:
             if prod(tensor.dims) <= LARGEST_VALUE:
                 self._keep(name, tensor)
             return
+        sparse = given.get("sparse_value")
+        if sparse is not None and hasattr(sparse, "dims"):
+            self._set(name, tuple(sparse.dims), sparse.values.data_type)
         for key, kind, element in (("int", np.int64, 7), ("float", np.float32, 1)):
             value = given.get(f"value_{key}", given.get(f"value_{key}s"))
             if value is not None:

@@ -51,15 +51,24 @@ def static_inputs(path: Path, inputs: Sequence[Any], batch: int, wanted: Wanted)
             continue
         sizes, filled, open_ = _filled(path, value, batch, known)
         if open_:
-            missing.append(f"input {value.name} has a dynamic dimension {', '.join(map(str, open_))}")
+            missing.append(f"input {value.name} has {_open(value, open_)}")
             options.append(f"--input-shape {value.name}={'x'.join(str(size or letter) for size, letter in sizes)}")
             continue
         shapes[value.name] = tuple(size for size, _ in sizes)
         if filled:
             notes.append(f"input {value.name} taken as {'x'.join(map(str, shapes[value.name]))}")
     if missing:
-        raise InputError(f"{path}: {'; '.join(missing)}; give {' '.join(options)} (sizes for letters)")
+        letters = any(part.isalpha() for option in options for part in option.rpartition("=")[2].split("x"))
+        told = " (sizes for letters)" if letters else ", or what its shape is"
+        raise InputError(f"{path}: {'; '.join(missing)}; give {' '.join(options)}{told}")
     return shapes, notes
+
+
+def _open(value: Any, axes: Sequence[int]) -> str:
+    """What keeps an input's dimensions open; a 0 that the file holds is said, since a file may mean it."""
+    told = value.type.tensor_type.shape.dim
+    zero = any(told[axis].HasField("dim_value") and told[axis].dim_value == 0 for axis in axes)
+    return f"{'a size of 0 in' if zero else 'a dynamic'} dimension {', '.join(map(str, axes))}"
 
 
 def is_other(value: Any, shape: Shape) -> bool:

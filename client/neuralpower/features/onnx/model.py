@@ -41,8 +41,8 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     """
     source = Path(path)
     model = _inlined(source, load_model(source, weights=False))
-    given = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in given]
+    stored = _stored(model.graph)
+    inputs = [value for value in model.graph.input if value.name not in stored]
     shapes, notes = static_inputs(source, inputs, batch, by_name(input_shape))
     plain(model)
     other = any(is_other(value, shapes[value.name]) for value in inputs if value.name in shapes)
@@ -59,8 +59,13 @@ def graph_of(path: str | os.PathLike[str], batch: int = 1, input_shape: InputSha
     }
     precisions = {name: _PRECISIONS.get(element, "") for name, element in known.elements.items()}
     outputs = {each.name for each in model.graph.output}
-    constants = given | set(known.values)
+    constants = _stored(model.graph) | set(known.values)
     return Graph(str(source), known.nodes, known.shapes, precisions, constants, integers, outputs, notes)
+
+
+def _stored(graph: Any) -> set[str]:
+    """Names of the tensors that a graph holds."""
+    return {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
 
 
 def _contradictions(found: list[str], other: bool) -> list[str]:

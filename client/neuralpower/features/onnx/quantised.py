@@ -30,6 +30,7 @@ _PLAIN = {
     (_CONTRIB, "BiasGelu"): ("Gelu", (0,)),
     (_CONTRIB, "QuickGelu"): ("Gelu", (0,)),
     (_CONTRIB, "LayerNormalization"): ("LayerNormalization", (0, 1, 2)),
+    (_CONTRIB, "RotaryEmbedding"): ("RotaryEmbedding", (0,)),
     (_CONTRIB, "QuantizeLinear"): ("QuantizeLinear", (0, 1, 2)),
     (_CONTRIB, "DequantizeLinear"): ("DequantizeLinear", (0, 1, 2)),
 }
@@ -50,6 +51,7 @@ def plain(model: Any) -> None:
     """Rewrite the nodes of an ``onnx.ModelProto`` in place."""
     graph, versions = model.graph, {each.domain: each.version for each in model.opset_import}
     thirds: dict[str, Any] = {"num_outputs": 3} if versions.get("", 1) >= SPLIT_COUNTS else {}
+    graph.initializer.extend(_unpacked(graph))
     nodes = [part for node in graph.node for part in _parts(node, thirds)]
     if any(node.domain == _CONTRIB for node in graph.node):
         del graph.node[:]
@@ -61,6 +63,22 @@ def plain(model: Any) -> None:
         if found is not None:
             op_type, places = found
             _become(node, op_type, [node.input[place] for place in places if place < len(node.input)])
+
+
+def _unpacked(graph: Any) -> list[Any]:
+    """Weights that MatMulNBits holds packed, in rows of blocks, as the matrices that they are: names and sizes without contents."""
+    from onnx import TensorProto, helper
+
+    found: dict[str, Any] = {}
+    for node in graph.node:
+        if node.op_type == "MatMulNBits" and node.domain == _CONTRIB and len(node.input) > 1:
+            given = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+            sizes = [given.get("K", 0), given.get("N", 0)]
+            if min(sizes) > 0:
+                name = f"{node.input[1]} unpacked"
+                found[name] = TensorProto(name=name, dims=sizes, data_type=TensorProto.INT8)
+                _become(node, "MatMul", [node.input[0], name])
+    return list(found.values())
 
 
 def _parts(node: Any, thirds: dict[str, Any]) -> list[Any]:

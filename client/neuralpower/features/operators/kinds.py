@@ -58,6 +58,6 @@ NORMS = {
 
 OPAQUE = {
     "LSTM", "GRU", "RNN", "AdaptivePool", "If", "Loop", "Scan", "SequenceMap", "DFT", "STFT", "NonMaxSuppression", "RoiAlign", "MaxRoiPool",
-    "GridSample", "DeformConv", "Col2Im", "Det",
+    "GridSample", "DeformConv", "Col2Im", "Det", "LinearAttention", "CausalConvWithState",
 }  # fmt: skip
 """Work that the kinds cannot express: unclassified, not ``other``."""

@@ -41,6 +41,8 @@ def _einsum(equation: str, shapes: Sequence[Shape]) -> Product:
     """Letters of both operands and of the result are the batch, those of both alone are summed over, the others are rows and columns."""
     inputs, arrow, output = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")
+    if len(terms) == len(shapes) == 1:  # a transposition, a sum or a diagonal: no product
+        return Product(1, 1, 0, 1, True, True)
     if len(terms) != 2 or len(shapes) != 2:
         raise Unreadable(f"an Einsum of {len(terms)} operands")
     dots = ""

@@ -204,6 +204,7 @@ PLAIN: Mapping[str, Callable[[Given, Sequence[Shape]], Shape]] = {
             "Relu", "Clip", "Sigmoid", "Tanh", "Erf", "Gelu", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu", "Silu", "Softplus", "Softmax",
             "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN",
             "Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear", "SimplifiedLayerNormalization",
+            "RotaryEmbedding",
         ),
         _same,
     ),

@@ -51,7 +51,7 @@ _NAMES = {
     "ReduceMax": "amax",
     "ReduceMin": "amin",
     "ReduceL2": "linalg_vector_norm norm",
-    "MatMul": "mm matmul bmm",
+    "MatMul": "mm matmul bmm mv dot vdot",
     "Attention": "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_efficient_attention"
     " _scaled_dot_product_flash_attention",
     "LSTM": "lstm",
@@ -63,6 +63,13 @@ _NAMES = {
 }
 """ONNX operator -> the operators of ATen that it stands for, with the same order of tensors. Other names are written in capitals: gelu is Gelu."""
 _PLAIN = {name: op_type for op_type, names in _NAMES.items() for name in names.split()}
+_WORKING = {
+    "addbmm", "addmv", "inner", "tensordot", "chain_matmul", "bilinear", "_trilinear", "cdist", "_cdist_forward", "_euclidean_dist", "matrix_exp",
+    "matrix_power", "inverse", "det", "stft", "istft", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "embedding_bag", "_embedding_bag", "affine_grid_generator",
+    "_scaled_mm", "_grouped_mm", "_int_mm", "_weight_int4pack_mm", "_weight_int8pack_mm",
+}  # fmt: skip
+_FAMILIES = ("fft_", "_fft_", "linalg_", "grid_sampler", "conv_tbc", "mkldnn_", "cudnn_", "quantized_", "_flex")
+"""Operators, and beginnings of their names, whose work nothing here counts: unclassified, as in ONNX, and not ``other``."""
 _FILLED = {"new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like"}
 """What they give depends on the shape of their operand alone."""
 _PRECISIONS = {
@@ -132,6 +139,8 @@ def _node(each: Any, outputs: list[str], names: dict[Any, str], shapes: dict[str
         inputs = []
     stack = list((each.meta.get("nn_module_stack") or {}).values())
     label = str(stack[-1][0]) if stack and stack[-1][0] else each.name
+    if domain == "aten" and operator not in _PLAIN and (operator in _WORKING or operator.startswith(_FAMILIES)):
+        return Node(operator, label, inputs, outputs, domain=domain)
     if domain != "aten":
         return Node(operator, label, inputs, outputs, domain=domain)
     op_type = _PLAIN.get(operator, "".join(part.capitalize() for part in operator.split("_")))
