@@ -17,7 +17,7 @@ import numpy as np
 
 from neuralpower import parquet
 from neuralpower.cli.analysing.info import recording_facts
-from neuralpower.recordings import layout
+from neuralpower.recordings.files import layout
 from neuralpower.recordings.recording import Recording
 from neuralpower_wire import tick_dtype
 
@@ -53,7 +53,7 @@ def main() -> None:
     folder, question, begin = sys.argv[1:4]
     questions: dict[str, Any] = {each.__name__: each for each in (facts, hour, minute, columns)}
     if question != facts.__name__:
-        importlib.import_module("neuralpower.recordings.segments").ticks_to_table(np.zeros(0, tick_dtype(1)))
+        importlib.import_module("neuralpower.recordings.files.segments").ticks_to_table(np.zeros(0, tick_dtype(1)))
     wall, cpu = time.perf_counter(), time.process_time()
     answer = questions[question](Path(folder), int(begin))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

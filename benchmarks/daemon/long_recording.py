@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from neuralpower.console import progress
-from neuralpower.recordings import layout, summaries
+from neuralpower.recordings.files import layout, summaries
 
 from ..machine import MEMORY, ROOT, Missing
 from ..report import Result

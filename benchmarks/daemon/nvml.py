@@ -7,7 +7,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tests.worlds.nvml_stand_in import FIELDS_HZ, SAMPLES_HZ, build, energy_j
+from tests.worlds.gpu.nvml_stand_in import (
+    FIELDS_HZ,
+    SAMPLES_HZ,
+    build,
+    energy_j,
+)
 
 from neuralpower.console import progress
 from neuralpower_wire import Epoch, ReadingState, Ticks

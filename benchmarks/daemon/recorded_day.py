@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower.recordings import compaction, layout, segments
+from neuralpower.recordings.files import compaction, layout, segments
 from neuralpower.recordings.writer import Writer
 from neuralpower_wire import (
     Channel,

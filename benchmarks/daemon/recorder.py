@@ -19,8 +19,8 @@ import zmq
 
 from neuralpower import parquet
 from neuralpower.console import progress
+from neuralpower.recordings.files.segments import ZSTD_LEVEL
 from neuralpower.recordings.recorder import Summary, record
-from neuralpower.recordings.segments import ZSTD_LEVEL
 from neuralpower_wire import INFERENCES, decode
 from neuralpower_wire.address import Address
 

@@ -26,6 +26,7 @@ from .logs.feeds import JournalFeed, in_one
 from .logs.history import History
 from .logs.journal import Journal, boot_id
 from .logs.ledger import Ledger
+from .part import DaemonPart, Intake, Intakes
 from .parts.clock import ClockPart
 from .parts.estimates import EstimatesPart
 from .parts.feeds import JournalPart, TicksPart
@@ -34,7 +35,6 @@ from .parts.gaps import GapsPart
 from .parts.inferences import InferencesPart
 from .parts.machine import MachinePart
 from .parts.observer import ObserverPart
-from .parts.part import DaemonPart, Intake, Intakes
 from .parts.prometheus import PrometheusPart
 from .parts.rails import RailsPart
 from .parts.recorder import RecorderPart

@@ -68,7 +68,7 @@ def recording(folder: Path) -> dict[str, bytes]:
 
 def sealed(content: bytes) -> bytes:
     """A write-ahead log whose damage its checksums do not show."""
-    from neuralpower.recordings.wal import FRAME, HEADER, MAGIC
+    from neuralpower.recordings.files.wal import FRAME, HEADER, MAGIC
 
     if not content.startswith(MAGIC):
         return content
@@ -87,7 +87,7 @@ def redrawn(content: bytes, share: float, what: bytes) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from neuralpower.recordings.segments import to_parquet
+    from neuralpower.recordings.files.segments import to_parquet
 
     try:
         table = pq.read_table(pa.BufferReader(content))

@@ -187,8 +187,8 @@ def recording(path: Path, folder: Path) -> None:
     """All that `info` tells and `export` writes, and what attribution reads, whole or past what is damaged."""
     from neuralpower.attribution.sources import rails_of
     from neuralpower.cli.analysing.info import recording_facts
-    from neuralpower.recordings.exporting import write_csv
-    from neuralpower.recordings.perfetto import write_perfetto
+    from neuralpower.recordings.exports.exporting import write_csv
+    from neuralpower.recordings.exports.perfetto import write_perfetto
     from neuralpower.recordings.recording import Recording
 
     past_damage = bool(sum(each.stat().st_size for each in path.rglob("*") if each.is_file()) % 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from benchmarks.daemon.nvml import figures
 from daemon_process import Daemon
-from tests.worlds.nvml_library import stand_in
+from tests.worlds.gpu.nvml_library import stand_in
 
 from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Epoch, Kind, ReadingState, Ticks

@@ -14,7 +14,7 @@ import pytest
 from daemon_process import Daemon
 from test_nvml_daemon import on_gpus
 from tests.patience import until
-from tests.worlds.cuda_stand_in import Cuda, RealTimeGpu
+from tests.worlds.gpu.cuda_stand_in import Cuda, RealTimeGpu
 
 from neuralpower.experiment.around import Around
 from neuralpower.experiment.experiment import CONTEXT_IDLE, DEVICE_IDLE, Bench

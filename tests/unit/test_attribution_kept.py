@@ -16,7 +16,7 @@ from neuralpower.attribution import Attribution, kept
 from neuralpower.attribution.results import Baselines, EngineAttribution, LayerPower, Unprofiled, WholeInference
 from neuralpower.cli import main
 from neuralpower.features.layers import Layer
-from neuralpower.recordings import layout
+from neuralpower.recordings.files import layout
 from neuralpower.recordings.recording import Recording
 from neuralpower_align.layer_power import Balance, Level
 

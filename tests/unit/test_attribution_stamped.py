@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.worlds.gpu_recording import GpuLayer, GpuRun, GpuSensor, recording
+from tests.worlds.gpu.gpu_recording import (
+    GpuLayer,
+    GpuRun,
+    GpuSensor,
+    recording,
+)
 
 import neuralpower_align.layer_power as align
 from neuralpower.attribution import Attribution, attribute

@@ -16,7 +16,7 @@ from neuralpower_sampler import AVAILABLE
 from neuralpower_wire import Epoch, Kind, Ticks
 from neuralpowerd.config import Config, parse
 from neuralpowerd.logs.journal import JournalReader
-from neuralpowerd.parts.part import DaemonPart, Intake, Intakes
+from neuralpowerd.part import DaemonPart, Intake, Intakes
 from neuralpowerd.system.notify import Notifier
 
 TABLES = "[realtime]\npriority = 0\nlock_memory = false\n[journal]\nmebibytes = 1\n[publish]\nstatus_s = 0.1\n"

@@ -18,7 +18,7 @@ from neuralpowerd.config import Config, parse
 from neuralpowerd.logs.history import History
 from neuralpowerd.logs.journal import Journal
 from neuralpowerd.logs.ledger import Ledger
-from neuralpowerd.parts.part import DaemonPart
+from neuralpowerd.part import DaemonPart
 from neuralpowerd.system.notify import Notifier
 from neuralpowerd.system.state import MOST_LINE, MOST_LINES, state_lines
 

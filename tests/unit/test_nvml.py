@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds.nvml_library import stand_in
+from tests.worlds.gpu.nvml_library import stand_in
 
 from neuralpower_sampler import AVAILABLE, Nvml, NvmlChannel, NvmlSource, SamplerError
 from neuralpower_sampler.errors import Own

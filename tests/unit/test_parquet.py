@@ -15,7 +15,7 @@ import pytest
 
 from neuralpower import parquet
 from neuralpower.dataset import AT_ONCE, COLUMNS, read_dataset, write_dataset
-from neuralpower.recordings import segments
+from neuralpower.recordings.files import segments
 from neuralpower_wire import PackedRecords, tick_dtype
 
 NATIVE = (str, bytes, pa.OSFile, pa.MemoryMappedFile, pa.BufferOutputStream, pa.FixedSizeBufferWriter)

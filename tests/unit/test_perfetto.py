@@ -14,8 +14,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoch, inference, ticks
 
 from neuralpower.cli import main
-from neuralpower.recordings import perfetto
-from neuralpower.recordings.protobuf import double, integer, message, text, varint
+from neuralpower.recordings.exports import perfetto
+from neuralpower.recordings.exports.protobuf import (
+    double,
+    integer,
+    message,
+    text,
+    varint,
+)
 from neuralpower.recordings.recording import Recording
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.messages import Records, Ticks

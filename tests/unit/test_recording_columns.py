@@ -12,8 +12,8 @@ from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, T0_NS, engine, epoc
 
 from neuralpower import Recording, parquet
 from neuralpower.cli.analysing.info import recording_facts
-from neuralpower.recordings import layout
-from neuralpower.recordings.wal import Wal
+from neuralpower.recordings.files import layout
+from neuralpower.recordings.files.wal import Wal
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.follower import JOURNAL, TICKS
 from neuralpower.subscriber.messages import Records, Ticks

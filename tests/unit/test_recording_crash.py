@@ -13,8 +13,8 @@ from tests.worlds.cut_disk import KEPT, CutDisk
 from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, epoch, inference, ticks
 
 from neuralpower import Recording
-from neuralpower.recordings import layout
-from neuralpower.recordings.verifying import verify
+from neuralpower.recordings.files import layout
+from neuralpower.recordings.files.verifying import verify
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.messages import Records, Ticks
 from neuralpower_wire import Kind, Record, files

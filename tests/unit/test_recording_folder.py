@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from neuralpower import InputError, Recording
 from neuralpower.cli.analysing.info import recording_facts
-from neuralpower.recordings import layout
-from neuralpower.recordings.segments import ticks_to_table, to_parquet
+from neuralpower.recordings.files import layout
+from neuralpower.recordings.files.segments import ticks_to_table, to_parquet
 from neuralpower.recordings.statistics import TickSummary
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.messages import Found, Records, Ticks

@@ -13,7 +13,7 @@ from tests.worlds.fake_daemon import JOURNAL_STREAM, PERIOD_NS, STREAM, T0_NS, e
 from neuralpower import InputError, Recording, parquet
 from neuralpower.cli import main
 from neuralpower.cli.analysing.info import recording_facts
-from neuralpower.recordings import layout, summaries
+from neuralpower.recordings.files import layout, summaries
 from neuralpower.recordings.levels import LEVELS, TOTAL
 from neuralpower.recordings.span import part_of
 from neuralpower.recordings.writer import Writer

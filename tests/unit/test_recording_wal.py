@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neuralpower.errors import InputError
-from neuralpower.recordings.wal import HEADER, Wal, read
+from neuralpower.recordings.files.wal import HEADER, Wal, read
 
 MESSAGES = st.lists(st.lists(st.binary(max_size=40), max_size=4), min_size=1, max_size=6)
 SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.worlds.cuda_stand_in import Gpu
-from tests.worlds.torch_stand_in import LEAST_NS, NS_AN_ELEMENT, cuda_of
+from tests.worlds.gpu.cuda_stand_in import Gpu
+from tests.worlds.gpu.torch_stand_in import LEAST_NS, NS_AN_ELEMENT, cuda_of
 
 from neuralpower.errors import InputError
 from neuralpower.features.inspector.engine import layers_from_engine

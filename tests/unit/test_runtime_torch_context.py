@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.worlds.cuda_stand_in import Cuda, Gpu, Ran
+from tests.worlds.gpu.cuda_stand_in import Cuda, Gpu, Ran
 
 from neuralpower.errors import Failure
 from neuralpower.features.inspector.engine import layers_from_engine

@@ -16,8 +16,9 @@ from tests.unit.test_recording_folder import recorded
 from neuralpower import files
 from neuralpower.address import parse
 from neuralpower.errors import Failure, InputError
-from neuralpower.recordings import exporting, layout
-from neuralpower.recordings.perfetto import write_perfetto
+from neuralpower.recordings.exports import exporting
+from neuralpower.recordings.exports.perfetto import write_perfetto
+from neuralpower.recordings.files import layout
 from neuralpower.recordings.recording import Recording
 from neuralpower.subscriber.keys import keys_for
 from neuralpower.virtual.device.truth import Truth

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from neuralpower_wire import WireError
 
 from ..errors import InputError
-from . import layout, summaries, wal
-from .entries import rows_of
-from .layout import Segment
+from .files import layout, summaries, wal
+from .files.entries import rows_of
+from .files.layout import Segment
 
 T = TypeVar("T")
 Span = tuple[int, int]
@@ -121,7 +121,7 @@ class Held:
         body = self.summary(segment)
         if body is not None:
             return summaries.span_ns(body, segment.log)
-        from .segments import span_ns
+        from .files.segments import span_ns
 
         return next(iter(self.read(span_ns, segment.path)), None)
 
@@ -181,7 +181,7 @@ class Held:
         if found or not self.skip_damaged:
             return found
         try:
-            from .segments import salvaged
+            from .files.segments import salvaged
 
             table, lost = salvaged(segment.path, summaries.read(segment.path, whole=True).get("frames", {}))
             found = [rest(table)]

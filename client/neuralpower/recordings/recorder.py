@@ -20,7 +20,7 @@ from ..errors import Failure
 from ..subscriber.client import Client
 from ..subscriber.follower import Past
 from ..subscriber.messages import Ended, Lost, Message, Refused, Short, Ticks
-from .space import FULL, STOP
+from .files.space import FULL, STOP
 from .statistics import MissedSlots
 from .writer import Writer
 

@@ -30,8 +30,9 @@ from neuralpower_wire import (
 )
 
 from ..errors import InputError
-from . import layout, levels, summaries
-from .entries import Journal, in_order, journal_in_order
+from . import levels
+from .files import layout, summaries
+from .files.entries import Journal, in_order, journal_in_order
 from .held import Held, Run, Span
 from .lost import Told, of_records
 from .lost import explained as explained_by
@@ -140,7 +141,7 @@ class Recording:
     def _load(self, stream: bytes) -> Ticks:
         import pyarrow as pa
 
-        from .segments import table_to_ticks
+        from .files.segments import table_to_ticks
 
         parts = [ticks for _, ticks in self._held.pending["ticks"].get(stream, [])]
         tables = self._tables(self._held.segments("ticks", stream))
@@ -157,7 +158,7 @@ class Recording:
 
     def _ticks_of(self, run: Run, stream: bytes) -> list[Ticks]:
         """The ticks of a run that are in the span, as one array, or none at all."""
-        from .segments import table_to_ticks
+        from .files.segments import table_to_ticks
 
         tables = self._tables(run.segments)
         parts = [table_to_ticks(table) for table in tables] + [ticks for _, ticks in run.pending]
@@ -171,7 +172,7 @@ class Recording:
 
     def _tables(self, held: Sequence[layout.Segment]) -> list[pa.Table]:
         """Ticks of these segments, as far as they may be in the span."""
-        from .segments import as_ticks, read_ticks
+        from .files.segments import as_ticks, read_ticks
 
         def whole(path: Path) -> pa.Table:
             return read_ticks(path, self._within)
@@ -207,7 +208,7 @@ class Recording:
                 yield [record for record in found if self._spans(record)]
 
     def _records_of(self, run: Run, kinds: Sequence[Kind] = ()) -> Journal:
-        from .segments import read_journal, table_to_journal
+        from .files.segments import read_journal, table_to_journal
 
         parts: list[tuple[int, list[Record]]] = list(run.pending)
         for each in run.segments:
@@ -228,7 +229,7 @@ class Recording:
 
     def arrow_ticks(self, stream: bytes | None = None) -> pa.Table:
         """The ticks as an Arrow table: index, slot, t_ns, epoch, then value_0, begin_ns_0, end_ns_0, state_0, error_0, …"""
-        from .segments import ticks_to_table
+        from .files.segments import ticks_to_table
 
         return ticks_to_table(self.ticks(stream))
 
@@ -401,7 +402,7 @@ class Recording:
 
     def _packed_of(self, run: Run) -> list[tuple[npt.NDArray[np.uint64], PackedRecords]]:
         """Indices and records of a run, not unpacked."""
-        from .segments import read_records, table_to_records
+        from .files.segments import read_records, table_to_records
 
         parts = [part for each in run.segments for part in self._held.table(each, read_records, table_to_records)]
         waiting = ((first + np.arange(len(items), dtype=np.uint64), items) for first, items in run.pending)

@@ -16,10 +16,17 @@ from neuralpower_wire.files import LEFT, sync_folder
 from .. import __version__
 from ..errors import InputError
 from ..subscriber import messages
-from . import compaction, layout, lost
-from .entries import rows_of
-from .space import DROP_OLDEST, FACTS_STREAM, FULL, STOP, Space
-from .wal import Wal, read
+from . import lost
+from .files import compaction, layout
+from .files.entries import rows_of
+from .files.space import (
+    DROP_OLDEST,
+    FACTS_STREAM,
+    FULL,
+    STOP,
+    Space,
+)
+from .files.wal import Wal, read
 
 SEGMENT_S = 60.0
 """A minute: small enough to hold in memory (11 MB at 1 kHz with six readings), large enough for Parquet to pay."""

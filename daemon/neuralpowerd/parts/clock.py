@@ -8,8 +8,8 @@ from collections.abc import Callable
 from neuralpower_wire import Kind
 
 from ..logs.ledger import Ledger
+from ..part import DaemonPart
 from ..watch.clocks import ClockWatch
-from .part import DaemonPart
 
 log = logging.getLogger(__name__)
 

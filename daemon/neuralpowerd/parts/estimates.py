@@ -7,7 +7,7 @@ from typing import Any
 
 from ..live.endpoints import Endpoints
 from ..live.estimates import EstimatesProcess
-from .part import DaemonPart
+from ..part import DaemonPart
 
 
 class EstimatesPart(DaemonPart):

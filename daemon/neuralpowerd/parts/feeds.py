@@ -10,8 +10,8 @@ from neuralpower_wire import Ticks, encode, tick_dtype
 
 from ..live.endpoints import Endpoints
 from ..logs.feeds import JournalFeed, TickFeed
+from ..part import DaemonPart, per_second
 from ..sampling import Sampling
-from .part import DaemonPart, per_second
 
 
 class JournalPart(DaemonPart):

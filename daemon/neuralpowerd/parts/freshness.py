@@ -6,8 +6,8 @@ from typing import Any
 
 from neuralpower_wire import Epoch, Ticks
 
+from ..part import DaemonPart
 from ..watch.fresh import FreshWatch
-from .part import DaemonPart
 
 
 class FreshnessPart(DaemonPart):

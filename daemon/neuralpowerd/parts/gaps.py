@@ -11,8 +11,8 @@ from neuralpower_wire.batch import unpack
 
 from ..logs.journal import Journal
 from ..logs.ledger import Ledger
+from ..part import DaemonPart
 from ..sampling import Sampling
-from .part import DaemonPart
 
 LOOK_BACK = 256
 """Records at the journal's end: what a daemon writes when it starts and stops is some ten of them; a service's inferences may come between."""

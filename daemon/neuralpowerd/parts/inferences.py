@@ -15,7 +15,7 @@ from ..live.inferences import Ingest
 from ..live.join import Join
 from ..live.refusals import Refusals
 from ..logs.ledger import Ledger
-from .part import DaemonPart, Intake, per_second
+from ..part import DaemonPart, Intake, per_second
 
 MESSAGES_A_ROUND = 512
 """Taken before the live feed has its turn again: nobody can keep the daemon from the others."""

@@ -10,9 +10,9 @@ from typing import Any
 from neuralpower_wire import Epoch
 
 from ..config import Config
+from ..part import DaemonPart
 from ..system.conditions import Machine
 from ..system.latency import LatencyHold
-from .part import DaemonPart
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from neuralpower_wire import Epoch, Ticks
 
+from ..part import DaemonPart
 from ..sampling import Sampling
 from ..system.memory import GiveBack
 from ..watch.observer import Observer
-from .part import DaemonPart
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

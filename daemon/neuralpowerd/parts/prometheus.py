@@ -15,10 +15,10 @@ from ..config import Config
 from ..errors import ConfigError
 from ..live.scrape import PATH, Scrape
 from ..logs.journal import boot_id
+from ..part import DaemonPart
 from ..sources.boards import boards
 from ..watch.energy import EnergyWatch
 from ..watch.metrics import Snapshot, TickCounts, page
-from .part import DaemonPart
 
 log = logging.getLogger(__name__)
 

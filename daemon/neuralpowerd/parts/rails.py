@@ -9,10 +9,10 @@ from typing import Any
 from neuralpower_wire import Epoch, Ticks, rail_power_w
 
 from ..logs.ledger import Ledger
+from ..part import DaemonPart
 from ..sampling import Sampling
 from ..watch.doubts import DoubtWatch
 from ..watch.rails import RailWatch
-from .part import DaemonPart
 
 log = logging.getLogger(__name__)
 

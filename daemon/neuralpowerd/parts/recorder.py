@@ -17,8 +17,8 @@ from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY
 from ..config import Config
 from ..logs.ledger import Ledger
 from ..logs.saved import FAULTS, SUFFIX, SavedFile, SavedFolder, incident
+from ..part import DaemonPart
 from ..watch.triggers import Trigger, Triggers
-from .part import DaemonPart
 
 log = logging.getLogger(__name__)
 

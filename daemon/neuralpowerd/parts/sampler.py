@@ -9,9 +9,9 @@ from neuralpower_wire import Epoch
 
 from ..errors import DaemonError
 from ..logs.ledger import Ledger
+from ..part import DaemonPart
 from ..sampling import Sampling
 from ..watch.rails import error_name
-from .part import DaemonPart
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from ..live.endpoints import Endpoints, send
 from ..live.refusals import Refusals
 from ..logs.history import History
 from ..logs.ledger import Ledger
-from .part import DaemonPart, Intake
+from ..part import DaemonPart, Intake
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import time
 from neuralpower_wire import Ticks
 
 from ..logs.ledger import Ledger
+from ..part import DaemonPart
 from ..sampling import Sampling
 from ..system.notify import Notifier
-from .part import DaemonPart
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from neuralpower.errors import Failure
-from neuralpower.recordings import layout
-from neuralpower.recordings.wal import HEADER
+from neuralpower.recordings.files import layout
+from neuralpower.recordings.files.wal import HEADER
 from neuralpower.subscriber.client import Client
 
 from .inferences import infer

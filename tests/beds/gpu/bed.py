@@ -80,7 +80,7 @@ class Device:
         self._square: Any = None
         self._piece_s = 0.0
         if work is not None:
-            from tests.worlds.gpu_stand_in import WorkingGpu, cuda_of
+            from tests.worlds.gpu.gpu_stand_in import WorkingGpu, cuda_of
 
             self._gpu = WorkingGpu(work)
             self._native = cuda_of(self._gpu)
@@ -151,7 +151,7 @@ class Bed:
         environment = {**os.environ}
         work = None
         if self.simulated:
-            from tests.worlds import gpu_stand_in, nvml_stand_in
+            from tests.worlds.gpu import gpu_stand_in, nvml_stand_in
 
             work = self.folder / "work"
             work.touch()

@@ -178,8 +178,8 @@ def run(bed: Bed) -> None:
 
 def _judge(bed: Bed, good: list[Measured]) -> None:
     """Over the stand-in, what a kernel draws is known where the layer is one kernel."""
-    from tests.worlds.gpu_stand_in import ENVIRONMENT, power_w
-    from tests.worlds.torch_stand_in import LEAST_NS, NS_AN_ELEMENT
+    from tests.worlds.gpu.gpu_stand_in import ENVIRONMENT, power_w
+    from tests.worlds.gpu.torch_stand_in import LEAST_NS, NS_AN_ELEMENT
 
     floor_w = float(ENVIRONMENT["NVML_STAND_IN"].split()[0].partition("=")[2]) * 1e-3
     names = {"conv": "aten.convolution.default", "fc": "aten.linear.default"}

@@ -4,7 +4,7 @@
  *
  * What it answers is simulated, and it says so: the name of its GPUs does, and the symbol neuralpower_simulated is
  * what the source goes by. Power is a sum of two square waves on CLOCK_MONOTONIC, so its energy is known in closed form
- * (tests/worlds/nvml_stand_in.py has the same sum). How the readings come about follows what was measured on one H200 with
+ * (tests/worlds/gpu/nvml_stand_in.py has the same sum). How the readings come about follows what was measured on one H200 with
  * driver 580: a mean over 1 s and one over 27 ms, both new each 100 ms, which the calls return with a time stamp; a counter in
  * mJ that is new each 100 ms and takes 2.9 ms to read; a ring of 119 readings some 21 ms apart. What was not
  * measured there is assumed: the ring's readings are means over 20 ms, asking for them takes 100 us, time stamps are those of
@@ -12,7 +12,7 @@
  *
  * The environment variable NVML_STAND_IN changes it: words "key=number", see `settings`. Tests in C also set the
  * clock (np_stand_in_now_ns) and call np_stand_in_configure(). NVML_STAND_IN_WORK names a file of `struct work`: what GPU 0
- * draws besides, from one moment to the next, which whoever plays the GPU appends to (tests/worlds/gpu_stand_in.py).
+ * draws besides, from one moment to the next, which whoever plays the GPU appends to (tests/worlds/gpu/gpu_stand_in.py).
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write what was asked for."""
-    from neuralpower.recordings.exporting import write_csv
-    from neuralpower.recordings.perfetto import write_perfetto
+    from neuralpower.recordings.exports.exporting import write_csv
+    from neuralpower.recordings.exports.perfetto import write_perfetto
     from neuralpower.recordings.recording import Recording
 
     if not args.csv and not args.perfetto:

@@ -18,14 +18,19 @@ import numpy as np
 from neuralpower_wire import WireError
 from neuralpower_wire.files import LEFT, sync_folder
 
-from .. import __version__
-from ..errors import InputError
-from . import compaction, layout, segments, summaries
+from ... import __version__
+from ...errors import InputError
+from ..recording import Recording
+from ..writer import take_lock
+from . import (
+    compaction,
+    layout,
+    segments,
+    summaries,
+)
 from .entries import columns_of
 from .layout import Segment
-from .recording import Recording
 from .wal import Content, Wal, read
-from .writer import take_lock
 
 ASIDE = "damaged"
 """Folder for files as they were before they were mended."""

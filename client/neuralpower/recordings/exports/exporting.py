@@ -1,4 +1,4 @@
-"""A recording as CSV tables for other tools; the trace is in :mod:`neuralpower.recordings.perfetto`."""
+"""A recording as CSV tables for other tools; the trace is in :mod:`neuralpower.recordings.exports.perfetto`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from neuralpower_align.activity.windows import layer_windows
 from neuralpower_wire import explained, rail_power_w, total_power_w
 from neuralpower_wire.files import replacing
 
-from ..names import csv_name
-from .recording import Inference, Recording
+from ...names import csv_name
+from ..recording import Inference, Recording
 
 
 def write_csv(recording: Recording, folder: Path) -> dict[str, int]:

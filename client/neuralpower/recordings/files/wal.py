@@ -19,7 +19,7 @@ import msgpack
 
 from neuralpower_wire.files import sync_folder
 
-from ..errors import InputError
+from ...errors import InputError
 
 MAGIC = b"NPWALOG\n"
 VERSION = 1

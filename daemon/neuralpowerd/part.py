@@ -12,7 +12,7 @@ import zmq
 
 from neuralpower_wire import Epoch, Ticks
 
-from ..config import Config
+from .config import Config
 
 
 @dataclass

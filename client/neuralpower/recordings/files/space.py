@@ -10,7 +10,7 @@ from pathlib import Path
 from neuralpower_wire import Kind, PackedRecord, WireError, encode, records_to_batch
 from neuralpower_wire.files import sync_folder
 
-from ..errors import InputError
+from ...errors import InputError
 from . import layout, segments, summaries
 from .entries import rows_of
 from .layout import Document, Segment

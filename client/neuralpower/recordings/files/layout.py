@@ -12,7 +12,7 @@ from pathlib import Path
 
 from neuralpower_wire.files import replace_file
 
-from ..errors import InputError
+from ...errors import InputError
 
 FORMAT = "neuralpower recording"
 VERSION = 1

@@ -22,8 +22,8 @@ import pyarrow as pa
 from neuralpower_wire import READING, Kind, PackedRecords, TickColumns, Ticks, WireError, tick_dtype
 from neuralpower_wire.tick import MAX_READINGS
 
-from .. import parquet
-from ..errors import InputError
+from ... import parquet
+from ...errors import InputError
 from .entries import Journal
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-SOURCE = Path(__file__).resolve().parents[1] / "c" / "stand_in" / "nvml.c"
+SOURCE = Path(__file__).resolve().parents[2] / "c" / "stand_in" / "nvml.c"
 SAMPLES_HZ, FIELDS_HZ = 1e3 / 21, 1e3 / 101
 """New readings a second of its ring, and of its fields and counter."""
 LOW_W, FAST_W, FAST_NS, SLOW_W, SLOW_NS = 80.0, 120.0, 77_000_000, 100.0, 7_000_000_000

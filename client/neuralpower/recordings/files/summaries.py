@@ -24,9 +24,9 @@ from neuralpower_wire import Epoch, Kind, PackedRecord, PackedRecords, Ticks
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.files import replace_file
 
-from ..errors import InputError
-from . import levels
-from .statistics import JournalContents, TickSummary
+from ...errors import InputError
+from .. import levels
+from ..statistics import JournalContents, TickSummary
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -20,9 +20,14 @@ from neuralpower_align.activity.windows import layer_windows
 from neuralpower_wire import Epoch, Inference, Kind, Mark, Ticks, explained, rail_power_w, total_power_w
 from neuralpower_wire.files import replacing
 
-from ..errors import InputError
-from .protobuf import double, integer, message, text
-from .recording import Recording
+from ...errors import InputError
+from ..recording import Recording
+from .protobuf import (
+    double,
+    integer,
+    message,
+    text,
+)
 
 REALTIME, MONOTONIC, BOOTTIME = 1, 3, 6
 """Numbers of Perfetto's built-in clocks."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from neuralpower_wire import Channel, Chip, Epoch, Flag, ReadingState, tick_dtype
 
-from .held_recording import Memory
+from ..held_recording import Memory
 
 Floats = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tests.worlds.nvml_stand_in import build
+from tests.worlds.gpu.nvml_stand_in import build
 
 _folder = tempfile.TemporaryDirectory(prefix="np-nvml")
 

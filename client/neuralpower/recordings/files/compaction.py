@@ -13,7 +13,7 @@ from neuralpower_wire.batch import unpack
 from neuralpower_wire.bodies import MAX_RECORD
 from neuralpower_wire.files import replace_file, sync_folder
 
-from ..errors import InputError
+from ...errors import InputError
 from . import layout, segments, summaries
 from .entries import columns_of
 from .wal import Message, read

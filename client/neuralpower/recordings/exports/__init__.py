@@ -1,0 +1,1 @@
+"""A recording as traces and tables for others."""
