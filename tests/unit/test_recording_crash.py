@@ -14,7 +14,7 @@ from tests.worlds.fake_daemon import JOURNAL_STREAM, STREAM, epoch, inference, t
 
 from neuralpower import Recording
 from neuralpower.recordings.files import layout
-from neuralpower.recordings.files.verifying import verify
+from neuralpower.recordings.verifying import verify
 from neuralpower.recordings.writer import Writer
 from neuralpower.subscriber.messages import Records, Ticks
 from neuralpower_wire import Kind, Record, files

@@ -15,7 +15,7 @@ from test_recording_folder import STREAM, recorded, ticks
 from neuralpower import InputError, Recording
 from neuralpower.cli import main
 from neuralpower.recordings.files import layout, segments, summaries
-from neuralpower.recordings.files.verifying import repair, verify
+from neuralpower.recordings.verifying import repair, verify
 from neuralpower.recordings.writer import Writer
 
 

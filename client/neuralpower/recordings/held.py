@@ -40,7 +40,7 @@ class Run:
         return self.segments[0] if len(self.segments) == 1 and not self.pending else None
 
 
-class Held:
+class HeldFiles:
     """What lies in a recording's folder. `damaged` takes a line for each file that was skipped, cut or gone round."""
 
     def __init__(self, folder: Path, skip_damaged: bool) -> None:

@@ -33,7 +33,7 @@ from ..errors import InputError
 from . import levels
 from .files import layout, summaries
 from .files.entries import Journal, in_order, journal_in_order
-from .held import Held, Run, Span
+from .held import HeldFiles, Run, Span
 from .lost import Told, of_records
 from .lost import explained as explained_by
 from .statistics import JournalContents, Losses, TickStatistics, TickSummary
@@ -58,7 +58,7 @@ class Inference:
 
 
 @dataclass(frozen=True)
-class Energy:
+class SpanEnergy:
     """Joules of each rail and of the whole board, and the seconds they are of: without lost ticks, missing readings and changes of epoch."""
 
     rails_j: dict[str, float]
@@ -85,7 +85,7 @@ class Recording:
 
     def __init__(self, directory: str | os.PathLike[str], skip_damaged: bool = False) -> None:
         self.directory = Path(directory)
-        self._held = Held(self.directory, skip_damaged)
+        self._held = HeldFiles(self.directory, skip_damaged)
         self.document = layout.read_document(self.directory, self._held.tell if skip_damaged else None)
         self._within: Span | None = None
         self._ticks: dict[bytes, Ticks] = {}
@@ -273,11 +273,11 @@ class Recording:
         across = levels.between(list(zip(ends[1:-1:2], ends[2::2], strict=True)))
         return levels.together([*parts, across.coarser(seconds)])
 
-    def energy(self, stream: bytes | None = None) -> Energy:
+    def energy(self, stream: bytes | None = None) -> SpanEnergy:
         """Joules of each rail from the first to the last tick, by :mod:`neuralpower.recordings.levels`, and of how many seconds they are."""
         found = self.power_levels(levels.HOUR, stream).energy_j()
         total = found.pop(levels.TOTAL, (0.0, 0.0))
-        return Energy(
+        return SpanEnergy(
             {rail: joules for rail, (joules, _) in found.items()}, {r: s for r, (_, s) in found.items()}, *total
         )
 

@@ -33,7 +33,7 @@ from neuralpower_wire import (
     ticks_to_frames,
 )
 from neuralpower_wire.batch import unpack
-from neuralpower_wire.files import sync_folder
+from neuralpower_wire.files import LEFT, replacing
 from neuralpower_wire.history import MAX_RECORDS, MAX_REPLY, MAX_TICKS
 from neuralpower_wire.saved import END, FOUND, MAGIC, MOST_CHUNK, SAVED, pack_entry, unpack_entries
 
@@ -82,7 +82,7 @@ class SavedFolder:
                 "name another",
                 key="recorder.folder",
             )
-        for left in folder.glob(f"*{SUFFIX}.tmp"):
+        for left in folder.glob(LEFT):
             left.unlink()
         names = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
         self._files = {each.name: each for name in names if (each := self._known(name))}
@@ -147,32 +147,22 @@ class SavedFolder:
 
         Raises OSError; nothing is left then.
         """
-        aside, head = self.folder / f"{name}.tmp", {**told, "first": 0, "count": 0}
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(MAGIC + pack_entry(encode(Batch(SAVED, head, {}))))
-                size, written, whole = file.tell(), 0, True
-                last = pack_entry(encode(Batch(END, {"first": 0, "count": 2**31, "whole": True}, {})))
-                for frames in messages:
-                    entry = pack_entry(frames)
-                    if not self.drop_for(size + len(entry) + len(last)):
-                        whole = False
-                        break
-                    file.write(entry)
-                    size, written = size + len(entry), written + 1
-                end = pack_entry(encode(Batch(END, {"first": 0, "count": written, "whole": whole}, {})))
-                self.drop_for(size + len(end))
-                file.write(end)
-                file.flush()
-                os.fsync(descriptor)
-                size = file.tell()
-            aside.replace(self.folder / name)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                aside.unlink()
-            raise
-        sync_folder(self.folder)
+        head = {**told, "first": 0, "count": 0}
+        with replacing(self.folder / name, 0o600) as file:
+            file.write(MAGIC + pack_entry(encode(Batch(SAVED, head, {}))))
+            size, written, whole = file.tell(), 0, True
+            last = pack_entry(encode(Batch(END, {"first": 0, "count": 2**31, "whole": True}, {})))
+            for frames in messages:
+                entry = pack_entry(frames)
+                if not self.drop_for(size + len(entry) + len(last)):
+                    whole = False
+                    break
+                file.write(entry)
+                size, written = size + len(entry), written + 1
+            end = pack_entry(encode(Batch(END, {"first": 0, "count": written, "whole": whole}, {})))
+            self.drop_for(size + len(end))
+            file.write(end)
+            size = file.tell()
         made = SavedFile(name, size, head)
         with self._lock:
             self._files[name] = made

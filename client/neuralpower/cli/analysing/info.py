@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _verified(path: Path, args: argparse.Namespace) -> int:
     """What is damaged in a recording; 1 where anything is, or was lost before it was mended."""
-    from neuralpower.recordings.files.verifying import repair, verify
+    from neuralpower.recordings.verifying import repair, verify
 
     if not path.is_dir():
         raise InputError(f"{path}: --verify and --repair are for recordings")

@@ -23,7 +23,7 @@ from neuralpower_wire import READING, Kind, PackedRecords, TickColumns, Ticks, W
 from neuralpower_wire.tick import MAX_READINGS
 
 from ... import parquet
-from ...errors import InputError
+from ...errors import DamagedFile, InputError
 from .entries import Journal
 
 T = TypeVar("T")
@@ -188,11 +188,11 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, within: tuple
             raise ValueError("its checksum does not fit")
         return table
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise DamagedFile(path, "no such file") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:
             reason = error.strerror or os.strerror(error.errno)
-            raise InputError(f"{path}: cannot be read: {reason}; or read the rest with --skip-damaged") from None
+            raise DamagedFile(path, f"cannot be read: {reason}", "or read the rest with --skip-damaged") from None
         raise damaged(path, error) from None
 
 
@@ -228,12 +228,11 @@ def _says_sealed(table: pa.Table) -> bool:
     return isinstance(found, dict) and SEALED in found
 
 
-def damaged(path: Path, error: Exception) -> InputError:
+def damaged(path: Path, error: Exception) -> DamagedFile:
     """The error that names a damaged file and says what to do about it."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(
-        f"{path}: truncated or corrupt ({reason[:120]}); restore the file, or read the rest with --skip-damaged"
-    )
+    advice = "restore the file, or read the rest with --skip-damaged"
+    return DamagedFile(path, f"truncated or corrupt ({reason[:120]})", advice)
 
 
 def read_ticks(path: Path, within: tuple[int, int] | None = None) -> pa.Table:

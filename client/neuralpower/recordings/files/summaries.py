@@ -50,7 +50,11 @@ T = TypeVar("T")
 
 
 class Unusable(ValueError):
-    """There is no summary to go by; the words say why, "" where there simply is none."""
+    """There is no summary to go by; the words say why, "" where there simply is none. `reason`: in short, without the file's name."""
+
+    def __init__(self, words: str = "", reason: str = "is missing") -> None:
+        super().__init__(words)
+        self.reason = reason
 
 
 def path_of(segment: Path) -> Path:
@@ -104,24 +108,28 @@ def read(segment: Path, whole: bool = False) -> dict[str, Any]:
         with open(path, "rb") as file:
             data, size = file.read(), os.stat(segment).st_size
     except FileNotFoundError:
-        raise Unusable("") from None
+        raise Unusable from None
     except OSError as error:
-        raise Unusable(f"{path}: cannot be read: {error.strerror}; its segment is read instead") from None
+        reason = f"cannot be read: {error.strerror}"
+        raise Unusable(f"{path}: {reason}; its segment is read instead", reason) from None
     body = _unpacked(path, data, whole)
     if body["segment"][0] != size and not whole:
-        raise Unusable(f"{path}: is of another segment, which is read instead; neuralpower info --repair makes it anew")
+        reason = "is of another segment"
+        raise Unusable(f"{path}: {reason}, which is read instead; neuralpower info --repair makes it anew", reason)
     return body
 
 
 def _unpacked(path: Path, data: bytes, whole: bool) -> dict[str, Any]:
-    damaged = Unusable(f"{path}: damaged; its segment is read instead, and neuralpower info --repair makes it anew")
+    damaged = Unusable(
+        f"{path}: damaged; its segment is read instead, and neuralpower info --repair makes it anew", "damaged"
+    )
     if len(data) < HEADER.size:
         raise damaged
     magic, version, checksum, length = HEADER.unpack_from(data)
     if checksum != zlib.crc32(memoryview(data)[16:], zlib.crc32(data[:12])) or magic != MAGIC:
         raise damaged
     if version != VERSION:
-        raise Unusable("")  # a newer one's; what it says is in the segment too
+        raise Unusable  # a newer one's; what it says is in the segment too
     try:
         body = _map(data[HEADER.size : HEADER.size + length])
         size, seal = body["segment"]

@@ -19,7 +19,7 @@ import msgpack
 
 from neuralpower_wire.files import sync_folder
 
-from ...errors import InputError
+from ...errors import DamagedFile
 
 MAGIC = b"NPWALOG\n"
 VERSION = 1
@@ -49,10 +49,15 @@ class Content:
 
     def told(self, path: Path) -> list[str]:
         """One line for each damage."""
-        lines = [f"{path}: {len(hole)} bytes from byte {hole.start} on are damaged and left out" for hole in self.holes]
+        return [f"{path}: {each}" for each in self.faults]
+
+    @property
+    def faults(self) -> list[str]:
+        """The same without the file's name."""
+        found = [f"{len(hole)} bytes from byte {hole.start} on are damaged and left out" for hole in self.holes]
         if self.damaged_bytes:
-            lines.append(f"{path}: {self.damaged_bytes} bytes of a half-written end left out")
-        return lines
+            found.append(f"{self.damaged_bytes} bytes of a half-written end left out")
+        return found
 
 
 def read(path: Path) -> Content:
@@ -71,9 +76,9 @@ def read(path: Path) -> Content:
         if messages:  # no other file has frames that check
             holes.insert(0, range(HEADER.size))
         elif magic != MAGIC or zero:
-            raise InputError(f"{path}: not a write-ahead log of a recording; move it out of the folder")
+            raise DamagedFile(path, "not a write-ahead log of a recording", "move it out of the folder")
         else:
-            raise InputError(f"{path}: format version {version}; this neuralpower reads version {VERSION}: update it")
+            raise DamagedFile(path, f"format version {version}", f"this neuralpower reads version {VERSION}: update it")
     return Content(messages, end, len(whole) - end, holes)
 
 

@@ -18,26 +18,26 @@ import numpy as np
 from neuralpower_wire import WireError
 from neuralpower_wire.files import LEFT, sync_folder
 
-from ... import __version__
-from ...errors import InputError
-from ..recording import Recording
-from ..writer import take_lock
-from . import (
+from .. import __version__
+from ..errors import DamagedFile, InputError
+from .files import (
     compaction,
     layout,
     segments,
     summaries,
 )
-from .entries import columns_of
-from .layout import Segment
-from .wal import Content, Wal, read
+from .files.entries import columns_of
+from .files.layout import Segment
+from .files.wal import Content, Wal, read
+from .recording import Recording
+from .writer import take_lock
 
 ASIDE = "damaged"
 """Folder for files as they were before they were mended."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Damage:
     """Something that is not as a recorder leaves it. `lost`: entries are gone; where not, it can be made of the rest without loss."""
 
     path: Path
@@ -45,13 +45,13 @@ class Finding:
     lost: bool
 
 
-def verify(folder: Path) -> list[Finding]:
+def verify(folder: Path) -> list[Damage]:
     """Everything in a recording's folder that is damaged, missing or left over; nothing is changed. InputError where it is no recording."""
     document = _document(folder)
     return [*document, *_logs(folder), *(each for one in _segments(folder) for each in _segment(one)), *_strays(folder)]
 
 
-def repair(folder: Path) -> list[Finding]:
+def repair(folder: Path) -> list[Damage]:
     """Mend what :func:`verify` finds, and give what it found. A recorder may not be at work.
 
     Sound row groups of a damaged segment become a segment; write-ahead logs become segments; summaries are made anew.
@@ -85,13 +85,13 @@ def _segments(folder: Path) -> list[Segment]:
     return [each for log in ("ticks", "journal") for each in layout.segments(folder, log)]
 
 
-def _document(folder: Path) -> list[Finding]:
+def _document(folder: Path) -> list[Damage]:
     told: list[str] = []
     layout.read_document(folder, told.append)
-    return [Finding(folder / layout.DOCUMENT, line.split(": ", 1)[1], False) for line in told]
+    return [Damage(folder / layout.DOCUMENT, line.split(": ", 1)[1], False) for line in told]
 
 
-def _logs(folder: Path) -> Iterator[Finding]:
+def _logs(folder: Path) -> Iterator[Damage]:
     for path in [*(path for _, path in layout.wals(folder)), folder / layout.FACTS]:
         try:
             content = read(path)
@@ -100,32 +100,32 @@ def _logs(folder: Path) -> Iterator[Finding]:
         except FileNotFoundError:
             continue
         except (InputError, WireError) as error:
-            yield Finding(path, str(error).removeprefix(f"{path}: "), True)
+            yield Damage(path, error.what if isinstance(error, DamagedFile) else str(error), True)
             continue
-        for line in content.told(path):
-            yield Finding(path, line.removeprefix(f"{path}: "), True)
+        for fault in content.faults:
+            yield Damage(path, fault, True)
 
 
-def _segment(segment: Segment) -> Iterator[Finding]:
+def _segment(segment: Segment) -> Iterator[Damage]:
     """What is wrong with a segment and with its summary."""
     path, beside = segment.path, summaries.path_of(segment.path)
     try:
         _checked(segment)
     except InputError as error:
-        reason = str(error).removeprefix(f"{path}: ").split("; restore")[0]
+        reason = error.reason if isinstance(error, DamagedFile) else str(error)
         try:
             table, lost = segments.salvaged(path, summaries.read(path, whole=True)["frames"])
-            yield Finding(path, f"{reason}; {table.num_rows} entries are sound, {lost} row groups are lost", lost > 0)
+            yield Damage(path, f"{reason}; {table.num_rows} entries are sound, {lost} row groups are lost", lost > 0)
         except (InputError, KeyError, summaries.Unusable):
-            yield Finding(path, f"{reason}; entries {segment.first} to {segment.last} are lost", True)
+            yield Damage(path, f"{reason}; entries {segment.first} to {segment.last} are lost", True)
         return
     try:
         body = summaries.read(path, whole=True)
     except summaries.Unusable as error:
-        yield Finding(beside, str(error).split(": ", 1)[-1].split(";")[0] or "is missing", False)
+        yield Damage(beside, error.reason, False)
         return
     if body["segment"] != _size_and_checksum(path):
-        yield Finding(beside, "is of another segment", False)
+        yield Damage(beside, "is of another segment", False)
 
 
 def _checked(segment: Segment) -> Any:
@@ -146,11 +146,11 @@ def _size_and_checksum(path: Path) -> tuple[int, int]:
     return len(data), zlib.crc32(data)
 
 
-def _strays(folder: Path) -> Iterator[Finding]:
+def _strays(folder: Path) -> Iterator[Damage]:
     for path in sorted(folder.rglob(LEFT)):
-        yield Finding(path, "left half-written by a recorder that was killed", False)
+        yield Damage(path, "left half-written by a recorder that was killed", False)
     for path in _orphans(folder):
-        yield Finding(path, "sums up a segment that is not there", False)
+        yield Damage(path, "sums up a segment that is not there", False)
 
 
 def _orphans(folder: Path) -> list[Path]:
