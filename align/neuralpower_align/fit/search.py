@@ -66,6 +66,8 @@ are followed."""
 CLOSE, CONTESTED, MORE = 60.0, 3, 1.5
 """Tuning: maxima whose cost is no more above the best one's, so many at most, are ended on all rows before one is chosen, where there are so many times
 as many as it was approached by."""
+MOST_ENGINES = 16
+"""Tuning: of more engines, whose fits take long, nothing is looked at again."""
 ALONE, FEW_GAPS = 2.0, 10
 """Rule: an engine's gap that is more than so many of the prior's deviations from the one that most have is doubted, where that moves its first and last
 layers by AROUND_GAP_NS. Engines with fewer gaps before their middle than the second tell too little of them."""
@@ -270,6 +272,8 @@ class Search(Surface):
         """The best with gaps that durations have in them, if its own have not, or with usual ones: a runtime does either, and under a long lag a part of
         the rows hardly tells which."""
         layout = best.model.layout
+        if layout.engines > MOST_ENGINES:
+            return []
         apart_us = AROUND_GAP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0)
         usual_us = min(GAP_CENTRE_US, layout.most_gap_us)
         gap_us = 0.0 if layout.value[GAP] > apart_us else usual_us
@@ -344,7 +348,7 @@ class Search(Surface):
     def agreed(self, found: State, rivals: tuple[State, ...]) -> tuple[State, tuple[State, ...]]:
         """The maximum once more from a gap that engines agree on, if one of them has found another: each alone may have ended in a valley of its own."""
         layout, plan = found.model.layout, self.plan
-        if not layout.apart or found.model.second:
+        if not 1 < layout.engines <= MOST_ENGINES or found.model.second:
             return found, rivals
         named = np.flatnonzero(plan.moves >= 0)
         kernels = np.zeros(layout.engines)
