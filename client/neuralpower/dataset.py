@@ -209,12 +209,13 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         if rows > MOST_ROWS:
             raise InputError(f"{source}: {rows:,} rows, at most {MOST_ROWS:,} are read")
         schema = parquet.schema(source)
+        names = schema.names
     except InputError:
         raise
     except _unreadable() as error:  # Arrow's own are kinds of ValueError too
         raise InputError(f"{source}: cannot be read as Parquet: {_first_line(error)}") from None
     provenance = _provenance(source, schema.metadata or {})
-    missing = [name for name in COLUMNS if name not in schema.names]
+    missing = [name for name in COLUMNS if name not in names]
     if set(missing) - set(LATER):
         raise InputError(f"{source}: not a neuralpower dataset, it lacks the columns {', '.join(missing)}")
     there = [name for name in COLUMNS if name not in missing]
@@ -233,10 +234,10 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
-    """What Arrow raises on a file that it cannot read."""
+    """What Arrow raises on a file that it cannot read; the last where names of columns are no text."""
     import pyarrow as pa
 
-    return pa.ArrowException, OSError, MemoryError
+    return pa.ArrowException, OSError, MemoryError, UnicodeDecodeError
 
 
 def _read_columns(source: Path, names: list[str]) -> dict[str, Column]:

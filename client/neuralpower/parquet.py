@@ -23,6 +23,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     Raises:
         OSError: it cannot be opened or read.
         pyarrow.ArrowException: it is not Parquet, or damaged.
+        UnicodeDecodeError: the name of a column is no text.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

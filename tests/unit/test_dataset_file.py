@@ -219,3 +219,15 @@ def test_rows_refuse_unknown_columns() -> None:
 
 def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, values)
+
+
+@pytest.mark.parametrize("name", [b"runtime_s", b"power_w", b"network"])
+def test_names_of_columns_that_are_no_text_are_told(tmp_path: Path, name: bytes) -> None:
+    """Arrow raises another kind of error for them."""
+    path = tmp_path / "d.parquet"
+    write_dataset(sample().table, path, {})
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(name, b"\x80" + name[1:]))
+    with pytest.raises(InputError, match="cannot be read as Parquet") as raised:
+        read_dataset(path)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
