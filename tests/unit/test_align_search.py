@@ -1,4 +1,4 @@
-"""Where a search sets out: both of what a runtime may report, and each maximum once."""
+"""Where the search sets out: other lags at the delay that goes with them, gaps that are likely."""
 
 from __future__ import annotations
 
@@ -7,96 +7,86 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuralpower_align.activity.classes import Classes, EngineRuns
-from neuralpower_align.activity.layout import GAP, GAP_CENTRE_US, US, Layout
-from neuralpower_align.fit.search import SAME_NS, Search, gap_agreed_on, settled_maxima
-from neuralpower_align.fit.state import State
+from neuralpower_align.activity.layout import COMMON, GAP, Layout
+from neuralpower_align.activity.schedule import Laid, Schedule, schedule
+from neuralpower_align.clock.scan_clock import Sensor
+from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Maximum, Search, StartingPoint
 from neuralpower_align.fit.surface import EVERY
 from neuralpower_align.model.noise import Noise
-from neuralpower_align.model.nuisance import DRIFTS, Model, Spline
+from neuralpower_align.model.nuisance import Model, prior
 from neuralpower_align.model.piece import Piece
 from neuralpower_align.sensor.kernel import Kernel
 
-
-def engine_of(layers: int, inferences: int = 120) -> EngineRuns:
-    """Layers of 10 to 60 us with a kernel each, random gaps between inferences."""
-    random = np.random.default_rng(layers)
-    mean = random.uniform(10e3, 60e3, layers)
-    durations = np.rint(mean * (1 + 0.01 * random.standard_normal((inferences, layers)))).astype(np.int64)
-    total = durations.sum(axis=1) + 5000 * layers + random.integers(40_000, 80_000, inferences)
-    begin = 10_000_000 + np.cumsum(total + random.integers(100_000, 1_200_000, inferences)) - total
-    return EngineRuns(begin, begin + total, durations, np.arange(layers))
+US = 1e3
 
 
-def state_of(layers: int, gap_us: float) -> tuple[Search, State]:
-    """A search, and a state of it with this gap between kernels."""
-    engine = engine_of(layers)
-    classes = Classes.of([engine])
-    plan, layer, count = classes.schedule([engine], ()), classes.is_layer(), classes.is_layer().size
-    search = Search(plan, layer, (), 200, 1e6, 1e6)
-    at = np.arange(5e6, float(plan.edges_ns[-1]) + 3e6, 0.84e6)
-    piece = Piece(np.arange(at.size), at, 5 + 0.1 * np.sin(np.arange(at.size)), 140e3, 1, None, 0.0)
-    spline = Spline.over(float(at[0]), float(at[-1]))
-    model = Model(
-        np.where(layer, 8.0, 4.0), layer, Kernel(50e3, 140e3), (spline,), float(at[0]), float(at[-1]), Layout.usual(1, gap_us), stall_of=np.zeros(count),
-        drift=np.zeros(DRIFTS), idle_drift=np.zeros(DRIFTS), shift_us=(np.zeros(spline.columns),), lag_from_ns=50e3, each=False, centre_w=8.0, level_w=6.0,
-        blurs=True,
-    )  # fmt: skip
-    return search, search.at((model, [piece], Noise.even(0.05**2)), EVERY)
+def plan_of(inferences: int = 50) -> Schedule:
+    """Three layers now and then."""
+    begin = 10_000_000 + 3_000_000 * np.arange(inferences)
+    edges = begin[:, None] + np.array([60_000, 160_000, 240_000, 500_000])
+    windows = np.stack([edges[:, :-1], edges[:, 1:]], axis=-1)
+    return schedule([Laid(windows, np.arange(3), 5, begin, begin + 600_000, 3, 4)], 6, 7)
 
 
-@pytest.mark.parametrize(
-    ("found_us", "other_us"), [(0.95, 0.0), (2.5, 0.0), (0.0, GAP_CENTRE_US), (0.1, GAP_CENTRE_US)]
-)
-def test_what_a_runtime_reports_is_tried_both_ways(found_us: float, other_us: float) -> None:
-    """Durations have the gaps in them or have not: from either one must set out, or what a part of the rows hardly tells is decided by the first start."""
-    search, best = state_of(80, found_us)
-    (start,) = search.told_otherwise(best)
-    assert start.model.layout.value[GAP] == pytest.approx(other_us)
-    assert start.model.edge_ns == 0 and start.model.blurs and not start.model.layout.still, "all parameters are free"
+def search_of(lag_ns: float) -> tuple[Search, Model, list[Piece]]:
+    """A search with the model from which it sets out."""
+    plan = plan_of()
+    at = np.arange(5e6, 160e6, 0.84e6)
+    piece = Piece(np.arange(at.size), at, np.full(at.size, 5.0), 140e3, 1, None, 0.0)
+    search = Search(plan, np.arange(7) < 3, (), 200, 1e6, 1e6)
+    return search, search.first([piece], Sensor(200e3, lag_ns, (None,)), False, Layout.usual(1)), [piece]
 
 
-def test_a_gap_that_moves_no_layer_far_is_not_tried_otherwise() -> None:
-    search, best = state_of(6, 0.9)
-    assert search.told_otherwise(best) == []
+@pytest.mark.parametrize("lag_ns", [5e3, 100e3, 900e3])
+@pytest.mark.parametrize(("name", "shifts_ns"), [("starts", START_SHIFTS_NS), ("nearby", NEAR_SHIFTS_NS)])
+def test_other_lags_go_with_other_delays(name: str, shifts_ns: tuple[int, ...], lag_ns: float) -> None:
+    """Whatever the lag of a start, the mean answer is tried at the same places: those around where the acquired sensor has it."""
+    search, model, pieces = search_of(lag_ns)
+    places: dict[float, set[float]] = {}
+    for start in getattr(search, name)(StartingPoint(model, pieces)):
+        later_ns = float(start.pieces[0].at_ns[0] - pieces[0].at_ns[0])
+        assert start.model.shift_us[0][0] * US == pytest.approx(later_ns, abs=1e-3)
+        step = Kernel(start.model.kernel.lag_ns, 140e3)
+        times = np.arange(-500e3, 20e6, 1e3)
+        mean_ns = float(np.sum(1 - step.step(times[times > 0]))) * 1e3 - later_ns
+        places.setdefault(start.model.kernel.lag_ns, set()).add(mean_ns)
+    assert len(places) >= (1 if name == "nearby" and lag_ns > 400e3 else 3)
+    for found in places.values():
+        np.testing.assert_allclose(
+            np.unique(np.round(list(found), -3)), np.sort(lag_ns + 70e3 - np.array(shifts_ns)), atol=2e3
+        )
 
 
-def test_a_maximum_that_was_ended_at_twice_is_one_rival() -> None:
-    """Weighed twice it would leave others half of their chance."""
-    _, state = state_of(6, 0.5)
-
-    def at(later_ns: float, settled: bool = True) -> State:
-        shifted = tuple(each + later_ns / US for each in state.model.shift_us)
-        return replace(state, model=replace(state.model, shift_us=shifted), settled=settled)
-
-    every = [at(0.0), at(SAME_NS / 2), at(9 * SAME_NS), at(9.5 * SAME_NS), at(20 * SAME_NS, settled=False)]
-    assert [each.model.shift_us[0][0] for each in settled_maxima(every)] == [0.0, 9 * SAME_NS / US]
-    assert settled_maxima([at(0.0, settled=False), at(9 * SAME_NS)]) == ()
+def test_gaps_that_are_tried_are_steps_between_what_is_likely() -> None:
+    """From none to several times the usual for one engine."""
+    search, model, pieces = search_of(50e3)
+    gaps = sorted(float(start.model.layout.value[GAP]) for start in search.by_gap(StartingPoint(model, pieces)))
+    assert gaps[0] == 0.0 and gaps[-1] <= Layout.usual(1).likely_gaps_us[1]
 
 
-@pytest.mark.parametrize(
-    ("gaps_us", "kernels", "agreed_us"),
-    [
-        ([0.73, 1.27, 0.53, 0.41], [3, 54, 28, 27], 0.53),  # one in a valley of its own
-        ([0.73, 0.45, 0.53, 0.41], [3, 54, 28, 27], None),  # what few gaps tell is no doubt
-        ([1.9, 0.45, 0.4], [20, 54, 28], 0.45),
-        ([0.4, 0.72], [11, 30], None),  # 9 us at the first and last layers
-        ([0.4, 0.9], [11, 30], 0.4),
-        ([0.4, 9.0], [3, 60], None),  # nobody to agree with
-    ],
-)
-def test_an_engine_whose_gap_is_not_that_of_others_is_doubted(
-    gaps_us: list[float], kernels: list[int], agreed_us: float | None
-) -> None:
-    assert gap_agreed_on(np.array(gaps_us), np.array(kernels, np.float64)) == agreed_us
+def test_maxima_are_compared_on_the_readings_that_all_have() -> None:
+    """Of two that are alike but for rows that one of them has not, neither is likelier; and the order is that of how likely they are."""
+    search, model, (piece,) = search_of(50e3)
+    noise = Noise(white=0.04, slow=0.0)
+    some = piece.taken(np.flatnonzero(np.random.default_rng(1).random(piece.number.size) > 0.2))
+    other = replace(some, value_w=some.value_w + 0.01 * (np.arange(some.number.size) % 9 == 0))
+    states = [search.at((model, [each], noise), EVERY) for each in (piece, other)]
+    assert abs(states[0].cost - states[1].cost) > 20
+    found = search.compared(states, EVERY)
+    assert found[0].level == pytest.approx(found[1].level, abs=1e-6)
+    worse = replace(model, power_w=model.power_w + 0.3)
+    states = [search.at((each, [rows], noise), EVERY) for each, rows in ((worse, some), (model, piece))]
+    assert [each.model.power_w[0] for each in search.compared(states, EVERY)] == [model.power_w[0], worse.power_w[0]]
 
 
-def test_of_maxima_that_cannot_be_told_apart_one_that_settled_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    search, state = state_of(6, 0.5)
-    costs = iter([-100.0, -97.5, -80.0, -100.0, -95.0])
-    monkeypatch.setattr(State, "cost", property(lambda self: next(costs)))
-    monkeypatch.setattr(Search, "likelier", lambda self, model, pieces, noise, blocks: noise)
-    loose, settled = replace(state, settled=False), replace(state, settled=True)
-    found = search.compared([loose, settled, settled], EVERY)
-    assert [each.level for each in found] == [-97.5, -100.0, -80.0] and found[0].settled
-    assert not search.compared([loose, settled], EVERY)[0].settled, "one that is worse by more is not taken for it"
+def test_where_a_maximum_of_other_readings_lies_engines_keep_what_is_their_own() -> None:
+    """Set out from there, leads and gaps of single engines are as likely as their prior says, and not impossible."""
+    search, model, pieces = search_of(50e3)
+    layout = replace(Layout.usual(2), value=np.append(Layout.usual(2).value[:COMMON], [12.0, 0.1, -9.0, -0.2]))
+    model = replace(model, layout=Layout.usual(2))
+    there = Maximum(220e3, 40e3, 0.0, layout.value)
+    start = search.laid(there, StartingPoint(model, pieces)).model
+    np.testing.assert_array_equal(start.layout.value, layout.value)
+    precision, away = prior(start)
+    own = np.arange(start.index.layout.start + COMMON, start.index.layout.stop)
+    assert away[own] @ precision[np.ix_(own, own)] @ away[own] < 10

@@ -373,7 +373,8 @@ class Search(Surface):
         return self.everywhere(self.settled(point, MOST_BLOCKS, SETTLED, FINAL_NOISE_BLOCKS))
 
     def everywhere(self, state: State, reread: bool = True) -> State:
-        """The same point with the sums of all rows, of which few steps are gone where they are few enough."""
+        """The same point with the sums of all rows, of which few steps are gone where they are few enough; `reread`: numbered anew, which makes
+        costs of other rows."""
         self.pace.begin(ALL)
         pieces = self.reread(state.model, state.pieces) if reread else state.pieces
         every = self.at((state.model, pieces, state.noise), EVERY)
