@@ -7,8 +7,8 @@ MINUTES ?= 10
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SAMPLER := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h sampler_c/neuralpower_sampler/_build.py)
-# Lines of the sampler that the C tests run, per cent: just under what they do. Python's floor is in pyproject.toml.
+COMPILED := $(wildcard sampler_c/src/*.[ch] sampler_c/include/*.h align/src/*.[ch] sampler_c/neuralpower_sampler/_build.py align/neuralpower_align/model/_build.py)
+# Lines of C that the C tests run, per cent: just under what they do. Python's floor is in pyproject.toml.
 C_FLOOR := 94
 # Files of tests that are mostly arithmetic: tracing each line of it takes long and says little that is new.
 ARITHMETIC := $(addsuffix *.py,$(addprefix tests/unit/test_,accuracy align attribution demo models rank virtual withheld))
@@ -45,7 +45,7 @@ test-random: $(READY) ## property tests on cases drawn anew, to find what the fi
 coverage: $(READY) ## how much of C and Python the tests run, with floors; PYTEST='-k ring' passes options on
 	@rm -rf build/coverage build/c/gcov && mkdir -p build/coverage
 	@$(MAKE) -s -C tests/c gcov
-	@cd tests/c && $(abspath $(BIN))/gcovr --root ../../sampler_c --object-directory . --fail-under-line $(C_FLOOR) ../../build/c/gcov
+	@cd tests/c && $(abspath $(BIN))/gcovr --root ../.. --filter ../../sampler_c --filter ../../align --object-directory . --fail-under-line $(C_FLOOR) ../../build/c/gcov
 	@$(BIN)/coverage run -m pytest -n auto --dist loadgroup $(PYTEST) && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 coverage-quick: ## the same without tests that are mostly arithmetic, fit for CI
@@ -87,7 +87,7 @@ arrows: $(READY)
 	@echo "check: import arrows" && $(BIN)/lint-imports --no-logo
 
 warnings:
-	@echo "check: C warnings" && for source in sampler_c/src/*.c benchmarks/*/*.c examples/*/*.c; do \
+	@echo "check: C warnings" && for source in sampler_c/src/*.c align/src/*.c benchmarks/*/*.c examples/*/*.c; do \
 		$(CC) $(WARNINGS) -Isampler_c/include -Isampler_c/src -c $$source -o /dev/null || exit 1; done
 
 sanitize: ## C tests under ASan + UBSan, then under TSan
@@ -143,10 +143,10 @@ format: $(READY) ## rewrite the Python files as the formatter and the import sor
 
 clean: ## remove everything that was built, .venv too
 	@rm -rf build dist $(VENV) *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	@rm -f sampler_c/neuralpower_sampler/*.so
+	@rm -f sampler_c/neuralpower_sampler/*.so align/neuralpower_align/model/*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): setup.py pyproject.toml $(SAMPLER)
+$(READY): setup.py pyproject.toml $(COMPILED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and f"neuralpower needs Python 3.10 or later, but {sys.executable} is {sys.version.split()[0]}: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment: apt install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || { echo "$(PYTHON) has no C headers: apt install python3-dev" >&2; exit 1; }

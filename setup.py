@@ -1,4 +1,4 @@
-"""Build neuralpower: five source roots, one distribution, and one C extension that a machine without a compiler does without."""
+"""Build neuralpower: five source roots, one distribution, and two C extensions that a machine without a compiler does without."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sysconfig
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
@@ -20,25 +20,35 @@ ROOTS = {
 }
 
 
-class BuildSampler(build_ext):
-    """Compile the sampler; where that fails, say so in one line and go on without it, unless NEURALPOWER_SAMPLER=required."""
+WITHOUT = {
+    "neuralpower_sampler._sampler": "the C sampler is left out ({}); the client works, neuralpowerd will say how to add it",
+    "neuralpower_align.model._overlap": "the C part of the estimator is left out ({}); attribute tells the same, in twice to four times the time",
+}
+
+
+class BuildExtensions(build_ext):
+    """Compile the extensions; where that fails, say so in one line each and go on without, unless NEURALPOWER_SAMPLER=required."""
 
     missing = False
 
     def build_extensions(self) -> None:
+        super().build_extensions()
+        self.extensions = [each for each in self.extensions if each.name not in self.left_out]
+        self.missing = bool(self.left_out)
+
+    def build_extension(self, ext: Extension) -> None:
         try:
-            super().build_extensions()
+            super().build_extension(ext)
         except (BaseError, CCompilerError, OSError) as error:
             if os.environ.get("NEURALPOWER_SAMPLER") == "required":
                 raise
-            print(
-                f"neuralpower: the C sampler is left out ({error}); the client works, neuralpowerd will say how to add it",
-                flush=True,
-            )
-            for extension in self.extensions:
-                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)  # an earlier build's
-            self.extensions.clear()
-            self.missing = True
+            print(f"neuralpower: {WITHOUT[ext.name].format(error)}", flush=True)
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # an earlier build's
+            self.left_out.append(ext.name)
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        self.left_out: list[str] = []
 
 
 class BuildWheel(bdist_wheel):
@@ -64,7 +74,10 @@ setup(
         "neuralpower.report": ["*.html", "*.css", "*.js"],
         "neuralpowerd.sources": ["*.toml"],
     },
-    cffi_modules=["sampler_c/neuralpower_sampler/_build.py:ffibuilder"],
-    cmdclass={"build_ext": BuildSampler, "bdist_wheel": BuildWheel},
+    cffi_modules=[
+        "sampler_c/neuralpower_sampler/_build.py:ffibuilder",
+        "align/neuralpower_align/model/_build.py:ffibuilder",
+    ],
+    cmdclass={"build_ext": BuildExtensions, "bdist_wheel": BuildWheel},
     options={} if sysconfig.get_config_var("Py_GIL_DISABLED") else {"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -15,17 +15,15 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.layout import COMMON, LEAD_FAR, LEADS, NEAR, TOLD, US, WIDTH
 from neuralpower_align.activity.schedule import Schedule
+from neuralpower_align.model.overlap import WALK, Ran, Runs, overlap
 from neuralpower_align.model.piece import Piece
-from neuralpower_align.sensor.kernel import SLOPES, STEP_NS, Kernel
+from neuralpower_align.sensor.kernel import SLOPES, Kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 BLOCK = 64
 """Prior: rows whose noise is taken as related; between blocks it is not."""
-WALK = 16
-"""Prior: parts of an inference, in each of which its gaps scatter together. Of a network of 150 kernels 4, 8 and 16 of them left 11, 5 and 3 % more
-noise in all readings than idling has (docs/decisions/0010)."""
 ENTRIES, AT_ONCE, FEWEST_AT_ONCE = 200_000, 32, 16
 """Tuning: about so many pairs of a conversion and a stretch at once, and no more blocks: what is worked on stays near the processor (2 MB where 120 parameters
 are touched), and few blocks touch few classes. Of fewer blocks calls cost more than what they do."""
@@ -129,10 +127,10 @@ def designs(
     have what inferences scatter by. `cut`: whether blocks are cut into portions; they come as they are where
     they were already. `sensor`: whether they have changes with the sensor and the layout, which take half of the time; else these are 0.
     """
-    slopes = _Slopes.of(plan, kernel, power_w, stalls)
+    ran = _ran(plan, kernel, power_w, stalls)
     blocks = blocks_of(piece.number.size) if blocks is None else blocks
     for rows in _portions(plan, piece, blocks, kernel.reach_ns) if cut else blocks:
-        yield _design(plan, number, piece, kernel, slopes, rows, scatter, sensor)
+        yield _design(plan, number, piece, kernel, ran, rows, scatter, sensor)
 
 
 def seen_ns(piece: Piece, kernel: Kernel, blocks: list[Ints]) -> tuple[Floats, Floats]:
@@ -180,7 +178,7 @@ def _portions(plan: Schedule, piece: Piece, blocks: list[Ints], reach_ns: float)
 
 
 def _design(
-    plan: Schedule, index: int, piece: Piece, kernel: Kernel, slopes: _Slopes, rows: Ints, scatter: bool, sensor: bool
+    plan: Schedule, index: int, piece: Piece, kernel: Kernel, ran: Ran, rows: Ints, scatter: bool, sensor: bool
 ) -> Design:
     number = piece.number[rows]
     if piece.averaging == 1:
@@ -189,38 +187,20 @@ def _design(
         span = _span(piece, number)
         every = number[:, -1:] - span + np.arange(span + 1)
         at, picked = piece.at(every), number - every[:, :1]
-    by_place = 2 if kernel.blur_ns else 1
-    seen = _overlap(plan, at.ravel(), kernel, slopes.level, SLOPES if sensor else by_place if scatter else 0)
-    present = np.zeros(plan.count, bool)
-    classes = plan.classes[seen.edge]
-    present[classes] = True
-    more = None if plan.more is None else plan.more[seen.edge]
-    if more is not None:
-        rests = np.where(plan.moves[seen.edge] >= 0, plan.rest[plan.moves[seen.edge]], classes)
-        present[rests] = True
-    touched = np.flatnonzero(present)
-    cells = seen.row * touched.size + (np.cumsum(present) - 1)[classes]
-    shape = (*at.shape, touched.size)
-    own = seen.share if more is None else seen.share * (1 - more)
-    if slopes.worth is None:
-        share = _summed(cells, own, shape)
-        stalled = _summed(cells, own * plan.stall[seen.edge], shape)
-    else:
-        share, stalled = _summed(cells, own * slopes.worth[seen.edge], shape), None
-    if more is not None:
-        share += _summed(seen.row * touched.size + (np.cumsum(present) - 1)[rests], seen.share * more, shape)
-    by_stall = np.add.reduceat(seen.share * slopes.stalled[seen.edge], seen.first).reshape(at.shape)
-    pulls = seen.slopes * slopes.steps[seen.edge]
+    slopes = 2 if kernel.blur_ns else 1  # that inferences scatter by
+    by_place = slopes if scatter else 0
+    seen = overlap(ran, kernel, at, slopes=SLOPES if sensor else by_place, along=sensor, by_place=by_place)
+    share, by_stall = seen.share.reshape(*at.shape, -1), seen.by_stall.reshape(at.shape)
+    stalled = None if seen.stalled is None else seen.stalled.reshape(share.shape)
     changes, moved, layout = np.zeros((SLOPES, *at.shape)), np.zeros(0, np.int64), np.zeros((*at.shape, 0))
     scattered = Scatter.none()
-    moves = _Moves.of(seen, slopes) if sensor or scatter else None
-    if sensor and moves is not None:
-        changes = np.add.reduceat(pulls, seen.first, axis=1).reshape(SLOPES, *at.shape)
-        moved, layout = _by_layout(plan, seen, slopes, moves, pulls[0], at.shape)
+    if sensor and seen.runs is not None:
+        changes = seen.changes.reshape(SLOPES, *at.shape)
+        moved, layout = _by_layout(plan, seen.runs, at.shape)
     slide, bend, by_lag, by_second, by_blur, by_skew = changes
-    if scatter and moves is not None:
+    if scatter and seen.runs is not None:
         whole = picked is not None  # a filter spreads over all rows of a block
-        scattered = _scatter(plan, seen, slopes, moves, pulls[:by_place], at.shape, whole)
+        scattered = _scatter(plan, seen.runs, at.shape, whole)
     if picked is not None:
         share, bend, layout, by_stall, slide, by_lag, by_second, by_blur, by_skew = (
             _read(_filtered(part, piece.averaging), picked)
@@ -235,45 +215,22 @@ def _design(
             )
             scattered = replace(scattered, slack=slack, stretch=stretch)
     return Design(
-        index, rows, number, piece.at_ns[rows], piece.value_w[rows], touched, share, stalled, by_stall, slide, by_lag, by_second,
+        index, rows, number, piece.at_ns[rows], piece.value_w[rows], seen.touched, share, stalled, by_stall, slide, by_lag, by_second,
         by_blur, by_skew, bend, scattered, moved, layout, kernel.lag_ns + kernel.second_ns + piece.filter_ns,
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Slopes:
-    """Of each edge (e,): the step of power, W, and the inference that moves it, or -1; `new`: whether another one than the last edge's.
-    `stalled`: W for each share of stall; `worth`: what the stall share of the class makes of the stretch after the edge; `thins` (2, e): by how much its power
-    changes with each ns that each gap between kernels is longer, of those that are as long as usual, and that all together are, W per ns;
-    `level`: which of the kernel's tables sees it."""
-
-    steps: Floats
-    moves: Ints
-    new: npt.NDArray[np.bool_]
-    stalled: Floats
-    worth: Floats | None
-    thins: Floats | None
-    level: Ints
-
-    @classmethod
-    def of(cls, plan: Schedule, kernel: Kernel, power_w: Floats, stalls: Floats | None) -> _Slopes:
-        """With the powers of classes (c,)."""
-        moves, worth = plan.moves, None if stalls is None else 1 + plan.stall * stalls[plan.classes]
-        level = power_w[plan.classes] if worth is None else power_w[plan.classes] * worth
-        thins = None
-        if plan.thinned is not None and plan.more is not None:
-            apart = np.where(moves >= 0, power_w[plan.rest[moves]] - level, 0.0)
-            level = level + plan.more * apart
-            thins = plan.thinned * np.stack([-plan.more * apart, (1 - plan.more) * apart])
-        return cls(
-            np.diff(level, prepend=level[:1]),
-            moves,
-            np.diff(moves, prepend=-2) != 0,
-            plan.stall * power_w[plan.classes],
-            worth,
-            thins,
-            _levels(plan, kernel),
-        )
+def _ran(plan: Schedule, kernel: Kernel, power_w: Floats, stalls: Floats | None) -> Ran:
+    """What ran with the powers of classes (c,), and their stall shares."""
+    moves, worth = plan.moves, None if stalls is None else 1 + plan.stall * stalls[plan.classes]
+    level = power_w[plan.classes] if worth is None else power_w[plan.classes] * worth
+    thins = None
+    if plan.thinned is not None and plan.more is not None:
+        apart = np.where(moves >= 0, power_w[plan.rest[moves]] - level, 0.0)
+        level = level + plan.more * apart
+        thins = plan.thinned * np.stack([-plan.more * apart, (1 - plan.more) * apart])
+    steps = np.diff(level, prepend=level[:1])
+    return Ran(plan, steps, plan.stall * power_w[plan.classes], worth, thins, _levels(plan, kernel))
 
 
 def _levels(plan: Schedule, kernel: Kernel) -> Ints:
@@ -282,90 +239,12 @@ def _levels(plan: Schedule, kernel: Kernel) -> Ints:
     return np.append(kernel.level(plan.room[WIDTH], plan.room[LEAD_FAR] > 0), usual)[plan.moves]
 
 
-@dataclass(frozen=True)
-class _Overlap:
-    """Sparse: conversion `row[i]` saw the stretch after edge `edge[i]` with weight `share[i]`; `slopes[:, i]` of R at that edge: slope,
-    bend, by either pole, by variance, by skewness. Entries of a row are neighbours, from `first[row]` on."""
-
-    row: Ints
-    edge: Ints
-    first: Ints
-    share: Floats
-    slopes: Floats
-
-
-def _overlap(plan: Schedule, at: Floats, kernel: Kernel, level: Ints, slopes: int) -> _Overlap:
-    """Of conversions that end `at` (k,), with the first so many slopes."""
-    edges, table = plan.edge_ns, kernel.table if slopes else kernel.answer
-    first = np.maximum(np.searchsorted(edges, at - kernel.reach_ns, side="right") - 1, 0)
-    last = np.maximum(np.searchsorted(edges, at + kernel.ahead_ns, side="right") - 1, first)
-    count = last - first + 1
-    ends = np.cumsum(count)
-    starts = ends - count
-    row = np.repeat(np.arange(at.size), count)
-    edge = np.arange(row.size) + np.repeat(first - starts, count)
-    # Differences of times near one another, so that nothing is lost to their size.
-    place = np.repeat(at - table.first_ns, count) - edges[edge]
-    if plan.beside_ns is not None:
-        place -= plan.beside_ns[edge]
-    place *= 1 / STEP_NS
-    np.clip(place, 0.0, table.size - 1.001, out=place)
-    index = place.astype(np.int64)
-    place -= index
-    index += level[edge] * table.size
-    step, rise = table.flat
-    on = step[index]
-    place *= rise[index]
-    on += place
-    on[starts] = 1.0
-    share = on.copy()
-    share[:-1] -= on[1:]
-    share[ends - 1] = on[ends - 1]
-    pulls = kernel.table.flat_slopes[:slopes].take(index, axis=1) if slopes else np.zeros((0, index.size))
-    pulls[:, starts] = 0.0
-    return _Overlap(row, edge, starts, share, pulls)
-
-
-@dataclass(frozen=True)
-class _Moves:
-    """Runs (k,) of entries of `_Overlap` that one inference moves: the row and the inference of each. `begins`: the first entry of each run, also of
-    those that no inference moves; `moved`: which of them one does."""
-
-    row: Ints
-    inference: Ints
-    begins: Ints
-    moved: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, seen: _Overlap, slopes: _Slopes) -> _Moves:
-        """Of the entries of some rows."""
-        new = slopes.new[seen.edge]
-        new[seen.first] = True
-        begins = np.flatnonzero(new)
-        inference = slopes.moves[seen.edge[begins]]
-        moved = inference >= 0
-        return cls(seen.row[begins][moved], inference[moved], begins, moved)
-
-    def sums(self, entries: Floats) -> Floats:
-        """Of the entries (.., e) of each run (.., k)."""
-        return np.add.reduceat(entries, self.begins, axis=-1)[..., self.moved]
-
-
-def _by_layout(
-    plan: Schedule, seen: _Overlap, slopes: _Slopes, moves: _Moves, pull: Floats, shape: tuple[int, ...]
-) -> tuple[Ints, Floats]:
+def _by_layout(plan: Schedule, runs: Runs, shape: tuple[int, ...]) -> tuple[Ints, Floats]:
     """The layout's parameters that move something, and how readings change with them (blocks, width, j)."""
-    # Edges that an anchor holds scatter with their inference, and are moved by nothing else.
-    free = pull if plan.held is None else np.where(plan.held[seen.edge], 0.0, pull)
-    along = np.stack([free * plan.place[seen.edge], free * plan.gaps[seen.edge], free])
-    if slopes.thins is not None:
-        # What is more of gaps than usual is at the power of a gap. The sums are taken with the other sign.
-        along[0] -= seen.share * slopes.thins[1, seen.edge]
-        along[1] -= seen.share * slopes.thins[0, seen.edge]
-    sums = moves.sums(along)
     # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
-    place, gaps, slope = -sums[0], -US * sums[1], -sums[2]
-    room, whose = plan.room[:, moves.inference], np.maximum(plan.engine[moves.inference], 0)
+    place, gaps, slope = -runs.along.T
+    gaps = US * gaps
+    room, whose = plan.room[:, runs.inference], np.maximum(plan.engine[runs.inference], 0)
     parts = [*(slope * room[:LEADS]), place * room[NEAR], gaps]
     numbers = list(range(COMMON))
     for engine in np.flatnonzero(np.bincount(whose)) if plan.apart else ():
@@ -375,16 +254,14 @@ def _by_layout(
     blocks, width = shape
     flat = np.empty((blocks * width, len(parts)))
     for number, part in enumerate(parts):
-        flat[:, number] = np.bincount(moves.row, part, len(flat))
+        flat[:, number] = np.bincount(runs.row, part, len(flat))
     return np.array(numbers, np.int64), flat.reshape(blocks, width, -1)
 
 
-def _scatter(
-    plan: Schedule, seen: _Overlap, slopes: _Slopes, moves: _Moves, pulls: Floats, shape: tuple[int, ...], whole: bool
-) -> Scatter:
+def _scatter(plan: Schedule, runs: Runs, shape: tuple[int, ...], whole: bool) -> Scatter:
     """By what readings scatter if inferences run earlier or later; `whole`: patches are of all rows of a block."""
     blocks, width = shape
-    block, row, inference = moves.row // width, moves.row % width, moves.inference
+    block, row, inference = runs.row // width, runs.row % width, runs.inference
     least = np.full(blocks, np.iinfo(np.int64).max)
     np.minimum.at(least, block, inference)
     present = np.zeros((blocks, int(np.max(inference - least[block], initial=-1)) + 1), bool)
@@ -396,37 +273,17 @@ def _scatter(
     rows = width if whole else int(np.max(last - first, initial=0)) + 1
     first = np.minimum(first, width - rows)
     cells, size = patch * rows + row - first[patch], (count, rows)
-    slack = np.stack([_summed(cells, part, size) for part in moves.sums(pulls)], axis=-1)
+    slack, stretch = (_patched(cells, each, size) for each in (runs.slack, runs.walk))
     which, whose = np.zeros(count, np.int64), np.zeros(count, np.int64)
     which[patch], whose[patch] = inference, block
     wider = np.stack([plan.room[WIDTH, which], plan.room[LEAD_FAR, which] > 0], axis=-1)
-    return Scatter(whose, first, slack, _walked(plan, seen, slopes, moves, pulls[0], cells, size), wider)
+    return Scatter(whose, first, slack, stretch, wider)
 
 
-def _walked(
-    plan: Schedule, seen: _Overlap, slopes: _Slopes, moves: _Moves, pull: Floats, cells: Ints, size: tuple[int, int]
-) -> Floats:
-    """How readings scatter if each gap is longer or shorter by itself, (p, R, WALK): edges then lie as a random walk from the middle has
-    them, of variance 1 from begin to end, which is straight within each of WALK parts of an inference."""
-    spans = np.diff(np.append(moves.begins, seen.edge.size))
-    entries = np.repeat(moves.moved, spans)
-    edge, cell = seen.edge[entries], np.repeat(cells, spans[moves.moved])
-    place = np.clip((plan.place[edge] + 0.5) * WALK, 0.0, WALK)
-    part = np.minimum(place.astype(np.int64), WALK - 1)
-    free = pull[entries] if plan.held is None else np.where(plan.held[edge], 0.0, pull[entries])
-    shape, at = (*size, WALK), cell * WALK + part
-    # An increment moves what lies behind its part, and of what lies in it as much as lies before.
-    within, before = _summed(at, free * (place - part), shape), np.cumsum(_summed(at, free, shape), axis=-1)
-    found = within - before
-    # Of the parts before the middle an increment moves what lies before it, to the other side.
-    found[..., WALK // 2 :] += before[..., -1:]
-    found *= WALK**-0.5
-    if slopes.thins is not None:
-        inside = (place > 0) & (plan.place[edge] <= 0.5)
-        at = cell * WALK + np.maximum(np.ceil(place).astype(np.int64) - 1, 0)
-        thinner = np.where(inside, seen.share[entries] * slopes.thins[1, edge], 0.0)
-        found -= _summed(at, thinner, shape) * WALK**0.5
-    return found
+def _patched(cells: Ints, values: Floats, size: tuple[int, int]) -> Floats:
+    """Values (r, k) of runs added up in the cells of patches (p, R, k)."""
+    each = values.shape[1]
+    return _summed((cells[:, None] * each + np.arange(each)).ravel(), values.ravel(), (*size, each))
 
 
 def _summed(cells: Ints, values: Floats, shape: tuple[int, ...]) -> Floats:

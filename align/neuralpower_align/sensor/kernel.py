@@ -271,6 +271,11 @@ class KernelAnswer:
         rise = np.diff(self.step, append=self.step[:, -1:])
         return self.step.ravel(), rise.ravel()
 
+    @cached_property
+    def rows(self) -> Floats:
+        """Both, and slopes where there are any, side by side (l size, 2 + slopes): what is looked up together lies together."""
+        return np.stack(self.flat, axis=1)
+
 
 @dataclass(frozen=True)
 class KernelTable(KernelAnswer):
@@ -284,3 +289,8 @@ class KernelTable(KernelAnswer):
     def flat_slopes(self) -> Floats:
         """(SLOPES, l size)."""
         return self.slopes.reshape(SLOPES, -1)
+
+    @cached_property
+    def rows(self) -> Floats:
+        """(l size, 2 + SLOPES)."""
+        return np.stack([*self.flat, *self.flat_slopes], axis=1)
