@@ -274,7 +274,7 @@ class Search(Surface):
         layout = best.model.layout
         if layout.engines > MOST_ENGINES:
             return []
-        apart_us = AROUND_GAP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0)
+        apart_us = AROUND_GAP_NS / US / self.most_gaps
         usual_us = min(GAP_CENTRE_US, layout.most_gap_us)
         gap_us = 0.0 if layout.value[GAP] > apart_us else usual_us
         return [self.beginning(best, gap_us)] if abs(gap_us - layout.value[GAP]) > apart_us else []
@@ -298,7 +298,7 @@ class Search(Surface):
         Which of them is the likeliest only their own scatter says: while edges are wide on purpose there may be one alone.
         """
         layout = best.model.layout
-        step_us = min(AROUND_GAP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
+        step_us = min(AROUND_GAP_NS / US / self.most_gaps, GAP_CENTRE_US)
         near = layout.value[GAP] + step_us * np.arange(-AROUND_GAPS, AROUND_GAPS + 1)
         gaps = np.unique(np.clip(near, 0.0, layout.most_gap_us))
         tried = [self.tried(self.beginning(best, gap, by_ns)) for gap, by_ns in product(gaps.tolist(), AROUND_NS)]
@@ -412,7 +412,7 @@ class Search(Surface):
     @property
     def gap_step_us(self) -> float:
         """By how much another gap moves the first and last layers of an inference of most kernels by GAP_STEP_NS."""
-        return min(GAP_STEP_NS / US / max(float(np.abs(self.plan.gaps).max()), 1.0), GAP_CENTRE_US)
+        return min(GAP_STEP_NS / US / self.most_gaps, GAP_CENTRE_US)
 
     def by_gap(self, start: StartingPoint) -> Iterator[StartingPoint]:
         """The start with every gap between kernels that is likely."""

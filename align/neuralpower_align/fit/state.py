@@ -11,7 +11,7 @@ import numpy.typing as npt
 from neuralpower_align.fit.gls import Normal
 from neuralpower_align.fit.information import Information, Solved, inverted, within
 from neuralpower_align.model.noise import Noise, Root
-from neuralpower_align.model.nuisance import NO_PULL, Model, prior, room_to_bounds
+from neuralpower_align.model.nuisance import Model, prior, room_to_bounds
 from neuralpower_align.model.piece import Piece
 
 Floats = npt.NDArray[np.float64]
@@ -58,20 +58,19 @@ class State:
 
         The noise's variances are in it, and so is that slopes of the same powers make rows scatter (`noise.py`).
         """
-        precision, away = prior(replace(self.model, pull=NO_PULL))
+        precision, away = prior(replace(self.model, pull=None))
         joint = self.normal.square + self.normal.determinant + float(away @ precision @ away)
         return joint + self.restricted
 
     @property
     def restricted(self) -> float:
         """Log det of the information on powers, their prior with it: by how much sharper sensors are likelier just because powers are fitted."""
-        return self.information(1.0)
+        return float(np.linalg.slogdet(self.information())[1])
 
-    def information(self, scale: float) -> float:
-        """The same where there were `scale` times as many rows."""
+    def information(self, scale: float = 1.0) -> Floats:
+        """On powers (c, c), W^-2, with their prior, where there were `scale` times as many rows."""
         powers = self.model.index.power
-        total = scale * self.normal.gram[powers, powers] + prior(self.model)[0][powers, powers]
-        return float(np.linalg.slogdet(total)[1])
+        return np.asarray(scale * self.normal.gram[powers, powers] + prior(self.model)[0][powers, powers], np.float64)
 
     @property
     def profiled(self) -> float:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from neuralpower_align.activity.layout import TOLD, US
+from neuralpower_align.activity.layout import COMMON, GAP, TOLD, US
 from neuralpower_align.activity.schedule import Part, Schedule
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.fit.gls import Normal, accumulate
@@ -20,7 +21,7 @@ from neuralpower_align.fit.pace import Pace
 from neuralpower_align.fit.state import State, Whitening
 from neuralpower_align.model.conversion_ends import ends_late
 from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, blurred, estimate_noise
-from neuralpower_align.model.nuisance import WIDEST, Model, moved, said
+from neuralpower_align.model.nuisance import WIDEST, Model, Pull, moved, said
 from neuralpower_align.model.piece import Piece, piece_of
 from neuralpower_align.model.rows import BLOCK, Design, blocks_of, designs, seen_ns
 from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
@@ -37,8 +38,9 @@ FARTHER_NS = 30e3
 """Rule: beyond half of the room between anchors: inferences that scatter by more contradict the fit (`trust`), and must be seen to."""
 START_BLOCKS, START_CLASSES = 60, 120
 """Tuning: starts are compared on so many blocks, of engines that have together no more classes than this where there are more."""
-WIDE_ROUNDS, ROUNDS, SWEEPS = 8, 8, 16
-"""Tuning: most steps with wide edges, most in a turn, and most turns. What has not settled by then is withheld (`trust`)."""
+WIDE_ROUNDS, ROUNDS, SWEEPS, RIVAL_SWEEPS = 8, 8, 16, 8
+"""Tuning: most steps with wide edges, most in a turn, and most turns; the last of a maximum beside one that has settled, which is followed
+on if it is the better one all the same. What has not settled by then is withheld (`trust`)."""
 REREAD, LEAST_TURN, FAR_WORSE = 3, 0.2, 150.0
 """Tuning: in so many turns readings near the ends of conversions are numbered anew; no turn is shortened to less; no turn makes up for so
 much of cost."""
@@ -57,7 +59,7 @@ the response, with their steps of 1 us, are means over each, so that the cost is
 POLISHED, FINEST = 4, 0.02
 """Tuning: where it has ended, a fit goes on for so many turns, until steps are below so much of what would have ended it: what promises WORTH_A_STEP may still
 be 0.7 standard errors of one parameter. Which maximum is ended at, rounding may decide all the same."""
-PULL_BLOCKS, PULL_NS, PULL_WIDER, PULL_SKEW = 120, 4e3, 0.2, 0.2
+PULL_BLOCKS, PULL_NS, PULL_WIDER, PULL_SKEW, PULL_GAP_NS = 120, 4e3, 0.2, 0.2, 200.0
 """Tuning: differences by which the information on powers is differentiated, on so many blocks."""
 NO_BETTER = 4.0
 """Tuning: where no step lowers the cost, however short, and the step asked for is within two standard errors of all parameters together (of some
@@ -170,6 +172,8 @@ class Surface:
             rests = far < near or promised < _worth_of(state) or (stuck and promised < NO_BETTER)
             if sweep + 1 >= REREAD and state.cost > worth * state.normal.rows + FAR_WORSE:
                 return state
+            if sweep + 1 >= RIVAL_SWEEPS and worth < np.inf:
+                return state
             if (
                 (sweep + 1 >= REREAD or not reread)
                 and not loud
@@ -227,21 +231,57 @@ class Surface:
         if model.known or not model.sensor:
             return model
 
-        def half(other: Model) -> float:
-            some = self.at(
-                (replace(other, sensor=False), state.pieces, state.noise),
-                PULL_BLOCKS if blocks is None else min(blocks, PULL_BLOCKS),
-            )
-            return some.information(rows / some.normal.rows) / 2
+        def information(other: Model) -> Floats:
+            point = replace(other, sensor=False), state.pieces, state.noise
+            some = self.at(point, PULL_BLOCKS if blocks is None else min(blocks, PULL_BLOCKS))
+            return some.information(rows / some.normal.rows)
 
-        here, kernel = half(model), model.kernel
+        def half(other: Model) -> float:
+            return float(np.linalg.slogdet(information(other))[1]) / 2
+
+        kernel, told = model.kernel, information(model)
+        here = float(np.linalg.slogdet(told)[1]) / 2
         lag_ns = lag_of_ns(measured_ns(kernel.lag_ns) + PULL_NS)
         longer = half(replace(model, kernel=kernel.with_lags(lag_ns, kernel.second_ns)))
         wider = half(replace(model, wider=model.wider + PULL_WIDER)) if model.blurs else here
         tilted = kernel.skew + (PULL_SKEW if kernel.skew < 0 else -PULL_SKEW)
         skewed = half(replace(model, kernel=replace(kernel, skew=tilted))) if model.blurs else here
-        by_skew = (here - skewed) / (tilted - kernel.skew)
-        return replace(model, pull=((here - longer) / (PULL_NS / US), (here - wider) / PULL_WIDER, by_skew))
+        layout, by_layout = model.layout, np.zeros(model.layout.size)
+        if not layout.still:
+            step_us = PULL_GAP_NS / US / self.most_gaps
+            wide = replace(layout, value=layout.value + step_us * (np.arange(layout.size) == GAP))
+            # The log det's change, of each class its part: an engine's own gap changes that of its own classes.
+            change = np.linalg.inv(told) * (information(replace(model, layout=wide)) - told).T
+            by_class = np.sum(change, axis=1) / (2 * step_us)
+            by_layout[GAP] = -by_class.sum()
+            if layout.apart:
+                mine = self.engine_of >= 0
+                by_layout[COMMON + 1 :: 2] = -np.bincount(self.engine_of[mine], by_class[mine], layout.engines)
+        return replace(
+            model,
+            pull=Pull(
+                (here - longer) / (PULL_NS / US),
+                (here - wider) / PULL_WIDER,
+                (here - skewed) / (tilted - kernel.skew),
+                by_layout,
+            ),
+        )
+
+    @cached_property
+    def most_gaps(self) -> float:
+        """Gaps between kernels from the middle of an inference to its end, of the engine that has most; at least 1."""
+        return max(float(np.abs(self.plan.gaps).max()), 1.0)
+
+    @cached_property
+    def engine_of(self) -> Ints:
+        """The engine that alone has a class (c,), -1: none or several."""
+        plan = self.plan
+        assert plan.starts is not None
+        whose, classes = np.repeat(plan.engine, np.diff(plan.starts)), plan.classes[plan.starts[0] :]
+        least, most = np.full(plan.count, np.iinfo(np.int64).max), np.full(plan.count, -1)
+        np.minimum.at(least, classes, whose)
+        np.maximum.at(most, classes, whose)
+        return np.where(least == most, most, -1)
 
     def _each(
         self,

@@ -56,8 +56,6 @@ SKEW_SPREAD = 0.7
 either sign."""
 SPLIT_SPREAD, HELD = 3.0, 1e-6
 """Prior: of the column that looks for a second pole, which says nothing; and of a parameter that is held."""
-NO_PULL = (0.0, 0.0, 0.0)
-"""Number: of lag, blur and skewness, as long as nothing is said of them."""
 SHORT_NS = 50e3
 """Tuning: a lag this short may go to the shortest in one step."""
 
@@ -115,6 +113,17 @@ class Spline:
 
 
 @dataclass(frozen=True)
+class Pull:
+    """By how much half the log det of the powers' information falls with lag, 1/us, with blur, with skewness and with the layout's parameters (j,): what a
+    likelihood of the sensor has in which powers were not fitted but integrated over (restricted likelihood, Patterson and Thompson 1971)."""
+
+    lag: float
+    blur: float
+    skew: float
+    layout: Floats
+
+
+@dataclass(frozen=True)
 class Model:
     """Present values of everything. `layer` (c,): which classes are layers; `stalls`, `second`: whether these are fitted."""
 
@@ -153,9 +162,8 @@ class Model:
     """Logarithm of the squared width of edges over the variance by which inferences scatter."""
     level_w: float = 0.0
     """Mean of all readings: layers' mean lies between this and three times this; 0: not known."""
-    pull: tuple[float, float, float] = NO_PULL
-    """By how much half the log det of the powers' information falls with lag, 1/us, with blur and with skewness: what a likelihood of the sensor has in which powers
-    were not fitted but integrated over (restricted likelihood, Patterson and Thompson 1971). It is held for a turn, like weights."""
+    pull: Pull | None = None
+    """Held for a turn, like weights; None: nothing is said of it."""
     likely_w: Floats | None = None
     """Powers (c,) held near their mean: what slopes are made of. Those of noisy estimates would be too steep, and would agree with
     the noise that they came from: that biases the shift, and makes too little of the slack."""
@@ -344,14 +352,14 @@ def prior(model: Model) -> tuple[Floats, Floats]:
         else:
             precision[index.layout, index.layout], centre = model.layout.prior
             away[index.layout] = centre - model.layout.value
-        if not model.known:
-            by_lag, by_blur, by_skew = model.pull
+        if model.pull is not None and not model.known:
             for place, pull in (
-                (index.lag.start, by_lag),
-                (index.blur.start, by_blur * model.blurs),
-                (index.skew.start, by_skew * model.blurs),
+                (index.lag.start, model.pull.lag),
+                (index.blur.start, model.pull.blur * model.blurs),
+                (index.skew.start, model.pull.skew * model.blurs),
             ):
                 away[place] += pull / precision[place, place]
+            away[index.layout] += np.linalg.solve(precision[index.layout, index.layout], model.pull.layout)
         kernel = model.kernel
         from_ns = model.lag_from_ns + (model.second_from_ns if model.second else 0.0)
         later_us = 0.0 if model.known else (kernel.lag_ns + kernel.second_ns - from_ns) / US

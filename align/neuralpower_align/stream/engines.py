@@ -94,11 +94,18 @@ def rearranged(rail: Rail, classes: Classes, new_of: Mapping[int, int], engines:
     where = np.array([place[n] for n in kept.tolist()], np.int64)
     all_values, all_off = packed(fresh), np.zeros(wide.size)
     all_values[where], all_off[where] = values[kept], off[kept]
-    laid = np.full(wide.layout.stop - wide.layout.start, np.nan)
-    laid[:COMMON] = rail.laid[:COMMON]
-    for engine, number in engines.items():
-        at, to = COMMON + OWN * engine, COMMON + OWN * number
-        laid[to : to + OWN] = rail.laid[at : at + OWN]
+
+    def renumbered(old: Floats, new: float) -> Floats:
+        """What is said of the parameters of the layout, `new` of those of engines that come."""
+        found = np.full(wide.layout.stop - wide.layout.start, new)
+        found[:COMMON] = old[:COMMON]
+        for engine, number in engines.items():
+            at, to = COMMON + OWN * engine, COMMON + OWN * number
+            found[to : to + OWN] = old[at : at + OWN]
+        return found
+
+    if ref.pull is not None:
+        fresh = replace(fresh, pull=replace(ref.pull, layout=renumbered(ref.pull.layout, 0.0)))
     rivals = None
     if rail.rivals is not None:
         rivals = np.zeros((len(rail.rivals), wide.size))
@@ -112,7 +119,7 @@ def rearranged(rail: Rail, classes: Classes, new_of: Mapping[int, int], engines:
         off=all_off,
         spent=spent,
         rivals=rivals,
-        laid=laid,
+        laid=renumbered(rail.laid, np.nan),
         laid_after=rail.chunks + LAID_CHUNKS,
     )
 

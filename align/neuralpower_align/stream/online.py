@@ -45,9 +45,9 @@ Bools = npt.NDArray[np.bool_]
 
 ENOUGH = 300
 """Rule: inferences of an engine before anything is said of it."""
-FIRST_NS, FIRST_ROWS, WINDOW_NS = 30e9, 15_000, 120e9
+FIRST_NS, FIRST_ROWS, WINDOW_NS, WORTH_FILLING = 30e9, 15_000, 120e9, 1.5
 """Rule: the first window is as short as a recording that is enough, and holds so many readings of layers, but is never longer than a full one; from a full one
-it is acquired anew, from where the first had its maxima, which decides between them."""
+that is so many times as long it is acquired anew, from where the first had its maxima, which decides between them."""
 CHUNK_NS, LONGEST_CHUNK_NS = 2e9, 5e9
 CHUNK_ROWS = 520
 """Tuning: conversions of a chunk: eight blocks, and some to spare."""
@@ -175,19 +175,22 @@ class Online:
             self.acquiring, self.why = False, f"{self.enough} inferences of one engine"
             return False
         since = max(oldest_ns, self._again_ns)
-        first_ns = self._first_ns(many, since, ready_ns)
+        known = all(self._maxima) and set(self.names) == set(many)
+        # Of a sensor that is known a short window tells which of its maxima it was, and the clock.
+        first_ns = self.first_ns if known else self._first_ns(many, since, ready_ns)
         if ready_ns - since < first_ns:
             more_s = (first_ns - (ready_ns - since)) / 1e9
             self.acquiring, self.why = False, f"{more_s:.0f} s more of readings"
             return False
         begin = ready_ns - first_ns
         self._again_ns = ready_ns - self.first_ns / 2
-        known = all(self._maxima) and set(self.names) == set(many)
         if not known:
             self._clocks = UsualClocks()
         self._clocks.take(self.arrived, many, begin)
         try:
-            return self._acquire(self.names if known else many, begin, ready_ns, again=known)
+            found = self._acquire(self.names if known else many, begin, ready_ns, again=known)
+            self._full |= WORTH_FILLING * first_ns > self.window_ns
+            return found
         except Unattributable as reason:
             self._forget_sensors()
             self.acquiring, self.why = True, f"a sensor that can be acquired: {reason}"
