@@ -10,7 +10,8 @@ import pytest
 from neuralpower_align.activity.layout import COMMON, GAP, Layout
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.clock.scan_clock import Sensor
-from neuralpower_align.fit.search import NEAR_SHIFTS_NS, START_SHIFTS_NS, Maximum, Search, StartingPoint
+from neuralpower_align.fit.search import Search
+from neuralpower_align.fit.starts import NEAR_SHIFTS_NS, START_SHIFTS_NS, Maximum, StartingPoint
 from neuralpower_align.fit.surface import EVERY
 from neuralpower_align.model.noise import Noise
 from neuralpower_align.model.nuisance import Model, prior

@@ -15,7 +15,8 @@ from neuralpower_align.errors import Unattributable
 from neuralpower_align.fit.gls import Normal
 from neuralpower_align.fit.information import Information, Solved, inverted
 from neuralpower_align.fit.pace import Pace
-from neuralpower_align.fit.search import NOISE_BLOCKS, FoundAt, Maximum, Search
+from neuralpower_align.fit.search import NOISE_BLOCKS, FoundAt, Search
+from neuralpower_align.fit.starts import Maximum
 from neuralpower_align.fit.state import State
 from neuralpower_align.fit.surface import EVERY, MARGIN_NS, NEAR, best_measured, farthest_ns, widest_ns
 from neuralpower_align.model.conversion_ends import evened

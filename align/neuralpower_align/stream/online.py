@@ -27,7 +27,8 @@ from neuralpower_align.activity.unnamed import named
 from neuralpower_align.clock.scan_clock import ChannelReadings
 from neuralpower_align.errors import Unattributable
 from neuralpower_align.fit.estimate import estimate
-from neuralpower_align.fit.search import FoundAt, Maximum
+from neuralpower_align.fit.search import FoundAt
+from neuralpower_align.fit.starts import Maximum
 from neuralpower_align.result.results import Fitted
 from neuralpower_align.result.trust import contradiction, inflation_of
 from neuralpower_align.sensor.excitation import BINS, excitation
