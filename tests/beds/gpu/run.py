@@ -92,8 +92,8 @@ def give_up(bed: Bed) -> None:
     os._exit(1)
 
 
-def run(clock: Clock, simulated: bool) -> int:
-    """All stages; 1 where one failed or was not run."""
+def run(clock: Clock, simulated: bool, wanted: str) -> int:
+    """All stages, or those whose numbers are `wanted`; 1 where one failed or was not run."""
     import layers
     import modelled
     import networks
@@ -106,6 +106,8 @@ def run(clock: Clock, simulated: bool) -> int:
     end.start()
     with bed:
         for (name, seconds), work in zip(STAGES_S, works, strict=True):
+            if name[0] not in wanted:
+                continue
             stage(bed, name, seconds, work)
             bed.keep("table", {"seconds": clock.spent_s, "rows": rows_of(bed)})
     end.cancel()
@@ -119,6 +121,7 @@ def main() -> int:
         "--stand-in", action="store_true", help="rehearse over stand-ins for NVML, CUDA and CUPTI (simulated)"
     )
     parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--stages", default="1234", help="numbers of those to run, as 13 (all)")
     args = parser.parse_args()
     print(
         f"{args.minutes:.0f} min of a GPU at most"
@@ -127,7 +130,7 @@ def main() -> int:
     )
     longer = LONGER if args.stand_in else 1.0
     try:
-        return run(Clock(60 * args.minutes * longer, BEGAN_S, longer), args.stand_in)
+        return run(Clock(60 * args.minutes * longer, BEGAN_S, longer), args.stand_in, args.stages)
     except RuntimeError as error:  # no daemon, nothing to measure with
         print(f"FAILED: {error}")
         return 1

@@ -15,6 +15,8 @@ from neuralpower_wire.tick import Flag
 WAVES = ((1.4, 5), (0.2, 25), (0.077, 50))
 """Period in s and how many: the slow one shows the plateaus, the last one what the ring resolves and the others blur. None is as long as a mean
 that NVML gives (1 s), which would show nothing of it."""
+QUIET_S, EARLY_NS = 2.0, 300_000_000
+"""Before the wave: longer than any window and delay that is looked for, so that what ran before is in no reading; and from when readings count."""
 CLOSE_NS = 50_000_000
 LONGEST_NS = 300_000_000_000
 WINDOWS_S = np.geomspace(0.002, 1.3, 40)
@@ -27,13 +29,13 @@ def run(bed: Bed) -> None:
     """The wave, then what each reading showed of it."""
     for _ in range(2):
         bed.device.busy(0.3)
-    time.sleep(1.0)
+    time.sleep(QUIET_S)
     on: list[tuple[int, int]] = []
     for period_s, count in WAVES:
         for _ in range(count):
             on.append(bed.device.busy(period_s / 2))
             time.sleep(period_s / 2)
-    begin_ns, end_ns = on[0][0] - 800_000_000, time.monotonic_ns()
+    begin_ns, end_ns = on[0][0] - EARLY_NS, time.monotonic_ns()
     ticks = bed.ticks(begin_ns, end_ns)
     found: dict[str, Any] = {}
     for kind, place in bed.channels().items():
