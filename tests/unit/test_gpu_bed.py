@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ PLACE = Path(__file__).resolve().parents[1] / "beds" / "gpu"
 def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Imports a file of the bed, which is a program and no package; its results go to a folder of the test's."""
     monkeypatch.syspath_prepend(str(PLACE))
-    names = ("bed", "run", "square_wave")
+    names = ("bed", "run", "square_wave", "layers", "networks")
 
     def loaded(name: str) -> Any:
         module = importlib.import_module(name)
@@ -146,3 +147,36 @@ def test_what_runs_in_a_stream_within_a_stream_is_a_kernel_once() -> None:
         with cuda.stream(cuda.Stream()), cuda.stream(cuda.Stream()):
             pass
     assert len(entered) == 2
+
+
+def test_a_group_is_held_against_its_layers_alone(load: Any) -> None:
+    """Each for as long as it runs in the network; what was not repeated is no part of either side, and the note says how much was."""
+    bed, networks = load("bed"), load("networks")
+
+    def told(name: str, unit: int, ms: float, watts: float) -> dict[str, Any]:
+        return {"name": name, "unit": unit, "runtime_s": ms * 1e-3, "power_w": watts, "power_se_w": 5.0}
+
+    def alone(name: str, watts: float) -> Any:
+        return SimpleNamespace(layer=SimpleNamespace(name=name), watts=watts)
+
+    layers = [
+        told("pool", 2, 0.5, 200.0),
+        told("relu", 1, 1.0, 300.0),
+        told("conv", 1, 3.0, 300.0),
+        told("fc", 3, 9.0, 400.0),
+    ]
+    assert [[each["name"] for each in group] for group in networks.groups(layers)] == [
+        ["fc"],
+        ["conv", "relu"],
+        ["pool"],
+    ]
+    made = bed.Bed(bed.Clock(60.0), simulated=True)
+    one = SimpleNamespace(name="net", shown={"groups": layers})
+    networks.beside(
+        made, one, [alone("conv", 340.0), alone("relu", 180.0), alone("fc", 410.0), alone("pool", math.nan)]
+    )
+    assert [(row.value, row.beside) for row in made.rows] == [
+        (pytest.approx(400.0), pytest.approx(410.0)),
+        (pytest.approx(300.0), pytest.approx(300.0)),
+    ]
+    assert made.rows[1].what == "net: conv and 1 more: attributed" and "100 % of the group's time" in made.rows[1].note

@@ -206,6 +206,10 @@ class Bed:
             self._daemon.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._daemon.kill()
+        for child in self.children:  # none is left behind by a part that failed
+            if child.poll() is None:
+                child.kill()
+                child.wait()
         self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -15,7 +15,8 @@ from neuralpower.features.layers import Layer
 from neuralpower.runtimes.run import repeated
 from neuralpower.virtual.sweep import sweep
 
-CONV, POOL, FC = 40, 12, 8
+CONV, POOL, FC = 36, 12, 12
+"""A model wants ten of a kind at least."""
 SEED = 1
 TOGETHER = 4
 """Runs of a repeated layer, 20 ms each, that are enqueued at once."""

@@ -41,8 +41,8 @@ REPEAT_S = 20.0
 """For what is repeated alone."""
 WHOLE_TOGETHER = 20
 """Whole inferences that are enqueued at once."""
-GROUPS = 3
-"""Of the longest layers, those that are repeated alone."""
+GROUPS, MEMBERS = 3, 3
+"""Of each network, the longest groups of layers that are told together, and the longest layers of each, which are repeated alone."""
 MOST_BYTES = 16 << 20
 
 
@@ -75,7 +75,7 @@ def run(bed: Bed) -> None:
     runs = [bed.attempt(each.name, repeated, bed, each, layers) or [] for each, layers in zip(found, told, strict=True)]
     weigh(bed, [run for each in runs for run in each])
     for each, measured in zip(found, runs, strict=True):
-        beside(bed, each, measured)
+        bed.attempt(f"{each.name}: beside repeated layers", beside, bed, each, measured)
         limit(bed, each.recording)
     keep(bed, found)
 
@@ -218,30 +218,50 @@ def attributed(bed: Bed, found: list[Whole], seconds: float) -> list[list[dict[s
     return every
 
 
+def groups(layers: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Those that are told together, the longest group first and the longest layer in each."""
+    by_unit: dict[Any, list[dict[str, Any]]] = {}
+    for layer in sorted(layers, key=lambda each: -(each.get("runtime_s") or 0)):
+        by_unit.setdefault(layer["unit"], []).append(layer)
+    return sorted(by_unit.values(), key=lambda each: -sum(layer.get("runtime_s") or 0 for layer in each))
+
+
 def repeated(bed: Bed, one: Whole, units: list[dict[str, Any]]) -> list[Measured]:
-    """The longest layers alone, repeated, as far as they can be; each is named as its unit is."""
+    """The longest layers of the longest groups alone, repeated, as far as they can be; each has its layer's name."""
     layers = {each.name: each for each in layers_from_engine(one.inspector)}
     runs: list[Measured] = []
-    for unit in units:
-        if len(runs) == GROUPS or bed.clock.left_s < 6:
+    for unit in [layer for group in groups(units)[:GROUPS] for layer in group[:MEMBERS]]:
+        if bed.clock.left_s < 6:
             break
         try:
             runs.append(alone(bed, bed.device.runtime(), layers[unit["name"]]))
-        except (KeyError, InputError, Failure):  # several layers told together, or what cannot be made alone
+        except (KeyError, InputError, Failure):  # what cannot be made alone
             continue
     return runs
 
 
 def beside(bed: Bed, one: Whole, runs: list[Measured]) -> None:
-    """Their power as attributed, and as measured alone."""
-    told = {each["name"]: each for each in one.shown["groups"]}
-    one.shown["groups"] = found = []
-    for run in runs:
-        name, unit = run.layer.name, told[run.layer.name]
-        found.append({"name": name, "runtime_s": unit["runtime_s"], "attributed_w": unit["power_w"], "repeated_w": run.watts,
-                      "repeated_s": run.seconds})  # fmt: skip
-        note = "beside: the same layer repeated"
-        bed.add(Row(f"{one.name}: {name[:30]}: attributed power", unit["power_w"], "W", run.watts, note))
+    """The power of each group as attributed, and that of its layers alone, each for as long as it runs in the network."""
+    alone_w = {run.layer.name: run.watts for run in runs}
+    told, one.shown["groups"] = groups(one.shown["groups"])[:GROUPS], []
+    for group in told:
+        known = [layer for layer in group if math.isfinite(alone_w.get(layer["name"], math.nan))]
+        if not known:
+            continue
+        seconds, whole_s = (sum(layer["runtime_s"] for layer in each) for each in (known, group))
+        attributed_w = sum(layer["power_w"] * layer["runtime_s"] for layer in known) / seconds
+        watts = sum(alone_w[layer["name"]] * layer["runtime_s"] for layer in known) / seconds
+        names = [layer["name"] for layer in known]
+        one.shown["groups"].append(
+            {"layers": names, "attributed_w": attributed_w, "repeated_w": watts, "share": seconds / whole_s}
+        )
+        title = (
+            f"{one.name}: {names[0][:20]} and {len(group) - 1} more"
+            if len(group) > 1
+            else f"{one.name}: {names[0][:30]}"
+        )
+        note = f"± {1.96 * known[0]['power_se_w']:.0f}; beside: repeated, {100 * seconds / whole_s:.0f} % of the group's time"
+        bed.add(Row(f"{title}: attributed", attributed_w, "W", watts, note))
 
 
 def limit(bed: Bed, recording: Path) -> None:
