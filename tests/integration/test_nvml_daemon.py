@@ -21,12 +21,12 @@ MINUTE_NS = 63_000_000_000
 """With a turn of the counter at each end."""
 
 
-def on_gpus(words: str) -> Daemon:
-    """A daemon on the stand-in that `words` describe, not started yet."""
+def on_gpus(words: str, signed: bool = True) -> Daemon:
+    """A daemon on the stand-in that `words` describe, not started yet; only where it is `signed` does it tell a stand-in from NVIDIA's."""
     made = Daemon()
     made.environment["NVML_STAND_IN"] = words
     text = made.file.read_text().partition("\n")[2].partition("\n")[0]
-    made.file.write_text(f'source = "nvml"\n{text}\n{TABLES.format(stand_in())}')
+    made.file.write_text(f'source = "nvml"\n{text}\n{TABLES.format(stand_in(signed))}')
     return made
 
 

@@ -1,7 +1,8 @@
-"""The whole way on a GPU, over stand-ins for NVIDIA's library and for PyTorch's CUDA (simulated): daemon, experiment, recording, dataset."""
+"""The whole way on a GPU, over stand-ins for NVIDIA's library and for PyTorch's CUDA (simulated): daemon, experiment, recording, and what reads it."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,17 +43,17 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="needs the C sampler")
 class StandInRuntime(DeviceRuntime):
     """As a runtime, with the context of PyTorch's and no PyTorch: each layer is a kernel of 0.5 ms."""
 
-    name, simulated = "stand-in", True
+    name = "stand-in"
 
-    def __init__(self) -> None:
-        self.gpu = RealTimeGpu()
+    def __init__(self, simulated: bool = True) -> None:
+        self.gpu, self.simulated = RealTimeGpu(), simulated
         self.cuda, self.records = Cuda(self.gpu), Activities(self.gpu.cupti)
 
     def why_not(self) -> str:
         return ""
 
     def about(self) -> str:
-        return "a stand-in (simulated)"
+        return "a stand-in (simulated)" if self.simulated else "some GPU"
 
     def opened(self, address: Any) -> Any:
         return nullcontext()
@@ -83,7 +84,7 @@ class StandInRuntime(DeviceRuntime):
     def _program(self, name: str, steps: list[Step]) -> Program:
         stream, single = TorchStream(self.cuda.Stream()), len(steps) == 1
         times = EventTimes(self.cuda, 1, True) if single else KernelTimes(self.records, len(steps), True)
-        context = TorchContext(name, steps, self.cuda, stream, times, captured=True, about={}, simulated=True)
+        context = TorchContext(name, steps, self.cuda, stream, times, captured=True, about={}, simulated=self.simulated)
         return Program(name, context, stream, events=EventClock(AroundEvents(self.cuda, span_of(context))))
 
 
@@ -138,3 +139,55 @@ def test_a_network_and_a_repeated_layer_are_measured_and_recorded(daemon: Daemon
     spent = np.stack([each.durations_ns for each in profiled])
     assert spent.shape[1] == 5 and np.median(spent[:, ::2]) == pytest.approx(5e5, rel=0.02)
     assert np.abs(spent.sum(axis=1) - [each.end_ns - each.begin_ns for each in profiled]).max() < 3000
+
+
+def said(*words: str | Path) -> str:
+    """What a command of `neuralpower` prints."""
+    run = subprocess.run([sys.executable, "-m", "neuralpower.cli", *map(str, words)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def measured_fc(file: Path, simulated: bool) -> Path:
+    """Fully connected layers as measured ones are written, enough for a model."""
+    draw = np.random.default_rng(1)
+    sizes = [(int(2 ** draw.uniform(5, 12)), int(2 ** draw.uniform(5, 12))) for _ in range(16)]
+    layers = [
+        {"kind": "fc", "dtype": "fp32", "n": 1, "ci": ci, "co": co, "relu": True, "ms": 3e-3 + ci * co * 2e-9,
+         "watts": 130 + 20 * float(np.log2(ci)), "readings": 20, "repeats": 100}
+        for ci, co in sizes
+    ]  # fmt: skip
+    file.write_text(json.dumps({"device": "some GPU", "simulated": simulated, "layers": layers, "networks": []}))
+    return file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signed", [True, False])
+def test_only_what_a_stand_in_signs_is_called_simulated(signed: bool, tmp_path: Path) -> None:
+    """The library's sign alone decides, and the runtime's: readings of one that has none are called measured, by every command that reads the
+    recording, and the word is nowhere; with the sign each says it."""
+    daemon = on_gpus("fast_us=500000", signed)
+    try:
+        daemon.start()
+        command = [sys.executable, "-m", "neuralpower.cli", "record", str(daemon.folder), "-o", str(tmp_path / "run")]
+        recorder = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until(lambda: (tmp_path / "run" / "recording.json").exists())
+        runtime, address = StandInRuntime(signed), str(daemon.folder)
+        with Around(Marks(address), PowerLog(address), runtime.idle, lambda engine: Seconds(2.0), seed=1) as around:
+            outcomes = list(run(runtime, jobs(runtime, ["sweep:1:0:1"], Options()), around, address))
+        recorder.send_signal(2)
+        recorder.wait(60)
+        assert [outcome.simulated for outcome in outcomes] == [signed]
+    finally:
+        daemon.close()
+    folder, dataset, rows, page = (tmp_path / name for name in ("run", "run.parquet", "fc.parquet", "page.html"))
+    quick = ("--method", "window-mean")  # the words are the same
+    words = {
+        "info": said("info", folder),
+        "attribute": said("attribute", folder, *quick),
+        "dataset": said("dataset", folder, "-o", dataset, *quick),
+        "import": said("import", "measured", measured_fc(tmp_path / "fc.json", signed), "-o", rows),
+        "fit": said("fit", rows, dataset, "-o", tmp_path / "model.json"),
+        "report": said("report", folder, tmp_path / "model.json", "-o", page, *quick) + page.read_text(),
+    }
+    assert {name: "simulat" in text.lower() for name, text in words.items()} == dict.fromkeys(words, signed)

@@ -128,7 +128,7 @@ def test_conditions_tell_what_was_not_recorded(tmp_path: Path) -> None:
     facts = dict(pair for block in section.blocks if block.type == "facts" for pair in block.rows)
     (table,) = [block for block in section.blocks if block.type == "table"]
     assert facts["power mode"] == "15W" and facts["not recorded"] == "jetpack, tensorrt, clocks locked"
-    assert facts["board"] == "virtual" and "simulated" in facts["measured or simulated"] and facts["seed"] == "7"
+    assert facts["board"] == "virtual" and "simulated" in facts["power"] and facts["seed"] == "7"
     assert [list(row.cells) for row in table.rows] == [
         ["gpu_c", "40", "40", "42"],
         ["note", "n0, then n1, then n2", "", ""],

@@ -60,7 +60,7 @@ def _device(recording: Recording, seen: Mapping[str, list[Any]]) -> Iterable[tup
     epochs = _epochs(recording)
     yield "board", ", ".join(dict.fromkeys(epoch.board for epoch in epochs)) or DASH
     yield (
-        "measured or simulated",
+        "power",
         "simulated: power from a chip and a device in software" if recording.simulated else "measured",
     )
     for name in _DEVICE[1:]:

@@ -11,7 +11,7 @@ from ..experiment.design import InferenceOrder
 from ..experiment.experiment import Bench, Declares, Outcome
 from ..profiler.layer_profiler import LayerProfiler
 from .runtime import Program, seconds_of
-from .steady import DaemonLooks, SteadyState, warm_up
+from .steady import LONGEST_S, DaemonLooks, SteadyState, warm_up
 
 WARM_UP_S = 2.0
 """At least: caches, lazily loaded kernels and the clocks' first steps take about a second."""
@@ -27,6 +27,7 @@ class DeviceBench:
     program: Program
     address: AddressLike
     warm_up_s: float = WARM_UP_S
+    longest_s: float = LONGEST_S
     inference_s: float = 0.0
     simulated: bool = False
     profiler: LayerProfiler = field(init=False)
@@ -39,7 +40,7 @@ class DeviceBench:
         self.simulated = bool(getattr(program.context, "simulated", False))
         looks = DaemonLooks(self.address)
         try:
-            self.warm = warm_up(program.run, looks, self.warm_up_s)
+            self.warm = warm_up(program.run, looks, self.warm_up_s, longest_s=self.longest_s)
         finally:
             looks.close()
         self.began_ns = time.monotonic_ns()

@@ -27,19 +27,20 @@ SILENT_S = 3.0
 
 
 class SteadyState(NamedTuple):
-    """How the warm-up ended: whether all stood still, None where nobody could tell; the last of both; why clocks are held back, or ""."""
+    """How the warm-up ended: whether all stood still, None where nobody could tell; the last of both; why clocks are held back, or ""; how long it took."""
 
     steady: bool | None
     temperature_c: float = math.nan
     clock_hz: float = math.nan
     throttled: str = ""
+    seconds: float = math.nan
 
     def notes(self, name: str) -> list[str]:
         """What must be said of it."""
         found = []
         if self.steady is False:
             found.append(
-                f"{name}: temperature and clocks still moved after {LONGEST_S:.0f} s of warming up "
+                f"{name}: temperature and clocks still moved after {self.seconds:.0f} s of warming up "
                 f"({self.temperature_c:.0f} °C, {self.clock_hz / 1e6:.0f} MHz)"
             )
         if self.throttled:
@@ -54,9 +55,13 @@ Looks = Callable[[], "list[Mapping[str, Any]]"]
 
 
 def warm_up(
-    run: Callable[[], None], looks: Looks, least_s: float, clock_s: Callable[[], float] = time.monotonic
+    run: Callable[[], None],
+    looks: Looks,
+    least_s: float,
+    clock_s: Callable[[], float] = time.monotonic,
+    longest_s: float = LONGEST_S,
 ) -> SteadyState:
-    """Run until conditions agree, at least `least_s`; so long alone where none come."""
+    """Run until conditions agree, from `least_s` to `longest_s`; `least_s` alone where none come."""
     began = last = clock_s()
     seen: deque[tuple[float, float]] = deque(maxlen=LOOKS)
     reasons: list[str] = []
@@ -66,14 +71,15 @@ def warm_up(
         for body in looks():
             seen.append((of_gpu(body, TEMPERATURE), of_gpu(body, CLOCK)))
             reasons, last = throttled(body), now
-        found = SteadyState(None, *seen[-1], ", ".join(reasons)) if seen else SteadyState(None)
+        temperature_c, clock_hz = seen[-1] if seen else (math.nan, math.nan)
+        found = SteadyState(None, temperature_c, clock_hz, ", ".join(reasons), now - began)
         known = [pair for pair in seen if math.isfinite(pair[0]) or math.isfinite(pair[1])]
         if now - began >= least_s:
             if now - last >= SILENT_S or (len(seen) == LOOKS and not known):
                 return found
             if len(known) == LOOKS and _agree(known):
                 return found._replace(steady=True)
-        if now - began >= LONGEST_S:
+        if now - began >= longest_s:
             return found._replace(steady=False if known else None)
 
 

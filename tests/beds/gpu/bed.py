@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -10,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,10 +26,14 @@ from neuralpower_wire import Epoch, ReadingState, Ticks
 from neuralpower_wire.batch import unpack
 from neuralpower_wire.power import stamps_ns
 
+Found = TypeVar("Found")
 TOP = Path(__file__).resolve().parents[3]
 OUT = TOP / "build" / "gpu"
 WARM_PIECES = 50
-"""Matrix products whose time is taken before any wave: the first ones choose kernels and wake the clocks."""
+"""Matrix products whose time is taken before any wave, and so many before them: the very first loads a library, chooses kernels and
+wakes the clocks, which takes as long as hundreds."""
+GRACE_S = 10.0
+"""What a stage has beyond its limit to end by itself, before it is ended."""
 BEHIND_S = 2.5
 """How far the ring's readings may lie behind the tick that carries them: its whole depth."""
 
@@ -43,16 +49,20 @@ class Row:
     note: str = ""
 
 
-class Late(Exception):
-    """The time for a stage is over."""
+class Late(BaseException):
+    """The time for a stage is over. What takes any `Exception` as a finding of its own lets this one pass."""
 
 
 @dataclass
 class Clock:
-    """What is left of `whole_s`; each stage has a limit of its own, and the last keeps what the others leave."""
+    """What is left of `whole_s`; each stage has a limit of its own, and the last keeps what the others leave.
+
+    `longer` is how many times as long as on a GPU it may take: 1 there, more in a rehearsal.
+    """
 
     whole_s: float
     began_s: float = field(default_factory=time.monotonic)
+    longer: float = 1.0
     until_s: float = 0.0
 
     def begin(self, seconds: float) -> None:
@@ -104,6 +114,7 @@ class Device:
         """Work for about so long without a pause; when that began and ended, ns of CLOCK_MONOTONIC, by events on the GPU from the launch on."""
         native = self._cuda()
         if self._piece_s == 0.0:
+            self._worked(native, WARM_PIECES)
             self._piece_s = self._worked(native, WARM_PIECES)[1] / WARM_PIECES
         begin_ns, took_s = self._worked(native, max(1, round(seconds / self._piece_s)))
         return begin_ns, begin_ns + round(took_s * 1e9)
@@ -144,6 +155,7 @@ class Bed:
     def __init__(self, clock: Clock, simulated: bool) -> None:
         self.clock, self.simulated = clock, simulated
         self.rows: list[Row] = []
+        self.children: list[subprocess.Popen[Any]] = []
 
     def __enter__(self) -> Bed:
         self.folder = Path(tempfile.mkdtemp(prefix="np-gpu-"))  # a socket's path must be short
@@ -160,10 +172,16 @@ class Bed:
         (self.folder / "daemon.toml").write_text("\n".join(lines) + "\n")
         command = [sys.executable, "-m", "neuralpowerd", "run", "--config", str(self.folder / "daemon.toml")]
         self._log = (OUT / "daemon.log").open("w")
-        self._daemon = subprocess.Popen(command, stderr=self._log, env=environment)
+        self._daemon = self.child(command, stderr=self._log, env=environment)
         self.ring = self._opened()
         self.device = Device(work)
         return self
+
+    def child(self, command: list[str], **how: Any) -> subprocess.Popen[Any]:
+        """A process that is killed where the bed must end at once."""
+        made = subprocess.Popen(command, **how)
+        self.children.append(made)
+        return made
 
     def _opened(self) -> RingReader:
         path = self.folder / "ticks.ring"
@@ -175,17 +193,25 @@ class Bed:
                     return reader
                 reader.close()
             time.sleep(0.05)
+        self._closed()
         raise RuntimeError(f"the daemon takes no ticks: {(OUT / 'daemon.log').read_text().strip()[-400:]}")
 
     def __exit__(self, *raised: object) -> None:
         self.ring.close()
+        self._closed()
+
+    def _closed(self) -> None:
         self._daemon.send_signal(signal.SIGTERM)
         try:
             self._daemon.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._daemon.kill()
+        for child in self.children:  # none is left behind by a part that failed
+            if child.poll() is None:
+                child.kill()
+                child.wait()
         self._log.close()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def epoch(self) -> Epoch:
@@ -243,49 +269,67 @@ class Bed:
         path.write_text(json.dumps({"simulated": self.simulated, **document}, indent=1) + "\n")
         return path
 
-    def command(self, *words: str, seconds: float = 120.0) -> str:
-        """What `neuralpower` prints; RuntimeError with its last line where it fails or takes longer."""
-        try:
-            run = self._ran(words, seconds)
-        except subprocess.TimeoutExpired:
-            raise RuntimeError(f"neuralpower {words[0]}: not done after {seconds:.0f} s") from None
-        if run.returncode:
-            last = (run.stderr.strip().splitlines() or ["nothing said"])[-1]
-            raise RuntimeError(f"neuralpower {words[0]}: status {run.returncode}: {last}")
-        return run.stdout
+    def started(self, *words: str) -> subprocess.Popen[str]:
+        """`neuralpower` with these words, to be :meth:`told`."""
+        command = [sys.executable, "-m", "neuralpower.cli", *words]
+        return self.child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=OUT)
 
-    def _ran(self, words: tuple[str, ...], seconds: float) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "neuralpower.cli", *words],
-            capture_output=True,
-            text=True,
-            timeout=max(5.0, seconds),
-            cwd=OUT,
-        )
+    def told(self, made: subprocess.Popen[str], seconds: float) -> str:
+        """What it prints; RuntimeError with its last line where it fails or takes longer."""
+        name = f"neuralpower {made.args[3]}"  # type: ignore[index]  # the list above
+        try:
+            said, wrong = made.communicate(timeout=max(5.0, seconds))
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{name}: not done in time, with {max(0.0, seconds):.0f} s of it left") from None
+        finally:
+            made.kill()
+        if made.returncode:
+            last = (wrong.strip().splitlines() or ["nothing said"])[-1]
+            raise RuntimeError(f"{name}: status {made.returncode}: {last}")
+        return said
+
+    def command(self, *words: str) -> str:
+        """Both, within what is left of the stage."""
+        return self.told(self.started(*words), self.clock.left_s)
+
+    def attempt(self, name: str, work: Callable[..., Found], *given: Any) -> Found | None:
+        """A part of a stage: what goes wrong in it is a row and a file NAME.error, and the others go on."""
+        try:
+            return work(*given)
+        except Exception as error:
+            self.failed(name, error)
+            return None
+
+    def failed(self, name: str, error: BaseException) -> None:
+        """Write that down."""
+        (OUT / f"{name.replace('/', ' ')}.error").write_text("".join(traceback.format_exception(error)))
+        said = str(error).splitlines() or [""]
+        self.add(Row(name, math.nan, note=f"FAILED: {type(error).__name__}: {said[0][:160]}"))
 
 
 def stage(bed: Bed, name: str, seconds: float, work: Callable[[Bed], None]) -> None:
-    """One stage: what goes wrong in it is a row, and the next goes on."""
-    bed.clock.begin(seconds)
-    begin = time.monotonic()
-    print(f"-- {name}: {bed.clock.left_s:.0f} s at most", flush=True)
-    if bed.clock.left_s <= 0:
-        bed.add(Row(name, float("nan"), note="NOT RUN: no time was left"))
+    """One stage: what goes wrong in it is a row, and the next goes on, also where it comes to no end."""
+    bed.clock.begin(seconds * bed.clock.longer)
+    begin, limit_s = time.monotonic(), bed.clock.left_s
+    if limit_s <= 0:
+        bed.add(Row(name, math.nan, note="NOT RUN: no time was left"))
         return
+    print(f"-- {name}: {limit_s:.0f} s at most", flush=True)
+
+    def late(number: int, frame: object) -> None:
+        raise Late(f"no end after {time.monotonic() - begin:.0f} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, limit_s + GRACE_S)
     try:
         work(bed)
-    except Exception as error:
-        import traceback
-
-        (OUT / f"{name.split()[0]}.error").write_text(traceback.format_exc())
-        bed.add(
-            Row(
-                name,
-                float("nan"),
-                note=f"FAILED: {type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}",
-            )
-        )
-    print(f"   {time.monotonic() - begin:.0f} s", flush=True)
+    except (Exception, Late) as error:
+        bed.failed(name, error)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    took_s = time.monotonic() - begin
+    bed.add(Row(f"{name}: took", took_s, "s", limit_s, "beside: at most"))
+    print(f"   {took_s:.0f} s", flush=True)
 
 
 def rows_of(bed: Bed) -> list[dict[str, Any]]:

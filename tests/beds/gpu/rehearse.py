@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import site
 import subprocess
 import sys
@@ -15,8 +16,8 @@ PLACE = TOP / "build" / "gpu" / "venv"
 TORCH = "torch==2.13.0+cpu"
 INDEX = "https://download.pytorch.org/whl/cpu"
 CARRIED = ("pyzmq>=24", "cffi>=1.15", "pycparser", "setuptools>=77", "msgpack>=1.0", "rich>=13", "markdown-it-py", "mdurl", "pygments",
-           "threadpoolctl>=3.5", "jinja2>=3.1", "markupsafe>=2", "cupti-python")  # fmt: skip
-"""What a GPU machine with PyTorch and scikit-learn lacks, or may lack."""
+           "threadpoolctl>=3.5", "jinja2>=3.1", "markupsafe>=2", "cupti-python==13.0.*", "pyelftools")  # fmt: skip
+"""What a GPU machine with PyTorch and scikit-learn lacks, or may lack. CUPTI's for the CUDA of its PyTorch: records have another form in others."""
 FETCH_S = 900.0
 
 
@@ -33,6 +34,8 @@ def fetched(*words: str, python: Path) -> str:
 def wheels(version: str) -> int:
     """Into build/gpu/wheels; each that cannot be had is named."""
     folder = TOP / "build" / "gpu" / "wheels"
+    for old in (folder, *folder.parent.glob("site-*")):  # two versions of a package would lie in one another
+        shutil.rmtree(old, ignore_errors=True)
     missing = 0
     for package in CARRIED:
         platform = ["--python-version", version, "--only-binary=:all:", "--no-deps", "-d", str(folder)]

@@ -6,10 +6,11 @@ With `--stand-in` the same plan runs whole over stand-ins for NVML, CUDA and CUP
 from __future__ import annotations
 
 import argparse
+import math
 import os
-import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -18,27 +19,38 @@ TOP = Path(__file__).resolve().parents[3]
 OUT = TOP / "build" / "gpu"
 ROOMS = ("client", "align", "wire", "daemon", "sampler_c")
 MINUTES = 6.0
-LONGER = 4.0
-"""Of a rehearsal: a CPU that others use too plays both the GPU and its host."""
-STAGES_S = (("1 sensor", 50.0), ("2 repeated layers", 95.0), ("3 networks", 135.0), ("4 models", 45.0))
-"""Together 325 s; building and starting take the rest."""
+LONGER = 10.0
+"""Of a rehearsal: a CPU that others use too plays both the GPU and its host. What is done earlier ends earlier."""
+STAGES_S = (("1 sensor", 40.0), ("2 repeated layers", 95.0), ("3 networks", 150.0), ("4 models", 45.0))
+"""Together 330 s; building and starting take the rest."""
+TO_END_S = 25.0
+"""Beyond all, before what hangs is left where it is."""
+
+
+def fits(wheel: str) -> bool:
+    """Whether a wheel of this name is for this Python: of its version, of the stable interface of it or an older one, or of any."""
+    python, interface, _ = wheel.removesuffix(".whl").split("-")[-3:]
+    mine = sys.version_info.minor
+    for each in python.split("."):
+        if each in ("py3", f"cp3{mine}") or (interface == "abi3" and each[:3] == "cp3" and int(each[3:]) <= mine):
+            return True
+    return False
 
 
 def unpacked() -> list[str]:
     """The folder of what the machine lacks: wheels of this Python that were carried in build/gpu/wheels, unpacked; no pip is needed for that."""
-    site = OUT / "site"
-    tags = (f"-cp{sys.version_info.major}{sys.version_info.minor}-", "-py3-none-any", "-py2.py3-none-any")
+    site = OUT / f"site-3.{sys.version_info.minor}"
     for wheel in sorted((OUT / "wheels").glob("*.whl")):
-        if any(tag in wheel.name for tag in tags) and not (site / f".{wheel.name}").exists():
+        if fits(wheel.name) and not (site / f".{wheel.name}").exists():
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(site)
             (site / f".{wheel.name}").touch()
     return [str(site)] if site.exists() else []
 
 
-def prepared(carried: bool) -> None:
-    """Paths of this process and of those that it starts, with what was `carried`; the sampler, built where it is not."""
-    paths = [str(TOP), *(str(TOP / room) for room in ROOMS), *(unpacked() if carried else [])]
+def prepared() -> None:
+    """Paths of this process and of those that it starts, with what was carried; the sampler, built where it is not."""
+    paths = [str(TOP), *(str(TOP / room) for room in ROOMS), *unpacked()]
     os.environ["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.path[:0] = paths
     room = TOP / "sampler_c"
@@ -56,29 +68,50 @@ def table(bed_rows: list[dict[str, object]], simulated: bool) -> None:
         print(f"{str(row['what'])[:64]:64} {row['value']:10.4g} {beside:>10} {row['unit']:5} {row['note']}")
 
 
-def run(simulated: bool, minutes: float) -> int:
-    """All stages; 1 where one failed or was not run."""
-    import wave
+def summed(bed: Bed) -> int:
+    """The table, and what it cost; 1 where something failed or was not run."""
+    table(rows_of(bed), bed.simulated)
+    wrong = sum(row.note.startswith(("FAILED", "NOT RUN")) for row in bed.rows)
+    minutes, most = bed.clock.spent_s / 60, bed.clock.whole_s / 60
+    print(f"\n{minutes:.1f} of at most {most:.0f} min; {wrong} failed or not run; {OUT.relative_to(TOP)}/*.json")
+    if bed.simulated:
+        print(
+            f"on a GPU at most {most / bed.clock.longer:.0f} min: what needs longer is a row there; all of this is SIMULATED"
+        )
+    return int(wrong > 0)
 
+
+def give_up(bed: Bed) -> None:
+    """Something hangs that no signal ends (a driver, a library): what was found is told, and all that was started is killed."""
+    bed.add(Row("the rest", math.nan, note="FAILED: it hangs, and was left"))
+    bed.keep("table", {"seconds": bed.clock.spent_s, "rows": rows_of(bed)})
+    summed(bed)
+    sys.stdout.flush()
+    for child in bed.children:
+        child.kill()
+    os._exit(1)
+
+
+def run(clock: Clock, simulated: bool, wanted: str) -> int:
+    """All stages, or those whose numbers are `wanted`; 1 where one failed or was not run."""
     import layers
     import modelled
     import networks
-    from bed import Bed, Clock, rows_of, stage
+    import square_wave
 
-    longer = LONGER if simulated else 1.0
-    clock = Clock(60 * minutes * longer)
-    works = (wave.run, layers.run, networks.run, modelled.run)
-    with Bed(clock, simulated) as bed:
+    works = (square_wave.run, layers.run, networks.run, modelled.run)
+    bed = Bed(clock, simulated)
+    end = threading.Timer(clock.began_s + clock.whole_s + TO_END_S - time.monotonic(), give_up, [bed])
+    end.daemon = True
+    end.start()
+    with bed:
         for (name, seconds), work in zip(STAGES_S, works, strict=True):
-            stage(bed, name, seconds * longer, work)
+            if name[0] not in wanted:
+                continue
+            stage(bed, name, seconds, work)
             bed.keep("table", {"seconds": clock.spent_s, "rows": rows_of(bed)})
-    table(rows_of(bed), simulated)
-    wrong = sum(row.note.startswith(("FAILED", "NOT RUN")) for row in bed.rows)
-    print(
-        f"\n{clock.spent_s:.0f} s; {wrong} failed or not run; {OUT.relative_to(TOP)}/*.json"
-        + ("; all of it SIMULATED" if simulated else "")
-    )
-    return int(wrong > 0)
+    end.cancel()
+    return summed(bed)
 
 
 def main() -> int:
@@ -88,15 +121,28 @@ def main() -> int:
         "--stand-in", action="store_true", help="rehearse over stand-ins for NVML, CUDA and CUPTI (simulated)"
     )
     parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--stages", default="1234", help="numbers of those to run, as 13 (all)")
     args = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
-    begin = time.monotonic()
-    prepared(carried=not args.stand_in)
-    print(f"prepared in {time.monotonic() - begin:.0f} s", flush=True)
-    # What hangs (a driver, a library) must not eat the minutes: the process ends, with what is in build/gpu.
-    signal.alarm(round(60 * args.minutes * (LONGER if args.stand_in else 1.0)) + 30)
-    return run(args.stand_in, args.minutes)
+    print(
+        f"{args.minutes:.0f} min of a GPU at most"
+        + (f", here {LONGER:.0f} times as long: SIMULATED" if args.stand_in else ""),
+        flush=True,
+    )
+    longer = LONGER if args.stand_in else 1.0
+    try:
+        return run(Clock(60 * args.minutes * longer, BEGAN_S, longer), args.stand_in, args.stages)
+    except RuntimeError as error:  # no daemon, nothing to measure with
+        print(f"FAILED: {error}")
+        return 1
 
 
 if __name__ == "__main__":
+    BEGAN_S = time.monotonic()
+    OUT.mkdir(parents=True, exist_ok=True)
+    for kept in OUT.glob("*.error"):
+        kept.unlink()
+    prepared()
+    from bed import Bed, Clock, Row, rows_of, stage
+
+    print(f"prepared in {time.monotonic() - BEGAN_S:.0f} s", flush=True)
     sys.exit(main())

@@ -82,7 +82,14 @@ def _python(program: list[str], folders: list[Path], libraries: Path) -> subproc
     paths = [*map(str, folders), *(str(TOP / room) for room in ("client", "wire", "align"))]
     environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries), "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-X", "faulthandler", str(HERE / program[0]), *program[1:]]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CHECK_S)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:
+        try:
+            out, wrong = ran.communicate(timeout=CHECK_S)
+        except subprocess.TimeoutExpired:  # a version that hangs is one that failed, and the others go on
+            ran.kill()
+            out, wrong = ran.communicate()
+            wrong += f"no end after {CHECK_S:.0f} s"
+    return subprocess.CompletedProcess(command, ran.returncode, out, wrong)
 
 
 def row_of(done: subprocess.CompletedProcess[str], package: str, version: str) -> dict[str, Any]:

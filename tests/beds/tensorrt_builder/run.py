@@ -48,7 +48,14 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     paths = [str(TOP), *(str(TOP / room) for room in ("client", "wire", "align"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [str(PLACE / "bin" / "python"), "-X", "faulthandler", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CHECK_S)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:
+        try:
+            out, wrong = ran.communicate(timeout=CHECK_S)
+        except subprocess.TimeoutExpired:  # what was found until then counts
+            ran.kill()
+            out, wrong = ran.communicate()
+            wrong += f"no end after {CHECK_S:.0f} s"
+    return subprocess.CompletedProcess(command, ran.returncode, out, wrong)
 
 
 def profiled() -> list[dict[str, Any]]:

@@ -64,7 +64,13 @@ typedef struct {
 	unsigned int compute_instance;
 } event_data;
 
+/* With UNSIGNED nothing in it says that it is none: what a real library's readings are taken for can then be tried. */
+#ifndef UNSIGNED
 EXPORT const int neuralpower_simulated = 1;
+#define MARK(plain, simulated) simulated
+#else
+#define MARK(plain, simulated) plain
+#endif
 /* Another clock than the system's, if not 0; what calls cost moves it on. */
 EXPORT int64_t np_stand_in_now_ns;
 /* CLOCK_REALTIME - CLOCK_MONOTONIC of that clock. */
@@ -319,7 +325,7 @@ EXPORT int nvmlShutdown(void)
 
 EXPORT int nvmlSystemGetDriverVersion(char *text, unsigned int length)
 {
-	snprintf(text, length, "580.0 (simulated)");
+	snprintf(text, length, MARK("580.0", "580.0 (simulated)"));
 	return SUCCESS;
 }
 
@@ -339,13 +345,13 @@ EXPORT int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device)
 
 EXPORT int nvmlDeviceGetName(void *device, char *text, unsigned int length)
 {
-	snprintf(text, length, "Simulated GPU");
+	snprintf(text, length, MARK("Some GPU", "Simulated GPU"));
 	return answer(device, SUCCESS);
 }
 
 EXPORT int nvmlDeviceGetUUID(void *device, char *text, unsigned int length)
 {
-	snprintf(text, length, "GPU-simulated-%d", (int)index_of(device));
+	snprintf(text, length, MARK("GPU-0000-%d", "GPU-simulated-%d"), (int)index_of(device));
 	return answer(device, SUCCESS);
 }
 

@@ -171,6 +171,7 @@ class Cuda:
 
     def __init__(self, gpu: Gpu, within: Callable[[], Any] | None = None) -> None:
         self.gpu, self._within, self._stream = gpu, within, CudaStream(gpu)
+        self._inside = False
 
     def Event(self, enable_timing: bool = False, **kind: bool) -> CudaEvent:
         if kind and not self.gpu.external:
@@ -189,11 +190,15 @@ class Cuda:
 
     @contextmanager
     def stream(self, stream: CudaStream) -> Iterator[None]:
-        if self._within is None:
+        if self._within is None or self._inside:  # a stream within a stream: what runs there is a kernel once
             yield
             return
-        with self._within():
-            yield
+        self._inside = True
+        try:
+            with self._within():
+                yield
+        finally:
+            self._inside = False
 
     @contextmanager
     def graph(self, graph: CudaGraph, stream: CudaStream) -> Iterator[None]:
@@ -202,7 +207,7 @@ class Cuda:
 
 
 class ActivityKind(enum.IntEnum):
-    MEMCPY, MEMSET, CONCURRENT_KERNEL, EXTERNAL_CORRELATION = 1, 2, 10, 39
+    MEMCPY, MEMSET, DRIVER, RUNTIME, CONCURRENT_KERNEL, EXTERNAL_CORRELATION = 1, 2, 4, 5, 10, 39
 
 
 class ExternalCorrelationKind(enum.IntEnum):
@@ -245,8 +250,14 @@ class Cupti:
         self._completed(waiting)
 
     def launched(self, call: int) -> None:
-        """A call that launches something: it is tied to what is pushed."""
-        if ActivityKind.EXTERNAL_CORRELATION in self._on and self._pushed:
+        """A call that launches something: where calls leave records, that of this one is tied to what is pushed.
+
+        Some libraries call the runtime, some the driver, so both must be looked at.
+        """
+        wanted = {ActivityKind.EXTERNAL_CORRELATION, ActivityKind.DRIVER, ActivityKind.RUNTIME}
+        if wanted <= self._on:
+            self._waiting.append(types.SimpleNamespace(kind=ActivityKind.DRIVER, correlation_id=call, name=""))
+        if wanted <= self._on and self._pushed:
             kinds = {"kind": ActivityKind.EXTERNAL_CORRELATION, "external_kind": ExternalCorrelationKind.CUSTOM0}
             self._waiting.append(types.SimpleNamespace(**kinds, correlation_id=call, external_id=self._pushed[-1]))
 

@@ -17,6 +17,8 @@ from .torch_stand_in import LEAST_NS, NS_AN_ELEMENT
 ENVIRONMENT = {"NVML_STAND_IN": "low_mw=124000 fast_mw=0 slow_mw=0"}
 """Of the daemon: nothing but a floor, and the work."""
 WORK = "NVML_STAND_IN_WORK"
+LIBRARY_S, LOAD_S = 0.4, 0.02
+"""What the first kernel of all costs its host, and the first of each other name: such as CUDA's libraries take."""
 _RECORD = struct.Struct("=qdd")
 _FLAT = ("convolution", "linear", "addmm", "mm", "matmul", "max_pool2d_with_indices", "avg_pool2d", "mean")
 """Operators of which only the answer's size is made: what they compute would take seconds on a CPU, and nobody reads it."""
@@ -32,6 +34,7 @@ class WorkingGpu(Gpu):
 
     def __init__(self, work: Path, seed: int = 0) -> None:
         self._mj, self._waiting = 0.0, b""
+        self._loaded: set[str] = set()
         self._work = work.open("ab", buffering=0)
         super().__init__(seed=seed)
 
@@ -45,7 +48,10 @@ class WorkingGpu(Gpu):
         """What the host would have spent, it spends by itself."""
 
     def launch(self, name: str, ns: float) -> None:
-        """A kernel, from the host, or into the graph that is captured."""
+        """A kernel, from the host, or into the graph that is captured. The first of its name keeps the host waiting, as loading it does."""
+        if name not in self._loaded:
+            time.sleep(LOAD_S if self._loaded else LIBRARY_S)
+            self._loaded.add(name)
         super().launch(name, ns)
         self._told()
 

@@ -12,6 +12,8 @@ _folder = tempfile.TemporaryDirectory(prefix="np-nvml")
 
 
 @cache
-def stand_in() -> Path:
+def stand_in(signed: bool = True) -> Path:
     """Path of the library."""
-    return build(Path(_folder.name))
+    folder = Path(_folder.name) / ("signed" if signed else "unsigned")
+    folder.mkdir()
+    return build(folder, signed)

@@ -107,7 +107,8 @@ def _print(args: argparse.Namespace, imported: Imported) -> None:
     if len(imported.skipped) > SHOWN:
         print(f"skipped {len(imported.skipped) - SHOWN} more; --json lists them")
     if args.output:
-        print(f"wrote {args.output}: {len(imported.dataset)} layers")
+        mark = " (simulated)" if imported.dataset.simulated else ""
+        print(f"wrote {args.output}: {len(imported.dataset)} layers{mark}")
     else:
         print("nothing written; -o FILE writes a dataset")
     print_doubts(imported.dataset)

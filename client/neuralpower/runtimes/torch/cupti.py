@@ -1,11 +1,11 @@
 """Begin and end of each kernel, from CUPTI's activity records (`cupti-python`), on the GPU's clock in ns.
 
 A record tells the call that launched it by a number. From the host, calls are tied to steps by a second number that is pushed
-around the step (external correlation). In a CUDA graph one call launches all; there the order tells: kernels of one stream run in the order in
+around the step (external correlation), which CUPTI tells only beside records of the calls themselves. In a CUDA graph one call launches all; there the order tells: kernels of one stream run in the order in
 which they were captured, and how many belong to each step was counted when the steps ran from the host. Both must agree in number
 and names, or it is said that they do not.
 
-Written from CUPTI's documentation and the interface of cupti-python 13; it has not run on a GPU.
+Written from CUPTI's documentation and headers and the interface of cupti-python 13; it has not run on a GPU.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from .context import Ints
 BUFFER_BYTES = 8 << 20
 """Of records on their way, as NVIDIA's own samples have it: some 30,000 kernels."""
 _WORK = ("CONCURRENT_KERNEL", "MEMCPY", "MEMSET")
+_TIES = ("RUNTIME", "DRIVER", "EXTERNAL_CORRELATION")
+"""Some libraries launch through the runtime, some through the driver; both must be recorded for what is pushed to be told."""
 _FLUSH_FORCED = 1
 
 
@@ -43,6 +45,7 @@ class Activities:
         self._cupti = importlib.import_module("cupti.cupti") if cupti is None else cupti
         kinds = self._cupti.ActivityKind
         self._kinds = [getattr(kinds, name) for name in _WORK]
+        self._ties = [getattr(kinds, name) for name in _TIES]
         self._tied = kinds.EXTERNAL_CORRELATION
         self._own = self._cupti.ExternalCorrelationKind.CUSTOM0
         self._work: list[KernelWork] = []
@@ -50,8 +53,15 @@ class Activities:
         self._cupti.activity_register_callbacks(lambda: (BUFFER_BYTES, 0), self._take)
 
     def enable(self, on: bool) -> None:
-        """Begin or end to look."""
-        for kind in (*self._kinds, self._tied):
+        """Begin or end to look at what runs on the GPU."""
+        self._switch(self._kinds, on)
+
+    def tie(self, on: bool) -> None:
+        """Begin or end to look at the calls that launch it, which costs the host something at each."""
+        self._switch(self._ties, on)
+
+    def _switch(self, kinds: Sequence[Any], on: bool) -> None:
+        for kind in kinds:
             (self._cupti.activity_enable if on else self._cupti.activity_disable)(kind)
         if not on:
             self.collect()
@@ -96,8 +106,10 @@ class KernelTimes:
         self._names: list[list[str]] = []
 
     def attach(self, attached: bool) -> None:
-        """Begin or end to look."""
+        """Begin or end to look; at calls too where each inference is launched call by call."""
         self._records.enable(attached)
+        if not self._captured:
+            self._records.tie(attached)
 
     def around(self, step: int) -> AbstractContextManager[None]:
         """Tie what is launched to the step; what is captured is launched later."""
@@ -105,9 +117,13 @@ class KernelTimes:
 
     def pattern(self, run: Callable[[], None]) -> None:
         """Learn how many kernels of which names each step has."""
-        self._records.collect()
-        run()
-        self._names = [[each.name for each in one] for one in self._by_call(*self._records.collect())]
+        self._records.tie(True)
+        try:
+            self._records.collect()
+            run()
+            self._names = [[each.name for each in one] for one in self._by_call(*self._records.collect())]
+        finally:
+            self._records.tie(False)
 
     def windows(self) -> Ints:
         """A step without a kernel takes no time, where the one before it ended.

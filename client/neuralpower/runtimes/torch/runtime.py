@@ -195,8 +195,11 @@ class TorchRuntime(DeviceRuntime):
     def _timings(self, notes: list[str]) -> list[str]:
         try:
             self._kernels()
-        except ModuleNotFoundError:
-            notes.append("layers are timed by CUDA events: with cupti-python installed, CUPTI times each kernel")
+        except ModuleNotFoundError as error:  # its wheel alone lacks what it needs
+            why = "with cupti-python installed, CUPTI times each kernel"
+            if not (error.name or "").startswith("cupti"):
+                why = f"cupti-python needs the module {error.name}, which is not installed"
+            notes.append(f"layers are timed by CUDA events: {why}")
         except Exception as error:  # whatever a library of another version raises
             notes.append(f"layers are timed by CUDA events: CUPTI cannot be used: {first_line(error)}")
         else:

@@ -6,29 +6,36 @@ import time
 from typing import Any
 
 import numpy as np
-from bed import Bed, Row
+from bed import BEHIND_S, Bed, Row
+from scipy.optimize import minimize
 
 from neuralpower_wire.power import counted
 from neuralpower_wire.tick import Flag
 
-WAVES = ((1.0, 6), (0.2, 25), (0.077, 50))
-"""Period in s and how many: the slow one shows the plateaus, the last one what the ring resolves and the others blur."""
+WAVES = ((1.4, 5), (0.2, 25), (0.077, 50))
+"""Period in s and how many: the slow one shows the plateaus, the last one what the ring resolves and the others blur. None is as long as a mean
+that NVML gives (1 s), which would show nothing of it."""
+QUIET_S, EARLY_NS = 2.0, 300_000_000
+"""Before the wave: longer than any window and delay that is looked for, so that what ran before is in no reading; and from when readings count."""
 CLOSE_NS = 50_000_000
+LONGEST_NS = 300_000_000_000
 WINDOWS_S = np.geomspace(0.002, 1.3, 40)
 DELAYS_S = np.arange(-0.05, 0.4, 0.005)
+SIMPLEX = ((-0.7, -0.7), (0.9, 0.0), (0.0, 0.9))
+"""Around the best of the grid, in its steps."""
 
 
 def run(bed: Bed) -> None:
     """The wave, then what each reading showed of it."""
     for _ in range(2):
         bed.device.busy(0.3)
-    time.sleep(1.0)
+    time.sleep(QUIET_S)
     on: list[tuple[int, int]] = []
     for period_s, count in WAVES:
         for _ in range(count):
             on.append(bed.device.busy(period_s / 2))
             time.sleep(period_s / 2)
-    begin_ns, end_ns = on[0][0] - 800_000_000, time.monotonic_ns()
+    begin_ns, end_ns = on[0][0] - EARLY_NS, time.monotonic_ns()
     ticks = bed.ticks(begin_ns, end_ns)
     found: dict[str, Any] = {}
     for kind, place in bed.channels().items():
@@ -52,7 +59,7 @@ def run(bed: Bed) -> None:
             ),
             Row(f"{kind}: wave", shown["high_w"] - shown["low_w"], "W", note=f"residual {shown['rms_w']:.1f} W rms"),
         )
-    bed.keep("sensor", {"on_ns": on, "readings": found, "energy": _energies(bed, ticks)})
+    bed.keep("sensor", {"on_ns": on, "readings": found})
 
 
 def response(when_ns: Any, watts: Any, on_ns: list[tuple[int, int]]) -> dict[str, float]:
@@ -67,12 +74,18 @@ def response(when_ns: Any, watts: Any, on_ns: list[tuple[int, int]]) -> dict[str
         levels, *_ = np.linalg.lstsq(matrix, watts, rcond=None)
         return float(np.sqrt(np.mean((watts - matrix @ levels) ** 2))), float(levels[0]), float(levels.sum())
 
-    windows, delays, best = WINDOWS_S, DELAYS_S, (0.0, 0.0)
-    for _ in range(3):
-        best = min(((w, d) for w in windows for d in delays), key=lambda each: fitted(*each)[0])
-        wide, step = windows[min(1, len(windows) - 1)] / windows[0], (delays[1] - delays[0])
-        windows = best[0] * np.geomspace(1 / wide, wide, 9)
-        delays = best[1] + np.linspace(-step, step, 9)
+    coarse = min(((w, d) for w in WINDOWS_S for d in DELAYS_S), key=lambda each: fitted(*each)[0])
+    wide, step = WINDOWS_S[1] / WINDOWS_S[0], DELAYS_S[1] - DELAYS_S[0]
+
+    def missed(
+        at: np.ndarray,
+    ) -> float:  # the window in its steps, and its middle, which does not depend on it, in the delay's
+        window = coarse[0] * wide ** at[0]
+        return fitted(window, coarse[1] + (coarse[0] - window) / 2 + step * at[1])[0]
+
+    found = minimize(missed, (0.0, 0.0), method="Nelder-Mead", options={"initial_simplex": SIMPLEX, "xatol": 1e-3})
+    window_s = float(coarse[0] * wide ** found.x[0])
+    best = (window_s, float(coarse[1] + (coarse[0] - window_s) / 2 + step * found.x[1]))
     rms_w, low_w, high_w = fitted(*best)
     period_s = float(np.median(np.diff(when_ns))) * 1e-9
     return {
@@ -85,8 +98,13 @@ def response(when_ns: Any, watts: Any, on_ns: list[tuple[int, int]]) -> dict[str
     }
 
 
+def energies(bed: Bed) -> None:
+    """Of all that ran: the counter between two of its renewals, seconds apart, and the best reading between the same."""
+    end_ns = time.monotonic_ns() - round(2 * BEHIND_S * 1e9)
+    bed.keep("energy", _energies(bed, bed.ticks(end_ns - LONGEST_NS, end_ns)))
+
+
 def _energies(bed: Bed, ticks: Any) -> dict[str, float]:
-    """The counter between two of its renewals, and the best reading between the same."""
     places = bed.channels()
     if "energy" not in places:
         bed.add(Row("energy counter", float("nan"), note="this GPU has none"))
