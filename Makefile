@@ -57,7 +57,7 @@ fuzz: $(READY) ## every reader of files on damaged ones; MINUTES=n for each of t
 fuzz-quick: ## the same for a minute altogether, always the same cases, fit for CI
 	@$(MAKE) -s fuzz MINUTES=0.1 SEED=$(or $(SEED),1)
 
-fuzz-guided: $(READY) ## guided by coverage: C that reads others' bytes, and the wire's codec; MINUTES=n for each of the five (10), SEED=n; needs clang, llvm, libclang-rt-dev
+fuzz-guided: $(READY) ## guided by coverage: C that reads others' bytes, and the wire's codec; MINUTES=n for each of the six (10), SEED=n; needs clang, llvm, libclang-rt-dev
 	@$(BIN)/python -m tests.fuzz.guided.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fuzz-guided-quick: ## the same for half a minute altogether, fit for CI

@@ -55,6 +55,12 @@ def test_a_machine_without_the_tools_is_told_what_to_install(
 
 
 def test_each_harness_in_c_is_there() -> None:
-    """With the files of the sampler that it is for."""
+    """With the files that it is for."""
     assert {path.stem for path in run.HERE.glob("*.c")} == set(run.MEANT)
-    assert all((run.ROOM / "src" / name).exists() for names in run.MEANT.values() for name in names)
+    assert all(run.path_of(name).exists() for names in run.MEANT.values() for name in names)
+
+
+def test_the_example_client_begins_with_what_a_daemon_says() -> None:
+    """Messages of a journal and of ticks, and the bytes of a whole session."""
+    told = codec.messages()
+    assert {each[0] for each in told} == {0, 1} and all(b"rails" in each for each in told)

@@ -3,6 +3,7 @@
     python codec.py CORPUS [libFuzzer's options]     under atheris, which is not among the project's own dependencies
     python codec.py --replay CORPUS                  the same cases once more, without it
     python codec.py --seeds CORPUS                   writes sound messages for it to begin with
+    python codec.py --messages CORPUS                writes those of a daemon for the example client's harness
 
 A case is a byte that says which reader, and frames: two bytes of length each, and the bytes.
 """
@@ -239,10 +240,26 @@ def seeds() -> list[bytes]:
     ]
 
 
+def messages() -> list[bytes]:
+    """What a daemon sends to a subscriber, as the harness of the example client takes it: in one session, and as bytes of ZMTP."""
+    read = [list(READERS).index(name) for name in ("journal", "ticks")]
+    told = [frames_of(each[1:]) for reader in read for each in seeds() if each[0] == reader]
+    session = b"".join(bytes([len(frames)]) + case_of("ticks", frames)[1:] for frames in told)
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
+    ready = b"\x05READY\x0bSocket-Type\0\0\0\x04XPUB"
+    framed = b"".join(
+        struct.pack(">BQ", 2 | (at < len(frames) - 1), len(each)) + each
+        for frames in told
+        for at, each in enumerate(frames)
+    )
+    ping = b"\x04\x07\x04PING\0\0"
+    return [b"\0" + session, b"\1" + greeting + bytes([4, len(ready)]) + ready + ping + framed]
+
+
 def main() -> None:
     """Fuzz, replay, or write seeds."""
-    if sys.argv[1:2] == ["--seeds"]:
-        for number, seed in enumerate(seeds()):
+    if sys.argv[1:2] in (["--seeds"], ["--messages"]):
+        for number, seed in enumerate(seeds() if sys.argv[1] == "--seeds" else messages()):
             Path(sys.argv[2], f"seed{number:02d}").write_bytes(seed)
     elif sys.argv[1:2] == ["--replay"]:
         for path in sorted(Path(sys.argv[2]).iterdir()):

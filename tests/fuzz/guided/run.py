@@ -1,5 +1,7 @@
 """Fuzz guided by coverage: what reads bytes from others in C (under ASan and UBSan, by libFuzzer), and the wire's codec (by atheris).
 
+In C that is the sampler's sysfs text, I2C answers, files of rings and of power timelines, and the example client.
+
     python -m tests.fuzz.guided.run --minutes 10 [--harness NAME] [--seed N]
 
 Needs Debian's clang, llvm and libclang-rt-dev; atheris comes from PyPI into a virtual environment under build/. Each harness runs for
@@ -25,18 +27,19 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[2]
 OUT = TOP / "build" / "fuzz-guided"
 VENV = OUT / "venv"
-ROOM = TOP / "sampler_c"
+ROOM, EXAMPLE = TOP / "sampler_c", TOP / "examples" / "subscriber"
 CODEC = "codec"
 MEANT = {
     "sysfs_text": ("sysfs_file.c", "source_hwmon.c", "source_iio.c"),
     "i2c_answers": ("i2c_reader.c", "scan_track.c"),
     "ring_attach": ("ring.c", "ring_file.c", "ring_read.c"),
     "timeline_attach": ("timeline.c",),
+    "subscriber": ("msgpack.c", "wire.c", "zmtp.c", "subscriber.c"),
 }
-"""Harness -> the files of the sampler that it is for."""
+"""Harness -> the files that it is for, of the sampler or of the example client."""
 PACKAGES = "clang llvm libclang-rt-dev"
 PYTHON_PACKAGES = ("atheris==3.0.0", "numpy>=1.22", "msgpack>=1.0", "coverage>=7.10")
-CFLAGS = ["-std=c11", "-g", "-pthread", f"-I{ROOM}/include", f"-I{ROOM}/src", f"-I{TOP}/tests/c"]
+CFLAGS = ["-std=c11", "-g", "-pthread", f"-I{ROOM}/include", f"-I{ROOM}/src", f"-I{TOP}/tests/c", f"-I{EXAMPLE}"]
 SANITIZED = ["-O1", "-fsanitize=fuzzer,address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
 COUNTED = ["-O0", "-fsanitize=fuzzer", "-fprofile-instr-generate", "-fcoverage-mapping"]
 MEMORY_MIB, CASE_S, LONGEST = 1024, 10, 8192
@@ -68,11 +71,17 @@ def tools() -> None:
 
 
 def built(name: str, flags: list[str], suffix: str = "-fuzzer") -> Path:
-    """The harness, with the whole sampler."""
+    """The harness, with the whole sampler, or with what of the example client it does not take in itself."""
     target = OUT / f"{name}{suffix}"
-    sources = [HERE / f"{name}.c", *sorted((ROOM / "src").glob("*.c"))]
+    room = [EXAMPLE / "msgpack.c", EXAMPLE / "wire.c"] if name == "subscriber" else sorted((ROOM / "src").glob("*.c"))
+    sources = [HERE / f"{name}.c", *room]
     subprocess.run(["clang", *CFLAGS, *flags, "-o", target, *sources, "-lm", "-ldl"], check=True)
     return target
+
+
+def path_of(source: str) -> Path:
+    """Of a file that a harness is for."""
+    return next(path for path in (ROOM / "src" / source, EXAMPLE / source) if path.exists())
 
 
 def corpus_of(name: str) -> Path:
@@ -110,7 +119,10 @@ def fuzzed(name: str, command: list[str | Path], environment: dict[str, str], se
 
 
 def c_harness(name: str, seconds: float, seed: int) -> Told:
-    """One of the sampler's."""
+    """One of those in C."""
+    if name == "subscriber":
+        environment = {**os.environ, "PYTHONPATH": str(TOP / "wire")}
+        subprocess.run([sys.executable, HERE / "codec.py", "--messages", corpus_of(name)], env=environment, check=True)
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
     told = fuzzed(name, [built(name, SANITIZED)], environment, seconds, seed)
     if told.found:
@@ -119,7 +131,7 @@ def c_harness(name: str, seconds: float, seed: int) -> Told:
     environment = {**os.environ, "LLVM_PROFILE_FILE": str(raw)}
     subprocess.run([counted, corpus_of(name), "-runs=0"], env=environment, capture_output=True, check=True)
     subprocess.run(["llvm-profdata", "merge", "-o", merged, raw], check=True)
-    meant = [ROOM / "src" / each for each in MEANT[name]]
+    meant = [path_of(each) for each in MEANT[name]]
     export = ["llvm-cov", "export", "-summary-only", f"-instr-profile={merged}", counted, *meant]
     files = json.loads(subprocess.run(export, capture_output=True, text=True, check=True).stdout)["data"][0]["files"]
     lines = [
