@@ -24,7 +24,7 @@ endef
 export KEEP_A_FINDING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-builder test-gpu test-memory-model test-systemd test-prometheus test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick siege siege-quick delivery delivery-quick soak
+.PHONY: help setup demo test test-random coverage coverage-quick check format-check lint types arrows warnings sanitize test-bindings test-builder test-gpu test-memory-model test-systemd test-prometheus test-vm bench bench-instructions accuracy accuracy-quick accuracy-run dist format clean fuzz fuzz-quick fuzz-guided fuzz-guided-quick siege siege-quick delivery delivery-quick soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ fuzz: $(READY) ## every reader of files on damaged ones; MINUTES=n for each of t
 
 fuzz-quick: ## the same for a minute altogether, always the same cases, fit for CI
 	@$(MAKE) -s fuzz MINUTES=0.1 SEED=$(or $(SEED),1)
+
+fuzz-guided: $(READY) ## guided by coverage: C that reads others' bytes, and the wire's codec; MINUTES=n for each of the six (10), SEED=n; needs clang, llvm, libclang-rt-dev
+	@$(BIN)/python -m tests.fuzz.guided.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz-guided-quick: ## the same for half a minute altogether, fit for CI
+	@$(MAKE) -s fuzz-guided MINUTES=0.1 SEED=$(or $(SEED),1)
 
 siege: $(READY) ## a million mutated messages at each socket of a daemon; MESSAGES=n, SEED=n repeats a run
 	@$(BIN)/python -m tests.fuzz.sockets --messages $(or $(MESSAGES),1000000) $(if $(SEED),--seed $(SEED))

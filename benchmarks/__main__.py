@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .analysis import attribution_growth, attribution_speed, models_speed
 from .daemon import daemon, estimator, long_recording, memory, nvml, recorder
+from .delivery import delivered
 from .machine import Missing, describe
 from .profiler import profiler_cost
 from .report import Result, show, store
@@ -42,6 +43,7 @@ PARTS = {
     "r": Part("a minute of journal, from the socket to Parquet", recorder.MINUTES, recorder.run),
     "k": Part("attribution of longer recordings", attribution_growth.MINUTES, attribution_growth.run),
     "n": Part("source nvml over a stand-in, simulated, beside its truth", nvml.MINUTES, nvml.run),
+    "w": Part("ticks to one client beside msgpack maps, and how late", delivered.MINUTES, delivered.run),
     "y": Part("a day at 1 kHz × 3 rails: opened, an hour, a minute", long_recording.MINUTES, long_recording.run),
     "m": Part("the daemon's memory against the budget", memory.MINUTES, memory.run),
 }

@@ -1,13 +1,14 @@
 """One question to a recording, in a process of its own: `python -m benchmarks.daemon.asked_recording FOLDER QUESTION BEGIN_NS`.
 
 Prints the seconds that it took, on the clock and of the processor, and the memory that the process has held at most. Modules are
-imported before, Arrow where the question needs it; the recording is opened anew.
+imported before, Arrow where the question needs it; the recording is opened anew. `began` is how many seconds ago the process began.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -54,12 +55,15 @@ def main() -> None:
     questions: dict[str, Any] = {each.__name__: each for each in (facts, hour, minute, columns)}
     if question != facts.__name__:
         importlib.import_module("neuralpower.recordings.files.segments").ticks_to_table(np.zeros(0, tick_dtype(1)))
+        importlib.import_module("pyarrow.parquet")
     wall, cpu = time.perf_counter(), time.process_time()
     answer = questions[question](Path(folder), int(begin))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     status = Path("/proc/self/status").read_text()  # getrusage has what the process was before it became this one
     most = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-    print(json.dumps({"wall": wall, "cpu": cpu, "megabytes": most, "answer": answer}))
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    began = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    print(json.dumps({"wall": wall, "cpu": cpu, "megabytes": most, "began": began, "answer": answer}))
 
 
 if __name__ == "__main__":

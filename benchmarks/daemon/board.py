@@ -55,13 +55,19 @@ def make_board(root: Path) -> None:
 class Daemon:
     """A daemon with its defaults but for `batch_ms`, at 1 kHz on the board; a context in which it runs, with its clients connected.
 
-    `source`: lines of configuration that name another source than the board.
+    `source`: lines of configuration that name another source than the board. `more`: further tables of it.
     """
 
     def __init__(
-        self, batch_ms: int | None = None, inferences_per_s: int = 0, layers: int = LAYERS, source: str = ""
+        self,
+        batch_ms: int | None = None,
+        inferences_per_s: int = 0,
+        layers: int = LAYERS,
+        source: str = "",
+        more: str = "",
     ) -> None:
         self._batch_ms, self._rate, self._layers, self._source = batch_ms, inferences_per_s, layers, source
+        self._more = more
 
     def __enter__(self) -> Daemon:
         self._folder = Path(tempfile.mkdtemp(dir=MEMORY, prefix="npbench"))
@@ -80,6 +86,7 @@ class Daemon:
         board = f'source = "hwmon"\nsysfs_root = "{self._folder}/board"'
         lines = [f'runtime_dir = "{self._folder}"', self._source or board]
         lines += ["[publish]", f"batch_ms = {self._batch_ms}"] if self._batch_ms else []
+        lines.append(self._more)
         config = self._folder / "daemon.toml"
         config.write_text("\n".join(lines) + "\n")
         environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
@@ -104,6 +111,11 @@ class Daemon:
         """All ticks from index `first` on, and their epoch."""
         got = self._ring.read(first, self._ring.next_index - first)
         return Epoch.from_dict(unpack(self._ring.epochs()[-1][2])), got.ticks
+
+    @property
+    def address(self) -> str:
+        """Where its local sockets are."""
+        return f"ipc://{self._folder}"
 
     @property
     def next_index(self) -> int:

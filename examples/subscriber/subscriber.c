@@ -57,6 +57,12 @@ static double mean(struct sum sum)
     return sum.ticks ? sum.power_w / (double)sum.ticks : NAN;
 }
 
+/* Counts are as large as somebody says, and of several streams together: what does not fit stays at the largest number. */
+static void add(int64_t *sum, int64_t more)
+{
+    *sum = more > INT64_MAX - *sum ? INT64_MAX : *sum + more;
+}
+
 /* Take note of a batch of a log: what lies between it and the one before was lost. False where it says nothing of that. */
 static bool follow(struct log *log, struct bytes header, int64_t *count)
 {
@@ -70,10 +76,10 @@ static bool follow(struct log *log, struct bytes header, int64_t *count)
         memcpy(log->stream, stream, sizeof stream);
         log->first = first;
     } else if (first > log->next) {
-        log->lost += first - log->next;
+        add(&log->lost, first - log->next);
     }
     log->next = first + *count;
-    log->taken += *count;
+    add(&log->taken, *count);
     return true;
 }
 
@@ -132,7 +138,7 @@ static const char *take_ticks(const struct batch *batch)
         return "ticks without the columns t_ns, value and state";
     const struct epoch *epoch = explaining(batch->header);
     if (!epoch || epoch->channels != width) {
-        seen.unexplained += counted;
+        add(&seen.unexplained, counted);
         return NULL;
     }
     show(epoch);

@@ -214,6 +214,7 @@ static const char *read_body(struct zmtp *zmtp, size_t *used, uint64_t size)
 
 const char *zmtp_receive(struct zmtp *zmtp, struct message *message)
 {
+    static const uint8_t nothing; /* an empty frame is a place too: to NULL nothing may be added, not even 0 */
     size_t ends[ZMTP_FRAMES], used = 0, count = 0;
     uint8_t flags = MORE;
     uint64_t size;
@@ -238,7 +239,7 @@ const char *zmtp_receive(struct zmtp *zmtp, struct message *message)
     }
     message->count = count;
     for (size_t i = 0, begin = 0; i < count; begin = ends[i++])
-        message->frames[i] = (struct bytes){begin < ends[i] ? zmtp->message + begin : NULL, ends[i] - begin};
+        message->frames[i] = (struct bytes){begin < ends[i] ? zmtp->message + begin : &nothing, ends[i] - begin};
     return NULL;
 }
 

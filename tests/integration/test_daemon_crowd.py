@@ -9,14 +9,14 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zmq
-from daemon_process import SMALL, Daemon
+from daemon_process import Daemon
+from tcp_daemon import Remote, TcpDaemon, command
 from tests.patience import PATIENCE_S, until
 from tests.worlds import bare_zmtp
 from tests.worlds.bare_zmtp import frame
@@ -32,13 +32,9 @@ DESCRIPTORS = 1024
 
 
 @pytest.fixture
-def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    """A daemon with TCP and a thousand descriptors, not started yet; `port` and `server` are for its clients."""
-    made = Daemon()
-    made.port = free_port()  # type: ignore[attr-defined]
-    tables = f'{SMALL}[tcp]\nbind = "127.0.0.1:{made.port}"\nkeys_dir = "{made.folder}/keys"\n'  # type: ignore[attr-defined]
-    made.configure("", tables=tables)
-    made.server = command(made, "keys").strip().encode()  # type: ignore[attr-defined]
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpDaemon]:
+    """A daemon with TCP and a thousand descriptors, not started yet."""
+    made = TcpDaemon()
     plain = subprocess.Popen
 
     def limited(*args: object, **words: object) -> object:
@@ -51,12 +47,6 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         made.close()
 
 
-def free_port() -> int:
-    """One of which the next is likely free too."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @pytest.fixture
 def ends() -> Iterator[list[socket.socket]]:
     """Bare connections, closed at the end."""
@@ -64,12 +54,6 @@ def ends() -> Iterator[list[socket.socket]]:
     yield made
     for end in made:
         end.close()
-
-
-def command(daemon: Daemon, *words: str) -> str:
-    """What `neuralpowerd` prints."""
-    run = [sys.executable, "-m", "neuralpowerd", words[0], "--config", str(daemon.file), *words[1:]]
-    return subprocess.run(run, check=True, capture_output=True, text=True).stdout
 
 
 def anonymous_bytes(process: int) -> int:
@@ -219,33 +203,7 @@ def test_the_process_before_the_sockets_is_started_again(daemon: Daemon) -> None
     assert "the process before the sockets ended" in logged
 
 
-class Remote:
-    """A client over TCP with its own pair of keys."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self.daemon = daemon
-        self.public, self.secret = zmq.curve_keypair()
-        self.key = self.public.decode()
-
-    def connect(self, kind: int, offset: int) -> zmq.Socket[bytes]:
-        end: zmq.Socket[bytes] = self.daemon.context.socket(kind)
-        self.daemon.ends.append(end)
-        end.linger = 0
-        end.curve_publickey, end.curve_secretkey = self.public, self.secret
-        end.curve_serverkey = self.daemon.server  # type: ignore[attr-defined]
-        if kind == zmq.SUB:
-            end.subscribe(b"rails")
-        end.connect(f"tcp://127.0.0.1:{self.daemon.port + offset}")  # type: ignore[attr-defined]
-        return end
-
-    def ask(self, do: str, **more: str) -> Reply:
-        end = self.connect(zmq.DEALER, 1)
-        end.send(Request(1, do, **more).encode())  # type: ignore[arg-type]
-        assert end.poll(1000 * PATIENCE_S)
-        return Reply.decode(end.recv_multipart())
-
-
-def test_roles(daemon: Daemon) -> None:
+def test_roles(daemon: TcpDaemon) -> None:
     """A key may read by default; marks need `submit`."""
     reader, writer = Remote(daemon), Remote(daemon)
     command(daemon, "allow", reader.key)
@@ -259,7 +217,7 @@ def test_roles(daemon: Daemon) -> None:
     assert reader.ask("mark", name="m", text="").body["index"] > 0
 
 
-def test_a_revoked_key_is_cut(daemon: Daemon) -> None:
+def test_a_revoked_key_is_cut(daemon: TcpDaemon) -> None:
     """Within about a second both connections end and no other comes in; another client's stay."""
     friend, foe = Remote(daemon), Remote(daemon)
     for each in (friend, foe):
@@ -284,7 +242,7 @@ def test_a_revoked_key_is_cut(daemon: Daemon) -> None:
     assert "ended: their keys are allowed no more" in logged and foe.key in logged
 
 
-def test_a_subscriber_over_tcp_with_topics_without_an_end(daemon: Daemon) -> None:
+def test_a_subscriber_over_tcp_with_topics_without_an_end(daemon: TcpDaemon) -> None:
     """Encrypted, and allowed in: it is cut all the same."""
     foe = Remote(daemon)
     command(daemon, "allow", foe.key)
@@ -299,7 +257,7 @@ def test_a_subscriber_over_tcp_with_topics_without_an_end(daemon: Daemon) -> Non
     assert "more than 32 topics" in logged
 
 
-def test_a_refused_key_is_told(daemon: Daemon) -> None:
+def test_a_refused_key_is_told(daemon: TcpDaemon) -> None:
     """The daemon's log has the key and the command that lets it in, once; the status counts."""
     stranger = Remote(daemon)
     daemon.start()

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
+from benchmarks.delivery import published_ticks
 from benchmarks.sampling.fastest import _search
 from benchmarks.statistics import Bar, Rounds, compare, interleave, interval, quantile
+
+from neuralpower_sampler import AVAILABLE
+from neuralpower_wire import decode, ticks_to_frames
+from neuralpower_wire.ticks import batch_to_columns
 
 
 def rounds_of(ours: list[float], control: list[float]) -> Rounds:
@@ -99,3 +105,22 @@ def test_the_budget_of_instructions_adds_up() -> None:
     assert counted
     for allowed in counted:
         assert allowed["all"] == sum(count for name, count in allowed.items() if name != "all")
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
+def test_maps_and_columns_of_ticks_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The maps that columns are held against leave nothing out and add nothing, whatever is put in one message."""
+    monkeypatch.setattr(published_ticks, "HELD", 250)
+    with published_ticks.filled(tmp_path / "ticks.ring") as reader:
+        ticks = reader.read(0, 250).ticks
+        for per_message in (1, 100):
+            messages = list(published_ticks.maps(ticks, per_message))
+            assert sum(count for _, count in messages) == len(ticks)
+            found = [msgpack.unpackb(frames[1]) for frames, _ in messages]
+            maps = found if per_message == 1 else [each for part in found for each in part]
+            for word in ("index", "slot", "t_ns", "epoch"):
+                assert [each[word] for each in maps] == ticks[word].tolist()
+            for word in ("value", "begin_ns", "end_ns", "state", "error"):
+                assert [each[word] for each in maps] == ticks["readings"][word].tolist()
+        _, columns = batch_to_columns(decode(ticks_to_frames(reader.stream, ticks)))
+        assert columns.readings.keys() == {"value", "begin_ns", "end_ns", "state", "error"}

@@ -49,6 +49,7 @@ GIVEN = {
     "tensorrt": "comes with JetPack",
     "tensorrt_bindings": "its bed fetches each version of it",
     "tensorrt_rtx": "its bed fetches it",
+    "atheris": "the fuzz guided by coverage fetches it",
     "onnxscript": "comes with torch, for the tests that have it",
     "torchvision": "whoever has it runs the tests of its networks",
     "torch": "whoever predicts a live module has it; no network is read from a file with it",

@@ -18,7 +18,18 @@ from tests.patience import PATIENCE_S
 from tests.worlds.bare_zmtp import GREETING, message
 from tests.worlds.subscriber_in_c import Summary, built
 
-from neuralpower_wire import Channel, Epoch, EpochBegun, Inference, Kind, Record, encode, tick_dtype, ticks_to_batch
+from neuralpower_wire import (
+    Batch,
+    Channel,
+    Epoch,
+    EpochBegun,
+    Inference,
+    Kind,
+    Record,
+    encode,
+    tick_dtype,
+    ticks_to_batch,
+)
 from neuralpower_wire.history import Reply
 from neuralpower_wire.journal import records_to_batch
 
@@ -156,6 +167,31 @@ def test_ticks_of_an_epoch_that_it_was_not_told_are_counted(liar: Liar, subscrib
     says["live"] = says["live"].replace(b"\xa6number\x03", b"\xa6number\x04")
     status, printed, _, _ = liar.tell(subscriber, says, "440")
     assert status == 0 and Summary.parse(printed).unexplained == 440
+
+
+def journal(first: int, stream: bytes, length: int = 3) -> bytes:
+    """A message of one record of a kind that nobody knows, with a body of so many zeros."""
+    header = {"stream": stream, "first": first, "count": 1}
+    columns = {"kind": "u1", "t_ns": "<i8", "length": "<u4"}
+    made = {name: np.full(1, length if name == "length" else 0, dtype) for name, dtype in columns.items()}
+    return message(encode(Batch(b"inferences", header, {**made, "body": np.zeros(length, "u1")})))
+
+
+def test_losses_larger_than_any_number_are_told_as_the_largest(liar: Liar, subscriber: Path) -> None:
+    """Two streams, each with a hole of nearly all indices that there are."""
+    far = [journal(first, stream) for stream in (JOURNAL, STREAM) for first in (0, 2**63 - 3)]
+    says = {**said(), "live": SHAKEN + b"".join(far) + message(encode(ticks_to_batch(STREAM, ticks(100, 1))))}
+    status, printed, complaint, _ = liar.tell(subscriber, says, "1")
+    assert (status, complaint) == (0, "")
+    assert Summary.parse(printed).records_lost == 2**63 - 1
+
+
+def test_a_record_of_nothing_is_one(liar: Liar, subscriber: Path) -> None:
+    """Its body is an empty frame: no bytes, which lie nowhere."""
+    says = {**said(), "live": SHAKEN + journal(7, JOURNAL, 0) + message(encode(ticks_to_batch(STREAM, ticks(100, 1))))}
+    status, printed, complaint, _ = liar.tell(subscriber, says, "1")
+    assert (status, complaint) == (0, "")
+    assert Summary.parse(printed).records == 1
 
 
 @pytest.mark.parametrize("words", [["x"], ["1", "-1"], ["1", "1", "1"], [""]])

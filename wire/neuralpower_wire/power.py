@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,11 +37,14 @@ def rail_power_w(epoch: Epoch, ticks: Ticks) -> dict[str, Series]:
     return {rail: _power(quantities, len(ticks)) for rail, quantities in by_rail.items()}
 
 
-def total_power_w(epoch: Epoch, ticks: Ticks) -> Series:
-    """Power of the board at each tick: (n,) watts, nan where a rail of the total is missing or no total is known."""
+def total_power_w(epoch: Epoch, ticks: Ticks, rails: Mapping[str, Series] | None = None) -> Series:
+    """Power of the board at each tick: (n,) watts, nan where a rail of the total is missing or no total is known.
+
+    rails: what :func:`rail_power_w` gave of these ticks, where the caller has it.
+    """
     if not epoch.totals:
         return np.full(len(ticks), np.nan)
-    rails = rail_power_w(epoch, ticks)
+    rails = rail_power_w(epoch, ticks) if rails is None else rails
     total: Series = np.sum([rails[name] for name in epoch.totals], axis=0)
     return total
 

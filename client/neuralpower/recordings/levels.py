@@ -144,7 +144,8 @@ def watts_of(ticks: Ticks, epochs: Sequence[Epoch]) -> tuple[tuple[str, ...], Fl
     """Names of the rails and :data:`TOTAL`, and (names, n) watts at each of n ticks; nan where a reading or the epoch is missing."""
     found: list[tuple[int, dict[str, Floats]]] = []
     for epoch, run in explained(ticks, epochs):
-        found.append((len(run), {**rail_power_w(epoch, run), TOTAL: total_power_w(epoch, run)} if epoch else {}))
+        rails = rail_power_w(epoch, run) if epoch else {}
+        found.append((len(run), {**rails, TOTAL: total_power_w(epoch, run, rails)} if epoch else {}))
     names = tuple(dict.fromkeys(name for _, power in found for name in power))
     watts, at = np.full((len(names), len(ticks)), np.nan), 0
     for count, power in found:

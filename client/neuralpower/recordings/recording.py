@@ -31,6 +31,7 @@ from neuralpower_wire import (
 
 from ..errors import InputError
 from . import levels
+from .begun import epochs_begun
 from .files import layout, summaries
 from .files.entries import Journal, in_order, journal_in_order
 from .held import HeldFiles, Run, Span
@@ -90,6 +91,7 @@ class Recording:
         self._within: Span | None = None
         self._ticks: dict[bytes, Ticks] = {}
         self._summaries: dict[bytes, TickSummary] = {}
+        self._begun: dict[tuple[bytes, int], Epoch] = {}
 
     @property
     def damaged(self) -> list[str]:
@@ -187,13 +189,17 @@ class Recording:
         if stream in self._ticks:
             yield from [self._ticks[stream]] if len(self._ticks[stream]) else []
             return
-        known = {epoch.number for epoch in self.epochs(stream)}
         for run in self._held.runs("ticks", stream, self._within):
             body = self._held.summary(run.alone, whole) if run.alone and self._inside(run.alone) else None
-            if body is not None and summaries.explained(body, known):
+            if body is not None and self._still_holds(body, stream):
                 yield body
             else:
                 yield from self._ticks_of(run, stream)
+
+    def _still_holds(self, body: dict[str, Any], stream: bytes) -> bool:
+        """Whether none of the epochs that a summary of ticks lacked is known by now."""
+        lacked = summaries.unexplained(body)
+        return not lacked or lacked.isdisjoint(epoch.number for epoch in self.epochs(stream))
 
     def _inside(self, segment: layout.Segment) -> bool:
         """Whether all of a segment is in the span."""
@@ -261,13 +267,12 @@ class Recording:
         parts: list[levels.PowerLevel] = []
         ends: list[levels.Edge] = []
         chosen = self._chosen(stream)
-        epochs = [] if chosen is None else self.epochs(chosen)
         for portion in [] if chosen is None else self._portions(chosen, seconds == levels.SECOND):
             if isinstance(portion, dict):
                 ends += summaries.edges(portion)
                 parts.append(summaries.level(portion, seconds))
             else:
-                names, watts = levels.watts_of(portion, epochs)
+                names, watts = levels.watts_of(portion, self._epochs_of(portion, chosen))
                 ends += levels.edges_of(portion, names, watts)
                 parts.append(levels.seconds_of(portion, names, watts).coarser(seconds))
         across = levels.between(list(zip(ends[1:-1:2], ends[2::2], strict=True)))
@@ -382,6 +387,17 @@ class Recording:
         begun = [record.body for record in self._described if isinstance(record.body, EpochBegun)]
         epochs = [body.epoch for body in begun if body.stream == chosen]
         return sorted({epoch.number: epoch for epoch in epochs}.values(), key=lambda epoch: epoch.number)
+
+    def _epochs_of(self, ticks: Ticks, stream: bytes | None) -> list[Epoch]:
+        """Those of :meth:`epochs` that explain these ticks."""
+        if stream is None or "_described" in self.__dict__:
+            return self.epochs(stream)
+        lacking = set(np.unique(ticks["epoch"]).tolist()) - {number for known, number in self._begun if known == stream}
+        found = epochs_begun(self._held, stream, lacking, self._facts) if lacking else []
+        if found is None:
+            return self.epochs(stream)
+        self._begun |= {(stream, epoch.number): epoch for epoch in found}
+        return [epoch for (known, _), epoch in self._begun.items() if known == stream]
 
     @cached_property
     def journal_contents(self) -> dict[bytes, JournalContents]:

@@ -225,9 +225,10 @@ class TickSummary:
             if epoch is None:
                 continue
             self._late.take(lateness_ns(run, [epoch]))
-            for rail, watts in rail_power_w(epoch, run).items():
+            rails = rail_power_w(epoch, run)
+            for rail, watts in rails.items():
                 self.mean_power_w.setdefault(rail, RunningMean()).take(watts)
-            self.mean_total_w.take(total_power_w(epoch, run))
+            self.mean_total_w.take(total_power_w(epoch, run, rails))
 
     def _begin(self, ticks: int, index: tuple[int, int], t_ns: tuple[int, int], inner: list[range]) -> None:
         """Count ticks from one index and time to another, among which `inner` are missing."""

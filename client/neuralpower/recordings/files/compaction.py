@@ -89,7 +89,7 @@ def write_segment(folder: Path, key: Key, table: Any, epochs: KnownEpochs) -> la
     replace_file(target, packed)
     write_summary(target, packed, summary_of(log, stream, table, epochs))
     sync_folder(target.parent.parent)
-    return layout.Segment(target, log, stream, first, last)
+    return layout.Segment(str(target.parent), target.name, log, stream, first, last)
 
 
 def write_summary(target: Path, packed: memoryview, body: dict[str, Any]) -> None:

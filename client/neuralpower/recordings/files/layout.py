@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from neuralpower_wire.files import replace_file
@@ -51,11 +52,18 @@ UNKNOWN = Document("unknown", "unknown", "unknown")
 class Segment:
     """A Parquet file of one log ("ticks" or "journal") and stream; `first` and `last` are the indices at its ends."""
 
-    path: Path
+    folder: str
+    """Of its stream. No path: a month has 90,000 segments, of which a question wants a few, and their paths take longer than their names."""
+    name: str
     log: str
     stream: bytes
     first: int
     last: int
+
+    @cached_property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.folder, self.name)
 
 
 def read_document(folder: Path, tell: Callable[[str], None] | None = None) -> Document:
@@ -136,10 +144,11 @@ def segments(folder: Path, log: str) -> list[Segment]:
     found = []
     for stream in _content(folder / log):
         if _STREAM.fullmatch(stream):
-            path = folder / log / stream
-            for name in _content(path):
-                if match := _SEGMENT.fullmatch(name):
-                    found.append(Segment(path / name, log, bytes.fromhex(stream), int(match[1]), int(match[2])))
+            path, identity = str(folder / log / stream), bytes.fromhex(stream)
+            for name in _content(Path(path)):
+                # The summaries beside them are as many, and looked for by their segments' names.
+                if name.endswith(".parquet") and (match := _SEGMENT.fullmatch(name)):
+                    found.append(Segment(path, name, log, identity, int(match[1]), int(match[2])))
     return found
 
 

@@ -178,9 +178,15 @@ def span_ns(body: Body, log: str) -> tuple[int, int]:
 
 
 @_trusting_nothing
-def explained(body: Body, known: set[int]) -> bool:
-    """Whether a summary of ticks needs none of these epochs, which are known by now, to be made anew."""
-    return known.isdisjoint(body["unexplained"])
+def unexplained(body: Body) -> frozenset[int]:
+    """Epochs of a summary of ticks that were not known when it was made: with one that is known by now, it is to be made anew."""
+    return frozenset(map(int, body["unexplained"]))
+
+
+@_trusting_nothing
+def last_epoch(body: Body) -> int:
+    """The number of the epoch of the last tick of a summary of ticks."""
+    return int(body["whole"]["runs"][-1][0])
 
 
 @_trusting_nothing
