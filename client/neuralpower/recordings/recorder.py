@@ -114,6 +114,7 @@ class _Session:
         while not stop.is_set() and not self._over(seconds):
             self._keep(self._client.poll(POLL_S))
             if time.monotonic() - synced >= SYNC_S:
+                self._compare_clocks()
                 self._writer.sync()
                 synced = time.monotonic()
                 on_progress(self.summary())
@@ -124,6 +125,11 @@ class _Session:
             received = "" if self._began is None else f"; what was received is in {self._folder}"
             raise Failure(f"{unanswered}{received}")
         return self.summary()
+
+    def _compare_clocks(self) -> None:
+        """Once a second: what ties the device's clock to this machine's, and so several devices to each other."""
+        if self._client.connected and (comparison := self._client.compare_clocks()):
+            self._writer.compared(comparison)
 
     def _catch_up(self) -> str:
         """Fetch what is missing up to now; returns why that could not be done, or nothing."""
