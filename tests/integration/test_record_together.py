@@ -178,6 +178,16 @@ def test_a_device_that_fails_does_not_end_the_others(
     assert one_of(tmp_path / "rack", "nano") == tmp_path / "rack" / "nano"
 
 
+def test_one_that_is_not_there_is_not_waited_for_without_end(
+    daemons: tuple[dict[str, FakeDaemon], int], tmp_path: Path
+) -> None:
+    """With a time to end at, all end then; the one that never came is named."""
+    devices = {"absent": str(tmp_path / "nobody"), "nano": str(daemons[0]["nano"].run)}
+    with pytest.raises(Failure, match=r"^absent: no daemon at"):
+        record_together(devices, tmp_path / "rack", seconds=0.5, past=True)
+    assert len(Recording(tmp_path / "rack" / "nano").ticks()) == 300
+
+
 def test_a_daemon_that_knows_no_such_question_is_recorded_without_a_mapping(tmp_path: Path) -> None:
     """One of an earlier version refuses it; nothing is said, and nothing mapped."""
     (tmp_path / "run").mkdir()

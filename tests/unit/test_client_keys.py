@@ -37,7 +37,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_keys_are_made_for_their_user_alone(mine: Path) -> None:
     """Whatever the umask."""
-    assert (mode(mine), mode(mine / "client.secret")) == (0o700, 0o600)
+    assert (mode(mine.parent), mode(mine), mode(mine / "client.secret")) == (0o700, 0o700, 0o600)
     assert keys_for(DEVICE) is not None and keys_for(parse("/run/neuralpower")) is None
 
 

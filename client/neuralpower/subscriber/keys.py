@@ -65,7 +65,8 @@ def keys_for(address: Address) -> Keys | None:
 def _own_pair(where: Path) -> tuple[bytes, bytes]:
     secret = _read(where / "client.secret")
     if secret is None:
-        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in [each for each in (*reversed(where.parents), where) if not each.exists()]:
+            each.mkdir(mode=0o700, exist_ok=True)  # whoever may rename a folder above may put another in its place
         public, secret = zmq.curve_keypair()
         replace_file(where / "client.public", public + b"\n", 0o644)
         replace_file(where / "client.secret", secret + b"\n", 0o600)

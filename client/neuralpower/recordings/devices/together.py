@@ -55,7 +55,7 @@ def record_together(
 ) -> dict[str, Summary]:
     """Record each device into `directory`/its name, as :func:`neuralpower.recordings.recorder.record` does one; name -> summary.
 
-    One that fails ends alone; the others go on. `on_notice` gets lines that begin with the device's name; it and `on_progress` are called by
+    One that fails ends alone; the others go on. `seconds` are of whoever is there first: with it all end. `on_notice` gets lines that begin with the device's name; it and `on_progress` are called by
     several threads, one at a time.
 
     Raises:
@@ -84,6 +84,8 @@ def record_together(
 
         try:
             told[name] = record(chosen[name], folder / name, seconds, past, progress, notice, ending, when_full)
+            if seconds is not None:
+                ending.set()  # one that is not there would be waited for without end
         except Exception as error:
             errors[name] = error
             if isinstance(error, InputError):
