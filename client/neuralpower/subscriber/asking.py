@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from neuralpower_wire import Batch, VersionError, WireError, decode
 from neuralpower_wire.batch import MAX_FRAME
 from neuralpower_wire.history import Reply, Request
 
 from .keys import Keys
-from .reconnecting import Reconnecting
 
 REQUEST_TIMEOUT_S = 2.0
 """A reply takes milliseconds; a daemon that is busy for 2 s is not waited for by who wants one thing of it."""
@@ -23,14 +23,15 @@ REPAIR_TIMEOUT_S = 5.0
 """A portion of a log is a MiB, or one engine's description, which may be 8: 5 s on a link of 2 Mbit/s, or of 15. An answer that is dropped for being late would be asked for, and dropped, for ever."""
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 """How soon a lost daemon is looked for again: a restart takes about a second, so it is found within the next one."""
-LOOK_S = 0.1
-"""A wait is looked into so often, so that a connection that is due is made within it."""
 GONE_MS = 6000
 """A peer that vanished without closing (power, cable) is noticed after this, by TCP itself, and the connection made anew. libzmq's own
 heartbeat would abort this process where a daemon ends while more waits to be read than the high-water mark (4.3.5, stream_engine_base.cpp)."""
 CONNECT_MS, HANDSHAKE_MS = 3000, 10_000
 """A network that was cut lets an attempt to connect hang for two minutes, in the kernel's own ever longer steps; after this it is made anew,
 so that a client is back within some seconds of its network. The daemon gives a handshake as long."""
+
+
+_HANDSHAKES = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class History:
         configure(self._socket, keys)
         # Only a connected daemon gets the question: one queued for a dead daemon would be answered after its time.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
-        self._key = keys.public.decode() if keys else ""
-        self._way = Reconnecting(self._socket, endpoint)
+        self._monitor = self._socket.get_monitor_socket(_HANDSHAKES) if keys else None
+        self._key, self._refused = keys.public.decode() if keys else "", ""
+        self._socket.connect(endpoint)
         self._ids = itertools.count(1)
         self._expected: set[int] = set()
         self._arrived: dict[int, Answer] = {}
@@ -74,22 +76,14 @@ class History:
     @property
     def refused(self) -> str:
         """This client's public key where the daemon turned it away the last time that it asked to be let in, else nothing."""
-        return self._key if self._way.refused else ""
-
-    def look(self) -> None:
-        """To be called now and then: connects anew where that is due."""
-        self._way.look()
+        while self._monitor is not None and self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+            self._refused = self._key if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else ""
+        return self._refused
 
     def connected(self, timeout_s: float) -> bool:
         """Whether a daemon is, or comes within so long."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            self._way.look()
-            left_s = max(0.0, deadline - time.monotonic())
-            if self._socket.poll(int(1000 * min(left_s, LOOK_S)), zmq.POLLOUT):
-                return True
-            if left_s <= LOOK_S:
-                return False
+        return bool(self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT))
 
     def send(self, do: str, **fields: Any) -> int | None:
         """Ask without waiting; returns what :meth:`receive` takes, or None where no daemon is connected."""
@@ -125,7 +119,9 @@ class History:
 
     def close(self) -> None:
         """Close the socket; an unanswered question is dropped."""
-        self._way.close()
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
         self._socket.close(linger=0)
 
 

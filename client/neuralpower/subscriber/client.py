@@ -39,7 +39,6 @@ from .follower import JOURNAL, TICKS, Follower, Past
 from .keys import keys_for
 from .messages import Energies, Estimates, Found, Lost, Message, Records, Refused, Status, Ticks
 from .newest import Newest
-from .reconnecting import Reconnecting
 
 RECEIVE_HIGH_WATER = 4096
 """Live messages that may wait for the caller: about 60 a second come, so this is a minute of a stalled disk and, at 9 KB
@@ -152,7 +151,7 @@ class Client:
         live.setsockopt(zmq.RCVHWM, LATEST_HIGH_WATER if self._latest else RECEIVE_HIGH_WATER)
         for topic in self.topics | {STATUS}:  # the status is also the daemon's heartbeat
             live.setsockopt(zmq.SUBSCRIBE, topic)
-        self._live_way = Reconnecting(live, self.address.live)
+        live.connect(self.address.live)
         return live
 
     # Life
@@ -169,7 +168,6 @@ class Client:
         """Close the sockets. Closing twice is fine."""
         if not self._context.closed:
             self._history.close()
-            self._live_way.close()
             self._live.close(linger=0)
             self._context.term()
 
@@ -235,10 +233,7 @@ class Client:
             VersionError: the daemon speaks another version of the wire.
         """
         messages: list[Message] = []
-        self._live_way.look()
-        self._history.look()
         if self._latest and _awake_s() - self._polled_s > STALE_S:
-            self._live_way.close()
             self._live.close(linger=0)
             self._live = self._subscribed()
         deadline = time.monotonic() + timeout_s
