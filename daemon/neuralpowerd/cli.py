@@ -33,6 +33,9 @@ _EPILOG = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 1 a failure, 2 bad input, each with one line on stderr."""
     args = _parser().parse_args(_keys_last(sys.argv[1:] if argv is None else argv))
+    os.umask(
+        os.umask(0o022) | 0o022
+    )  # nothing that is made here, keys and the folders above them too, is writable by others
     try:
         status = int(args.command(args))
         sys.stdout.flush()
@@ -138,7 +141,6 @@ def _run(args: argparse.Namespace) -> int:
     from .system import stderr as logs
     from .system.notify import Notifier
 
-    os.umask(os.umask(0o022) | 0o022)  # nothing that is made here is writable by others
     try:
         Path(config.runtime_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from tests.patience import PATIENCE_S
+import zmq
+from tests.patience import PATIENCE_S, until
 
 from neuralpower import Client, InputError
 
 pytest.importorskip("neuralpowerd")
+AVAILABLE = pytest.importorskip("neuralpower_sampler").AVAILABLE
 
 
 def free_port() -> int:
@@ -29,12 +33,9 @@ def free_port() -> int:
             return int(port)
 
 
+@pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
 def test_a_client_gets_in_with_keys_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the daemon's key one line says what to do; with it, and allowed, ticks arrive over TCP."""
-    from neuralpower_sampler import AVAILABLE
-
-    if not AVAILABLE:
-        pytest.skip("the sampler is not built")
     port, mine, theirs = free_port(), tmp_path / "mine", tmp_path / "theirs"
     config = tmp_path / "d.toml"
     config.write_text(
@@ -65,3 +66,75 @@ def test_a_client_gets_in_with_keys_only(tmp_path: Path, monkeypatch: pytest.Mon
     finally:
         daemon.kill()
         daemon.wait()
+
+
+class Tap:
+    """Passes one connection on to a port, and keeps what the client said."""
+
+    def __init__(self, port: int) -> None:
+        self.said, self._server = b"", socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        threading.Thread(target=self._run, args=(port,), daemon=True).start()
+
+    def _run(self, port: int) -> None:
+        with self._server:
+            client, _ = self._server.accept()
+        with client, socket.create_connection(("127.0.0.1", port)) as daemon:
+            threading.Thread(target=self._back, args=(daemon, client), daemon=True).start()
+            with contextlib.suppress(OSError):
+                while data := client.recv(65536):
+                    self.said += data
+                    daemon.sendall(data)
+
+    def _back(self, daemon: socket.socket, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := daemon.recv(65536):
+                client.sendall(data)
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="the sampler is not built")
+def test_a_handshake_that_is_replayed_reads_nothing(tmp_path: Path) -> None:
+    """All bytes of an allowed client's connection, sent once more: the daemon's answer is a greeting and a new cookie, and no message."""
+    port, keys, config = free_port(), tmp_path / "keys", tmp_path / "d.toml"
+    config.write_text(
+        f'runtime_dir = "{tmp_path}/run"\nsource = "sim"\n[tcp]\nbind = "127.0.0.1:{port}"\nkeys_dir = "{keys}"\n'
+    )
+    neuralpowerd = [sys.executable, "-m", "neuralpowerd"]
+    public, secret = zmq.curve_keypair()
+    for words in (["keys"], ["allow", public.decode()]):
+        subprocess.run([*neuralpowerd, *words, "--config", str(config)], check=True, stdout=subprocess.DEVNULL)
+    daemon = subprocess.Popen([*neuralpowerd, "run", "--config", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        tap = Tap(port)
+        with zmq.Context() as context, context.socket(zmq.SUB) as live:
+            live.linger = 0
+            live.curve_publickey, live.curve_secretkey = public, secret
+            live.curve_serverkey = (keys / "server.public").read_text().strip().encode()
+            live.subscribe(b"rails")
+            until(lambda: listens(port))
+            live.connect(f"tcp://127.0.0.1:{tap.port}")
+            assert live.poll(1000 * PATIENCE_S), "the allowed client itself hears nothing"
+        heard = b""
+        with socket.create_connection(("127.0.0.1", port)) as thief:
+            thief.settimeout(3.0)
+            with contextlib.suppress(OSError):
+                thief.sendall(tap.said[:64])
+                while len(heard) < 64 and (data := thief.recv(64)):
+                    heard += data
+                thief.sendall(tap.said[64:])
+                while data := thief.recv(65536):
+                    heard += data
+        print(f"replayed {len(tap.said)} bytes, heard {len(heard)}")
+        # 64 bytes of greeting, WELCOME of 168 and its head; an ERROR may follow, a READY or a message may not.
+        assert len(tap.said) > 64 + 200 + 100 and heard[:1] == b"\xff" and len(heard) <= 64 + 170 + 64
+        assert b"rails" not in heard and b"READY" not in heard and b"MESSAGE" not in heard
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False

@@ -125,6 +125,19 @@ def test_a_loose_umask_makes_nothing_writable_by_others(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "rt").stat().st_mode) & 0o022 == 0
 
 
+def test_keys_are_made_for_the_daemon_alone_whatever_the_umask(tmp_path: Path) -> None:
+    """The secret and its folder are nobody else's; no folder above it is others' to change."""
+    file, folder = tmp_path / "d.toml", tmp_path / "deep/keys"
+    file.write_text(f'[tcp]\nkeys_dir = "{folder}"\n')
+    before = os.umask(0)
+    try:
+        assert cli.main(["keys", "--config", str(file)]) == 0
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "server.secret", folder.parent)]
+    assert modes[:2] == [0o700, 0o600] and modes[2] & 0o022 == 0
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ class FakeDaemon:
     marks: list[tuple[str, str]] = field(default_factory=list)
     asked: list[Request] = field(default_factory=list)
     delay_s: float = 0.0
+    clock: Callable[[], int] | None = None
+    """The device's CLOCK_MONOTONIC, simulated; without one it knows no such question."""
 
     def __enter__(self) -> FakeDaemon:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -164,6 +167,10 @@ class FakeDaemon:
         if request.do == "engine":
             found = self.engines.get(request.hash)
             return Reply(request.id, body=found) if found else Reply(request.id, error="no such engine")
+        if request.do == "clock":
+            if self.clock is None:
+                return Reply(request.id, error="no question 'clock'")
+            return Reply(request.id, stream=self.stream, body={"monotonic_ns": self.clock()})
         if request.do == "mark":
             self.marks.append((request.name, request.text))
         return Reply(request.id, body={"ok": True})

@@ -31,7 +31,7 @@ MAX_REPLY = 1024 * 1024
 """A reply of a log ends before the entry that would pass this size, but holds at least one: some milliseconds of the daemon's time, so
 that who asks for much holds nobody up, and a second on a link of 8 Mbit/s."""
 MAX_REQUEST = 16 * 1024
-QUESTIONS = ("ticks", "journal", "status", "epochs", "engine", "mark", "saved", "fetch")
+QUESTIONS = ("ticks", "journal", "status", "epochs", "engine", "mark", "saved", "fetch", "clock")
 _END = 2**63 - 1
 
 
@@ -41,7 +41,7 @@ class Request:
 
     `ticks` and `journal` take `first`, `count` and, optionally, `stream`; without it the newest stream is meant.
     `engine` takes `hash`. `mark` takes `name` and `text` and journals them. `fetch` takes `name`, `first` and `count`: bytes of a file
-    that `saved` lists.
+    that `saved` lists. `clock` asks for the device's time.
     """
 
     id: int
@@ -83,7 +83,7 @@ class Reply:
 
     For the logs, `stream` names the log, `oldest` and `next` say what it holds ([oldest, next)), `lost` how many of the
     asked-for entries it no longer has, and `batch` carries what it has (None: nothing). `body` answers the other
-    questions: the status, the epochs as a list under "epochs", the engine's journal body. `error` is one clear line,
+    questions: the status, the epochs as a list under "epochs", the engine's journal body, the device's `monotonic_ns`. `error` is one clear line,
     or empty. Who has the body as msgpack sends it as it is, in `packed_body`.
     """
 

@@ -32,6 +32,8 @@ from neuralpower_wire import (
 from ..errors import InputError
 from . import levels
 from .begun import epochs_begun
+from .devices import comparisons
+from .devices.clock import ClockMapping
 from .files import layout, summaries
 from .files.entries import Journal, in_order, journal_in_order
 from .held import HeldFiles, Run, Span
@@ -430,6 +432,28 @@ class Recording:
             [r.body[name] for name in summaries.CLOCK_FIELDS] for part in self.record_parts(Kind.CLOCK) for r in part
         ]
         return np.array(rows, dtype=np.int64).reshape(-1, len(summaries.CLOCK_FIELDS))
+
+    @cached_property
+    def clock_mappings(self) -> dict[tuple[bytes, bytes], ClockMapping]:
+        """(tick stream, boot of the recorder) -> what maps the device's clock to the recorder's; of the whole recording, also of a span.
+
+        Empty where nothing was compared: a recording of an earlier version, or of a daemon that does not know the question.
+        """
+        return comparisons.mappings(
+            comparisons.of_records(
+                record
+                for records in self._held.read(self._told, comparisons.path_of(self.directory))
+                for record in records
+            )
+        )
+
+    def recorder_clock(self, stream: bytes | None = None, boot: bytes | None = None) -> ClockMapping:
+        """What maps times of a stream to the clock of the recorder, of this `boot` of it or of that with the most comparisons; empty where there were none."""
+        chosen = self._chosen(stream)
+        found = {key[1]: each for key, each in self.clock_mappings.items() if key[0] == chosen}
+        if boot is not None:
+            return found.get(boot, ClockMapping([]))
+        return max(found.values(), key=lambda each: sum(p.comparisons for p in each.pieces), default=ClockMapping([]))
 
     def clock_points(self) -> npt.NDArray[np.int64]:
         """The same, but the first and the last of each segment alone, a minute apart: of summaries where there are any. Not cut to a span."""

@@ -20,6 +20,7 @@ from neuralpower_wire.files import LEFT, sync_folder
 
 from .. import __version__
 from ..errors import DamagedFile, InputError
+from .devices.comparisons import path_of
 from .files import (
     compaction,
     layout,
@@ -68,8 +69,9 @@ def repair(folder: Path) -> list[Damage]:
         for _, path in layout.wals(folder):
             _mend_log(folder, path)
             compaction.compact(folder, path, epochs)
-        if (folder / layout.FACTS).exists():
-            _mend_log(folder, folder / layout.FACTS)
+        for path in (folder / layout.FACTS, path_of(folder)):
+            if path.exists():
+                _mend_log(folder, path)
         for each in _segments(folder):
             _sum_up(each, epochs)
         for path in _orphans(folder):
@@ -92,7 +94,7 @@ def _document(folder: Path) -> list[Damage]:
 
 
 def _logs(folder: Path) -> Iterator[Damage]:
-    for path in [*(path for _, path in layout.wals(folder)), folder / layout.FACTS]:
+    for path in [*(path for _, path in layout.wals(folder)), folder / layout.FACTS, path_of(folder)]:
         try:
             content = read(path)
             for message in content.messages:

@@ -16,7 +16,9 @@ from neuralpower_wire.files import LEFT, sync_folder
 from .. import __version__
 from ..errors import InputError
 from ..subscriber import messages
+from ..subscriber.comparison import ClockComparison
 from . import lost
+from .devices import comparisons
 from .files import compaction, layout
 from .files.entries import rows_of
 from .files.space import (
@@ -70,6 +72,8 @@ class Writer:
         except BaseException:
             os.close(self._lock)
             raise
+        self._clock: Wal | None = None
+        self._narrowest = comparisons.Narrowest()
         self._began = time.monotonic()
 
     def _open_document(self, address: str) -> layout.Document:
@@ -143,6 +147,15 @@ class Writer:
         elif isinstance(message, (messages.Lost, messages.Ended)):
             self._keep_fact(lost.to_record(message))
 
+    def compared(self, comparison: ClockComparison | None) -> None:
+        """Keep, of each ten seconds, the comparison of the device's clock with this machine's that says most; None at the end, for the last."""
+        narrowest = self._narrowest.rest() if comparison is None else self._narrowest.take(comparison)
+        if narrowest is not None:
+            if self._clock is None:
+                self._clock = self._with_room(lambda: self._open_wal(comparisons.path_of(self.folder)))
+            batch = records_to_batch(FACTS_STREAM, 0, [comparisons.to_record(narrowest)])
+            self._append(self._clock, encode(batch))
+
     def _keep_fact(self, record: Record) -> None:
         self._append(self._facts, encode(records_to_batch(FACTS_STREAM, 0, [record])))
 
@@ -177,6 +190,8 @@ class Writer:
 
     def sync(self) -> None:
         """Return once everything kept is on the disk; turns the log over when it is a minute old."""
+        if self._clock is not None:
+            self._clock.sync()
         self._facts.sync()  # first: why something is missing is known wherever it is seen to be
         self._wal.sync()
         self._write_document()
@@ -198,6 +213,8 @@ class Writer:
 
     def finish(self) -> None:
         """Sync, turn everything into segments, close."""
+        self.compared(None)
+        self._close_clock()
         self._wal.close()
         self._write_document()
         self._compact(self._wal.path)
@@ -206,12 +223,16 @@ class Writer:
 
     def abandon(self) -> None:
         """Close without turning anything into segments, after an error; everything synced stays readable."""
-        for step in (self._wal.close, self._facts.close, self._write_document):
+        for step in (self._wal.close, self._facts.close, self._close_clock, self._write_document):
             try:
                 step()
             except OSError:
                 continue  # the disk said no already; the error that brought us here is the one to report
         self._unlock()
+
+    def _close_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.close()
 
     def _unlock(self) -> None:
         if self._lock >= 0:

@@ -34,6 +34,7 @@ from .. import address as addresses
 from ..address import AddressLike
 from ..errors import Failure, InputError
 from .asking import REPAIR_TIMEOUT_S, REQUEST_TIMEOUT_S, Answer, History, configure
+from .comparison import ClockComparison, boot, now_ns
 from .follower import JOURNAL, TICKS, Follower, Past
 from .keys import keys_for
 from .messages import Energies, Estimates, Found, Lost, Message, Records, Refused, Status, Ticks
@@ -54,6 +55,8 @@ ENGINE_PATIENCE_S = 2.0
 """An engine's description follows its first inference in the journal within this; after it the history is asked."""
 ENGINE_RETRY_S = 10.0
 """The daemon may itself be waiting for the description: ask again, rarely."""
+COMPARE_S = 0.25
+"""So long an answer with the device's time is waited for: one that takes longer tells little of the clocks."""
 MAX_WAITING_ENGINES = 1024
 """Unknown engines kept in mind: a sweep has hundreds. Beyond it a hostile daemon gets no more memory."""
 MAX_KNOWN_ENGINES, MAX_KNOWN_EPOCHS = 4096, 1024
@@ -410,6 +413,27 @@ class Client:
         """The description of an engine: hash, name, inspector, layers, simulated; None if the daemon does not have it (yet)."""
         found = _engine_of(self._history.ask("engine", hash=hash), hash)
         return None if found is None else dict(found)
+
+    def compare_clocks(self, patience_s: float = COMPARE_S) -> ClockComparison | None:
+        """The device's clock held against this machine's, now; None where no answer comes within `patience_s`, or a daemon has none to give."""
+        asked_ns = now_ns()
+        number = self._history.send("clock")
+        answer = self._history.receive(number, patience_s) if number else None
+        answered_ns, wall_ns = now_ns(), time.time_ns()
+        if answer is None:
+            if number:
+                self._history.forget(number)
+            return None
+        self._heard = time.monotonic()
+        device_ns = answer.reply.body.get("monotonic_ns")
+        if (
+            answer.reply.error
+            or not isinstance(device_ns, int)
+            or not 0 <= device_ns < 2**62
+            or not answer.reply.stream
+        ):
+            return None
+        return ClockComparison(answer.reply.stream, boot(), asked_ns, device_ns, answered_ns, wall_ns)
 
     def mark(self, name: str, text: str = "") -> None:
         """Put a mark into the journal, now. Raises Failure if no daemon answers or it refuses."""

@@ -1,7 +1,8 @@
 """The keys of encrypted connections: this user's pair, and the public keys of the daemons that may be talked to.
 
 They lie in ``~/.config/neuralpower`` (or ``$NEURALPOWER_KEYS``): ``client.secret``, ``client.public``, and for each daemon
-``HOST.public``, a copy of the ``server.public`` that ``neuralpowerd keys`` made on the device.
+``HOST.public``, a copy of the ``server.public`` that ``neuralpowerd keys`` made on the device. The secret has mode 0600 in a folder of mode
+0700; with others, no connection is made.
 """
 
 from __future__ import annotations
@@ -64,11 +65,20 @@ def keys_for(address: Address) -> Keys | None:
 def _own_pair(where: Path) -> tuple[bytes, bytes]:
     secret = _read(where / "client.secret")
     if secret is None:
-        where.mkdir(parents=True, exist_ok=True)
+        for each in [each for each in (*reversed(where.parents), where) if not each.exists()]:
+            each.mkdir(mode=0o700, exist_ok=True)  # whoever may rename a folder above may put another in its place
         public, secret = zmq.curve_keypair()
         replace_file(where / "client.public", public + b"\n", 0o644)
         replace_file(where / "client.secret", secret + b"\n", 0o600)
+    _check_modes(where)
     return zmq.curve_public(secret), secret
+
+
+def _check_modes(where: Path) -> None:
+    """InputError where others could read the secret, or put another key in the place of a daemon's."""
+    for place, wanted, verb in ((where, "700", "enter"), (where / "client.secret", "600", "read")):
+        if place.stat().st_mode & 0o077:
+            raise InputError(f"{place}: others may {verb} it; run: chmod {wanted} {place}")
 
 
 def _read(path: Path) -> bytes | None:

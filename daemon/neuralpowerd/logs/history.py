@@ -132,6 +132,10 @@ class History:
     def _status_now(self, request: Request) -> Reply:
         return Reply(request.id, stream=self._readers()[0].stream, body=self._status())
 
+    def _clock(self, request: Request) -> Reply:
+        """The time now, on the clock of all ticks: who asks holds it against when it asked and when it heard."""
+        return Reply(request.id, stream=self._readers()[0].stream, body={"monotonic_ns": time.monotonic_ns()})
+
     def _epochs(self, request: Request) -> Reply:
         reader = self._readers()[0]
         epochs = [unpack(document) for _, _, document in reader.epochs()]
@@ -173,4 +177,5 @@ _ANSWERS: dict[str, Callable[[History, Request], Reply]] = {
     "mark": History._mark,
     "saved": History._list_saved,
     "fetch": History._fetch,
+    "clock": History._clock,
 }

@@ -23,6 +23,7 @@ from neuralpower.recordings.files import layout
 from neuralpower.recordings.files.wal import HEADER
 from neuralpower.subscriber.client import Client
 
+from .held import Held, held_now
 from .inferences import infer
 from .network import Cable, Relay, end, free_port, network, until
 from .reader import STATUS_S, read
@@ -76,7 +77,9 @@ class Plan:
             cut_s = most_cut_s if number == 0 else draw.uniform(1.0, most_cut_s)
             steps.append((length_s * (0.1 + 0.75 * number / times), "cut", min(cut_s, 0.7 * length_s / times)))
         steps.append((draw.uniform(0.1, 0.5) * length_s, "stop", stop_s))
-        return cls(length_s, 300 if long else 120, 96 if long else 32, sorted(steps), seed)
+        # A journal that fills within minutes, where memory is to be watched with full logs; a cut of a minute takes 8 MiB of it.
+        mebibytes = 32 if daemon_kills == 0 or not long else 96
+        return cls(length_s, 300 if long else 120, mebibytes, sorted(steps), seed)
 
     def count(self, what: str) -> int:
         """How often it happens."""
@@ -269,8 +272,8 @@ class Bed:
         self.joined: list[Reader] = []
         self._infers: BaseProcess | None = None
         self._later: list[tuple[float, Callable[[], None]]] = []
-        self.held: list[tuple[str, int, int]] = []
-        """(when, bytes, descriptors) of the daemon's processes."""
+        self.held: list[Held] = []
+        """What the daemon's processes hold, now and then."""
         self.ends: dict[str, tuple[str, int]] = {}
         """Log -> stream and index up to which everybody must have an account."""
 
@@ -279,13 +282,15 @@ class Bed:
         first = self.daemon.status()
         self._people()
         begin = time.monotonic()
-        hold_s = [min(30.0, self.plan.length_s / 10), self.plan.length_s]
+        every_s = max(min(30.0, self.plan.length_s / 10), self.plan.length_s / 240)
+        hold_s = every_s
         for when, what, how_long in [*self.plan.steps, (self.plan.length_s, "", 0.0)]:
             while (now := time.monotonic() - begin) < when:
                 self._do_later(now)
                 self._hear_losses()
-                if now > hold_s[0]:
-                    self._hold(f"after {hold_s.pop(0):.0f} s")
+                if now > hold_s:
+                    self._hold(now)
+                    hold_s = now + every_s
                 time.sleep(0.05)
             if what:
                 self._do(what, how_long, time.monotonic() - begin)
@@ -376,12 +381,11 @@ class Bed:
                 for log, first, last in told:
                     recorder.within_retention += max(0, last + 1 - max(first, status[log]["oldest"]))
 
-    def _hold(self, when: str) -> None:
+    def _hold(self, at_s: float) -> None:
         """Write down what the daemon holds."""
-        process = self.daemon.status().get("pid")
-        held = held_by(int(process)) if process else None
+        held = held_now(at_s, self.daemon.status())
         if held is not None:
-            self.held.append((when, *held))
+            self.held.append(held)
 
     def _end(self, first: dict[str, Any]) -> None:
         if self._infers is not None and self._infers.pid is not None:
@@ -389,7 +393,7 @@ class Bed:
             os.kill(self._infers.pid, signal.SIGTERM)
             self._infers.join(PATIENCE_S)
             assert self._infers.exitcode == 0, f"the process that infers ended with {self._infers.exitcode}"
-        self._hold(f"after {self.plan.length_s:.0f} s") if len(self.held) < 2 else None
+        self._hold(self.plan.length_s)
         last = self.daemon.status()
         self.ends = {log: (_stream(last, log), last[log]["next"]) for log in ("ticks", "journal")}
         for each in [
@@ -424,18 +428,3 @@ class Bed:
 
 def _stream(status: dict[str, Any], log: str) -> str:
     return bytes(status["stream"] if log == "ticks" else status["journal"]["stream"]).hex()
-
-
-def held_by(process: int) -> tuple[int, int] | None:
-    """Bytes of its own (no ring, no library) and descriptors of a process and its children; None where they cannot be seen."""
-    try:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        size = descriptors = 0
-        for each in [str(process), *children]:
-            descriptors += len(os.listdir(f"/proc/{each}/fd"))
-            for line in Path(f"/proc/{each}/status").read_text().splitlines():
-                if line.startswith("RssAnon"):
-                    size += int(line.split()[1]) * 1024
-    except OSError:
-        return None
-    return size, descriptors

@@ -15,6 +15,7 @@ from neuralpower_wire import Event, Inference, Kind
 
 from .account import Account, Entries, Reference, account, record_prints, size, tick_prints, united
 from .chaos import Bed, Recorder
+from .held import flat
 from .reader import Said
 
 HEAD = (
@@ -53,9 +54,8 @@ def judge(bed: Bed) -> bool:
     sound = all(found.sound and not within for _, _, _, found, within in rows) and sound
     sound = _inferences(bed) and sound
     sound = _pauses(Recording(bed.recorders[0].folder), bytes.fromhex(bed.ends["ticks"][0])) and sound
-    for when, held, descriptors in bed.held:
-        print(f"daemon {when}: {held / 1e6:.1f} MB of its own, {descriptors} descriptors, both processes")
-    return sound
+    stays = flat(bed.held) if bed.held else None
+    return sound and (stays is not False or bool(bed.daemon.kills))
 
 
 def _rows(

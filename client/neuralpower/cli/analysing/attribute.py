@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
+from neuralpower.cli.analysing.device import add_device, opened
 from neuralpower.cli.analysing.span import add_span, chosen
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import Failure, InputError
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="least-squares", help="least-squares (default) or window-mean")
     parser.add_argument("--rail", metavar="NAME", help="this rail instead of the board's total")
     parser.add_argument("--engine", metavar="NAME", help="only this engine, by name or the start of its hash")
+    add_device(parser)
     add_span(parser)
     parser.add_argument(
         "--plot",
@@ -48,9 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from neuralpower.attribution.asked import check
-    from neuralpower.recordings.recording import Recording
 
-    recording = chosen(Recording(args.directory), args)
+    recording = chosen(opened(args.directory, args), args)
     check(recording, args.method, args.rail, args.engine)
     if args.plot:
         from neuralpower.report.plots import check_ending

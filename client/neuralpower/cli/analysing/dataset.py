@@ -20,7 +20,7 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directories", metavar="DIR", type=Path, nargs="+", help="recordings")
+    parser.add_argument("directories", metavar="DIR", type=Path, nargs="+", help="recordings, or folders of several")
     parser.add_argument(
         "-o",
         "--output",
@@ -40,9 +40,11 @@ def run(args: argparse.Namespace) -> int:
     from neuralpower.attribution.asked import check
     from neuralpower.collect import collect
     from neuralpower.dataset import write_dataset
+    from neuralpower.recordings.devices.folder import devices_in
     from neuralpower.recordings.recording import Recording
 
-    recordings = [Recording(directory) for directory in args.directories]
+    folders = [path for each in args.directories for path in devices_in(each).values() or [each]]
+    recordings = [Recording(folder) for folder in folders]
     for recording in recordings:
         check(recording, args.method)
     with console.progress("attributing", 1.0) as advance:

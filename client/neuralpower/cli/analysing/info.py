@@ -9,12 +9,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuralpower.cli.analysing.device import add_device, opened
 from neuralpower.cli.analysing.span import add_span, chosen
 from neuralpower.console import Cell, print_json, table
 from neuralpower.errors import Failure, InputError
 from neuralpower.models.packaged import packaged
 
 if TYPE_CHECKING:
+    from neuralpower.recordings.devices.clock import ClockMapping
     from neuralpower.recordings.recording import Recording
 
 HELP = """What a recording, a dataset or a model file holds, and what is missing.
@@ -23,6 +25,7 @@ examples:
   neuralpower info monday
   neuralpower info monday --from 2h --to 3h
   neuralpower info monday --verify
+  neuralpower info rack --device jetson-1
   neuralpower info model.json --formula
   neuralpower info h200-cudnn"""
 
@@ -31,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("path", help="folder of a recording, a dataset file or a model file")
     parser.add_argument("--formula", action="store_true", help="write out the models of a model file, with units")
+    add_device(parser)
     add_span(parser)
     parser.add_argument("--verify", action="store_true", help="read every byte of a recording; 1 where one is damaged")
     parser.add_argument(
@@ -51,12 +55,18 @@ def run(args: argparse.Namespace) -> int:
         return _models(path, args)
     if args.formula:
         raise InputError(f"{path}: only a model file has formulas")
-    from neuralpower.recordings.recording import Recording
+    if path.is_dir() and not args.device:
+        from neuralpower.recordings.devices.folder import devices_in
 
+        devices = devices_in(path)
+        if len(devices) > 1:
+            return _several(path, devices, args)
     if args.verify or args.repair:
         return _verified(path, args)
     if path.is_dir():
-        facts = recording_facts(chosen(Recording(path, args.skip_damaged), args))
+        facts = recording_facts(chosen(opened(path, args, args.skip_damaged), args))
+    elif args.device:
+        raise InputError(f"{path}: --device chooses one of several recordings, and this is none")
     elif args.begin or args.end:
         raise InputError(f"{path}: --from and --to choose a part of a recording, and this is none")
     else:
@@ -70,12 +80,42 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _several(path: Path, devices: dict[str, Path], args: argparse.Namespace) -> int:
+    """A line for each of several devices' recordings, and how their clocks lie to the recorder's."""
+    from neuralpower.recordings.recording import Recording
+
+    if args.verify or args.repair:
+        return max(_verified(each, args) for each in devices.values())
+    facts = {name: recording_facts(chosen(Recording(each, args.skip_damaged), args)) for name, each in devices.items()}
+    if args.json:
+        print_json({"folder": str(path), "devices": facts})
+        return 0
+    rows: list[list[Cell]] = []
+    for name, each in facts.items():
+        ticks = sum(stream["ticks"] for stream in each["streams"])
+        lost = each["ticks_lost"] + each["records_lost"]
+        clock = each["streams"][-1]["recorder_clock"] if each["streams"] else None
+        told = (
+            [f"{clock['bound_us']:.0f}", f"{clock['rate_ppm']:+.2f} ± {clock['rate_bound_ppm']:.2f}"]
+            if clock
+            else [None] * 2
+        )
+        duration, watts = round(each["duration_s"], 1), [stream["mean_total_w"] for stream in each["streams"]][-1:]
+        rows.append([name, each["began"], duration, ticks, lost, each["inferences"], *(watts or [None]), *told])
+    heads = ["device", "began (UTC)", "s", "ticks", "lost", "inferences", "mean total W", "clock to ± µs", "rate ppm"]
+    table(f"{path}: {len(devices)} devices", heads, rows, simulated=any(each["simulated"] for each in facts.values()))
+    print("clock: device's time on the recorder's clock, and by how much the recorder's is faster")
+    return 0
+
+
 def _verified(path: Path, args: argparse.Namespace) -> int:
     """What is damaged in a recording; 1 where anything is, or was lost before it was mended."""
+    from neuralpower.recordings.devices.folder import one_of
     from neuralpower.recordings.verifying import repair, verify
 
     if not path.is_dir():
         raise InputError(f"{path}: --verify and --repair are for recordings")
+    path = one_of(path, args.device)
     try:
         found = repair(path) if args.repair else verify(path)
     except OSError as error:
@@ -222,7 +262,27 @@ def _stream_facts(recording: Recording, stream: bytes) -> dict[str, Any]:
         "mean_total_w": summary.mean_total_w.value,
         "energy_j": energy.rails_j,
         "energy_total_j": energy.total_j if energy.total_covered_s else None,
+        "recorder_clock": _clock_facts(recording.recorder_clock(stream)),
         "energy_covered_s": energy.total_covered_s or max(energy.covered_s.values(), default=0.0),
+    }
+
+
+def _clock_facts(clock: ClockMapping) -> dict[str, Any] | None:
+    """How the device's clock lies to the recorder's, by its newest line; nothing where nothing compared them."""
+    if not clock:
+        return None
+    last = clock.pieces[-1]
+    at, bound = clock.to_recorder_ns([last.end_ns])
+    return {
+        "boot": last.boot.hex(),
+        "pieces": len(clock.pieces),
+        "comparisons": sum(piece.comparisons for piece in clock.pieces),
+        "device_ns": last.end_ns,
+        "recorder_ns": int(at[0]),
+        "bound_us": float(bound[0]) / 1e3,
+        "rate_ppm": last.rate_ppm,
+        "rate_bound_ppm": last.rate_bound_ppm,
+        "recorder_wall_minus_clock_ns": last.wall_ns,
     }
 
 
@@ -276,6 +336,9 @@ def _stream_rows(stream: dict[str, Any]) -> list[tuple[str, Cell]]:
     states = ", ".join(f"{name} {count}" for name, count in stream["states"].items() if count)
     source = f"{stream['board']}, {stream['source']}" if stream["board"] is not None else None
     late = f"{stream['lateness_p50_us']:.1f}, {stream['lateness_p99_us']:.1f}" if stream["epochs"] else None
+    clock = stream["recorder_clock"]
+    rate = f"; it is faster by {clock['rate_ppm']:.2f} ± {clock['rate_bound_ppm']:.2f} ppm" if clock else ""
+    known = f"known to ± {clock['bound_us']:.0f} µs by {clock['comparisons']} comparisons{rate}" if clock else None
     watts = [(f"mean {rail} W", mean) for rail, mean in stream["mean_power_w"].items()]
     return [
         ("board, source", source),
@@ -287,6 +350,7 @@ def _stream_rows(stream: dict[str, Any]) -> list[tuple[str, Cell]]:
         ("missed slots", stream["missed_slots"]),
         ("ticks lost", stream["lost"]),
         ("epochs", stream["epochs"]),
+        *([("recorder's clock", known)] if known else []),
         *watts,
         ("mean total W", stream["mean_total_w"]),
         ("energy total J", stream["energy_total_j"]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuralpower import console
 from neuralpower.cli.analysing.attribute import attributed
+from neuralpower.cli.analysing.device import add_device, opened
 from neuralpower.cli.analysing.span import add_span, chosen
 from neuralpower.cli.outputs import OutputFile
 from neuralpower.errors import InputError
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truth", metavar="FILE", type=Path, help="what a virtual device really did, to draw beside it"
     )
+    add_device(parser)
     add_span(parser)
     parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
@@ -50,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
 
     check_method(args.method)
     true_w = _true_power(args.truth) if args.truth else None
-    recording, models, dataset = _opened(args.sources)
+    recording, models, dataset = _opened(args)
+    if recording is None and args.device:
+        raise InputError(f"--device {args.device} chooses one of several recordings, and none is given")
     if recording is not None:
         recording = chosen(recording, args)
     elif args.begin or args.end:
@@ -76,24 +80,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(sources: list[Path]) -> tuple[Recording | None, SixModels | None, Dataset | None]:
+def _opened(args: argparse.Namespace) -> tuple[Recording | None, SixModels | None, Dataset | None]:
     """A recording, models and a dataset, each where one was given. InputError on two of a kind or none that can be read."""
     found: dict[str, Any] = {}
-    for path in sources:
-        kind, opened = _open(path)
+    for path in args.sources:
+        kind, source = _open(path, args)
         if kind in found:
             raise InputError(f"{path}: a second {kind}; a page shows one")
-        found[kind] = opened
+        found[kind] = source
     if set(found) == {"dataset"}:
-        raise InputError(f"{sources[0]}: a dataset alone has no report; add the models to compare it with")
+        raise InputError(f"{args.sources[0]}: a dataset alone has no report; add the models to compare it with")
     return found.get("recording"), found.get("model file"), found.get("dataset")
 
 
-def _open(path: Path) -> tuple[str, Any]:
+def _open(path: Path, args: argparse.Namespace) -> tuple[str, Any]:
     if path.is_dir():
-        from neuralpower.recordings.recording import Recording
-
-        return "recording", Recording(path)
+        return "recording", opened(path, args)
     if not path.exists():
         raise InputError(f"{path}: no such recording, model file or dataset")
     if path.suffix == ".parquet":

@@ -6,12 +6,13 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from neuralpower import address as addresses
+from neuralpower.address import AddressLike
 from neuralpower.console import print_json, progress
 from neuralpower.errors import InputError
 from neuralpower.names import printable
@@ -25,7 +26,8 @@ Ctrl-C ends it cleanly. Started again on the same folder it goes on and fills th
 
 examples:
   neuralpower record ipc:///run/neuralpower -o monday --seconds 60 --past all
-  neuralpower record ipc:///run/neuralpower -o monday --since 5m"""
+  neuralpower record ipc:///run/neuralpower -o monday --since 5m
+  neuralpower record tcp://jetson-1:7380 orin=tcp://10.0.0.7:7380 -o rack"""
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -33,7 +35,10 @@ UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "address", nargs="?", default=str(addresses.DEFAULT), help="ipc:///run/neuralpower or tcp://host:port"
+        "address",
+        nargs="*",
+        default=[str(addresses.DEFAULT)],
+        help="ipc:///run/neuralpower or tcp://host:port; several are recorded together, each as NAME=ADDRESS or under its host's name",
     )
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the recording")
     parser.add_argument("--seconds", type=float, metavar="N", help="end N seconds after the first entry arrived")
@@ -61,16 +66,19 @@ def run(args: argparse.Namespace) -> int:
     if args.past is not None and args.since is not None:
         raise InputError("--past and --since: give one of them")
     past = _past(args.past) if args.since is None else _since(args.since)
-    addresses.parse(args.address)
+    devices = [_device(text) for text in args.address]
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds:g}: give a positive number")
-    with _stop_on_signal() as stop, progress(f"recording {args.address}", args.seconds) as advance:
+    if len(devices) > 1 or devices[0][0]:
+        return _together(args, devices, past)
+    address = args.address[0]
+    with _stop_on_signal() as stop, progress(f"recording {address}", args.seconds) as advance:
         summary = record(
-            args.address,
+            address,
             args.output,
             args.seconds,
             past,
-            on_progress=_shown(args.address, advance),
+            on_progress=_shown(address, advance),
             on_notice=_say,
             stop=stop,
             when_full=args.when_full,
@@ -80,6 +88,51 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(ending(args.output, summary))
     return 0
+
+
+def _device(text: str) -> tuple[str, addresses.Address]:
+    """Name, or nothing, and address. InputError where it is none."""
+    name, equals, address = text.partition("=")
+    if equals and "/" not in name:
+        return name, addresses.parse(address)
+    return "", addresses.parse(text)
+
+
+def _together(args: argparse.Namespace, devices: list[tuple[str, addresses.Address]], past: Past) -> int:
+    """Several devices, each into a folder of its own below the one that was named."""
+    from neuralpower.recordings.devices.together import named, record_together
+
+    chosen = named(devices)
+    with _stop_on_signal() as stop, progress(f"recording {len(chosen)} devices", args.seconds) as advance:
+
+        def show(told: dict[str, Summary]) -> None:
+            advance(max(each.seconds for each in told.values()), notes(told, chosen))
+
+        summaries = record_together(
+            chosen,
+            args.output,
+            args.seconds,
+            past,
+            on_progress=show,
+            on_notice=_say,
+            stop=stop,
+            when_full=args.when_full,
+        )
+    if args.json:
+        print_json({"folder": args.output, "devices": {name: asdict(each) for name, each in summaries.items()}})
+    else:
+        for name, summary in summaries.items():
+            print(ending(f"{args.output}/{name}", summary))
+    return 0
+
+
+def notes(told: dict[str, Summary], devices: Mapping[str, AddressLike]) -> str:
+    """The running line of several devices: what has come so far, and who is not there."""
+    away = [name for name in devices if name not in told or not told[name].connected]
+    mark = " (simulated)" if any(each.simulated for each in told.values()) else ""
+    lost = sum(each.ticks_lost + each.records_lost for each in told.values())
+    line = f"{sum(each.ticks for each in told.values())} ticks, {sum(each.inferences for each in told.values())} inferences, {lost} lost{mark}"
+    return f"{line}; not there: {', '.join(away)}" if away else line
 
 
 def _say(line: str) -> None:

@@ -8,18 +8,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_wire import explained, rail_power_w, total_power_w
 from neuralpower_wire.files import replacing
 
 from ...names import csv_name
+from ..devices.clock import ClockMapping
 from ..recording import Inference, Recording
 
 
 def write_csv(recording: Recording, folder: Path) -> dict[str, int]:
     """Write rails.csv, inferences.csv and layers.csv; returns path -> rows. Times are ns of CLOCK_MONOTONIC.
 
-    Each row says whether it is simulated. Layers lie where their durations put them between the host anchors.
+    `recorder_ns` is the same on the recorder's clock, to `recorder_bound_ns`; empty where nothing compared the two. Each row says whether it is simulated. Layers lie where their durations put them between the host anchors.
     """
     folder.mkdir(parents=True, exist_ok=True)
     simulated = int(recording.simulated)
@@ -37,6 +41,8 @@ def write_csv(recording: Recording, folder: Path) -> dict[str, int]:
                 *(csv_name(f"{rail}_w") for rail in rails),
                 "total_w",
                 "simulated",
+                "recorder_ns",
+                "recorder_bound_ns",
             ],
             _rail_rows(recording, rails, simulated),
         ),
@@ -70,6 +76,7 @@ def _write(path: Path, columns: list[str], rows: Iterable[Sequence[Any]]) -> int
 def _rail_rows(recording: Recording, rails: list[str], simulated: int) -> Iterator[Sequence[Any]]:
     for stream in recording.streams:
         epochs = recording.epochs(stream)
+        clock = recording.recorder_clock(stream)
         for whole in recording.tick_parts(stream):
             for epoch, ticks in explained(whole, epochs):
                 count = len(ticks)
@@ -77,7 +84,16 @@ def _rail_rows(recording: Recording, rails: list[str], simulated: int) -> Iterat
                 total = _texts(total_power_w(epoch, ticks)) if epoch else [""] * count
                 columns: list[list[Any]] = [ticks[name].tolist() for name in ("index", "slot", "t_ns", "epoch")]
                 columns += [_texts(power[rail]) if rail in power else [""] * count for rail in rails]
-                yield from zip([stream.hex()] * count, *columns, total, [simulated] * count, strict=True)
+                columns += [total, [simulated] * count, *_on(clock, ticks["t_ns"])]
+                yield from zip([stream.hex()] * count, *columns, strict=True)
+
+
+def _on(clock: ClockMapping, t_ns: npt.NDArray[np.int64]) -> tuple[list[Any], list[Any]]:
+    """Times on the recorder's clock, and what they may be wrong by, in ns; empty where nothing compared the clocks."""
+    if not clock:
+        return [""] * len(t_ns), [""] * len(t_ns)
+    times, bounds = clock.to_recorder_ns(t_ns)
+    return times.tolist(), np.ceil(bounds).astype(np.int64).tolist()
 
 
 def _texts(values: Any) -> list[str]:

@@ -1,0 +1,1 @@
+"""Several devices below one folder: recorded together, read one by one or on one clock."""
