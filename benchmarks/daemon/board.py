@@ -115,7 +115,7 @@ class Daemon:
     @property
     def address(self) -> str:
         """Where its local sockets are."""
-        return f"ipc://{self._folder}"
+        return str(Address(str(self._folder)))
 
     @property
     def next_index(self) -> int:

@@ -21,6 +21,7 @@ import numpy as np
 import zmq
 
 from neuralpower.console import progress
+from neuralpower_wire.address import Address
 from neuralpower_wire.history import MAX_TICKS
 from neuralpowerd.live.keys import allow, make_keys
 
@@ -108,11 +109,11 @@ class Published:
         self._folder = folder = Path(tempfile.mkdtemp(dir=MEMORY, prefix="npbench"))
         np.zeros(1, TAKEN).tofile(folder / "taken")
         words = [sys.executable, "-m", "benchmarks.delivery.published_ticks", str(folder)]
-        self._address, self._environment = f"ipc://{folder}", dict(os.environ)
+        self._address, self._environment = str(Address(str(folder))), dict(os.environ)
         if self._encrypted:
             port = two_ports()
             self._environment |= client_keys(folder)
-            self._address = f"tcp://{HOST}:{port}"
+            self._address = str(Address(host=HOST, port=port))
             words.append(str(port))
         self._process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._heard()
@@ -192,7 +193,7 @@ def _late(batch_ms: int, seconds: float) -> list[Row]:
         tcp = f'[tcp]\nbind = "{HOST}:{port}"\nkeys_dir = "{name}/keys"'
         with Daemon(batch_ms=batch_ms, more=tcp) as daemon:
             local = _client([daemon.address, "latency", str(seconds)], environment)
-            far = _client([f"tcp://{HOST}:{port}", "latency", str(seconds)], environment)
+            far = _client([str(Address(host=HOST, port=port)), "latency", str(seconds)], environment)
     return [
         compare(
             f"late, batch_ms = {batch_ms}, {each.replace('_', ' ticks, ' if each[0] == 'a' else ' of a batch, ')}: CURVE / local",
