@@ -222,12 +222,14 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return Law.of({name: values[some] for name, values in column.items()}, work, y[some], share[some], expected)
 
     def _calibrate(self, y: Floats, held_out: Floats) -> float:
-        """The mean of measured over predicted of held-out units (units,), by which logarithms, which have the middle of y, fall short of its mean.
+        """The sum of held-out units (units,) over what is predicted of it, by which logarithms, which have the middle of y, fall short: a network costs the sum
+        of its layers.
 
         What is more than FARTHEST times as long counts as that; the predictions of held-out rows are moved along.
         """
         known = np.isfinite(held_out)
-        factor = float(np.minimum(y[known] / held_out[known], FARTHEST).mean())
+        predicted = held_out[known]
+        factor = float(np.minimum(y[known], FARTHEST * predicted).sum() / predicted.sum())
         self.held_out_ = factor * self.held_out_
         return factor
 
