@@ -103,6 +103,8 @@ def counts(random: np.random.Generator, size: int) -> np.ndarray[Any, np.dtype[n
             random.integers(5, 50, size),
             random.integers(0, 40, size),
             random.uniform(1e6, 1e8, size),
+            random.integers(0, 9, size),
+            random.uniform(0, 1e7, size),
         ]
     )
 
@@ -110,8 +112,8 @@ def counts(random: np.random.Generator, size: int) -> np.ndarray[Any, np.dtype[n
 def test_layers_and_remainder_are_fitted_together() -> None:
     """Networks say that layers take four fifths of what they take alone, and what another layer and its bytes cost; a few of them move the numbers only part of the way."""
     random = np.random.default_rng(1)
-    table = counts(random, 400)
-    truth = np.array([*[0.8] * PARTS, 1e-5, 1e-6, 3e-6, 5e-13])
+    table = counts(random, 1500)
+    truth = np.array([*[0.8] * PARTS, 1e-5, 1e-6, 3e-6, 5e-13, 1e-6, 3e-13])
     start = JointStart(2e-6, 2.5e-13)
     many = fit_joint(table, table @ truth, start)
     assert table @ many == pytest.approx(table @ truth, rel=0.03) and many[0] == pytest.approx(0.8, abs=0.03)

@@ -1,10 +1,11 @@
 """Layers and what is beside them, fitted together to networks that were measured whole while their layers were not.
 
     T = Σ_k f_k · (layers of kind k, as their models say) + a + b · (modelled layers) + c · (other layers) + d · (bytes that those move)
+        + e · (concatenations) + g · (bytes that those move)
 
 and likewise for the energy. Few networks tell few numbers: each starts from what the measured layers say of it and moves only as far as the
 networks ask (ridge regression). f_k starts at 1; a and b at 0; another layer at what pools take that move next to nothing, and at the
-fastest bytes.
+fastest bytes; a concatenation, which copies piece by piece what others read as it lies, may cost more than that and not less.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ from neuralpower.models.regression.design import KINDS
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-ROW_ERROR = 0.1
+ROW_ERROR = 0.15
 """Relative error of a network's whole that none of these numbers explains."""
-FACTOR_ERROR = 0.25
+FACTOR_ERROR = 0.15
 """How far the layers of a kind may be off together: in a network they find their data in the cache, and other neighbours."""
 LAUNCH_ERROR = 0.5
 """How far what a launch takes beside or within layers may be from the shortest layer, as a share of that."""
 BYTE_ERROR = 1.0
 """Likewise for a byte of another layer, which may find its data in the cache or read them in small pieces."""
+JOIN_ERROR, JOINED_BYTE_ERROR = 0.5, 2.0
+"""Likewise for what a concatenation, and a byte of it, may cost beside other layers."""
 INFERENCES = 3.0
 """Launches that the start of an inference may cost."""
 PARTS = len(KINDS)
-"""The first columns of a network's counts: its layers by kind; then 1, modelled layers, other layers, their bytes."""
+"""The first columns of a network's counts: its layers by kind; then 1, modelled layers, other layers, their bytes, concatenations, their bytes."""
+NUMBERS = PARTS + 6
+"""So many in all."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,17 @@ class JointStart:
     byte: float
 
     def numbers(self) -> tuple[Floats, Floats]:
-        """The numbers and how far each may be from its start, (PARTS + 4,) each."""
-        first = np.array([*[1.0] * PARTS, 0.0, 0.0, self.launch, self.byte])
+        """The numbers and how far each may be from its start, (NUMBERS,) each."""
+        first = np.array([*[1.0] * PARTS, 0.0, 0.0, self.launch, self.byte, 0.0, 0.0])
         error = np.array(
             [*[FACTOR_ERROR] * PARTS, INFERENCES * self.launch, LAUNCH_ERROR * self.launch, LAUNCH_ERROR * self.launch,
-             BYTE_ERROR * self.byte]
+             BYTE_ERROR * self.byte, JOIN_ERROR * self.launch, JOINED_BYTE_ERROR * self.byte]
         )  # fmt: skip
         return first, error
 
 
 def fit_joint(counts: Floats, whole: Floats, start: JointStart) -> Floats:
-    """The numbers (PARTS + 4,) for networks whose `counts` are (n, PARTS + 4) and whose whole is (n,), s or J. Only b may be negative."""
+    """The numbers (NUMBERS,) for networks whose `counts` are (n, NUMBERS) and whose whole is (n,), s or J. Only b may be negative."""
     from scipy.optimize import lsq_linear  # type: ignore[import-untyped]  # it has no stubs
 
     first, error = start.numbers()

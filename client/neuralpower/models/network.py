@@ -10,7 +10,7 @@ from typing import Any
 from neuralpower.features.layers import BESIDE, Layer
 from neuralpower.models.others import multiplies
 from neuralpower.models.six import Remainder, SixModels
-from neuralpower.models.whole import FittedRemainder, WholeModel, moved_bytes, student
+from neuralpower.models.whole import FittedRemainder, WholeModel, concatenations, moved_bytes, student
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,13 @@ def in_remainder(layer: Layer) -> bool:
 
 def _whole(model: WholeModel, covered: Sequence[Prediction], others: Sequence[Layer]) -> WholePrediction:
     wide = student(len(model.networks) - 1)
-    moved = sum(map(moved_bytes, others))
+    moved, joins = sum(map(moved_bytes, others)), concatenations(others)
 
     def total(values: Sequence[float], fitted: FittedRemainder, factors: tuple[float, float]) -> tuple[Ends, Ends]:
         layers, kinds = sum(values), dict.fromkeys((p.layer.kind for p in covered), 0.0)
         for p, value in zip(covered, values, strict=True):
             kinds[p.layer.kind] += value
-        beside = fitted.beside(layers, len(covered), len(others), moved, kinds)
+        beside = fitted.beside(layers, len(covered), len(others), moved, kinds, joins)
         sum_ = layers + beside
         half = wide * fitted.relative_error * sum_
         low = max(beside - half, fitted.least(layers))

@@ -39,6 +39,8 @@ FEWEST_CONFIGURATIONS = 10
 """Different layers that a model needs; fewer say nothing about the next one."""
 FEWEST_STARTED = 4
 """The same where another device's model says what they are compared with: enough for a scale and an error."""
+CLEARLY = 0.9
+"""A power model that goes by predicted runtimes has to err less by this factor than one that goes by sizes, since its folds know runtimes that new layers lack."""
 TOO_FEW_GROUPS = "too few groups of layers to cross-validate; measure more networks or a sweep"
 
 
@@ -352,9 +354,16 @@ def fit_together(folds: KindFolds, kind: str, train: Bools, estimator: Estimator
         unfitted = estimator(kind, target)
         if folds.clocked and unfitted.dictionary:
             unfitted.set_params(dictionary=with_clock(unfitted.dictionary))
-        fitted[target] = unfitted.fit(
-            chosen.x, chosen.y, folds.group[chosen.index], chosen.relative_se, chosen.units, chosen.shares, nested
-        )
+        tried = [unfitted]
+        if nested is not None and unfitted.dictionary and unfitted.multiplies:
+            tried.append(estimator(kind, target).set_params(dictionary=unfitted.dictionary.by_sizes()))
+        for each in tried:
+            each.fit(
+                chosen.x, chosen.y, folds.group[chosen.index], chosen.relative_se, chosen.units, chosen.shares, nested
+            )
+        by_rates, *by_sizes = tried
+        clearly = all(by_rates.selection_error_ < CLEARLY * each.selection_error_ for each in by_sizes)
+        fitted[target] = by_rates if clearly else by_sizes[0]
     return fitted
 
 

@@ -16,6 +16,8 @@ from neuralpower.files import write_whole
 from neuralpower.models import fields
 from neuralpower.models.packaged import PACKAGED, packaged
 from neuralpower.models.regression.design import DICTIONARIES, KINDS
+from neuralpower.models.regression.kriging import SHAPES as KERNEL_SHAPES
+from neuralpower.models.regression.kriging import Kriging
 from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.polynomial import LEVEL, Interval, Polynomial, PredictionBounds
 from neuralpower.models.regression.quantities import QUANTITIES, RATES
@@ -27,9 +29,9 @@ from neuralpower.models.validation.score import Score
 from neuralpower.models.whole import FEWEST, FittedRemainder, HeldOutNetwork, WholeModel
 from neuralpower.models.whole import QUANTITIES as OF_NETWORKS
 
-FORMAT, VERSION = "neuralpower-models", 4
-OLDER = 3
-"""Read too: its sums are predictions themselves, and its laws are made of quantities."""
+FORMAT, VERSION = "neuralpower-models", 5
+OLDER = (3, 4)
+"""Read too: sums of 3 are predictions themselves, and its laws are made of quantities; neither knows what layers near by add."""
 LARGEST_FILE = 64 << 20
 """Bytes. Six models are some 100 KiB."""
 
@@ -150,6 +152,8 @@ def polynomial_document(polynomial: Polynomial) -> dict[str, Any]:
         ],
         "bounds": asdict(polynomial.bounds),
         "proportional": polynomial.proportional,
+        "logarithmic": polynomial.logarithmic,
+        "kriging": _kriging_document(polynomial.kriging) if polynomial.kriging else None,
         "law": _law_document(polynomial.law) if polynomial.law else None,
         "interval": _interval_document(polynomial.interval),
         "domain": {
@@ -157,6 +161,35 @@ def polynomial_document(polynomial: Polynomial) -> dict[str, Any]:
             for name in polynomial.columns
         },
     }
+
+
+def _kriging_document(near: Kriging) -> dict[str, Any]:
+    return {
+        "kernel": near.kernel,
+        "reach": near.reach,
+        "scales": dict(zip(near.columns, near.scales, strict=True)),
+        "points": [[*point, weight] for point, weight in zip(near.points, near.weights, strict=True)],
+    }
+
+
+def _kriging(entry: Mapping[str, Any], columns: tuple[str, ...]) -> Kriging:
+    scales = fields.mapping(entry, "scales")
+    if unknown := set(scales) - set(columns):
+        raise ValueError(f"nearness by the unknown quantity {min(unknown)!r}")
+    points, weights = [], []
+    listed = fields.value(entry, "points")
+    for point in listed if isinstance(listed, list) else []:
+        numbers = [fields.number({"points": value}, "points") for value in (point if isinstance(point, list) else [])]
+        if len(numbers) != len(scales) + 1 or not all(value > 0 for value in numbers[:-1]):
+            raise ValueError("'points' has one that is not a positive number for each of its scales, and a weight")
+        points.append(tuple(numbers[:-1]))
+        weights.append(numbers[-1])
+    if not points or not scales:
+        raise ValueError("'points' of nearness are none")
+    return Kriging(
+        tuple(scales), tuple(fields.number(scales, name, above=0.0) for name in scales), tuple(points), tuple(weights),
+        fields.choice(entry, "kernel", KERNEL_SHAPES), fields.number(entry, "reach", above=0.0),
+    )  # fmt: skip
 
 
 def _law_document(law: Law) -> dict[str, Any]:
@@ -182,8 +215,9 @@ def parse(found: object) -> SixModels:
     """Models from JSON values. Raises ValueError, one line with the place, on what :func:`document` cannot have made."""
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f'no "format": "{FORMAT}" in it')
-    if found.get("version") not in (VERSION, OLDER):
-        raise ValueError(f"version {found.get('version')!r}, this program reads {OLDER} and {VERSION}; fit again")
+    if found.get("version") not in (VERSION, *OLDER):
+        known = ", ".join(map(str, OLDER))
+        raise ValueError(f"version {found.get('version')!r}, this program reads {known} and {VERSION}; fit again")
     trained = fields.mapping(found, "trained_on")
     models = SixModels.fitted(
         folds=fields.integer(found, "folds", least=2, most=1000),
@@ -252,6 +286,7 @@ def read_polynomial(entry: Mapping[str, Any], runtime: Polynomial | None, zeros:
     terms = [_term(item, known) for item in items]
     if len({term.name for term in terms}) < len(terms):
         raise ValueError("a term is listed twice")
+    logarithmic = "logarithmic" in entry and fields.flag(entry, "logarithmic")
     polynomial = Polynomial(
         columns=columns,
         degree=fields.integer(entry, "degree", least=1, most=MAX_POWER),
@@ -262,9 +297,11 @@ def read_polynomial(entry: Mapping[str, Any], runtime: Polynomial | None, zeros:
         bounds=_bounds(fields.mapping(entry, "bounds"), columns),
         interval=_interval(fields.mapping(entry, "interval"), columns),
         domain=domain,
-        runtime=runtime,
+        runtime=None if logarithmic else runtime,
         law=None if fields.value(entry, "law") is None else _law(fields.mapping(entry, "law"), known),
         proportional="proportional" in entry and fields.flag(entry, "proportional"),
+        kriging=_kriging(fields.mapping(entry, "kriging"), columns) if entry.get("kriging") is not None else None,
+        logarithmic=logarithmic,
     )
     if polynomial.proportional and polynomial.law is None:
         raise ValueError("a sum that multiplies a law, and no law")
@@ -398,6 +435,10 @@ def _fitted_remainder(entry: Mapping[str, Any]) -> FittedRemainder:
         fields.number(entry, "least_share", above=0.0),
         fields.number(entry, "other_byte", least=0.0) if "other_byte" in entry else 0.0,
         {fields.choice({"kind": kind}, "kind", KINDS): fields.number(factors, kind, least=0.0) for kind in factors},
+        *(
+            fields.number(entry, name, least=0.0) if name in entry else 0.0
+            for name in ("concatenation", "concatenated_byte")
+        ),
     )
 
 

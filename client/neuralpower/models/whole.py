@@ -42,7 +42,8 @@ QUANTITIES = ("runtime", "energy", "power")
 
 @dataclass(frozen=True)
 class FittedRemainder:
-    """a, b and c above, s or J, and what a byte of another layer costs; by how much layers of a kind count, where that is not once; its standard error in a new network as a share of the whole, from networks left out one by one; and
+    """a, b and c above, s or J, and what a byte of another layer costs; by how much layers of a kind count, where that is not once; what a
+    concatenation, and a byte of it, costs beside that; its standard error in a new network as a share of the whole, from networks left out one by one; and
     the least share that a whole inference was of its modelled layers, below which none is predicted."""
 
     inference: float
@@ -52,14 +53,23 @@ class FittedRemainder:
     least_share: float
     other_byte: float = 0.0
     factors: Mapping[str, float] = field(default_factory=dict)
+    concatenation: float = 0.0
+    concatenated_byte: float = 0.0
 
     def beside(
-        self, layers: float, modelled: int, other: int, bytes_: float = 0.0, kinds: Mapping[str, float] | None = None
+        self,
+        layers: float,
+        modelled: int,
+        other: int,
+        bytes_: float = 0.0,
+        kinds: Mapping[str, float] | None = None,
+        concatenations: tuple[int, float] = (0, 0.0),
     ) -> float:
         """What comes to the sum over `modelled` layers, s or J, of which `layers` is the sum (`kinds`: by kind), and `other` ones, which
-        move `bytes_`."""
+        move `bytes_`; `concatenations` of these, and their bytes."""
         more = sum((factor - 1) * (kinds or {}).get(kind, 0.0) for kind, factor in self.factors.items())
         fitted = self.inference + self.modelled_layer * modelled + self.other_layer * other + self.other_byte * bytes_
+        fitted += self.concatenation * concatenations[0] + self.concatenated_byte * concatenations[1]
         return max(more + fitted, self.least(layers))
 
     def least(self, layers: float) -> float:
@@ -143,8 +153,8 @@ def _joint(
         said = np.maximum(by_others(table, whole, start, groups), SMALLEST_WHOLE * table[:, :PARTS].sum(axis=1))
         error = float(np.sqrt(np.mean((said / whole - 1) ** 2)))
         factors = dict(zip(KINDS, numbers[:PARTS].tolist(), strict=True))
-        a, b, c, d = numbers[PARTS:].tolist()
-        fitted.append(FittedRemainder(a, b, c, error, SMALLEST_WHOLE, d, factors))
+        a, b, c, d, e, g = numbers[PARTS:].tolist()
+        fitted.append(FittedRemainder(a, b, c, error, SMALLEST_WHOLE, d, factors, e, g))
         expected.append((said, whole))
     (time, measured_s), (energy, measured_j) = expected
     networks = tuple(
@@ -181,8 +191,9 @@ def _counts(
     t, p = held_out["runtime"][rows], held_out["power"][rows]
     if not covered.any() or not np.isfinite(t[covered] * p[covered]).all():
         return None
-    moved = sum(moved_bytes(layer) for layer, other in zip(layers, others.tolist(), strict=True) if other)
-    counted = [1.0, float(covered.sum()), float(others.sum()), moved]
+    beside = [layer for layer, other in zip(layers, others.tolist(), strict=True) if other]
+    joins, joined = concatenations(beside)
+    counted = [1.0, float(covered.sum()), float(others.sum()), sum(map(moved_bytes, beside)), float(joins), joined]
     parts = [
         [float(each[dataset["kind"][rows] == kind].sum()) if kind in kinds else 0.0 for kind in KINDS]
         for each in (t, t * p)
@@ -194,6 +205,12 @@ def _counts(
 def moved_bytes(layer: Layer) -> float:
     """Bytes that a layer of kind ``other`` reads and writes, as far as its tensors are known."""
     return float(layer.memory_accesses() * element_bytes(layer))
+
+
+def concatenations(layers: Sequence[Layer]) -> tuple[int, float]:
+    """How many of the layers concatenate tensors, and the bytes that they read and write."""
+    mine = [layer for layer in layers if "concat" in layer.layer_type.lower() or layer.layer_type.lower() == "cat"]
+    return len(mine), float(sum(map(moved_bytes, mine)))
 
 
 def student(freedom: int) -> float:

@@ -109,6 +109,8 @@ def print_whole(models: SixModels) -> None:
 def _together(part: FittedRemainder, scale: float, unit: str) -> str:
     """What only networks without measured layers tell: the bytes of other layers, and by how much layers of a kind count."""
     moved = f" {1e6 * scale * part.other_byte:+.4g} {unit} for each MB of it" if part.other_byte else ""
+    if part.concatenation or part.concatenated_byte:
+        moved += f" and of a concatenation {scale * part.concatenation:+.4g} {unit} {1e6 * scale * part.concatenated_byte:+.4g} {unit} for each MB more"
     factors = ", ".join(f"{kind} {factor:.3f}" for kind, factor in part.factors.items())
     return moved + (f", layers times {factors}" if factors else "")
 

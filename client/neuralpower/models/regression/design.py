@@ -37,6 +37,8 @@ class Dictionary:
         Pairs of quantities (a, b) that enter as max(a, 2^k·b) for each octave k of their ratio.
     cases
         (condition, amounts): a kind of layer that machines treat apart, with a share of its own in each amount of work.
+    together
+        (conditions, amounts): the same in the law alone, for layers of which all of several conditions hold.
     tiled
         Whether the tiles of a matrix product enter: their number, and that times the length of the dot product.
     nested
@@ -51,6 +53,8 @@ class Dictionary:
         What the target grows in proportion to beyond the training data, beside a constant (:mod:`.law`).
     whole_law
         Whether every amount of work (physical, ridges, cases, tiles) may stand in the law, not only what `law` names.
+    logarithmic
+        Whether the terms are the exponent of two by themselves (:meth:`by_sizes`), without a law.
     factors
         Whether the terms multiply (:meth:`proportional`): rates then enter by their logarithms alone, since a rate of which the
         runtime model is not sure would else count without end.
@@ -63,6 +67,7 @@ class Dictionary:
     hinges: tuple[str, ...] = ()
     ridges: tuple[tuple[str, str], ...] = ()
     cases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    together: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
     tiled: bool = False
     nested: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
@@ -71,6 +76,7 @@ class Dictionary:
     capped: bool = False
     law: tuple[str, ...] = ()
     whole_law: bool = False
+    logarithmic: bool = False
     factors: bool = False
 
     @classmethod
@@ -105,6 +111,9 @@ class Dictionary:
             terms += [
                 Term(((condition, 1), *more)) for condition, amounts in self.cases for more in _alone_and(amounts)
             ]
+            for conditions, amounts in self.together:
+                marks = [(condition, 1) for condition in conditions]
+                terms += [Term((*marks, *more)) for more in _alone_and(amounts)]
             for one, other in self.ridges:
                 terms += [Term(((roofline(one, other, k), 1),)) for k in _octaves(column[one] / column[other])]
             terms += _tiles() if self.tiled else []
@@ -112,7 +121,10 @@ class Dictionary:
 
     def proportional(self) -> Dictionary:
         """The terms of what multiplies a law: logarithms of all quantities with their hinges, monomials of those of sizes, and cases."""
-        sizes = (*(name for name in self.columns if name not in ("batch", "element_bytes")), "batch")
+        sizes = (
+            *(name for name in self.columns if name not in ("batch", "element_bytes")),
+            *(["batch"] if "batch" in self.columns else []),
+        )
         work = tuple(log2(name) for name in ("operations", "bytes", "out_pixels") if name in self.columns)
         return replace(
             self,
@@ -127,6 +139,10 @@ class Dictionary:
             amounts=(log2("operations"),) if "operations" in self.columns else (),
             factors=True,
         )
+
+    def by_sizes(self) -> Dictionary:
+        """The same without rates in its terms, and with no law before them: where how long a layer runs is less sure than its sizes are."""
+        return replace(self, nested=(), logarithmic=True)
 
     def matrix(self, terms: Sequence[Term], column: Mapping[str, Floats]) -> Floats:
         """The terms' values for quantities (rows,): shape (rows, terms)."""
@@ -173,7 +189,7 @@ def _octaves(values: Floats) -> range:
 
 _CONV = ("batch", "in_c", "out_c", "in_side", "out_side", "kernel_side", "stride", "dilation", "groups", "element_bytes",
          "out_pixels", "pixels", "filters", "window", "operations", "unrolled", "inputs", "outputs", "weights", "bytes",
-         "intensity", "inside")  # fmt: skip
+         "intensity", "inside", "alignment")  # fmt: skip
 _POOL = ("batch", "out_c", "in_side", "out_side", "kernel_side", "stride", "element_bytes",
          "out_pixels", "operations", "inputs", "outputs", "bytes", "intensity", "averaging")  # fmt: skip
 _FC = ("batch", "in_features", "out_c", "element_bytes",
@@ -182,7 +198,7 @@ _CONV_SIZES = ("batch", "out_side", "kernel_side", "in_c", "out_c", "in_side")
 _POOL_SIZES = ("batch", "out_side", "kernel_side", "out_c", "in_side")
 _FC_SIZES = ("batch", "in_features", "out_c")
 _CONV_REGIONS = ("batch", "in_c", "out_c", "in_side", "out_side", "kernel_side", "stride", "dilation", "groups",
-                 "element_bytes", "window", "out_pixels", "inside")  # fmt: skip
+                 "element_bytes", "window", "out_pixels", "inside", "alignment")  # fmt: skip
 _POOL_REGIONS = ("batch", "out_c", "in_side", "out_side", "kernel_side", "stride", "element_bytes", "averaging")
 _FC_REGIONS = ("batch", "in_features", "out_c", "element_bytes")
 _RIDGE = ("operations", "bytes")
@@ -193,6 +209,7 @@ _WIDE = step("element_bytes", ">", 2)
 _GLOBAL = step("out_side", "<=", 1)
 _AVERAGING = step("averaging", ">", 1)
 _APART = step("inside", "<=", 1)
+_FUSED = step("inside", ">", 1)
 
 DICTIONARIES: dict[tuple[str, str], Dictionary] = {
     ("conv", "runtime"): Dictionary(
@@ -208,6 +225,8 @@ DICTIONARIES: dict[tuple[str, str], Dictionary] = {
             (_APART, ("outputs",)),
             (_GROUPED, ("operations", "bytes", "unrolled", "outputs", "inputs", "weights", "groups")),
         ),
+        # Kernels that do a depthwise convolution, bias and activation in one are others than those that do them one by one.
+        together=(((_DEPTHWISE, _FUSED), ("outputs", "operations")),),
         tiled=True,
         regions=_CONV_REGIONS,
         amounts=("operations", "unrolled"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ try:
 except ImportError:  # scikit-learn before 1.6 has it as a method
     validate_data = None
 
+from neuralpower.models.regression import kriging
 from neuralpower.models.regression.design import Dictionary
 from neuralpower.models.regression.folds import assign, configurations_of, labels, relabelled
-from neuralpower.models.regression.law import Law
+from neuralpower.models.regression.kriging import Kriging
+from neuralpower.models.regression.law import Law, rough
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.polynomial import Interval, Polynomial
 from neuralpower.models.regression.quantities import rates
-from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.search import FARTHEST, LOSSES, Choice, Sum, TermSearch
 from neuralpower.models.regression.terms import Term
 
@@ -39,6 +41,8 @@ LAW_ROWS = 20_000
 """Of more rows so many tell the law, which has a dozen numbers."""
 ITERATED, ROUNDS = ("relative", "log-ratio"), 2
 """Losses about what is expected, and how often that is found anew: by terms of the least degree, for folds that did not hold a layer."""
+HIGHEST = 2
+"""Degree of a sum that multiplies a law: what is finer is for the layers near by to tell."""
 INNER_SEED = 7919
 """Added to the seed of the inner folds, so that they are not the outer ones."""
 
@@ -80,7 +84,8 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         penalties: how many α to try, from the one that leaves no term, evenly on a log scale.
         folds, seed: the folds by which K and α are chosen; groups are kept whole.
         loss: ``relative-y`` (the default), ``relative``, ``log-ratio`` or ``squared``.
-        regions: whether regions are looked for, where the dictionary says by which quantities.
+        regions: whether regions are looked for, where the dictionary says by which quantities; of a sum that multiplies a law, whether layers near
+            by add to it (:mod:`.kriging`).
 
     Attributes:
         polynomial_: the fitted ``Polynomial``.
@@ -137,6 +142,9 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         work = dictionary.amounts_of_work(column)
         law = self._law(work, dictionary, x, column, target, rows.share) if work else None
         base = law.at(column) if law and self.loss in ITERATED else None
+        level = float(np.exp(np.log(target).mean()))
+        if base is not None and dictionary.logarithmic:
+            base = np.full(len(target), level)
         if base is not None:
             dictionary = dictionary.proportional()
         search = TermSearch(
@@ -149,21 +157,44 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
             asked = asked.guessed()
             for _ in range(ROUNDS if base is None else 1):
                 asked = asked.towards(asked.degree(self.degrees[:1]).held_out)
-        best, held_out = self._choose(asked)
-        found = asked.final(best)
+        best, near = self._choose(asked), None
+        if self.regions and base is not None:
+            best, near = self._krige(asked, best, dictionary.columns)
+        held_out, found = near.held_out if near else best.held_out, asked.final(best)
         if few is not None:
             if self.loss in ITERATED:
                 search = search.towards(search.predicted(found))
             found = search.refitted(found.terms, best.penalty)
             held_out = few.among(len(rows.first(target)), held_out)
-        self.degree_, self.penalty_, self.selection_error_ = best.degree, best.penalty, best.error
+        added = None
+        if near:
+            most = kriging.POINTS if len(target) <= kriging.MANY else kriging.POINTS_OF_MANY
+            added = kriging.fit(
+                dictionary.columns,
+                asked.places(dictionary.columns),
+                asked.left_of(found),
+                asked.trust,
+                near,
+                most,
+                self.seed,
+            )
+        self.degree_, self.penalty_, self.selection_error_ = (
+            best.degree,
+            best.penalty,
+            near.error if near else best.error,
+        )
         self.held_out_ = rows.spread(held_out)
         if law and base is not None and self.loss == "relative" and not dictionary.capped:
             law = law.times(self._calibrate(rows.first(target), held_out))
         self.polynomial_ = self._polynomial(
-            found, best.degree, x, target, rows, dictionary, nested, law, base is not None
+            found, best.degree, x, target, rows, dictionary, nested, law, None if base is None else level, added
         )
         return self
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether what it fits is the exponent of two by which a law is multiplied, if the dictionary has one."""
+        return self.loss in ITERATED and self.dictionary is not None
 
     def _trust_and_parts(
         self, x: Floats, rows: Merged, groups: ArrayLike | None, relative_se: ArrayLike | None
@@ -191,21 +222,41 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return Law.of({name: values[some] for name, values in column.items()}, work, y[some], share[some], expected)
 
     def _calibrate(self, y: Floats, held_out: Floats) -> float:
-        """The mean of measured over predicted of held-out units (units,), by which logarithms, which have the middle of y, fall short of its mean.
+        """The sum of held-out units (units,) over what is predicted of it, by which logarithms, which have the middle of y, fall short: a network costs the sum
+        of its layers.
 
         What is more than FARTHEST times as long counts as that; the predictions of held-out rows are moved along.
         """
         known = np.isfinite(held_out)
-        factor = float(np.minimum(y[known] / held_out[known], FARTHEST).mean())
+        predicted = held_out[known]
+        factor = float(np.minimum(y[known], FARTHEST * predicted).sum() / predicted.sum())
         self.held_out_ = factor * self.held_out_
         return factor
 
-    def _choose(self, search: TermSearch) -> tuple[Choice, Floats]:
-        """Degree, penalty and whether there are regions, and what is predicted for held-out units (units,)."""
+    def _krige(self, search: TermSearch, best: Choice, columns: Sequence[str]) -> tuple[Choice, kriging.Choice | None]:
+        """How long the sum is to which layers near a new one add, and how they do; None where held-out units err no less for it."""
+        x, usual = search.places(columns), kriging.KERNELS[-1:]
+
+        def tried(choice: Choice, kernels: Sequence[tuple[str, float]]) -> kriging.Choice | None:
+            left = search.left(choice)
+            return kriging.choose(x, left, search.trust, search.parts, partial(search.judged, left), self.seed, kernels)
+
+        # How long the sum is hardly depends on how far layers reach: one after the other.
+        listed = [(each, found) for each in search.shorter(best) if (found := tried(each, usual)) is not None]
+        if not listed:
+            return best, None
+        chosen, _ = min(listed, key=lambda item: item[1].error)
+        near = tried(chosen, kriging.KERNELS)
+        if near is None or near.error >= best.error:
+            return best, None
+        return chosen, near
+
+    def _choose(self, search: TermSearch) -> Choice:
+        """Degree, penalty and whether there are regions."""
+        if search.multiplies:
+            return search.degree([each for each in self.degrees if each <= HIGHEST] or [HIGHEST])
         best = search.degree(self.degrees)
-        if self.regions and search.has_regions:
-            best = search.with_regions(best)
-        return best, best.held_out
+        return search.with_regions(best) if self.regions and search.has_regions else best
 
     def predict(self, X: ArrayLike) -> Floats:
         """Predictions, shape (rows,), within the bounds of what was measured."""
@@ -276,12 +327,13 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         dictionary: Dictionary,
         nested: Nested | None,
         law: Law | None,
-        proportional: bool,
+        level: float | None,
+        near: Kriging | None,
     ) -> Polynomial:
         known = np.isfinite(self.held_out_)
         units = rows.first(known)
         ratios = rows.first(y / self.held_out_)[units]
-        if proportional:
+        if level is not None:
             # The rows that say how far off the folds' models were have chosen the terms: as for least squares of so many, by the share of terms.
             ratios = ratios ** np.sqrt(1 + len(found.terms) / len(ratios))
         column = dictionary.named(x)
@@ -290,16 +342,18 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return Polynomial(
             columns=dictionary.columns,
             degree=degree,
-            intercept=found.intercept,
+            intercept=found.intercept + np.log2(level) if level and dictionary.logarithmic else found.intercept,
             terms=found.terms,
             coefficients=found.coefficients,
             scales=found.scales,
             bounds=found.bounds,
             interval=Interval.of(ratios, names, told),
             domain={name: (float(values.min()), float(values.max())) for name, values in column.items()},
-            runtime=nested.polynomial if nested else None,
-            law=law,
-            proportional=proportional,
+            runtime=nested.polynomial if nested and not dictionary.logarithmic else None,
+            law=None if dictionary.logarithmic else law,
+            proportional=level is not None and not dictionary.logarithmic,
+            logarithmic=level is not None and dictionary.logarithmic,
+            kriging=near,
         )
 
     def __sklearn_tags__(self) -> Any:

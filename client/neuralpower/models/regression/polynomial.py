@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.models.regression.groups import ends_of, groups_of
+from neuralpower.models.regression.kriging import Kriging
 from neuralpower.models.regression.law import Law
 from neuralpower.models.regression.quantities import RATES, rates
 from neuralpower.models.regression.terms import Term, evaluate, feature_quantities
@@ -115,13 +116,15 @@ def _ends(ratios: Floats) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """ŷ = intercept + Σ coefficient·term, or, where `proportional`, ŷ = law · 2^(intercept + Σ coefficient·term), within bounds.
+    """ŷ = intercept + Σ coefficient·term, or, where `proportional`, ŷ = law · 2^(intercept + Σ coefficient·term), or, where `logarithmic`,
+    ŷ = 2^(intercept + Σ coefficient·term), within bounds.
 
     `columns` names the quantities that a row holds; `scales` are the terms' weighted standard deviations in training, so
     that coefficient·scale tells how much a term moves the prediction (in octaves where proportional); `domain` maps a quantity to its smallest and largest
     value in training. `runtime` is the model whose prediction stands in the terms that are made of rates, or None.
 
-    Beyond the domain the sum and its bounds are those of the nearest place within, times what `law` makes of the way from there.
+    Where either, `kriging` adds to the exponent what the measured layers near a new one leave (:mod:`.kriging`), or is None.
+    Beyond the domain a logarithmic sum, which is a power's, stays what it is at the nearest place within: powers saturate. Otherwise the sum and its bounds are those of the nearest place within, times what `law` makes of the way from there.
     Without a law the sum goes on as it is.
     """
 
@@ -137,21 +140,27 @@ class Polynomial:
     runtime: Polynomial | None = None
     law: Law | None = None
     proportional: bool = False
+    kriging: Kriging | None = None
+    logarithmic: bool = False
 
     def predict(self, x: Floats) -> Floats:
         """Predictions, shape (rows,), for quantities of shape (rows, columns)."""
         if len(x) > AT_ONCE:
             return np.concatenate([self.predict(x[at : at + AT_ONCE]) for at in range(0, len(x), AT_ONCE)])
-        near = self.nearest(x) if self.law else x
+        near = self.nearest(x) if self.law or self.logarithmic else x
         column = self.with_rates(self.named(near), near)
         values = self.intercept + evaluate(self.terms, column, len(x)) @ np.asarray(self.coefficients)
-        if self.proportional and self.law:
+        values += self.kriging.at(column) if self.kriging else 0.0
+        if self.logarithmic:
+            values = octaves(values)
+        elif self.proportional and self.law:
             values = self.law.at(column) * octaves(values)
         values = self.bounds.apply(values, column)
         far = np.flatnonzero((near != x).any(axis=1))
         if self.law and len(far):
             there = self.with_rates(self.named(x[far]), x[far])
-            values[far] *= self.law.at(there) / self.law.at({name: each[far] for name, each in column.items()})
+            way = self.law.at(there) / self.law.at({name: each[far] for name, each in column.items()})
+            values[far] *= way
             values[far] = self.bounds.slowest(values[far], there)
         return values
 
@@ -162,7 +171,7 @@ class Polynomial:
         """
         predicted, near = self.predict(x), self.nearest(x)
         low, high = self.interval.factors(self.named(near), len(x))
-        if self.law:
+        if self.law or self.logarithmic:
             widen = np.exp(UNSURE * self._distance(x, near))
             low, high = low / widen, high * widen
         return low * predicted, high * predicted
@@ -173,6 +182,8 @@ class Polynomial:
         A power follows how fast the layer works, which saturates: the way of its rates counts, and that of sizes a quarter.
         """
         sizes: Floats = np.abs(np.log(x / near)).max(axis=1)
+        if self.logarithmic:
+            return sizes / 4
         if self.runtime is None or self.law is None:
             return sizes
         there, here = self.with_rates(self.named(x), x), self.with_rates(self.named(near), near)
@@ -221,8 +232,16 @@ class Polynomial:
         first = f"{target} [{unit}] = "
         if self.proportional and self.law:
             first += f"({self.law.formula()})\n  * 2^ of "
+        elif self.logarithmic:
+            first += "2^ of "
         lines = [f"{first}{self.intercept:.6g}"]
-        return "\n  ".join([*lines, *(f"{coefficient:+.6g} * {term.name}" for coefficient, _, term in ordered)])
+        lines += [f"{coefficient:+.6g} * {term.name}" for coefficient, _, term in ordered]
+        if self.kriging:
+            layers = len(self.kriging.points)
+            lines.append(
+                f"+ what is left of the measured layers near it (kriging of {layers}; moves {self.kriging.moves():.2g} octaves)"
+            )
+        return "\n  ".join(lines)
 
     def quantities(self) -> list[str]:
         """The quantities and rates that the terms are made of, in the order of their appearance."""

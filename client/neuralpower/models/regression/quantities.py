@@ -38,6 +38,14 @@ def _window(layer: Layer) -> Any:
     return np.maximum(per_group, 1) * layer.kernel_h * layer.kernel_w
 
 
+def _alignment(layer: Layer) -> Any:
+    """The largest power of two that divides both the inputs and the outputs of a group: tensor cores take channels eight or more at a time."""
+    channels = np.gcd(
+        np.asarray(layer.in_c / layer.groups).astype(np.int64), np.asarray(layer.out_c / layer.groups).astype(np.int64)
+    )
+    return np.clip(channels & -channels, 1, 64).astype(np.float64)
+
+
 def _operations(layer: Layer) -> float:
     """MACs of a convolution or a fully connected layer; window elements visited by a pool."""
     return layer.flops() if layer.kind == "pool" else layer.macs()
@@ -86,6 +94,11 @@ QUANTITIES: Mapping[str, Quantity] = {
     "gpu_mhz": Quantity("MHz", "clock that the GPU was set to", lambda x: x.gpu_mhz),
     "clocked": Quantity("1/MHz", "operations over the clock", lambda x: _operations(x) / np.maximum(x.gpu_mhz, 1)),
     "intensity": Quantity("1/B", "operations for each byte", lambda x: _operations(x) / _bytes(x)),
+    "alignment": Quantity(
+        "1",
+        "largest power of two, at most 64, that divides the channels of a group, Cin/groups and Cout/groups",
+        _alignment,
+    ),
     "inside": Quantity(
         "1", "kernels' work in one: the layer, and bias, activation and sum fused into it", lambda x: 1 + x.fused
     ),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuralpower.models.regression.design import Dictionary
+from neuralpower.models.regression.law import rough
 from neuralpower.models.regression.merged import Merged
 from neuralpower.models.regression.path import Lasso, Moments
 from neuralpower.models.regression.polynomial import AT_ONCE, PredictionBounds, octaves
 from neuralpower.models.regression.regions import FACTORS, SUMS, regions_of
-from neuralpower.models.regression.rough import rough
 from neuralpower.models.regression.terms import Term, plain
 
 Floats = NDArray[np.float64]
@@ -24,8 +24,10 @@ Indices = NDArray[np.intp]
 LOSSES = ("relative", "log-ratio", "relative-y", "squared")
 FARTHEST = 3.0
 """A value so many times its prediction, or that part of it, pulls no more if it is still farther off: a few strange layers carry no fit."""
-MOST_TERMS = 64
-"""Of a sum that multiplies a law, which has some fifteen amounts of its own: more than 80 together nobody reads."""
+MOST_TERMS = 48
+"""Of a sum that multiplies a law, which has up to twenty amounts of its own: more than 80 together nobody reads."""
+LENGTHS = (0, 6, 16)
+"""Terms of the shorter sums that are tried where layers near by add to them: what both tell is better told once."""
 FEWER = np.geomspace(1.0, 1e-6, 60)
 """Penalties along which terms are given up until no more than these are left."""
 PATIENCE = 5
@@ -72,6 +74,8 @@ class Choice:
     held_out: Floats
     terms: Indices
     regions: bool = False
+    folds: tuple[tuple[Floats, float], ...] = ()
+    """Coefficients of the terms and intercept, by fold."""
 
 
 @dataclass(frozen=True)
@@ -311,16 +315,81 @@ class TermSearch:
         for start in range(0, len(self._penalties), PATIENCE):
             chunk = self._penalties[start : start + PATIENCE]
             held_out = np.full((len(self._y), len(chunk)), np.nan)
-            for (_, test), solver, z, bounds in zip(self._parts, solvers, designs, self._bounds, strict=True):
-                coefficients, intercepts = solver.follow(chunk)
+            followed = [solver.follow(chunk) for solver in solvers]
+            for (_, test), (coefficients, intercepts), z, bounds in zip(
+                self._parts, followed, designs, self._bounds, strict=True
+            ):
                 held_out[test] = bounds.apply(self._scaled(intercepts + z @ coefficients, test), self._at(test))
             errors = [self._error(held_out[:, number]) for number in range(len(chunk))]
             least = int(np.argmin(errors))
             if errors[least] < best.error:
-                best = Choice(degree, float(chunk[least]), errors[least], held_out[:, least], terms, regions)
+                folds = tuple(
+                    (coefficients[:, least], float(intercepts[least])) for coefficients, intercepts in followed
+                )
+                best = Choice(degree, float(chunk[least]), errors[least], held_out[:, least], terms, regions, folds)
+            # The terms that a longer sum has are not kept, and cost the most to find.
+            if self._level is not None and max(np.count_nonzero(each[:, -1]) for each, _ in followed) > MOST_TERMS:
+                break
             if start + len(chunk) - 1 - int(np.searchsorted(-self._penalties, -best.penalty)) >= PATIENCE:
                 break
         return best
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether the sum is the exponent by which a law is multiplied."""
+        return self._level is not None
+
+    def shorter(self, choice: Choice) -> list[Choice]:
+        """The choice, and the same terms at higher penalties, which leave fewer of them or none."""
+        penalties = self._penalties[self._penalties >= choice.penalty]
+        followed = [Lasso(moments.only(choice.terms)).follow(penalties) for moments in self._trained]
+        counts = np.median([np.count_nonzero(each, axis=0) for each, _ in followed], axis=0)
+        ends = dict.fromkeys(int(np.flatnonzero(counts <= most)[-1]) for most in LENGTHS)
+        return [
+            replace(
+                choice,
+                penalty=float(penalties[at]),
+                folds=tuple((coefficients[:, at], float(intercepts[at])) for coefficients, intercepts in followed),
+            )
+            for at in ends
+            if penalties[at] > choice.penalty
+        ] + [choice]
+
+    def left(self, choice: Choice) -> list[Floats]:
+        """Of each fold, the octaves that its sum and the law leave of all units, (units,) each."""
+        z = self._design.z[:, choice.terms]
+        return [self._octaves_left(intercept + z @ coefficients) for coefficients, intercept in choice.folds]
+
+    def left_of(self, found: Sum) -> Floats:
+        """The same of a sum fitted to all rows, (units,)."""
+        coefficients = np.asarray(found.coefficients)
+        sums = np.concatenate([matrix @ coefficients for _, matrix in self._blocks(found.terms)])
+        return self._octaves_left(found.intercept + sums)
+
+    def _octaves_left(self, sums: Floats) -> Floats:
+        assert self._level is not None
+        return np.asarray(np.log2(self._y / self._level) - sums)
+
+    def judged(self, left: Sequence[Floats], added: Floats) -> tuple[float, Floats]:
+        """The error and the predictions of held-out units, (units,), where so many octaves, (units,), are added to what each fold's sum says."""
+        found = np.full(len(self._y), np.nan)
+        for (_, test), octaves_left, bounds in zip(self._parts, left, self._bounds, strict=True):
+            said = self._y[test] * octaves(added[test] - octaves_left[test])
+            found[test] = bounds.apply(said, self._at(test))
+        return self._error(found), found
+
+    def places(self, names: Sequence[str]) -> Floats:
+        """The units' quantities (units, names), of several rows their geometric mean."""
+        return np.exp(np.column_stack([self._rows.mean(np.log(self._column[name])) for name in names]))
+
+    @property
+    def trust(self) -> Floats:
+        """How much each unit counts, (units,)."""
+        return self._trust
+
+    @property
+    def parts(self) -> Sequence[tuple[Bools, Bools]]:
+        return self._parts
 
     def _error(self, predicted: Floats) -> float:
         known = np.isfinite(predicted)

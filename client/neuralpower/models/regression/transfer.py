@@ -165,16 +165,22 @@ def _said(shape: Polynomial, x: Floats, rows: Merged) -> _Contributions:
         way = shape.law.at(shape.with_rates(shape.named(x), x)) / shape.law.at(here)
     listed = evaluate(shape.terms, here, len(x)) * np.asarray(shape.coefficients)
     sums = np.column_stack([np.full(len(x), shape.intercept), listed])
-    if shape.proportional and shape.law:
+    if shape.logarithmic:
+        exponent = sums.sum(axis=1) + (shape.kriging.at(here) if shape.kriging else 0.0)
+        sums = octaves(exponent)[:, None]
+    elif shape.proportional and shape.law:
         # The device's launch and rates are of its own; how well its layers use them is the start's.
         amounts = evaluate(shape.law.amounts, here, len(x)) * np.asarray(shape.law.slopes)
-        sums = np.column_stack([np.full(len(x), shape.law.constant), amounts]) * octaves(sums.sum(axis=1))[:, None]
+        exponent = sums.sum(axis=1) + (shape.kriging.at(here) if shape.kriging else 0.0)
+        sums = np.column_stack([np.full(len(x), shape.law.constant), amounts]) * octaves(exponent)[:, None]
     whole = shape.bounds.apply(sums.sum(axis=1), here)
     return _Contributions(rows.mean(sums * way[:, None]), rows.mean(whole * way))
 
 
 def _changed(shape: Polynomial, factors: Floats) -> Polynomial:
     """The start with each part of it, (1 + terms or amounts,), so many times as large."""
+    if shape.logarithmic:
+        return replace(shape, intercept=float(shape.intercept + np.log2(max(factors[0], 1e-6))))
     if shape.proportional and shape.law:
         # A law's amounts never speed a layer up.
         kept = np.maximum(factors, 1e-6)
