@@ -13,7 +13,7 @@ from neuralpower_align.activity.layout import Layout, Room
 from neuralpower_align.activity.schedule import Laid, Schedule, schedule
 from neuralpower_align.activity.windows import layer_windows
 from neuralpower_align.model import overlap as module
-from neuralpower_align.model.overlap import ALONG, WALK, Ran, Runs, Seen, overlap
+from neuralpower_align.model.overlap import ALONG, WALK, Moved, Overlap, Ran, overlap
 from neuralpower_align.model.rows import _ran as ran_of
 from neuralpower_align.sensor.kernel import SLOPES, Kernel
 
@@ -41,7 +41,7 @@ def same(one: object, other: object, name: str = "") -> None:
         assert one.shape == other.shape, name
         scale = float(np.abs(other).max()) if other.size else 1.0
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-13 * max(scale, 1e-300), err_msg=name)
-    elif isinstance(one, (Seen, Runs)):
+    elif isinstance(one, (Overlap, Moved)):
         assert type(one) is type(other)
         for field in fields(one):
             same(getattr(one, field.name), getattr(other, field.name), field.name)

@@ -41,7 +41,7 @@ def test_layers_near_by_tell_what_no_formula_does() -> None:
 def test_far_from_all_layers_nothing_is_added() -> None:
     """What is added falls with the distance to every measured layer, to nothing."""
     x = 2.0 ** np.random.default_rng(3).uniform(3, 4, (50, 2))
-    choice = kriging.Choice("rough", 1.0, 0.02, 0.0, np.zeros(50))
+    choice = kriging.Nearness("rough", 1.0, 0.02, 0.0, np.zeros(50))
     fitted = kriging.fit(("a", "b"), x, np.ones(50), np.ones(50), choice, 800, 0)
     middle = {"a": np.array([2.0**3.5]), "b": np.array([2.0**3.5])}
     away = {"a": np.array([2.0**9]), "b": np.array([2.0**3.5])}
@@ -54,7 +54,7 @@ def test_a_layer_far_off_says_only_so_much() -> None:
     x = 2.0 ** np.random.default_rng(4).uniform(3, 9, (60, 1))
     left = np.zeros(60)
     left[0] = 10.0
-    choice = kriging.Choice("smooth", 1.0, 0.02, 0.0, np.zeros(60))
+    choice = kriging.Nearness("smooth", 1.0, 0.02, 0.0, np.zeros(60))
     fitted = kriging.fit(("a",), x, left, np.ones(60), choice, 800, 0)
     assert fitted.at({"a": x[:, 0]}).max() <= kriging.MOST_OCTAVES
 

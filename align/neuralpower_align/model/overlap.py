@@ -53,7 +53,7 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Runs:
+class Moved:
     """Neighbouring edges that one row saw and one inference moves, (r,): `row`, `inference`; W per ns that they lie elsewhere: `along` (r, ALONG) by
     what layouts move; `slack` (r, by_place) by slope and bend, all alike; `walk` (r, WALK) each part by itself."""
 
@@ -65,7 +65,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Overlap:
     """Of k rows: `share` (k, t) of the classes `touched` (t,); `stalled`, the same with each stretch weighted by its stall, or None; `by_stall` (k,): W for
     each share of stall; `changes` (s, k) with slopes of the answer, W; and the runs, None where none were asked for."""
 
@@ -74,7 +74,7 @@ class Seen:
     stalled: Floats | None
     by_stall: Floats
     changes: Floats
-    runs: Runs | None
+    runs: Moved | None
 
 
 def overlap(
@@ -86,7 +86,7 @@ def overlap(
     along: bool,
     by_place: int,
     compiled: bool = lib is not None,
-) -> Seen:
+) -> Overlap:
     """What conversions that end `at_ns` (b, n), neighbours in each of b blocks, saw, with so many slopes of the answer.
 
     `along`: whether runs have what layouts move; `by_place`: by how many slopes they scatter, 0: not at all. `compiled`: whether C does it.
@@ -121,7 +121,7 @@ def summed_in_c(
     slopes: int,
     along: bool,
     by_place: int,
-) -> Seen:
+) -> Overlap:
     """:func:`overlap` of rows (k,) that see the edges from `first` to `last`, compiled."""
     plan, table = ran.plan, kernel.table if slopes else kernel.answer
     rows, in_runs = at.size, along or by_place > 0
@@ -190,8 +190,8 @@ def summed_in_c(
         },
     )
     count = lib.np_overlap(what, answer, rows, doubles(at), integers(first), integers(last), seen)
-    runs = Runs(row[:count], inference[:count], alongs[:count], slack[:count], walk[:count]) if in_runs else None
-    return Seen(touched, share, stalled, by_stall, changes, runs)
+    runs = Moved(row[:count], inference[:count], alongs[:count], slack[:count], walk[:count]) if in_runs else None
+    return Overlap(touched, share, stalled, by_stall, changes, runs)
 
 
 def _answer(table: KernelAnswer, slopes: int, doubles: Any) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def summed_here(
     slopes: int,
     along: bool,
     by_place: int,
-) -> Seen:
+) -> Overlap:
     """:func:`overlap` of rows (k,) that see the edges from `first` to `last`, by numpy: each pair of a row and an edge is an entry."""
     plan, edges = ran.plan, ran.plan.edge_ns
     count = last - first + 1
@@ -240,7 +240,7 @@ def summed_here(
     pulls *= ran.steps[edge]
     changes = np.add.reduceat(pulls, starts, axis=1)
     runs = _runs(ran, row, edge, starts, share, pulls, along, by_place) if along or by_place else None
-    return Seen(touched, shares, stalled, by_stall, changes, runs)
+    return Overlap(touched, shares, stalled, by_stall, changes, runs)
 
 
 def _answered(
@@ -272,7 +272,7 @@ def _answered(
 
 def _runs(
     ran: Ran, row: Ints, edge: Ints, starts: Ints, share: Floats, pulls: Floats, along: bool, by_place: int
-) -> Runs:
+) -> Moved:
     plan = ran.plan
     new = np.diff(plan.moves, prepend=-2)[edge] != 0
     new[starts] = True
@@ -300,7 +300,7 @@ def _runs(
         number = np.repeat(np.arange(np.count_nonzero(moved)), spans[moved])
         thins = None if ran.thins is None else share[inside] * ran.thins[1, edge[inside]]
         walk = _walked(plan.place[edge[inside]], free[inside], thins, number, int(np.count_nonzero(moved)))
-    return Runs(row[begins][moved], inference[moved], alongs, sums(pulls[:by_place]), walk)
+    return Moved(row[begins][moved], inference[moved], alongs, sums(pulls[:by_place]), walk)
 
 
 def _walked(place: Floats, free: Floats, thins: Floats | None, number: Ints, count: int) -> Floats:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from neuralpower_align.activity.layout import COMMON, LEAD_FAR, LEADS, NEAR, TOLD, US, WIDTH
 from neuralpower_align.activity.schedule import Schedule
-from neuralpower_align.model.overlap import WALK, Ran, Runs, overlap
+from neuralpower_align.model.overlap import WALK, Moved, Ran, overlap
 from neuralpower_align.model.piece import Piece
 from neuralpower_align.sensor.kernel import SLOPES, Kernel
 
@@ -239,7 +239,7 @@ def _levels(plan: Schedule, kernel: Kernel) -> Ints:
     return np.append(kernel.level(plan.room[WIDTH], plan.room[LEAD_FAR] > 0), usual)[plan.moves]
 
 
-def _by_layout(plan: Schedule, runs: Runs, shape: tuple[int, ...]) -> tuple[Ints, Floats]:
+def _by_layout(plan: Schedule, runs: Moved, shape: tuple[int, ...]) -> tuple[Ints, Floats]:
     """The layout's parameters that move something, and how readings change with them (blocks, width, j)."""
     # A reading sees an edge later where the edge comes later: the other way round than if the reading does.
     place, gaps, slope = -runs.along.T
@@ -258,7 +258,7 @@ def _by_layout(plan: Schedule, runs: Runs, shape: tuple[int, ...]) -> tuple[Ints
     return np.array(numbers, np.int64), flat.reshape(blocks, width, -1)
 
 
-def _scatter(plan: Schedule, runs: Runs, shape: tuple[int, ...], whole: bool) -> Scatter:
+def _scatter(plan: Schedule, runs: Moved, shape: tuple[int, ...], whole: bool) -> Scatter:
     """By what readings scatter if inferences run earlier or later; `whole`: patches are of all rows of a block."""
     blocks, width = shape
     block, row, inference = runs.row // width, runs.row % width, runs.inference

@@ -12,7 +12,7 @@ from neuralpower_sampler.sim import SimSettings
 
 from .make import UserRun
 
-DEVELOPMENT, QUOTED = 7000, 9351
+DEVELOPMENT, QUOTED = 7000, 9371
 """First seeds."""
 FAST, RESET = 0x7007, 0x7127
 COUNTS, COUNT_SHARES = (1, 4, 10), (0.6, 0.3, 0.1)

@@ -94,7 +94,7 @@ def _weights(here: Floats, left: Floats, noise: Floats, kernel: str, reach: floa
 
 
 @dataclass(frozen=True)
-class Choice:
+class Nearness:
     """How far layers reach and what is their own, by which held-out layers err least, with that error and predictions (units,)."""
 
     kernel: str
@@ -112,7 +112,7 @@ def choose(
     judge: Callable[[Floats], tuple[float, Floats]],
     seed: int,
     kernels: Sequence[tuple[str, float]] = KERNELS,
-) -> Choice | None:
+) -> Nearness | None:
     """The best of the kernels for held-out layers; None where there are too few layers.
 
     x: quantities (units, columns). left: of each part, what its formula leaves of all units, octaves, (units,). trust: how much each
@@ -124,26 +124,29 @@ def choose(
         return None
     here = places(x[:, used], scales[used])
     random = np.random.default_rng(seed)
-    some = [np.sort(random.permutation(np.flatnonzero(train))[:TRIED]) for train, _ in parts]
+    drawn = [random.permutation(np.flatnonzero(train)) for train, _ in parts]
 
-    def tried(kernel: str, reach: float, noise: float) -> Choice:
+    def tried(kernel: str, reach: float, noise: float, most: int = TRIED) -> Nearness:
         added = np.full(len(x), np.nan)
-        for (_, test), mine, octaves in zip(parts, some, left, strict=True):
+        for (_, test), every, octaves in zip(parts, drawn, left, strict=True):
+            mine = np.sort(every[:most])
             bounded = np.clip(octaves[mine], -MOST_OCTAVES, MOST_OCTAVES)
             weights = _weights(here[mine], bounded, noise / trust[mine], kernel, reach)
             added[test] = alike(here[test], here[mine], kernel, reach) @ weights
         error, held_out = judge(added)
-        return Choice(kernel, reach, noise, error, held_out)
+        return Nearness(kernel, reach, noise, error, held_out)
 
     found = [tried(*shape, NOISES[0]) for shape in kernels]
     best = min(found, key=lambda each: each.error)
-    if len(kernels) > 1:
-        found += [tried(best.kernel, best.reach, noise) for noise in NOISES[1:]]
-    return min(found, key=lambda each: each.error)
+    if len(kernels) == 1:
+        return best
+    best = min([best, *(tried(best.kernel, best.reach, noise) for noise in NOISES[1:])], key=lambda each: each.error)
+    # What held-out units err by says how far intervals reach: as many layers tell them as will tell new ones.
+    return tried(best.kernel, best.reach, best.noise, POINTS)
 
 
 def fit(
-    columns: Sequence[str], x: Floats, left: Floats, trust: Floats, choice: Choice, most: int, seed: int
+    columns: Sequence[str], x: Floats, left: Floats, trust: Floats, choice: Nearness, most: int, seed: int
 ) -> Kriging:
     """As chosen, from at most so many of all units: quantities (units, columns), what the formula leaves of them, (units,), and how much each counts."""
     scales = _scales(x)

@@ -222,22 +222,22 @@ class SparsePolynomial(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return Law.of({name: values[some] for name, values in column.items()}, work, y[some], share[some], expected)
 
     def _calibrate(self, y: Floats, held_out: Floats) -> float:
-        """The sum of held-out units (units,) over what is predicted of it, by which logarithms, which have the middle of y, fall short: a network costs the sum
-        of its layers.
+        """The mean of measured over predicted of held-out units (units,), by which logarithms, which have the middle of y, fall short of its mean.
 
         What is more than FARTHEST times as long counts as that; the predictions of held-out rows are moved along.
         """
         known = np.isfinite(held_out)
-        predicted = held_out[known]
-        factor = float(np.minimum(y[known], FARTHEST * predicted).sum() / predicted.sum())
+        factor = float(np.minimum(y[known] / held_out[known], FARTHEST).mean())
         self.held_out_ = factor * self.held_out_
         return factor
 
-    def _krige(self, search: TermSearch, best: Choice, columns: Sequence[str]) -> tuple[Choice, kriging.Choice | None]:
+    def _krige(
+        self, search: TermSearch, best: Choice, columns: Sequence[str]
+    ) -> tuple[Choice, kriging.Nearness | None]:
         """How long the sum is to which layers near a new one add, and how they do; None where held-out units err no less for it."""
         x, usual = search.places(columns), kriging.KERNELS[-1:]
 
-        def tried(choice: Choice, kernels: Sequence[tuple[str, float]]) -> kriging.Choice | None:
+        def tried(choice: Choice, kernels: Sequence[tuple[str, float]]) -> kriging.Nearness | None:
             left = search.left(choice)
             return kriging.choose(x, left, search.trust, search.parts, partial(search.judged, left), self.seed, kernels)
 
