@@ -234,5 +234,6 @@ int main(void)
 	test_gaps_and_what_is_held();
 	test_little_is_asked_for();
 	test_several_threads();
+	puts("test_overlap: ok");
 	return 0;
 }
