@@ -21,7 +21,7 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 
 ROOTS = {  # folder: the extras that it may count on beside the base
     "wire": [],
-    "align": [],
+    "align": ["daemon"],  # cffi alone, for the part in C; without it numpy does the same
     "client/neuralpower/profiler": [],  # the inference process has the base alone
     "sampler_c": ["daemon"],
     "daemon": ["daemon", "prometheus"],

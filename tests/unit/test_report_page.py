@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -194,8 +195,8 @@ def test_numbers_are_set_for_columns() -> None:
 def test_command_refuses_what_it_cannot_open(tmp_path: Path) -> None:
     """A missing source, two of a kind, or a dataset alone: one line that names it."""
     with pytest.raises(InputError, match="no such"):
-        command._opened([tmp_path / "none"])
+        command._opened(argparse.Namespace(sources=[tmp_path / "none"], device=""))
     broken = tmp_path / "model.json"
     broken.write_text("{")
     with pytest.raises(InputError, match="broken JSON"):
-        command._opened([broken])
+        command._opened(argparse.Namespace(sources=[broken], device=""))

@@ -24,7 +24,7 @@ from neuralpower_align.model.noise import SLOW_NS, Noise, Root, Sample, blurred,
 from neuralpower_align.model.nuisance import WIDEST, Model, Pull, moved, said
 from neuralpower_align.model.piece import Piece, piece_of
 from neuralpower_align.model.rows import BLOCK, Design, blocks_of, designs, seen_ns
-from neuralpower_align.sensor.kernel import Kernel, lag_of_ns, measured_ns
+from neuralpower_align.sensor.kernel import STEP_NS, Kernel, lag_of_ns, measured_ns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -247,7 +247,8 @@ class Surface:
         tilted = kernel.skew + (PULL_SKEW if kernel.skew < 0 else -PULL_SKEW)
         skewed = half(replace(model, kernel=replace(kernel, skew=tilted))) if model.blurs else here
         layout, by_layout = model.layout, np.zeros(model.layout.size)
-        if not layout.still:
+        # Of edges that are sharper than the tables' steps costs have corners, and slopes are none of theirs.
+        if not layout.still and (model.edge_ns or state.noise.place >= STEP_NS**2 or not model.blurs):
             step_us = PULL_GAP_NS / US / self.most_gaps
             wide = replace(layout, value=layout.value + step_us * (np.arange(layout.size) == GAP))
             # The log det's change, of each class its part: an engine's own gap changes that of its own classes.

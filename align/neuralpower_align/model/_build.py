@@ -10,7 +10,7 @@ from pathlib import Path
 from cffi import FFI
 
 PACKAGE = Path(__file__).resolve().parent
-SOURCE = PACKAGE.parents[1] / "src" / "overlap.c"
+SOURCE = PACKAGE.parent.parent / "src" / "overlap.c"
 HEADER = SOURCE.with_suffix(".h")
 # setuptools wants paths from the folder of setup.py; by hand, the compiler runs elsewhere.
 IN_PLACE = __name__ == "__main__"

@@ -15,5 +15,5 @@ _folder = tempfile.TemporaryDirectory(prefix="np-nvml")
 def stand_in(signed: bool = True) -> Path:
     """Path of the library."""
     folder = Path(_folder.name) / ("signed" if signed else "unsigned")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     return build(folder, signed)
