@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,11 @@ def test_what_happened_is_brought_as_a_recording(
     assert [engine["name"] for engine in recording.engines().values()] == ["net"]
     assert main(["fetch", str(daemon.folder), "-o", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("(simulated)") == 2 and "\x1b" not in shown and "power: 3." in shown
+    assert shown.count("(simulated)") == 2
+    assert "\x1b" not in shown
+    # The first conversion above the limit of 2.5 W may have seen some of what was before.
+    over = re.search(r"power: ([0-9.]+)", shown)
+    assert over is not None and float(over[1].rstrip(".")) >= 2.5, shown
     code, logged = daemon.stop()
     assert code == 0 and logged.count("flight recorder: saved ") == 2
 
