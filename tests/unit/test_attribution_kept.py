@@ -243,3 +243,23 @@ def test_what_is_asked_for_is_checked_before_work(
     arguments = [os.path.join(*(names.get(part, part) for part in word.split("/"))) for word in words]
     assert main(arguments) == 2
     assert says in capsys.readouterr().err and not made
+
+
+def test_another_estimator_is_told_by_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that changed, or a compiled part, makes another estimator; what a run leaves beside them does not."""
+    (tmp_path / "align").mkdir()
+    source, compiled = tmp_path / "align" / "__init__.py", tmp_path / "align" / "_part.abi3.so"
+    source.write_text("")
+    compiled.write_bytes(b"one")
+    monkeypatch.setattr(kept.neuralpower_align, "__file__", str(source))
+
+    def told() -> str:
+        return kept._estimator.__wrapped__()["sources"]
+
+    first = told()
+    (tmp_path / "align" / "notes.txt").write_text("anything")
+    assert told() == first
+    compiled.write_bytes(b"other")
+    second = told()
+    source.write_text("x = 1\n")
+    assert len({first, second, told()}) == 3

@@ -196,7 +196,6 @@ def test_a_folder_with_nothing_to_sync_is_no_failure(tmp_path: Path, monkeypatch
 
 
 MAY_WRITE = {
-    "align/neuralpower_align/model/_build.py": "a module that is compiled anew where it is missing",
     "client/neuralpower/cli/__init__.py": "/dev/null in the place of a stream that was closed",
     "client/neuralpower/cli/measuring/fetch.py": "a folder that is renamed whole",
     "client/neuralpower/demo/processes.py": "logs",

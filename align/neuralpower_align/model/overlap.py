@@ -23,7 +23,6 @@ except ImportError:  # not compiled, or without cffi
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 WALK = 16
 """Prior: parts of an inference, in each of which its gaps scatter together. Of a network of 150 kernels 4, 8 and 16 of them left 11, 5 and 3 % more
@@ -77,6 +76,19 @@ class Overlap:
     runs: Moved | None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Rows (k,) that end `at_ns` and see the edges from `first` to `last`, of the classes `touched` (t,), with so many slopes; the rest as :func:`overlap` has it."""
+
+    at_ns: Floats
+    first: Ints
+    last: Ints
+    touched: Ints
+    slopes: int
+    along: bool
+    by_place: int
+
+
 def overlap(
     ran: Ran,
     kernel: Kernel,
@@ -95,8 +107,8 @@ def overlap(
     first = np.maximum(np.searchsorted(edges, at - kernel.reach_ns, side="right") - 1, 0)
     last = np.maximum(np.searchsorted(edges, at + kernel.ahead_ns, side="right") - 1, first)
     touched = _touched(ran.plan, first.reshape(at_ns.shape), last.reshape(at_ns.shape))
-    summed = summed_in_c if compiled else summed_here
-    return summed(ran, kernel, at, first, last, touched, slopes, along, by_place)
+    asked = Asked(at, first, last, touched, slopes, along, by_place)
+    return summed_in_c(ran, kernel, asked) if compiled else summed_here(ran, kernel, asked)
 
 
 def _touched(plan: Schedule, first: Ints, last: Ints) -> Ints:
@@ -111,18 +123,10 @@ def _touched(plan: Schedule, first: Ints, last: Ints) -> Ints:
     return np.flatnonzero(present)
 
 
-def summed_in_c(
-    ran: Ran,
-    kernel: Kernel,
-    at: Floats,
-    first: Ints,
-    last: Ints,
-    touched: Ints,
-    slopes: int,
-    along: bool,
-    by_place: int,
-) -> Overlap:
-    """:func:`overlap` of rows (k,) that see the edges from `first` to `last`, compiled."""
+def summed_in_c(ran: Ran, kernel: Kernel, asked: Asked) -> Overlap:
+    """:func:`overlap`, compiled."""
+    at, first, last, touched = asked.at_ns, asked.first, asked.last, asked.touched
+    slopes, along, by_place = asked.slopes, asked.along, asked.by_place
     plan, table = ran.plan, kernel.table if slopes else kernel.answer
     rows, in_runs = at.size, along or by_place > 0
     column = np.full(plan.count, -1)
@@ -205,18 +209,10 @@ def _answer(table: KernelAnswer, slopes: int, doubles: Any) -> dict[str, Any]:
     }
 
 
-def summed_here(
-    ran: Ran,
-    kernel: Kernel,
-    at: Floats,
-    first: Ints,
-    last: Ints,
-    touched: Ints,
-    slopes: int,
-    along: bool,
-    by_place: int,
-) -> Overlap:
-    """:func:`overlap` of rows (k,) that see the edges from `first` to `last`, by numpy: each pair of a row and an edge is an entry."""
+def summed_here(ran: Ran, kernel: Kernel, asked: Asked) -> Overlap:
+    """:func:`overlap` by numpy: each pair of a row and an edge is an entry."""
+    at, first, last, touched = asked.at_ns, asked.first, asked.last, asked.touched
+    slopes, along, by_place = asked.slopes, asked.along, asked.by_place
     plan, edges = ran.plan, ran.plan.edge_ns
     count = last - first + 1
     ends = np.cumsum(count)

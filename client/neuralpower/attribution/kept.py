@@ -39,6 +39,8 @@ MOST_BYTES = 1 << 28
 """Bound: a hundred times what the largest result takes: what is larger is none, and is not read."""
 CHUNK = 1 << 20
 """Tuning: files are read a part of so many bytes at a time for their checksum, so that none is held whole."""
+CODE = (".py", ".so", ".pyd")
+"""Names of what runs end so."""
 ROOMS = ("attribution", "features", "profiler", "recordings")
 """Rooms of this package in whose hands a result is, beside all of `neuralpower_align` and `neuralpower_wire`."""
 
@@ -100,12 +102,12 @@ def _made_from(recording: Recording, options: Mapping[str, Any]) -> dict[str, An
 
 @cache
 def _estimator() -> dict[str, str]:
-    """Version of this package and of numpy, and a checksum of the sources: a change that has no version yet makes another estimator."""
+    """Version of this package and of numpy, and a checksum of the sources and what was compiled: a change that has no version yet makes another estimator."""
     home = Path(neuralpower.__file__).parent
     rooms = [Path(each.__file__ or "").parent for each in (neuralpower_align, neuralpower_wire)]
     total = hashlib.sha256()
     for room in [*rooms, *(home / name for name in ROOMS)]:
-        for path in sorted(room.rglob("*.py")):
+        for path in sorted(each for each in room.rglob("*") if each.suffix in CODE):
             total.update(f"{path.relative_to(room.parent)} {_checksum(path)}\n".encode())
     return {"neuralpower": __version__, "numpy": np.__version__, "sources": total.hexdigest()}
 
