@@ -22,7 +22,7 @@ ROOTS = {
 
 WITHOUT = {
     "neuralpower_sampler._sampler": "the C sampler is left out ({}); the client works, neuralpowerd will say how to add it",
-    "neuralpower_align.model._overlap": "the C part of the estimator is left out ({}); attribute tells the same, in twice to four times the time",
+    "neuralpower_align.model._overlap": "the C part of the estimator is left out ({}); attribute tells the same, and takes twice as long where the sensor answers slowly",
 }
 
 

@@ -1,7 +1,7 @@
-"""What conversions saw of what ran: sums over all edges of a schedule, which take nine tenths of the time of a fit.
+"""What conversions saw of what ran: sums over all edges of a schedule, which take nine tenths of the time of a fit where the sensor answers slowly.
 
-They are done in C (`align/src/overlap.c`) where that was compiled, and else by numpy (`summed_here`), in twice to ten times the time; both give the
-same to rounding, which tests hold (docs/decisions/0016).
+They are done in C (`align/src/overlap.c`) where that was compiled, and else by numpy (`summed_here`), with which such a fit takes twice as long; both give
+the same to rounding, which tests hold (docs/decisions/0016).
 """
 
 from __future__ import annotations
